@@ -1,0 +1,100 @@
+package cbpf
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+)
+
+// ancillary returns what Linux puts in A for a load at adOff+ad. Not ok: the
+// program returns 0.
+func (p *Packet) ancillary(ad, a, x uint32) (v uint32, ok bool) {
+	switch ad {
+	case adProtocol:
+		return uint32(p.Protocol), true
+	case adPktType:
+		return uint32(p.PacketType & 7), true // three bits in struct sk_buff
+	case adIfindex:
+		return p.Ifindex, p.Ifindex != 0
+	case adHatype:
+		return uint32(p.Hatype), p.Ifindex != 0
+	case adMark:
+		return p.Mark, true
+	case adQueue:
+		return uint32(p.Queue), true
+	case adRxHash:
+		return p.RxHash, true
+	case adCPU:
+		return p.CPU, true
+	case adVLANTag:
+		return uint32(p.VLANTCI), true
+	case adVLANTagPresent:
+		if p.VLANPresent {
+			return 1, true
+		}
+		return 0, true
+	case adVLANTPID:
+		return uint32(p.VLANTPID), true
+	case adRandom:
+		return rand.Uint32(), true
+	case adPayOffset:
+		return p.payloadOffset(), true
+	case adNlattr:
+		return p.nlattr(a, x), true
+	case adNlattrNest:
+		return p.nlattrNest(a, x), true
+	}
+	return 0, false
+}
+
+// A netlink attribute (struct nlattr, linux/netlink.h) is its length and type,
+// both in host byte order, and its value, padded to nlaAlign.
+const (
+	nlaHeader   = 4
+	nlaAlign    = 4
+	nlaTypeMask = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+)
+
+// nlattr returns the offset of the attribute of type x in the list that starts
+// at offset a, or 0.
+func (p *Packet) nlattr(a, x uint32) uint32 {
+	end := int64(p.Len) - int64(p.Start)
+	if int64(a) > end-nlaHeader {
+		return 0
+	}
+	return p.findAttr(int64(a), end, x)
+}
+
+// nlattrNest does the same for the list inside the attribute at offset a.
+func (p *Packet) nlattrNest(a, x uint32) uint32 {
+	end := int64(p.Len) - int64(p.Start)
+	if int64(a) > end-nlaHeader {
+		return 0
+	}
+	size, _, ok := p.attr(int64(a))
+	if !ok || size > end-int64(a) {
+		return 0
+	}
+	return p.findAttr(int64(a)+nlaHeader, int64(a)+size, x)
+}
+
+func (p *Packet) findAttr(pos, end int64, typ uint32) uint32 {
+	for pos+nlaHeader <= end {
+		size, t, ok := p.attr(pos)
+		if !ok || size < nlaHeader || size > end-pos {
+			return 0
+		}
+		if t == typ {
+			return uint32(pos)
+		}
+		pos += (size + nlaAlign - 1) &^ (nlaAlign - 1)
+	}
+	return 0
+}
+
+// attr reads the header of the attribute at offset pos.
+func (p *Packet) attr(pos int64) (size int64, typ uint32, ok bool) {
+	v, ok := p.at(uint64(pos)+uint64(p.Start), nlaHeader)
+	var b [nlaHeader]byte
+	binary.BigEndian.PutUint32(b[:], v)
+	return int64(binary.NativeEndian.Uint16(b[:])), uint32(binary.NativeEndian.Uint16(b[2:])) & nlaTypeMask, ok
+}
