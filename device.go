@@ -1,0 +1,123 @@
+package rxring
+
+import (
+	"fmt"
+	"math"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// DeviceType is a device's hardware type, sll_hatype (linux/if_arp.h).
+type DeviceType uint16
+
+const (
+	Ethernet DeviceType = tpacket.ARPHRDEther // 14-byte Ethernet header
+	RawIP    DeviceType = tpacket.ARPHRDNone  // no link-layer header, as a TUN device
+)
+
+// DeviceConfig describes a device. Only Name must be set.
+type DeviceConfig struct {
+	Name string     // 1 to 15 bytes, as Linux allows
+	Type DeviceType // 0: Ethernet
+	MTU  int        // bytes; 0: 1500
+	Addr [6]byte    // hardware address; zero: a locally administered one. Ethernet only
+}
+
+func (c *DeviceConfig) check() error {
+	if err := checkName(c.Name); err != nil {
+		return err
+	}
+	if c.Type == 0 {
+		c.Type = Ethernet
+	}
+	if c.Type != Ethernet && c.Type != RawIP {
+		return fmt.Errorf("device %s: hardware type %d: want Ethernet (%d) or RawIP (%d): %w", c.Name, c.Type, Ethernet, RawIP, syscall.EINVAL)
+	}
+	if c.MTU == 0 {
+		c.MTU = 1500
+	}
+	if c.MTU < 68 || c.MTU > math.MaxUint16 {
+		return fmt.Errorf("device %s: MTU %d: want 68 to %d bytes: %w", c.Name, c.MTU, math.MaxUint16, syscall.EINVAL)
+	}
+	if c.Type == Ethernet && c.Addr[0]&1 != 0 {
+		return fmt.Errorf("device %s: address % x: want a unicast one: %w", c.Name, c.Addr, syscall.EINVAL)
+	}
+	return nil
+}
+
+// Device is a named interface in a [Namespace]: writers deliver packets to it,
+// and the sockets bound to it receive them. All methods may be called
+// concurrently.
+type Device struct {
+	// taps is what every Deliver loads: nil when nobody looks. It pairs with
+	// the stores in Namespace.hook.
+	taps atomic.Pointer[[]*Socket]
+
+	name   string
+	index  int
+	typ    DeviceType
+	mtu    int
+	addr   [6]byte
+	maclen uint32 // bytes of link-layer header
+
+	malformed   atomic.Uint64
+	promiscuous atomic.Int32
+}
+
+func newDevice(c DeviceConfig, index int) *Device {
+	d := &Device{name: c.Name, index: index, typ: c.Type, mtu: c.MTU, addr: c.Addr}
+	if d.typ == Ethernet {
+		d.maclen = 14
+		if d.addr == [6]byte{} {
+			d.addr = [6]byte{0x02, 'r', 'x', 'r', byte(index >> 8), byte(index)}
+		}
+	}
+	return d
+}
+
+// Name is the device's name.
+func (d *Device) Name() string { return d.name }
+
+// Index is the device's index, unique in its namespace, from 2 up.
+func (d *Device) Index() int { return d.index }
+
+// Type is the device's hardware type.
+func (d *Device) Type() DeviceType { return d.typ }
+
+// MTU is the longest packet, without the link-layer header, that the device
+// says it carries. Deliver does not enforce it: large segments (GSO) pass it.
+func (d *Device) MTU() int { return d.mtu }
+
+// Addr is the hardware address, zero on a raw-IP device.
+func (d *Device) Addr() [6]byte { return d.addr }
+
+// Watched says whether a socket would be offered a packet now. A source that
+// must work to make packets may skip the work when nobody looks.
+func (d *Device) Watched() bool { return d.taps.Load() != nil }
+
+// Promiscuous says whether a socket asked for packets to others
+// (PACKET_MR_PROMISC). Sources that can hear more may listen for it.
+func (d *Device) Promiscuous() bool { return d.promiscuous.Load() > 0 }
+
+// Malformed counts packets delivered that hold no whole link-layer header or,
+// on a raw-IP device, no IPv4 or IPv6: no socket was offered them.
+func (d *Device) Malformed() uint64 { return d.malformed.Load() }
+
+// Deliver offers p to every socket on the device, and returns when each has
+// copied, filtered or dropped it. Nobody waits for a reader.
+func (d *Device) Deliver(p *Packet) {
+	if taps := d.taps.Load(); taps != nil {
+		d.deliver(p, *taps)
+	}
+}
+
+// DeliverBatch delivers the packets in order.
+func (d *Device) DeliverBatch(ps []Packet) {
+	if taps := d.taps.Load(); taps != nil {
+		for i := range ps {
+			d.deliver(&ps[i], *taps)
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package rxring
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// DefaultMaxMemory bounds a namespace's ring memory when its configuration does
+// not, in bytes.
+const DefaultMaxMemory = 1 << 30
+
+// NamespaceConfig shapes a namespace. The zero value works.
+type NamespaceConfig struct {
+	// MaxMemory bounds the bytes of ring memory that all sockets together may
+	// hold; 0 means DefaultMaxMemory. A ring that would pass it is refused with
+	// ENOMEM.
+	MaxMemory int64
+}
+
+// Namespace is a set of devices and the sockets on them, like a network
+// namespace of Linux. All methods may be called concurrently.
+type Namespace struct {
+	maxMemory int64
+	memory    atomic.Int64 // bytes held by rings
+
+	mu        sync.Mutex
+	devices   []*Device // by index
+	nextIndex int
+	sockets   []*Socket // hooked ones, oldest first
+}
+
+// NewNamespace makes an empty namespace.
+func NewNamespace(c NamespaceConfig) *Namespace {
+	if c.MaxMemory <= 0 {
+		c.MaxMemory = DefaultMaxMemory
+	}
+	// Index 1 is the loopback device's everywhere on Linux, and programs know.
+	return &Namespace{maxMemory: c.MaxMemory, nextIndex: 2}
+}
+
+// AddDevice makes a device, up and ready to deliver to. The errors unwrap to
+// what Linux returns for it: EINVAL, EEXIST.
+func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if slices.ContainsFunc(ns.devices, func(d *Device) bool { return d.name == c.Name }) {
+		return nil, fmt.Errorf("device name %q: want one that is not taken: %w", c.Name, syscall.EEXIST)
+	}
+	d := newDevice(c, ns.nextIndex)
+	ns.nextIndex++
+	ns.devices = append(ns.devices, d)
+	ns.hook()
+	return d, nil
+}
+
+// Devices lists the devices by index.
+func (ns *Namespace) Devices() []*Device {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	return slices.Clone(ns.devices)
+}
+
+// DeviceByName finds a device by its name.
+func (ns *Namespace) DeviceByName(name string) (*Device, bool) {
+	return ns.find(func(d *Device) bool { return d.name == name })
+}
+
+// DeviceByIndex finds a device by its index (sll_ifindex).
+func (ns *Namespace) DeviceByIndex(index int) (*Device, bool) {
+	return ns.find(func(d *Device) bool { return d.index == index })
+}
+
+func (ns *Namespace) find(match func(*Device) bool) (*Device, bool) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if i := slices.IndexFunc(ns.devices, match); i >= 0 {
+		return ns.devices[i], true
+	}
+	return nil, false
+}
+
+// hooked sets whether s is among the sockets that devices deliver to.
+func (ns *Namespace) setHooked(s *Socket, hooked bool) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	i := slices.Index(ns.sockets, s)
+	switch {
+	case hooked && i < 0:
+		ns.sockets = append(ns.sockets, s)
+	case !hooked && i >= 0:
+		ns.sockets = slices.Delete(ns.sockets, i, i+1)
+	}
+	ns.hook()
+}
+
+// hook gives every device the list of its sockets, as a fresh slice: writers
+// read the old one undisturbed.
+func (ns *Namespace) hook() {
+	for _, d := range ns.devices {
+		var taps []*Socket
+		for _, s := range ns.sockets {
+			if i := int(s.ifindex.Load()); i == 0 || i == d.index {
+				taps = append(taps, s)
+			}
+		}
+		if taps == nil {
+			d.taps.Store(nil)
+		} else {
+			d.taps.Store(&taps)
+		}
+	}
+}
+
+// newRing makes a ring within the namespace's memory bound.
+func (ns *Namespace) newRing(g tpacket.Geometry) (*ring.Ring, error) {
+	size := int64(g.Size())
+	if held := ns.memory.Add(size); held > ns.maxMemory {
+		ns.memory.Add(-size)
+		return nil, fmt.Errorf("ring of %d bytes: the namespace holds %d of at most %d bytes of ring memory: %w",
+			size, held-size, ns.maxMemory, syscall.ENOMEM)
+	}
+	m, err := ring.NewMemory(g.Size())
+	if err == nil {
+		var r *ring.Ring
+		if r, err = ring.New(m, g); err == nil {
+			return r, nil
+		}
+		m.Close()
+	}
+	ns.memory.Add(-size)
+	return nil, err
+}
+
+func (ns *Namespace) freeRing(r *ring.Ring) error {
+	err := r.Close()
+	ns.memory.Add(-int64(r.Geometry().Size()))
+	return err
+}
+
+// checkName applies Linux's dev_valid_name.
+func checkName(name string) error {
+	if name == "" || len(name) > 15 || name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\v\f\r") {
+		return fmt.Errorf("device name %q: want 1 to 15 bytes without '/', ':' and white space: %w", name, syscall.EINVAL)
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package rxring
+
+// Packet is one packet on its way to a device's sockets: what Linux keeps in an
+// sk_buff. Only Data must be set.
+//
+// Deliver reads a Packet and its bytes until it returns and keeps nothing.
+type Packet struct {
+	// Data is the frame, link-layer header first (no header on a raw-IP
+	// device). Rest holds further pieces of it, in order, for packets that do
+	// not lie in one slice; the link-layer header must be whole within Data.
+	Data []byte
+	Rest [][]byte
+
+	// Timestamp is when the packet passed, in nanoseconds since the Unix
+	// epoch; 0: Deliver reads the clock, once, if a socket takes the packet.
+	Timestamp int64
+
+	// Outgoing says that this host sends the packet. The packet type of one
+	// that comes in follows from its destination address, as in
+	// eth_type_trans.
+	Outgoing bool
+
+	// Checksum and GSO are the offload state (linux/virtio_net.h).
+	Checksum ChecksumState
+	GSO      GSO
+
+	// VLAN is the tag that a card, or the kernel, took out of the frame.
+	VLAN VLAN
+
+	// Hash is the flow hash (skb->hash), Mark skb->mark, Queue
+	// skb->queue_mapping: what cBPF's ancillary loads return.
+	Hash  uint32
+	Mark  uint32
+	Queue uint16
+}
+
+// ChecksumState says what is known of the transport checksum.
+type ChecksumState uint8
+
+const (
+	ChecksumNone    ChecksumState = iota // nothing known
+	ChecksumPartial                      // left to the card: TP_STATUS_CSUMNOTREADY
+	ChecksumValid                        // already verified: TP_STATUS_CSUM_VALID on received packets
+)
+
+// GSO describes a segment larger than the wire's, as struct virtio_net_hdr
+// does. The zero value means an ordinary packet.
+type GSO struct {
+	Type   GSOType
+	Size   uint16 // payload bytes of each packet it stands for
+	HdrLen uint16 // bytes of headers that each of them repeats
+}
+
+// GSOType is the kind of a large segment (VIRTIO_NET_HDR_GSO_*).
+type GSOType uint8
+
+const (
+	GSONone  GSOType = 0 // VIRTIO_NET_HDR_GSO_NONE
+	GSOTCPv4 GSOType = 1 // VIRTIO_NET_HDR_GSO_TCPV4
+	GSOUDP   GSOType = 3 // VIRTIO_NET_HDR_GSO_UDP
+	GSOTCPv6 GSOType = 4 // VIRTIO_NET_HDR_GSO_TCPV6
+	GSOUDPL4 GSOType = 5 // VIRTIO_NET_HDR_GSO_UDP_L4
+)
+
+// VLAN is a tag carried beside the frame. TPID 0 means that there is none.
+type VLAN struct {
+	TPID uint16 // 0x8100 or 0x88a8
+	TCI  uint16
+}

@@ -1,0 +1,259 @@
+package rxring
+
+import (
+	"time"
+
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// deliver measures the packet once and offers it to each socket, as
+// deliver_skb and dev_queue_xmit_nit do (net/core/dev.c).
+func (d *Device) deliver(p *Packet, taps []*Socket) {
+	var a arrival
+	if !a.measure(d, p) {
+		d.malformed.Add(1)
+		return
+	}
+	for _, s := range taps {
+		// A socket bound to one protocol sees only what comes in of it.
+		if proto := uint16(s.protocol.Load()); proto == tpacket.ETHPAll ||
+			proto == a.protocol && !p.Outgoing {
+			s.receive(p, &a)
+		}
+	}
+}
+
+// arrival is what is the same about a packet for every socket.
+type arrival struct {
+	length    uint32             // bytes, link-layer header included
+	maclen    uint32             // bytes of link-layer header
+	status    uint32             // offload bits of tp_status
+	protocol  uint16             // skb->protocol, host byte order
+	timestamp int64              // nanoseconds since the epoch; 0: not read yet
+	from      tpacket.SockaddrLL // as the ring shows it
+
+	view   cbpf.Packet // what filters look at, once one asks: see filter
+	viewed bool
+}
+
+func (a *arrival) measure(d *Device, p *Packet) bool {
+	head := p.Data
+	n := len(head)
+	for _, b := range p.Rest {
+		n += len(b)
+	}
+	a.length = uint32(n)
+	a.maclen = d.maclen
+	a.from = tpacket.SockaddrLL{
+		Family:  tpacket.AFPacket,
+		Ifindex: int32(d.index),
+		Hatype:  uint16(d.typ),
+	}
+	if d.typ == Ethernet {
+		if len(head) < 14 {
+			return false
+		}
+		a.protocol = etherType(head, p.Rest)
+		a.from.Pkttype = destination([6]byte(head[0:6]), d.addr)
+		a.from.Halen = 6
+		copy(a.from.Addr[:6], head[6:12])
+	} else {
+		if len(head) == 0 {
+			return false
+		}
+		switch head[0] >> 4 {
+		case 4:
+			a.protocol = tpacket.ETHPIP
+		case 6:
+			a.protocol = tpacket.ETHPIPv6
+		default:
+			return false
+		}
+	}
+	if p.Outgoing {
+		a.from.Pkttype = tpacket.PacketOutgoing
+	}
+	a.from.Protocol = tpacket.Htons(a.protocol)
+	a.status = tpacket.StatusUser
+	switch {
+	case p.Checksum == ChecksumPartial:
+		a.status |= tpacket.StatusCsumNotReady
+	case p.Checksum == ChecksumValid && !p.Outgoing:
+		a.status |= tpacket.StatusCsumValid
+	}
+	if p.GSO.Type == GSOTCPv4 || p.GSO.Type == GSOTCPv6 {
+		a.status |= tpacket.StatusGSOTCP
+	}
+	if p.Timestamp != 0 {
+		a.timestamp = p.Timestamp
+		a.status |= tpacket.StatusTSSoftware
+	}
+	return true
+}
+
+// etherType is eth_type_trans's protocol: the EtherType, or one of two numbers
+// for frames that carry a length instead (net/ethernet/eth.c).
+func etherType(head []byte, rest [][]byte) uint16 {
+	if t := uint16(head[12])<<8 | uint16(head[13]); t >= tpacket.ETHP8023Mn {
+		return t
+	}
+	// 0xffff where LLC would start marks Novell's raw 802.3.
+	llc := [2]byte{}
+	n := copy(llc[:], head[14:])
+	for _, b := range rest {
+		n += copy(llc[n:], b)
+	}
+	if n == 2 && llc == [2]byte{0xff, 0xff} {
+		return tpacket.ETHP8023
+	}
+	return tpacket.ETHP8022
+}
+
+// destination is eth_type_trans's packet type for a frame that comes in.
+func destination(to, own [6]byte) tpacket.PacketType {
+	switch {
+	case to == own:
+		return tpacket.PacketHost
+	case to == [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}:
+		return tpacket.PacketBroadcast
+	case to[0]&1 != 0:
+		return tpacket.PacketMulticast
+	}
+	return tpacket.PacketOtherHost
+}
+
+// filter runs f over the packet from offset start, and returns how many bytes
+// from there to keep.
+func (a *arrival) filter(f *cbpf.Filter, p *Packet, start uint32) uint32 {
+	if !a.viewed {
+		a.viewed = true
+		a.view = cbpf.Packet{
+			Data:        p.Data,
+			Rest:        p.Rest,
+			Len:         a.length,
+			NetOff:      a.maclen,
+			Ifindex:     uint32(a.from.Ifindex),
+			Mark:        p.Mark,
+			RxHash:      p.Hash,
+			Protocol:    a.protocol,
+			Hatype:      a.from.Hatype,
+			Queue:       p.Queue,
+			VLANTCI:     p.VLAN.TCI,
+			VLANTPID:    p.VLAN.TPID,
+			VLANPresent: p.VLAN.TPID != 0,
+			PacketType:  uint8(a.from.Pkttype),
+		}
+	}
+	a.view.Start = start
+	return f.Run(&a.view)
+}
+
+// receiver is what a socket's options amount to on the receive path. It is
+// immutable: a changed option publishes a new one.
+type receiver struct {
+	ring           *ring.Ring // nil: none
+	filter         *cbpf.Filter
+	version        tpacket.Version
+	dgram          bool
+	ignoreOutgoing bool
+	reserve        uint32
+	frameSize      uint32
+}
+
+// receive is a packet's life at one socket, in the order of tpacket_rcv
+// (net/packet/af_packet.c): filter, measure, acquire, copy, stamp, release,
+// wake.
+func (s *Socket) receive(p *Packet, a *arrival) {
+	rx := s.rx.Load() // pairs with the store in Socket.publish
+	if rx.ignoreOutgoing && p.Outgoing {
+		return
+	}
+	skip := uint32(0)
+	if rx.dgram {
+		skip = a.maclen
+	}
+	length := a.length - skip
+
+	snaplen := length
+	if rx.filter != nil {
+		keep := a.filter(rx.filter, p, skip)
+		if keep == 0 {
+			s.counters.Filtered()
+			return
+		}
+		snaplen = min(snaplen, keep)
+	}
+
+	var at tpacket.Offsets
+	if rx.dgram {
+		at = tpacket.DgramOffsets(rx.version, rx.reserve)
+	} else {
+		at = tpacket.RawOffsets(rx.version, a.maclen, rx.reserve, 0)
+	}
+	if rx.ring == nil || at.Net > maxOffset {
+		s.counters.Drop(ring.NoRoom)
+		return
+	}
+	if at.Mac+snaplen > rx.frameSize {
+		snaplen = rx.frameSize - min(at.Mac, rx.frameSize)
+	}
+
+	slot, verdict := rx.ring.Acquire()
+	if verdict != ring.Acquired {
+		s.counters.Drop(verdict)
+		s.notify.Wake()
+		return
+	}
+	status := a.status
+	if s.counters.Losing() {
+		status |= tpacket.StatusLosing
+	}
+
+	frame := rx.ring.Frame(slot)
+	if snaplen > 0 {
+		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
+	}
+
+	now := a.timestamp
+	if now == 0 {
+		now = time.Now().UnixNano()
+		a.timestamp = now // one reading for all sockets
+	}
+	if rx.version == tpacket.V1 {
+		h := tpacket.Header1At(frame)
+		h.Len, h.Snaplen = length, snaplen
+		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
+		h.Sec, h.Usec = uint32(now/1e9), uint32(now%1e9/1e3)
+	} else {
+		h := tpacket.Header2At(frame)
+		h.Len, h.Snaplen = length, snaplen
+		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
+		h.Sec, h.Nsec = uint32(now/1e9), uint32(now%1e9)
+		h.VLANTCI, h.VLANTPID = 0, 0
+		if p.VLAN.TPID != 0 {
+			h.VLANTCI, h.VLANTPID = p.VLAN.TCI, p.VLAN.TPID
+			status |= tpacket.StatusVLANValid | tpacket.StatusVLANTPID
+		}
+		h.Padding = [4]uint8{}
+	}
+	*tpacket.SockaddrLLAt(frame, rx.version) = a.from
+
+	rx.ring.Release(slot, status)
+	s.notify.Wake()
+}
+
+// maxOffset is what tp_net can hold: Linux drops a packet past it.
+const maxOffset = 1<<16 - 1
+
+// gather copies len(dst) bytes of the packet, from offset skip on.
+func gather(dst []byte, p *Packet, skip uint32) {
+	n := copy(dst, p.Data[skip:]) // the link-layer header is whole within Data
+	for _, b := range p.Rest {
+		if n == len(dst) {
+			return
+		}
+		n += copy(dst[n:], b)
+	}
+}

@@ -1,0 +1,95 @@
+package ring
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Totals is what became of every packet offered to a socket, since it was made.
+type Totals struct {
+	Filtered     uint64 // refused by the filter
+	Captured     uint64 // written into a ring
+	DroppedFull  uint64 // the head slot was still the reader's
+	DroppedOwned uint64 // the head slot was free but a slower writer was still filling it
+	DroppedOther uint64 // no ring, or headers that no frame has room for
+}
+
+// Dropped is the sum of the drops.
+func (t Totals) Dropped() uint64 { return t.DroppedFull + t.DroppedOwned + t.DroppedOther }
+
+// Offered is the sum of everything: each packet offered is counted once.
+func (t Totals) Offered() uint64 { return t.Filtered + t.Captured + t.Dropped() }
+
+// Counters counts for one socket, over all the rings that it has in its life.
+// The zero value is ready; all methods may be called concurrently.
+type Counters struct {
+	drops   [verdicts]atomic.Uint64 // by Verdict
+	dropped atomic.Uint64           // their sum
+	cleared atomic.Uint64           // dropped, at the last Statistics
+
+	_        [64]byte // filtered changes with every packet not wanted: keep it off the line that Losing reads
+	filtered atomic.Uint64
+
+	mu      sync.Mutex
+	ring    *Ring  // whose Captured counts now
+	retired uint64 // captured by rings before it
+	read    uint64 // captured, at the last Statistics
+}
+
+// Filtered counts a packet that the filter refused.
+func (c *Counters) Filtered() { c.filtered.Add(1) }
+
+// Drop counts a packet dropped for reason v.
+func (c *Counters) Drop(v Verdict) {
+	c.drops[v].Add(1)
+	c.dropped.Add(1)
+}
+
+// Losing is Linux's condition for TP_STATUS_LOSING: drops that Statistics has
+// not reported yet.
+func (c *Counters) Losing() bool { return c.dropped.Load() != c.cleared.Load() }
+
+// Attach makes r the ring that captures for c, nil for none. The ring before it
+// must be closed: its count is final.
+func (c *Counters) Attach(r *Ring) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ring != nil {
+		c.retired += c.ring.Captured()
+	}
+	c.ring = r
+}
+
+func (c *Counters) captured() uint64 {
+	if c.ring == nil {
+		return c.retired
+	}
+	return c.retired + c.ring.Captured()
+}
+
+// Statistics is PACKET_STATISTICS: packets (dropped ones included, as in Linux)
+// and drops since the last call.
+func (c *Counters) Statistics() (packets, drops uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	dropped := c.dropped.Load()
+	drops = dropped - c.cleared.Load()
+	c.cleared.Store(dropped)
+	captured := c.captured()
+	packets = captured - c.read + drops
+	c.read = captured
+	return packets, drops
+}
+
+// Totals is everything counted so far. Exact when no writer is delivering.
+func (c *Counters) Totals() Totals {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Totals{
+		Filtered:     c.filtered.Load(),
+		Captured:     c.captured(),
+		DroppedFull:  c.drops[Full].Load(),
+		DroppedOwned: c.drops[Owned].Load(),
+		DroppedOther: c.drops[NoRoom].Load(),
+	}
+}

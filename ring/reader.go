@@ -1,0 +1,115 @@
+package ring
+
+import (
+	"context"
+	"errors"
+	"unsafe"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// ErrClosed is what a Reader returns when its ring is closed and empty.
+var ErrClosed = errors.New("ring is closed")
+
+// Reader reads a ring's slots in place, in order. It is the one reader that a
+// ring has: one goroutine at a time may call its methods.
+type Reader struct {
+	ring   *Ring
+	notify *Notify
+	next   uint32
+	wake   chan struct{}
+}
+
+// NewReader returns the reader of r, which sleeps on n, the Notify that r's
+// writers wake.
+func NewReader(r *Ring, n *Notify) *Reader {
+	return &Reader{ring: r, notify: n, wake: make(chan struct{}, 1)}
+}
+
+// Frame is one packet in its slot. Its bytes are shared memory: they are the
+// reader's until Release, and the writers' after it.
+type Frame struct {
+	Data     []byte // the captured bytes, from the link-layer header (SOCK_RAW) or the network header
+	Len      int    // of the packet as it was: more than len(Data) when it was cut
+	Status   uint32 // TP_STATUS_USER and others
+	Sec      int64
+	Nsec     int64 // V1 rings keep microseconds only
+	Net      int   // offset of the network header within Data
+	VLANTCI  uint16
+	VLANTPID uint16
+	From     tpacket.SockaddrLL
+
+	ring *Ring
+	slot uint32
+}
+
+// Next returns the next packet if there is one. Several may be held at once;
+// each goes back to the writers with its Release.
+func (rd *Reader) Next() (f Frame, ok bool) {
+	r := rd.ring
+	status := r.status(rd.next)
+	if status == tpacket.StatusKernel {
+		return Frame{}, false
+	}
+	f = Frame{Status: status, ring: r, slot: rd.next}
+	b := r.Frame(rd.next)
+	var mac, net, snaplen uint32
+	if r.wide {
+		h := *(*tpacket.Header1)(unsafe.Pointer(&b[0]))
+		mac, net, snaplen, f.Len = uint32(h.Mac), uint32(h.Net), h.Snaplen, int(h.Len)
+		f.Sec, f.Nsec = int64(h.Sec), int64(h.Usec)*1000
+	} else {
+		h := *(*tpacket.Header2)(unsafe.Pointer(&b[0]))
+		mac, net, snaplen, f.Len = uint32(h.Mac), uint32(h.Net), h.Snaplen, int(h.Len)
+		f.Sec, f.Nsec = int64(h.Sec), int64(h.Nsec)
+		f.VLANTCI, f.VLANTPID = h.VLANTCI, h.VLANTPID
+	}
+	f.From = tpacket.Parse[tpacket.SockaddrLL](b[tpacket.Align(r.geo.Version.HeaderSize()):])
+	// The memory is shared: offsets from it are bounded before they are used.
+	mac = min(mac, uint32(len(b)))
+	snaplen = min(snaplen, uint32(len(b))-mac)
+	f.Data = b[mac : mac+snaplen : mac+snaplen]
+	f.Net = int(min(max(net, mac)-mac, snaplen))
+	rd.next++
+	if rd.next == r.geo.FrameNr {
+		rd.next = 0
+	}
+	return f, true
+}
+
+// Release gives the slot back to the writers. It must be called once.
+func (f *Frame) Release() { f.ring.setStatus(f.slot, tpacket.StatusKernel) }
+
+// Wait sleeps until Next has a packet, ctx ends, or the ring is closed with
+// nothing left to read ([ErrClosed]).
+func (rd *Reader) Wait(ctx context.Context) error {
+	for {
+		if rd.ready() {
+			return nil
+		}
+		rd.notify.Arm(rd)
+		if rd.ready() || rd.ring.closed.Load() { // look again: see Notify
+			rd.notify.Disarm(rd)
+			if rd.ready() {
+				return nil
+			}
+			return ErrClosed
+		}
+		select {
+		case <-rd.wake:
+		case <-ctx.Done():
+			rd.notify.Disarm(rd)
+			return ctx.Err()
+		}
+	}
+}
+
+func (rd *Reader) ready() bool { return rd.ring.status(rd.next) != tpacket.StatusKernel }
+
+// Wake implements [Waker].
+func (rd *Reader) Wake() {
+	select {
+	case rd.wake <- struct{}{}:
+	default: // already awake
+	}
+}

@@ -1,0 +1,128 @@
+package ring
+
+import (
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// Verdict is what became of a packet at a ring.
+type Verdict uint8
+
+const (
+	Acquired Verdict = iota // the caller owns the slot until it calls Release
+	Full                    // the head slot has not come back from the reader
+	Owned                   // the head slot is free, but a slower writer still fills it
+	NoRoom                  // there is no ring, or no room for headers in its frames
+	verdicts
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case Acquired:
+		return "acquired"
+	case Full:
+		return "ring full"
+	case Owned:
+		return "slot still owned"
+	case NoRoom:
+		return "no room"
+	}
+	return fmt.Sprintf("Verdict(%d)", uint8(v))
+}
+
+// Ring is a receive ring of slots: TPACKET_V1 or V2. It mirrors struct
+// packet_ring_buffer (net/packet/internal.h).
+//
+// All methods may be called concurrently, but a slot that Acquire gave is its
+// caller's until Release.
+type Ring struct {
+	base   unsafe.Pointer // of the shared memory
+	geo    tpacket.Geometry
+	dense  bool // frames fill the blocks: offsets need no division
+	wide   bool // V1: tp_status is an unsigned long
+	owner  ownerMap
+	memory *Memory
+	closed atomic.Bool
+}
+
+// New makes a ring of g's shape in m, which must hold g.Size() zeroed bytes. It
+// takes m over.
+func New(m *Memory, g tpacket.Geometry) (*Ring, error) {
+	if g.Version > tpacket.V2 {
+		return nil, fmt.Errorf("ring: version %v has blocks, not slots: want V1 or V2", g.Version)
+	}
+	if g.FrameNr == 0 || m.Size() < g.Size() {
+		return nil, fmt.Errorf("ring: %d frames, %d bytes in memory of %d bytes: want at least one frame, and memory for all", g.FrameNr, g.Size(), m.Size())
+	}
+	r := &Ring{
+		base:   unsafe.Pointer(unsafe.SliceData(m.Bytes())),
+		geo:    g,
+		dense:  g.BlockSize%g.FrameSize == 0,
+		wide:   g.Version == tpacket.V1,
+		memory: m,
+	}
+	r.owner.init(g.FrameNr)
+	return r, nil
+}
+
+// Memory is the ring's shared memory.
+func (r *Ring) Memory() *Memory { return r.memory }
+
+// Geometry is the ring's shape.
+func (r *Ring) Geometry() tpacket.Geometry { return r.geo }
+
+// Captured is how many slots writers have acquired. It is final after Close.
+func (r *Ring) Captured() uint64 { return r.owner.taken() }
+
+// Close ends the ring: no slot can be acquired any more, and the memory goes
+// back to the system. Writers in mid-copy finish undisturbed. A second Close
+// does nothing.
+func (r *Ring) Close() error {
+	r.owner.close()
+	r.closed.Store(true)
+	return r.memory.Close()
+}
+
+// Readable is packet_poll's rule for EPOLLIN: the slot before head is not
+// KERNEL. It also says so, once, of a ring that the reader has let run full.
+func (r *Ring) Readable() bool {
+	return r.status(r.owner.previous(r.geo.FrameNr)) != tpacket.StatusKernel
+}
+
+// Frame is slot's bytes. The slice stays addressable while r is reachable.
+func (r *Ring) Frame(slot uint32) []byte {
+	return unsafe.Slice((*byte)(r.frame(slot)), r.geo.FrameSize)
+}
+
+func (r *Ring) frame(slot uint32) unsafe.Pointer {
+	if r.dense {
+		return unsafe.Add(r.base, uintptr(slot)*uintptr(r.geo.FrameSize))
+	}
+	return unsafe.Add(r.base, r.geo.FrameOffset(slot))
+}
+
+// status is one load of slot's status word; what it returns is believed only as
+// far as KERNEL or not. It is a load-acquire, which pairs with setStatus on the
+// other side.
+func (r *Ring) status(slot uint32) uint32 {
+	p := r.frame(slot)
+	if r.wide {
+		return uint32(atomic.LoadUint64((*uint64)(p)))
+	}
+	return atomic.LoadUint32((*uint32)(p))
+}
+
+// setStatus is one store of slot's status word, after everything stored to the
+// slot before: a store-release, which pairs with status on the other side.
+func (r *Ring) setStatus(slot, status uint32) {
+	p := r.frame(slot)
+	if r.wide {
+		// Linux passes the status through an int: bit 31 fills the upper half.
+		atomic.StoreUint64((*uint64)(p), uint64(int64(int32(status))))
+		return
+	}
+	atomic.StoreUint32((*uint32)(p), status)
+}

@@ -1,0 +1,339 @@
+package rxring
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// SockType is a packet socket's type (SOCK_*).
+type SockType int
+
+const (
+	SockDgram SockType = 2 // SOCK_DGRAM: packets start at the network header
+	SockRaw   SockType = 3 // SOCK_RAW: packets start at the link-layer header
+)
+
+// ErrClosed is the error of calls on a closed socket. It unwraps to EBADF.
+var ErrClosed = fmt.Errorf("packet socket is closed: %w", syscall.EBADF)
+
+// ErrNoRing is the error of calls that need a receive ring on a socket that has
+// none. It unwraps to EINVAL.
+var ErrNoRing = fmt.Errorf("packet socket has no receive ring, set one first: %w", syscall.EINVAL)
+
+// Socket is a packet socket: what socket(AF_PACKET, ...) gives on Linux. Its
+// errors unwrap to the errno that Linux returns in the same place.
+//
+// All methods may be called concurrently, with each other and with deliveries.
+type Socket struct {
+	ns  *Namespace
+	typ SockType
+
+	// Read by writers for every packet.
+	rx       atomic.Pointer[receiver] // never nil
+	protocol atomic.Uint32            // 16 bits, host byte order
+	ifindex  atomic.Int32             // 0: every device
+	counters ring.Counters
+	notify   ring.Notify
+
+	mu           sync.Mutex
+	closed       bool
+	device       *Device // nil: every device
+	version      tpacket.Version
+	reserve      uint32
+	ring         *ring.Ring
+	filter       *cbpf.Filter
+	filterLocked bool
+	memberships  []membership
+	flags        map[option]int32
+	err          syscall.Errno // pending, for SO_ERROR
+}
+
+// Socket makes a packet socket for one protocol, in host byte order:
+// [tpacket.ETHPAll] for everything, 0 for nothing until Bind. It sees all
+// devices of the namespace until Bind names one.
+func (ns *Namespace) Socket(t SockType, protocol uint16) (*Socket, error) {
+	if t != SockRaw && t != SockDgram {
+		return nil, fmt.Errorf("socket type %d: want SOCK_RAW (%d) or SOCK_DGRAM (%d): %w", t, SockRaw, SockDgram, syscall.Errno(esocktnosupport))
+	}
+	s := &Socket{ns: ns, typ: t, flags: make(map[option]int32)}
+	s.rx.Store(&receiver{})
+	s.publish()
+	s.protocol.Store(uint32(protocol))
+	if protocol != 0 {
+		ns.setHooked(s, true)
+	}
+	return s, nil
+}
+
+// do runs f with the options locked, unless the socket is closed, and names the
+// operation in its error.
+func (s *Socket) do(op string, f func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := ErrClosed
+	if !s.closed {
+		err = f()
+	}
+	if err != nil {
+		return os.NewSyscallError(op, err)
+	}
+	return nil
+}
+
+// publish makes the options take effect on the receive path. s.mu is held, or
+// nobody else knows s yet.
+func (s *Socket) publish() {
+	rx := &receiver{
+		ring:           s.ring,
+		filter:         s.filter,
+		version:        s.version,
+		dgram:          s.typ == SockDgram,
+		ignoreOutgoing: s.flags[option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}] != 0,
+		reserve:        s.reserve,
+	}
+	if s.ring != nil {
+		rx.frameSize = s.ring.Geometry().FrameSize
+	}
+	s.rx.Store(rx) // pairs with the load in receive
+}
+
+// Type is the socket's type.
+func (s *Socket) Type() SockType { return s.typ }
+
+// Bind binds the socket to a device (Ifindex; 0: all) and a protocol (Protocol,
+// network byte order; 0 keeps the one it has), as packet_bind does.
+func (s *Socket) Bind(a tpacket.SockaddrLL) error {
+	return s.do("bind", func() error {
+		if a.Family != tpacket.AFPacket {
+			return fmt.Errorf("sll_family %d: want AF_PACKET (%d): %w", a.Family, tpacket.AFPacket, syscall.EINVAL)
+		}
+		var d *Device
+		if a.Ifindex != 0 {
+			var ok bool
+			if d, ok = s.ns.DeviceByIndex(int(a.Ifindex)); !ok {
+				return fmt.Errorf("sll_ifindex %d: no such device: %w", a.Ifindex, syscall.ENODEV)
+			}
+		}
+		proto := tpacket.Htons(a.Protocol)
+		if proto == 0 {
+			proto = uint16(s.protocol.Load())
+		}
+		s.device = d
+		s.ns.setHooked(s, false) // no packet meets half a binding
+		s.protocol.Store(uint32(proto))
+		s.ifindex.Store(a.Ifindex)
+		if proto != 0 {
+			s.ns.setHooked(s, true)
+		}
+		return nil
+	})
+}
+
+// BindDevice binds the socket to d for one protocol, in host byte order; 0
+// keeps the one it has.
+func (s *Socket) BindDevice(d *Device, protocol uint16) error {
+	return s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Protocol: tpacket.Htons(protocol)})
+}
+
+// Addr is the address that the socket is bound to, as getsockname gives it.
+func (s *Socket) Addr() tpacket.SockaddrLL {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := tpacket.SockaddrLL{
+		Family:   tpacket.AFPacket,
+		Protocol: tpacket.Htons(uint16(s.protocol.Load())),
+		Ifindex:  s.ifindex.Load(),
+	}
+	if s.device != nil {
+		a.Hatype = uint16(s.device.typ)
+		if s.device.typ == Ethernet {
+			a.Halen = uint8(copy(a.Addr[:], s.device.addr[:]))
+		}
+	}
+	return a
+}
+
+// SetVersion chooses the format of the ring to come (PACKET_VERSION): EBUSY
+// when there is a ring already.
+func (s *Socket) SetVersion(v tpacket.Version) error {
+	return s.do("set PACKET_VERSION", func() error {
+		if v > tpacket.V2 {
+			return fmt.Errorf("%v: want V1 or V2: %w", v, syscall.EINVAL)
+		}
+		if s.ring != nil {
+			return fmt.Errorf("%v: the socket has a ring already: %w", v, syscall.EBUSY)
+		}
+		s.version = v
+		s.publish()
+		return nil
+	})
+}
+
+// SetReserve asks for n bytes of headroom before each packet in the ring to
+// come (PACKET_RESERVE): EBUSY when there is a ring already.
+func (s *Socket) SetReserve(n uint32) error {
+	return s.do("set PACKET_RESERVE", func() error {
+		if s.ring != nil {
+			return fmt.Errorf("%d: the socket has a ring already: %w", n, syscall.EBUSY)
+		}
+		if n > math.MaxInt32 {
+			return fmt.Errorf("%d: want at most %d bytes: %w", n, math.MaxInt32, syscall.EINVAL)
+		}
+		s.reserve = n
+		s.publish()
+		return nil
+	})
+}
+
+// SetRxRing gives the socket a receive ring, or takes it away when r.BlockNr is
+// 0 (PACKET_RX_RING). See [tpacket.Layout] for what is refused; ENOMEM when the
+// namespace's memory bound would be passed; EBUSY when there is a ring already.
+func (s *Socket) SetRxRing(r tpacket.Req) error {
+	return s.do("set PACKET_RX_RING", func() error {
+		if r.BlockNr == 0 {
+			if err := r.Teardown(); err != nil {
+				return err
+			}
+			return s.replaceRing(nil)
+		}
+		if s.ring != nil {
+			return fmt.Errorf("the socket has a ring already, take it away first: %w", syscall.EBUSY)
+		}
+		g, err := tpacket.Layout(s.version, tpacket.Req3{Req: r}, s.reserve, os.Getpagesize())
+		if err != nil {
+			return err
+		}
+		fresh, err := s.ns.newRing(g)
+		if err != nil {
+			return err
+		}
+		return s.replaceRing(fresh)
+	})
+}
+
+// replaceRing publishes r, nil for none, and frees the ring before it.
+func (s *Socket) replaceRing(r *ring.Ring) error {
+	old := s.ring
+	s.ring = r
+	s.publish()
+	var err error
+	if old != nil {
+		err = s.ns.freeRing(old) // no slot can be acquired in it from here on
+	}
+	s.counters.Attach(r)
+	s.notify.Wake()
+	return err
+}
+
+// Ring is the socket's receive ring, nil when it has none.
+func (s *Socket) Ring() *ring.Ring {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ring
+}
+
+// NewReader returns the reader of the socket's ring, for a program that reads
+// in the same process. A ring has one reader.
+func (s *Socket) NewReader() (*ring.Reader, error) {
+	r := s.Ring()
+	if r == nil {
+		return nil, ErrNoRing
+	}
+	return ring.NewReader(r, &s.notify), nil
+}
+
+// AttachFilter replaces the socket's filter (SO_ATTACH_FILTER): EINVAL for a
+// program that Linux refuses, EPERM once the filter is locked.
+func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
+	f, err := cbpf.Compile(prog)
+	return s.do("set SO_ATTACH_FILTER", func() error {
+		if s.filterLocked {
+			return errFilterLocked
+		}
+		if err != nil {
+			return err
+		}
+		s.filter = f
+		s.publish()
+		return nil
+	})
+}
+
+// DetachFilter removes the filter (SO_DETACH_FILTER): ENOENT when there is
+// none, EPERM once it is locked.
+func (s *Socket) DetachFilter() error {
+	return s.do("set SO_DETACH_FILTER", func() error {
+		if s.filterLocked {
+			return errFilterLocked
+		}
+		if s.filter == nil {
+			return fmt.Errorf("no filter is attached: %w", syscall.ENOENT)
+		}
+		s.filter = nil
+		s.publish()
+		return nil
+	})
+}
+
+// LockFilter makes the filter, or its absence, permanent (SO_LOCK_FILTER).
+func (s *Socket) LockFilter() error {
+	return s.do("set SO_LOCK_FILTER", func() error {
+		s.filterLocked = true
+		return nil
+	})
+}
+
+var errFilterLocked = fmt.Errorf("the socket's filter is locked: %w", syscall.EPERM)
+
+// Statistics returns and clears the socket's counts (PACKET_STATISTICS).
+// Packets includes Drops, and neither includes what the filter refused.
+func (s *Socket) Statistics() tpacket.Stats {
+	packets, drops := s.counters.Statistics()
+	return tpacket.Stats{Packets: uint32(packets), Drops: uint32(drops)}
+}
+
+// Totals is what became of every packet offered since the socket was made. It
+// stays available after Close.
+func (s *Socket) Totals() ring.Totals { return s.counters.Totals() }
+
+// Readable is what poll reports as POLLIN.
+func (s *Socket) Readable() bool {
+	r := s.Ring()
+	return r != nil && r.Readable()
+}
+
+// Arm asks for one Wake when there is news for a poller, after which Readable
+// must be asked again; see [ring.Notify].
+func (s *Socket) Arm(w ring.Waker) { s.notify.Arm(w) }
+
+// Disarm takes back an Arm.
+func (s *Socket) Disarm(w ring.Waker) { s.notify.Disarm(w) }
+
+// Close ends the socket and gives its ring's memory back. Writers in mid-copy
+// are not disturbed; sleepers are woken.
+func (s *Socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return os.NewSyscallError("close", ErrClosed)
+	}
+	s.closed = true
+	s.ns.setHooked(s, false)
+	for _, m := range s.memberships {
+		m.leave()
+	}
+	s.memberships = nil
+	if err := s.replaceRing(nil); err != nil && !errors.Is(err, syscall.EBADF) {
+		return os.NewSyscallError("close", err)
+	}
+	return nil
+}

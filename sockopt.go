@@ -1,0 +1,321 @@
+package rxring
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"syscall"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// Socket level and options of asm-generic/socket.h that packet sockets serve.
+const (
+	solSocket = 1 // SOL_SOCKET
+
+	soType          = 3  // SO_TYPE
+	soError         = 4  // SO_ERROR
+	soRcvbuf        = 8  // SO_RCVBUF
+	soRcvtimeo      = 20 // SO_RCVTIMEO
+	soAttachFilter  = 26 // SO_ATTACH_FILTER
+	soDetachFilter  = 27 // SO_DETACH_FILTER
+	soTimestamp     = 29 // SO_TIMESTAMP
+	soTimestampNS   = 35 // SO_TIMESTAMPNS
+	soProtocol      = 38 // SO_PROTOCOL
+	soDomain        = 39 // SO_DOMAIN
+	soLockFilter    = 44 // SO_LOCK_FILTER
+	soBPFExtensions = 48 // SO_BPF_EXTENSIONS
+
+	skfAdMax = 64 // SKF_AD_MAX (linux/filter.h): what SO_BPF_EXTENSIONS returns
+
+	esocktnosupport = 94 // ESOCKTNOSUPPORT, which not every system's syscall names
+)
+
+// option names one socket option.
+type option struct{ level, name int }
+
+// booleans are the options that are one flag each: any int but 0 sets them.
+// None of them changes what a ring shows except PACKET_IGNORE_OUTGOING.
+var booleans = map[option]string{
+	{tpacket.SolPacket, tpacket.OptAuxdata}: "PACKET_AUXDATA",
+	{tpacket.SolPacket, tpacket.OptOrigdev}: "PACKET_ORIGDEV",
+	{solSocket, soTimestamp}:                "SO_TIMESTAMP",
+	{solSocket, soTimestampNS}:              "SO_TIMESTAMPNS",
+}
+
+// Bounds of SO_RCVBUF with Linux's defaults (net.core.rmem_default, rmem_max;
+// SOCK_MIN_RCVBUF).
+const (
+	rcvbufDefault = 212992
+	rcvbufMax     = 212992
+	rcvbufMin     = 2304
+)
+
+// Setsockopt is the system call: val is the option's value as C lays it out. It
+// is what interposed and attached programs reach; Go code has a typed method
+// for each option that it needs. SO_ATTACH_FILTER is not here, because its value
+// holds a pointer: AttachFilter.
+func (s *Socket) Setsockopt(level, name int, val []byte) error {
+	o := option{level, name}
+	if label, ok := booleans[o]; ok {
+		return s.setInt(o, "set "+label, val, func(v int32) (int32, error) {
+			if v != 0 {
+				v = 1
+			}
+			return v, nil
+		})
+	}
+	switch o {
+	case option{tpacket.SolPacket, tpacket.OptVersion}:
+		v, err := exactInt(val)
+		if err != nil {
+			return err
+		}
+		return s.SetVersion(tpacket.Version(v))
+	case option{tpacket.SolPacket, tpacket.OptReserve}:
+		v, err := exactInt(val)
+		if err != nil {
+			return err
+		}
+		return s.SetReserve(uint32(v))
+	case option{tpacket.SolPacket, tpacket.OptRxRing}:
+		if len(val) < tpacket.SizeofReq {
+			return short("struct tpacket_req", val, tpacket.SizeofReq)
+		}
+		return s.SetRxRing(tpacket.Parse[tpacket.Req](val))
+	case option{tpacket.SolPacket, tpacket.OptAddMembership}:
+		return s.setMembership(val, true)
+	case option{tpacket.SolPacket, tpacket.OptDropMembership}:
+		return s.setMembership(val, false)
+	case option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}:
+		if _, err := exactInt(val); err != nil {
+			return err
+		}
+		return s.setInt(o, "set PACKET_IGNORE_OUTGOING", val, func(v int32) (int32, error) {
+			if v < 0 || v > 1 {
+				return 0, fmt.Errorf("%d: want 0 or 1: %w", v, syscall.EINVAL)
+			}
+			return v, nil
+		})
+	case option{tpacket.SolPacket, tpacket.OptTimestamp}:
+		if _, err := exactInt(val); err != nil {
+			return err
+		}
+		return s.setInt(o, "set PACKET_TIMESTAMP", val, func(v int32) (int32, error) { return v, nil })
+	case option{solSocket, soRcvbuf}:
+		return s.setInt(o, "set SO_RCVBUF", val, func(v int32) (int32, error) {
+			// Linux doubles it, for its own bookkeeping.
+			return max(2*min(max(v, 0), rcvbufMax), rcvbufMin), nil
+		})
+	case option{solSocket, soRcvtimeo}:
+		return s.setTimeout(val)
+	case option{solSocket, soDetachFilter}:
+		return s.DetachFilter()
+	case option{solSocket, soLockFilter}:
+		return s.setLockFilter(val)
+	}
+	return noOption(level, name)
+}
+
+// Getsockopt is the system call: len(buf) is the room that the caller offers,
+// and buf's contents are read where the option takes an argument
+// (PACKET_HDRLEN). It returns how many bytes it filled in.
+func (s *Socket) Getsockopt(level, name int, buf []byte) (int, error) {
+	o := option{level, name}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, ErrClosed
+	}
+	var v int32
+	switch o {
+	case option{tpacket.SolPacket, tpacket.OptStatistics}:
+		st := s.Statistics()
+		return copy(buf, tpacket.Bytes(&st)), nil
+	case option{tpacket.SolPacket, tpacket.OptHdrlen}:
+		if len(buf) < 4 {
+			return 0, short("PACKET_HDRLEN", buf, 4)
+		}
+		version := tpacket.Version(binary.NativeEndian.Uint32(buf))
+		if version > tpacket.V2 {
+			return 0, fmt.Errorf("get PACKET_HDRLEN: %v: want V1 or V2: %w", version, syscall.EINVAL)
+		}
+		v = int32(version.HeaderSize())
+	case option{tpacket.SolPacket, tpacket.OptVersion}:
+		v = int32(s.version)
+	case option{tpacket.SolPacket, tpacket.OptReserve}:
+		v = int32(s.reserve)
+	case option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}, option{tpacket.SolPacket, tpacket.OptTimestamp}:
+		v = s.flags[o]
+	case option{solSocket, soType}:
+		v = int32(s.typ)
+	case option{solSocket, soDomain}:
+		v = tpacket.AFPacket
+	case option{solSocket, soProtocol}:
+		v = 0 // packet sockets leave sk_protocol alone
+	case option{solSocket, soError}:
+		v = int32(s.err)
+		s.err = 0
+	case option{solSocket, soRcvbuf}:
+		if v = s.flags[o]; v == 0 {
+			v = rcvbufDefault
+		}
+	case option{solSocket, soRcvtimeo}:
+		var tv [16]byte
+		binary.NativeEndian.PutUint64(tv[:], uint64(s.flags[o]))
+		binary.NativeEndian.PutUint64(tv[8:], uint64(s.flags[rcvtimeoMicros]))
+		return copy(buf, tv[:]), nil
+	case option{solSocket, soLockFilter}:
+		if s.filterLocked {
+			v = 1
+		}
+	case option{solSocket, soBPFExtensions}:
+		v = skfAdMax
+	default:
+		if _, ok := booleans[o]; !ok {
+			return 0, noOption(level, name)
+		}
+		v = s.flags[o]
+	}
+	return copy(buf, binary.NativeEndian.AppendUint32(nil, uint32(v))), nil
+}
+
+func (s *Socket) setInt(o option, op string, val []byte, check func(int32) (int32, error)) error {
+	if len(val) < 4 {
+		return short(op, val, 4)
+	}
+	return s.do(op, func() error {
+		v, err := check(int32(binary.NativeEndian.Uint32(val)))
+		if err != nil {
+			return err
+		}
+		s.flags[o] = v
+		s.publish()
+		return nil
+	})
+}
+
+// setLockFilter follows Linux: once locked, a lock cannot be taken off.
+func (s *Socket) setLockFilter(val []byte) error {
+	if len(val) < 4 {
+		return short("set SO_LOCK_FILTER", val, 4)
+	}
+	lock := binary.NativeEndian.Uint32(val) != 0
+	return s.do("set SO_LOCK_FILTER", func() error {
+		if s.filterLocked && !lock {
+			return errFilterLocked
+		}
+		s.filterLocked = lock
+		return nil
+	})
+}
+
+// rcvtimeoMicros keeps the second half of SO_RCVTIMEO's struct timeval.
+var rcvtimeoMicros = option{solSocket, -soRcvtimeo}
+
+func (s *Socket) setTimeout(val []byte) error {
+	if len(val) < 16 {
+		return short("set SO_RCVTIMEO", val, 16)
+	}
+	sec := int64(binary.NativeEndian.Uint64(val))
+	usec := int64(binary.NativeEndian.Uint64(val[8:]))
+	return s.do("set SO_RCVTIMEO", func() error {
+		if usec < 0 || usec >= 1e6 {
+			return fmt.Errorf("%d microseconds: want 0 to 999999: %w", usec, syscall.EDOM)
+		}
+		if sec < 0 { // Linux: times out at once
+			sec, usec = 0, 0
+		}
+		s.flags[option{solSocket, soRcvtimeo}] = int32(min(sec, math.MaxInt32))
+		s.flags[rcvtimeoMicros] = int32(usec)
+		return nil
+	})
+}
+
+// mrPromisc is PACKET_MR_PROMISC, the mr_type that changes what a device hears.
+// Linux accepts every other value too.
+const mrPromisc = 1
+
+// membership is one PACKET_ADD_MEMBERSHIP. It mirrors struct packet_mclist.
+type membership struct {
+	device *Device
+	typ    uint16
+	addr   [8]byte
+	alen   uint16
+}
+
+func (m membership) join() {
+	if m.typ == mrPromisc {
+		m.device.promiscuous.Add(1)
+	}
+}
+
+func (m membership) leave() {
+	if m.typ == mrPromisc {
+		m.device.promiscuous.Add(-1)
+	}
+}
+
+func (s *Socket) setMembership(val []byte, add bool) error {
+	const sizeofMreq = 16 // struct packet_mreq
+	op := "set PACKET_DROP_MEMBERSHIP"
+	if add {
+		op = "set PACKET_ADD_MEMBERSHIP"
+	}
+	if len(val) < sizeofMreq {
+		return short(op, val, sizeofMreq)
+	}
+	ifindex := int32(binary.NativeEndian.Uint32(val))
+	m := membership{
+		typ:  binary.NativeEndian.Uint16(val[4:]),
+		alen: binary.NativeEndian.Uint16(val[6:]),
+		addr: [8]byte(val[8:16]),
+	}
+	return s.do(op, func() error {
+		d, ok := s.ns.DeviceByIndex(int(ifindex))
+		if !ok {
+			if !add {
+				return nil // Linux: nothing of that kind, nothing to drop
+			}
+			return fmt.Errorf("mr_ifindex %d: no such device: %w", ifindex, syscall.ENODEV)
+		}
+		m.device = d
+		if !add {
+			if i := slices.Index(s.memberships, m); i >= 0 {
+				s.memberships = slices.Delete(s.memberships, i, i+1)
+				m.leave()
+			}
+			return nil
+		}
+		if int(m.alen) > int(addrLen(d)) {
+			return fmt.Errorf("mr_alen %d: want at most %d: %w", m.alen, addrLen(d), syscall.EINVAL)
+		}
+		s.memberships = append(s.memberships, m)
+		m.join()
+		return nil
+	})
+}
+
+func addrLen(d *Device) uint8 {
+	if d.typ == Ethernet {
+		return 6
+	}
+	return 0
+}
+
+// exactInt is the value of an option that takes an int and nothing else.
+func exactInt(val []byte) (int32, error) {
+	if len(val) != 4 {
+		return 0, fmt.Errorf("option value of %d bytes: want 4: %w", len(val), syscall.EINVAL)
+	}
+	return int32(binary.NativeEndian.Uint32(val)), nil
+}
+
+func short(what string, val []byte, want int) error {
+	return fmt.Errorf("%s: %d bytes: want at least %d: %w", what, len(val), want, syscall.EINVAL)
+}
+
+func noOption(level, name int) error {
+	return fmt.Errorf("socket option %d at level %d is not served: %w", name, level, syscall.ENOPROTOOPT)
+}
