@@ -1,0 +1,198 @@
+package rxring_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// benchRing is a V2 ring of 4096 slots on a device, drained by the benchmark.
+func benchRing(tb testing.TB, frameSize int, filter []cbpf.Instruction) (*rxring.Device, *rxring.Socket, *ring.Reader) {
+	tb.Helper()
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, err := ns.Socket(rxring.SockRaw, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { s.Close() })
+	const slots = 4096
+	blockSize := max(frameSize, 64<<10)
+	req := tpacket.Req{BlockSize: uint32(blockSize), FrameSize: uint32(frameSize), FrameNr: slots}
+	req.BlockNr = slots / (req.BlockSize / req.FrameSize)
+	for _, err := range []error{
+		s.SetVersion(tpacket.V2), s.SetRxRing(req), s.BindDevice(dev, tpacket.ETHPAll),
+	} {
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if filter != nil {
+		if err := s.AttachFilter(filter); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	rd, err := s.NewReader()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return dev, s, rd
+}
+
+// frame is an Ethernet frame of n bytes.
+func frame(n int) []byte {
+	b := make([]byte, n)
+	copy(b, []byte{0x02, 'r', 'x', 'r', 0, 2, 0x02, 0, 0, 0, 0, 1, 0x08, 0x00, 0x45})
+	return b
+}
+
+func drain(rd *ring.Reader) {
+	for {
+		f, ok := rd.Next()
+		if !ok {
+			return
+		}
+		f.Release()
+	}
+}
+
+// BenchmarkDeliver is one writer, one packet a call. The ring is emptied, off
+// the clock, before it can fill.
+func BenchmarkDeliver(b *testing.B) {
+	b.Run("no-socket", func(b *testing.B) {
+		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+		dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		p := rxring.Packet{Data: frame(64), Timestamp: 1}
+		b.ReportAllocs()
+		for b.Loop() {
+			dev.Deliver(&p)
+		}
+	})
+	for _, c := range []struct {
+		name      string
+		size      int
+		frame     int
+		timestamp int64
+		filter    []cbpf.Instruction
+	}{
+		{"64B", 64, 256, 1, nil},
+		{"64B-own-timestamp", 64, 256, 0, nil},
+		{"1500B", 1500, 2048, 1, nil},
+		{"64KiB", 65536, 1 << 17, 1, nil},
+		{"64B-filter-refuses", 64, 256, 1, []cbpf.Instruction{{Op: 0x06}}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			dev, _, rd := benchRing(b, c.frame, c.filter)
+			p := rxring.Packet{Data: frame(c.size), Timestamp: c.timestamp}
+			b.SetBytes(int64(c.size))
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; i < b.N; i++ {
+				if i%4096 == 4095 {
+					b.StopTimer()
+					drain(rd)
+					b.StartTimer()
+				}
+				dev.Deliver(&p)
+			}
+		})
+	}
+	b.Run("64B-batch-32", func(b *testing.B) {
+		dev, _, rd := benchRing(b, 256, nil)
+		ps := make([]rxring.Packet, 32)
+		for i := range ps {
+			ps[i] = rxring.Packet{Data: frame(64), Timestamp: 1}
+		}
+		b.ReportAllocs()
+		b.ResetTimer()
+		for i := 0; i < b.N; i += len(ps) {
+			if i%4096 == 0 {
+				b.StopTimer()
+				drain(rd)
+				b.StartTimer()
+			}
+			dev.DeliverBatch(ps)
+		}
+	})
+}
+
+// BenchmarkCopy is the bare copy that DeliverNNN is measured against: the same
+// bytes into the same kind of memory.
+func BenchmarkCopy(b *testing.B) {
+	for _, size := range []int{64, 1500, 65536} {
+		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
+			slot := 2 * size
+			m, err := ring.NewMemory(4096 * slot)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer m.Close()
+			src, dst := frame(size), m.Bytes()
+			b.SetBytes(int64(size))
+			b.ResetTimer()
+			for i := 0; i < b.N; i++ {
+				copy(dst[i%4096*slot:], src)
+			}
+		})
+	}
+}
+
+// BenchmarkDeliverWriters is many writers on one ring beside a reader that
+// keeps up as it can: accepted packets a second are what counts.
+func BenchmarkDeliverWriters(b *testing.B) {
+	for _, size := range []int{64, 1500} {
+		for _, writers := range []int{1, 2, 4, 8} {
+			b.Run(fmt.Sprintf("%dB/writers=%d", size, writers), func(b *testing.B) {
+				dev, s, rd := benchRing(b, 2048, nil)
+				stop, stopped := make(chan struct{}), make(chan struct{})
+				go func() {
+					defer close(stopped)
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+							drain(rd)
+							runtime.Gosched()
+						}
+					}
+				}()
+				b.ReportAllocs()
+				start := time.Now()
+				done := make(chan struct{})
+				for w := range writers {
+					n := b.N / writers
+					if w == 0 {
+						n += b.N % writers
+					}
+					go func() {
+						p := rxring.Packet{Data: frame(size), Timestamp: 1}
+						for range n {
+							dev.Deliver(&p)
+						}
+						done <- struct{}{}
+					}()
+				}
+				for range writers {
+					<-done
+				}
+				elapsed := time.Since(start)
+				close(stop)
+				<-stopped
+				b.ReportMetric(float64(s.Totals().Captured)/elapsed.Seconds()/1e6, "Maccepted/s")
+			})
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package ring_test
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+func TestSharedMemoryCannotBeResizedOrUnsealed(t *testing.T) {
+	m, err := ring.NewMemory(8192)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for name, err := range map[string]error{
+		"shrink": unix.Ftruncate(m.FD(), 0),
+		"grow":   unix.Ftruncate(m.FD(), 1<<20),
+		"seal": func() error {
+			_, err := unix.FcntlInt(uintptr(m.FD()), unix.F_ADD_SEALS, unix.F_SEAL_WRITE)
+			return err
+		}(),
+	} {
+		if !errors.Is(err, unix.EPERM) {
+			t.Errorf("%s: %v, want %v", name, err, unix.EPERM)
+		}
+	}
+	if _, err := unix.Pwrite(m.FD(), []byte{1}, 8192); err == nil {
+		t.Error("a write past the end grew the memory")
+	}
+	// Whoever punches a hole gets zeroes: writers must not fault on it.
+	if err := unix.Fallocate(m.FD(), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 8192); err != nil {
+		t.Fatal(err)
+	}
+	m.Bytes()[4096] = 7
+}
+
+func TestClosedMemoryIsGivenBackAtOnce(t *testing.T) {
+	m, err := ring.NewMemory(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Bytes()[0] = 1
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if m.FD() != -1 {
+		t.Errorf("descriptor %d after close", m.FD())
+	}
+	if m.Bytes()[0] != 0 {
+		t.Error("the shared page is still mapped")
+	}
+	if err := m.Close(); err != nil {
+		t.Errorf("second close: %v", err)
+	}
+}
+
+// TestHostileReaderNeverGetsTwoWritersIntoOneSlot lets a reader that maps the
+// memory itself store any status anywhere, at any time, while writers work.
+func TestHostileReaderNeverGetsTwoWritersIntoOneSlot(t *testing.T) {
+	for _, slots := range []uint32{2, 4} {
+		r := sharedRing(t, tpacket.V2, slots, 2048)
+		size := r.Geometry().Size()
+		p, err := unix.MmapPtr(r.Memory().FD(), 0, nil, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.MunmapPtr(p, uintptr(size))
+		theirs := unsafe.Slice((*uint32)(p), size/4)
+
+		var stop atomic.Bool
+		var hostile, writers sync.WaitGroup
+		hostile.Go(func() {
+			rng := rand.New(rand.NewPCG(3, 4))
+			for !stop.Load() {
+				i := rng.IntN(len(theirs))
+				if rng.IntN(2) == 0 { // a status word, not just any
+					i = i / 512 * 512
+				}
+				atomic.StoreUint32(&theirs[i], []uint32{0, 1, rng.Uint32()}[rng.IntN(3)])
+			}
+		})
+		inside := make([]atomic.Int32, slots)
+		var accepted, dropped atomic.Uint64
+		const each = 50000
+		for range 4 {
+			writers.Go(func() {
+				for range each {
+					slot, v := r.Acquire()
+					if v != ring.Acquired {
+						dropped.Add(1)
+						continue
+					}
+					if n := inside[slot].Add(1); n != 1 {
+						t.Errorf("%d writers in slot %d", n, slot)
+					}
+					clear(r.Frame(slot)[64:256])
+					inside[slot].Add(-1)
+					r.Release(slot, tpacket.StatusUser)
+					accepted.Add(1)
+				}
+			})
+		}
+		writers.Wait()
+		stop.Store(true)
+		hostile.Wait()
+		if accepted.Load()+dropped.Load() != 4*each || accepted.Load() != r.Captured() {
+			t.Errorf("accepted %d (captured %d) + dropped %d, offered %d", accepted.Load(), r.Captured(), dropped.Load(), 4*each)
+		}
+		t.Logf("slots=%d: %d of %d accepted beside a hostile reader", slots, accepted.Load(), 4*each)
+	}
+}
