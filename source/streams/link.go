@@ -1,0 +1,215 @@
+package streams
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"github.com/rxring/rxring"
+)
+
+// gsoMaxSize is the size from which gVisor derives how much payload it puts
+// into one segment. The IP packet stays within its 16-bit length.
+const gsoMaxSize = 1 << 16
+
+// sink takes the packets: a [rxring.Device].
+type sink interface {
+	Deliver(*rxring.Packet)
+}
+
+// link joins two network cards as a cable does. Packets cross it within the
+// call that sends them.
+type link struct {
+	dev   sink
+	cards [2]card
+
+	// calls counts the goroutines inside WritePackets, so that close can wait
+	// for them. A frame can be answered within the call that brings it, which
+	// nests these calls: no lock will do.
+	calls  atomic.Int64
+	closed atomic.Bool
+}
+
+// newLink returns a link whose first card is the device's.
+func newLink(dev sink, addrs [2]tcpip.LinkAddress, mtu int) *link {
+	l := &link{dev: dev}
+	for i := range l.cards {
+		l.cards[i] = card{link: l, peer: &l.cards[1-i], outgoing: i == 0, addr: addrs[i], mtu: uint32(mtu)}
+	}
+	return l
+}
+
+// close drops whatever comes from now on. When it returns, nothing is being
+// delivered any more, neither to the device nor to a stack.
+func (l *link) close() {
+	l.closed.Store(true) // pairs with calls.Add before closed.Load in WritePackets
+	for l.calls.Load() != 0 {
+		runtime.Gosched()
+	}
+}
+
+// card is one end of a link: a stack's network card.
+type card struct {
+	link     *link
+	peer     *card
+	outgoing bool // the device's own card: what it sends is outgoing
+	addr     tcpip.LinkAddress
+	mtu      uint32
+	stack    atomic.Pointer[stack.NetworkDispatcher]
+
+	packets, bytes, gso atomic.Uint64 // sent
+}
+
+var (
+	_ stack.LinkEndpoint = (*card)(nil)
+	_ stack.GSOEndpoint  = (*card)(nil)
+)
+
+// WritePackets shows each packet to the device and hands it to the peer's
+// stack. It is called by many goroutines at once.
+func (c *card) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
+	c.link.calls.Add(1)
+	defer c.link.calls.Add(-1)
+	for _, pkt := range list.AsSlice() {
+		if c.link.closed.Load() {
+			break
+		}
+		c.count(pkt)
+		deliver(c.link.dev, pkt, c.outgoing)
+		c.peer.receive(pkt)
+	}
+	return list.Len(), nil
+}
+
+func (c *card) count(pkt *stack.PacketBuffer) {
+	c.packets.Add(1)
+	c.bytes.Add(uint64(pkt.Size()))
+	if segmented(pkt) {
+		c.gso.Add(1)
+	}
+}
+
+// receive gives the stack behind c a packet of its own, which shares the
+// frame's bytes: neither stack writes to them once they are sent.
+func (c *card) receive(sent *stack.PacketBuffer) {
+	dispatcher := c.stack.Load()
+	if dispatcher == nil {
+		return
+	}
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: sent.ToBuffer()})
+	defer pkt.DecRef()
+	if !c.ParseHeader(pkt) {
+		return
+	}
+	eth := header.Ethernet(pkt.LinkHeader().Slice())
+	switch dst := eth.DestinationAddress(); {
+	case dst == header.EthernetBroadcastAddress:
+		pkt.PktType = tcpip.PacketBroadcast
+	case dst == c.addr:
+		pkt.PktType = tcpip.PacketHost
+	default:
+		return // not ours: a card's address filter
+	}
+	(*dispatcher).DeliverNetworkPacket(eth.Type(), pkt)
+}
+
+// scratch is the Packet that one call of deliver needs. Deliver keeps nothing
+// of it, so it is used again.
+type scratch struct {
+	packet rxring.Packet
+	rest   [4][]byte // a segment's payload lies in one piece, seldom in two
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// deliver shows a frame to the device as Linux would show it to a packet
+// socket, without copying it.
+func deliver(dev sink, pkt *stack.PacketBuffer, outgoing bool) {
+	s := scratches.Get().(*scratch)
+	p := &s.packet
+	p.Outgoing = outgoing
+	p.Hash = pkt.Hash
+	p.Rest = s.rest[:0]
+
+	// The headers are pushed into one view, in front of the payload's.
+	views, skip := pkt.AsViewList()
+	for v := views.Front(); v != nil; v = v.Next() {
+		b := v.AsSlice()
+		if skip >= len(b) {
+			skip -= len(b)
+			continue
+		}
+		if b, skip = b[skip:], 0; p.Data == nil {
+			p.Data = b
+		} else {
+			p.Rest = append(p.Rest, b)
+		}
+	}
+
+	if gso := &pkt.GSOOptions; gso.Type != stack.GSONone {
+		// gVisor, like Linux, leaves the checksum of all that an offloading
+		// socket sends to the card. Nothing on this link computes it, so it
+		// is as incomplete on the way in as on the way out: as on a veth.
+		p.Checksum = rxring.ChecksumPartial
+		if segmented(pkt) {
+			p.GSO = rxring.GSO{
+				Type:   rxring.GSOTCPv4,
+				Size:   gso.MSS,
+				HdrLen: uint16(pkt.HeaderSize()),
+			}
+		}
+	}
+
+	dev.Deliver(p)
+	*s = scratch{} // holds no frame's memory back
+	scratches.Put(s)
+}
+
+// segmented reports whether pkt stands for several packets on the wire.
+func segmented(pkt *stack.PacketBuffer) bool {
+	return pkt.GSOOptions.Type != stack.GSONone && pkt.Data().Size() > int(pkt.GSOOptions.MSS)
+}
+
+// AddHeader and ParseHeader are Ethernet's.
+func (*card) AddHeader(pkt *stack.PacketBuffer) {
+	header.Ethernet(pkt.LinkHeader().Push(header.EthernetMinimumSize)).Encode(&header.EthernetFields{
+		SrcAddr: pkt.EgressRoute.LocalLinkAddress,
+		DstAddr: pkt.EgressRoute.RemoteLinkAddress,
+		Type:    pkt.NetworkProtocolNumber,
+	})
+}
+
+func (*card) ParseHeader(pkt *stack.PacketBuffer) bool {
+	_, ok := pkt.LinkHeader().Consume(header.EthernetMinimumSize)
+	return ok
+}
+
+// Attach is called with nil when the stack lets go of the card.
+func (c *card) Attach(d stack.NetworkDispatcher) {
+	if d == nil {
+		c.stack.Store(nil)
+		return
+	}
+	c.stack.Store(&d)
+}
+
+func (c *card) Capabilities() stack.LinkEndpointCapabilities {
+	return stack.CapabilityResolutionRequired | stack.CapabilityRXChecksumOffload
+}
+
+func (c *card) IsAttached() bool                      { return c.stack.Load() != nil }
+func (c *card) MTU() uint32                           { return c.mtu }
+func (*card) SetMTU(uint32)                           {} // the device's
+func (*card) MaxHeaderLength() uint16                 { return header.EthernetMinimumSize }
+func (c *card) LinkAddress() tcpip.LinkAddress        { return c.addr }
+func (*card) SetLinkAddress(tcpip.LinkAddress)        {} // the device's
+func (*card) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareEther }
+func (*card) GSOMaxSize() uint32                      { return gsoMaxSize }
+func (*card) SupportedGSO() stack.SupportedGSO        { return stack.HostGSOSupported }
+func (*card) Wait()                                   {}
+func (*card) Close()                                  {}
+func (*card) SetOnCloseAction(func())                 {}

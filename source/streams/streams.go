@@ -1,0 +1,185 @@
+package streams
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"github.com/rxring/rxring"
+)
+
+// MaxFlows is the largest number of flows of one Source.
+const MaxFlows = 256
+
+const defaultFlows = 4
+
+// MTUs that gVisor's IPv4 and TCP work with.
+const minMTU, maxMTU = 576, 65535
+
+// The stacks' addresses are of TEST-NET-1 (RFC 5737); the port is netperf's.
+var (
+	localAddr  = tcpip.AddrFrom4([4]byte{192, 0, 2, 1})
+	remoteAddr = tcpip.AddrFrom4([4]byte{192, 0, 2, 2})
+)
+
+const remotePort = 12865
+
+// Config says what a Source sends. The zero value works.
+type Config struct {
+	// Flows is the number of TCP connections, each with a goroutine that
+	// writes and one that reads: 1 to MaxFlows; 0: 4. Flow i, counted from 0,
+	// carries stream i of package payload.
+	Flows int
+}
+
+// Source is a running set of streams.
+type Source struct {
+	link   *link
+	stacks []*stack.Stack
+
+	stop     chan struct{}
+	flows    sync.WaitGroup
+	sockets  []*socket
+	received atomic.Uint64
+
+	mu     sync.Mutex
+	err    error // the first flow that broke
+	closed bool
+}
+
+// Stats counts what crossed the device so far. Frames include their Ethernet
+// headers; a large segment is one frame.
+type Stats struct {
+	SentFrames, SentBytes         uint64
+	SentLarge                     uint64 // frames that stand for several packets (GSO)
+	ReceivedFrames, ReceivedBytes uint64
+	StreamBytes                   uint64 // payload that the far ends have read
+}
+
+// Start connects the flows and lets them run until Close. The device must be an
+// Ethernet device with an MTU of 576 to 65535 bytes. From then on it is being
+// delivered packets by several goroutines at once; one Source at a time should
+// feed a device.
+func Start(dev *rxring.Device, cfg Config) (*Source, error) {
+	if dev == nil {
+		return nil, errors.New("streams: no device")
+	}
+	if t := dev.Type(); t != rxring.Ethernet {
+		return nil, fmt.Errorf("streams: device %s has hardware type %d: only Ethernet (%d) can carry the streams", dev.Name(), t, rxring.Ethernet)
+	}
+	return start(dev, dev.Addr(), dev.MTU(), cfg)
+}
+
+func start(dev sink, addr [6]byte, mtu int, cfg Config) (*Source, error) {
+	flows := cfg.Flows
+	if flows == 0 {
+		flows = defaultFlows
+	}
+	if flows < 1 || flows > MaxFlows {
+		return nil, fmt.Errorf("streams: %d flows: must be 1 to %d", flows, MaxFlows)
+	}
+	if mtu < minMTU || mtu > maxMTU {
+		return nil, fmt.Errorf("streams: MTU of %d bytes: must be %d to %d", mtu, minMTU, maxMTU)
+	}
+
+	peer := addr
+	peer[5] ^= 1
+	s := &Source{
+		link: newLink(dev, [2]tcpip.LinkAddress{tcpip.LinkAddress(addr[:]), tcpip.LinkAddress(peer[:])}, mtu),
+		stop: make(chan struct{}),
+	}
+	if err := s.connect(flows); err != nil {
+		s.shutdown()
+		return nil, fmt.Errorf("streams: %w", err)
+	}
+	for i := 0; i < flows; i++ {
+		stream, sender, receiver := uint16(i), s.sockets[2*i], s.sockets[2*i+1]
+		s.flows.Go(func() { s.fail(sender.send(stream, s.stop)) })
+		s.flows.Go(func() { s.fail(receiver.receive(stream, &s.received, s.stop)) })
+	}
+	return s, nil
+}
+
+// connect makes the stacks and the flows' sockets: sender, receiver, sender...
+func (s *Source) connect(flows int) error {
+	for i, addr := range []tcpip.Address{localAddr, remoteAddr} {
+		st, err := newStack(&s.link.cards[i], addr)
+		if err != nil {
+			return err
+		}
+		s.stacks = append(s.stacks, st)
+	}
+	remote := tcpip.FullAddress{NIC: nic, Addr: remoteAddr, Port: remotePort}
+	l, err := listen(s.stacks[1], remote, flows)
+	if err != nil {
+		return err
+	}
+	defer l.reset()
+	for range flows {
+		sender, receiver, err := dial(s.stacks[0], l, remote)
+		if err != nil {
+			return err
+		}
+		s.sockets = append(s.sockets, sender, receiver)
+	}
+	return nil
+}
+
+// fail keeps the first error that ends a flow by itself.
+func (s *Source) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// Close ends the streams and returns when all that they consisted of is gone:
+// no goroutine is left and nothing more is delivered. Its error is that of the
+// first flow that had broken before. Closing again does nothing.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+
+	close(s.stop)
+	s.flows.Wait()
+	s.shutdown()
+	if s.err != nil {
+		return fmt.Errorf("streams: %w", s.err)
+	}
+	return nil
+}
+
+// shutdown takes sockets, link and stacks down; no flow runs any more.
+func (s *Source) shutdown() {
+	for _, socket := range s.sockets {
+		socket.reset()
+	}
+	s.link.close()
+	for _, st := range s.stacks {
+		st.Destroy()
+	}
+}
+
+// Stats returns the counts so far. It may be called at any time, also after
+// Close; counts of one instant need not fit together.
+func (s *Source) Stats() Stats {
+	sent, received := &s.link.cards[0], &s.link.cards[1]
+	return Stats{
+		SentFrames:     sent.packets.Load(),
+		SentBytes:      sent.bytes.Load(),
+		SentLarge:      sent.gso.Load(),
+		ReceivedFrames: received.packets.Load(),
+		ReceivedBytes:  received.bytes.Load(),
+		StreamBytes:    s.received.Load(),
+	}
+}
