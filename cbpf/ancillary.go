@@ -5,6 +5,9 @@ import (
 	"math/rand/v2"
 )
 
+// pktTypeMask is PKT_TYPE_MAX: three bits of struct sk_buff.
+const pktTypeMask = 7
+
 // ancillary returns what Linux puts in A for a load at adOff+ad. Not ok: the
 // program returns 0.
 func (p *Packet) ancillary(ad, a, x uint32) (v uint32, ok bool) {
@@ -12,7 +15,7 @@ func (p *Packet) ancillary(ad, a, x uint32) (v uint32, ok bool) {
 	case adProtocol:
 		return uint32(p.Protocol), true
 	case adPktType:
-		return uint32(p.PacketType & 7), true // three bits in struct sk_buff
+		return uint32(p.PacketType & pktTypeMask), true
 	case adIfindex:
 		return p.Ifindex, p.Ifindex != 0
 	case adHatype:

@@ -142,6 +142,17 @@ func (in Instruction) ancillary() (ad uint32, ok bool) {
 	return in.K - adOff, ok
 }
 
+// size is how many bytes a load from the packet reads.
+func (in Instruction) size() uint8 {
+	switch in.Op & 0x18 {
+	case sizeB:
+		return 1
+	case sizeH:
+		return 2
+	}
+	return 4
+}
+
 // String writes the instruction as tcpdump -d and bpf_asm do. Jumps show
 // distances.
 func (in Instruction) String() string {

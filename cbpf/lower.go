@@ -1,12 +1,14 @@
 package cbpf
 
+import "slices"
+
 // step is one instruction of the private form. Jump targets are absolute.
 type step struct {
-	op     op
-	size   uint8  // of a load out of line
-	jt, jf uint16 // where to go on
-	k      uint32 // offset, index or operand
-	v      uint32 // what a fused load's value is compared with
+	op          op
+	jt, jf, jt2 uint16 // where to go on: if true, else; if equal to w
+	k           uint32 // offset, index or operand
+	v           uint32 // what a jump compares with
+	w           uint32 // second operand of a fused step
 }
 
 type op uint8
@@ -14,21 +16,23 @@ type op uint8
 // The private operations. A name that ends in K takes step.k, one that ends in
 // X register X.
 const (
-	opRetK op = iota
+	opRare op = iota // left to interpret
 	opRetA
 
-	// Loads into A. The plain ones may find all bytes in the first piece.
+	// Loads into A
 	opLdB
 	opLdH
 	opLdW
 	opLdIndB
 	opLdIndH
 	opLdIndW
-	opLdFar // negative offsets
-	opLdAncillary
 	opLdK
 	opLdMem
 	opLdLen
+	opLdProtocol
+	opLdPktType
+	opLdVLANTag
+	opLdVLANTagPresent
 
 	opLdxMsh
 	opLdxK
@@ -71,8 +75,9 @@ const (
 	opJgeX
 	opJsetX
 
-	// A load and the jump after it, on step.v. A is loaded all the same: a
-	// later instruction may look at it again.
+	// Several instructions in one step. They leave in A and X what the
+	// instructions would: others may look at it again.
+	opJeq2
 	opLdBJeq
 	opLdHJeq
 	opLdWJeq
@@ -84,10 +89,14 @@ const (
 	opLdIndHJeq
 	opLdIndHJgt
 	opLdIndHJge
+	opLdBJeq2
+	opLdHJeq2
+	opLdIndHJeq2
+	opLdWAndJeq
+	opMshLdIndHJeq // the port of a TCP segment on IPv4
 )
 
 var plainOps = map[uint16]op{
-	classRET | srcK: opRetK,
 	classRET | retA: opRetA,
 
 	classLD | sizeB | modeABS: opLdB,
@@ -142,8 +151,15 @@ var plainOps = map[uint16]op{
 	classJMP | jmpJSET | srcX: opJsetX,
 }
 
-// fusedOps are the pairs that libpcap's programs are made of.
-var fusedOps = map[[2]op]op{
+// ancillaryOps are the fields beside the packet that libpcap asks for often.
+var ancillaryOps = map[uint32]op{
+	adProtocol: opLdProtocol, adPktType: opLdPktType,
+	adVLANTag: opLdVLANTag, adVLANTagPresent: opLdVLANTagPresent,
+	adAluXorX: opXorX,
+}
+
+// loadJump pairs a load and the jump after it, as libpcap's programs do.
+var loadJump = map[[2]op]op{
 	{opLdB, opJeqK}:    opLdBJeq,
 	{opLdH, opJeqK}:    opLdHJeq,
 	{opLdW, opJeqK}:    opLdWJeq,
@@ -157,44 +173,73 @@ var fusedOps = map[[2]op]op{
 	{opLdIndH, opJgeK}: opLdIndHJge,
 }
 
-// lower turns a checked program into the private form. Step i does what
-// instruction i does, or instructions i and i+1 together; i+1 keeps its own
-// step, for the jumps that lead to it.
-func lower(prog []Instruction) []step {
-	steps := make([]step, len(prog))
-	for i, in := range prog {
-		s := step{op: plainOps[in.Op], k: in.K}
+// secondJeq tests A once more if a first jeq fails.
+var secondJeq = map[op]op{
+	opJeqK: opJeq2, opLdBJeq: opLdBJeq2, opLdHJeq: opLdHJeq2, opLdIndHJeq: opLdIndHJeq2,
+}
+
+// lower fills in f.steps and f.verdicts. Step i does what instruction i does,
+// and maybe those after it; they keep their own steps, for jumps that lead to
+// them.
+func (f *Filter) lower() {
+	f.steps = make([]step, len(f.prog))
+	steps := f.steps
+	// Last first: whatever a step goes on to is there already.
+	for i := len(steps) - 1; i >= 0; i-- {
+		in := f.prog[i]
+		s := step{op: plainOps[in.Op], k: in.K, v: in.K}
 		ad, ancillary := in.ancillary()
 		switch {
-		case ancillary && ad == adAluXorX:
-			s.op = opXorX
 		case ancillary:
-			s.op, s.k = opLdAncillary, ad
-		case in.Op&(0x07|0xe0) == classLD|modeABS && in.K >= 1<<31:
-			s.op = opLdFar
-			s.size = map[uint16]uint8{sizeB: 1, sizeH: 2, sizeW: 4}[in.Op&0x18]
+			s.op = ancillaryOps[ad]
+		case in.Op == classRET|srcK:
+			s.op, s.jt = opJa, f.verdict(in.K)
 		case in.Op == classJMP|jmpJA:
-			s.jt = uint16(i + 1 + int(in.K))
+			s.jt = f.target(i + 1 + int(in.K))
 		case in.Op&0x07 == classJMP:
-			s.jt, s.jf = uint16(i+1+int(in.Jt)), uint16(i+1+int(in.Jf))
+			s.jt, s.jf = f.target(i+1+int(in.Jt)), f.target(i+1+int(in.Jf))
+		}
+		if i+1 < len(steps) {
+			s = fuse(s, steps[i+1:])
+		}
+		if second, ok := secondJeq[s.op]; ok && int(s.jf) < len(steps) && steps[s.jf].op == opJeqK {
+			next := steps[s.jf]
+			s.op, s.jf, s.jt2, s.w = second, next.jf, next.jt, next.v
 		}
 		steps[i] = s
 	}
-	// A jump to a ja goes on from there. Last first, so that chains fold.
-	for i := len(steps) - 1; i >= 0; i-- {
-		s := &steps[i]
-		if t := steps[s.jt]; t.op == opJa {
-			s.jt = t.jt
-		}
-		if t := steps[s.jf]; t.op == opJa {
-			s.jf = t.jt
-		}
+}
+
+// target is where a jump to instruction i ends up.
+func (f *Filter) target(i int) uint16 {
+	if s := f.steps[i]; s.op == opJa {
+		return s.jt
 	}
-	for i := range steps[:len(steps)-1] {
-		next := steps[i+1]
-		if fused, ok := fusedOps[[2]op{steps[i].op, next.op}]; ok {
-			steps[i] = step{op: fused, jt: next.jt, jf: next.jf, k: steps[i].k, v: next.k}
-		}
+	return uint16(i)
+}
+
+// verdict returns the jump target that returns k.
+func (f *Filter) verdict(k uint32) uint16 {
+	i := slices.Index(f.verdicts, k)
+	if i < 0 {
+		i = len(f.verdicts)
+		f.verdicts = append(f.verdicts, k)
 	}
-	return steps
+	return uint16(len(f.steps) + i)
+}
+
+// fuse makes one step of s and those after it, if it can.
+func fuse(s step, after []step) step {
+	next := after[0]
+	if fused, ok := loadJump[[2]op{s.op, next.op}]; ok {
+		return step{op: fused, jt: next.jt, jf: next.jf, k: s.k, v: next.v}
+	}
+	switch {
+	case s.op == opLdW && next.op == opAndK && len(after) > 1 && after[1].op == opJeqK:
+		jump := after[1]
+		return step{op: opLdWAndJeq, jt: jump.jt, jf: jump.jf, k: s.k, v: jump.v, w: next.k}
+	case s.op == opLdxMsh && next.op == opLdIndHJeq:
+		return step{op: opMshLdIndHJeq, jt: next.jt, jf: next.jf, k: s.k, v: next.v, w: next.k}
+	}
+	return s
 }

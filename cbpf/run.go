@@ -1,108 +1,101 @@
 package cbpf
 
-import (
-	"encoding/binary"
-)
-
-// Filter is a checked program, ready to run. It is immutable: any number of
-// goroutines may run it at once.
-type Filter struct {
-	steps []step
-}
-
-// Compile checks a program as Linux's bpf_check_classic does. An error is a
-// [*CheckError].
-func Compile(prog []Instruction) (*Filter, error) {
-	if err := check(prog); err != nil {
-		return nil, err
-	}
-	return &Filter{steps: lower(prog)}, nil
-}
+import "encoding/binary"
 
 // Run returns how many bytes of p to keep; 0: none, drop it. It may be more
 // than there are.
+//
+// Its loop calls nothing, so that the registers of the program stay in those of
+// the machine. It reads the first piece of the packet and the simplest fields
+// beside it; at the first instruction that wants anything else, or lies beyond
+// the packet, interpret goes on.
 func (f *Filter) Run(p *Packet) uint32 {
 	var (
 		steps = f.steps
 		data  = p.view()
 		a, x  uint32
 		mem   [scratchWords]uint32
-		ok    bool
 		pc    uint
 	)
-	// Loads try the first piece in line; p.load knows everything else. Offsets
-	// that are negative to Linux lie beyond every slice.
-	for {
+	// Offsets that are negative to Linux lie beyond every slice here.
+fast:
+	for pc < uint(len(steps)) {
 		s := &steps[pc]
 		pc++
 		switch s.op {
-		case opRetK:
-			return s.k
+		case opRare:
+			pc--
+			break fast
 		case opRetA:
 			return a
 
 		case opLdB:
-			if i := uint64(s.k); i < uint64(len(data)) {
-				a = uint32(data[i])
-			} else if a, ok = p.load(s.k, 1); !ok {
-				return 0
+			i := uint64(s.k)
+			if i >= uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(data[i])
 		case opLdH:
-			if i := uint64(s.k); i+2 <= uint64(len(data)) {
-				a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			} else if a, ok = p.load(s.k, 2); !ok {
-				return 0
+			i := uint64(s.k)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 		case opLdW:
-			if i := uint64(s.k); i+4 <= uint64(len(data)) {
-				a = binary.BigEndian.Uint32(data[i : i+4])
-			} else if a, ok = p.load(s.k, 4); !ok {
-				return 0
+			i := uint64(s.k)
+			if i+4 > uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = binary.BigEndian.Uint32(data[i : i+4])
 		case opLdIndB:
-			off := x + s.k
-			if i := uint64(off); i < uint64(len(data)) {
-				a = uint32(data[i])
-			} else if a, ok = p.load(off, 1); !ok {
-				return 0
+			i := uint64(x + s.k)
+			if i >= uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(data[i])
 		case opLdIndH:
-			off := x + s.k
-			if i := uint64(off); i+2 <= uint64(len(data)) {
-				a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			} else if a, ok = p.load(off, 2); !ok {
-				return 0
+			i := uint64(x + s.k)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 		case opLdIndW:
-			off := x + s.k
-			if i := uint64(off); i+4 <= uint64(len(data)) {
-				a = binary.BigEndian.Uint32(data[i : i+4])
-			} else if a, ok = p.load(off, 4); !ok {
-				return 0
+			i := uint64(x + s.k)
+			if i+4 > uint64(len(data)) {
+				pc--
+				break fast
 			}
-		case opLdFar:
-			if a, ok = p.load(s.k, s.size); !ok {
-				return 0
-			}
-		case opLdAncillary:
-			if a, ok = p.ancillary(s.k, a, x); !ok {
-				return 0
-			}
+			a = binary.BigEndian.Uint32(data[i : i+4])
 		case opLdK:
 			a = s.k
 		case opLdMem:
 			a = mem[s.k%scratchWords]
 		case opLdLen:
 			a = p.Len - p.Start
-
-		case opLdxMsh: // X = 4 * (byte & 15): the length of an IPv4 header
-			if i := uint64(s.k); i < uint64(len(data)) {
-				x = uint32(data[i]&15) * 4
-			} else if x, ok = p.load(s.k, 1); ok {
-				x = x & 15 * 4
-			} else {
-				return 0
+		case opLdProtocol:
+			a = uint32(p.Protocol)
+		case opLdPktType:
+			a = uint32(p.PacketType & pktTypeMask)
+		case opLdVLANTag:
+			a = uint32(p.VLANTCI)
+		case opLdVLANTagPresent:
+			a = 0
+			if p.VLANPresent {
+				a = 1
 			}
+
+		case opLdxMsh:
+			i := uint64(s.k)
+			if i >= uint64(len(data)) {
+				pc--
+				break fast
+			}
+			x = uint32(data[i]&15) * 4
 		case opLdxK:
 			x = s.k
 		case opLdxMem:
@@ -171,22 +164,22 @@ func (f *Filter) Run(p *Packet) uint32 {
 			pc = uint(s.jt)
 		case opJeqK:
 			pc = uint(s.jf)
-			if a == s.k {
+			if a == s.v {
 				pc = uint(s.jt)
 			}
 		case opJgtK:
 			pc = uint(s.jf)
-			if a > s.k {
+			if a > s.v {
 				pc = uint(s.jt)
 			}
 		case opJgeK:
 			pc = uint(s.jf)
-			if a >= s.k {
+			if a >= s.v {
 				pc = uint(s.jt)
 			}
 		case opJsetK:
 			pc = uint(s.jf)
-			if a&s.k != 0 {
+			if a&s.v != 0 {
 				pc = uint(s.jt)
 			}
 		case opJeqX:
@@ -209,121 +202,215 @@ func (f *Filter) Run(p *Packet) uint32 {
 			if a&x != 0 {
 				pc = uint(s.jt)
 			}
+		case opJeq2:
+			switch a {
+			case s.v:
+				pc = uint(s.jt)
+			case s.w:
+				pc = uint(s.jt2)
+			default:
+				pc = uint(s.jf)
+			}
 
 		case opLdBJeq:
-			if i := uint64(s.k); i < uint64(len(data)) {
-				a = uint32(data[i])
-			} else if a, ok = p.load(s.k, 1); !ok {
-				return 0
+			i := uint64(s.k)
+			if i >= uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(data[i])
 			pc = uint(s.jf)
 			if a == s.v {
 				pc = uint(s.jt)
 			}
 		case opLdHJeq:
-			if i := uint64(s.k); i+2 <= uint64(len(data)) {
-				a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			} else if a, ok = p.load(s.k, 2); !ok {
-				return 0
+			i := uint64(s.k)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 			pc = uint(s.jf)
 			if a == s.v {
 				pc = uint(s.jt)
 			}
 		case opLdWJeq:
-			if i := uint64(s.k); i+4 <= uint64(len(data)) {
-				a = binary.BigEndian.Uint32(data[i : i+4])
-			} else if a, ok = p.load(s.k, 4); !ok {
-				return 0
+			i := uint64(s.k)
+			if i+4 > uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = binary.BigEndian.Uint32(data[i : i+4])
 			pc = uint(s.jf)
 			if a == s.v {
 				pc = uint(s.jt)
 			}
 		case opLdBJset:
-			if i := uint64(s.k); i < uint64(len(data)) {
-				a = uint32(data[i])
-			} else if a, ok = p.load(s.k, 1); !ok {
-				return 0
+			i := uint64(s.k)
+			if i >= uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(data[i])
 			pc = uint(s.jf)
 			if a&s.v != 0 {
 				pc = uint(s.jt)
 			}
 		case opLdHJset:
-			if i := uint64(s.k); i+2 <= uint64(len(data)) {
-				a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			} else if a, ok = p.load(s.k, 2); !ok {
-				return 0
+			i := uint64(s.k)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 			pc = uint(s.jf)
 			if a&s.v != 0 {
 				pc = uint(s.jt)
 			}
 		case opLdHJgt:
-			if i := uint64(s.k); i+2 <= uint64(len(data)) {
-				a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			} else if a, ok = p.load(s.k, 2); !ok {
-				return 0
+			i := uint64(s.k)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 			pc = uint(s.jf)
 			if a > s.v {
 				pc = uint(s.jt)
 			}
 		case opLdHJge:
-			if i := uint64(s.k); i+2 <= uint64(len(data)) {
-				a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			} else if a, ok = p.load(s.k, 2); !ok {
-				return 0
+			i := uint64(s.k)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 			pc = uint(s.jf)
 			if a >= s.v {
 				pc = uint(s.jt)
 			}
 		case opLdIndBJeq:
-			off := x + s.k
-			if i := uint64(off); i < uint64(len(data)) {
-				a = uint32(data[i])
-			} else if a, ok = p.load(off, 1); !ok {
-				return 0
+			i := uint64(x + s.k)
+			if i >= uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(data[i])
 			pc = uint(s.jf)
 			if a == s.v {
 				pc = uint(s.jt)
 			}
 		case opLdIndHJeq:
-			off := x + s.k
-			if i := uint64(off); i+2 <= uint64(len(data)) {
-				a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			} else if a, ok = p.load(off, 2); !ok {
-				return 0
+			i := uint64(x + s.k)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 			pc = uint(s.jf)
 			if a == s.v {
 				pc = uint(s.jt)
 			}
 		case opLdIndHJgt:
-			off := x + s.k
-			if i := uint64(off); i+2 <= uint64(len(data)) {
-				a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			} else if a, ok = p.load(off, 2); !ok {
-				return 0
+			i := uint64(x + s.k)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 			pc = uint(s.jf)
 			if a > s.v {
 				pc = uint(s.jt)
 			}
 		case opLdIndHJge:
-			off := x + s.k
-			if i := uint64(off); i+2 <= uint64(len(data)) {
-				a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			} else if a, ok = p.load(off, 2); !ok {
-				return 0
+			i := uint64(x + s.k)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
 			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 			pc = uint(s.jf)
 			if a >= s.v {
 				pc = uint(s.jt)
 			}
+		case opLdBJeq2:
+			i := uint64(s.k)
+			if i >= uint64(len(data)) {
+				pc--
+				break fast
+			}
+			a = uint32(data[i])
+			switch a {
+			case s.v:
+				pc = uint(s.jt)
+			case s.w:
+				pc = uint(s.jt2)
+			default:
+				pc = uint(s.jf)
+			}
+		case opLdHJeq2:
+			i := uint64(s.k)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
+			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
+			switch a {
+			case s.v:
+				pc = uint(s.jt)
+			case s.w:
+				pc = uint(s.jt2)
+			default:
+				pc = uint(s.jf)
+			}
+		case opLdIndHJeq2:
+			i := uint64(x + s.k)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
+			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
+			switch a {
+			case s.v:
+				pc = uint(s.jt)
+			case s.w:
+				pc = uint(s.jt2)
+			default:
+				pc = uint(s.jf)
+			}
+		case opLdWAndJeq:
+			i := uint64(s.k)
+			if i+4 > uint64(len(data)) {
+				pc--
+				break fast
+			}
+			a = binary.BigEndian.Uint32(data[i : i+4])
+			a &= s.w
+			pc = uint(s.jf)
+			if a == s.v {
+				pc = uint(s.jt)
+			}
+		case opMshLdIndHJeq:
+			h := uint64(s.k)
+			if h >= uint64(len(data)) {
+				pc--
+				break fast
+			}
+			x = uint32(data[h]&15) * 4
+			i := uint64(x + s.w)
+			if i+2 > uint64(len(data)) {
+				pc--
+				break fast
+			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
+			pc = uint(s.jf)
+			if a == s.v {
+				pc = uint(s.jt)
+			}
 		}
 	}
+	if pc < uint(len(steps)) {
+		return interpret(f.prog, p, pc, a, x, mem)
+	}
+	return f.verdicts[pc-uint(len(steps))]
 }
