@@ -148,7 +148,7 @@ func TestEveryDeliveredSegmentIsThePieceOfItsStreamThatItsHeadersSay(t *testing.
 				t.Fatal(err)
 			}
 			deadline := time.Now().Add(10 * time.Second)
-			for c.data.Load() < 2000 && time.Now().Before(deadline) && !t.Failed() {
+			for c.data.Load() < 1000 && time.Now().Before(deadline) && !t.Failed() {
 				time.Sleep(time.Millisecond)
 			}
 			if err := s.Close(); err != nil {
@@ -172,7 +172,8 @@ func TestEveryDeliveredSegmentIsThePieceOfItsStreamThatItsHeadersSay(t *testing.
 			data, large := c.data.Load(), c.large.Load()
 			t.Logf("%d frames, %d with payload, %d (%.0f %%) of these above 60000 bytes; at most %d in Deliver at once; %+v",
 				c.frames.Load(), data, large, 100*float64(large)/float64(data), c.top.Load(), s.Stats())
-			if large*2 < data {
+			// With many flows so few segments are still those of the slow start.
+			if want <= defaultFlows && large*2 < data {
 				t.Errorf("%d of %d data frames above 60000 bytes, want most", large, data)
 			}
 			st := s.Stats()

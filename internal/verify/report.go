@@ -1,0 +1,46 @@
+package verify
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// maxTears is how many torn packets a Report describes.
+const maxTears = 10
+
+// Report is what a capture file holds.
+type Report struct {
+	Packets int64 // all packets in the file
+	Bytes   int64 // their captured bytes
+
+	Payload      int64 // packets that carry stream payload, torn ones included
+	PayloadBytes int64 // captured bytes of payload in those that are not torn
+	Flows        int   // connections that carry a stream
+
+	Torn  int64  // torn packets
+	Tears []Tear // the first few of them, in file order
+}
+
+// Tear describes a torn packet.
+type Tear struct {
+	Packet int64 // its number in the file, from 1, as Wireshark counts
+	Reason string
+}
+
+func (t Tear) String() string {
+	return fmt.Sprintf("packet %d: %s", t.Packet, t.Reason)
+}
+
+// tear counts n torn packets, of which the one numbered first is described.
+func (r *Report) tear(n, first int64, reason string) {
+	r.Torn += n
+	i, _ := slices.BinarySearchFunc(r.Tears, first, func(t Tear, packet int64) int {
+		return cmp.Compare(t.Packet, packet)
+	})
+	if i >= maxTears {
+		return
+	}
+	r.Tears = slices.Insert(r.Tears, i, Tear{Packet: first, Reason: reason})
+	r.Tears = r.Tears[:min(len(r.Tears), maxTears)]
+}
