@@ -60,12 +60,6 @@ func next(t testing.TB, rd *ring.Reader) ring.Frame {
 	return f
 }
 
-func empty(t testing.TB, rd *ring.Reader) {
-	t.Helper()
-	if f, ok := rd.Next(); ok {
-		t.Fatalf("the ring holds a packet of %d bytes that it should not", f.Len)
-	}
-}
 
 func TestPacketLooksTheSameToEveryKindOfSocket(t *testing.T) {
 	packet := frame(100)

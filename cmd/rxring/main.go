@@ -1,0 +1,78 @@
+// Command rxring runs packet sniffers, unmodified and without privileges, on
+// receive rings that live in user space.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rxring/rxring/interpose"
+)
+
+func main() {
+	interpose.Init() // never returns in the child that becomes the program
+	os.Exit(run())
+}
+
+// Exit codes of rxring itself; run passes its program's on. Those of run for a
+// program that did not start are a shell's.
+const (
+	exitFailure   = 1 // the command did not do what was asked
+	exitUsage     = 2 // the command line is wrong
+	exitNotRun    = 125
+	exitNoExec    = 126
+	exitNoProgram = 127
+)
+
+// exitError is an error with an exit code of its own. Err may be nil: then
+// there is nothing to say.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func run() int {
+	err := newRoot().Execute()
+	if err == nil {
+		return 0
+	}
+	var exit *exitError
+	if !errors.As(err, &exit) { // cobra's own: unknown command, flag or argument count
+		exit = &exitError{exitUsage, err}
+	}
+	if exit.err != nil {
+		fmt.Fprintf(os.Stderr, "rxring: %v\n", exit.err)
+	}
+	return exit.code
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rxring",
+		Short: "Linux's packet-socket receive ring, in user space",
+		Long: `rxring runs tcpdump, tshark and other packet sniffers, unmodified and without
+privileges, on receive rings that Go code writes.`,
+		Example: `  # Debian's own tcpdump, packets that never leave this process:
+  rxring run -- tcpdump -i net0 -n -c 20 greater 60000
+
+  # capture 20000 packets, then check every byte of them:
+  rxring run -- tcpdump -i net0 -B 4096 -c 20000 -w streams.pcap
+  rxring verify streams.pcap`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(newRun(), newVerify(), newDevices(), newVersion())
+	return root
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/rxring/rxring/interpose"
+)
+
+func TestMain(m *testing.M) {
+	interpose.Init()
+	testscript.Main(m, map[string]func(){"rxring": main})
+}
+
+// TestScript runs testdata/script: sessions at a terminal, as a user has them.
+//
+// In a script, `asuser PROGRAM` runs it as an ordinary user: without any
+// capability, and when the tests run as root, as nobody. [sniffer:NAME] holds
+// where the program NAME is installed.
+func TestScript(t *testing.T) {
+	shared := sharedDir(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			// nobody must be able to come here and to write.
+			for dir := env.WorkDir; len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
+				if err := os.Chmod(dir, 0o777); err != nil {
+					return err
+				}
+			}
+			env.Setenv("PATH", shared+string(os.PathListSeparator)+env.Getenv("PATH")+":/usr/sbin:/sbin")
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("TMPDIR", env.WorkDir)
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "interpose" {
+				return canInterpose(t), nil
+			}
+			return installed(t, cond), nil
+		},
+		RequireUniqueNames: true,
+	})
+}
+
+// installed says whether a program is there, and is loud when it is not.
+func installed(t *testing.T, program string) bool {
+	if _, err := exec.LookPath(program); err != nil {
+		t.Logf("SKIPPED: %s is not installed", program)
+		return false
+	}
+	return true
+}
+
+// sharedDir is a directory that every user can read, with rxring and asuser.
+func sharedDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "rxring-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	asuser := "#!/bin/sh\nexec \"$@\"\n"
+	if os.Geteuid() == 0 {
+		asuser = "#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all -- \"$@\"\n"
+	}
+	if err := os.WriteFile(filepath.Join(dir, "asuser"), []byte(asuser), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// The test binary is rxring when it is called so: see TestMain.
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := os.Open(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(filepath.Join(dir, "rxring"), os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

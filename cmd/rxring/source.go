@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/source/streams"
+)
+
+// sourceFlags say which device there is and what feeds it.
+type sourceFlags struct {
+	from string
+	name string
+}
+
+func (f *sourceFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.from, "from", "streams:4", "what feeds the device: streams[:N] is N TCP streams (1 to "+strconv.Itoa(streams.MaxFlows)+") in an embedded stack")
+	cmd.Flags().StringVar(&f.name, "name", "net0", "the device's name")
+}
+
+// open makes the device in ns and returns what starts feeding it.
+func (f *sourceFlags) open(ns *rxring.Namespace) (dev *rxring.Device, start func() (io.Closer, error), err error) {
+	kind, arg, hasArg := strings.Cut(f.from, ":")
+	if kind != "streams" {
+		return nil, nil, fmt.Errorf("--from %q: want streams or streams:N", f.from)
+	}
+	var cfg streams.Config
+	if hasArg {
+		if cfg.Flows, err = strconv.Atoi(arg); err != nil || cfg.Flows < 1 || cfg.Flows > streams.MaxFlows {
+			return nil, nil, fmt.Errorf("--from %q: %q streams: want a number from 1 to %d", f.from, arg, streams.MaxFlows)
+		}
+	}
+	if dev, err = ns.AddDevice(rxring.DeviceConfig{Name: f.name}); err != nil {
+		return nil, nil, fmt.Errorf("--name: %w", err)
+	}
+	return dev, func() (io.Closer, error) { return streams.Start(dev, cfg) }, nil
+}
