@@ -1,0 +1,96 @@
+package interpose
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// Config says what to run on what. Namespace and Args must be set.
+type Config struct {
+	// Namespace serves the program's packet sockets. Devices may be added to it
+	// while the program runs.
+	Namespace *rxring.Namespace
+
+	// Args is the program, looked up in PATH, and its arguments.
+	Args []string
+
+	Env []string // environment; nil: this process's
+	Dir string   // working directory; empty: this process's
+
+	// Stdin, Stdout and Stderr are inherited as they are, terminals included;
+	// nil: this process's.
+	Stdin, Stdout, Stderr *os.File
+
+	// Logf reports, in one line, what the program's user should know: a ring
+	// that was refused for want of memory, a program that cannot be looked
+	// into. Nil: nobody is told. It is called from one goroutine.
+	Logf func(format string, args ...any)
+}
+
+// Result is how the program ended and what its packet sockets did.
+type Result struct {
+	ExitCode int            // -1 when a signal ended the program
+	Signal   syscall.Signal // 0 when it exited
+	CoreDump bool
+
+	// Sockets has a report for each packet socket, in the order of their
+	// making; Omitted counts those beyond the first MaxReports.
+	Sockets []SocketReport
+	Omitted int
+
+	// Missing lists the devices, by name or as "index 7", that the program
+	// asked for and the namespace does not have, in the order of asking.
+	Missing []string
+}
+
+// MaxReports bounds [Result.Sockets].
+const MaxReports = 1024
+
+// SocketReport is the life of one packet socket.
+type SocketReport struct {
+	Type   rxring.SockType
+	Device string // the one it was last bound to; empty: all
+	Totals ring.Totals
+
+	// HadRing says whether a receive ring was ever set. Geometry is the last
+	// one's, its Version included.
+	HadRing  bool
+	Geometry tpacket.Geometry
+}
+
+func (r SocketReport) String() string {
+	device := r.Device
+	if device == "" {
+		device = "all devices"
+	}
+	if !r.HadRing {
+		return device + ": no ring"
+	}
+	return fmt.Sprintf("%s: %v ring of %d x %d bytes, %d captured, %d dropped, %d filtered",
+		device, r.Geometry.Version, r.Geometry.FrameNr, r.Geometry.FrameSize,
+		r.Totals.Captured, r.Totals.Dropped(), r.Totals.Filtered)
+}
+
+// UnsupportedError is a system that cannot interpose.
+type UnsupportedError struct {
+	Feature string // what is missing or refused
+	Since   string // the Linux version that has it
+	Err     error  // what trying it gave
+}
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("interpose: this system refuses %s (Linux %s and later have it): %v", e.Feature, e.Since, e.Err)
+}
+
+func (e *UnsupportedError) Unwrap() error { return e.Err }
+
+func (c *Config) logf(format string, args ...any) {
+	if c.Logf != nil {
+		c.Logf(format, args...)
+	}
+}

@@ -1,0 +1,197 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+)
+
+// ioctls that x/sys does not name (linux/sockios.h, linux/wireless.h).
+const (
+	siocgiwname    = 0x8b01 // SIOCGIWNAME
+	siocgiwmode    = 0x8b07 // SIOCGIWMODE
+	siocgiwrange   = 0x8b0b // SIOCGIWRANGE
+	siocgiwpriv    = 0x8b0d // SIOCGIWPRIV
+	siocbondquery  = 0x8994 // SIOCBONDINFOQUERY
+	siocgstampNew  = 0x8906 // SIOCGSTAMP_OLD
+	siocgstampNano = 0x8907 // SIOCGSTAMPNS_OLD
+)
+
+// Requests about a device, whose argument is a struct ifreq, by what they get.
+var (
+	answeredIoctls = []uint32{
+		unix.SIOCGIFNAME, unix.SIOCGIFINDEX, unix.SIOCGIFHWADDR, unix.SIOCGIFMTU, unix.SIOCGIFFLAGS,
+		unix.SIOCGIFTXQLEN, unix.SIOCGIFMETRIC, unix.SIOCGIFMAP, unix.SIOCETHTOOL,
+	}
+	// The device has no IPv4 address.
+	addressIoctls = []uint32{unix.SIOCGIFADDR, unix.SIOCGIFDSTADDR, unix.SIOCGIFBRDADDR, unix.SIOCGIFNETMASK}
+	// The namespace's owner sets devices up, not the program.
+	refusedIoctls = []uint32{unix.SIOCSIFFLAGS, unix.SIOCSIFMTU, unix.SIOCSIFHWADDR, unix.SIOCSIFTXQLEN, unix.SIOCSIFNAME}
+	// Not that kind of device.
+	foreignIoctls = []uint32{
+		unix.SIOCGHWTSTAMP, unix.SIOCSHWTSTAMP, unix.SIOCGMIIPHY, unix.SIOCGMIIREG, siocbondquery,
+		siocgiwname, siocgiwmode, siocgiwrange, siocgiwpriv,
+	}
+	// About the socket itself.
+	stampIoctls = []uint32{siocgstampNew, siocgstampNano}
+)
+
+func ioctls() []uint32 {
+	return slices.Concat(answeredIoctls, addressIoctls, refusedIoctls, foreignIoctls, stampIoctls)
+}
+
+const (
+	sizeofIfreq = 40 // struct ifreq (linux/if.h)
+	ifreqValue  = unix.IFNAMSIZ
+)
+
+// ifreq is a request's memory: a name, and a value whose type depends on the
+// request.
+type ifreq [sizeofIfreq]byte
+
+// name is the device's, as dev_ioctl reads it: a last byte that is not NUL and
+// an alias are cut off.
+func (r *ifreq) name() string {
+	name, _, _ := bytes.Cut(r[:unix.IFNAMSIZ-1], []byte{0})
+	name, _, _ = bytes.Cut(name, []byte{':'})
+	return string(name)
+}
+
+func (r *ifreq) int32() int32       { return int32(native32(r[ifreqValue:])) }
+func (r *ifreq) setInt32(v int32)   { binary.NativeEndian.PutUint32(r[ifreqValue:], uint32(v)) }
+func (r *ifreq) setUint16(v uint16) { binary.NativeEndian.PutUint16(r[ifreqValue:], v) }
+
+// pointer is ifr_data.
+func (r *ifreq) pointer() uint64 { return binary.NativeEndian.Uint64(r[ifreqValue:]) }
+
+// ioctl serves requests about devices. On a packet socket of ours there are
+// only the namespace's devices; any other socket sees those beside the
+// system's.
+func (c *call) ioctl() reply {
+	fd, cmd := c.int(0), uint32(c.Args[1])
+	k, ours := c.socket(fd)
+	if slices.Contains(stampIoctls, cmd) {
+		if ours && c.valid() {
+			return reply{kind: value, err: unix.ENOENT} // no packet was ever received from the queue
+		}
+		return reply{}
+	}
+	if !ours && !c.isSocket(fd) {
+		return reply{}
+	}
+	var r ifreq
+	if err := c.read(c.Args[2], r[:]); err != nil {
+		if k == nil {
+			return reply{} // the kernel knows its errno
+		}
+		return result(err)
+	}
+	if !c.valid() {
+		return reply{}
+	}
+	d, ok := c.device(cmd, &r)
+	switch {
+	case ok:
+		return c.deviceIoctl(cmd, &r, d)
+	case !ours:
+		return reply{}
+	case cmd == unix.SIOCGIFNAME:
+		c.s.missingIndex(r.int32())
+	case cmd != unix.SIOCGIFINDEX || r.name() != "lo":
+		// libpcap asks for lo's index whatever it is told to capture on.
+		c.s.addMissing(r.name())
+	}
+	return reply{kind: value, err: unix.ENODEV}
+}
+
+func (c *call) isSocket(fd int32) bool {
+	link, err := c.s.readlink(procPath(c.tid, "fd", fd))
+	_, ok := socketInode(link)
+	return err == nil && ok
+}
+
+func (c *call) device(cmd uint32, r *ifreq) (*rxring.Device, bool) {
+	if cmd == unix.SIOCGIFNAME {
+		return c.s.ns.DeviceByIndex(int(r.int32()))
+	}
+	return c.s.ns.DeviceByName(r.name())
+}
+
+// deviceIoctl answers a request about one of the namespace's devices.
+func (c *call) deviceIoctl(cmd uint32, r *ifreq, d *rxring.Device) reply {
+	switch {
+	case slices.Contains(addressIoctls, cmd):
+		return reply{kind: value, err: unix.EADDRNOTAVAIL}
+	case slices.Contains(refusedIoctls, cmd):
+		return reply{kind: value, err: unix.EPERM}
+	case slices.Contains(foreignIoctls, cmd):
+		return reply{kind: value, err: unix.EOPNOTSUPP}
+	case cmd == unix.SIOCETHTOOL:
+		return result(c.ethtool(r.pointer(), d))
+	}
+	r.fill(cmd, d)
+	return result(c.write(c.Args[2], r[:]))
+}
+
+// fill puts the answer to a request in its place.
+func (r *ifreq) fill(cmd uint32, d *rxring.Device) {
+	clear(r[ifreqValue:])
+	switch cmd {
+	case unix.SIOCGIFNAME:
+		clear(r[:])
+		copy(r[:unix.IFNAMSIZ-1], d.Name())
+		r.setInt32(int32(d.Index()))
+	case unix.SIOCGIFINDEX:
+		r.setInt32(int32(d.Index()))
+	case unix.SIOCGIFMTU:
+		r.setInt32(int32(d.MTU()))
+	case unix.SIOCGIFFLAGS:
+		r.setUint16(flags(d))
+	case unix.SIOCGIFTXQLEN:
+		r.setInt32(1000) // DEFAULT_TX_QUEUE_LEN
+	case unix.SIOCGIFHWADDR: // struct sockaddr
+		r.setUint16(uint16(d.Type()))
+		if d.Type() == rxring.Ethernet {
+			addr := d.Addr()
+			copy(r[ifreqValue+2:], addr[:])
+		}
+	}
+}
+
+func flags(d *rxring.Device) uint16 {
+	f := uint16(unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_MULTICAST)
+	if d.Type() == rxring.Ethernet {
+		f |= unix.IFF_BROADCAST
+	} else {
+		f |= unix.IFF_POINTOPOINT | unix.IFF_NOARP
+	}
+	if d.Promiscuous() {
+		f |= unix.IFF_PROMISC
+	}
+	return f
+}
+
+// maxMissing bounds the list: the program chooses what goes in.
+const maxMissing = 16
+
+func (s *session) addMissing(name string) {
+	// A name is the program's bytes, on their way to a terminal.
+	name = strings.ToValidUTF8(name, "?")
+	if name != "" && len(s.missing) < maxMissing && !slices.Contains(s.missing, name) {
+		s.missing = append(s.missing, name)
+	}
+}
+
+func (s *session) missingIndex(index int32) {
+	if index > 0 {
+		s.addMissing(fmt.Sprintf("index %d", index))
+	}
+}

@@ -1,0 +1,139 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A packet socket's mmap maps its ring. The stand-in cannot be mapped, so for
+// the time of the call the ring's memory takes its place in the descriptor
+// table, and the kernel maps that. The next trapped call of whoever may hold
+// such a descriptor puts the stand-in back.
+
+// swaps is what the session knows of memory in the place of stand-ins.
+type swaps struct {
+	count   uint64            // swaps made so far
+	seen    map[uint32]uint64 // by thread: the count when it was last put right
+	pending []swap
+}
+
+// swap is an mmap that the kernel may not have run yet.
+type swap struct {
+	k    *socket
+	tid  int
+	tgid int
+	fd   int32
+	at   time.Time
+}
+
+// swapPatience is how long another thread leaves a swap alone whose mapping
+// does not show: by then the mmap has failed.
+const swapPatience = 100 * time.Millisecond
+
+// mmap serves mmap of a packet socket with the checks of packet_mmap.
+func (c *call) mmap() reply {
+	fd := c.int(4)
+	k, ok := c.socket(fd)
+	if !ok || !c.valid() {
+		return reply{}
+	}
+	r := k.rx.Ring()
+	pages := uint64(os.Getpagesize() - 1)
+	if r == nil || c.Args[5] != 0 || (c.Args[1]+pages)&^pages != uint64(r.Memory().Size()) {
+		return reply{kind: value, err: unix.EINVAL}
+	}
+	memfd := r.Memory().FD()
+	if memfd < 0 {
+		return reply{kind: value, err: unix.EINVAL}
+	}
+	// The program may change O_NONBLOCK while the memory is in place.
+	k.swapped = nonblocking(k.end)
+	unix.SetNonblock(memfd, k.swapped != 0)
+	s := c.s
+	if err := s.l.replace(c.ID, memfd, fd, descriptorFlags(c.tid, fd)&unix.O_CLOEXEC != 0); err != nil {
+		return result(err)
+	}
+	s.swaps.count++
+	s.swaps.pending = append(s.swaps.pending, swap{k, c.tid, threadGroup(c.tid), fd, time.Now()})
+	return reply{}
+}
+
+// unswap puts stand-ins back where the calling thread's descriptors hold ring
+// memory: its own, once its mmap is done, those it duplicated since, and those
+// it inherited.
+func (s *session) unswap(c *call) {
+	w := &s.swaps
+	if w.seen[c.TID] == w.count {
+		return
+	}
+	w.pending = slices.DeleteFunc(w.pending, func(p swap) bool {
+		return p.tid == c.tid || time.Since(p.at) > swapPatience
+	})
+	complete := true
+	s.descriptors(c.tid, func(fd int32, k *socket, swapped bool) {
+		switch {
+		case !swapped:
+		case s.mmapUnderWay(c.tid, fd, k):
+			complete = false
+		case !s.putBack(c, fd, k):
+			complete = false
+		}
+	})
+	if complete {
+		if len(w.seen) >= 4096 {
+			clear(w.seen) // of threads long gone, nearly all
+		}
+		w.seen[c.TID] = w.count
+	}
+}
+
+// mmapUnderWay says whether another thread of the same process may be about to
+// map what is at fd.
+func (s *session) mmapUnderWay(tid int, fd int32, k *socket) bool {
+	for i, p := range s.swaps.pending {
+		if p.k != k || p.fd != fd || p.tgid != threadGroup(tid) {
+			continue
+		}
+		for f := range mappings(tid) {
+			if slices.Contains(k.memfds, f) {
+				s.swaps.pending = slices.Delete(s.swaps.pending, i, i+1)
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+func (s *session) putBack(c *call, fd int32, k *socket) bool {
+	flags := descriptorFlags(c.tid, fd)
+	if !c.valid() {
+		return false
+	}
+	if now := flags & unix.O_NONBLOCK; now != k.swapped {
+		unix.SetNonblock(k.end, now != 0)
+		k.swapped = now
+	}
+	return s.l.replace(c.ID, k.end, fd, flags&unix.O_CLOEXEC != 0) == nil
+}
+
+// mapped says whether a process of the session has one of the memories
+// mapped.
+func (s *session) mapped(memfds ...file) bool {
+	if len(memfds) == 0 {
+		return false
+	}
+	for _, pid := range descendants(s.root) {
+		for f := range mappings(pid) {
+			if slices.Contains(memfds, f) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,264 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// killGrace is how long a program may take to end after SIGTERM.
+const killGrace = 5 * time.Second
+
+// Run runs a program on a namespace until it and everything that it started
+// have ended. How the program ended is no error: see [Result]. The error is for
+// a program that could not be started, and unwraps to [exec.ErrNotFound],
+// [fs.ErrPermission] or the errno of execve; or for a system that cannot
+// interpose, [UnsupportedError]; or it is ctx's, whose end sends SIGTERM and,
+// some seconds later, SIGKILL to the program.
+//
+// While it runs, signals that ask to end or to report (SIGHUP, SIGINT, SIGQUIT,
+// SIGTERM, SIGUSR1, SIGUSR2) are the program's. It shares our process group and
+// terminal.
+//
+// When Run returns, all processes, goroutines and descriptors of it are gone.
+// Several may run at a time, on the same namespace or others.
+func Run(ctx context.Context, cfg Config) (Result, error) {
+	if cfg.Namespace == nil || len(cfg.Args) == 0 {
+		return Result{}, errors.New("interpose: Config: want a Namespace and at least one of Args")
+	}
+	if !initCalled {
+		return Result{}, errors.New("interpose: Init was not called: main must call it first")
+	}
+	if err := ctx.Err(); err != nil {
+		return Result{}, err
+	}
+	path, err := lookPath(&cfg)
+	if err != nil {
+		return Result{}, err
+	}
+	signals := make(chan os.Signal, 64)
+	notifySignals(signals)
+	defer signal.Stop(signals)
+
+	p, err := startLauncher(&cfg, path)
+	if err != nil {
+		return Result{}, err
+	}
+	defer p.end()
+	l, err := p.listener()
+	if err != nil {
+		return Result{}, err
+	}
+	if err := l.probe(); err != nil {
+		unix.Close(l.fd)
+		return Result{}, err
+	}
+	s, err := newSession(&cfg, l, p.pid)
+	if err != nil {
+		unix.Close(l.fd)
+		return Result{}, err
+	}
+	served := make(chan struct{})
+	go func() {
+		s.serve()
+		close(served)
+	}()
+	res, err := p.run(ctx, path, signals)
+	p.end() // first: no process of the program's is left to be served
+	unix.Write(s.stop, bytes64(1))
+	<-served
+	s.close()
+	s.fill(&res)
+	return res, err
+}
+
+func (s *session) fill(res *Result) {
+	for _, r := range s.reports {
+		res.Sockets = append(res.Sockets, *r)
+	}
+	res.Omitted, res.Missing = s.omitted, s.missing
+}
+
+// program is the launcher, seen from here.
+type program struct {
+	pid   int
+	conn  *net.UnixConn
+	enc   *gob.Encoder
+	ended bool
+}
+
+// startLauncher executes this program again, with the launcher's end of a
+// socket among its descriptors.
+func startLauncher(cfg *Config, path string) (*program, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("interpose: socketpair: %w", err)
+	}
+	defer unix.Close(pair[1])
+	conn, err := unixConn(pair[0])
+	if err != nil {
+		return nil, fmt.Errorf("interpose: %w", err)
+	}
+	files := inherited(cfg)
+	argv := []string{launcherName, strconv.Itoa(len(files))}
+	pid, err := syscall.ForkExec("/proc/self/exe", argv, &syscall.ProcAttr{
+		Env:   os.Environ(),
+		Files: append(files, uintptr(pair[1])),
+	})
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("interpose: launcher: %w", err)
+	}
+	p := &program{pid: pid, conn: conn, enc: gob.NewEncoder(conn)}
+	env := cfg.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	if err := p.enc.Encode(launch{path, cfg.Args, env, cfg.Dir}); err != nil {
+		p.end()
+		return nil, fmt.Errorf("interpose: launcher: %w", err)
+	}
+	return p, nil
+}
+
+// inherited is the descriptors that the launcher, and through it the program,
+// gets: the standard ones, and behind them those that we ourselves were given,
+// up to the first number that is free for the launcher's socket.
+func inherited(cfg *Config) []uintptr {
+	files := []uintptr{0, 1, 2}
+	for i, f := range []*os.File{cfg.Stdin, cfg.Stdout, cfg.Stderr} {
+		if f != nil {
+			files[i] = f.Fd()
+		}
+	}
+	for {
+		fd := uintptr(len(files))
+		flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0)
+		if err != nil || flags&unix.FD_CLOEXEC != 0 {
+			return files
+		}
+		files = append(files, fd)
+	}
+}
+
+// listener receives the seccomp listener that the launcher made.
+func (p *program) listener() (*listener, error) {
+	var first [1]byte
+	oob := make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := p.conn.ReadMsgUnix(first[:], oob)
+	switch {
+	case err != nil || n == 0:
+		return nil, fmt.Errorf("interpose: the launcher ended early: %w", errors.Join(err, p.end()))
+	case first[0] == byteListener:
+		msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
+		if err == nil && len(msgs) == 1 {
+			var fds []int
+			if fds, err = unix.ParseUnixRights(&msgs[0]); err == nil && len(fds) == 1 {
+				return &listener{fd: fds[0]}, nil
+			}
+		}
+		return nil, fmt.Errorf("interpose: no listener from the launcher: %w", err)
+	}
+	var e event
+	if err := gob.NewDecoder(p.conn).Decode(&e); err != nil {
+		return nil, fmt.Errorf("interpose: launcher: %w", err)
+	}
+	if e.What != "seccomp" {
+		return nil, fmt.Errorf("interpose: launcher: %s: %w", e.What, e.Errno)
+	}
+	if e.Errno == unix.EBUSY {
+		return nil, fmt.Errorf("interpose: this process is itself under seccomp user notification, and Linux allows one supervisor: %w", e.Errno)
+	}
+	return nil, &UnsupportedError{"seccomp user notification", "5.0", e.Errno}
+}
+
+// run starts the program and attends to it until the launcher has ended.
+func (p *program) run(ctx context.Context, path string, signals <-chan os.Signal) (Result, error) {
+	events := make(chan event)
+	go func() {
+		defer close(events)
+		dec := gob.NewDecoder(p.conn)
+		for {
+			var e event
+			if dec.Decode(&e) != nil {
+				return
+			}
+			events <- e
+		}
+	}()
+	res := Result{ExitCode: -1}
+	failed := fmt.Errorf("interpose: the launcher ended before %s did", path)
+	p.enc.Encode(order{Op: opGo})
+	done := ctx.Done()
+	var grace <-chan time.Time
+	for {
+		select {
+		case sig := <-signals:
+			p.enc.Encode(order{Op: opForward, Signal: sig.(syscall.Signal)})
+		case <-done:
+			done = nil
+			p.enc.Encode(order{Op: opSignal, Signal: syscall.SIGTERM})
+			grace = time.After(killGrace)
+		case <-grace:
+			p.enc.Encode(order{Op: opKill})
+		case e, ok := <-events:
+			switch {
+			case !ok && failed != nil:
+				return res, failed
+			case !ok && done == nil:
+				return res, ctx.Err()
+			case !ok:
+				return res, nil
+			case e.Kind == evNotStarted:
+				failed = startError(path, e.Errno)
+			case e.Kind == evExited:
+				failed = nil
+				res.setStatus(e.Status)
+			}
+		}
+	}
+}
+
+func (r *Result) setStatus(w syscall.WaitStatus) {
+	if w.Signaled() {
+		r.ExitCode, r.Signal, r.CoreDump = -1, w.Signal(), w.CoreDump()
+		return
+	}
+	r.ExitCode = w.ExitStatus()
+}
+
+// end closes the connection, on which the launcher kills what is left, and
+// waits for it.
+func (p *program) end() error {
+	if p.ended {
+		return nil
+	}
+	p.ended = true
+	p.conn.Close()
+	for {
+		var status syscall.WaitStatus
+		_, err := syscall.Wait4(p.pid, &status, 0, nil)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return fmt.Errorf("wait: %w", err)
+		case status.Signaled():
+			return fmt.Errorf("launcher: %v", status.Signal())
+		case status.ExitStatus() != 0:
+			return fmt.Errorf("launcher: exit status %d", status.ExitStatus())
+		default:
+			return nil
+		}
+	}
+}

@@ -1,0 +1,21 @@
+//go:build !linux || !(amd64 || arm64)
+
+package interpose
+
+import (
+	"context"
+	"errors"
+	"runtime"
+)
+
+// Init does nothing on this system.
+func Init() {}
+
+// Run fails: only Linux on amd64 and arm64 can interpose.
+func Run(context.Context, Config) (Result, error) {
+	return Result{}, &UnsupportedError{
+		Feature: "seccomp user notification on " + runtime.GOOS + "/" + runtime.GOARCH,
+		Since:   "5.9, on amd64 and arm64,",
+		Err:     errors.ErrUnsupported,
+	}
+}

@@ -1,0 +1,247 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// socket is a packet socket of the program.
+//
+// The program holds one end of a pair of datagram sockets, called its stand-in.
+// It is readable while an empty datagram, sent through the other end, lies in
+// it: whoever polls it, in whatever way, waits in the kernel.
+type socket struct {
+	rx    *rxring.Socket
+	inode uint64 // of the stand-in: what says, in /proc, that a descriptor is this socket
+	end   int    // our duplicate of the stand-in
+	waker waker
+
+	memfds  []file // of its rings, while somebody may hold them
+	swapped int    // the stand-in's O_NONBLOCK when it was last swapped
+
+	report  *SocketReport
+	refused bool // said that there is no memory for its ring
+	absent  int  // sweeps in a row that found nobody holding it
+}
+
+// waker makes a stand-in readable. Writers call Wake, any goroutine.
+type waker struct {
+	mu     sync.Mutex // held for one system call at most: a writer may wait for it
+	end    int        // -1: closed
+	queued int        // datagrams sent and not taken back
+}
+
+// Wake implements ring.Waker.
+func (w *waker) Wake() {
+	w.mu.Lock()
+	if w.end >= 0 && unix.Send(w.end, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == nil {
+		w.queued++
+	}
+	w.mu.Unlock()
+}
+
+func (w *waker) close() {
+	w.mu.Lock()
+	unix.Close(w.end)
+	w.end = -1
+	w.mu.Unlock()
+}
+
+// taken returns the count of datagrams sent and starts over.
+func (w *waker) taken() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.queued
+	w.queued = 0
+	return n
+}
+
+// newSocket makes the pair for rx.
+func newSocket(rx *rxring.Socket, nonblock bool) (*socket, error) {
+	typ := unix.SOCK_DGRAM | unix.SOCK_CLOEXEC
+	pair, err := unix.Socketpair(unix.AF_UNIX, typ, 0)
+	if err != nil {
+		return nil, err
+	}
+	k := &socket{rx: rx, end: pair[0], waker: waker{end: pair[1]}, report: &SocketReport{Type: rx.Type()}}
+	f, err := fileOf(k.end)
+	if err == nil && nonblock {
+		err = unix.SetNonblock(k.end, true)
+	}
+	if err == nil {
+		// What the program writes to the stand-in is refused, not kept.
+		err = unix.Shutdown(pair[1], unix.SHUT_RD)
+	}
+	if err != nil {
+		unix.Close(pair[0])
+		unix.Close(pair[1])
+		return nil, err
+	}
+	k.inode = f.ino
+	return k, nil
+}
+
+// maxQueued keeps empty datagrams below net.unix.max_dgram_qlen, which is 10
+// unless somebody changed it.
+const maxQueued = 4
+
+// refresh makes the stand-in as readable as the ring, and has the next packet
+// wake it. The kernel's own queue is the state: the program may have taken
+// datagrams out of it.
+//
+// It asks to be woken even while the ring is readable, because Linux reports
+// each new packet to who waits for edges.
+func (k *socket) refresh() {
+	if !k.rx.Readable() {
+		k.drain(1 << 20)
+		k.waker.taken()
+		k.rx.Arm(&k.waker)
+		if k.rx.Readable() { // look again: see ring.Notify
+			k.waker.Wake()
+		}
+		return
+	}
+	k.rx.Arm(&k.waker)
+	if !k.signalled() {
+		k.waker.taken()
+		k.waker.Wake()
+		return
+	}
+	if n := k.waker.taken(); n > maxQueued {
+		k.waker.Wake() // first, so that it is readable all the time
+		k.drain(n)
+		if !k.signalled() {
+			k.waker.Wake()
+		}
+	} else {
+		k.waker.put(n)
+	}
+}
+
+func (w *waker) put(n int) {
+	w.mu.Lock()
+	w.queued += n
+	w.mu.Unlock()
+}
+
+func (k *socket) signalled() bool {
+	p := []unix.PollFd{{Fd: int32(k.end), Events: unix.POLLIN}}
+	n, _ := unix.Poll(p, 0)
+	return n > 0
+}
+
+func (k *socket) drain(most int) {
+	var b [1]byte
+	for range most {
+		if _, _, err := unix.Recvfrom(k.end, b[:], unix.MSG_DONTWAIT); err != nil {
+			return
+		}
+	}
+}
+
+// nonblocking says whether O_NONBLOCK is set on the open file that all
+// duplicates of the program's descriptor share.
+func nonblocking(fd int) int {
+	flags, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return flags & unix.O_NONBLOCK
+}
+
+// socketCall serves socket(AF_PACKET, ...). Linux asks for CAP_NET_RAW here;
+// the namespace's owner, who runs the program, has granted what it shows.
+func (c *call) socketCall() reply {
+	const (
+		typeMask = 0xf // SOCK_TYPE_MASK (linux/net.h)
+		sockMax  = 11  // SOCK_MAX
+	)
+	s := c.s
+	typ, flags := c.int(1)&typeMask, c.int(1)&^typeMask
+	if flags&^(unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK) != 0 || typ >= sockMax {
+		return reply{kind: value, err: unix.EINVAL}
+	}
+	s.sweep()
+	if len(s.sockets) >= maxSockets {
+		return reply{kind: value, err: unix.ENFILE}
+	}
+	rx, err := s.ns.Socket(rxring.SockType(typ), tpacket.Htons(uint16(c.int(2))))
+	if err != nil {
+		return result(err)
+	}
+	k, err := newSocket(rx, flags&unix.SOCK_NONBLOCK != 0)
+	if err != nil {
+		rx.Close()
+		return result(err)
+	}
+	s.sockets = append(s.sockets, k)
+	s.byInode[k.inode] = k
+	if err := s.l.inject(c.ID, k.end, flags&unix.SOCK_CLOEXEC != 0); err != nil {
+		// The program's table is full, or a signal ended the call.
+		s.drop(k)
+		return result(err)
+	}
+	if len(s.reports) < MaxReports {
+		s.reports = append(s.reports, k.report)
+	} else {
+		s.omitted++
+	}
+	return reply{kind: done}
+}
+
+// bind serves bind, with the checks of packet_bind and move_addr_to_kernel.
+func (c *call) bind(k *socket) reply {
+	n := c.int(2)
+	if n < 0 || n > unix.SizeofSockaddrAny {
+		return reply{kind: value, err: unix.EINVAL}
+	}
+	b := make([]byte, n)
+	if err := c.read(c.Args[1], b); err != nil {
+		return result(err)
+	}
+	addr, err := parseSockaddr(b)
+	if err != nil {
+		return result(err)
+	}
+	if !c.valid() {
+		return reply{}
+	}
+	err = k.rx.Bind(addr)
+	if errnoOf(err) == unix.ENODEV {
+		c.s.missingIndex(addr.Ifindex)
+	}
+	return result(err)
+}
+
+// parseSockaddr reads a sockaddr_ll that a program passes.
+func parseSockaddr(b []byte) (tpacket.SockaddrLL, error) {
+	if len(b) < tpacket.SizeofSockaddrLL {
+		return tpacket.SockaddrLL{}, unix.EINVAL
+	}
+	return tpacket.Parse[tpacket.SockaddrLL](b), nil
+}
+
+// getsockname serves getsockname: as much of the address as the caller has room
+// for, and its whole length.
+func (c *call) getsockname(k *socket) reply {
+	var room [4]byte
+	if err := c.read(c.Args[2], room[:]); err != nil {
+		return result(err)
+	}
+	n := int32(native32(room[:]))
+	if n < 0 {
+		return reply{kind: value, err: unix.EINVAL}
+	}
+	addr := k.rx.Addr()
+	b := tpacket.Bytes(&addr)[:addrOffset+min(int(addr.Halen), len(addr.Addr))]
+	if err := c.write(c.Args[1], b[:min(int(n), len(b))]); err != nil {
+		return result(err)
+	}
+	return result(c.write(c.Args[2], bytes32(uint32(len(b)))))
+}
+
+// addrOffset is offsetof(struct sockaddr_ll, sll_addr).
+const addrOffset = 12

@@ -1,0 +1,179 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// maxOption bounds the bytes of an option's value that are read, or room that
+// is offered for one: no option has more.
+const maxOption = 4096
+
+// maxMemfds bounds the former rings that a socket remembers, to know them when
+// a process still holds one.
+const maxMemfds = 16
+
+func native32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
+
+func bytes32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
+
+func (c *call) setsockopt(k *socket) reply {
+	level, name, n := int(c.int(1)), optionName(c), c.int(4)
+	if n < 0 {
+		return reply{kind: value, err: unix.EINVAL}
+	}
+	val := make([]byte, min(n, maxOption))
+	if err := c.read(c.Args[3], val); err != nil {
+		return result(err)
+	}
+	if !c.valid() {
+		return reply{}
+	}
+	switch {
+	case level == unix.SOL_SOCKET && name == unix.SO_ATTACH_FILTER:
+		return c.attachFilter(k, val)
+	case level == unix.SOL_SOCKET && name == unix.SO_ATTACH_BPF:
+		return reply{kind: value, err: unix.EOPNOTSUPP} // only the kernel runs eBPF
+	case level == tpacket.SolPacket && name == tpacket.OptRxRing:
+		return c.setRing(k, val)
+	}
+	return option(level, k.rx.Setsockopt(level, name, val))
+}
+
+func (c *call) getsockopt(k *socket) reply {
+	var room [4]byte
+	if err := c.read(c.Args[4], room[:]); err != nil {
+		return result(err)
+	}
+	n := int32(native32(room[:]))
+	if n < 0 {
+		return reply{kind: value, err: unix.EINVAL}
+	}
+	level, name := int(c.int(1)), optionName(c)
+	buf := make([]byte, min(n, maxOption))
+	if level == tpacket.SolPacket && name == tpacket.OptHdrlen {
+		// The one option whose value is also an argument.
+		if err := c.read(c.Args[3], buf[:min(len(buf), 4)]); err != nil {
+			return result(err)
+		}
+	}
+	if !c.valid() {
+		return reply{}
+	}
+	filled, err := k.rx.Getsockopt(level, name, buf)
+	if err != nil {
+		return option(level, err)
+	}
+	if err := c.write(c.Args[4], bytes32(uint32(filled))); err != nil {
+		return result(err)
+	}
+	return result(c.write(c.Args[3], buf[:filled]))
+}
+
+// optionName is the option; one has two numbers with the same value on 64-bit
+// machines.
+func optionName(c *call) int {
+	if name := c.int(2); c.int(1) != unix.SOL_SOCKET || name != soRcvtimeoNew {
+		return int(name)
+	}
+	return unix.SO_RCVTIMEO
+}
+
+// option is a call's answer. Options of sockets in general that the namespace
+// does not keep take effect on the stand-in.
+func option(level int, err error) reply {
+	if level == unix.SOL_SOCKET && err != nil && errnoOf(err) == unix.ENOPROTOOPT {
+		return reply{}
+	}
+	return result(err)
+}
+
+func (c *call) attachFilter(k *socket, val []byte) reply {
+	n, addr, err := parseFprog(val)
+	if err != nil {
+		return result(err)
+	}
+	b := make([]byte, n*sizeofFilter)
+	if err := c.read(addr, b); err != nil {
+		return result(err)
+	}
+	if !c.valid() {
+		return reply{}
+	}
+	return result(k.rx.AttachFilter(parseFilter(b)))
+}
+
+const (
+	sizeofFprog  = 16 // struct sock_fprog (linux/filter.h): length, padding, pointer
+	sizeofFilter = 8  // struct sock_filter
+)
+
+// parseFprog reads a sock_fprog: how many instructions are where.
+func parseFprog(val []byte) (n int, addr uint64, err error) {
+	if len(val) != sizeofFprog {
+		return 0, 0, unix.EINVAL
+	}
+	n = int(binary.NativeEndian.Uint16(val))
+	if n == 0 || n > unix.BPF_MAXINSNS {
+		return 0, 0, unix.EINVAL
+	}
+	return n, binary.NativeEndian.Uint64(val[8:]), nil
+}
+
+// parseFilter reads an array of sock_filter.
+func parseFilter(b []byte) []cbpf.Instruction {
+	prog := make([]cbpf.Instruction, 0, len(b)/sizeofFilter)
+	for in := range slices.Chunk(b, sizeofFilter) {
+		if len(in) == sizeofFilter {
+			prog = append(prog, cbpf.Instruction{
+				Op: binary.NativeEndian.Uint16(in),
+				Jt: in[2],
+				Jf: in[3],
+				K:  native32(in[4:]),
+			})
+		}
+	}
+	return prog
+}
+
+// setRing serves PACKET_RX_RING. A ring that somebody has mapped stays: EBUSY.
+func (c *call) setRing(k *socket, val []byte) reply {
+	s := c.s
+	old := k.rx.Ring()
+	if old != nil && len(val) >= tpacket.SizeofReq {
+		if f, err := fileOf(old.Memory().FD()); err == nil && s.mapped(f) {
+			return reply{kind: value, err: unix.EBUSY}
+		}
+	}
+	err := k.rx.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, val)
+	if err != nil && errnoOf(err) == unix.ENOMEM && s.sweepNow() {
+		err = k.rx.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, val)
+	}
+	if err != nil {
+		if errnoOf(err) == unix.ENOMEM && !k.refused {
+			k.refused = true // libpcap tries many times, with less
+			s.cfg.logf("packet socket: %v", err)
+		}
+		return result(err)
+	}
+	if r := k.rx.Ring(); r != nil {
+		k.report.HadRing, k.report.Geometry = true, r.Geometry()
+		if f, err := fileOf(r.Memory().FD()); err == nil {
+			k.memfds = append(k.memfds, f)
+			s.byMemfd[f] = k
+			if len(k.memfds) > maxMemfds {
+				delete(s.byMemfd, k.memfds[0])
+				k.memfds = k.memfds[1:]
+			}
+		}
+	}
+	k.refresh() // from now on a packet wakes whoever polls already
+	return result(nil)
+}

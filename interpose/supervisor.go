@@ -1,0 +1,268 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+)
+
+// maxSockets bounds the packet sockets that are open at a time: each costs this
+// process two descriptors, and its ring's memory a third.
+const maxSockets = 256
+
+// session serves one program and its descendants. All of it belongs to the one
+// goroutine that runs serve, so it needs no locks; only a socket's waker is
+// called from elsewhere.
+type session struct {
+	cfg  *Config
+	ns   *rxring.Namespace
+	l    *listener
+	root int // the launcher: everything below it is the program's
+	stop int // eventfd
+
+	sockets []*socket // open ones, oldest first
+	byInode map[uint64]*socket
+	byMemfd map[file]*socket
+
+	swaps   swaps
+	parked  []parked
+	lost    map[uint32]lostReply
+	swept   time.Time
+	missing []string
+	reports []*SocketReport
+	omitted int
+	blind   bool // said that a program cannot be looked into
+}
+
+func newSession(cfg *Config, l *listener, root int) (*session, error) {
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("interpose: eventfd: %w", err)
+	}
+	return &session{
+		cfg:     cfg,
+		ns:      cfg.Namespace,
+		l:       l,
+		root:    root,
+		stop:    stop,
+		byInode: make(map[uint64]*socket),
+		byMemfd: make(map[file]*socket),
+		swaps:   swaps{seen: make(map[uint32]uint64)},
+		lost:    make(map[uint32]lostReply),
+	}, nil
+}
+
+// serve answers notifications until the eventfd says stop.
+func (s *session) serve() {
+	// No signal handler of this process runs on this thread, so no ioctl here
+	// is interrupted half-way. The thread ends with the goroutine.
+	runtime.LockOSThread()
+	maskSignals()
+	fds := []unix.PollFd{
+		{Fd: int32(s.stop), Events: unix.POLLIN},
+		{Fd: int32(s.l.fd), Events: unix.POLLIN},
+	}
+	for {
+		if _, err := unix.Poll(fds, s.tick()); err != nil && err != unix.EINTR {
+			s.cfg.logf("seccomp listener: poll: %v", err)
+			return
+		}
+		if fds[0].Revents != 0 {
+			return
+		}
+		if fds[1].Revents&unix.POLLIN != 0 {
+			if n, err := s.l.receive(); err == nil {
+				s.answer(&n, s.handle(&n))
+			}
+		} else if fds[1].Revents != 0 {
+			fds[1].Fd = -1 // POLLHUP: the last process under the filter is gone
+		}
+	}
+}
+
+// close ends what is left when serve has returned.
+func (s *session) close() {
+	for _, p := range s.parked {
+		s.l.send(response{ID: p.id, Error: -int32(unix.EBADF)})
+	}
+	for _, k := range slices.Clone(s.sockets) {
+		s.forget(k)
+	}
+	unix.Close(s.stop)
+	unix.Close(s.l.fd)
+}
+
+// reply is the answer to a notification.
+type reply struct {
+	kind replyKind
+	val  int64
+	err  unix.Errno
+}
+
+type replyKind uint8
+
+const (
+	native replyKind = iota // the kernel runs the call as the program made it
+	value                   // the call returns val, or err
+	done                    // it has its answer, or gets it later
+)
+
+func result(err error) reply {
+	if err != nil {
+		return reply{kind: value, err: errnoOf(err)}
+	}
+	return reply{kind: value}
+}
+
+func (s *session) answer(n *notification, r reply) {
+	resp := response{ID: n.ID}
+	switch {
+	case r.kind == done:
+		return
+	case r.kind == native:
+		resp.Flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
+	case r.err != 0:
+		resp.Error = -int32(r.err)
+	default:
+		resp.Val = r.val
+	}
+	if err := s.l.send(resp); errors.Is(err, unix.ENOENT) && r.kind == value {
+		s.remember(n, r)
+	}
+}
+
+// call is one notification while it is being handled.
+type call struct {
+	*notification
+	s   *session
+	tid int
+}
+
+func (c *call) int(i int) int32 { return int32(c.Args[i]) }
+
+// read fills b from the program's memory.
+func (c *call) read(addr uint64, b []byte) error { return readMemory(c.tid, addr, b) }
+
+// write copies b to the program's memory, if the call still waits.
+func (c *call) write(addr uint64, b []byte) error {
+	if !c.valid() {
+		return unix.EINTR // nobody gets it
+	}
+	return writeMemory(c.tid, addr, b)
+}
+
+// valid must be asked between reading what the program holds and acting on it.
+func (c *call) valid() bool { return c.s.l.valid(c.ID) }
+
+// handle decides on a notification. A call that nobody here knows runs
+// natively.
+func (s *session) handle(n *notification) reply {
+	c := &call{notification: n, s: s, tid: int(n.TID)}
+	if n.NR == unix.SYS_SOCKET {
+		return c.socketCall()
+	}
+	if len(s.sockets) == 0 && n.NR != unix.SYS_IOCTL {
+		return reply{}
+	}
+	s.unswap(c)
+	if r, ok := s.recall(n); ok {
+		return r
+	}
+	switch n.NR {
+	case unix.SYS_IOCTL:
+		return c.ioctl()
+	case unix.SYS_MMAP:
+		return c.mmap()
+	case unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT, unix.SYS_BIND, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME,
+		unix.SYS_SHUTDOWN, unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG,
+		unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG:
+		k, ok := c.socket(c.int(0))
+		if !ok || !c.valid() {
+			return reply{}
+		}
+		return c.onSocket(k)
+	case unix.SYS_EPOLL_CTL:
+		return reply{} // unswap was all it needed
+	}
+	return c.poll()
+}
+
+// onSocket serves the calls whose first argument is a packet socket.
+func (c *call) onSocket(k *socket) reply {
+	switch c.NR {
+	case unix.SYS_SETSOCKOPT:
+		return c.setsockopt(k)
+	case unix.SYS_GETSOCKOPT:
+		return c.getsockopt(k)
+	case unix.SYS_BIND:
+		return c.bind(k)
+	case unix.SYS_GETSOCKNAME:
+		return c.getsockname(k)
+	case unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG:
+		return c.recv(k)
+	}
+	// Sending is not served; the others are what Linux refuses here.
+	return reply{kind: value, err: unix.EOPNOTSUPP}
+}
+
+// tick does what is due by the clock and returns how many milliseconds may pass
+// until it is due again, -1 for any number.
+func (s *session) tick() int {
+	if len(s.sockets) == 0 {
+		return -1
+	}
+	now := time.Now()
+	if now.Sub(s.swept) >= sweepInterval {
+		s.sweep()
+	}
+	return int(min(sweepInterval-now.Sub(s.swept), s.expireParked(now)).Milliseconds()) + 1
+}
+
+// A lostReply is the answer to a call that a signal ended before it got it. If
+// the handler was installed with SA_RESTART the kernel makes the same call
+// again, and what it does must not be done twice: a second PACKET_RX_RING would
+// be EBUSY, a second PACKET_STATISTICS zero.
+type lostReply struct {
+	nr    int32
+	args  [6]uint64
+	reply reply
+}
+
+func (s *session) remember(n *notification, r reply) {
+	if n.NR != unix.SYS_SETSOCKOPT && n.NR != unix.SYS_GETSOCKOPT {
+		return
+	}
+	if len(s.lost) >= 1024 {
+		clear(s.lost) // of threads long gone, nearly all
+	}
+	s.lost[n.TID] = lostReply{n.NR, n.Args, r}
+}
+
+func (s *session) recall(n *notification) (reply, bool) {
+	l, ok := s.lost[n.TID]
+	if ok {
+		delete(s.lost, n.TID)
+	}
+	return l.reply, ok && l.nr == n.NR && l.args == n.Args
+}
+
+// maskSignals blocks, on this thread, every signal but those that a fault of
+// its own raises.
+func maskSignals() {
+	set := unix.Sigset_t{}
+	for i := range set.Val {
+		set.Val[i] = ^set.Val[i]
+	}
+	for _, sig := range []unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP} {
+		set.Val[0] &^= 1 << (sig - 1)
+	}
+	unix.PthreadSigmask(unix.SIG_SETMASK, &set, nil)
+}

@@ -1,0 +1,102 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sweepInterval is how often the session looks which sockets are still held.
+const sweepInterval = time.Second
+
+// sweep closes the sockets that nobody holds any more: no descriptor, no
+// mapping. It takes two in a row, because a descriptor on its way to another
+// process in a message shows nowhere.
+func (s *session) sweep() {
+	s.swept = time.Now()
+	s.forgetParked()
+	for _, k := range s.unheld() {
+		if k.absent++; k.absent >= 2 {
+			s.forget(k)
+		}
+	}
+}
+
+// sweepNow closes what nobody holds at once, for a program that closed one
+// socket and wants the memory for the next.
+func (s *session) sweepNow() (freed bool) {
+	for _, k := range s.unheld() {
+		s.forget(k)
+		freed = true
+	}
+	return freed
+}
+
+// unheld lists the sockets that no process of the session holds.
+func (s *session) unheld() []*socket {
+	if len(s.sockets) == 0 {
+		return nil
+	}
+	missing := make(map[*socket]bool)
+	for _, k := range s.sockets {
+		missing[k] = true
+	}
+	for _, p := range s.parked {
+		delete(missing, p.k)
+	}
+	note := func(_ int32, k *socket, _ bool) { delete(missing, k) }
+	for _, pid := range descendants(s.root) {
+		if len(missing) == 0 {
+			break
+		}
+		s.descriptors(pid, note)
+	}
+	if len(missing) > 0 {
+		// Once more, and closely: threads may have tables of their own, a
+		// process may have been forked meanwhile, and a mapping holds too.
+		for _, pid := range descendants(s.root) {
+			for f := range mappings(pid) {
+				delete(missing, s.byMemfd[f])
+			}
+			for _, tid := range tasks(pid) {
+				s.descriptors(tid, note)
+			}
+		}
+	}
+	var unheld []*socket
+	for _, k := range s.sockets {
+		if missing[k] {
+			unheld = append(unheld, k)
+		} else {
+			k.absent = 0
+		}
+	}
+	return unheld
+}
+
+// forget closes a socket and keeps its report.
+func (s *session) forget(k *socket) {
+	addr := k.rx.Addr()
+	if d, ok := s.ns.DeviceByIndex(int(addr.Ifindex)); ok {
+		k.report.Device = d.Name()
+	}
+	s.drop(k)
+	k.report.Totals = k.rx.Totals()
+}
+
+// drop closes a socket.
+func (s *session) drop(k *socket) {
+	k.rx.Disarm(&k.waker)
+	k.rx.Close()
+	k.waker.close()
+	delete(s.byInode, k.inode)
+	for _, f := range k.memfds {
+		delete(s.byMemfd, f)
+	}
+	s.sockets = slices.DeleteFunc(s.sockets, func(o *socket) bool { return o == k })
+	s.swaps.pending = slices.DeleteFunc(s.swaps.pending, func(p swap) bool { return p.k == k })
+	unix.Close(k.end)
+}
