@@ -1,14 +1,17 @@
 package cbpf
 
-import "slices"
-
-// step is one instruction of the private form. Jump targets are absolute.
+// step is one instruction of the private form. A Filter's
+// steps are a graph without loops whose ends return.
 type step struct {
-	op          op
-	jt, jf, jt2 uint16 // where to go on: if true, else; if equal to w
-	k           uint32 // offset, index or operand
-	v           uint32 // what a jump compares with
-	w           uint32 // second operand of a fused step
+	op op
+	at uint16 // the first instruction that it does
+	k  uint32 // offset, index or operand
+	v  uint32 // what a jump compares with
+	w  uint32 // second operand of a fused step
+
+	// Where to go on: f after most steps; t if a jump's condition holds, t2 if
+	// its second one does.
+	f, t, t2 *step
 }
 
 type op uint8
@@ -17,6 +20,7 @@ type op uint8
 // X register X.
 const (
 	opRare op = iota // left to interpret
+	opRetK
 	opRetA
 
 	// Loads into A
@@ -65,7 +69,6 @@ const (
 	opRshX
 	opNeg
 
-	opJa
 	opJeqK
 	opJgtK
 	opJgeK
@@ -97,6 +100,7 @@ const (
 )
 
 var plainOps = map[uint16]op{
+	classRET | srcK: opRetK,
 	classRET | retA: opRetA,
 
 	classLD | sizeB | modeABS: opLdB,
@@ -140,7 +144,6 @@ var plainOps = map[uint16]op{
 	classALU | aluRSH | srcX: opRshX,
 	classALU | aluNEG:        opNeg,
 
-	classJMP | jmpJA:          opJa,
 	classJMP | jmpJEQ | srcK:  opJeqK,
 	classJMP | jmpJGT | srcK:  opJgtK,
 	classJMP | jmpJGE | srcK:  opJgeK,
@@ -178,68 +181,54 @@ var secondJeq = map[op]op{
 	opJeqK: opJeq2, opLdBJeq: opLdBJeq2, opLdHJeq: opLdHJeq2, opLdIndHJeq: opLdIndHJeq2,
 }
 
-// lower fills in f.steps and f.verdicts. Step i does what instruction i does,
-// and maybe those after it; they keep their own steps, for jumps that lead to
-// them.
-func (f *Filter) lower() {
-	f.steps = make([]step, len(f.prog))
-	steps := f.steps
+// lower returns the first step of a checked program. For each instruction there
+// is a step that does it, and maybe those after it; they keep their own steps,
+// for jumps that lead to them.
+func lower(prog []Instruction) *step {
+	steps := make([]step, len(prog))
+	to := make([]*step, len(prog)) // the step to go on with at an instruction
 	// Last first: whatever a step goes on to is there already.
 	for i := len(steps) - 1; i >= 0; i-- {
-		in := f.prog[i]
-		s := step{op: plainOps[in.Op], k: in.K, v: in.K}
-		ad, ancillary := in.ancillary()
-		switch {
-		case ancillary:
+		in := prog[i]
+		if in.Op == classJMP|jmpJA {
+			to[i] = to[i+1+int(in.K)]
+			continue
+		}
+		s := step{op: plainOps[in.Op], at: uint16(i), k: in.K, v: in.K}
+		if ad, ancillary := in.ancillary(); ancillary {
 			s.op = ancillaryOps[ad]
-		case in.Op == classRET|srcK:
-			s.op, s.jt = opJa, f.verdict(in.K)
-		case in.Op == classJMP|jmpJA:
-			s.jt = f.target(i + 1 + int(in.K))
-		case in.Op&0x07 == classJMP:
-			s.jt, s.jf = f.target(i+1+int(in.Jt)), f.target(i+1+int(in.Jf))
 		}
-		if i+1 < len(steps) {
-			s = fuse(s, steps[i+1:])
+		switch in.Op & 0x07 {
+		case classRET:
+		case classJMP:
+			s.t, s.f = to[i+1+int(in.Jt)], to[i+1+int(in.Jf)]
+		default:
+			s.f = to[i+1]
 		}
-		if second, ok := secondJeq[s.op]; ok && int(s.jf) < len(steps) && steps[s.jf].op == opJeqK {
-			next := steps[s.jf]
-			s.op, s.jf, s.jt2, s.w = second, next.jf, next.jt, next.v
-		}
-		steps[i] = s
+		steps[i] = s.fuse()
+		to[i] = &steps[i]
 	}
-}
-
-// target is where a jump to instruction i ends up.
-func (f *Filter) target(i int) uint16 {
-	if s := f.steps[i]; s.op == opJa {
-		return s.jt
-	}
-	return uint16(i)
-}
-
-// verdict returns the jump target that returns k.
-func (f *Filter) verdict(k uint32) uint16 {
-	i := slices.Index(f.verdicts, k)
-	if i < 0 {
-		i = len(f.verdicts)
-		f.verdicts = append(f.verdicts, k)
-	}
-	return uint16(len(f.steps) + i)
+	return to[0]
 }
 
 // fuse makes one step of s and those after it, if it can.
-func fuse(s step, after []step) step {
-	next := after[0]
-	if fused, ok := loadJump[[2]op{s.op, next.op}]; ok {
-		return step{op: fused, jt: next.jt, jf: next.jf, k: s.k, v: next.v}
+func (s step) fuse() step {
+	next := s.f
+	if next == nil {
+		return s
+	}
+	if op, ok := loadJump[[2]op{s.op, next.op}]; ok {
+		s.op, s.v, s.t, s.f = op, next.v, next.t, next.f
 	}
 	switch {
-	case s.op == opLdW && next.op == opAndK && len(after) > 1 && after[1].op == opJeqK:
-		jump := after[1]
-		return step{op: opLdWAndJeq, jt: jump.jt, jf: jump.jf, k: s.k, v: jump.v, w: next.k}
+	case s.op == opLdW && next.op == opAndK && next.f.op == opJeqK:
+		jump := next.f
+		s.op, s.w, s.v, s.t, s.f = opLdWAndJeq, next.k, jump.v, jump.t, jump.f
 	case s.op == opLdxMsh && next.op == opLdIndHJeq:
-		return step{op: opMshLdIndHJeq, jt: next.jt, jf: next.jf, k: s.k, v: next.v, w: next.k}
+		s.op, s.w, s.v, s.t, s.f = opMshLdIndHJeq, next.k, next.v, next.t, next.f
+	}
+	if op, ok := secondJeq[s.op]; ok && s.f.op == opJeqK {
+		s.op, s.w, s.t2, s.f = op, s.f.v, s.f.t, s.f.f
 	}
 	return s
 }

@@ -11,63 +11,55 @@ import "encoding/binary"
 // the packet, interpret goes on.
 func (f *Filter) Run(p *Packet) uint32 {
 	var (
-		steps = f.steps
-		data  = p.view()
-		a, x  uint32
-		mem   [scratchWords]uint32
-		pc    uint
+		s    = f.first
+		data = p.view()
+		a, x uint32
+		mem  [scratchWords]uint32
 	)
 	// Offsets that are negative to Linux lie beyond every slice here.
 fast:
-	for pc < uint(len(steps)) {
-		s := &steps[pc]
-		pc++
+	for {
 		switch s.op {
 		case opRare:
-			pc--
 			break fast
+		case opRetK:
+			return s.k
 		case opRetA:
 			return a
 
 		case opLdB:
-			i := uint64(s.k)
-			if i >= uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-1 {
 				break fast
 			}
 			a = uint32(data[i])
 		case opLdH:
-			i := uint64(s.k)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 		case opLdW:
-			i := uint64(s.k)
-			if i+4 > uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-4 {
 				break fast
 			}
 			a = binary.BigEndian.Uint32(data[i : i+4])
 		case opLdIndB:
-			i := uint64(x + s.k)
-			if i >= uint64(len(data)) {
-				pc--
+			i := int(x + s.k)
+			if i < 0 || i > len(data)-1 {
 				break fast
 			}
 			a = uint32(data[i])
 		case opLdIndH:
-			i := uint64(x + s.k)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(x + s.k)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 		case opLdIndW:
-			i := uint64(x + s.k)
-			if i+4 > uint64(len(data)) {
-				pc--
+			i := int(x + s.k)
+			if i < 0 || i > len(data)-4 {
 				break fast
 			}
 			a = binary.BigEndian.Uint32(data[i : i+4])
@@ -90,9 +82,8 @@ fast:
 			}
 
 		case opLdxMsh:
-			i := uint64(s.k)
-			if i >= uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i >= len(data) {
 				break fast
 			}
 			x = uint32(data[i]&15) * 4
@@ -160,257 +151,236 @@ fast:
 		case opNeg:
 			a = -a
 
-		case opJa:
-			pc = uint(s.jt)
 		case opJeqK:
-			pc = uint(s.jf)
 			if a == s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opJgtK:
-			pc = uint(s.jf)
 			if a > s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opJgeK:
-			pc = uint(s.jf)
 			if a >= s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opJsetK:
-			pc = uint(s.jf)
 			if a&s.v != 0 {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opJeqX:
-			pc = uint(s.jf)
 			if a == x {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opJgtX:
-			pc = uint(s.jf)
 			if a > x {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opJgeX:
-			pc = uint(s.jf)
 			if a >= x {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opJsetX:
-			pc = uint(s.jf)
 			if a&x != 0 {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opJeq2:
 			switch a {
 			case s.v:
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			case s.w:
-				pc = uint(s.jt2)
-			default:
-				pc = uint(s.jf)
+				s = s.t2
+				continue
 			}
 
 		case opLdBJeq:
-			i := uint64(s.k)
-			if i >= uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-1 {
 				break fast
 			}
 			a = uint32(data[i])
-			pc = uint(s.jf)
 			if a == s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opLdHJeq:
-			i := uint64(s.k)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			pc = uint(s.jf)
 			if a == s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opLdWJeq:
-			i := uint64(s.k)
-			if i+4 > uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-4 {
 				break fast
 			}
 			a = binary.BigEndian.Uint32(data[i : i+4])
-			pc = uint(s.jf)
 			if a == s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opLdBJset:
-			i := uint64(s.k)
-			if i >= uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-1 {
 				break fast
 			}
 			a = uint32(data[i])
-			pc = uint(s.jf)
 			if a&s.v != 0 {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opLdHJset:
-			i := uint64(s.k)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			pc = uint(s.jf)
 			if a&s.v != 0 {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opLdHJgt:
-			i := uint64(s.k)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			pc = uint(s.jf)
 			if a > s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opLdHJge:
-			i := uint64(s.k)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			pc = uint(s.jf)
 			if a >= s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opLdIndBJeq:
-			i := uint64(x + s.k)
-			if i >= uint64(len(data)) {
-				pc--
+			i := int(x + s.k)
+			if i < 0 || i > len(data)-1 {
 				break fast
 			}
 			a = uint32(data[i])
-			pc = uint(s.jf)
 			if a == s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opLdIndHJeq:
-			i := uint64(x + s.k)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(x + s.k)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			pc = uint(s.jf)
 			if a == s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opLdIndHJgt:
-			i := uint64(x + s.k)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(x + s.k)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			pc = uint(s.jf)
 			if a > s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opLdIndHJge:
-			i := uint64(x + s.k)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(x + s.k)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			pc = uint(s.jf)
 			if a >= s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opLdBJeq2:
-			i := uint64(s.k)
-			if i >= uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-1 {
 				break fast
 			}
 			a = uint32(data[i])
 			switch a {
 			case s.v:
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			case s.w:
-				pc = uint(s.jt2)
-			default:
-				pc = uint(s.jf)
+				s = s.t2
+				continue
 			}
 		case opLdHJeq2:
-			i := uint64(s.k)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 			switch a {
 			case s.v:
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			case s.w:
-				pc = uint(s.jt2)
-			default:
-				pc = uint(s.jf)
+				s = s.t2
+				continue
 			}
 		case opLdIndHJeq2:
-			i := uint64(x + s.k)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(x + s.k)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
 			switch a {
 			case s.v:
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			case s.w:
-				pc = uint(s.jt2)
-			default:
-				pc = uint(s.jf)
+				s = s.t2
+				continue
 			}
 		case opLdWAndJeq:
-			i := uint64(s.k)
-			if i+4 > uint64(len(data)) {
-				pc--
+			i := int(s.k)
+			if i < 0 || i > len(data)-4 {
 				break fast
 			}
 			a = binary.BigEndian.Uint32(data[i : i+4])
 			a &= s.w
-			pc = uint(s.jf)
 			if a == s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		case opMshLdIndHJeq:
-			h := uint64(s.k)
-			if h >= uint64(len(data)) {
-				pc--
+			h := int(s.k)
+			if h < 0 || h >= len(data) {
 				break fast
 			}
 			x = uint32(data[h]&15) * 4
-			i := uint64(x + s.w)
-			if i+2 > uint64(len(data)) {
-				pc--
+			i := int(x + s.w)
+			if i < 0 || i > len(data)-2 {
 				break fast
 			}
 			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
-			pc = uint(s.jf)
 			if a == s.v {
-				pc = uint(s.jt)
+				s = s.t
+				continue
 			}
 		}
+		s = s.f
 	}
-	if pc < uint(len(steps)) {
-		return interpret(f.prog, p, pc, a, x, mem)
-	}
-	return f.verdicts[pc-uint(len(steps))]
+	return interpret(f.prog, p, uint(s.at), a, x, mem)
 }
