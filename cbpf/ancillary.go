@@ -8,45 +8,44 @@ import (
 // pktTypeMask is PKT_TYPE_MAX: three bits of struct sk_buff.
 const pktTypeMask = 7
 
-// ancillary returns what Linux puts in A for a load at adOff+ad. Not ok: the
-// program returns 0.
-func (p *Packet) ancillary(ad, a, x uint32) (v uint32, ok bool) {
+// ancillary returns what Linux puts in A for a load at adOff+ad.
+func (p *Packet) ancillary(ad, a, x uint32) uint32 {
 	switch ad {
 	case adProtocol:
-		return uint32(p.Protocol), true
+		return uint32(p.Protocol)
 	case adPktType:
-		return uint32(p.PacketType & pktTypeMask), true
+		return uint32(p.PacketType & pktTypeMask)
 	case adIfindex:
-		return p.Ifindex, p.Ifindex != 0
+		return p.Ifindex
 	case adHatype:
-		return uint32(p.Hatype), p.Ifindex != 0
+		return uint32(p.Hatype)
 	case adMark:
-		return p.Mark, true
+		return p.Mark
 	case adQueue:
-		return uint32(p.Queue), true
+		return uint32(p.Queue)
 	case adRxHash:
-		return p.RxHash, true
+		return p.RxHash
 	case adCPU:
-		return p.CPU, true
+		return p.CPU
 	case adVLANTag:
-		return uint32(p.VLANTCI), true
+		return uint32(p.VLANTCI)
 	case adVLANTagPresent:
 		if p.VLANPresent {
-			return 1, true
+			return 1
 		}
-		return 0, true
+		return 0
 	case adVLANTPID:
-		return uint32(p.VLANTPID), true
+		return uint32(p.VLANTPID)
 	case adRandom:
-		return rand.Uint32(), true
+		return rand.Uint32()
 	case adPayOffset:
-		return p.payloadOffset(), true
+		return p.payloadOffset()
 	case adNlattr:
-		return p.nlattr(a, x), true
+		return p.nlattr(a, x)
 	case adNlattrNest:
-		return p.nlattrNest(a, x), true
+		return p.nlattrNest(a, x)
 	}
-	return 0, false
+	return a ^ x // adAluXorX: not a load at all
 }
 
 // A netlink attribute (struct nlattr, linux/netlink.h) is its length and type,

@@ -13,11 +13,8 @@ func interpret(prog []Instruction, p *Packet, pc uint, a, x uint32, mem [scratch
 			switch in.Op & 0xe0 {
 			case modeABS:
 				if ad, ancillary := in.ancillary(); ancillary {
-					v, ok = p.ancillary(ad, a, x)
-				} else {
-					v, ok = p.load(in.K, in.size())
-				}
-				if !ok {
+					v = p.ancillary(ad, a, x)
+				} else if v, ok = p.load(in.K, in.size()); !ok {
 					return 0
 				}
 			case modeIND:

@@ -16,7 +16,7 @@ type Packet struct {
 	// NetOff is where the network header lies in Data (SKF_NET_OFF).
 	NetOff uint32
 
-	Ifindex     uint32 // of the device; 0: none, and a program that asks returns 0
+	Ifindex     uint32 // of the device
 	Mark        uint32
 	RxHash      uint32
 	CPU         uint32

@@ -46,8 +46,8 @@ var transportHeader = [256]uint8{
 // 0: they make no sense, or are cut off.
 //
 // Followed are VLAN tags, PPPoE, IPv4, IPv6 with its extension headers, GRE,
-// IP in IP, and TCP or a fixed header at the end; MPLS and ARP end it at their
-// header. Linux's flow dissector knows some more EtherTypes (TIPC, FCoE, HSR,
+// IP in IP, and TCP or a fixed header at the end; ARP ends it at its header, MPLS
+// behind its first label. Linux's flow dissector knows some more EtherTypes (TIPC, FCoE, HSR,
 // PTP, B.A.T.M.A.N.), which are 0 here.
 func (p *Packet) payloadOffset() uint32 {
 	d := dissector{p: p, pos: int64(p.NetOff) - int64(p.Start), ether: p.Protocol}
@@ -146,8 +146,9 @@ func (d *dissector) network() (ok bool) {
 			}
 			continue
 		case ethPPPoE:
-			if !d.pppoe() {
-				return false
+			more, ok := d.pppoe()
+			if !ok || !more {
+				return ok
 			}
 			if !d.again() {
 				return true
@@ -164,7 +165,10 @@ func (d *dissector) network() (ok bool) {
 				return true
 			}
 			continue
-		case ethMPLS, ethMPLSMC, ethARP, ethRARP:
+		case ethMPLS, ethMPLSMC:
+			d.pos += 4 // one label
+			return true
+		case ethARP, ethRARP:
 			return true
 		default:
 			return false
@@ -176,20 +180,16 @@ func (d *dissector) network() (ok bool) {
 	}
 }
 
-// pppoe steps over the header of a PPPoE session and the protocol number, which
-// may be compressed to one byte.
-func (d *dissector) pppoe() (ok bool) {
+// pppoe steps over the header of a PPPoE session and the PPP protocol number. Not
+// more: it is one that Linux does not look into.
+func (d *dissector) pppoe() (more, ok bool) {
 	const sessionData = 0x1100 // version 1, type 1, code 0
 	kind, _ := d.get(0, 2)
 	proto, ok := d.get(6, 2)
 	if !ok || kind != sessionData {
-		return false
+		return false, false
 	}
 	d.pos += 8
-	if proto&0x0100 != 0 {
-		d.pos--
-		proto >>= 8
-	}
 	switch proto {
 	case pppIP:
 		d.ether = ethIP
@@ -200,9 +200,9 @@ func (d *dissector) pppoe() (ok bool) {
 	case pppMPLSMC:
 		d.ether = ethMPLSMC
 	default:
-		return false
+		return false, proto&0x0101 == 0x0001 // well-formed (RFC 1661 section 2)
 	}
-	return true
+	return true, true
 }
 
 // ip walks from an IP protocol's header on. More: d.ether's header is next.
