@@ -1,0 +1,143 @@
+package kring
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// Device is a TAP or TUN device that is up. The test is the wire on its far
+// side.
+type Device struct {
+	Name   string
+	Index  int
+	Hatype uint16  // ARPHRD_ETHER for a TAP, ARPHRD_NONE for a TUN
+	Addr   [6]byte // a TAP's; a TUN has none
+
+	ns     *Namespace
+	wire   int // /dev/net/tun
+	sender int // an AF_PACKET socket that never receives
+}
+
+// VnetHdr is a struct virtio_net_hdr (linux/virtio_net.h) as it is in memory:
+// flags, gso_type, then hdr_len, gso_size, csum_start and csum_offset of 16
+// bits each.
+type VnetHdr [10]byte
+
+// TAP makes an Ethernet device with the given interface index and address.
+func (ns *Namespace) TAP(name string, index int, addr [6]byte) (*Device, error) {
+	return ns.device(name, index, unix.IFF_TAP, addr)
+}
+
+// TUN makes a device without a link-layer header: packets are bare IPv4 or
+// IPv6.
+func (ns *Namespace) TUN(name string, index int) (*Device, error) {
+	return ns.device(name, index, unix.IFF_TUN, [6]byte{})
+}
+
+func (ns *Namespace) device(name string, index int, kind uint16, addr [6]byte) (*Device, error) {
+	d := &Device{Name: name, Index: index, Hatype: unix.ARPHRD_NONE, Addr: addr, ns: ns, wire: -1, sender: -1}
+	if kind == unix.IFF_TAP {
+		d.Hatype = unix.ARPHRD_ETHER
+	}
+	if err := ns.Do(func() error { return d.open(kind) }); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("device %s: %w", name, err)
+	}
+	return d, nil
+}
+
+func (d *Device) open(kind uint16) (err error) {
+	d.wire, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
+	}
+	if err := unix.IoctlSetPointerInt(d.wire, unix.TUNSETIFINDEX, d.Index); err != nil {
+		return fmt.Errorf("TUNSETIFINDEX %d: %w", d.Index, err)
+	}
+	ifr, err := unix.NewIfreq(d.Name)
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(kind | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if err := unix.IoctlIfreq(d.wire, unix.TUNSETIFF, ifr); err != nil {
+		return fmt.Errorf("TUNSETIFF: %w", err)
+	}
+	d.sender, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket(AF_PACKET): %w", err)
+	}
+	if kind == unix.IFF_TAP {
+		if err := d.setAddr(); err != nil {
+			return fmt.Errorf("SIOCSIFHWADDR: %w", err)
+		}
+	}
+	ifr, _ = unix.NewIfreq(d.Name)
+	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_NOARP)
+	if err := unix.IoctlIfreq(d.sender, unix.SIOCSIFFLAGS, ifr); err != nil {
+		return fmt.Errorf("SIOCSIFFLAGS: %w", err)
+	}
+	return nil
+}
+
+func (d *Device) setAddr() error {
+	var ifr struct {
+		name   [unix.IFNAMSIZ]byte
+		family uint16
+		addr   [6]byte
+		_      [16]byte // to the end of struct ifreq
+	}
+	copy(ifr.name[:], d.Name)
+	ifr.family, ifr.addr = unix.ARPHRD_ETHER, d.Addr
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.sender), unix.SIOCSIFHWADDR, uintptr(unsafe.Pointer(&ifr)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// Receive makes packet arrive at the device.
+func (d *Device) Receive(packet []byte) error { return d.ReceiveOffloaded(VnetHdr{}, packet) }
+
+// ReceiveOffloaded makes packet arrive with the given offloads: a checksum
+// still to be computed, or a segment larger than the wire's.
+func (d *Device) ReceiveOffloaded(h VnetHdr, packet []byte) error {
+	_, err := unix.Write(d.wire, slices.Concat(h[:], packet))
+	return err
+}
+
+// Send makes packet leave through the device, link-layer header included.
+// protocol is its EtherType in host byte order; 0 lets the kernel look it up.
+func (d *Device) Send(protocol uint16, packet []byte) error {
+	return unix.Sendto(d.sender, packet, 0, &unix.SockaddrLinklayer{
+		Protocol: tpacket.Htons(protocol),
+		Ifindex:  d.Index,
+	})
+}
+
+// Read takes the next packet off the wire: one that left through the device.
+// It does not wait: EAGAIN when there is none.
+func (d *Device) Read(packet []byte) (int, error) {
+	var h VnetHdr
+	buf := make([]byte, len(h)+len(packet))
+	n, err := unix.Read(d.wire, buf)
+	if err != nil {
+		return 0, err
+	}
+	return copy(packet, buf[len(h):n]), nil
+}
+
+// Close takes the device away.
+func (d *Device) Close() {
+	for _, fd := range []*int{&d.wire, &d.sender} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}

@@ -1,0 +1,15 @@
+// Package kring runs tests against the kernel's own packet sockets: a private
+// network namespace, TAP and TUN devices in it that take packets from the test,
+// and real AF_PACKET sockets with mapped receive rings.
+//
+// Everything hangs off a [Namespace]. Its devices and sockets are plain file
+// descriptors, so they may be used from any goroutine; only making them needs
+// the namespace's own thread, and the methods see to that.
+//
+// A packet written with [Device.Receive] arrives from the wire, one written
+// with [Device.Send] leaves through the device. Nothing else is sent there:
+// IPv6, the usual source of packets nobody asked for, is off.
+//
+// A test begins with [Run], which skips it with the reason where the machine
+// does not allow a namespace. The package is empty off Linux.
+package kring
