@@ -7,15 +7,18 @@ import (
 
 // Totals is what became of every packet offered to a socket, since it was made.
 type Totals struct {
-	Filtered     uint64 // refused by the filter
-	Captured     uint64 // written into a ring
-	DroppedFull  uint64 // the head slot was still the reader's
-	DroppedOwned uint64 // the head slot was free but a slower writer was still filling it
-	DroppedOther uint64 // no ring, or headers that no frame has room for
+	Filtered         uint64 // refused by the filter
+	Captured         uint64 // written into a ring
+	DroppedFull      uint64 // the head slot was still the reader's
+	DroppedOwned     uint64 // the head slot was free but a slower writer was still filling it
+	DroppedReleasing uint64 // the slot was free but its writer did not get to say so: see Releasing
+	DroppedOther     uint64 // no ring, or headers that no frame has room for
 }
 
 // Dropped is the sum of the drops.
-func (t Totals) Dropped() uint64 { return t.DroppedFull + t.DroppedOwned + t.DroppedOther }
+func (t Totals) Dropped() uint64 {
+	return t.DroppedFull + t.DroppedOwned + t.DroppedReleasing + t.DroppedOther
+}
 
 // Offered is the sum of everything: each packet offered is counted once.
 func (t Totals) Offered() uint64 { return t.Filtered + t.Captured + t.Dropped() }
@@ -86,10 +89,11 @@ func (c *Counters) Totals() Totals {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return Totals{
-		Filtered:     c.filtered.Load(),
-		Captured:     c.captured(),
-		DroppedFull:  c.drops[Full].Load(),
-		DroppedOwned: c.drops[Owned].Load(),
-		DroppedOther: c.drops[NoRoom].Load(),
+		Filtered:         c.filtered.Load(),
+		Captured:         c.captured(),
+		DroppedFull:      c.drops[Full].Load(),
+		DroppedOwned:     c.drops[Owned].Load(),
+		DroppedReleasing: c.drops[Releasing].Load(),
+		DroppedOther:     c.drops[NoRoom].Load(),
 	}
 }

@@ -12,10 +12,11 @@ import (
 type Verdict uint8
 
 const (
-	Acquired Verdict = iota // the caller owns the slot until it calls Release
-	Full                    // the head slot has not come back from the reader
-	Owned                   // the head slot is free, but a slower writer still fills it
-	NoRoom                  // there is no ring, or no room for headers in its frames
+	Acquired  Verdict = iota // the caller owns the slot until it calls Release
+	Full                     // the head slot has not come back from the reader
+	Owned                    // the head slot is free, but a slower writer still fills it
+	Releasing                // the head slot's writer stands between its release stores, and stays there
+	NoRoom                   // there is no ring, or no room for headers in its frames
 	verdicts
 )
 
@@ -27,6 +28,8 @@ func (v Verdict) String() string {
 		return "ring full"
 	case Owned:
 		return "slot still owned"
+	case Releasing:
+		return "slot being released"
 	case NoRoom:
 		return "no room"
 	}
@@ -43,14 +46,18 @@ type Ring struct {
 	geo    tpacket.Geometry
 	dense  bool // frames fill the blocks: offsets need no division
 	wide   bool // V1: tp_status is an unsigned long
-	owner  ownerMap
+	ticket ticket
+	other  owner // not nil: a design other than ticket
 	memory *Memory
 	closed atomic.Bool
 }
 
-// New makes a ring of g's shape in m, which must hold g.Size() zeroed bytes. It
-// takes m over.
-func New(m *Memory, g tpacket.Geometry) (*Ring, error) {
+// New makes a ring of g's shape in m, which must hold g.Size() zeroed bytes, with
+// the default design. It takes m over.
+func New(m *Memory, g tpacket.Geometry) (*Ring, error) { return NewDesign(m, g, DefaultDesign) }
+
+// NewDesign is New with an ownership design of the caller's choice.
+func NewDesign(m *Memory, g tpacket.Geometry, d Design) (*Ring, error) {
 	if g.Version > tpacket.V2 {
 		return nil, fmt.Errorf("ring: version %v has blocks, not slots: want V1 or V2", g.Version)
 	}
@@ -64,8 +71,41 @@ func New(m *Memory, g tpacket.Geometry) (*Ring, error) {
 		wide:   g.Version == tpacket.V1,
 		memory: m,
 	}
-	r.owner.init(g.FrameNr)
+	if d != Ticket {
+		if r.other = newOwner(d, g.FrameNr); r.other == nil {
+			return nil, fmt.Errorf("ring: ownership design %v: want one of %v", d, Designs())
+		}
+	}
+	r.ticket.init(g.FrameNr)
 	return r, nil
+}
+
+// Acquire takes the head slot. On [Acquired] the caller owns it, has it to fill
+// with no lock held, and must call Release; on any other verdict there is no
+// slot and nothing to release.
+func (r *Ring) Acquire() (slot uint32, v Verdict) {
+	if r.other != nil {
+		return r.other.acquire(r)
+	}
+	return r.acquireTicket()
+}
+
+// Release hands an acquired slot to the reader. Everything stored to the slot
+// before is visible to whoever sees status, which must not be KERNEL.
+func (r *Ring) Release(slot, status uint32) {
+	if r.other != nil {
+		r.other.release(r, slot, status)
+		return
+	}
+	r.releaseTicket(slot, status)
+}
+
+// position is where the writers stand, off the hot path.
+func (r *Ring) position() position {
+	if r.other != nil {
+		return r.other
+	}
+	return &r.ticket
 }
 
 // Memory is the ring's shared memory.
@@ -75,13 +115,13 @@ func (r *Ring) Memory() *Memory { return r.memory }
 func (r *Ring) Geometry() tpacket.Geometry { return r.geo }
 
 // Captured is how many slots writers have acquired. It is final after Close.
-func (r *Ring) Captured() uint64 { return r.owner.taken() }
+func (r *Ring) Captured() uint64 { return r.position().taken() }
 
 // Close ends the ring: no slot can be acquired any more, and the memory goes
 // back to the system. Writers in mid-copy finish undisturbed. A second Close
 // does nothing.
 func (r *Ring) Close() error {
-	r.owner.close()
+	r.position().close()
 	r.closed.Store(true)
 	return r.memory.Close()
 }
@@ -89,7 +129,7 @@ func (r *Ring) Close() error {
 // Readable is packet_poll's rule for EPOLLIN: the slot before head is not
 // KERNEL. It also says so, once, of a ring that the reader has let run full.
 func (r *Ring) Readable() bool {
-	return r.status(r.owner.previous(r.geo.FrameNr)) != tpacket.StatusKernel
+	return r.status(r.position().previous()) != tpacket.StatusKernel
 }
 
 // Frame is slot's bytes. The slice stays addressable while r is reachable.
@@ -108,6 +148,9 @@ func (r *Ring) frame(slot uint32) unsafe.Pointer {
 // far as KERNEL or not. It is a load-acquire, which pairs with setStatus on the
 // other side.
 func (r *Ring) status(slot uint32) uint32 {
+	if exploring {
+		step(opLoadStatus, slot, 0)
+	}
 	p := r.frame(slot)
 	if r.wide {
 		return uint32(atomic.LoadUint64((*uint64)(p)))
@@ -118,6 +161,9 @@ func (r *Ring) status(slot uint32) uint32 {
 // setStatus is one store of slot's status word, after everything stored to the
 // slot before: a store-release, which pairs with status on the other side.
 func (r *Ring) setStatus(slot, status uint32) {
+	if exploring {
+		step(opStoreStatus, slot, status)
+	}
 	p := r.frame(slot)
 	if r.wide {
 		// Linux passes the status through an int: bit 31 fills the upper half.
@@ -126,3 +172,12 @@ func (r *Ring) setStatus(slot, status uint32) {
 	}
 	atomic.StoreUint32((*uint32)(p), status)
 }
+
+// mark is the owner's mark in the slot's padding, for the slot-mark design.
+func (r *Ring) mark(slot uint32) uint32 { return atomic.LoadUint32(r.padding(slot)) }
+
+func (r *Ring) setMark(slot, v uint32) { atomic.StoreUint32(r.padding(slot), v) }
+
+// padding is bytes that no reader needs: tp_padding in V2, the hole at the end
+// of struct tpacket_hdr in V1. Both are the last four of 32.
+func (r *Ring) padding(slot uint32) *uint32 { return (*uint32)(unsafe.Add(r.frame(slot), 28)) }

@@ -1,0 +1,56 @@
+package ring
+
+// releaseAfter saves the lock on release: it stores the status, then clears the
+// owner bit.
+//
+// Between the two the reader may already have read the packet and handed the
+// slot back. It is free then, but looks owned: a packet that comes now is
+// dropped for nothing. Nothing is torn, as long as the bits are atomic.
+//
+// With plain bit operations (plain) not even that holds: the owner bits of 64
+// slots share a word, and two writers that change different bits of it at once
+// lose one of the changes. A set that is lost leaves a slot without its owner;
+// a clear that is lost leaves a slot owned for good.
+type releaseAfter struct {
+	head
+	owned atomicBitmap
+	plain bool
+}
+
+func newReleaseAfter(slots uint32) owner {
+	return &releaseAfter{head: head{slots: slots}, owned: newAtomicBitmap(slots)}
+}
+
+func newReleaseAfterPlain(slots uint32) owner {
+	return &releaseAfter{head: head{slots: slots}, owned: newAtomicBitmap(slots), plain: true}
+}
+
+func (d *releaseAfter) acquire(r *Ring) (slot uint32, v Verdict) {
+	d.Lock()
+	slot, v = d.slot, d.look(r)
+	if v == Acquired {
+		if d.owned.test(slot) {
+			v = Owned
+		} else {
+			if d.plain {
+				w := &d.owned[slot/64]
+				w.Store(w.Load() | 1<<(slot%64)) // two steps, as __set_bit
+			} else {
+				d.owned.set(slot)
+			}
+			d.advance()
+		}
+	}
+	d.Unlock()
+	return slot, v
+}
+
+func (d *releaseAfter) release(r *Ring, slot, status uint32) {
+	r.setStatus(slot, status)
+	if d.plain {
+		w := &d.owned[slot/64]
+		w.Store(w.Load() &^ (1 << (slot % 64))) // two steps, as __clear_bit
+	} else {
+		d.owned.clear(slot)
+	}
+}

@@ -1,0 +1,111 @@
+package ring
+
+import (
+	"math/bits"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// ticket owns slots without a lock.
+//
+// head holds the next ticket. A ticket names a slot and a lap around the ring,
+// and each slot has a private sequence word that says which ticket may have it.
+// Acquire: the slot's sequence equals the head ticket and its status is KERNEL;
+// then compare-and-swap head to the next ticket. Whoever wins the swap is the
+// one holder of that ticket, so no slot has two writers, whatever the status
+// words say. Release: store the status, then the sequence of the next lap.
+//
+// A writer that wraps the ring finds the sequence of a lap ago: the slot is
+// still owned. The status must be stored first: the other way round the slot
+// could be taken again while its status is yet to change, and be torn. Between
+// the two stores the reader may have read the packet and handed the slot back,
+// which is then free but not to be had; so a releasing writer says first that
+// it is about to (the releasing bit), and one that finds it so looks again, a
+// bounded number of times, instead of dropping for nothing.
+type ticket struct {
+	next  word     // head: the next ticket
+	_     [56]byte // writers swap head all the time: nothing else on its line
+	seq   []word
+	slots uint32
+	shift uint8 // a ticket is lap<<shift | slot
+}
+
+// Bits of a ticket and of a sequence word beside lap and slot.
+const (
+	ticketClosed    = 1 << 63 // in head: no ticket is given any more
+	ticketReleasing = 1 << 62 // in a sequence word: its owner is between its release stores
+)
+
+func (d *ticket) init(slots uint32) {
+	d.slots = slots
+	d.shift = uint8(bits.Len32(slots - 1))
+	d.seq = make([]word, slots)
+	for i := range d.seq {
+		d.seq[i].Store(uint64(i))
+	}
+}
+
+func (d *ticket) slot(t uint64) uint32 { return uint32(t & (1<<d.shift - 1)) }
+
+// after is the ticket that follows t.
+func (d *ticket) after(t uint64) uint64 {
+	if d.slot(t)+1 == d.slots {
+		return (t>>d.shift + 1) << d.shift
+	}
+	return t + 1
+}
+
+func (r *Ring) acquireTicket() (slot uint32, v Verdict) {
+	d := &r.ticket
+	for wait := 0; ; {
+		t := d.next.Load()
+		if t&ticketClosed != 0 {
+			return 0, NoRoom
+		}
+		slot = d.slot(t)
+		seq := d.seq[slot].Load()                      // pairs with the last store of releaseTicket
+		free := r.status(slot) == tpacket.StatusKernel // pairs with the reader's store
+		if seq == t && free {
+			if d.next.CompareAndSwap(t, d.after(t)) {
+				return slot, Acquired
+			}
+			continue // somebody else has this ticket
+		}
+		if d.next.Load() != t {
+			continue // what we saw was of a ticket that is gone
+		}
+		switch {
+		case !free:
+			return slot, Full
+		case seq&ticketReleasing == 0:
+			return slot, Owned
+		case wait == waitBound:
+			return slot, Releasing
+		}
+		wait++
+		pause()
+	}
+}
+
+func (r *Ring) releaseTicket(slot, status uint32) {
+	d := &r.ticket
+	t := d.seq[slot].Load() // nobody but the slot's owner stores it
+	d.seq[slot].Store(t | ticketReleasing)
+	r.setStatus(slot, status)         // pairs with the reader's load
+	d.seq[slot].Store(t + 1<<d.shift) // pairs with the load in acquireTicket
+}
+
+func (d *ticket) previous() uint32 {
+	slot := d.slot(d.next.Load() &^ ticketClosed)
+	if slot == 0 {
+		return d.slots - 1
+	}
+	return slot - 1
+}
+
+func (d *ticket) taken() uint64 {
+	t := d.next.Load() &^ ticketClosed
+	return t>>d.shift*uint64(d.slots) + uint64(d.slot(t))
+}
+
+func (d *ticket) close() { d.next.Or(ticketClosed) }
