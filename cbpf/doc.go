@@ -6,10 +6,11 @@
 // goes forward to an instruction of the program, the last instruction returns,
 // and no scratch word is read before it is written.
 //
-// A program goes through three steps. [Compile] checks it (check.go), then
-// lowers it to a private form with absolute jump targets, where a load and the
-// comparison after it are one instruction (lower.go). [Filter.Run] is one loop
-// over that form (run.go): it reads the first piece of the packet itself and
-// leaves the rest, other pieces and loads relative to a header, to packet.go,
-// and what Linux keeps beside the bytes to ancillary.go.
+// A program goes through two steps. [Compile] checks it (check.go) and lowers it
+// to a graph of private steps, in which a load and the comparisons after it are
+// one (lower.go). [Filter.Run] walks that graph in one loop that calls nothing
+// and looks at the packet's first piece only (run.go). Where that does not do,
+// interpret.go goes on, from the instruction reached: it can do everything, by
+// the book, with packet.go for bytes anywhere in the packet and ancillary.go and
+// payload.go for what Linux knows beside them.
 package cbpf

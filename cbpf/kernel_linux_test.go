@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package cbpf
 
 import (
@@ -405,4 +407,37 @@ func (c chooser) headers() []byte {
 		frame = frame[:max(14, c(len(frame)))]
 	}
 	return frame
+}
+
+func TestTheKernelFindsTheSameNetlinkAttributes(t *testing.T) {
+	k := newKernelFilter(t)
+	var found int
+	for seed := range uint64(5000) {
+		c := random(seed)
+		var data []byte
+		for range 2 + c(6) { // attributes within attributes, some of them broken
+			size := 4 + c(12)
+			attr := make([]byte, (size+3)&^3)
+			attr[0], attr[2], attr[3] = byte(size), byte(c(4)), byte(c(3)<<6)
+			if size >= 8 {
+				attr[4], attr[6] = byte(size-4-c(2)), byte(c(4))
+			}
+			if c(15) == 0 {
+				attr[c(len(attr))] = byte(c(256))
+			}
+			data = append(data, attr...)
+		}
+		prog := append(imm(uint32(c(12)*c(4)), uint32(c(4))), returning(aux([]uint32{adNlattr, adNlattrNest}[c(2)]))...)
+		if err := attach(k.out, prog); err != nil {
+			t.Fatal(err)
+		}
+		got, want := int(min(mustCompile(t, prog).Run(whole(data)), uint32(len(data)))), k.run(data)
+		if got != want {
+			t.Fatalf("seed %d: %d, the kernel %d\n%x\n%v", seed, got, want, data, listing(prog))
+		}
+		if got > 0 {
+			found++
+		}
+	}
+	t.Logf("5000 lists, an attribute found in %d", found)
 }
