@@ -11,6 +11,10 @@ type Filter struct {
 
 // Compile checks a program as Linux's bpf_check_classic does. An error is a
 // [*CheckError].
+//
+// Not imitated are two limits on what Linux translates a program to: ENOMEM if
+// that is larger than net.core.optmem_max, EINVAL if a ja leads over more than
+// 32767 of its instructions. It takes thousands of loads to get there.
 func Compile(prog []Instruction) (*Filter, error) {
 	if err := check(prog); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ package cbpf
 
 import (
 	"errors"
+	"math/bits"
 	"os"
 	"runtime"
 	"syscall"
@@ -382,6 +383,13 @@ func (c chooser) headers() []byte {
 			typ = at
 		default:
 			put(0, 47)
+			if c(4) == 0 { // PPTP: GRE version 1 around PPP
+				flags, ack := byte(0x20|c(2)<<4|c(2)<<7), byte(c(2))<<7
+				frame = append(frame, flags, ack|1, 0x88, 0x0b)
+				frame = append(frame, any(4*bits.OnesCount8(flags)+int(ack>>7)*4)...)
+				frame = append(frame, 0xff, 3, 0, []byte{0x21, 0x57, 0x23}[c(3)])
+				return append(frame, append(ipv4(6, tcp(1, 2, nil)), any(c(40))...)...)
+			}
 			flags := byte(c(16)) << 4
 			if c(3) > 0 {
 				flags &^= 0x40
