@@ -3,16 +3,188 @@
 package interpose
 
 import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/rxring/rxring"
 )
 
 func TestMain(m *testing.M) {
 	Init()
-	if story := os.Getenv("RXRING_STORY"); story != "" {
-		os.Exit(tell(story))
+	if what := os.Getenv("RXRING_TEST_INSTEAD"); what != "" {
+		os.Exit(instead(what))
 	}
-	goleak.VerifyTestMain(m)
+	// The race detector sleeps a second at the exit of each launcher.
+	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
+	code := m.Run()
+	if storyDir != "" {
+		os.RemoveAll(storyDir)
+	}
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+var storyDir string
+
+// story compiles testdata/story.c, once, to where every user can run it.
+var story = sync.OnceValues(func() (string, error) {
+	cc, err := exec.LookPath("cc")
+	if err != nil {
+		return "", err
+	}
+	if storyDir, err = os.MkdirTemp("", "rxring-story-"); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(storyDir, 0o755); err != nil {
+		return "", err
+	}
+	bin := filepath.Join(storyDir, "story")
+	out, err := exec.Command(cc, "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", bin, "testdata/story.c").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, out)
+	}
+	return bin, err
+})
+
+func needStory(t *testing.T) string {
+	t.Helper()
+	bin, err := story()
+	if err != nil {
+		if _, missing := exec.LookPath("cc"); missing != nil {
+			t.Skipf("SKIPPED, no C compiler to build the programs to run: %v", err)
+		}
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// world is a namespace with a busy device and a quiet one.
+type world struct {
+	ns          *rxring.Namespace
+	busy, quiet *rxring.Device
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{ns: rxring.NewNamespace(rxring.NamespaceConfig{})}
+	var err error
+	if w.busy, err = w.ns.AddDevice(rxring.DeviceConfig{Name: "net0"}); err != nil {
+		t.Fatal(err)
+	}
+	if w.quiet, err = w.ns.AddDevice(rxring.DeviceConfig{Name: "quiet0"}); err != nil {
+		t.Fatal(err)
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(200 * time.Microsecond)
+		defer tick.Stop()
+		for seq := uint32(0); ; seq++ {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				w.busy.Deliver(&rxring.Packet{Data: frame(seq)})
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-stopped
+	})
+	return w
+}
+
+// frame is a broadcast packet that says which one it is, as story.c checks.
+func frame(seq uint32) []byte {
+	b := bytes.Repeat([]byte{byte(seq)}, int(60+seq%1000))
+	copy(b, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5})
+	binary.BigEndian.PutUint32(b[14:], seq)
+	return b
+}
+
+// output is a program's standard output and error, and what was logged.
+type output struct {
+	Result
+	err         error
+	stdout, log string
+}
+
+func (o output) ok(t *testing.T) output {
+	t.Helper()
+	if o.err != nil || o.ExitCode != 0 {
+		t.Fatalf("exit code %d, signal %v, error %v, output:\n%s%s", o.ExitCode, o.Signal, o.err, o.stdout, o.log)
+	}
+	return o
+}
+
+// bound is how long anything may take: it is only there for what hangs.
+const bound = 40 * time.Second
+
+func run(t *testing.T, cfg Config) output {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
+	defer cancel()
+	return runContext(t, ctx, cfg, nil)
+}
+
+// runContext runs a program; line, if any, sees each line that it writes.
+func runContext(t *testing.T, ctx context.Context, cfg Config, line func(string)) output {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var o output
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		var all strings.Builder
+		buf, seen := make([]byte, 4096), 0
+		for {
+			n, err := r.Read(buf)
+			all.Write(buf[:n])
+			for line != nil {
+				l, _, ok := strings.Cut(all.String()[seen:], "\n")
+				if !ok {
+					break
+				}
+				seen += len(l) + 1
+				line(l)
+			}
+			if err != nil {
+				break
+			}
+		}
+		o.stdout = all.String()
+	}()
+	cfg.Stdout, cfg.Stderr = w, w
+	var log strings.Builder
+	cfg.Logf = func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) }
+	res, err := Run(ctx, cfg)
+	w.Close()
+	<-read
+	o.Result, o.err, o.log = res, err, log.String()
+	return o
+}
+
+// tell runs a story.
+func (w *world) tell(t *testing.T, args ...string) output {
+	t.Helper()
+	return run(t, Config{Namespace: w.ns, Args: append([]string{needStory(t)}, args...)})
 }

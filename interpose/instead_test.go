@@ -2,4 +2,4 @@
 
 package interpose
 
-func tell(string) int { return 0 }
+func instead(what string) int { return 0 }

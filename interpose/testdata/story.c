@@ -1,0 +1,789 @@
+/* A program that uses packet sockets in every way that the tests tell of. It
+ * knows nothing of rxring: the stories hold on a kernel's own sockets too.
+ *
+ *	story NAME DEVICE [ARG]
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/filter.h>
+#include <linux/if_packet.h>
+#include <linux/sockios.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *device, *arg;
+
+#define die(...) do { printf("line %d: ", __LINE__); printf(__VA_ARGS__); \
+	printf(" (errno: %s)\n", strerror(errno)); fflush(stdout); _exit(1); } while (0)
+#define must(x) ({ long r_ = (long)(x); if (r_ == -1) die("%s", #x); r_; })
+#define want(x) do { if (!(x)) die("want %s", #x); } while (0)
+#define refused(x, e) do { errno = 0; long r_ = (long)(x); \
+	if (r_ != -1 || errno != (e)) die("%s = %ld, want %s", #x, r_, strerror(e)); } while (0)
+
+#define BLOCK 16384
+#define BLOCKS 4
+#define FRAME 2048
+#define FRAMES (BLOCK / FRAME * BLOCKS)
+
+struct reader {
+	int fd, version;
+	unsigned char *ring;
+	unsigned next;
+	int seen;
+	uint32_t last;
+};
+
+static int index_of(const char *name)
+{
+	struct ifreq r = {0};
+	int fd = must(socket(AF_UNIX, SOCK_DGRAM, 0));
+	strncpy(r.ifr_name, name, IFNAMSIZ - 1);
+	must(ioctl(fd, SIOCGIFINDEX, &r));
+	close(fd);
+	return r.ifr_ifindex;
+}
+
+static void set_ring(int fd, int version, int blocks)
+{
+	struct tpacket_req q = {BLOCK, blocks, FRAME, BLOCK / FRAME * blocks};
+	must(setsockopt(fd, SOL_PACKET, PACKET_VERSION, &version, sizeof version));
+	must(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &q, sizeof q));
+}
+
+static unsigned char *map(int fd)
+{
+	void *p = mmap(NULL, BLOCK * BLOCKS, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		die("mmap");
+	return p;
+}
+
+static void bind_to(int fd, const char *name)
+{
+	struct sockaddr_ll a = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = index_of(name)};
+	must(bind(fd, (struct sockaddr *)&a, sizeof a));
+}
+
+static struct reader open_reader(int version, const char *name)
+{
+	struct reader r = {.version = version};
+	r.fd = must(socket(AF_PACKET, SOCK_RAW, 0));
+	set_ring(r.fd, version, BLOCKS);
+	r.ring = map(r.fd);
+	bind_to(r.fd, name);
+	return r;
+}
+
+/* take reads what is there: packets whose bytes must be whole and in order. */
+static int take(struct reader *r)
+{
+	int n = 0;
+	for (;; n++) {
+		unsigned char *f = r->ring + r->next * FRAME, *p;
+		uint32_t snaplen, len, i, seq;
+		if (r->version == TPACKET_V1) {
+			struct tpacket_hdr *h = (void *)f;
+			if (!(__atomic_load_n(&h->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
+				break;
+			snaplen = h->tp_snaplen, len = h->tp_len, p = f + h->tp_mac;
+		} else {
+			struct tpacket2_hdr *h = (void *)f;
+			if (!(__atomic_load_n(&h->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
+				break;
+			snaplen = h->tp_snaplen, len = h->tp_len, p = f + h->tp_mac;
+		}
+		memcpy(&seq, p + 14, 4);
+		seq = ntohl(seq);
+		if (snaplen != len || len != 60 + seq % 1000)
+			die("packet %u: %u of %u bytes", seq, snaplen, len);
+		for (i = 18; i < len; i++)
+			if (p[i] != (seq & 0xff))
+				die("packet %u: byte %u is %u", seq, i, p[i]);
+		if (r->seen && seq <= r->last)
+			die("packet %u after %u", seq, r->last);
+		r->last = seq;
+		r->seen++;
+		if (r->version == TPACKET_V1)
+			__atomic_store_n(&((struct tpacket_hdr *)f)->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+		else
+			__atomic_store_n(&((struct tpacket2_hdr *)f)->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+		r->next = (r->next + 1) % FRAMES;
+	}
+	return n;
+}
+
+static int wait_by(const char *how, int fd, int ms)
+{
+	struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
+	struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+	struct pollfd p = {fd, POLLIN, 0};
+	static int ep = -1;
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
+	fd_set set;
+	sigset_t mask;
+	int n;
+
+	sigemptyset(&mask);
+	FD_ZERO(&set);
+	FD_SET(fd, &set);
+	if (!strcmp(how, "poll"))
+		n = poll(&p, 1, ms);
+	else if (!strcmp(how, "ppoll"))
+		n = ppoll(&p, 1, &ts, &mask);
+	else if (!strcmp(how, "select"))
+#ifdef SYS_select
+		n = syscall(SYS_select, fd + 1, &set, NULL, NULL, &tv);
+#else
+		n = select(fd + 1, &set, NULL, NULL, &tv);
+#endif
+	else if (!strcmp(how, "pselect"))
+		n = pselect(fd + 1, &set, NULL, NULL, &ts, &mask);
+	else {
+		if (ep < 0) {
+			ep = must(epoll_create1(0));
+			if (!strcmp(how, "epoll-edge"))
+				ev.events |= EPOLLET;
+			must(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+		}
+		if (!strcmp(how, "epoll") || !strcmp(how, "epoll-edge"))
+#ifdef SYS_epoll_wait
+			n = syscall(SYS_epoll_wait, ep, &ev, 1, ms);
+#else
+			n = epoll_wait(ep, &ev, 1, ms);
+#endif
+		else if (!strcmp(how, "epoll_pwait"))
+			n = epoll_pwait(ep, &ev, 1, ms, &mask);
+		else if (!strcmp(how, "epoll_pwait2"))
+			n = syscall(SYS_epoll_pwait2, ep, &ev, 1, &ts, NULL, 8);
+		else
+			die("no way %s to wait", how);
+	}
+	if (n > 0)
+		want(ev.data.fd == fd);
+	return n;
+}
+
+/* Packets wake the reader, whichever way it waits, and are whole. */
+static void read_packets(struct reader *r, const char *how, int count)
+{
+	while (r->seen < count) {
+		take(r);
+		want(wait_by(how, r->fd, 20000) == 1);
+		/* Now there must be something, but for a packet taken just above. */
+	}
+}
+
+static void ring(void)
+{
+	int version = arg[0] == '1' ? TPACKET_V1 : TPACKET_V2;
+	struct reader r = open_reader(version, device);
+	read_packets(&r, arg + 2, 300);
+	must(munmap(r.ring, BLOCK * BLOCKS));
+	r.ring = map(r.fd);
+	read_packets(&r, arg + 2, 600);
+}
+
+/* A reader that waits for edges and leaves packets lying hears of new ones. */
+static void lazy_edge(void)
+{
+	struct reader r = open_reader(TPACKET_V2, device);
+	for (int i = 0; i < 20; i++)
+		want(wait_by("epoll-edge", r.fd, 20000) == 1);
+}
+
+static void timeout(void)
+{
+	static const char *ways[] = {"poll", "ppoll", "select", "pselect", "epoll", "epoll_pwait", "epoll_pwait2"};
+	struct reader r = open_reader(TPACKET_V2, device);
+	for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++) {
+		want(wait_by(ways[i], r.fd, 0) == 0);
+		want(wait_by(ways[i], r.fd, 20) == 0);
+	}
+}
+
+static volatile sig_atomic_t signals;
+static void on_signal(int s) { (void)s; signals++; }
+
+static void handle(int sig, int flags)
+{
+	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = flags};
+	must(sigaction(sig, &sa, NULL));
+}
+
+static void ticking(int on)
+{
+	struct itimerval it = {{0, on ? 30000 : 0}, {0, on ? 30000 : 0}};
+	must(setitimer(ITIMER_REAL, &it, NULL));
+}
+
+/* Signals interrupt a wait as they do in the kernel. */
+static void interrupt(void)
+{
+	static const char *ways[] = {"poll", "ppoll", "select", "pselect", "epoll", "epoll_pwait"};
+	struct reader r = open_reader(TPACKET_V2, device);
+	struct pollfd p = {r.fd, POLLIN, 0};
+	struct timespec ts = {20, 0};
+	sigset_t alrm, none;
+
+	for (int restart = 0; restart < 2; restart++) {
+		handle(SIGALRM, restart ? SA_RESTART : 0);
+		ticking(1);
+		for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++)
+			refused(wait_by(ways[i], r.fd, 20000), EINTR);
+		ticking(0);
+	}
+	/* Blocked outside ppoll, let through within. */
+	sigemptyset(&none);
+	sigemptyset(&alrm);
+	sigaddset(&alrm, SIGALRM);
+	must(sigprocmask(SIG_BLOCK, &alrm, NULL));
+	signals = 0;
+	must(raise(SIGALRM));
+	want(poll(&p, 1, 20) == 0 && signals == 0);
+	refused(ppoll(&p, 1, &ts, &none), EINTR);
+	want(signals == 1);
+	must(sigprocmask(SIG_UNBLOCK, &alrm, NULL));
+
+	/* A receive call waits, too, and a restarted one goes on waiting. */
+	char c;
+	handle(SIGALRM, 0);
+	ticking(1);
+	refused(recv(r.fd, &c, 1, MSG_TRUNC), EINTR);
+	struct timeval tv = {0, 200000};
+	must(setsockopt(r.fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv));
+	ticking(0);
+	refused(recv(r.fd, &c, 1, MSG_TRUNC), EAGAIN);
+}
+
+/* Options are set once, whatever signals come meanwhile. */
+static void signal_storm(void)
+{
+	struct itimerval it = {{0, 100}, {0, 100}};
+	handle(SIGALRM, SA_RESTART);
+	must(setitimer(ITIMER_REAL, &it, NULL));
+	for (int i = 0; i < 100; i++) {
+		int fd = must(socket(AF_PACKET, SOCK_RAW, 0));
+		set_ring(fd, TPACKET_V2, BLOCKS);
+		must(munmap(map(fd), BLOCK * BLOCKS));
+		close(fd);
+	}
+	it = (struct itimerval){0};
+	must(setitimer(ITIMER_REAL, &it, NULL));
+	want(signals > 0);
+}
+
+static void receive(void)
+{
+	struct reader r = open_reader(TPACKET_V2, device);
+	struct mmsghdr m = {0};
+	char c;
+	struct iovec v = {&c, 1};
+	m.msg_hdr.msg_iov = &v;
+	m.msg_hdr.msg_iovlen = 1;
+	refused(recv(r.fd, &c, 1, MSG_DONTWAIT), EAGAIN);
+	refused(recvmsg(r.fd, &m.msg_hdr, MSG_DONTWAIT), EAGAIN);
+	refused(recvmmsg(r.fd, &m, 1, MSG_DONTWAIT, NULL), EAGAIN);
+	refused(recv(r.fd, &c, 1, MSG_OOB | MSG_DONTWAIT), EINVAL);
+	int flags = must(fcntl(r.fd, F_GETFL));
+	must(fcntl(r.fd, F_SETFL, flags | O_NONBLOCK));
+	refused(recv(r.fd, &c, 1, MSG_TRUNC), EAGAIN);
+	must(fcntl(r.fd, F_SETFL, flags));
+	/* O_NONBLOCK set between mmap and the next call counts as well. */
+	must(munmap(map(r.fd), BLOCK * BLOCKS));
+	must(fcntl(r.fd, F_SETFL, flags | O_NONBLOCK));
+	refused(recv(r.fd, &c, 1, MSG_TRUNC), EAGAIN);
+	want(must(fcntl(r.fd, F_GETFL)) & O_NONBLOCK);
+	int fd = must(socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+	want(must(fcntl(fd, F_GETFL)) & O_NONBLOCK);
+	want(must(fcntl(fd, F_GETFD)) & FD_CLOEXEC);
+	want(!(must(fcntl(r.fd, F_GETFD)) & FD_CLOEXEC));
+	refused(recv(fd, &c, 1, 0), EAGAIN);
+}
+
+static void *reading_thread(void *how)
+{
+	struct reader r = open_reader(TPACKET_V2, device);
+	struct pollfd p = {r.fd, POLLIN, 0};
+	(void)how;
+	while (r.seen < 200) {
+		take(&r);
+		want(poll(&p, 1, 20000) == 1);
+	}
+	close(r.fd);
+	return NULL;
+}
+
+static void threads(void)
+{
+	pthread_t t[6];
+	for (int i = 0; i < 6; i++)
+		want(!pthread_create(&t[i], NULL, reading_thread, NULL));
+	for (int i = 0; i < 6; i++)
+		pthread_join(t[i], NULL);
+}
+
+static void two_sockets(void)
+{
+	struct reader a = open_reader(TPACKET_V1, device), b = open_reader(TPACKET_V2, device);
+	struct pollfd p[2] = {{a.fd, POLLIN, 0}, {b.fd, POLLIN, 0}};
+	while (a.seen < 200 || b.seen < 200) {
+		take(&a), take(&b);
+		want(poll(p, 2, 20000) >= 1);
+	}
+}
+
+static void ended(int pid)
+{
+	int status;
+	want(must(waitpid(pid, &status, 0)) == pid);
+	if (status)
+		die("child ended with status %#x", status);
+}
+
+/* The descriptor goes through dup, fork, exec and a message. */
+static void inherit(void)
+{
+	struct reader r = open_reader(TPACKET_V2, device);
+	int pid = must(fork());
+	if (!pid) { /* inherited right after mmap */
+		read_packets(&r, "epoll", 100);
+		_exit(0);
+	}
+	ended(pid);
+
+	struct reader d = open_reader(TPACKET_V2, device);
+	int fd = d.fd;
+	d.fd = must(dup2(fd, 200)); /* while the memory may be in place */
+	must(close(fd));
+	read_packets(&d, "poll", 100);
+	fd = must(dup(d.fd));
+	read_packets(&d, "ppoll", 200);
+
+	pid = must(fork());
+	if (!pid) {
+		char n[20];
+		snprintf(n, sizeof n, "%d", fd);
+		must(execl("/proc/self/exe", "story", "inherited", device, n, NULL));
+	}
+	ended(pid);
+
+	int pair[2];
+	must(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	struct reader s = open_reader(TPACKET_V2, device);
+	char c = 0, control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec v = {&c, 1};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	pid = must(fork());
+	if (!pid) {
+		close(s.fd);
+		want(must(recvmsg(pair[1], &m, 0)) == 1);
+		memcpy(&s.fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(int));
+		read_packets(&s, "select", 100);
+		_exit(0);
+	}
+	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+	h->cmsg_level = SOL_SOCKET, h->cmsg_type = SCM_RIGHTS, h->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(h), &s.fd, sizeof(int));
+	want(must(sendmsg(pair[0], &m, 0)) == 1);
+	close(s.fd);
+	ended(pid);
+}
+
+static void inherited(void)
+{
+	struct stat st;
+	int type, fd = atoi(arg);
+	socklen_t n = sizeof type;
+	must(fstat(fd, &st));
+	want(S_ISSOCK(st.st_mode));
+	must(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n));
+	want(type == SOCK_RAW);
+	must(munmap(map(fd), BLOCK * BLOCKS));
+}
+
+/* Rings come and go; a mapped one stays. */
+static void again(void)
+{
+	struct tpacket_req none = {0};
+	for (int i = 0; i < 40; i++) {
+		struct reader r = open_reader(i % 2, device);
+		read_packets(&r, "poll", 3);
+		refused(setsockopt(r.fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none), EBUSY);
+		must(munmap(r.ring, BLOCK * BLOCKS));
+		must(setsockopt(r.fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none));
+		set_ring(r.fd, (i + 1) % 2, BLOCKS);
+		r = (struct reader){.fd = r.fd, .version = (i + 1) % 2, .ring = map(r.fd)};
+		read_packets(&r, "ppoll", 3);
+		must(munmap(r.ring, BLOCK * BLOCKS));
+		close(r.fd);
+	}
+}
+
+static void *polling_thread(void *stop)
+{
+	struct pollfd p = {0, 0, 0};
+	while (!__atomic_load_n((int *)stop, __ATOMIC_ACQUIRE))
+		poll(&p, 1, 0);
+	return NULL;
+}
+
+/* Another thread's calls do not take the memory away from under an mmap. */
+static void mmap_race(void)
+{
+	struct tpacket_req none = {0};
+	int stop = 0, fd = must(socket(AF_PACKET, SOCK_RAW, 0));
+	pthread_t t[2];
+	for (int i = 0; i < 2; i++)
+		want(!pthread_create(&t[i], NULL, polling_thread, &stop));
+	for (int i = 0; i < 200; i++) {
+		set_ring(fd, TPACKET_V2, BLOCKS);
+		must(munmap(map(fd), BLOCK * BLOCKS));
+		must(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none));
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+}
+
+static int late_epoll;
+static void *late_thread(void *unused)
+{
+	struct epoll_event ev;
+	(void)unused;
+	want(epoll_wait(late_epoll, &ev, 1, 20000) == 1);
+	return NULL;
+}
+
+/* A thread that waits already hears of a socket that is added, and of a ring. */
+static void late(void)
+{
+	pthread_t t;
+	struct epoll_event ev = {.events = EPOLLIN};
+	late_epoll = must(epoll_create1(0));
+	want(!pthread_create(&t, NULL, late_thread, NULL));
+	usleep(50000);
+	int fd = must(socket(AF_PACKET, SOCK_RAW, 0));
+	must(epoll_ctl(late_epoll, EPOLL_CTL_ADD, fd, &ev));
+	set_ring(fd, TPACKET_V2, BLOCKS);
+	map(fd);
+	must(epoll_ctl(late_epoll, EPOLL_CTL_MOD, fd, &ev));
+	bind_to(fd, device);
+	pthread_join(t, NULL);
+}
+
+/* Nothing else changes: files, other sockets, pipes. */
+static void bystanders(void)
+{
+	struct reader r = open_reader(TPACKET_V2, device);
+	char name[] = "/tmp/rxring-story-XXXXXX", c = 'x';
+	int fd = must(mkstemp(name)), p[2], one;
+	must(unlink(name));
+	must(ftruncate(fd, 4096));
+	char *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	want(m != MAP_FAILED);
+	m[17] = 'y';
+	want(pread(fd, &c, 1, 17) == 1 && c == 'y');
+	refused(mmap(NULL, 4096, PROT_READ, MAP_SHARED, -1, 0), EBADF);
+
+	must(pipe(p));
+	struct pollfd pf[2] = {{p[0], POLLIN, 0}, {r.fd, 0, 0}};
+	want(poll(pf, 2, 10) == 0);
+	must(write(p[1], "z", 1));
+	want(poll(pf, 2, 20000) == 1 && pf[0].revents == POLLIN);
+
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t n = sizeof a;
+	int u = must(socket(AF_INET, SOCK_DGRAM, 0));
+	must(bind(u, (struct sockaddr *)&a, sizeof a));
+	must(getsockname(u, (struct sockaddr *)&a, &n));
+	want(a.sin_port != 0);
+	want(sendto(u, "hello", 5, 0, (struct sockaddr *)&a, sizeof a) == 5);
+	want(recv(u, &c, 1, MSG_TRUNC) == 5 && c == 'h');
+	refused(recv(u, &c, 1, MSG_DONTWAIT), EAGAIN);
+	n = sizeof one;
+	must(getsockopt(u, SOL_SOCKET, SO_TYPE, &one, &n));
+	want(one == SOCK_DGRAM);
+	refused(setsockopt(u, SOL_PACKET, PACKET_AUXDATA, &one, sizeof one), ENOPROTOOPT);
+
+	/* Devices of the system and of the namespace, side by side. */
+	struct ifreq q = {0};
+	strcpy(q.ifr_name, "lo");
+	must(ioctl(u, SIOCGIFINDEX, &q));
+	want(q.ifr_ifindex == 1);
+	strcpy(q.ifr_name, device);
+	must(ioctl(u, SIOCGIFINDEX, &q));
+	want(q.ifr_ifindex == index_of(device));
+	must(ioctl(u, SIOCGIFNAME, &q));
+	want(!strcmp(q.ifr_name, device));
+	must(ioctl(u, SIOCGIFMTU, &q));
+	want(q.ifr_mtu == 1500);
+	strcpy(q.ifr_name, "nosuch0");
+	refused(ioctl(u, SIOCGIFMTU, &q), ENODEV);
+	refused(ioctl(p[0], SIOCGIFMTU, &q), ENOTTY);
+}
+
+/* What Linux refuses is refused with the same errno. Each line is compared to
+ * what the kernel's own packet socket says. */
+#define say(x) do { errno = 0; long r_ = (long)(x); printf("%s = %ld %s\n", #x, r_ < 0 ? r_ : 0, r_ < 0 ? strerror(errno) : ""); } while (0)
+static void errnos(void)
+{
+	int raw = must(socket(AF_PACKET, SOCK_RAW, 0)), one = 1, big = 99;
+	struct sockaddr_ll a = {.sll_family = AF_PACKET, .sll_ifindex = index_of(device), .sll_protocol = htons(ETH_P_ALL)};
+	struct sockaddr *sa = (struct sockaddr *)&a;
+	struct tpacket_req q = {BLOCK, BLOCKS, FRAME, FRAMES}, odd = {BLOCK, BLOCKS, FRAME, 1};
+	struct sock_filter code[] = {{BPF_RET | BPF_K, 0, 0, 0}}, wrong[] = {{BPF_LD, 0, 0, 0}};
+	struct sock_fprog f = {1, code}, none = {0, code}, bad = {1, wrong}, lost = {1, (void *)8};
+	struct packet_mreq mr = {.mr_ifindex = a.sll_ifindex, .mr_type = PACKET_MR_PROMISC}, nodev = {.mr_ifindex = 9999, .mr_type = PACKET_MR_PROMISC};
+	char buf[64];
+	void *nowhere = (void *)8;
+	socklen_t n;
+
+	say(socket(AF_PACKET, SOCK_STREAM, 0));
+	say(socket(AF_PACKET, 0, 0));
+	say(socket(AF_PACKET, 12, 0));
+	say(socket(AF_PACKET, SOCK_RAW | 0x10, 0));
+	say(bind(raw, sa, 19));
+	say(bind(raw, sa, -1));
+	say(bind(raw, sa, 4000));
+	say(bind(raw, nowhere, 20));
+	a.sll_family = AF_INET;
+	say(bind(raw, sa, 20));
+	a.sll_family = AF_PACKET;
+	a.sll_ifindex = 9999;
+	say(bind(raw, sa, 20));
+	a.sll_ifindex = index_of(device);
+	say(bind(raw, sa, 20));
+	say(bind(raw, sa, 100));
+	n = sizeof buf;
+	say(getsockname(raw, (void *)buf, &n));
+	printf("%u family %u\n", n, *(unsigned short *)buf);
+	n = 3;
+	say(getsockname(raw, (void *)buf, &n));
+	printf("%u\n", n);
+	n = -1;
+	say(getsockname(raw, (void *)buf, &n));
+	n = 64;
+	say(getsockname(raw, nowhere, &n));
+	say(getsockname(raw, (void *)buf, nowhere));
+	say(getpeername(raw, (void *)buf, &n));
+	say(shutdown(raw, SHUT_RDWR));
+	say(setsockopt(raw, SOL_PACKET, 77, &one, 4));
+	say(setsockopt(raw, SOL_PACKET, PACKET_VERSION, &one, 3));
+	say(setsockopt(raw, SOL_PACKET, PACKET_VERSION, &big, 4));
+	say(setsockopt(raw, SOL_PACKET, PACKET_VERSION, nowhere, 4));
+	say(setsockopt(raw, SOL_PACKET, PACKET_VERSION, &one, -1));
+	say(setsockopt(raw, SOL_PACKET, PACKET_AUXDATA, &one, 2));
+	say(setsockopt(raw, SOL_PACKET, PACKET_AUXDATA, &one, 4));
+	say(setsockopt(raw, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &mr, sizeof mr));
+	say(setsockopt(raw, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &mr, 8));
+	say(setsockopt(raw, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &nodev, sizeof nodev));
+	say(setsockopt(raw, SOL_PACKET, PACKET_DROP_MEMBERSHIP, &mr, sizeof mr));
+	say(setsockopt(raw, SOL_PACKET, PACKET_RX_RING, &odd, sizeof odd));
+	say(setsockopt(raw, SOL_PACKET, PACKET_RX_RING, &q, 8));
+	say(mmap(NULL, BLOCK, PROT_READ, MAP_SHARED, raw, 0));
+	say(setsockopt(raw, SOL_PACKET, PACKET_RX_RING, &q, sizeof q));
+	say(setsockopt(raw, SOL_PACKET, PACKET_RX_RING, &q, sizeof q));
+	say(setsockopt(raw, SOL_PACKET, PACKET_VERSION, &one, 4));
+	say(setsockopt(raw, SOL_PACKET, PACKET_RESERVE, &one, 4));
+	say(mmap(NULL, BLOCK, PROT_READ, MAP_SHARED, raw, 0));
+	say(mmap(NULL, BLOCK * BLOCKS, PROT_READ, MAP_SHARED, raw, 4096));
+	say(mmap(NULL, BLOCK * BLOCKS, PROT_READ, MAP_SHARED, raw, 0));
+	say(setsockopt(raw, SOL_PACKET, PACKET_RX_RING, &odd, sizeof odd));
+	say(setsockopt(raw, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f));
+	say(setsockopt(raw, SOL_SOCKET, SO_ATTACH_FILTER, &f, 8));
+	say(setsockopt(raw, SOL_SOCKET, SO_ATTACH_FILTER, &none, sizeof f));
+	say(setsockopt(raw, SOL_SOCKET, SO_ATTACH_FILTER, &bad, sizeof f));
+	say(setsockopt(raw, SOL_SOCKET, SO_ATTACH_FILTER, &lost, sizeof f));
+	say(setsockopt(raw, SOL_SOCKET, SO_DETACH_FILTER, &one, 4));
+	say(setsockopt(raw, SOL_SOCKET, SO_DETACH_FILTER, &one, 4));
+	say(setsockopt(raw, SOL_SOCKET, SO_LOCK_FILTER, &one, 4));
+	say(setsockopt(raw, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f));
+	say(setsockopt(raw, SOL_SOCKET, 9999, &one, 4));
+	static const int opts[] = {SO_TYPE, SO_ERROR, SO_DOMAIN, SO_PROTOCOL, SO_BPF_EXTENSIONS, SO_RCVBUF, SO_ACCEPTCONN};
+	for (unsigned i = 0; i < sizeof opts / sizeof *opts; i++) {
+		int v = 0;
+		n = sizeof v;
+		printf("option %d: ", opts[i]);
+		say(getsockopt(raw, SOL_SOCKET, opts[i], &v, &n));
+		printf("%d, %u\n", v, n);
+	}
+	for (int v = -1; v < 4; v++) {
+		int w = v;
+		n = sizeof w;
+		if (v == TPACKET_V3)
+			continue; /* for later */
+		say(getsockopt(raw, SOL_PACKET, PACKET_HDRLEN, &w, &n));
+		printf("%d\n", w);
+	}
+	n = 2;
+	say(getsockopt(raw, SOL_PACKET, PACKET_HDRLEN, &one, &n));
+	n = sizeof(struct tpacket_stats);
+	say(getsockopt(raw, SOL_PACKET, PACKET_STATISTICS, buf, &n));
+	printf("%u\n", n);
+	n = -1;
+	say(getsockopt(raw, SOL_PACKET, PACKET_STATISTICS, buf, &n));
+	n = 8;
+	say(getsockopt(raw, SOL_PACKET, PACKET_STATISTICS, nowhere, &n));
+	say(getsockopt(raw, SOL_PACKET, PACKET_STATISTICS, buf, nowhere));
+	say(getsockopt(raw, SOL_PACKET, 77, buf, &n));
+
+	struct ifreq r = {0};
+	r.ifr_ifindex = 9999;
+	say(ioctl(raw, SIOCGIFNAME, &r));
+	strcpy(r.ifr_name, "nosuch0");
+	say(ioctl(raw, SIOCGIFINDEX, &r));
+	say(ioctl(raw, SIOCGIFHWADDR, &r));
+	say(ioctl(raw, SIOCGIFINDEX, nowhere));
+	strcpy(r.ifr_name, device);
+	say(ioctl(raw, SIOCGIFADDR, &r));
+	say(ioctl(raw, SIOCGIFMTU, &r));
+	printf("mtu %d\n", r.ifr_mtu);
+	say(ioctl(raw, SIOCGIFHWADDR, &r));
+	printf("hardware %d\n", r.ifr_hwaddr.sa_family);
+	say(ioctl(raw, SIOCGIFFLAGS, &r));
+	printf("up %d\n", !!(r.ifr_flags & IFF_UP));
+	struct ethtool_value v = {ETHTOOL_GGSO, 0};
+	r.ifr_data = (void *)&v;
+	say(ioctl(raw, SIOCETHTOOL, &r));
+	v.cmd = 0xfff;
+	say(ioctl(raw, SIOCETHTOOL, &r));
+	r.ifr_data = nowhere;
+	say(ioctl(raw, SIOCETHTOOL, &r));
+	struct timeval tv;
+	say(ioctl(raw, SIOCGSTAMP, &tv));
+}
+
+/* Arguments made to break whoever reads them. */
+static void hostile(void)
+{
+	static const long values[] = {0, 1, -1, 8, 40, 4095, 0x7fffffff, 0x80000000L, 0xffffffffL, 0x100000003L,
+		0x7fffffffffffffffL, (long)0x8000000000000000L, 0x7ffffffff000L, 0x7ffffffffff8L};
+	static const int calls[] = {SYS_bind, SYS_getsockname, SYS_getpeername, SYS_setsockopt, SYS_getsockopt,
+		SYS_ioctl, SYS_recvfrom, SYS_recvmsg, SYS_recvmmsg, SYS_sendto, SYS_sendmsg, SYS_shutdown, SYS_mmap, SYS_socket, SYS_epoll_ctl};
+	static const long ioctls[] = {SIOCGIFNAME, SIOCGIFINDEX, SIOCETHTOOL, SIOCGIFHWADDR};
+	int count = sizeof values / sizeof *values, fd = must(socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, 0));
+	static char page[65536]; /* the kernel writes beyond the 4096 that are pointed to */
+	unsigned seed = atoi(arg ? arg : "1");
+
+	set_ring(fd, TPACKET_V2, BLOCKS);
+	for (int i = 0; i < 20000; i++) {
+		long a[6];
+		for (int j = 0; j < 6; j++)
+			a[j] = rand_r(&seed) % 4 ? values[rand_r(&seed) % count] : (long)page + rand_r(&seed) % 4096;
+		for (unsigned j = 0; j < 4096; j += 1 + rand_r(&seed) % 512)
+			page[j] = rand_r(&seed);
+		int nr = calls[rand_r(&seed) % (sizeof calls / sizeof *calls)];
+		if (nr == SYS_mmap) { /* never at a fixed address */
+			a[0] = 0, a[3] = MAP_SHARED, a[4] = rand_r(&seed) % 2 ? fd : a[4];
+			if (a[4] >= 0 && a[4] < 3)
+				continue;
+		} else if (nr == SYS_socket) {
+			a[0] = AF_PACKET, a[1] = rand_r(&seed) % 16;
+		} else {
+			a[0] = rand_r(&seed) % 8 ? fd : a[0];
+			if (a[0] >= 0 && a[0] < 3)
+				continue;
+			if (nr == SYS_setsockopt || nr == SYS_getsockopt)
+				a[1] = rand_r(&seed) % 2 ? SOL_PACKET : SOL_SOCKET, a[2] = rand_r(&seed) % 64;
+			if (nr == SYS_ioctl)
+				a[1] = ioctls[rand_r(&seed) % 4];
+			if (nr == SYS_recvfrom || nr == SYS_recvmsg || nr == SYS_recvmmsg)
+				a[2] |= MSG_DONTWAIT, a[3] |= MSG_DONTWAIT;
+			if (nr == SYS_recvmmsg)
+				a[4] = 0;
+		}
+		long r = syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+		if (nr == SYS_socket && r > 2)
+			close(r);
+		if (nr == SYS_mmap && r != -1)
+			munmap((void *)r, a[1]);
+	}
+}
+
+/* The program ends, what it started goes on. */
+static void orphan(void)
+{
+	int pid = must(fork());
+	if (pid) {
+		printf("parent\n");
+		return;
+	}
+	must(setsid());
+	if (must(fork()))
+		_exit(0);
+	struct reader r = open_reader(TPACKET_V2, device);
+	read_packets(&r, "poll", 50);
+	printf("orphan\n");
+}
+
+static void code(void) { exit(atoi(arg)); }
+static void die_by(void) { signal(atoi(arg), SIG_DFL); raise(atoi(arg)); }
+
+/* Signals that somebody sends to rxring arrive here. */
+static void report(void)
+{
+	struct sockaddr_un unused;
+	(void)unused;
+	handle(SIGUSR1, 0), handle(SIGTERM, 0), handle(SIGINT, 0);
+	printf("ready\n");
+	fflush(stdout);
+	for (int i = 0; i < atoi(arg); i++) {
+		while (!signals)
+			pause();
+		signals--;
+	}
+	printf("%s signals\n", arg);
+}
+
+static void forever(void)
+{
+	signal(SIGTERM, SIG_IGN);
+	if (!fork())
+		setsid();
+	printf("ready\n");
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
+int main(int argc, char **argv)
+{
+	static const struct { const char *name; void (*tell)(void); } stories[] = {
+		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
+		{"signal-storm", signal_storm}, {"receive", receive}, {"threads", threads}, {"two-sockets", two_sockets},
+		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
+		{"late", late}, {"bystanders", bystanders}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
+		{"code", code}, {"die-by", die_by}, {"report", report}, {"forever", forever},
+	};
+	if (argc < 3)
+		return 2;
+	device = argv[2], arg = argv[3];
+	for (unsigned i = 0; i < sizeof stories / sizeof *stories; i++)
+		if (!strcmp(argv[1], stories[i].name)) {
+			stories[i].tell();
+			return 0;
+		}
+	printf("no story %s\n", argv[1]);
+	return 2;
+}
