@@ -65,7 +65,7 @@ type shortSegment struct {
 // carries. Further ones go unjudged.
 const maxShort = 64
 
-// vote records packet n: a whole segment with n bytes at position at.
+// vote records packet n, whose content of so many bytes is that at position at.
 func (f *flow) vote(n int64, seq uint32, at payload.Position, bytes int) {
 	pl := placeOf(at, seq)
 	for i := range f.places {
@@ -107,8 +107,8 @@ func (f *flow) judge(key flowKey, r *Report) {
 	r.Flows++
 	for i := range f.short {
 		s := &f.short[i]
-		r.Payload++
 		if !f.voteShort(s.packet, s.seq, s.payload[:s.length]) {
+			r.Payload++
 			r.tear(1, s.packet, fmt.Sprintf("%v: %d bytes that are not those of the connection's stream", key, s.length))
 		}
 	}

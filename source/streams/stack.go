@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -26,6 +27,11 @@ const (
 	// receiveBuffer: gVisor advertises half of it as window (rcvAdvWndScale).
 	// With room for more than a send buffer the window never cuts a segment.
 	receiveBuffer = 4 * sendBuffer
+
+	// minTimeout bounds from below when gVisor sends again what was not
+	// acknowledged, and starts slowly. Its own 200 ms can pass on a busy machine
+	// without anything being lost.
+	minTimeout = time.Second
 )
 
 // newStack returns a stack with one card and one address.
@@ -48,7 +54,8 @@ func configure(s *stack.Stack, c *card, addr tcpip.Address) error {
 	// wait for a processor for long. Loss detection by time (RACK and its tail
 	// loss probe) takes that for a loss and cuts the segments down.
 	var recovery tcpip.TCPRecovery
-	for _, option := range []tcpip.SettableTransportProtocolOption{&sendRange, &receiveRange, &recovery} {
+	timeout := tcpip.TCPMinRTOOption(minTimeout)
+	for _, option := range []tcpip.SettableTransportProtocolOption{&sendRange, &receiveRange, &recovery, &timeout} {
 		if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
 			return fmt.Errorf("set %T: %v", option, err)
 		}

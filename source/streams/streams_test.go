@@ -148,7 +148,7 @@ func TestEveryDeliveredSegmentIsThePieceOfItsStreamThatItsHeadersSay(t *testing.
 				t.Fatal(err)
 			}
 			deadline := time.Now().Add(10 * time.Second)
-			for c.data.Load() < 1000 && time.Now().Before(deadline) && !t.Failed() {
+			for c.data.Load() < 400 && time.Now().Before(deadline) && !t.Failed() {
 				time.Sleep(time.Millisecond)
 			}
 			if err := s.Close(); err != nil {
