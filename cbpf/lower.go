@@ -96,7 +96,9 @@ const (
 	opLdHJeq2
 	opLdIndHJeq2
 	opLdWAndJeq
-	opMshLdIndHJeq // the port of a TCP segment on IPv4
+	opMshLdIndHJeq // a port behind an IPv4 header
+	opLdHJeqPair   // two half words in a row: either port
+	opMshLdIndHJeqPair
 )
 
 var plainOps = map[uint16]op{
@@ -226,6 +228,14 @@ func (s step) fuse() step {
 		s.op, s.w, s.v, s.t, s.f = opLdWAndJeq, next.k, jump.v, jump.t, jump.f
 	case s.op == opLdxMsh && next.op == opLdIndHJeq:
 		s.op, s.w, s.v, s.t, s.f = opMshLdIndHJeq, next.k, next.v, next.t, next.f
+	}
+	if second := s.f; second != nil && second.v == s.v && second.t == s.t {
+		switch {
+		case s.op == opLdHJeq && second.op == opLdHJeq && second.k == s.k+2 && s.k < 1<<16:
+			s.op, s.f = opLdHJeqPair, second.f
+		case s.op == opMshLdIndHJeq && second.op == opLdIndHJeq && second.k == s.w+2 && s.w < 1<<16:
+			s.op, s.f = opMshLdIndHJeqPair, second.f
+		}
 	}
 	if op, ok := secondJeq[s.op]; ok && s.f.op == opJeqK {
 		s.op, s.w, s.t2, s.f = op, s.f.v, s.f.t, s.f.f

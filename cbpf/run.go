@@ -379,6 +379,41 @@ fast:
 				s = s.t
 				continue
 			}
+		case opLdHJeqPair:
+			i := int(s.k)
+			if i < 0 || i > len(data)-4 {
+				break fast
+			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
+			if a == s.v {
+				s = s.t
+				continue
+			}
+			a = uint32(binary.BigEndian.Uint16(data[i+2 : i+4]))
+			if a == s.v {
+				s = s.t
+				continue
+			}
+		case opMshLdIndHJeqPair:
+			h := int(s.k)
+			if h < 0 || h >= len(data) {
+				break fast
+			}
+			x = uint32(data[h]&15) * 4
+			i := int(x + s.w)
+			if i < 0 || i > len(data)-4 {
+				break fast
+			}
+			a = uint32(binary.BigEndian.Uint16(data[i : i+2]))
+			if a == s.v {
+				s = s.t
+				continue
+			}
+			a = uint32(binary.BigEndian.Uint16(data[i+2 : i+4]))
+			if a == s.v {
+				s = s.t
+				continue
+			}
 		}
 		s = s.f
 	}
