@@ -2,4 +2,175 @@
 
 package interpose
 
-func instead(what string) int { return 0 }
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+)
+
+// instead is a program that uses this package: the test binary, executed again,
+// in place of the tests. It runs args and says how they ended.
+func instead(what string, args []string) int {
+	if what == "refused" {
+		if err := refuseSeccomp(); err != nil {
+			fmt.Println(err)
+			return 3
+		}
+	}
+	w, stop, err := makeWorld(rxring.NamespaceConfig{})
+	if err != nil {
+		fmt.Println(err)
+		return 3
+	}
+	defer stop()
+	res, err := Run(context.Background(), Config{
+		Namespace: w.ns,
+		Args:      args,
+		Logf:      func(format string, args ...any) { fmt.Printf("log: "+format+"\n", args...) },
+	})
+	switch {
+	case err != nil:
+		fmt.Printf("error: %v\n", err)
+		return 4
+	case res.Signal != 0:
+		fmt.Printf("killed: %v\n", res.Signal)
+		return 5
+	}
+	for _, s := range res.Sockets {
+		fmt.Printf("socket: %v\n", s)
+	}
+	return res.ExitCode
+}
+
+// refuseSeccomp has the kernel refuse seccomp() to this process from now on, as
+// an old kernel, or a container's profile, does.
+func refuseSeccomp() error {
+	prog := []unix.SockFilter{
+		{Code: opLoad, K: dataNr},
+		{Code: opJeq, K: unix.SYS_SECCOMP, Jf: 1},
+		{Code: opRet, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		{Code: opRet, K: unix.SECCOMP_RET_ALLOW},
+	}
+	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&fprog)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// host is the test binary as a program of its own.
+type host struct {
+	cmd   *exec.Cmd
+	out   *os.File
+	lines chan string
+	all   strings.Builder
+}
+
+var testBinary = sync.OnceValues(func() (string, error) {
+	// Where every user can run it.
+	if _, err := story(); err != nil {
+		return "", err
+	}
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return "", err
+	}
+	defer self.Close()
+	path := filepath.Join(storyDir, "host")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return "", err
+	}
+	if _, err := io.Copy(f, self); err != nil {
+		f.Close()
+		return "", err
+	}
+	return path, f.Close()
+})
+
+// startHost runs args under a host of their own, in a process group of its own,
+// as the user uid.
+func startHost(t *testing.T, what string, uid uint32, args ...string) *host {
+	t.Helper()
+	needStory(t)
+	bin, err := testBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &host{cmd: exec.Command(bin, args...), out: r, lines: make(chan string, 1000)}
+	h.cmd.Env = append(os.Environ(), "RXRING_TEST_INSTEAD="+what)
+	h.cmd.Dir = storyDir
+	h.cmd.Stdout, h.cmd.Stderr = w, w
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if int(uid) != os.Getuid() {
+		h.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: uid}
+	}
+	if err := h.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	go func() {
+		defer close(h.lines)
+		buf, seen := make([]byte, 4096), 0
+		for {
+			n, err := r.Read(buf)
+			h.all.Write(buf[:n])
+			for {
+				l, _, ok := strings.Cut(h.all.String()[seen:], "\n")
+				if !ok {
+					break
+				}
+				seen += len(l) + 1
+				h.lines <- l
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return h
+}
+
+// await reads lines until one contains text.
+func (h *host) await(t *testing.T, text string) {
+	t.Helper()
+	for l := range h.lines {
+		if strings.Contains(l, text) {
+			return
+		}
+	}
+	t.Fatalf("no line with %q in:\n%s", text, h.all.String())
+}
+
+// end waits until nobody holds the output any more: the host and all that it
+// ran are gone.
+func (h *host) end() (output string, code int) {
+	for range h.lines {
+	}
+	h.cmd.Wait()
+	h.out.Close()
+	return h.all.String(), h.cmd.ProcessState.ExitCode()
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"runtime"
 	"strconv"
 	"sync"
@@ -43,10 +44,11 @@ const (
 
 // launch is the first thing that we tell the launcher.
 type launch struct {
-	Path string
-	Args []string
-	Env  []string
-	Dir  string
+	Path    string
+	Args    []string
+	Env     []string
+	Dir     string
+	Ignored []syscall.Signal // by the program, when it starts
 }
 
 // event is what the launcher tells us, behind one byte with the listener.
@@ -120,7 +122,7 @@ func runLauncher(arg string) error {
 	if err := l.dec.Decode(&job); err != nil {
 		return fmt.Errorf("launch: %w", err)
 	}
-	notifySignals(l.own)
+	signal.Notify(l.own, forwarded...)
 	if what, errno := l.listen(); errno != 0 {
 		conn.Write([]byte{byteRefused})
 		return l.enc.Encode(event{Kind: evRefused, What: what, Errno: errno})
@@ -128,6 +130,9 @@ func runLauncher(arg string) error {
 	start := make(chan struct{})
 	go l.obey(start)
 	<-start
+	for _, sig := range job.Ignored {
+		signal.Ignore(sig) // what is ignored stays so across exec
+	}
 	pid, err := syscall.ForkExec(job.Path, job.Args, &syscall.ProcAttr{
 		Dir:   job.Dir,
 		Env:   job.Env,
@@ -135,6 +140,7 @@ func runLauncher(arg string) error {
 		// Without its supervisor the program's calls would fail oddly.
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	})
+	signal.Notify(l.own, forwarded...)
 	if err == nil {
 		l.mu.Lock()
 		l.main = pid

@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	Init()
 	if what := os.Getenv("RXRING_TEST_INSTEAD"); what != "" {
-		os.Exit(instead(what))
+		os.Exit(instead(what, os.Args[1:]))
 	}
 	// The race detector sleeps a second at the exit of each launcher.
 	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
@@ -80,13 +80,22 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{ns: rxring.NewNamespace(rxring.NamespaceConfig{})}
-	var err error
-	if w.busy, err = w.ns.AddDevice(rxring.DeviceConfig{Name: "net0"}); err != nil {
+	w, stop, err := makeWorld(rxring.NamespaceConfig{})
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(stop)
+	return w
+}
+
+func makeWorld(c rxring.NamespaceConfig) (*world, func(), error) {
+	w := &world{ns: rxring.NewNamespace(c)}
+	var err error
+	if w.busy, err = w.ns.AddDevice(rxring.DeviceConfig{Name: "net0"}); err != nil {
+		return nil, nil, err
+	}
 	if w.quiet, err = w.ns.AddDevice(rxring.DeviceConfig{Name: "quiet0"}); err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -102,11 +111,10 @@ func newWorld(t *testing.T) *world {
 			}
 		}
 	}()
-	t.Cleanup(func() {
+	return w, func() {
 		close(stop)
 		<-stopped
-	})
-	return w
+	}, nil
 }
 
 // frame is a broadcast packet that says which one it is, as story.c checks.

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killGrace is how long a program may take to end after SIGTERM.
-const killGrace = 5 * time.Second
+// killGrace is how long a program may take to end after SIGTERM. Tests change it.
+var killGrace = 5 * time.Second
 
 // Run runs a program on a namespace until it and everything that it started
 // have ended. How the program ended is no error: see [Result]. The error is for
@@ -47,11 +47,12 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	ignored := ignoredSignals()
 	signals := make(chan os.Signal, 64)
-	notifySignals(signals)
+	signal.Notify(signals, forwarded...)
 	defer signal.Stop(signals)
 
-	p, err := startLauncher(&cfg, path)
+	p, err := startLauncher(&cfg, path, ignored)
 	if err != nil {
 		return Result{}, err
 	}
@@ -100,7 +101,7 @@ type program struct {
 
 // startLauncher executes this program again, with the launcher's end of a
 // socket among its descriptors.
-func startLauncher(cfg *Config, path string) (*program, error) {
+func startLauncher(cfg *Config, path string, ignored []syscall.Signal) (*program, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("interpose: socketpair: %w", err)
@@ -125,7 +126,7 @@ func startLauncher(cfg *Config, path string) (*program, error) {
 	if env == nil {
 		env = os.Environ()
 	}
-	if err := p.enc.Encode(launch{path, cfg.Args, env, cfg.Dir}); err != nil {
+	if err := p.enc.Encode(launch{path, cfg.Args, env, cfg.Dir, ignored}); err != nil {
 		p.end()
 		return nil, fmt.Errorf("interpose: launcher: %w", err)
 	}

@@ -16,14 +16,18 @@ var forwarded = []os.Signal{
 	syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
 }
 
-// notifySignals has c receive them, except those that were ignored when this
-// process started, as under nohup: they stay ignored, in the program too.
-func notifySignals(c chan<- os.Signal) {
+// ignoredSignals lists those of them that this process was started to ignore,
+// as under nohup or in a shell script's background. The program starts with
+// them ignored as well, but may choose to hear them, and many do: so they are
+// forwarded all the same.
+func ignoredSignals() []syscall.Signal {
+	var ignored []syscall.Signal
 	for _, sig := range forwarded {
-		if !signal.Ignored(sig) {
-			signal.Notify(c, sig)
+		if signal.Ignored(sig) {
+			ignored = append(ignored, sig.(syscall.Signal))
 		}
 	}
+	return ignored
 }
 
 // groupPatience is how long the launcher waits to learn that a signal that we

@@ -28,7 +28,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -743,8 +742,6 @@ static void die_by(void) { signal(atoi(arg), SIG_DFL); raise(atoi(arg)); }
 /* Signals that somebody sends to rxring arrive here. */
 static void report(void)
 {
-	struct sockaddr_un unused;
-	(void)unused;
 	handle(SIGUSR1, 0), handle(SIGTERM, 0), handle(SIGINT, 0);
 	printf("ready\n");
 	fflush(stdout);
@@ -752,6 +749,8 @@ static void report(void)
 		while (!signals)
 			pause();
 		signals--;
+		printf("got %d\n", i + 1);
+		fflush(stdout);
 	}
 	printf("%s signals\n", arg);
 }

@@ -1,0 +1,76 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestSignalsReachTheProgramOnce(t *testing.T) {
+	uid := uint32(os.Getuid())
+	t.Run("sent to us", func(t *testing.T) {
+		h := startHost(t, "run", uid, needStory(t), "report", "net0", "1")
+		h.await(t, "ready")
+		h.cmd.Process.Signal(syscall.SIGTERM)
+		if out, code := h.end(); code != 0 || !strings.Contains(out, "1 signals") {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+	})
+	t.Run("ignored when it starts, as in a script's background", func(t *testing.T) {
+		signal.Ignore(syscall.SIGINT)
+		h := startHost(t, "run", uid, needStory(t), "report", "net0", "1")
+		signal.Reset(syscall.SIGINT)
+		h.await(t, "ready")
+		h.cmd.Process.Signal(syscall.SIGINT)
+		if out, code := h.end(); code != 0 || !strings.Contains(out, "1 signals") {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+	})
+	t.Run("ignored by the program, too", func(t *testing.T) {
+		signal.Ignore(syscall.SIGHUP)
+		h := startHost(t, "run", uid, "sh", "-c", "kill -HUP $$; echo alive")
+		signal.Reset(syscall.SIGHUP)
+		if out, code := h.end(); code != 0 || !strings.Contains(out, "alive") {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+	})
+	t.Run("sent to the process group, as Ctrl-C", func(t *testing.T) {
+		h := startHost(t, "run", uid, needStory(t), "report", "net0", "2")
+		h.await(t, "ready")
+		syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT)
+		h.await(t, "got 1")
+		// Were the first one forwarded as well, this would be the third.
+		h.cmd.Process.Signal(syscall.SIGUSR1)
+		if out, code := h.end(); code != 0 || !strings.Contains(out, "2 signals") || strings.Count(out, "got") != 2 {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+	})
+}
+
+func TestProgramDiesWithItsSupervisor(t *testing.T) {
+	h := startHost(t, "run", uint32(os.Getuid()), needStory(t), "forever", "net0")
+	h.await(t, "ready")
+	h.cmd.Process.Kill()
+	h.end() // ends only when nobody holds the output
+}
+
+func TestRefusalsAreNamed(t *testing.T) {
+	h := startHost(t, "refused", uint32(os.Getuid()), "true")
+	out, code := h.end()
+	if code != 4 || !strings.Contains(out, "refuses seccomp user notification (Linux 5.0 and later have it): function not implemented") {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+	bin, err := testBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h = startHost(t, "run", uint32(os.Getuid()), bin, "true")
+	out, code = h.end()
+	if code != 4 || !strings.Contains(out, "itself under seccomp user notification") {
+		t.Errorf("one in the other: exit code %d:\n%s", code, out)
+	}
+}
