@@ -36,6 +36,9 @@ func instead(what string, args []string) int {
 		return 3
 	}
 	defer stop()
+	if what == "ip" {
+		w.show(needle)
+	}
 	res, err := Run(context.Background(), Config{
 		Namespace: w.ns,
 		Args:      args,

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,6 +77,7 @@ func needStory(t *testing.T) string {
 type world struct {
 	ns          *rxring.Namespace
 	busy, quiet *rxring.Device
+	frames      atomic.Pointer[func(seq uint32) []byte]
 }
 
 func newWorld(t *testing.T) *world {
@@ -97,6 +99,7 @@ func makeWorld(c rxring.NamespaceConfig) (*world, func(), error) {
 	if w.quiet, err = w.ns.AddDevice(rxring.DeviceConfig{Name: "quiet0"}); err != nil {
 		return nil, nil, err
 	}
+	w.show(frame)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -107,7 +110,7 @@ func makeWorld(c rxring.NamespaceConfig) (*world, func(), error) {
 			case <-stop:
 				return
 			case <-tick.C:
-				w.busy.Deliver(&rxring.Packet{Data: frame(seq)})
+				w.busy.Deliver(&rxring.Packet{Data: (*w.frames.Load())(seq)})
 			}
 		}
 	}()
@@ -115,6 +118,18 @@ func makeWorld(c rxring.NamespaceConfig) (*world, func(), error) {
 		close(stop)
 		<-stopped
 	}, nil
+}
+
+// show chooses the packets of the busy device.
+func (w *world) show(frames func(seq uint32) []byte) { w.frames.Store(&frames) }
+
+// needle is a UDP packet with something in it to find.
+func needle(uint32) []byte {
+	text := "a needle in a haystack"
+	b := []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00, // Ethernet
+		0x45, 0, 0, byte(28 + len(text)), 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, // IPv4
+		0x13, 0x88, 0x17, 0x70, 0, byte(8 + len(text)), 0, 0} // UDP
+	return append(b, text...)
 }
 
 // frame is a broadcast packet that says which one it is, as story.c checks.

@@ -102,8 +102,8 @@ func TestRunOutlastsWhatTheProgramStarted(t *testing.T) {
 func TestCancelledContextEndsTheProgram(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	o := runContext(t, ctx, Config{Namespace: w.ns, Args: []string{needStory(t), "report", "net0", "99"}}, func(string) { cancel() })
-	if !errors.Is(o.err, context.Canceled) {
+	o := runContext(t, ctx, Config{Namespace: w.ns, Args: []string{needStory(t), "report", "net0", "1"}}, func(string) { cancel() })
+	if !errors.Is(o.err, context.Canceled) || !strings.Contains(o.stdout, "1 signals") {
 		t.Errorf("%+v", o)
 	}
 }

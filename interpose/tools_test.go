@@ -1,0 +1,143 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const nobody = 65534
+
+// users are who the tools run as: root, and somebody without any capability.
+func users(t *testing.T) map[string]uint32 {
+	if os.Getuid() != 0 {
+		t.Log("SKIPPED in part: only root can run tools as somebody else")
+		return map[string]uint32{"me": uint32(os.Getuid())}
+	}
+	return map[string]uint32{"root": 0, "nobody": nobody}
+}
+
+// The tools that people use, as their distribution built them.
+func TestToolsCapture(t *testing.T) {
+	for user, uid := range users(t) {
+		for _, c := range []struct {
+			args  string
+			count int    // of lines
+			with  string // each
+		}{
+			{"tcpdump -ni net0 -c 20", 20, "ethertype Unknown (0x88b5)"},
+			{"tcpdump -ni net0 -c 20 --immediate-mode", 20, "ethertype Unknown (0x88b5)"},
+			{"tcpdump -ni net0 -c 5 -s 96 ether proto 0x88b5 and greater 200", 5, "ethertype Unknown (0x88b5)"},
+			{"tcpdump -ni any -c 5", 5, "0x88b5"},
+			{"tcpdump -ni net0 -c 5 -B 64 -l", 5, "ethertype Unknown (0x88b5)"},
+			{"dumpcap -i net0 -c 10 -w /dev/null", 1, "Packets received/dropped on interface 'net0'"},
+			{"tshark -n -i net0 -c 10", 10, "0x88b5"},
+		} {
+			tool, _, _ := strings.Cut(c.args, " ")
+			t.Run(user+"/"+c.args, func(t *testing.T) {
+				needTool(t, tool)
+				t.Parallel()
+				h := startHost(t, "run", uid, strings.Fields(c.args)...)
+				out, code := h.end()
+				if code != 0 {
+					t.Fatalf("exit code %d:\n%s", code, out)
+				}
+				if n := linesWith(out, c.with); n < c.count {
+					t.Errorf("%d lines with %q: want %d:\n%s", n, c.with, c.count, out)
+				}
+				if linesWith(out, "socket: net0: V") == 0 && linesWith(out, "socket: all devices: V") == 0 {
+					t.Errorf("no ring reported:\n%s", out)
+				}
+			})
+		}
+	}
+}
+
+// ngrep looks at IP only: its packets are ours to make.
+func TestNgrepMatches(t *testing.T) {
+	needTool(t, "ngrep")
+	for user, uid := range users(t) {
+		t.Run(user, func(t *testing.T) {
+			h := startHost(t, "ip", uid, "ngrep", "-d", "net0", "-n", "3", "-q", "needle")
+			out, code := h.end()
+			if n := strings.Count(out, "a needle in"); code != 0 || n != 3 {
+				t.Errorf("exit code %d, %d matches:\n%s", code, n, out)
+			}
+		})
+	}
+}
+
+// Ctrl-C and kill end tcpdump as they always do: with its statistics.
+func TestTcpdumpEndsWithStatistics(t *testing.T) {
+	needTool(t, "tcpdump")
+	for user, uid := range users(t) {
+		for _, c := range []struct {
+			how, device string
+			kill        func(h *host)
+		}{
+			{"Ctrl-C while packets come", "net0", func(h *host) { syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT) }},
+			{"Ctrl-C while it waits", "quiet0", func(h *host) { syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT) }},
+			{"kill while packets come", "net0", func(h *host) { h.cmd.Process.Signal(syscall.SIGTERM) }},
+			{"kill while it waits", "quiet0", func(h *host) { h.cmd.Process.Signal(syscall.SIGTERM) }},
+			{"kill -INT while it waits", "quiet0", func(h *host) { h.cmd.Process.Signal(syscall.SIGINT) }},
+		} {
+			t.Run(user+"/"+c.how, func(t *testing.T) {
+				h := startHost(t, "run", uid, "tcpdump", "-ni", c.device, "-w", "/dev/null", "-U")
+				h.await(t, "listening on")
+				c.kill(h)
+				out, code := h.end()
+				if code != 0 || linesWith(out, "packets received by filter") != 1 || linesWith(out, "dropped by kernel") != 1 {
+					t.Errorf("exit code %d:\n%s", code, out)
+				}
+			})
+		}
+	}
+}
+
+func TestTcpdumpNamesTheMissingDevice(t *testing.T) {
+	needTool(t, "tcpdump")
+	o := run(t, Config{Namespace: newWorld(t).ns, Args: []string{"tcpdump", "-i", "eth7"}})
+	if o.ExitCode != 1 || !strings.Contains(o.stdout, "eth7: No such device exists") {
+		t.Errorf("exit code %d: %s", o.ExitCode, o.stdout)
+	}
+	if len(o.Missing) != 1 || o.Missing[0] != "eth7" {
+		t.Errorf("missing: %q", o.Missing)
+	}
+}
+
+// What tcpdump starts (here to compress a finished file) works, and is waited
+// for.
+func TestTcpdumpRotatesAndCompresses(t *testing.T) {
+	needTool(t, "tcpdump")
+	dir := t.TempDir()
+	w := newWorld(t)
+	run(t, Config{
+		Namespace: w.ns,
+		Args:      []string{"tcpdump", "-Z", "root", "-ni", "net0", "-c", "3000", "-C", "1", "-z", "gzip", "-w", "cap"},
+		Dir:       dir,
+	}).ok(t)
+	if _, err := os.Stat(filepath.Join(dir, "cap.gz")); err != nil {
+		t.Error(err)
+	}
+}
+
+func needTool(t *testing.T, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("SKIPPED, %s is not installed", name)
+	}
+}
+
+func linesWith(out, text string) (n int) {
+	for l := range strings.Lines(out) {
+		if strings.Contains(l, text) {
+			n++
+		}
+	}
+	return n
+}
