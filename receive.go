@@ -178,12 +178,11 @@ func (s *Socket) receive(p *Packet, a *arrival) {
 
 	snaplen := length
 	if rx.filter != nil {
-		keep := a.filter(rx.filter, p, skip)
-		if keep == 0 {
-			s.counters.Filtered()
-			return
-		}
-		snaplen = min(snaplen, keep)
+		snaplen = min(snaplen, a.filter(rx.filter, p, skip))
+	}
+	if snaplen == 0 { // in Linux, too, an empty packet counts as refused
+		s.counters.Filtered()
+		return
 	}
 
 	var at tpacket.Offsets

@@ -60,7 +60,6 @@ func next(t testing.TB, rd *ring.Reader) ring.Frame {
 	return f
 }
 
-
 func TestPacketLooksTheSameToEveryKindOfSocket(t *testing.T) {
 	packet := frame(100)
 	for i := 14; i < 100; i++ {

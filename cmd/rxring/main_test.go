@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -20,10 +21,17 @@ func TestMain(m *testing.M) {
 // TestScript runs testdata/script: sessions at a terminal, as a user has them.
 //
 // In a script, `asuser PROGRAM` runs it as an ordinary user: without any
-// capability, and when the tests run as root, as nobody. [sniffer:NAME] holds
-// where the program NAME is installed.
+// capability, and when the tests run as root, as nobody. [NAME] holds where the
+// program NAME is installed, [interpose] where rxring can run one.
 func TestScript(t *testing.T) {
 	shared := sharedDir(t)
+	interposes := sync.OnceValue(func() bool {
+		out, err := exec.Command(filepath.Join(shared, "rxring"), "run", "--quiet", "--", "true").CombinedOutput()
+		if err != nil {
+			t.Logf("SKIPPED: this system does not let rxring run programs: %v: %s", err, out)
+		}
+		return err == nil
+	})
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
@@ -40,7 +48,7 @@ func TestScript(t *testing.T) {
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "interpose" {
-				return canInterpose(t), nil
+				return interposes(), nil
 			}
 			return installed(t, cond), nil
 		},

@@ -1,0 +1,178 @@
+package rxring_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// TestRingHoldsWhatTheKernelWrote delivers the packets of tpacket's golden
+// files, which a running kernel recorded, and wants the kernel's bytes in every
+// slot. Only what belongs to the run is set apart: the time, and the device's
+// index.
+func TestRingHoldsWhatTheKernelWrote(t *testing.T) {
+	packets := make(map[string]goldenPacket)
+	for _, text := range goldenParts(t, "tpacket/testdata/packets.txt") {
+		p := parsePacket(t, text)
+		packets[p.name] = p
+	}
+	compared := 0
+	for _, file := range []string{"v1", "v2"} {
+		for _, text := range goldenParts(t, "tpacket/testdata/"+file+".txt") {
+			c := parseCase(t, text)
+			if why := c.notYet(); why != "" {
+				continue
+			}
+			compared++
+			t.Run(file+"/"+c.name, func(t *testing.T) { c.compare(t, packets) })
+		}
+	}
+	if compared < 80 {
+		t.Errorf("compared %d cases: the golden files have lost some", compared)
+	}
+	t.Logf("compared %d frames with the kernel's", compared)
+}
+
+type goldenPacket struct {
+	name     string
+	device   string
+	outgoing bool
+	data     []byte
+}
+
+type goldenCase struct {
+	name                string
+	typ                 rxring.SockType
+	version             tpacket.Version
+	reserve             uint32
+	vnetHdr, copyThresh string
+	request             tpacket.Req
+	packets             []string
+	memory              []byte
+}
+
+// notYet names what the case needs that sockets do not serve.
+func (c goldenCase) notYet() string {
+	switch {
+	case c.vnetHdr != "false":
+		return "PACKET_VNET_HDR"
+	case c.copyThresh != "0":
+		return "PACKET_COPY_THRESH"
+	}
+	for _, p := range c.packets {
+		if strings.Contains(p, "vlan") {
+			return "VLAN tags in the frame"
+		}
+	}
+	return ""
+}
+
+func (c goldenCase) compare(t *testing.T, packets map[string]goldenPacket) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	devices := map[string]*rxring.Device{
+		"tap0": addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", Addr: [6]byte{2, 0, 0, 0, 0, 1}}),
+		"tun0": addDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP}),
+	}
+	s, err := ns.Socket(c.typ, tpacket.ETHPAll)
+	must(t, err)
+	defer s.Close()
+	must(t, s.SetVersion(c.version), s.SetReserve(c.reserve), s.SetRxRing(c.request))
+	index := 0
+	for _, name := range c.packets {
+		g, ok := packets[name]
+		if !ok {
+			t.Fatalf("no packet %q", name)
+		}
+		p := rxring.Packet{Data: g.data, Outgoing: g.outgoing}
+		switch name {
+		case "checksum-to-do":
+			p.Checksum = rxring.ChecksumPartial
+		case "tcp-segments":
+			p.Checksum = rxring.ChecksumPartial
+			p.GSO = rxring.GSO{Type: rxring.GSOTCPv4, Size: 100}
+		}
+		devices[g.device].Deliver(&p)
+		index = devices[g.device].Index()
+	}
+	got := bytes.Clone(s.Ring().Frame(0))
+	at := tpacket.Align(c.version.HeaderSize())
+	sll := tpacket.Parse[tpacket.SockaddrLL](got[at:])
+	if int(sll.Ifindex) != index {
+		t.Errorf("sll_ifindex %d, want the device's, %d", sll.Ifindex, index)
+	}
+	sll.Ifindex = tpacket.Parse[tpacket.SockaddrLL](c.memory[at:]).Ifindex
+	copy(got[at:], tpacket.Bytes(&sll))
+	stamp := map[tpacket.Version]int{tpacket.V1: 20, tpacket.V2: 16}[c.version]
+	clear(got[stamp : stamp+8]) // tp_sec, tp_usec or tp_nsec
+	if !bytes.Equal(got, c.memory) {
+		t.Errorf("rxring:\n%skernel:\n%s", hex.Dump(got), hex.Dump(c.memory))
+	}
+}
+
+// goldenParts splits a golden file at its blank lines, comments left out.
+func goldenParts(t *testing.T, path string) (parts []string) {
+	raw, err := os.ReadFile(path)
+	must(t, err)
+	text := strings.ReplaceAll(string(raw), "\r\n", "\n")
+	for _, part := range strings.Split(strings.TrimSpace(text), "\n\n") {
+		if !strings.HasPrefix(part, "#") {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+func parsePacket(t *testing.T, text string) goldenPacket {
+	head, dump, _ := strings.Cut(text, "\n")
+	f := strings.FieldsFunc(head, func(r rune) bool { return r == ' ' || r == ',' })
+	// packet NAME, N bytes, arrives at DEVICE, with ... | leaves through DEVICE, ...
+	n, err := strconv.Atoi(f[2])
+	must(t, err)
+	return goldenPacket{name: f[1], outgoing: f[4] == "leaves", device: f[6], data: undump(t, dump, n)}
+}
+
+func parseCase(t *testing.T, text string) (c goldenCase) {
+	lines := strings.Split(text, "\n")
+	c.name = strings.TrimPrefix(lines[0], "case ")
+	var typ, version string
+	_, err := fmt.Sscanf(lines[1], "socket %s %s reserve %d vnet_hdr %s copy_thresh %s", &typ, &version, &c.reserve, &c.vnetHdr, &c.copyThresh)
+	must(t, err)
+	_, err = fmt.Sscanf(lines[2], "request block_size %d block_nr %d frame_size %d frame_nr %d",
+		&c.request.BlockSize, &c.request.BlockNr, &c.request.FrameSize, &c.request.FrameNr)
+	must(t, err)
+	c.typ = map[string]rxring.SockType{"SOCK_RAW": rxring.SockRaw, "SOCK_DGRAM": rxring.SockDgram}[typ]
+	c.version = map[string]tpacket.Version{"TPACKET_V1": tpacket.V1, "TPACKET_V2": tpacket.V2}[version]
+	for i, line := range lines[3:] {
+		if name, ok := strings.CutPrefix(line, "packet "); ok {
+			name, _, _ = strings.Cut(name, ",")
+			c.packets = append(c.packets, name)
+			continue
+		}
+		n := 0
+		_, err = fmt.Sscanf(line, "memory %d bytes", &n)
+		must(t, err)
+		c.memory = undump(t, strings.Join(lines[3+i+1:], "\n"), n)
+		break
+	}
+	return c
+}
+
+func undump(t *testing.T, text string, n int) []byte {
+	b := make([]byte, n)
+	for line := range strings.Lines(text) {
+		offset, digits, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		at, err := strconv.ParseUint(offset, 16, 31)
+		must(t, err)
+		data, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
+		must(t, err)
+		copy(b[at:], data)
+	}
+	return b
+}
