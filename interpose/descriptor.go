@@ -32,7 +32,10 @@ func (s *session) lookup(tid int, fd int32) (k *socket, swapped bool) {
 	if err != nil {
 		return nil, false
 	}
-	return s.identify(link, procPath(tid, "fd", fd))
+	if k, swapped = s.identify(link, procPath(tid, "fd", fd)); k != nil {
+		k.seen(tid, fd)
+	}
+	return k, swapped
 }
 
 func (s *session) readlink(path string) (string, error) {
@@ -82,6 +85,7 @@ func (s *session) descriptors(tid int, found func(fd int32, k *socket, swapped b
 		path := procPath(tid, "fd", int32(fd))
 		if link, err := s.readlink(path); err == nil {
 			if k, swapped := s.identify(link, path); k != nil {
+				k.seen(tid, int32(fd))
 				found(int32(fd), k, swapped)
 			}
 		}

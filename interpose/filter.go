@@ -69,6 +69,9 @@ var pollCalls = []uint32{
 	unix.SYS_PPOLL, unix.SYS_PSELECT6, unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_PWAIT2, unix.SYS_EPOLL_CTL,
 }
 
+// epollWaits are those of the calls above that wait for an epoll set.
+var epollWaits = append([]uint32{unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_PWAIT2}, archEpollWaits...)
+
 // Offsets in struct seccomp_data (linux/seccomp.h).
 const (
 	dataNr   = 0

@@ -11,3 +11,5 @@ const (
 
 // archPollCalls are the calls that arm64 leaves to its C library.
 var archPollCalls = []uint32{unix.SYS_POLL, unix.SYS_SELECT, unix.SYS_EPOLL_WAIT}
+
+var archEpollWaits = []uint32{unix.SYS_EPOLL_WAIT}

@@ -9,3 +9,5 @@ const (
 
 // archPollCalls is empty: the C library makes all of them from pollCalls.
 var archPollCalls []uint32
+
+var archEpollWaits []uint32

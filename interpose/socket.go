@@ -28,6 +28,11 @@ type socket struct {
 	report  *SocketReport
 	refused bool // said that there is no memory for its ring
 	absent  int  // sweeps in a row that found nobody holding it
+	muted   bool // nobody seems to hold it
+
+	// Where it was last seen: the first place to look for it.
+	seenTID int
+	seenFD  int32
 }
 
 // waker makes a stand-in readable. Writers call Wake, any goroutine.

@@ -16,7 +16,7 @@ func TestProgramsSeePacketSockets(t *testing.T) {
 		"ring net0 2/pselect", "ring net0 2/epoll", "ring net0 1/epoll-edge", "ring net0 2/epoll-edge",
 		"ring net0 2/epoll_pwait", "ring net0 2/epoll_pwait2",
 		"lazy-edge net0", "timeout quiet0", "interrupt quiet0", "signal-storm quiet0", "receive quiet0",
-		"threads net0", "two-sockets net0", "inherit net0", "again net0", "mmap-race net0", "late net0",
+		"threads net0", "two-sockets net0", "inherit net0", "again net0", "mmap-race net0", "late net0", "closed net0",
 		"bystanders quiet0", "hostile quiet0 1", "hostile quiet0 2", "hostile quiet0 3",
 	} {
 		t.Run(args, func(t *testing.T) {

@@ -190,7 +190,7 @@ func (s *session) handle(n *notification) reply {
 		}
 		return c.onSocket(k)
 	case unix.SYS_EPOLL_CTL:
-		return reply{} // unswap was all it needed
+		return c.epollCtl()
 	}
 	return c.poll()
 }

@@ -313,6 +313,7 @@ static void receive(void)
 	must(fcntl(r.fd, F_SETFL, flags | O_NONBLOCK));
 	refused(recv(r.fd, &c, 1, MSG_TRUNC), EAGAIN);
 	want(must(fcntl(r.fd, F_GETFL)) & O_NONBLOCK);
+	want(write(r.fd, &c, 1) == -1); /* and no SIGPIPE */
 	int fd = must(socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 	want(must(fcntl(fd, F_GETFL)) & O_NONBLOCK);
 	want(must(fcntl(fd, F_GETFD)) & FD_CLOEXEC);
@@ -489,6 +490,45 @@ static void late(void)
 	must(epoll_ctl(late_epoll, EPOLL_CTL_MOD, fd, &ev));
 	bind_to(fd, device);
 	pthread_join(t, NULL);
+}
+
+/* A closed socket is no longer in the epoll sets that it was in, a message that
+ * holds it keeps it alive. */
+static void closed(void)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+	int ep = must(epoll_create1(0)), pair[2];
+	char c = 0, control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec v = {&c, 1};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	for (int early = 0; early < 2; early++) {
+		struct reader r = open_reader(TPACKET_V2, device);
+		must(epoll_ctl(ep, EPOLL_CTL_ADD, r.fd, &ev));
+		if (early)
+			want(epoll_wait(ep, &ev, 1, 20000) == 1);
+		must(munmap(r.ring, BLOCK * BLOCKS));
+		close(r.fd);
+		for (int i = 0; i < 20; i++)
+			want(epoll_wait(ep, &ev, 1, 5) == 0);
+	}
+	struct reader r = open_reader(TPACKET_V2, device);
+	must(munmap(r.ring, BLOCK * BLOCKS));
+	must(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+	h->cmsg_level = SOL_SOCKET, h->cmsg_type = SCM_RIGHTS, h->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(h), &r.fd, sizeof(int));
+	want(must(sendmsg(pair[0], &m, 0)) == 1);
+	close(r.fd);
+	want(epoll_wait(ep, &ev, 1, 100) == 0);
+	want(must(recvmsg(pair[1], &m, 0)) == 1);
+	memcpy(&r.fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(int));
+	must(epoll_ctl(ep, EPOLL_CTL_ADD, r.fd, &ev));
+	want(epoll_wait(ep, &ev, 1, 20000) == 1);
+	r.ring = map(r.fd);
+	read_packets(&r, "poll", 10);
+	/* A mapping holds the socket as a descriptor does. */
+	close(r.fd);
+	want(epoll_wait(ep, &ev, 1, 20000) == 1);
 }
 
 /* Nothing else changes: files, other sockets, pipes. */
@@ -772,7 +812,7 @@ int main(int argc, char **argv)
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
 		{"signal-storm", signal_storm}, {"receive", receive}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
-		{"late", late}, {"bystanders", bystanders}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
+		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"forever", forever},
 	};
 	if (argc < 3)
