@@ -13,6 +13,7 @@ package ring
 // a clear that is lost leaves a slot owned for good.
 type releaseAfter struct {
 	head
+	window
 	owned atomicBitmap
 	plain bool
 }
@@ -49,8 +50,11 @@ func (d *releaseAfter) release(r *Ring, slot, status uint32) {
 	r.setStatus(slot, status)
 	if d.plain {
 		w := &d.owned[slot/64]
-		w.Store(w.Load() &^ (1 << (slot % 64))) // two steps, as __clear_bit
+		bits := w.Load() // two steps, as __clear_bit
+		d.stall()
+		w.Store(bits &^ (1 << (slot % 64)))
 	} else {
+		d.stall()
 		d.owned.clear(slot)
 	}
 }

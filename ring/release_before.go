@@ -8,6 +8,7 @@ package ring
 // reader that the second one's packet is ready, while it is being written.
 type releaseBefore struct {
 	head
+	window
 	owned atomicBitmap
 }
 
@@ -32,5 +33,6 @@ func (d *releaseBefore) acquire(r *Ring) (slot uint32, v Verdict) {
 
 func (d *releaseBefore) release(r *Ring, slot, status uint32) {
 	d.owned.clear(slot)
+	d.stall()
 	r.setStatus(slot, status)
 }
