@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/rxring/rxring"
 )
 
 // SOF_TIMESTAMPING_RX_SOFTWARE and SOF_TIMESTAMPING_SOFTWARE
@@ -16,12 +14,12 @@ const softwareTimestamps = 1<<3 | 1<<4
 
 // ethtool serves SIOCETHTOOL: a virtual device, whose large-segment offloads
 // are on. libpcap asks, and sizes a ring's frames by the MTU when they are off.
-func (c *call) ethtool(addr uint64, d *rxring.Device) error {
+func (c *call) ethtool(addr uint64) error {
 	var cmd [4]byte
 	if err := c.read(addr, cmd[:]); err != nil {
 		return err
 	}
-	b, err := ethtoolAnswer(native32(cmd[:]), d)
+	b, err := ethtoolAnswer(native32(cmd[:]))
 	if err != nil {
 		return err
 	}
@@ -29,7 +27,7 @@ func (c *call) ethtool(addr uint64, d *rxring.Device) error {
 }
 
 // ethtoolAnswer is the struct that a command gets, its first word the command.
-func ethtoolAnswer(cmd uint32, d *rxring.Device) ([]byte, error) {
+func ethtoolAnswer(cmd uint32) ([]byte, error) {
 	b := bytes32(cmd)
 	switch cmd {
 	case unix.ETHTOOL_GTSO, unix.ETHTOOL_GGSO, unix.ETHTOOL_GGRO, unix.ETHTOOL_GSG,

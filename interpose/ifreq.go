@@ -135,7 +135,7 @@ func (c *call) deviceIoctl(cmd uint32, r *ifreq, d *rxring.Device) reply {
 	case slices.Contains(foreignIoctls, cmd):
 		return reply{kind: value, err: unix.EOPNOTSUPP}
 	case cmd == unix.SIOCETHTOOL:
-		return result(c.ethtool(r.pointer(), d))
+		return result(c.ethtool(r.pointer()))
 	}
 	r.fill(cmd, d)
 	return result(c.write(c.Args[2], r[:]))

@@ -124,6 +124,9 @@ func startHost(t *testing.T, what string, uid uint32, args ...string) *host {
 		t.Fatal(err)
 	}
 	h := &host{cmd: exec.Command(bin, args...), out: r, lines: make(chan string, 1000)}
+	if sig, ok := strings.CutPrefix(what, "ignoring "); ok {
+		h.cmd = exec.Command("sh", append([]string{"-c", `trap "" ` + sig + `; exec "$0" "$@"`, bin}, args...)...)
+	}
 	h.cmd.Env = append(os.Environ(), "RXRING_TEST_INSTEAD="+what)
 	h.cmd.Dir = storyDir
 	h.cmd.Stdout, h.cmd.Stderr = w, w

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rxring/rxring"
 )
@@ -110,6 +111,7 @@ func TestCancelledContextEndsTheProgram(t *testing.T) {
 
 func TestProgramThatIgnoresTheEndIsKilled(t *testing.T) {
 	w := newWorld(t)
+	defer func(grace time.Duration) { killGrace = grace }(killGrace)
 	killGrace = 0
 	ctx, cancel := context.WithCancel(context.Background())
 	o := runContext(t, ctx, Config{Namespace: w.ns, Args: []string{needStory(t), "forever", "net0"}}, func(string) { cancel() })

@@ -4,7 +4,6 @@ package interpose
 
 import (
 	"os"
-	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,9 +20,7 @@ func TestSignalsReachTheProgramOnce(t *testing.T) {
 		}
 	})
 	t.Run("ignored when it starts, as in a script's background", func(t *testing.T) {
-		signal.Ignore(syscall.SIGINT)
-		h := startHost(t, "run", uid, needStory(t), "report", "net0", "1")
-		signal.Reset(syscall.SIGINT)
+		h := startHost(t, "ignoring INT", uid, needStory(t), "report", "net0", "1")
 		h.await(t, "ready")
 		h.cmd.Process.Signal(syscall.SIGINT)
 		if out, code := h.end(); code != 0 || !strings.Contains(out, "1 signals") {
@@ -31,9 +28,7 @@ func TestSignalsReachTheProgramOnce(t *testing.T) {
 		}
 	})
 	t.Run("ignored by the program, too", func(t *testing.T) {
-		signal.Ignore(syscall.SIGHUP)
-		h := startHost(t, "run", uid, "sh", "-c", "kill -HUP $$; echo alive")
-		signal.Reset(syscall.SIGHUP)
+		h := startHost(t, "ignoring HUP", uid, "sh", "-c", "kill -HUP $$; echo alive")
 		if out, code := h.end(); code != 0 || !strings.Contains(out, "alive") {
 			t.Errorf("exit code %d:\n%s", code, out)
 		}

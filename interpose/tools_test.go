@@ -91,7 +91,7 @@ func TestTcpdumpEndsWithStatistics(t *testing.T) {
 				h.await(t, "listening on")
 				c.kill(h)
 				out, code := h.end()
-				if code != 0 || linesWith(out, "packets received by filter") != 1 || linesWith(out, "dropped by kernel") != 1 {
+				if code != 0 || linesWith(out, "received by filter") != 1 || linesWith(out, "dropped by kernel") != 1 {
 					t.Errorf("exit code %d:\n%s", code, out)
 				}
 			})
@@ -123,6 +123,26 @@ func TestTcpdumpRotatesAndCompresses(t *testing.T) {
 	}).ok(t)
 	if _, err := os.Stat(filepath.Join(dir, "cap.gz")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A program that its user may run but not read may not be looked into: it is
+// told why its packet sockets do not work.
+func TestProgramThatMayNotBeLookedInto(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED, only root can run a program as somebody else")
+	}
+	text, err := os.ReadFile(needStory(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(storyDir, "unreadable")
+	if err := os.WriteFile(path, text, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	out, code := startHost(t, "run", nobody, path, "ring", "net0", "2/poll").end()
+	if code == 0 || strings.Count(out, "may not be looked into") != 1 {
+		t.Errorf("exit code %d:\n%s", code, out)
 	}
 }
 

@@ -1,0 +1,114 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// evaluate runs a seccomp filter made of the few instructions that assemble
+// uses.
+func evaluate(t *testing.T, prog []unix.SockFilter, arch, nr uint32, args [6]uint64) uint32 {
+	t.Helper()
+	load := func(off uint32) uint32 {
+		switch {
+		case off == dataNr:
+			return nr
+		case off == dataArch:
+			return arch
+		case off >= dataArgs && off < dataArgs+48 && off%4 == 0:
+			v := args[(off-dataArgs)/8]
+			return uint32(v >> (8 * (off % 8)))
+		}
+		t.Fatalf("load at %d", off)
+		return 0
+	}
+	var a uint32
+	for pc := 0; pc < len(prog); pc++ {
+		in := prog[pc]
+		taken := false
+		switch in.Code {
+		case opLoad:
+			a = load(in.K)
+			continue
+		case opAnd:
+			a &= in.K
+			continue
+		case opRet:
+			return in.K
+		case opJeq:
+			taken = a == in.K
+		case opJge:
+			taken = a >= in.K
+		default:
+			t.Fatalf("instruction %+v", in)
+		}
+		if taken {
+			pc += int(in.Jt)
+		} else {
+			pc += int(in.Jf)
+		}
+	}
+	t.Fatal("fell off the end")
+	return 0
+}
+
+func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
+	prog, err := assemble(rules())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(prog) > unix.BPF_MAXINSNS {
+		t.Fatalf("%d instructions", len(prog))
+	}
+	const high = 0xdead00000000 // bits that the kernel ignores in an int
+	type args = [6]uint64
+	for _, c := range []struct {
+		behaviour string
+		nr        uint32
+		args      args
+		asks      bool
+	}{
+		{"a packet socket", unix.SYS_SOCKET, args{tpacket.AFPacket, 3}, true},
+		{"a packet socket, dirty register", unix.SYS_SOCKET, args{high | tpacket.AFPacket, 3}, true},
+		{"another socket", unix.SYS_SOCKET, args{unix.AF_INET, 3}, false},
+		{"a packet option", unix.SYS_SETSOCKOPT, args{9, tpacket.SolPacket, 77}, true},
+		{"a filter", unix.SYS_SETSOCKOPT, args{9, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER}, true},
+		{"an option of no interest", unix.SYS_SETSOCKOPT, args{9, unix.SOL_SOCKET, unix.SO_REUSEADDR}, false},
+		{"a TCP option with a packet option's number", unix.SYS_SETSOCKOPT, args{9, unix.IPPROTO_TCP, unix.SO_TYPE}, false},
+		{"the socket's type", unix.SYS_GETSOCKOPT, args{9, unix.SOL_SOCKET, unix.SO_TYPE}, true},
+		{"a device's index", unix.SYS_IOCTL, args{9, unix.SIOCGIFINDEX}, true},
+		{"a terminal's size", unix.SYS_IOCTL, args{9, unix.TIOCGWINSZ}, false},
+		{"a shared file", unix.SYS_MMAP, args{0, 4096, 3, unix.MAP_SHARED, 9}, true},
+		{"a shared file, populated", unix.SYS_MMAP, args{0, 4096, 3, unix.MAP_SHARED | unix.MAP_POPULATE | unix.MAP_LOCKED, 9}, true},
+		{"a shared file, validated", unix.SYS_MMAP, args{0, 4096, 3, unix.MAP_SHARED_VALIDATE, 9}, true},
+		{"a library", unix.SYS_MMAP, args{0, 4096, 5, unix.MAP_PRIVATE, 9}, false},
+		{"shared memory without a file", unix.SYS_MMAP, args{0, 4096, 3, unix.MAP_SHARED | unix.MAP_ANONYMOUS, ^uint64(0)}, false},
+		{"memory", unix.SYS_MMAP, args{0, 4096, 3, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS, ^uint64(0)}, false},
+		{"a wait", unix.SYS_PPOLL, args{}, true},
+		{"a read", unix.SYS_READ, args{9}, false},
+		{"a write", unix.SYS_WRITE, args{9}, false},
+		{"a close", unix.SYS_CLOSE, args{9}, false},
+	} {
+		want := uint32(unix.SECCOMP_RET_ALLOW)
+		if c.asks {
+			want = unix.SECCOMP_RET_USER_NOTIF
+		}
+		if got := evaluate(t, prog, auditArch, c.nr, c.args); got != want {
+			t.Errorf("%s: %#x, want %#x", c.behaviour, got, want)
+		}
+		const i386 = 0x40000003 // AUDIT_ARCH_I386
+		if got := evaluate(t, prog, i386, c.nr, c.args); got != unix.SECCOMP_RET_ALLOW {
+			t.Errorf("%s, as a 32-bit program: %#x", c.behaviour, got)
+		}
+		if firstForeignNr == 0x40000000 {
+			if got := evaluate(t, prog, auditArch, c.nr|firstForeignNr, c.args); got != unix.SECCOMP_RET_ALLOW {
+				t.Errorf("%s, as an x32 program: %#x", c.behaviour, got)
+			}
+		}
+	}
+}
