@@ -1,0 +1,99 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// waker makes a stand-in readable. Writers call Wake, any goroutine.
+type waker struct {
+	mu     sync.Mutex // held for one system call at most: a writer may wait for it
+	end    int        // -1: closed
+	queued int        // datagrams sent and not taken back
+}
+
+// Wake implements ring.Waker.
+func (w *waker) Wake() {
+	w.mu.Lock()
+	if w.end >= 0 && unix.Send(w.end, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == nil {
+		w.queued++
+	}
+	w.mu.Unlock()
+}
+
+func (w *waker) close() {
+	w.mu.Lock()
+	unix.Close(w.end)
+	w.end = -1
+	w.mu.Unlock()
+}
+
+// taken returns the count of datagrams sent and starts over.
+func (w *waker) taken() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.queued
+	w.queued = 0
+	return n
+}
+
+// maxQueued keeps empty datagrams below net.unix.max_dgram_qlen, which is 10
+// unless somebody changed it.
+const maxQueued = 4
+
+// refresh makes the stand-in as readable as the ring, and has the next packet
+// wake it. The kernel's own queue is the state: the program may have taken
+// datagrams out of it.
+//
+// It asks to be woken even while the ring is readable, because Linux reports
+// each new packet to who waits for edges.
+func (k *socket) refresh() {
+	if !k.rx.Readable() {
+		k.drain(1 << 20)
+		k.waker.taken()
+		k.rx.Arm(&k.waker)
+		if k.rx.Readable() { // look again: see ring.Notify
+			k.waker.Wake()
+		}
+		return
+	}
+	k.rx.Arm(&k.waker)
+	if !k.signalled() {
+		k.waker.taken()
+		k.waker.Wake()
+		return
+	}
+	if n := k.waker.taken(); n > maxQueued {
+		k.waker.Wake() // first, so that it is readable all the time
+		k.drain(n)
+		if !k.signalled() {
+			k.waker.Wake()
+		}
+	} else {
+		k.waker.put(n)
+	}
+}
+
+func (w *waker) put(n int) {
+	w.mu.Lock()
+	w.queued += n
+	w.mu.Unlock()
+}
+
+func (k *socket) signalled() bool {
+	p := []unix.PollFd{{Fd: int32(k.end), Events: unix.POLLIN}}
+	n, _ := unix.Poll(p, 0)
+	return n > 0
+}
+
+func (k *socket) drain(most int) {
+	var b [1]byte
+	for range most {
+		if _, _, err := unix.Recvfrom(k.end, b[:], unix.MSG_DONTWAIT); err != nil {
+			return
+		}
+	}
+}
