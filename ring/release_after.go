@@ -5,7 +5,9 @@ package ring
 //
 // Between the two the reader may already have read the packet and handed the
 // slot back. It is free then, but looks owned: a packet that comes now is
-// dropped for nothing. Nothing is torn, as long as the bits are atomic.
+// dropped for nothing. Nothing is torn, as long as the bits are atomic and
+// Acquire, which no lock keeps from seeing a release half done, looks at the bit
+// first: a status seen before it may be of the time before the release.
 //
 // With plain bit operations (plain) not even that holds: the owner bits of 64
 // slots share a word, and two writers that change different bits of it at once
@@ -28,9 +30,11 @@ func newReleaseAfterPlain(slots uint32) owner {
 
 func (d *releaseAfter) acquire(r *Ring) (slot uint32, v Verdict) {
 	d.Lock()
-	slot, v = d.slot, d.look(r)
+	slot = d.slot
+	owned := d.owned.test(slot) // before the status: pairs with the stores of release
+	v = d.look(r)
 	if v == Acquired {
-		if d.owned.test(slot) {
+		if owned {
 			v = Owned
 		} else {
 			if d.plain {
