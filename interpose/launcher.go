@@ -76,11 +76,15 @@ const (
 
 var initCalled bool
 
+// ignoredAtStart is kept by Init: once Notify was called for a signal, Go no
+// longer says that it was ignored.
+var ignoredAtStart []syscall.Signal
+
 // Init must be called at the start of main, and of TestMain, in every program
 // that uses this package: Run executes the program itself again as launcher,
 // and there Init does the launcher's work and does not return.
 func Init() {
-	initCalled = true
+	initCalled, ignoredAtStart = true, ignoredSignals()
 	if len(os.Args) != 2 || os.Args[0] != launcherName {
 		return
 	}

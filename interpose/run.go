@@ -47,12 +47,11 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	ignored := ignoredSignals()
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, forwarded...)
 	defer signal.Stop(signals)
 
-	p, err := startLauncher(&cfg, path, ignored)
+	p, err := startLauncher(&cfg, path)
 	if err != nil {
 		return Result{}, err
 	}
@@ -101,7 +100,7 @@ type program struct {
 
 // startLauncher executes this program again, with the launcher's end of a
 // socket among its descriptors.
-func startLauncher(cfg *Config, path string, ignored []syscall.Signal) (*program, error) {
+func startLauncher(cfg *Config, path string) (*program, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("interpose: socketpair: %w", err)
@@ -126,7 +125,7 @@ func startLauncher(cfg *Config, path string, ignored []syscall.Signal) (*program
 	if env == nil {
 		env = os.Environ()
 	}
-	if err := p.enc.Encode(launch{path, cfg.Args, env, cfg.Dir, ignored}); err != nil {
+	if err := p.enc.Encode(launch{path, cfg.Args, env, cfg.Dir, ignoredAtStart}); err != nil {
 		p.end()
 		return nil, fmt.Errorf("interpose: launcher: %w", err)
 	}
