@@ -73,6 +73,6 @@ privileges, on receive rings that Go code writes.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newRun(), newVerify(), newDevices(), newVersion())
+	root.AddCommand(newRun(), newVerify(), newDevices(), newVersion(), newRace())
 	return root
 }

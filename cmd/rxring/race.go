@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rxring/rxring/internal/race"
+	"github.com/rxring/rxring/ring"
+)
+
+func newRace() *cobra.Command {
+	var (
+		config   = race.Default()
+		kernel   = race.DefaultKernel()
+		design   string
+		byKernel bool
+		out      raceOutput
+	)
+	cmd := &cobra.Command{
+		Use:   "race",
+		Short: "Race writers for the slots of a ring: which ownership design lets packets tear?",
+		Long: `Run the ways of owning a ring's slots side by side, on real goroutines in real
+shared memory, and check every byte of every packet.
+
+Linux's receive ring let a fast writer wrap around into a slot that a slow one
+was still filling (fixed in Linux 5.6). The table shows which designs do so too,
+which get stuck, and which drop packets for nothing. The default values force
+each fault to show; --slow-writer is the probability that a writer stalls in
+mid-copy, or within a release that its design leaves open.
+
+With --kernel, the same is asked of the running kernel's own packet socket, in a
+private network namespace.
+
+Exits 0 when every design does what is expected of it; 1 when one that should be
+safe tears a packet or gets stuck, or when an unsafe one that the run forces
+shows nothing. With --kernel 1 when the kernel tears a packet.`,
+		Example: `  rxring race
+  rxring race --design unguarded --slots 4 --html race.html
+  rxring race --design all --duration 10s --json
+  rxring race --kernel`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			out.w = cmd.OutOrStdout()
+			if race.IsTerminal(os.Stderr) {
+				out.bar = race.NewBar(os.Stderr)
+			}
+			if !byKernel {
+				if design != "all" {
+					d, err := ring.ParseDesign(design)
+					if err != nil {
+						return &exitError{exitUsage, fmt.Errorf("--design %q: want %s", design, designNames())}
+					}
+					config.Designs = []ring.Design{d}
+				}
+				return raceDesigns(ctx, config, out)
+			}
+			given := cmd.Flags().Changed
+			for _, name := range []string{"design", "slow-writer", "html"} {
+				if given(name) {
+					return &exitError{exitUsage, fmt.Errorf("--%s: want it without --kernel", name)}
+				}
+			}
+			if given("writers") {
+				kernel.Writers = config.Writers
+			}
+			if given("slots") {
+				kernel.Slots = config.Slots
+			}
+			if given("frame") {
+				kernel.Frame = config.Frame
+			}
+			if given("duration") {
+				kernel.Duration = config.Duration
+			}
+			return raceKernel(ctx, kernel, out)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&design, "design", "all", "which to run: "+designNames())
+	f.IntVar(&config.Writers, "writers", config.Writers, "how many write at once; with --kernel, TCP connections")
+	f.IntVar(&config.Slots, "slots", config.Slots, "slots in the ring")
+	f.IntVar(&config.Frame, "frame", config.Frame, fmt.Sprintf("bytes a slot (with --kernel default %d)", kernel.Frame))
+	f.Float64Var(&config.SlowWriter, "slow-writer", config.SlowWriter, "probability that a writer stalls, 0 to 1")
+	f.DurationVar(&config.Duration, "duration", config.Duration, fmt.Sprintf("how long to run each design (with --kernel default %v)", kernel.Duration))
+	f.BoolVar(&byKernel, "kernel", false, "ask the running kernel's packet socket instead")
+	f.BoolVar(&out.json, "json", false, "print one JSON object instead of the table")
+	f.StringVar(&out.html, "html", "", "write the result, and the history of a torn packet, as a page to `FILE`")
+	return cmd
+}
+
+func designNames() string {
+	names := []string{"all"}
+	for _, d := range ring.Designs() {
+		names = append(names, d.String())
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
+}
+
+// raceOutput is where a race's result goes.
+type raceOutput struct {
+	w    io.Writer
+	bar  *race.Bar // nil when nobody sees it
+	json bool
+	html string // file, "" for none
+}
+
+func raceDesigns(ctx context.Context, c race.Config, out raceOutput) error {
+	// Before the race, which takes a while: can the page be written?
+	var page *os.File
+	if out.html != "" {
+		f, err := os.Create(out.html)
+		if err != nil {
+			return &exitError{exitFailure, fmt.Errorf("--html: %w", err)}
+		}
+		defer f.Close()
+		page = f
+	}
+	if out.bar != nil {
+		c.Progress = out.bar.Design
+	}
+	r, err := race.Run(ctx, c)
+	if err != nil {
+		return out.failed(err)
+	}
+	if page != nil {
+		err := r.WriteHTML(page)
+		if err := errors.Join(err, page.Close()); err != nil {
+			return &exitError{exitFailure, fmt.Errorf("--html: %w", err)}
+		}
+	}
+	if err := out.write(r, r.WriteText); err != nil {
+		return err
+	}
+	if !r.OK {
+		return &exitError{exitFailure, fmt.Errorf("not as expected: %s", strings.Join(r.Failed(), ", "))}
+	}
+	return nil
+}
+
+func raceKernel(ctx context.Context, c race.KernelConfig, out raceOutput) error {
+	if out.bar != nil {
+		c.Progress = func(done float64) { out.bar.Set("kernel", done) }
+	}
+	r, err := race.Kernel(ctx, c)
+	if refused := new(race.NamespaceError); errors.As(err, &refused) {
+		code, err := race.Rerun(ctx, err)
+		if err == nil && code != 0 {
+			return &exitError{code, nil} // the child has said why
+		}
+		if err != nil {
+			return out.failed(err)
+		}
+		return nil
+	}
+	if err != nil {
+		return out.failed(err)
+	}
+	if err := out.write(r, r.WriteText); err != nil {
+		return err
+	}
+	if r.Torn > 0 {
+		return &exitError{exitFailure, fmt.Errorf("kernel %s: %d of %d packets are torn", r.Kernel, r.Torn, r.Packets)}
+	}
+	return nil
+}
+
+// failed is the error of a race that did not take place.
+func (out raceOutput) failed(err error) error {
+	if out.bar != nil {
+		out.bar.Clear()
+	}
+	var value *race.ConfigError
+	if errors.As(err, &value) {
+		return &exitError{exitUsage, fmt.Errorf("--%w", err)}
+	}
+	return &exitError{exitFailure, err}
+}
+
+func (out raceOutput) write(report any, text func(io.Writer) error) error {
+	if out.bar != nil {
+		out.bar.Clear()
+	}
+	err := error(nil)
+	if out.json {
+		e := json.NewEncoder(out.w)
+		e.SetIndent("", "  ")
+		err = e.Encode(report)
+	} else {
+		err = text(out.w)
+	}
+	if err != nil {
+		return &exitError{exitFailure, err}
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package race
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rxring/rxring/ring"
+)
+
+// Config says what to run: see [Default].
+type Config struct {
+	Designs    []ring.Design // none: all
+	Writers    int
+	Slots      int
+	Frame      int           // bytes a slot
+	SlowWriter float64       // how probably a writer stalls
+	Duration   time.Duration // of each design's run
+
+	// Progress, when not nil, is told every so often what runs and how much of
+	// everything is done, from 0 to 1.
+	Progress func(design ring.Design, done float64)
+}
+
+// Default shows every fault in every run: few slots, several writers, and some
+// that stall for longer than the others take to go around.
+func Default() Config {
+	return Config{Writers: 4, Slots: 2, Frame: 4096, SlowWriter: 0.05, Duration: time.Second}
+}
+
+// Bounds.
+const (
+	maxWriters  = 256
+	maxSlots    = 4096
+	minFrame    = 256
+	maxFrame    = 1 << 20
+	maxMemory   = 1 << 30 // slots x frame
+	maxDuration = time.Hour
+	minDuration = 10 * time.Millisecond
+)
+
+// ConfigError is a value that cannot be run.
+type ConfigError struct {
+	Name  string // of the flag
+	Value any
+	Want  string
+}
+
+func (e *ConfigError) Error() string { return fmt.Sprintf("%s %v: want %s", e.Name, e.Value, e.Want) }
+
+// check finds the first value that cannot be run.
+func (c *Config) check() error {
+	refuse := func(name string, value any, want string, args ...any) error {
+		return &ConfigError{name, value, fmt.Sprintf(want, args...)}
+	}
+	switch {
+	case c.Writers < 1 || c.Writers > maxWriters:
+		return refuse("writers", c.Writers, "1 to %d", maxWriters)
+	case c.Slots < 1 || c.Slots > maxSlots:
+		return refuse("slots", c.Slots, "1 to %d", maxSlots)
+	case c.Frame < minFrame || c.Frame > maxFrame || c.Frame%16 != 0:
+		return refuse("frame", c.Frame, "%d to %d bytes, a multiple of 16", minFrame, maxFrame)
+	case c.Slots*c.Frame > maxMemory:
+		return refuse("slots", c.Slots, "at most %d of %d bytes each", maxMemory/c.Frame, c.Frame)
+	case !(c.SlowWriter >= 0 && c.SlowWriter <= 1):
+		return refuse("slow-writer", c.SlowWriter, "0 to 1")
+	case c.Duration < minDuration || c.Duration > maxDuration:
+		return refuse("duration", c.Duration, "%v to %v", minDuration, maxDuration)
+	}
+	return nil
+}
+
+// forced says whether a run is hard enough that each fault must show: then an
+// unsafe design that shows nothing means that the run, or the claim, is wrong.
+func (c *Config) forced() bool {
+	return c.Writers >= 2 && c.Writers <= 16 && c.Slots >= 2 && c.Slots <= 8 &&
+		c.Frame <= 64<<10 && c.SlowWriter >= 0.01 && c.SlowWriter <= 0.25 && c.Duration >= 400*time.Millisecond
+}

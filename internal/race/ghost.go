@@ -1,0 +1,56 @@
+package race
+
+// A ghost says what its writer is at, in private memory that no design knows of:
+// the state in the lowest bits, the slot it fills, and the number of the packet,
+// so that no word comes twice in a round.
+//
+// A writer is acquiring from before Acquire until it knows the result, and
+// filling from then until Release has returned: the true ownership of a slot
+// lies within.
+const (
+	ghostIdle      = 0
+	ghostAcquiring = 1
+	ghostFilling   = 2
+	ghostState     = 3
+	ghostSlot      = 2  // shift
+	ghostNumber    = 14 // shift
+	ghostSlotMask  = maxSlots - 1
+)
+
+// The slot fits between its neighbours.
+const _ = uint(1<<(ghostNumber-ghostSlot) - maxSlots)
+
+// returnedID is what round.returned holds of a packet: never 0.
+func returnedID(p Packet) uint64 { return uint64(p.Writer+1)<<48 | p.Number&(1<<48-1) }
+
+// lookAround notes what the others are at, and which packet the reader has
+// handed back from the slot that probably comes next: the one that the last
+// verdict was about.
+func (w *writer) lookAround() (returned uint64) {
+	returned = w.returned[w.last].Load()
+	for i, other := range w.writers {
+		w.seen[i] = other.ghost.Load()
+	}
+	return returned
+}
+
+// provenFree reports whether the slot, which Acquire has just called owned, was
+// certainly nobody's: nobody else took or gave up any slot since lookAround, and
+// who was at this one had published a packet that the reader had already
+// returned. That it does not prove it says nothing.
+func (w *writer) provenFree(slot uint32, returned uint64) bool {
+	for i, other := range w.writers {
+		if other == w {
+			continue
+		}
+		g := other.ghost.Load()
+		if g != w.seen[i] || g&ghostState == ghostAcquiring {
+			return false
+		}
+		if g&ghostState == ghostFilling && uint32(g>>ghostSlot&ghostSlotMask) == slot &&
+			returned != returnedID(Packet{i, g >> ghostNumber}) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,86 @@
+package race
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// KernelConfig says how to ask the kernel: see [DefaultKernel].
+type KernelConfig struct {
+	Writers  int // TCP connections over loopback
+	Slots    int
+	Frame    int // bytes a slot
+	Duration time.Duration
+
+	// Progress, when not nil, is told every so often how much is done.
+	Progress func(done float64)
+}
+
+// DefaultKernel is few slots, large enough for the largest segments that
+// loopback carries.
+func DefaultKernel() KernelConfig {
+	return KernelConfig{Writers: 4, Slots: 2, Frame: 68 << 10, Duration: 3 * time.Second}
+}
+
+func (c *KernelConfig) check() error {
+	if page := os.Getpagesize(); c.Frame%page != 0 {
+		return &ConfigError{"frame", c.Frame, fmt.Sprintf("a multiple of the page size, %d", page)}
+	}
+	all := Config{Writers: c.Writers, Slots: c.Slots, Frame: c.Frame, Duration: c.Duration}
+	return all.check()
+}
+
+// KernelReport is what the kernel's ring showed.
+type KernelReport struct {
+	Kernel     string   `json:"kernel"` // its release
+	OK         bool     `json:"ok"`
+	EndedEarly bool     `json:"ended_early"`
+	Writers    int      `json:"writers"`
+	Slots      int      `json:"slots"`
+	FrameBytes int      `json:"frame_bytes"`
+	Seconds    float64  `json:"seconds"`
+	Packets    uint64   `json:"packets"`         // read from the ring
+	Content    uint64   `json:"content_packets"` // of them with content, which were checked
+	Bytes      uint64   `json:"content_bytes"`
+	Largest    int      `json:"largest_packet"`
+	Wraps      uint64   `json:"wraps"` // times around the ring
+	Dropped    uint64   `json:"dropped"`
+	Torn       uint64   `json:"torn"`
+	Tears      []string `json:"tears,omitempty"` // the first few
+}
+
+// WriteText writes the report in a few lines.
+func (r *KernelReport) WriteText(w io.Writer) error {
+	fmt.Fprintf(w, "kernel %s: TPACKET_V2 ring of %s of %d bytes, %s over loopback, %.1f s\n",
+		r.Kernel, count(r.Slots, "slot"), r.FrameBytes, count(r.Writers, "TCP connection"), r.Seconds)
+	if r.EndedEarly {
+		fmt.Fprintln(w, "ended early: this is what there was")
+	}
+	fmt.Fprintf(w, "packets=%d wraps=%d dropped=%d checked=%d bytes=%d largest=%d torn=%d\n",
+		r.Packets, r.Wraps, r.Dropped, r.Content, r.Bytes, r.Largest, r.Torn)
+	for _, t := range r.Tears {
+		fmt.Fprintln(w, t)
+	}
+	verdict := "this kernel lets two writers into one slot: it lacks the fix that Linux has since 5.6"
+	switch {
+	case r.Torn == 0 && r.Content == 0:
+		verdict = "nothing was checked: no packet with content came"
+	case r.Torn == 0:
+		verdict = fmt.Sprintf("none torn in %d packets and %d wraps: as a kernel with the fix, which Linux has since 5.6", r.Packets, r.Wraps)
+	}
+	_, err := fmt.Fprintln(w, verdict)
+	return err
+}
+
+// NamespaceError says that this process may not have a network namespace of its
+// own, and how to allow it.
+type NamespaceError struct {
+	Err  error
+	Hint string
+}
+
+func (e *NamespaceError) Error() string { return fmt.Sprintf("%v: %s", e.Err, e.Hint) }
+
+func (e *NamespaceError) Unwrap() error { return e.Err }

@@ -1,0 +1,87 @@
+package race
+
+import (
+	"slices"
+
+	"github.com/rxring/rxring/ring"
+)
+
+// fault is a way to go wrong.
+type fault uint8
+
+const (
+	torn     fault = iota // a packet that two writers wrote
+	stuck                 // nobody holds a slot, and yet none is to be had
+	astray                // packets read twice or never: writers and reader disagree on the order
+	needless              // a packet dropped because of an owner that is gone
+)
+
+// promise is what is said of a design with a lawful reader: which faults it
+// has, of which a run that forces it shows at least one, and which others may
+// come with them. A fault that is neither is a failure.
+type promise struct {
+	how      string // a slot is owned
+	expected string
+	has, may []fault
+}
+
+var promises = [...]promise{
+	// A writer that loses its processor between ticket's last two stores for
+	// longer than the others look again.
+	ring.Ticket:      {"no lock: a ticket counter, and a private sequence word for each slot", "whole", nil, []fault{needless}},
+	ring.OwnerMap:    {"a private bit for each slot; status and bit change under one lock (Linux since 5.6)", "whole", nil, nil},
+	ring.Tail:        {"as owner-map, with the bits at the end of the slot vector", "whole", nil, nil},
+	ring.ShadowRing:  {"as owner-map, with a private word for each slot instead of a bit", "whole", nil, nil},
+	ring.KernelOwned: {"a third status in the slot itself, for readers that know it", "whole", nil, nil},
+
+	// Two owners of one slot publish it twice, and reader and writers part.
+	ring.Unguarded:     {"the slot's status says all there is (Linux before 5.6)", "torn", []fault{torn}, []fault{stuck, astray}},
+	ring.ReleaseBefore: {"a private bit; releasing clears it, then stores the status, without a lock", "torn", []fault{torn}, []fault{stuck, astray, needless}},
+
+	ring.ReleaseAfter:      {"a private bit; releasing stores the status, then clears the bit, without a lock", "lost for nothing", []fault{needless}, nil},
+	ring.ReleaseAfterPlain: {"as release-after, with plain instead of atomic changes of the bits", "torn or stuck", []fault{torn, stuck}, []fault{astray, needless}},
+	ring.SlotMark:          {"a mark in the slot's own padding, where the reader may store too", "stuck", []fault{stuck}, []fault{needless}},
+}
+
+// Verdict is whether a design did what is said of it.
+type Verdict string
+
+const (
+	OK        Verdict = "ok"
+	Failed    Verdict = "FAIL"
+	NotForced Verdict = "not forced" // it showed nothing, and the run did not make it
+)
+
+// judge compares what a design showed with its promise.
+func (o *Outcome) judge(forced bool) {
+	p := promises[o.design]
+	o.Expected = p.expected
+	shown := o.faults()
+	own := func(f fault) bool { return slices.Contains(p.has, f) }
+	o.Verdict = OK
+	switch {
+	case slices.ContainsFunc(shown, func(f fault) bool { return !own(f) && !slices.Contains(p.may, f) }):
+		o.Verdict = Failed
+	case len(p.has) == 0 || slices.ContainsFunc(shown, own):
+	case forced:
+		o.Verdict = Failed
+	default:
+		o.Verdict = NotForced
+	}
+}
+
+func (o *Outcome) faults() (shown []fault) {
+	if o.Torn > 0 {
+		shown = append(shown, torn)
+	}
+	if o.Stuck {
+		shown = append(shown, stuck)
+	}
+	if o.Read != o.Accepted || o.Repeated > 0 {
+		shown = append(shown, astray)
+	}
+	if o.LostForNothing > 0 {
+		shown = append(shown, needless)
+	}
+	return shown
+}

@@ -1,0 +1,240 @@
+package race
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// Run runs the designs one after the other. When ctx ends it returns early with
+// what there is.
+func Run(ctx context.Context, c Config) (*Report, error) {
+	if len(c.Designs) == 0 {
+		c.Designs = ring.Designs()
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	report := &Report{
+		OK: true,
+		Config: Parameters{
+			Writers: c.Writers, Slots: c.Slots, FrameBytes: c.Frame,
+			SlowWriter: c.SlowWriter, Seconds: c.Duration.Seconds(), Processors: runtime.GOMAXPROCS(0),
+			Forced: c.forced(),
+		},
+		Designs: []Outcome{},
+	}
+	memory, err := ring.NewMemory(max(c.Slots*c.Frame, paceSlots*paceFrame))
+	if err != nil {
+		return nil, err
+	}
+	defer memory.Close()
+	for i, d := range c.Designs {
+		if ctx.Err() != nil {
+			break
+		}
+		r := run{Config: &c, design: d, memory: memory, index: i}
+		o, err := r.all(ctx)
+		if err != nil {
+			return nil, err
+		}
+		o.judge(c.forced() && ctx.Err() == nil)
+		report.OK = report.OK && o.Verdict != Failed
+		report.Designs = append(report.Designs, o)
+	}
+	report.EndedEarly = ctx.Err() != nil
+	return report, nil
+}
+
+// run is the run of one design.
+type run struct {
+	*Config
+	design ring.Design
+	index  int // of design in Designs
+	memory *ring.Memory
+}
+
+// Rounds of a run: at least this many, none longer than maxRound.
+const (
+	minRounds = 20
+	maxRound  = 100 * time.Millisecond
+)
+
+// wantTears is how many torn packets to look at for one that is easy to follow.
+// Rounds end at a tear until there are so many.
+const wantTears = 12
+
+func (r *run) all(ctx context.Context) (o Outcome, err error) {
+	o.design, o.Design = r.design, r.design.String()
+	if o.Nanoseconds, err = pace(r.design, r.memory); err != nil {
+		return o, err
+	}
+	length := min(r.Duration/minRounds, maxRound)
+	tears := 0
+	for start := time.Now(); ctx.Err() == nil; {
+		spent := time.Since(start)
+		if r.Progress != nil {
+			done := min(1, spent.Seconds()/r.Duration.Seconds())
+			r.Progress(r.design, (float64(r.index)+done)/float64(len(r.Designs)))
+		}
+		if spent >= r.Duration {
+			break
+		}
+		rd, err := newRound(r, tears < wantTears)
+		if err != nil {
+			return o, err
+		}
+		rd.race(ctx, length)
+		rd.addTo(&o)
+		if t := rd.tear; t != nil {
+			tears++
+			if o.Tear == nil || t.timeline.difficulty < o.Tear.timeline.difficulty {
+				o.Tear = t
+			}
+		}
+	}
+	return o, nil
+}
+
+// newRing is a fresh ring of the design in m.
+func newRing(d ring.Design, m *ring.Memory, slots, frame int) (*ring.Ring, error) {
+	g := tpacket.Geometry{
+		Version:   tpacket.V2,
+		BlockSize: uint32(slots * frame), BlockNr: 1,
+		FrameSize: uint32(frame), FrameNr: uint32(slots), FramesPerBlock: uint32(slots),
+	}
+	clear(m.Bytes())
+	return ring.NewDesign(m, g, d)
+}
+
+// round is one ring, its writers and its reader, from start to standstill.
+type round struct {
+	*run
+	ring      *ring.Ring
+	start     time.Time
+	size      int  // bytes of a packet
+	firstTear bool // end at the first torn packet
+
+	stop    atomic.Bool   // writers finish the packet they are at
+	offered atomic.Uint64 // by all writers
+
+	// returned holds for each slot the packet that the reader last took out of
+	// it whole, after the slot was handed back.
+	returned []atomic.Uint64
+
+	writers []*writer
+	reader  reader
+	stuck   bool
+	tear    *Tear
+}
+
+func newRound(r *run, firstTear bool) (*round, error) {
+	g, err := newRing(r.design, r.memory, r.Slots, r.Frame)
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", r.design, err)
+	}
+	rd := &round{run: r, ring: g, firstTear: firstTear, size: (r.Frame - dataAt) / 16 * 16, returned: make([]atomic.Uint64, r.Slots)}
+	g.Stall(func() {
+		if slow(r.SlowWriter) {
+			rd.stall()
+		}
+	})
+	for i := range r.Writers {
+		rd.writers = append(rd.writers, &writer{round: rd, index: i, seen: make([]uint64, r.Writers)})
+	}
+	rd.reader = newReader(rd)
+	return rd, nil
+}
+
+// race lets everybody run for d, then to a standstill, and looks whether the
+// ring still works.
+func (rd *round) race(ctx context.Context, d time.Duration) {
+	end := func() { rd.stop.Store(true) }
+	defer time.AfterFunc(d, end).Stop()
+	defer context.AfterFunc(ctx, end)()
+
+	rd.start = time.Now()
+	var wg sync.WaitGroup
+	for _, w := range rd.writers {
+		wg.Go(w.run)
+	}
+	var quiet atomic.Bool
+	go func() { wg.Wait(); quiet.Store(true) }()
+	for {
+		last := quiet.Load()
+		for rd.reader.next() {
+		}
+		if last {
+			break
+		}
+		runtime.Gosched()
+	}
+	if t := rd.reader.tear; t != nil {
+		t.timeline = rd.timeline(t)
+		rd.tear = t
+	}
+	rd.probe()
+}
+
+// probe tries the ring when no writer holds a slot and the reader has handed
+// back all it was given: whoever comes now must get a slot, and what is written
+// must reach the reader before the ring has been around twice.
+func (rd *round) probe() {
+	w := &writer{round: rd, index: rd.Writers}
+	before := rd.reader.read
+	for range 2 * rd.Slots {
+		slot, v := rd.ring.Acquire()
+		if v != ring.Acquired {
+			rd.stuck = true
+			return
+		}
+		w.number++
+		w.fill(rd.ring.Frame(slot), 0)
+		rd.ring.Release(slot, tpacket.StatusUser)
+		for rd.reader.next() {
+		}
+	}
+	rd.stuck = rd.reader.read == before
+	rd.reader.probed = rd.reader.read - before
+}
+
+func (rd *round) addTo(o *Outcome) {
+	o.Rounds++
+	for _, w := range rd.writers {
+		o.Offered += w.number
+		o.Accepted += w.verdicts[ring.Acquired]
+		o.DroppedFull += w.verdicts[ring.Full]
+		o.DroppedOwned += w.verdicts[ring.Owned]
+		o.DroppedReleasing += w.verdicts[ring.Releasing]
+		o.LostForNothing += w.lost
+	}
+	o.Read += rd.reader.read - rd.reader.probed
+	o.Torn += rd.reader.torn
+	o.Repeated += rd.reader.repeated
+	if rd.stuck {
+		o.Stuck = true
+		o.StuckRounds++
+	}
+}
+
+// now is the time since the round began.
+func (rd *round) now() time.Duration { return time.Since(rd.start) }
+
+// stall holds a writer up until the others have had time to go around the ring,
+// whether they did or not.
+func (rd *round) stall() {
+	around := uint64(8*rd.Slots + 8)
+	from := rd.offered.Load()
+	for range 200 + 4*rd.Slots {
+		if rd.stop.Load() || rd.offered.Load()-from >= around {
+			return
+		}
+		runtime.Gosched()
+	}
+}

@@ -1,0 +1,65 @@
+package race
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// timeline is what happened around a torn packet, as recorded.
+type timeline struct {
+	from, to   time.Duration // since the round began
+	spans      []span        // of the writers, by time
+	reads      []readSpan
+	read       readSpan // the torn packet's
+	difficulty int      // to follow; less is better
+}
+
+// timeline is called when everybody has come to rest.
+func (rd *round) timeline(t *Tear) (tl timeline) {
+	for _, s := range rd.reader.spans.items {
+		if s.torn && (tl.read == readSpan{} || s.seen < tl.read.seen) {
+			tl.read = s
+		}
+	}
+	var involved []Packet
+	for _, r := range append(slices.Clone(t.Ranges), Range{Packet: t.Header}) {
+		if !r.Nobody && !slices.Contains(involved, r.Packet) {
+			involved = append(involved, r.Packet)
+		}
+	}
+	// From when the first of those involved came until the last of them went.
+	tl.from, tl.to = tl.read.seen, tl.read.returned
+	found := 0
+	for _, w := range rd.writers {
+		for _, s := range w.spans.items {
+			if slices.Contains(involved, s.packet) {
+				found++
+				tl.from = min(tl.from, s.acquired)
+				tl.to = max(tl.to, s.released)
+			}
+		}
+	}
+	margin := (tl.to - tl.from) / 25
+	tl.from, tl.to = tl.from-margin, tl.to+margin
+	for _, w := range rd.writers {
+		for _, s := range w.spans.items {
+			if s.released >= tl.from && s.acquired <= tl.to {
+				tl.spans = append(tl.spans, s)
+			}
+		}
+	}
+	slices.SortFunc(tl.spans, func(a, b span) int { return cmp.Compare(a.acquired, b.acquired) })
+	for _, s := range rd.reader.spans.items {
+		if s.returned >= tl.from && s.seen <= tl.to {
+			tl.reads = append(tl.reads, s)
+		}
+	}
+	slices.SortFunc(tl.reads, func(a, b readSpan) int { return cmp.Compare(a.seen, b.seen) })
+
+	tl.difficulty = len(tl.spans) + 10*len(t.Ranges)
+	if len(involved) < 2 || found < len(involved) {
+		tl.difficulty += 1000 // does not show who was in whose way
+	}
+	return tl
+}
