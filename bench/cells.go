@@ -1,0 +1,123 @@
+package bench
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rxring/rxring/ring"
+)
+
+// cell is one figure of a table: a contender in one situation.
+type cell struct {
+	table, row, column string
+	run                func(budget time.Duration) (Sample, error)
+}
+
+// name is the cell's name in Go's benchmark format and for Config.Only.
+func (c cell) name() string { return c.table + "/" + c.row + "/" + c.column }
+
+// Tables.
+const (
+	pathTable    = "Path"
+	writersTable = "Writers"
+	filterTable  = "Filter"
+)
+
+// Rows that others are compared with.
+const (
+	rowCopy      = "bare copy"
+	rowUnwatched = "rxring, no socket"
+	rowDeliver   = "rxring"
+	rowStamped   = "rxring, caller's timestamp"
+	rowBatch     = "rxring, batch of 32, caller's timestamp"
+	rowCbpf      = "rxring/cbpf"
+)
+
+// contender is a way to capture packets that one writer hands over.
+type contender struct {
+	row   string
+	alone bool // nobody but the writer works on the clock
+	open  func(size int) (session, error)
+}
+
+// stamp is a caller's timestamp.
+const stamp = 1_700_000_000_123_456_789
+
+func contenders(tcpPort80 program) []contender {
+	rx := func(c deliverConfig) func(int) (session, error) {
+		return func(size int) (session, error) { return openDeliver(size, c) }
+	}
+	return []contender{
+		{rowUnwatched, true, openUnwatched},
+		{rowCopy, true, openCopy},
+		{rowStamped, true, rx(deliverConfig{timestamp: stamp})},
+		{rowBatch, true, rx(deliverConfig{timestamp: stamp, batch: 32})},
+		{rowDeliver, true, rx(deliverConfig{})},
+		{"rxring, filter tcp port 80", true, rx(deliverConfig{filter: tcpPort80.instructions})},
+		{"rxring, reader on a goroutine", false, rx(deliverConfig{reader: true})},
+		{"rxring, unmodified tcpdump", false, openInterposed},
+		{"Go channel of copies, goroutine", false, openChannel},
+		{"gVisor packetmmap", true, openGvisorRing},
+		{"gVisor sniffer, pcap to a pipe", false, openGvisorSniffer},
+		{"TAP", true, func(size int) (session, error) {
+			t, err := openTAP(size)
+			if err != nil {
+				return nil, err // not t: a nil one would be a session
+			}
+			return t, nil
+		}},
+		{"TAP, tcpdump", false, openWatchedTAP},
+	}
+}
+
+// cells lists everything that is measured, in the order of a round.
+func cells() ([]cell, error) {
+	programs, err := filterPrograms()
+	if err != nil {
+		return nil, err
+	}
+	var all []cell
+	for _, size := range Sizes {
+		for _, c := range contenders(programs[0]) {
+			all = append(all, cell{pathTable, c.row, sizeName(size), func(budget time.Duration) (Sample, error) {
+				s, err := c.open(size)
+				if err != nil {
+					return Sample{}, err
+				}
+				lap := lapOf(size)
+				if c.row == rowUnwatched {
+					lap = 1 << 18 // a ring's would take no longer than a look at the clock
+				}
+				return measure(s, lap, size, c.alone, budget)
+			}})
+		}
+	}
+	for _, size := range Sizes {
+		for _, writers := range Writers {
+			for _, d := range ring.Designs() {
+				all = append(all, cell{writersTable, writersRow(size, d.String()), writersColumn(writers), func(budget time.Duration) (Sample, error) {
+					return owners(d, writers, size, budget)
+				}})
+			}
+			all = append(all, cell{writersTable, writersRow(size, "Deliver and a reader's goroutine"), writersColumn(writers), func(budget time.Duration) (Sample, error) {
+				return deliverers(writers, size, budget)
+			}})
+		}
+	}
+	for _, p := range programs {
+		all = append(all,
+			cell{filterTable, rowCbpf, p.name, func(budget time.Duration) (Sample, error) { return filter(rxringMachine, p, budget) }},
+			cell{filterTable, "golang.org/x/net/bpf", p.name, func(budget time.Duration) (Sample, error) { return filter(xnetMachine, p, budget) }},
+		)
+	}
+	return all, nil
+}
+
+func writersRow(size int, name string) string { return sizeName(size) + ", " + name }
+
+func writersColumn(n int) string {
+	if n == 1 {
+		return "1 writer"
+	}
+	return fmt.Sprintf("%d writers", n)
+}

@@ -1,0 +1,19 @@
+module github.com/rxring/rxring/bench
+
+go 1.26.0
+
+replace github.com/rxring/rxring => ../
+
+require (
+	github.com/rxring/rxring v0.0.0
+	golang.org/x/net v0.62.0
+	golang.org/x/sys v0.49.0
+	gvisor.dev/gvisor v0.0.0-20250503011706-39ed1f5ac29c
+)
+
+require (
+	github.com/bazelbuild/rules_go v0.44.2 // indirect
+	github.com/google/btree v1.1.2 // indirect
+	golang.org/x/time v0.7.0 // indirect
+	google.golang.org/protobuf v1.33.0 // indirect
+)

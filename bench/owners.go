@@ -1,0 +1,177 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// Writers are the numbers of writers that share a ring.
+var Writers = []int{1, 2, 4, 8}
+
+// owners measures an ownership design: writers on one ring that never pause,
+// each taking a slot, filling it, and handing it over.
+//
+// What counts is how many packets the ring accepts in a second. That depends on
+// its reader as much as on the design, so the reader must be the same for all
+// designs and all numbers of writers, and must never be what they wait for. A
+// goroutine that reads is neither: on few cores it competes with the writers
+// for a core, gets the less of it the more of them there are, and while it is
+// off the writers measure how fast a full ring says no. Writers that take turns
+// at being the reader, behind a lock, are no better: one that is preempted with
+// the lock held stops the ring for a scheduler's time slice.
+//
+// So the reader here is the ideal one, which has read a packet as soon as it is
+// there: the writer that released a slot hands it back at once, as a reader
+// does, by storing KERNEL. The cost is one store a packet, for everybody. The
+// ring is then never full, and a packet is dropped only where the design drops
+// it: because the head slot's writer has not finished, most often because it
+// was preempted in mid-copy and the others have gone around the ring meanwhile.
+// A reader in its right order would stop the ring at that same slot.
+//
+// For the designs that are not safe this is the kindest reader there is: what
+// they accept includes packets that two writers wrote over each other.
+func owners(d ring.Design, writers, size int, budget time.Duration) (s Sample, err error) {
+	g, err := geometry(size)
+	if err != nil {
+		return Sample{}, err
+	}
+	m, err := ring.NewMemory(g.Size())
+	if err != nil {
+		return Sample{}, err
+	}
+	r, err := ring.NewDesign(m, g, d)
+	if err != nil {
+		return Sample{}, errors.Join(err, m.Close())
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+
+	warm := &ownerWriter{ring: r, packet: packet(size)}
+	warm.offer(lapOf(size))
+	runtime.GC()
+
+	all := make([]*ownerWriter, writers)
+	for i := range all {
+		all[i] = &ownerWriter{ring: r, packet: packet(size)}
+	}
+	mallocs := mallocs()
+	s.Elapsed = together(writers, budget, func(i int) { all[i].offer(32) })
+	s.Mallocs = mallocs()
+
+	offered, accepted := warm.offered, warm.accepted
+	for _, w := range all {
+		offered += w.offered
+		accepted += w.accepted
+		s.Offered += w.offered
+		s.Accepted += w.accepted
+	}
+	// The ring counts for itself how often it was acquired.
+	if accepted != r.Captured() || warm.accepted != uint64(lapOf(size)) {
+		return Sample{}, fmt.Errorf("%v: writers say %d accepted, the ring %d, of %d; %d of %d alone: want the same", d, accepted, r.Captured(), offered, warm.accepted, lapOf(size))
+	}
+	return s, checkSlots(r, warm.packet, d)
+}
+
+// checkSlots looks whether every slot holds the packet and is free. All writers
+// write the same bytes: this finds a ring that nobody wrote to, not a torn one.
+func checkSlots(r *ring.Ring, want []byte, d ring.Design) error {
+	for slot := range r.Geometry().FrameNr {
+		f := r.Frame(slot)
+		h := tpacket.Header2At(f)
+		if h.Status != tpacket.StatusKernel || int(h.Snaplen) != len(want) || string(f[macOffset:][:len(want)]) != string(want) {
+			return fmt.Errorf("%v: slot %d has status %d and %d bytes: want it free, with the packet of %d bytes in it", d, slot, h.Status, h.Snaplen, len(want))
+		}
+	}
+	return nil
+}
+
+// ownerWriter is one writer, and the reader of what it writes.
+type ownerWriter struct {
+	ring              *ring.Ring
+	packet            []byte
+	offered, accepted uint64
+	_                 [64]byte // writers count all the time, each on lines of its own
+}
+
+func (w *ownerWriter) offer(n int) {
+	accepted := uint64(0)
+	for range n {
+		slot, v := w.ring.Acquire()
+		if v != ring.Acquired {
+			continue
+		}
+		f := w.ring.Frame(slot)
+		copy(f[macOffset:], w.packet)
+		h := tpacket.Header2At(f)
+		h.Len, h.Snaplen = uint32(len(w.packet)), uint32(len(w.packet))
+		h.Mac, h.Net = uint16(macOffset), uint16(macOffset+macLen)
+		w.ring.Release(slot, tpacket.StatusUser)
+		atomic.StoreUint32(&h.Status, tpacket.StatusKernel) // the reader
+		accepted++
+	}
+	w.offered += uint64(n)
+	w.accepted += accepted
+}
+
+// deliverers measures the whole path with writers on one device and a reader of
+// rxring's own on its own goroutine, as a program would have it: here the
+// reader is part of what is measured.
+func deliverers(writers, size int, budget time.Duration) (s Sample, err error) {
+	opened, err := openDeliver(size, deliverConfig{reader: true})
+	if err != nil {
+		return Sample{}, err
+	}
+	defer func() { err = errors.Join(err, opened.close()) }()
+	d := opened.(*deliver)
+	d.send(lapOf(size))
+	runtime.GC()
+	before := d.sock.Totals()
+
+	offered := make([]struct {
+		n uint64
+		_ [64]byte
+	}, writers)
+	mallocs := mallocs()
+	s.Elapsed = together(writers, budget, func(i int) {
+		d.send(32)
+		offered[i].n += 32
+	})
+	s.Mallocs = mallocs()
+	for i := range offered {
+		s.Offered += offered[i].n
+	}
+	t, err := d.settle()
+	if err != nil {
+		return Sample{}, err
+	}
+	s.Accepted = t.accepted - before.Captured
+	return s, t.check(s.Offered+uint64(lapOf(size)), uint64(size))
+}
+
+// together runs turn(0), turn(1), ..., turn(n-1), each again and again on a
+// goroutine of its own, for about budget, and says how long it was.
+func together(n int, budget time.Duration, turn func(i int)) time.Duration {
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for i := range n {
+		wg.Go(func() {
+			<-start
+			for !stop.Load() {
+				turn(i)
+			}
+		})
+	}
+	timer := time.AfterFunc(budget, func() { stop.Store(true) })
+	defer timer.Stop()
+	began := time.Now()
+	close(start)
+	wg.Wait()
+	return time.Since(began)
+}

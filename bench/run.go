@@ -1,0 +1,118 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config says what to measure, and for how long. All of it must be set but
+// Only, Log and Raw.
+type Config struct {
+	Rounds int            // samples of each cell
+	Budget time.Duration  // on the clock, a sample
+	Only   *regexp.Regexp // cells by name; nil: all
+
+	Log io.Writer // is told what was skipped, once; nil: nobody
+	Raw io.Writer // gets every sample in Go's benchmark format; nil: nobody
+}
+
+// Figure is a cell's medians over the rounds.
+type Figure struct {
+	Ns     float64 // a packet offered
+	Rate   float64 // packets accepted a second
+	Share  float64 // of the packets offered that was accepted
+	Allocs float64 // a packet offered
+}
+
+// Report is what Run found out.
+type Report struct {
+	Config  Config
+	Start   time.Time
+	Took    time.Duration
+	Machine Machine
+
+	cells   []cell // those measured, in order
+	figures map[string]Figure
+	skipped map[string]string // why, by the name of the cell
+}
+
+// Run measures, round by round. When ctx ends, Run does too, with its error.
+func Run(ctx context.Context, c Config) (*Report, error) {
+	all, err := cells()
+	if err != nil {
+		return nil, err
+	}
+	if c.Only != nil {
+		all = slices.DeleteFunc(all, func(cell cell) bool { return !c.Only.MatchString(cell.name()) })
+	}
+	if len(all) == 0 || c.Rounds < 1 || c.Budget <= 0 {
+		return nil, fmt.Errorf("%d cells, %d rounds of %v a sample: want at least one of each", len(all), c.Rounds, c.Budget)
+	}
+	r := &Report{Config: c, Start: time.Now(), Machine: thisMachine(), cells: all, figures: make(map[string]Figure), skipped: make(map[string]string)}
+	samples := make(map[string][]Sample)
+	for range c.Rounds {
+		for _, cell := range all {
+			name := cell.name()
+			if r.skipped[name] != "" {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			s, err := cell.run(c.Budget)
+			switch {
+			case errors.Is(err, errSkip):
+				r.skip(name, err)
+				continue
+			case err != nil:
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			samples[name] = append(samples[name], s)
+			c.raw(name, s)
+		}
+	}
+	r.Took = time.Since(r.Start)
+	for name, of := range samples {
+		r.figures[name] = Figure{
+			Ns:     median(of, Sample.NsPerPacket),
+			Rate:   median(of, Sample.Rate),
+			Share:  median(of, Sample.Share),
+			Allocs: median(of, Sample.AllocsPerPacket),
+		}
+	}
+	return r, nil
+}
+
+func (r *Report) skip(name string, why error) {
+	r.skipped[name] = why.Error()
+	if r.Config.Log != nil {
+		fmt.Fprintf(r.Config.Log, "NOT MEASURED: %s: %v\n", name, why)
+	}
+}
+
+func (c *Config) raw(name string, s Sample) {
+	if c.Raw == nil {
+		return
+	}
+	fmt.Fprintf(c.Raw, "Benchmark%s %d %.2f ns/op %.0f accepted/s %.4f accepted/op %.3f allocs/op\n",
+		strings.NewReplacer(" ", "_", ",", "").Replace(name), s.Offered, s.NsPerPacket(), s.Rate(), s.Share(), s.AllocsPerPacket())
+}
+
+func median(of []Sample, value func(Sample) float64) float64 {
+	v := make([]float64, len(of))
+	for i, s := range of {
+		v[i] = value(s)
+	}
+	slices.Sort(v)
+	mid := len(v) / 2
+	if len(v)%2 == 1 {
+		return v[mid]
+	}
+	return (v[mid-1] + v[mid]) / 2
+}
