@@ -94,10 +94,16 @@ func cells() ([]cell, error) {
 	}
 	for _, size := range Sizes {
 		for _, writers := range Writers {
-			for _, d := range ring.Designs() {
-				all = append(all, cell{writersTable, writersRow(size, d.String()), writersColumn(writers), func(budget time.Duration) (Sample, error) {
-					return owners(d, writers, size, budget)
+			add := func(d ring.Design, name string, yield bool) {
+				all = append(all, cell{writersTable, writersRow(size, name), writersColumn(writers), func(budget time.Duration) (Sample, error) {
+					return owners(d, writers, size, yield, budget)
 				}})
+			}
+			for _, d := range ring.Designs() {
+				add(d, d.String(), false)
+			}
+			for _, d := range yielding() {
+				add(d, yieldingName(d), true)
 			}
 			all = append(all, cell{writersTable, writersRow(size, "Deliver and a reader's goroutine"), writersColumn(writers), func(budget time.Duration) (Sample, error) {
 				return deliverers(writers, size, budget)
@@ -112,6 +118,16 @@ func cells() ([]cell, error) {
 	}
 	return all, nil
 }
+
+// yielding are the designs also measured with writers that yield after a drop.
+func yielding() []ring.Design {
+	if ring.DefaultDesign == ring.Ticket {
+		return []ring.Design{ring.Ticket, ring.OwnerMap}
+	}
+	return []ring.Design{ring.Ticket, ring.DefaultDesign}
+}
+
+func yieldingName(d ring.Design) string { return d.String() + ", yield after a drop" }
 
 func writersRow(size int, name string) string { return sizeName(size) + ", " + name }
 

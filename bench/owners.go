@@ -25,19 +25,24 @@ var Writers = []int{1, 2, 4, 8}
 // for a core, gets the less of it the more of them there are, and while it is
 // off the writers measure how fast a full ring says no. Writers that take turns
 // at being the reader, behind a lock, are no better: one that is preempted with
-// the lock held stops the ring for a scheduler's time slice.
+// the lock held stops the ring for a scheduler's time slice. So does one that
+// is preempted between releasing a slot and handing it back itself.
 //
-// So the reader here is the ideal one, which has read a packet as soon as it is
-// there: the writer that released a slot hands it back at once, as a reader
-// does, by storing KERNEL. The cost is one store a packet, for everybody. The
-// ring is then never full, and a packet is dropped only where the design drops
-// it: because the head slot's writer has not finished, most often because it
-// was preempted in mid-copy and the others have gone around the ring meanwhile.
-// A reader in its right order would stop the ring at that same slot.
+// So the reader here is the ideal one, which has read a packet and given the
+// slot back in the instant in which it got it: Release stores KERNEL instead of
+// USER. To the writers that is the same store. The ring is then never full, and
+// a packet is dropped only where the design drops it: because the head slot's
+// writer has not finished, most often because it was preempted in mid-copy and
+// the others have gone around the ring meanwhile. A reader that read in turn
+// would stop the ring at that same slot.
 //
 // For the designs that are not safe this is the kindest reader there is: what
 // they accept includes packets that two writers wrote over each other.
-func owners(d ring.Design, writers, size int, budget time.Duration) (s Sample, err error) {
+//
+// A writer that goes on at once when its packet was dropped offers, and is
+// refused, millions more while the slot's owner waits for a core. yield has it
+// let others run first.
+func owners(d ring.Design, writers, size int, yield bool, budget time.Duration) (s Sample, err error) {
 	g, err := geometry(size)
 	if err != nil {
 		return Sample{}, err
@@ -52,13 +57,13 @@ func owners(d ring.Design, writers, size int, budget time.Duration) (s Sample, e
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 
-	warm := &ownerWriter{ring: r, packet: packet(size)}
+	warm := &ownerWriter{ring: r, packet: packet(size), yield: yield}
 	warm.offer(lapOf(size))
 	runtime.GC()
 
 	all := make([]*ownerWriter, writers)
 	for i := range all {
-		all[i] = &ownerWriter{ring: r, packet: packet(size)}
+		all[i] = &ownerWriter{ring: r, packet: packet(size), yield: yield}
 	}
 	mallocs := mallocs()
 	s.Elapsed = together(writers, budget, func(i int) { all[i].offer(32) })
@@ -91,10 +96,11 @@ func checkSlots(r *ring.Ring, want []byte, d ring.Design) error {
 	return nil
 }
 
-// ownerWriter is one writer, and the reader of what it writes.
+// ownerWriter is one writer.
 type ownerWriter struct {
 	ring              *ring.Ring
 	packet            []byte
+	yield             bool // after a drop
 	offered, accepted uint64
 	_                 [64]byte // writers count all the time, each on lines of its own
 }
@@ -104,6 +110,9 @@ func (w *ownerWriter) offer(n int) {
 	for range n {
 		slot, v := w.ring.Acquire()
 		if v != ring.Acquired {
+			if w.yield {
+				runtime.Gosched()
+			}
 			continue
 		}
 		f := w.ring.Frame(slot)
@@ -111,8 +120,7 @@ func (w *ownerWriter) offer(n int) {
 		h := tpacket.Header2At(f)
 		h.Len, h.Snaplen = uint32(len(w.packet)), uint32(len(w.packet))
 		h.Mac, h.Net = uint16(macOffset), uint16(macOffset+macLen)
-		w.ring.Release(slot, tpacket.StatusUser)
-		atomic.StoreUint32(&h.Status, tpacket.StatusKernel) // the reader
+		w.ring.Release(slot, tpacket.StatusKernel) // and the reader is done with it
 		accepted++
 	}
 	w.offered += uint64(n)
