@@ -19,7 +19,6 @@ type figure struct {
 	Ticks         []tick
 	AxisY, TickY  int
 	Inner         int // width of a group
-	Legend        []legend
 	Story         []string
 
 	Strip       []piece
@@ -28,12 +27,12 @@ type figure struct {
 
 // group is a slot: a lane for each writer that held it, and one for the reader.
 type group struct {
-	Slot           int
-	Y, Height      int
-	LabelY         int
-	Lanes          []lane
-	Shared         []box // when two writers held the slot
-	IsTorn, IsLast bool
+	Slot      int
+	Y, Height int
+	LabelY    int
+	Lanes     []lane
+	Shared    []box // when two writers held the slot
+	IsTorn    bool
 }
 
 type lane struct {
@@ -73,10 +72,6 @@ type mark struct {
 	Anchor string
 }
 
-type legend struct {
-	Class, Text string
-}
-
 // The drawing's measures, in its own units.
 const (
 	figureWidth = 960
@@ -84,7 +79,8 @@ const (
 	figureRight = 952
 	laneHeight  = 22
 	barHeight   = 14
-	groupGap    = 16
+	noteHeight  = 14 // under the reader's lane, for a word
+	groupGap    = 14
 	groupPad    = 6
 	figureTop   = 6
 	maxGroups   = 4 // slots drawn
@@ -139,9 +135,8 @@ func (f *figure) layOut(t *Tear) {
 	tl := &t.timeline
 	colour, involved := t.colour(), t.involved()
 	y := figureTop
-	slots := tl.slots(t.Slot)
-	for i, slot := range slots {
-		g := group{Slot: slot, Y: y, IsTorn: slot == t.Slot, IsLast: i == len(slots)-1}
+	for _, slot := range tl.slots(t.Slot) {
+		g := group{Slot: slot, Y: y, IsTorn: slot == t.Slot}
 		y += groupPad
 		g.LabelY = y + 15
 		var writers []int
@@ -169,6 +164,9 @@ func (f *figure) layOut(t *Tear) {
 		}
 		g.Lanes = append(g.Lanes, l)
 		y += laneHeight + groupPad
+		if g.IsTorn {
+			y += noteHeight
+		}
 		g.Height = y - g.Y
 		for _, b := range tl.shared(slot) {
 			b.Y, b.H = float64(g.Y), float64(g.Height)
@@ -231,8 +229,10 @@ func (l *lane) hold(t *timeline, s span, y float64, colour string, involved bool
 	if s.released-s.copied > wait {
 		l.Boxes = append(l.Boxes, bar(s.copied, s.released, "wait"))
 	}
-	if label := fmt.Sprintf("packet %d", s.packet.Number); all.W > charWidth*float64(len(label))+8 {
-		l.Texts = append(l.Texts, text{X: all.X + 5, Y: y + 11, Class: "t" + colour, Text: label})
+	label := fmt.Sprintf("packet %d", s.packet.Number)
+	if width := charWidth*float64(len(label)) + 8; involved && all.W > width {
+		l.Boxes = append(l.Boxes, box{X: all.X, Y: y, W: width, H: barHeight, Class: class}) // no hatching behind words
+		l.Texts = append(l.Texts, text{X: all.X + 4, Y: y + 11, Class: "t" + colour, Text: label})
 	}
 }
 
@@ -242,9 +242,9 @@ func (l *lane) read(t *timeline, s readSpan, y float64) {
 	b := box{X: x, Y: y, W: max(2, t.place(s.returned)-x), H: barHeight, Class: "reader", Title: fmt.Sprintf("reader: %v, %s to %s", s.packet, micros(s.seen-t.from), micros(s.returned-t.from))}
 	if s == t.read {
 		b.Class = "torn"
-		label := text{X: b.X + b.W + 5, Y: y + 11, Class: "torn-label", Text: "reads the torn packet"}
-		if b.X+b.W > figureRight-140 {
-			label.X, label.Class = b.X-5, "torn-label end"
+		label := text{X: b.X, Y: y + laneHeight + 8, Class: "torn-label", Text: "↑ the torn packet"}
+		if b.X > figureRight-120 {
+			label.X, label.Class, label.Text = b.X+b.W, "torn-label end", "the torn packet ↑"
 		}
 		l.Texts = append(l.Texts, label)
 	}
@@ -314,7 +314,6 @@ func (f *figure) strip(t *Tear) {
 		last = x
 		f.StripLabels = append(f.StripLabels, mark{x, fmt.Sprint(at), anchor})
 	}
-	seen := map[Packet]bool{}
 	for _, r := range t.Ranges {
 		x := place(r.From)
 		p := piece{box: box{X: x, Y: 4, W: max(1, place(r.To)-x), H: stripHeight, Class: "nobody", Title: r.String()}, Text: "tnobody", Label: "nobody's"}
@@ -327,11 +326,6 @@ func (f *figure) strip(t *Tear) {
 		p.LabelX = x + p.W/2
 		f.Strip = append(f.Strip, p)
 		label(r.From)
-		if r.Nobody || seen[r.Packet] {
-			continue
-		}
-		seen[r.Packet] = true
-		f.Legend = append(f.Legend, legend{colour(r.Writer), fmt.Sprintf("writer %d", r.Writer)})
 	}
 	label(t.Bytes)
 }
@@ -340,10 +334,14 @@ func (f *figure) strip(t *Tear) {
 func (f *figure) story(t *Tear) {
 	tl := &t.timeline
 	at := func(d time.Duration) string { return micros(d - tl.from) }
+	told := tl.present()
 	for _, s := range tl.spans {
-		if !slices.Contains(t.involved(), s.packet) {
-			continue
+		if slices.Contains(t.involved(), s.packet) && !slices.Contains(told, s) {
+			told = append(told, s)
 		}
+	}
+	slices.SortFunc(told, func(a, b span) int { return cmp.Compare(a.acquired, b.acquired) })
+	for _, s := range told {
 		line := fmt.Sprintf("At %s writer %d took slot %d for its packet %d", at(s.acquired), s.packet.Writer, s.slot, s.packet.Number)
 		if d := s.resumed - s.stalled; d > 0 {
 			line += fmt.Sprintf(", stood still for %s in mid-copy", micros(d))
@@ -351,7 +349,7 @@ func (f *figure) story(t *Tear) {
 		if d := s.released - s.copied; d > (tl.to-tl.from)/50 {
 			line += fmt.Sprintf(", was in its release for %s", micros(d))
 		}
-		f.Story = append(f.Story, line+fmt.Sprintf(", and had released it at %s.", at(s.released)))
+		f.Story = append(f.Story, line+fmt.Sprintf(", and released it at %s.", at(s.released)))
 	}
-	f.Story = append(f.Story, fmt.Sprintf("At %s the reader found slot %d full. Its header was %v's; its bytes were not all.", at(tl.read.seen), t.Slot, t.Header))
+	f.Story = append(f.Story, fmt.Sprintf("At %s the reader found slot %d ready. The header there was that of %v; %s.", at(tl.read.seen), t.Slot, t.Header, t.ranges()))
 }

@@ -4,17 +4,18 @@ package race
 // the state in the lowest bits, the slot it fills, and the number of the packet,
 // so that no word comes twice in a round.
 //
-// A writer is acquiring from before Acquire until it knows the result, and
-// filling from then until Release has returned: the true ownership of a slot
-// lies within.
+// A writer is acquiring from before Acquire until it knows the result, filling
+// until it calls Release, and releasing until that has returned: the true
+// ownership of a slot lies within.
 const (
-	ghostIdle      = 0
-	ghostAcquiring = 1
-	ghostFilling   = 2
-	ghostState     = 3
-	ghostSlot      = 2  // shift
-	ghostNumber    = 14 // shift
-	ghostSlotMask  = maxSlots - 1
+	ghostIdle = iota
+	ghostAcquiring
+	ghostFilling
+	ghostReleasing
+	ghostState    = 3
+	ghostSlot     = 2  // shift
+	ghostNumber   = 14 // shift
+	ghostSlotMask = maxSlots - 1
 )
 
 // The slot fits between its neighbours.
@@ -36,20 +37,29 @@ func (w *writer) lookAround() (returned uint64) {
 
 // provenFree reports whether the slot, which Acquire has just called owned, was
 // certainly nobody's: nobody else took or gave up any slot since lookAround, and
-// who was at this one had published a packet that the reader had already
-// returned. That it does not prove it says nothing.
+// who was at this one was done with it, and the reader had already returned the
+// packet. That it does not prove it says nothing.
 func (w *writer) provenFree(slot uint32, returned uint64) bool {
 	for i, other := range w.writers {
 		if other == w {
 			continue
 		}
 		g := other.ghost.Load()
-		if g != w.seen[i] || g&ghostState == ghostAcquiring {
+		if g != w.seen[i] {
 			return false
 		}
-		if g&ghostState == ghostFilling && uint32(g>>ghostSlot&ghostSlotMask) == slot &&
-			returned != returnedID(Packet{i, g >> ghostNumber}) {
+		here := uint32(g>>ghostSlot&ghostSlotMask) == slot
+		switch g & ghostState {
+		case ghostAcquiring:
 			return false
+		case ghostFilling:
+			if here {
+				return false
+			}
+		case ghostReleasing:
+			if here && returned != returnedID(Packet{i, g >> ghostNumber}) {
+				return false
+			}
 		}
 	}
 	return true

@@ -73,6 +73,9 @@ func grouped(s string) string {
 
 // micros is a duration in microseconds, as much of it as matters.
 func micros(d time.Duration) string {
+	if d == 0 {
+		return "0"
+	}
 	us := float64(d) / float64(time.Microsecond)
 	if us < 10 {
 		return fmt.Sprintf("%.1f\u00a0µs", us)

@@ -1,6 +1,7 @@
 package race
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -40,5 +41,5 @@ func pace(d ring.Design, m *ring.Memory) (float64, error) {
 		}
 		best = min(best, time.Since(start))
 	}
-	return float64(best) / pacePackets, nil
+	return math.Round(10*float64(best)/pacePackets) / 10, nil
 }

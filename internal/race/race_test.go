@@ -1,23 +1,275 @@
 package race
 
 import (
-	"os"
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rxring/rxring/ring"
 )
 
-func TestTry(t *testing.T) {
-	r, err := Run(t.Context(), Default())
+// short is hard enough to force every fault.
+func short() Config {
+	c := Default()
+	c.Duration = 500 * time.Millisecond
+	return c
+}
+
+func run1(t *testing.T, c Config, d ring.Design) *Outcome {
+	t.Helper()
+	c.Designs = []ring.Design{d}
+	r, err := Run(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.WriteText(os.Stdout)
-	for _, o := range r.Designs {
-		t.Logf("%+v", o)
-		if o.Tear != nil {
-			t.Log(len(o.Tear.timeline.spans), o.Tear.timeline.difficulty)
+	var text bytes.Buffer
+	if err := r.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s", &text)
+	o := &r.Designs[0]
+	if dropped := o.DroppedFull + o.DroppedOwned + o.DroppedReleasing; o.Offered != o.Accepted+dropped {
+		t.Errorf("offered %d, but accepted %d and dropped %d", o.Offered, o.Accepted, dropped)
+	}
+	if o.LostForNothing > o.DroppedOwned+o.DroppedReleasing {
+		t.Errorf("lost %d for nothing, of %d dropped as owned or being released", o.LostForNothing, o.DroppedOwned+o.DroppedReleasing)
+	}
+	return o
+}
+
+func TestEveryDesignHasAPromise(t *testing.T) {
+	if len(promises) != len(ring.Designs()) {
+		t.Fatalf("%d promises for %d designs", len(promises), len(ring.Designs()))
+	}
+	for _, d := range ring.Designs() {
+		if promises[d].how == "" || promises[d].expected == "" {
+			t.Errorf("%v: nothing is said of it", d)
 		}
 	}
-	_ = ring.Ticket
+	if c := short(); !c.forced() {
+		t.Error("these tests do not force the faults")
+	}
+	if c := Default(); !c.forced() {
+		t.Error("the default values do not force the faults")
+	}
+}
+
+func TestRaceSafeDesignsKeepPacketsWhole(t *testing.T) {
+	for _, d := range []ring.Design{ring.Ticket, ring.OwnerMap, ring.Tail, ring.ShadowRing, ring.KernelOwned, ring.ReleaseAfter} {
+		t.Run(d.String(), func(t *testing.T) {
+			o := run1(t, short(), d)
+			if o.Torn != 0 || o.Stuck || o.Repeated != 0 || o.Read != o.Accepted || o.Accepted == 0 {
+				t.Errorf("torn %d, stuck %v, repeated %d, read %d of %d accepted", o.Torn, o.Stuck, o.Repeated, o.Read, o.Accepted)
+			}
+			if o.Verdict != OK {
+				t.Errorf("verdict %s", o.Verdict)
+			}
+			locked := d != ring.Ticket && d != ring.ReleaseAfter
+			if locked && o.LostForNothing != 0 {
+				t.Errorf("%d packets lost for nothing by a design that changes status and owner as one: the proof is wrong", o.LostForNothing)
+			}
+		})
+	}
+}
+
+func TestRaceUnsafeDesignsShowTheirFault(t *testing.T) {
+	for d, shown := range map[ring.Design]func(*Outcome) bool{
+		ring.Unguarded:         func(o *Outcome) bool { return o.Torn > 0 },
+		ring.ReleaseBefore:     func(o *Outcome) bool { return o.Torn > 0 },
+		ring.ReleaseAfter:      func(o *Outcome) bool { return o.LostForNothing > 0 },
+		ring.ReleaseAfterPlain: func(o *Outcome) bool { return o.Torn > 0 || o.Stuck },
+		ring.SlotMark:          func(o *Outcome) bool { return o.Stuck },
+	} {
+		t.Run(d.String(), func(t *testing.T) {
+			if o := run1(t, short(), d); !shown(o) || o.Verdict != OK {
+				t.Errorf("verdict %s: %+v", o.Verdict, *o)
+			}
+		})
+	}
+}
+
+func TestRaceUnguardedTearsInOtherShapesToo(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"two writers":   func(c *Config) { c.Writers = 2 },
+		"many writers":  func(c *Config) { c.Writers = 16 },
+		"eight slots":   func(c *Config) { c.Slots = 8 },
+		"large slots":   func(c *Config) { c.Frame = 64 << 10 },
+		"rarely slow":   func(c *Config) { c.SlowWriter = 0.01 },
+		"smallest slot": func(c *Config) { c.Frame = minFrame },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := short()
+			change(&c)
+			if o := run1(t, c, ring.Unguarded); o.Torn == 0 {
+				t.Errorf("nothing torn in %d packets", o.Read)
+			}
+		})
+	}
+}
+
+// What nobody forces need not show, and is no failure.
+func TestRaceWithOneWriterNothingCanTear(t *testing.T) {
+	c := short()
+	c.Writers, c.Duration = 1, 50*time.Millisecond
+	o := run1(t, c, ring.Unguarded)
+	if o.Torn != 0 || o.Verdict != NotForced {
+		t.Errorf("torn %d, verdict %s: want 0 and %s", o.Torn, o.Verdict, NotForced)
+	}
+}
+
+func TestTornPacketIsExplained(t *testing.T) {
+	o := run1(t, short(), ring.Unguarded)
+	tear := o.Tear
+	if tear == nil {
+		t.Fatal("no torn packet was kept")
+	}
+	at := 0
+	for _, r := range tear.Ranges {
+		if r.From != at || r.To <= r.From {
+			t.Errorf("range %v does not begin at byte %d", r, at)
+		}
+		at = r.To
+	}
+	if at != tear.Bytes {
+		t.Errorf("the ranges end at byte %d of %d", at, tear.Bytes)
+	}
+	if len(tear.Ranges) < 2 && tear.Ranges[0].Packet == tear.Header {
+		t.Errorf("all of one packet: %v", tear)
+	}
+	// The timeline shows those packets, in that slot, before the reader's visit.
+	for _, p := range tear.involved() {
+		i := slices.IndexFunc(tear.timeline.spans, func(s span) bool { return s.packet == p })
+		if i < 0 {
+			t.Errorf("%v is not in the timeline", p)
+			continue
+		}
+		if s := tear.timeline.spans[i]; s.slot != tear.Slot || s.acquired > tear.timeline.read.returned {
+			t.Errorf("%v was in slot %d from %v: torn slot %d was read at %v", p, s.slot, s.acquired, tear.Slot, tear.timeline.read.seen)
+		}
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	for name, c := range map[string]struct {
+		o      Outcome
+		forced bool
+		want   Verdict
+	}{
+		"safe and whole":                     {Outcome{design: ring.Ticket}, true, OK},
+		"safe but torn":                      {Outcome{design: ring.Ticket, Torn: 1}, false, Failed},
+		"safe but stuck":                     {Outcome{design: ring.OwnerMap, Stuck: true}, false, Failed},
+		"safe but a packet vanished":         {Outcome{design: ring.Tail, Accepted: 2, Read: 1}, false, Failed},
+		"safe but one came twice":            {Outcome{design: ring.Tail, Accepted: 2, Read: 2, Repeated: 1}, false, Failed},
+		"a lock that loses for nothing":      {Outcome{design: ring.OwnerMap, LostForNothing: 1}, false, Failed},
+		"ticket may lose one":                {Outcome{design: ring.Ticket, LostForNothing: 1}, true, OK},
+		"unguarded, torn":                    {Outcome{design: ring.Unguarded, Torn: 1}, true, OK},
+		"unguarded, only stuck":              {Outcome{design: ring.Unguarded, Stuck: true}, true, Failed},
+		"unguarded, nothing":                 {Outcome{design: ring.Unguarded}, true, Failed},
+		"unguarded, nothing, not forced":     {Outcome{design: ring.Unguarded}, false, NotForced},
+		"release-after, lost":                {Outcome{design: ring.ReleaseAfter, LostForNothing: 1}, true, OK},
+		"release-after, torn":                {Outcome{design: ring.ReleaseAfter, LostForNothing: 1, Torn: 1}, true, Failed},
+		"release-after-plain, stuck":         {Outcome{design: ring.ReleaseAfterPlain, Stuck: true}, true, OK},
+		"slot-mark, torn":                    {Outcome{design: ring.SlotMark, Stuck: true, Torn: 1}, true, Failed},
+		"slot-mark, stuck with much dropped": {Outcome{design: ring.SlotMark, Stuck: true, LostForNothing: 9}, true, OK},
+	} {
+		if c.o.judge(c.forced); c.o.Verdict != c.want {
+			t.Errorf("%s: %s, want %s", name, c.o.Verdict, c.want)
+		}
+	}
+}
+
+func TestValuesThatCannotRunAreNamed(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"writers 0: want 1 to 256":                         func(c *Config) { c.Writers = 0 },
+		"slots -1: want 1 to 4096":                         func(c *Config) { c.Slots = -1 },
+		"frame 100: want 256 to 1048576 bytes, a multiple": func(c *Config) { c.Frame = 100 },
+		"frame 257: want":                                  func(c *Config) { c.Frame = 257 },
+		"slots 4096: want at most 1024 of 1048576 bytes":   func(c *Config) { c.Slots, c.Frame = maxSlots, maxFrame },
+		"slow-writer 1.5: want 0 to 1":                     func(c *Config) { c.SlowWriter = 1.5 },
+		"slow-writer NaN: want 0 to 1":                     func(c *Config) { c.SlowWriter = math.NaN() },
+		"duration 1ms: want 10ms to 1h0m0s":                func(c *Config) { c.Duration = time.Millisecond },
+	} {
+		c := Default()
+		change(&c)
+		_, err := Run(t.Context(), c)
+		if refused := new(ConfigError); !errors.As(err, &refused) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: want %s", err, want)
+		}
+	}
+}
+
+func TestEndsEarlyWithWhatThereIs(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := Default()
+	c.Duration = time.Hour
+	c.Progress = func(ring.Design, float64) { cancel() }
+	r, err := Run(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.EndedEarly || !r.OK || len(r.Designs) != 1 {
+		t.Errorf("ended early %v, ok %v, %d designs: want true, true, 1", r.EndedEarly, r.OK, len(r.Designs))
+	}
+}
+
+func TestReportsAreWellFormed(t *testing.T) {
+	c := short()
+	c.Designs = []ring.Design{ring.Ticket, ring.Unguarded}
+	r, err := Run(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back struct {
+		OK      bool
+		Config  struct{ Writers, Slots int }
+		Designs []struct {
+			Design, Expected, Verdict string
+			Offered, Accepted, Torn   uint64
+			Tear                      *struct{ Ranges []struct{ From, To int } }
+		}
+	}
+	if err := json.Unmarshal(b, &back); err != nil {
+		t.Fatal(err)
+	}
+	if !back.OK || back.Config.Writers != 4 || len(back.Designs) != 2 || back.Designs[1].Torn == 0 || back.Designs[1].Tear == nil {
+		t.Errorf("%s", b)
+	}
+
+	var page bytes.Buffer
+	if err := r.WriteHTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"<svg", "unguarded", "the torn packet", "prefers-color-scheme: dark"} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	for _, not := range []string{"ZgotmplZ", "<script", "http://", "https://", "NaN"} {
+		if strings.Contains(page.String(), not) {
+			t.Errorf("the page holds %q", not)
+		}
+	}
+	for _, svg := range strings.Split(page.String(), "<svg")[1:] {
+		svg, _, _ = strings.Cut("<svg"+svg, "</svg>")
+		d := xml.NewDecoder(strings.NewReader(svg + "</svg>"))
+		for {
+			if _, err := d.Token(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatalf("a drawing is no XML: %v", err)
+			}
+		}
+	}
 }

@@ -56,6 +56,11 @@ func (r *reader) next() bool {
 	s.packet = Packet{int(h.Sec), uint64(h.Nsec)}
 	size := int(h.Snaplen)
 	copy(r.copy, frame[dataAt:])
+	if r.read++; r.read == scribbleAt {
+		atomic.StoreUint32((*uint32)(unsafe.Pointer(&h.Padding)), 1)
+	}
+	atomic.StoreUint32(status, tpacket.StatusKernel) // pairs with the writer's Acquire
+	s.returned = rd.now()
 
 	id := uint64(0)
 	if size == rd.size && s.packet.Writer <= rd.Writers && payload.VerifyAt(r.copy, rd.position(s.packet)) == nil {
@@ -66,26 +71,26 @@ func (r *reader) next() bool {
 		r.last[s.packet.Writer] = s.packet.Number
 	} else {
 		s.torn = true
-		r.torn++
-		if r.tear == nil {
-			r.tear = &Tear{Slot: s.slot, Bytes: rd.size, Header: s.packet, Ranges: rd.ranges(r.copy)}
-			if rd.firstTear {
-				rd.stop.Store(true)
-			}
-		}
+		r.tore(&s)
 	}
-	r.read++
-	if r.read == scribbleAt {
-		atomic.StoreUint32((*uint32)(unsafe.Pointer(&h.Padding)), 1)
-	}
-	s.returned = rd.now()
-	atomic.StoreUint32(status, tpacket.StatusKernel) // pairs with the writer's Acquire
-	rd.returned[r.slot].Store(id)                    // after it: what is found here was handed back
+	rd.returned[r.slot].Store(id) // after the status: what is found here was handed back
 	r.spans.add(s)
 	if r.slot++; r.slot == uint32(rd.Slots) {
 		r.slot = 0
 	}
 	return true
+}
+
+// tore looks at the torn packet just read.
+func (r *reader) tore(s *readSpan) {
+	r.torn++
+	if r.tear != nil {
+		return
+	}
+	r.tear = &Tear{Slot: s.slot, Bytes: len(r.copy), Header: s.packet, Ranges: r.round.ranges(r.copy)}
+	if r.round.firstTear {
+		r.round.stop.Store(true)
+	}
 }
 
 // ranges says of a packet's bytes whose they are.

@@ -87,16 +87,20 @@ func (r Range) String() string {
 }
 
 func (t *Tear) String() string {
+	return fmt.Sprintf("slot %d, header of %v: %s", t.Slot, t.Header, t.ranges())
+}
+
+// ranges says whose the bytes are.
+func (t *Tear) ranges() string {
 	const most = 6
-	s := []string{fmt.Sprintf("slot %d, header of %v", t.Slot, t.Header)}
-	for i, r := range t.Ranges {
-		if i == most {
-			s = append(s, fmt.Sprintf("and %d ranges more", len(t.Ranges)-most))
-			break
-		}
+	var s []string
+	for _, r := range t.Ranges[:min(len(t.Ranges), most)] {
 		s = append(s, r.String())
 	}
-	return strings.Join(s, "; ")
+	if more := len(t.Ranges) - most; more > 0 {
+		s = append(s, count(more, "range")+" more")
+	}
+	return strings.Join(s, ", ")
 }
 
 // WriteText writes the report as a table, and a line for each design that tore.

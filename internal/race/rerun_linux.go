@@ -3,6 +3,7 @@ package race
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -13,7 +14,7 @@ const rerunEnv = "RXRING_RACE_IN_USER_NAMESPACE"
 
 // Rerun runs this program's command line once more in a user namespace of its
 // own, where it may have a network namespace, and returns its exit code. The
-// error is why there was no child; it wraps cause when this is that child.
+// error is why there was no child; it is cause when this is that child.
 func Rerun(ctx context.Context, cause error) (code int, err error) {
 	if os.Getenv(rerunEnv) != "" {
 		return 0, cause
@@ -32,7 +33,10 @@ func Rerun(ctx context.Context, cause error) (code int, err error) {
 	runtime.LockOSThread() // Pdeathsig is about the thread
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
-		return 0, &NamespaceError{errors.Join(cause, err), namespaceHint()}
+		if refused := new(NamespaceError); errors.As(cause, &refused) {
+			cause = refused.Err
+		}
+		return 0, &NamespaceError{fmt.Errorf("%w; in a user namespace: %w", cause, err), namespaceHint()}
 	}
 	err = cmd.Wait()
 	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() > 0 {

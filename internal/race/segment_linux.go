@@ -65,6 +65,9 @@ func (f *flow) check(seq uint32, data []byte) error {
 		if err != nil {
 			return err
 		}
+		if p.Stream != f.stream {
+			return fmt.Errorf("%v in a connection that carries stream %d", p, f.stream)
+		}
 		f.based, f.base = true, seq-uint32(p.Offset)
 	}
 	// Sequence numbers count modulo 4 GiB: the place meant is the one nearest to

@@ -22,19 +22,16 @@ func (rd *round) timeline(t *Tear) (tl timeline) {
 			tl.read = s
 		}
 	}
-	var involved []Packet
-	for _, r := range append(slices.Clone(t.Ranges), Range{Packet: t.Header}) {
-		if !r.Nobody && !slices.Contains(involved, r.Packet) {
-			involved = append(involved, r.Packet)
-		}
-	}
+	involved := t.involved()
 	// From when the first of those involved came until the last of them went.
 	tl.from, tl.to = tl.read.seen, tl.read.returned
 	found := 0
+	writers := map[int]bool{}
 	for _, w := range rd.writers {
 		for _, s := range w.spans.items {
 			if slices.Contains(involved, s.packet) {
 				found++
+				writers[s.packet.Writer] = true
 				tl.from = min(tl.from, s.acquired)
 				tl.to = max(tl.to, s.released)
 			}
@@ -58,8 +55,30 @@ func (rd *round) timeline(t *Tear) (tl timeline) {
 	slices.SortFunc(tl.reads, func(a, b readSpan) int { return cmp.Compare(a.seen, b.seen) })
 
 	tl.difficulty = len(tl.spans) + 10*len(t.Ranges)
-	if len(involved) < 2 || found < len(involved) {
+	for _, r := range t.Ranges {
+		if r.To-r.From < t.Bytes/6 {
+			tl.difficulty += 30 // too narrow to see
+		}
+	}
+	if len(writers) < 2 || found < len(involved) {
 		tl.difficulty += 1000 // does not show who was in whose way
 	}
 	return tl
+}
+
+// present are the packets that were in the torn one's slot between the reader's
+// last visit there and this one.
+func (t *timeline) present() (all []span) {
+	last := t.from
+	for _, s := range t.reads {
+		if s.slot == t.read.slot && s.returned <= t.read.seen {
+			last = max(last, s.returned)
+		}
+	}
+	for _, s := range t.spans {
+		if s.slot == t.read.slot && s.acquired <= t.read.seen && s.released >= last {
+			all = append(all, s)
+		}
+	}
+	return all
 }

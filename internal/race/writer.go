@@ -75,6 +75,7 @@ func (w *writer) offer() {
 	w.ghost.Store(ghostFilling | uint64(slot)<<ghostSlot | w.number<<ghostNumber)
 	s.stalled, s.resumed = w.fill(w.ring.Frame(slot), w.SlowWriter)
 	s.copied = w.now()
+	w.ghost.Store(ghostReleasing | uint64(slot)<<ghostSlot | w.number<<ghostNumber)
 	w.ring.Release(slot, tpacket.StatusUser)
 	s.released = w.now()
 	w.last = slot
