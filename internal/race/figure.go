@@ -20,6 +20,7 @@ type figure struct {
 	AxisY, TickY  int
 	Inner         int // width of a group
 	Story         []string
+	Note          string // what is not drawn
 
 	Strip       []piece
 	StripLabels []mark
@@ -175,6 +176,9 @@ func (f *figure) layOut(t *Tear) {
 		f.Groups = append(f.Groups, g)
 		y += groupGap
 	}
+	if used := tl.slotsUsed(); used > len(f.Groups) {
+		f.Note = fmt.Sprintf("%d of the %d slots in use in this time are drawn.", len(f.Groups), used)
+	}
 	f.AxisY = y - groupGap + 6
 	f.TickY = f.AxisY + 14
 	f.Height = f.AxisY + 20
@@ -182,32 +186,24 @@ func (f *figure) layOut(t *Tear) {
 	f.Ticks = tl.ticks()
 }
 
-// slots are those to draw: the torn one, and those in use before it in the ring.
+// slots are those to draw: the torn one, and those used last before it was read.
 func (t *timeline) slots(torn int) (slots []int) {
-	for _, s := range t.spans {
-		if !slices.Contains(slots, s.slot) {
+	slots = []int{torn}
+	for _, s := range slices.Backward(t.spans) {
+		if len(slots) < maxGroups && s.acquired <= t.read.seen && !slices.Contains(slots, s.slot) {
 			slots = append(slots, s.slot)
 		}
-	}
-	slices.SortFunc(slots, func(a, b int) int { // the torn one first to stay
-		if (a == torn) != (b == torn) {
-			return cmp.Compare(b2i(b == torn), b2i(a == torn))
-		}
-		return cmp.Compare(a, b)
-	})
-	slots = slots[:min(len(slots), maxGroups)]
-	if !slices.Contains(slots, torn) {
-		slots = append(slots, torn)
 	}
 	slices.Sort(slots)
 	return slots
 }
 
-func b2i(b bool) int {
-	if b {
-		return 1
+func (t *timeline) slotsUsed() int {
+	used := map[int]bool{}
+	for _, s := range t.spans {
+		used[s.slot] = true
 	}
-	return 0
+	return len(used)
 }
 
 // hold draws a writer's time in a slot.
