@@ -44,7 +44,7 @@ func (r *Report) Markdown(w io.Writer, command string) {
 }
 
 func (r *Report) where() string {
-	return fmt.Sprintf("%s, %s, %s, %d cores (load %s before), %s. Medians of %d rounds, %v a sample, %.0f s in all.",
+	return fmt.Sprintf("%s, %s, %s, %d cores (load %s before), %s. Medians of %d round(s), %v a sample, %.0f s in all.",
 		r.Start.Format("2006-01-02"), r.Machine.Kernel, r.Machine.CPU, r.Machine.Cores, r.Machine.Load, r.Machine.Go,
 		r.Config.Rounds, r.Config.Budget, r.Took.Seconds())
 }
@@ -90,8 +90,13 @@ func (r *Report) tables() (all []table) {
 	writers := r.grid(writersTable, "Writers on one ring, million packets accepted a second", ring.DefaultDesign.String(), false)
 	writers.notes = []string{
 		"M/s: millions of packets accepted a second; ×: against the default design, " + ring.DefaultDesign.String() + "; ok: share of the packets offered that was accepted; 2+/1: the worst of two and more writers against one.",
-		"unguarded, slot-mark, release-before, release-after and kernel-owned are not safe: what they accept is not always one writer's packet.",
+		"What unguarded, release-before and release-after-plain accept is not always one writer's packet; package ring says what else is wrong with a design.",
 		"Each writer goes on at once, also after a drop, but in the rows that yield. The reader is ideal: a slot is free again as soon as it is released. Packets are dropped, then, because the head slot's writer was preempted before it had finished. In the last row of a size the reader is a real one, on a goroutine of its own.",
+	}
+	for _, c := range r.cells {
+		if why := r.skipped[c.name()]; why != "" {
+			path.notes = append(path.notes, fmt.Sprintf("NOT MEASURED: %s, %s: %s", c.row, c.column, why))
+		}
 	}
 	filters := r.grid(filterTable, "Classic BPF, libpcap's programs", rowCbpf, true)
 	for _, t := range []table{path, writers, filters, r.budgets()} {
