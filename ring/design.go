@@ -26,7 +26,7 @@ const (
 )
 
 // DefaultDesign is what [New] takes.
-const DefaultDesign = OwnerMap
+const DefaultDesign = Ticket
 
 var designNames = [designs]string{
 	"ticket", "owner-map", "tail", "shadow-ring", "kernel-owned",

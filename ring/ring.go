@@ -90,6 +90,25 @@ func (r *Ring) Acquire() (slot uint32, v Verdict) {
 	return r.acquireTicket()
 }
 
+// AcquireBatch takes up to len(slots) head slots in a row and says how many: one
+// at least on [Acquired], none on any other verdict. The default design takes
+// them all with one compare-and-swap. The caller owns each slot until it calls
+// Release for it, in whatever order.
+func (r *Ring) AcquireBatch(slots []uint32) (n int, v Verdict) {
+	if r.other == nil {
+		return r.acquireTickets(slots)
+	}
+	for ; n < len(slots); n++ {
+		if slots[n], v = r.other.acquire(r); v != Acquired {
+			break
+		}
+	}
+	if n > 0 {
+		v = Acquired
+	}
+	return n, v
+}
+
 // Release hands an acquired slot to the reader. Everything stored to the slot
 // before is visible to whoever sees status, which must not be KERNEL.
 func (r *Ring) Release(slot, status uint32) {
@@ -149,7 +168,7 @@ func (r *Ring) frame(slot uint32) unsafe.Pointer {
 // other side.
 func (r *Ring) status(slot uint32) uint32 {
 	if exploring {
-		step(opLoadStatus, slot, 0)
+		stepLoad(r, stepStatus, slot)
 	}
 	p := r.frame(slot)
 	if r.wide {
@@ -162,7 +181,7 @@ func (r *Ring) status(slot uint32) uint32 {
 // slot before: a store-release, which pairs with status on the other side.
 func (r *Ring) setStatus(slot, status uint32) {
 	if exploring {
-		step(opStoreStatus, slot, status)
+		stepStore(r, stepStatus, slot, status)
 	}
 	p := r.frame(slot)
 	if r.wide {
@@ -174,9 +193,19 @@ func (r *Ring) setStatus(slot, status uint32) {
 }
 
 // mark is the owner's mark in the slot's padding, for the slot-mark design.
-func (r *Ring) mark(slot uint32) uint32 { return atomic.LoadUint32(r.padding(slot)) }
+func (r *Ring) mark(slot uint32) uint32 {
+	if exploring {
+		stepLoad(r, stepMark, slot)
+	}
+	return atomic.LoadUint32(r.padding(slot))
+}
 
-func (r *Ring) setMark(slot, v uint32) { atomic.StoreUint32(r.padding(slot), v) }
+func (r *Ring) setMark(slot, v uint32) {
+	if exploring {
+		stepStore(r, stepMark, slot, v)
+	}
+	atomic.StoreUint32(r.padding(slot), v)
+}
 
 // padding is bytes that no reader needs: tp_padding in V2, the hole at the end
 // of struct tpacket_hdr in V1. Both are the last four of 32.

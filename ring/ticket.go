@@ -57,7 +57,7 @@ func (d *ticket) after(t uint64) uint64 {
 
 func (r *Ring) acquireTicket() (slot uint32, v Verdict) {
 	d := &r.ticket
-	for wait := 0; ; {
+	for wait := 0; ; again(wait) {
 		t := d.next.Load()
 		if t&ticketClosed != 0 {
 			return 0, NoRoom
@@ -89,10 +89,54 @@ func (r *Ring) acquireTicket() (slot uint32, v Verdict) {
 
 func (r *Ring) releaseTicket(slot, status uint32) {
 	d := &r.ticket
-	t := d.seq[slot].Load() // nobody but the slot's owner stores it
+	t := loadOwn(&d.seq[slot])
 	d.seq[slot].Store(t | ticketReleasing)
 	r.setStatus(slot, status)         // pairs with the reader's load
 	d.seq[slot].Store(t + 1<<d.shift) // pairs with the load in acquireTicket
+}
+
+// acquireTickets takes up to len(slots) slots in a row with one
+// compare-and-swap, and says how many; when it is none, why.
+func (r *Ring) acquireTickets(slots []uint32) (n int, v Verdict) {
+	d := &r.ticket
+	for wait := 0; ; again(wait) {
+		t := d.next.Load()
+		if t&ticketClosed != 0 {
+			return 0, NoRoom
+		}
+		// The run of free slots from head on.
+		var seq uint64
+		var free bool
+		end := t
+		for n = 0; n < len(slots); n++ {
+			slots[n] = d.slot(end)
+			seq = d.seq[slots[n]].Load()
+			free = r.status(slots[n]) == tpacket.StatusKernel
+			if seq != end || !free {
+				break
+			}
+			end = d.after(end)
+		}
+		if n > 0 {
+			if d.next.CompareAndSwap(t, end) {
+				return n, Acquired
+			}
+			continue
+		}
+		if d.next.Load() != t {
+			continue
+		}
+		switch {
+		case !free:
+			return 0, Full
+		case seq&ticketReleasing == 0:
+			return 0, Owned
+		case wait == waitBound:
+			return 0, Releasing
+		}
+		wait++
+		pause()
+	}
 }
 
 func (d *ticket) previous() uint32 {
