@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/kring/kringtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -23,8 +24,8 @@ func TestKernelWritesTheGoldenFrames(t *testing.T) {
 	if os.Getpagesize() != goldenPage {
 		t.Skipf("SKIPPED, NOT COMPARED WITH THE KERNEL: pages of %d bytes here, %d in the golden files", os.Getpagesize(), goldenPage)
 	}
-	kring.Run(t, func(*kring.Namespace) {
-		kring.NeedDevices(t)
+	kringtest.Run(t, func(*kring.Namespace) {
+		kringtest.NeedDevices(t)
 		cases := goldenCases()
 		recorded := recordAll(t, cases)
 		if *update {

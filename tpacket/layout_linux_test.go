@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/kring/kringtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -55,7 +56,7 @@ func TestKernelAnswersTheRequestTable(t *testing.T) {
 	if os.Getpagesize() != page {
 		t.Skipf("SKIPPED, NOT COMPARED WITH THE KERNEL: pages of %d bytes here, %d in the table", os.Getpagesize(), page)
 	}
-	kring.Run(t, func(ns *kring.Namespace) {
+	kringtest.Run(t, func(ns *kring.Namespace) {
 		a, err := newAsker(ns)
 		if err != nil {
 			t.Fatal(err)
@@ -98,7 +99,7 @@ func TestLayoutSaysWhatTheKernelSays(t *testing.T) {
 		workers  = 32 // making and removing a ring waits for all processors
 		requests = 2  // of each of rapid's checks, by each worker
 	)
-	kring.Run(t, func(ns *kring.Namespace) {
+	kringtest.Run(t, func(ns *kring.Namespace) {
 		var asked, accepted, noMemory, tooLarge atomic.Int64
 		property := func(a asker) func(*rapid.T) {
 			return func(t *rapid.T) {

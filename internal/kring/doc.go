@@ -1,4 +1,4 @@
-// Package kring runs tests against the kernel's own packet sockets: a private
+// Package kring has the kernel's own packet sockets to compare with: a private
 // network namespace, TAP and TUN devices in it that take packets from the test,
 // and real AF_PACKET sockets with mapped receive rings.
 //
@@ -10,6 +10,5 @@
 // with [Device.Send] leaves through the device. Nothing else is sent there:
 // IPv6, the usual source of packets nobody asked for, is off.
 //
-// A test begins with [Run], which skips it with the reason where the machine
-// does not allow a namespace. The package is empty off Linux.
+// Tests begin with kringtest.Run. The package is empty off Linux.
 package kring

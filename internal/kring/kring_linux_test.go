@@ -1,4 +1,4 @@
-package kring
+package kring_test
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/kring/kringtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -18,15 +20,15 @@ var (
 )
 
 func TestPacketsPassBothWays(t *testing.T) {
-	Run(t, func(ns *Namespace) {
-		NeedDevices(t)
+	kringtest.Run(t, func(ns *kring.Namespace) {
+		kringtest.NeedDevices(t)
 		tap, err := ns.TAP("tap0", 10, hostAddr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer tap.Close()
 		for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2} {
-			ring, err := ns.OpenRing(RingConfig{
+			ring, err := ns.OpenRing(kring.RingConfig{
 				Type: unix.SOCK_RAW, Version: v,
 				Request: tpacket.Req3{Req: tpacket.Req{BlockSize: uint32(os.Getpagesize()), BlockNr: 1, FrameSize: 256, FrameNr: uint32(os.Getpagesize()) / 256}},
 			})
@@ -66,8 +68,8 @@ func TestPacketsPassBothWays(t *testing.T) {
 }
 
 func TestASocketWithoutARingReceives(t *testing.T) {
-	Run(t, func(ns *Namespace) {
-		NeedDevices(t)
+	kringtest.Run(t, func(ns *kring.Namespace) {
+		kringtest.NeedDevices(t)
 		tun, err := ns.TUN("tun0", 20)
 		if err != nil {
 			t.Fatal(err)
@@ -96,14 +98,14 @@ func TestASocketWithoutARingReceives(t *testing.T) {
 }
 
 func TestNamespacesDoNotMeet(t *testing.T) {
-	Run(t, func(ns *Namespace) {
-		NeedDevices(t)
-		other, err := New()
+	kringtest.Run(t, func(ns *kring.Namespace) {
+		kringtest.NeedDevices(t)
+		other, err := kring.New()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer other.Close()
-		for _, each := range []*Namespace{ns, other} { // same name and index: neither sees the other's
+		for _, each := range []*kring.Namespace{ns, other} { // same name and index: neither sees the other's
 			d, err := each.TAP("tap0", 10, hostAddr)
 			if err != nil {
 				t.Fatal(err)

@@ -17,7 +17,7 @@ type Namespace struct {
 }
 
 // New makes a namespace. It needs CAP_SYS_ADMIN; the error says what was
-// missing. [Run] is for tests that may lack it.
+// missing. kringtest.Run is for tests that may lack it.
 func New() (*Namespace, error) {
 	ns := &Namespace{make(chan func()), make(chan struct{})}
 	ready := make(chan error)

@@ -1,4 +1,4 @@
-package kring
+package kringtest
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/rxring/rxring/internal/kring"
 )
 
 const childEnv = "RXRING_KRING_CHILD"
@@ -20,9 +22,9 @@ const childEnv = "RXRING_KRING_CHILD"
 //
 // t must be a top-level test, and Run the whole of it. A test that makes devices
 // calls [NeedDevices] first thing in fn.
-func Run(t *testing.T, fn func(ns *Namespace)) {
+func Run(t *testing.T, fn func(ns *kring.Namespace)) {
 	t.Helper()
-	ns, err := New()
+	ns, err := kring.New()
 	if err == nil {
 		t.Cleanup(ns.Close)
 		fn(ns)
