@@ -66,10 +66,13 @@ type Device struct {
 	promiscuous atomic.Int32
 }
 
+// etherLen is ETH_HLEN: addresses and EtherType.
+const etherLen = 14
+
 func newDevice(c DeviceConfig, index int) *Device {
 	d := &Device{name: c.Name, index: index, typ: c.Type, mtu: c.MTU, addr: c.Addr}
 	if d.typ == Ethernet {
-		d.maclen = 14
+		d.maclen = etherLen
 		if d.addr == [6]byte{} {
 			d.addr = [6]byte{0x02, 'r', 'x', 'r', byte(index >> 8), byte(index)}
 		}
@@ -113,11 +116,16 @@ func (d *Device) Deliver(p *Packet) {
 	}
 }
 
-// DeliverBatch delivers the packets in order.
+// DeliverBatch delivers the packets in order, for less a packet than Deliver
+// takes: sockets take slots for many of them at once.
 func (d *Device) DeliverBatch(ps []Packet) {
-	if taps := d.taps.Load(); taps != nil {
-		for i := range ps {
-			d.deliver(&ps[i], *taps)
-		}
+	taps := d.taps.Load()
+	if taps == nil {
+		return
+	}
+	for len(ps) > 0 {
+		n := min(len(ps), maxBatch)
+		d.deliverBatch(ps[:n], *taps)
+		ps = ps[n:]
 	}
 }

@@ -17,12 +17,34 @@ func (d *Device) deliver(p *Packet, taps []*Socket) {
 		return
 	}
 	for _, s := range taps {
-		// A socket bound to one protocol sees only what comes in of it.
-		if proto := uint16(s.protocol.Load()); proto == tpacket.ETHPAll ||
-			proto == a.protocol && !p.Outgoing {
+		if s.wants(p, &a) {
 			s.receive(p, &a)
 		}
 	}
+}
+
+// maxBatch is how many packets a socket takes slots for at once.
+const maxBatch = 32
+
+// deliverBatch is deliver for up to maxBatch packets.
+func (d *Device) deliverBatch(ps []Packet, taps []*Socket) {
+	var as [maxBatch]arrival
+	for i := range ps {
+		if !as[i].measure(d, &ps[i]) {
+			d.malformed.Add(1)
+			as[i].length = 0 // for no socket
+		}
+	}
+	for _, s := range taps {
+		s.receiveBatch(ps, as[:len(ps)])
+	}
+}
+
+// wants says whether s is offered the packet at all: a socket bound to one
+// protocol sees only what comes in of it.
+func (s *Socket) wants(p *Packet, a *arrival) bool {
+	proto := uint16(s.protocol.Load())
+	return proto == tpacket.ETHPAll || proto == a.protocol && !p.Outgoing
 }
 
 // arrival is what is the same about a packet for every socket.
@@ -52,7 +74,7 @@ func (a *arrival) measure(d *Device, p *Packet) bool {
 		Hatype:  uint16(d.typ),
 	}
 	if d.typ == Ethernet {
-		if len(head) < 14 {
+		if len(head) < etherLen {
 			return false
 		}
 		a.protocol = etherType(head, p.Rest)
@@ -158,8 +180,24 @@ type receiver struct {
 	version        tpacket.Version
 	dgram          bool
 	ignoreOutgoing bool
-	reserve        uint32
 	frameSize      uint32
+
+	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
+}
+
+func (rx *receiver) offsets(a *arrival) tpacket.Offsets {
+	if a.maclen == 0 {
+		return rx.bare
+	}
+	return rx.framed
+}
+
+// skip is what a socket does not see of the packet's start.
+func (rx *receiver) skip(a *arrival) uint32 {
+	if rx.dgram {
+		return a.maclen
+	}
+	return 0
 }
 
 // receive is a packet's life at one socket, in the order of tpacket_rcv
@@ -167,54 +205,99 @@ type receiver struct {
 // wake.
 func (s *Socket) receive(p *Packet, a *arrival) {
 	rx := s.rx.Load() // pairs with the store in Socket.publish
-	if rx.ignoreOutgoing && p.Outgoing {
+	snaplen, ok := s.admit(rx, p, a)
+	if !ok {
 		return
 	}
-	skip := uint32(0)
-	if rx.dgram {
-		skip = a.maclen
+	if slot, verdict := rx.ring.Acquire(); verdict == ring.Acquired {
+		status := s.fill(rx, slot, p, a, snaplen)
+		rx.ring.Release(slot, status)
+	} else {
+		s.counters.Drop(verdict)
 	}
-	length := a.length - skip
+	s.notify.Wake()
+}
 
-	snaplen := length
+// receiveBatch is receive for several packets, which take their slots together.
+func (s *Socket) receiveBatch(ps []Packet, as []arrival) {
+	rx := s.rx.Load() // pairs with the store in Socket.publish
+	var (
+		admitted [maxBatch]uint8 // by number
+		snaplens [maxBatch]uint32
+		slots    [maxBatch]uint32
+		n        int
+	)
+	for i := range ps {
+		if as[i].length == 0 || !s.wants(&ps[i], &as[i]) {
+			continue
+		}
+		if snaplen, ok := s.admit(rx, &ps[i], &as[i]); ok {
+			admitted[n], snaplens[n] = uint8(i), snaplen
+			n++
+		}
+	}
+	if n == 0 {
+		return
+	}
+	for done := 0; done < n; {
+		got, verdict := rx.ring.AcquireBatch(slots[done:n])
+		if verdict != ring.Acquired { // the next packet is dropped; those after it try again
+			s.counters.Drop(verdict)
+			done++
+			continue
+		}
+		for ; got > 0; got-- {
+			i, slot := admitted[done], slots[done]
+			status := s.fill(rx, slot, &ps[i], &as[i], snaplens[done])
+			if got > 1 {
+				rx.ring.ReleaseEarly(slot, status)
+			} else {
+				rx.ring.Release(slot, status)
+			}
+			done++
+		}
+	}
+	s.notify.Wake()
+}
+
+// admit runs the filter and measures: how many bytes of the packet go into a
+// frame, and whether it is worth one. What is refused has been counted.
+func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, ok bool) {
+	if rx.ignoreOutgoing && p.Outgoing {
+		return 0, false
+	}
+	skip := rx.skip(a)
+	snaplen = a.length - skip
 	if rx.filter != nil {
 		snaplen = min(snaplen, a.filter(rx.filter, p, skip))
 	}
 	if snaplen == 0 { // in Linux, too, an empty packet counts as refused
 		s.counters.Filtered()
-		return
+		return 0, false
 	}
-
-	var at tpacket.Offsets
-	if rx.dgram {
-		at = tpacket.DgramOffsets(rx.version, rx.reserve)
-	} else {
-		at = tpacket.RawOffsets(rx.version, a.maclen, rx.reserve, 0)
-	}
+	at := rx.offsets(a)
 	if rx.ring == nil || at.Net > maxOffset {
 		s.counters.Drop(ring.NoRoom)
-		return
+		return 0, false
 	}
 	if at.Mac+snaplen > rx.frameSize {
 		snaplen = rx.frameSize - min(at.Mac, rx.frameSize)
 	}
+	return snaplen, true
+}
 
-	slot, verdict := rx.ring.Acquire()
-	if verdict != ring.Acquired {
-		s.counters.Drop(verdict)
-		s.notify.Wake()
-		return
-	}
-	status := a.status
+// fill copies and stamps the packet into its slot, and returns the status to
+// release it with.
+func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen uint32) (status uint32) {
+	status = a.status
 	if s.counters.Losing() {
 		status |= tpacket.StatusLosing
 	}
-
 	frame := rx.ring.Frame(slot)
+	at, skip := rx.offsets(a), rx.skip(a)
 	if snaplen > 0 {
 		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
 	}
-
 	now := a.timestamp
 	if now == 0 {
 		now = time.Now().UnixNano()
@@ -222,12 +305,12 @@ func (s *Socket) receive(p *Packet, a *arrival) {
 	}
 	if rx.version == tpacket.V1 {
 		h := tpacket.Header1At(frame)
-		h.Len, h.Snaplen = length, snaplen
+		h.Len, h.Snaplen = a.length-skip, snaplen
 		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
 		h.Sec, h.Usec = uint32(now/1e9), uint32(now%1e9/1e3)
 	} else {
 		h := tpacket.Header2At(frame)
-		h.Len, h.Snaplen = length, snaplen
+		h.Len, h.Snaplen = a.length-skip, snaplen
 		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
 		h.Sec, h.Nsec = uint32(now/1e9), uint32(now%1e9)
 		h.VLANTCI, h.VLANTPID = 0, 0
@@ -238,9 +321,7 @@ func (s *Socket) receive(p *Packet, a *arrival) {
 		h.Padding = [4]uint8{}
 	}
 	*tpacket.SockaddrLLAt(frame, rx.version) = a.from
-
-	rx.ring.Release(slot, status)
-	s.notify.Wake()
+	return status
 }
 
 // maxOffset is what tp_net can hold: Linux drops a packet past it.

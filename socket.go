@@ -98,7 +98,12 @@ func (s *Socket) publish() {
 		version:        s.version,
 		dgram:          s.typ == SockDgram,
 		ignoreOutgoing: s.flags[option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}] != 0,
-		reserve:        s.reserve,
+		bare:           tpacket.RawOffsets(s.version, 0, s.reserve, 0),
+		framed:         tpacket.RawOffsets(s.version, etherLen, s.reserve, 0),
+	}
+	if rx.dgram {
+		rx.bare = tpacket.DgramOffsets(s.version, s.reserve)
+		rx.framed = rx.bare
 	}
 	if s.ring != nil {
 		rx.frameSize = s.ring.Geometry().FrameSize

@@ -202,7 +202,11 @@ func (w *world) write(i int) {
 		for k, slot := range slots {
 			w.fill(slot, mine[k])
 			w.releasing[slot] = true
-			w.ring.Release(slot, tpacket.StatusUser)
+			if k < len(slots)-1 {
+				w.ring.ReleaseEarly(slot, tpacket.StatusUser)
+			} else {
+				w.ring.Release(slot, tpacket.StatusUser)
+			}
 			w.releasing[slot] = false
 		}
 	}

@@ -119,6 +119,16 @@ func (r *Ring) Release(slot, status uint32) {
 	r.releaseTicket(slot, status)
 }
 
+// ReleaseEarly is Release for a caller that calls Release for another slot soon
+// after, before it wakes anybody: it leaves the barrier to that.
+func (r *Ring) ReleaseEarly(slot, status uint32) {
+	if r.other != nil {
+		r.other.release(r, slot, status)
+		return
+	}
+	publishWord(&r.ticket.seq[slot], r.publishTicket(slot, status))
+}
+
 // position is where the writers stand, off the hot path.
 func (r *Ring) position() position {
 	if r.other != nil {
@@ -178,19 +188,37 @@ func (r *Ring) status(slot uint32) uint32 {
 }
 
 // setStatus is one store of slot's status word, after everything stored to the
-// slot before: a store-release, which pairs with status on the other side.
+// slot before it and before everything loaded after it: see Notify. It pairs
+// with status on the other side.
 func (r *Ring) setStatus(slot, status uint32) {
 	if exploring {
 		stepStore(r, stepStatus, slot, status)
 	}
 	p := r.frame(slot)
 	if r.wide {
-		// Linux passes the status through an int: bit 31 fills the upper half.
-		atomic.StoreUint64((*uint64)(p), uint64(int64(int32(status))))
+		atomic.StoreUint64((*uint64)(p), longStatus(status))
 		return
 	}
 	atomic.StoreUint32((*uint32)(p), status)
 }
+
+// publishStatus is setStatus for a caller that goes on to a store which is a
+// full barrier: a store-release will do.
+func (r *Ring) publishStatus(slot, status uint32) {
+	if exploring {
+		stepStore(r, stepStatus, slot, status)
+	}
+	p := r.frame(slot)
+	if r.wide {
+		storeRelease64((*uint64)(p), longStatus(status))
+		return
+	}
+	storeRelease32((*uint32)(p), status)
+}
+
+// longStatus is a status as V1's unsigned long holds it. Linux passes it through
+// an int: bit 31 fills the upper half.
+func longStatus(status uint32) uint64 { return uint64(int64(int32(status))) }
 
 // mark is the owner's mark in the slot's padding, for the slot-mark design.
 func (r *Ring) mark(slot uint32) uint32 {

@@ -23,8 +23,9 @@ import (
 // it is about to (the releasing bit), and one that finds it so looks again, a
 // bounded number of times, instead of dropping for nothing.
 type ticket struct {
+	_     [64]byte // writers swap head all the time: nothing else on its line
 	next  word     // head: the next ticket
-	_     [56]byte // writers swap head all the time: nothing else on its line
+	_     [64]byte
 	seq   []word
 	slots uint32
 	shift uint8 // a ticket is lap<<shift | slot
@@ -57,6 +58,7 @@ func (d *ticket) after(t uint64) uint64 {
 
 func (r *Ring) acquireTicket() (slot uint32, v Verdict) {
 	d := &r.ticket
+	lost := uint32(0)
 	for wait := 0; ; again(wait) {
 		t := d.next.Load()
 		if t&ticketClosed != 0 {
@@ -69,7 +71,8 @@ func (r *Ring) acquireTicket() (slot uint32, v Verdict) {
 			if d.next.CompareAndSwap(t, d.after(t)) {
 				return slot, Acquired
 			}
-			continue // somebody else has this ticket
+			backOff(&lost) // somebody else has this ticket
+			continue
 		}
 		if d.next.Load() != t {
 			continue // what we saw was of a ticket that is gone
@@ -87,18 +90,45 @@ func (r *Ring) acquireTicket() (slot uint32, v Verdict) {
 	}
 }
 
+// backOff is what a writer does that lost a swap: it leaves head alone for a
+// while, twice as long each time. Two cores that take slots in turn spend more
+// time on moving cache lines than on packets; one that has them for a run of
+// slots does not.
+func backOff(lost *uint32) {
+	if exploring {
+		return
+	}
+	*lost = min(max(2**lost, backOffMin), backOffMax)
+	for range *lost {
+	}
+}
+
+// Rounds of an empty loop: about one microsecond, and fifteen.
+const (
+	backOffMin = 1 << 12
+	backOffMax = 1 << 16
+)
+
 func (r *Ring) releaseTicket(slot, status uint32) {
-	d := &r.ticket
-	t := loadOwn(&d.seq[slot])
-	d.seq[slot].Store(t | ticketReleasing)
-	r.setStatus(slot, status)         // pairs with the reader's load
-	d.seq[slot].Store(t + 1<<d.shift) // pairs with the load in acquireTicket
+	next := r.publishTicket(slot, status)
+	r.ticket.seq[slot].Store(next) // pairs with the load in acquireTicket; a full barrier for Notify.Wake
+}
+
+// publishTicket hands slot to the reader and returns the ticket that may have it
+// next, which its sequence word is yet to say.
+func (r *Ring) publishTicket(slot, status uint32) (next uint64) {
+	seq := &r.ticket.seq[slot]
+	t := loadOwn(seq)
+	publishWord(seq, t|ticketReleasing)
+	r.publishStatus(slot, status) // pairs with the reader's load
+	return t + 1<<r.ticket.shift
 }
 
 // acquireTickets takes up to len(slots) slots in a row with one
 // compare-and-swap, and says how many; when it is none, why.
 func (r *Ring) acquireTickets(slots []uint32) (n int, v Verdict) {
 	d := &r.ticket
+	lost := uint32(0)
 	for wait := 0; ; again(wait) {
 		t := d.next.Load()
 		if t&ticketClosed != 0 {
@@ -121,6 +151,7 @@ func (r *Ring) acquireTickets(slots []uint32) (n int, v Verdict) {
 			if d.next.CompareAndSwap(t, end) {
 				return n, Acquired
 			}
+			backOff(&lost)
 			continue
 		}
 		if d.next.Load() != t {
