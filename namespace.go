@@ -122,7 +122,7 @@ func (ns *Namespace) hook() {
 }
 
 // newRing makes a ring within the namespace's memory bound.
-func (ns *Namespace) newRing(g tpacket.Geometry) (*ring.Ring, error) {
+func (ns *Namespace) newRing(g tpacket.Geometry, d ring.Design) (*ring.Ring, error) {
 	size := int64(g.Size())
 	if held := ns.memory.Add(size); held > ns.maxMemory {
 		ns.memory.Add(-size)
@@ -132,7 +132,7 @@ func (ns *Namespace) newRing(g tpacket.Geometry) (*ring.Ring, error) {
 	m, err := ring.NewMemory(g.Size())
 	if err == nil {
 		var r *ring.Ring
-		if r, err = ring.New(m, g); err == nil {
+		if r, err = ring.NewDesign(m, g, d); err == nil {
 			return r, nil
 		}
 		m.Close()

@@ -49,6 +49,7 @@ type Socket struct {
 	device       *Device // nil: every device
 	version      tpacket.Version
 	reserve      uint32
+	kernelOwned  bool
 	ring         *ring.Ring
 	filter       *cbpf.Filter
 	filterLocked bool
@@ -217,12 +218,37 @@ func (s *Socket) SetRxRing(r tpacket.Req) error {
 		if err != nil {
 			return err
 		}
-		fresh, err := s.ns.newRing(g)
+		fresh, err := s.ns.newRing(g, s.design())
 		if err != nil {
 			return err
 		}
 		return s.replaceRing(fresh)
 	})
+}
+
+// SetKernelOwned has the ring to come mark the slots that writers fill with
+// [ring.StatusKernelOwned], in shared memory, as the commit that fixed Linux's
+// ring proposes: EBUSY when there is a ring already.
+//
+// Only a reader that knows the status may have it, such as [ring.Reader]. All
+// others take it for a packet, and read what is still being written; and the
+// ring then relies on its reader to be lawful. So it is Go code's to ask for,
+// and no socket option: no interposed program can switch it on.
+func (s *Socket) SetKernelOwned(on bool) error {
+	return s.do("set kernel-owned", func() error {
+		if s.ring != nil {
+			return fmt.Errorf("the socket has a ring already: %w", syscall.EBUSY)
+		}
+		s.kernelOwned = on
+		return nil
+	})
+}
+
+func (s *Socket) design() ring.Design {
+	if s.kernelOwned {
+		return ring.KernelOwned
+	}
+	return ring.DefaultDesign
 }
 
 // replaceRing publishes r, nil for none, and frees the ring before it.

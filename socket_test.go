@@ -593,6 +593,100 @@ func TestHostileReadersHarmNobodyElse(t *testing.T) {
 	t.Logf("lawful %+v, scribbler %+v, dying %+v", lawful.Totals(), scribbler.Totals(), dying.Totals())
 }
 
+func TestKernelOwnedIsOptInAndOnlyForGoReaders(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	defer s.Close()
+	must(t, s.SetKernelOwned(true), s.SetVersion(tpacket.V2), s.SetRxRing(smallRing))
+	if err := s.SetKernelOwned(false); !errors.Is(err, syscall.EBUSY) {
+		t.Errorf("with a ring: %v, want %v", err, syscall.EBUSY)
+	}
+	rd, err := s.NewReader()
+	must(t, err)
+	slot, _ := s.Ring().Acquire()
+	if h := tpacket.Header2At(s.Ring().Frame(slot)); h.Status != ring.StatusKernelOwned {
+		t.Errorf("status %#x while a writer fills the slot, want %#x", h.Status, ring.StatusKernelOwned)
+	}
+	empty(t, rd)
+	s.Ring().Release(slot, tpacket.StatusUser)
+	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	for range 2 {
+		f := next(t, rd)
+		f.Release()
+	}
+	empty(t, rd)
+
+	// No socket option, of any level, gives it to an interposed program.
+	plain, err := ns.Socket(rxring.SockRaw, 0)
+	must(t, err)
+	defer plain.Close()
+	for _, level := range []int{1, tpacket.SolPacket} {
+		for name := range 256 {
+			plain.Setsockopt(level, name, cInt(1)) // some are refused, which is fine
+		}
+	}
+	plain.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, cInt(1))
+	plain.Setsockopt(tpacket.SolPacket, tpacket.OptReserve, cInt(0))
+	must(t, plain.SetRxRing(smallRing))
+	slot, _ = plain.Ring().Acquire()
+	if h := tpacket.Header2At(plain.Ring().Frame(slot)); h.Status != tpacket.StatusKernel {
+		t.Errorf("status %#x while a writer fills the slot: an option switched kernel-owned on", h.Status)
+	}
+}
+
+func empty(t testing.TB, rd *ring.Reader) {
+	t.Helper()
+	if f, ok := rd.Next(); ok {
+		t.Fatalf("the ring holds a packet of %d bytes that it should not", f.Len)
+	}
+}
+
+func TestBatchIsAsManyDeliveries(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	all, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 16, BlockNr: 8, FrameSize: 2048, FrameNr: 256})
+	some, _ := openSocket(t, ns, rxring.SockDgram, tpacket.V1, smallRing)
+	must(t, some.BindDevice(dev, tpacket.ETHPIP), some.AttachFilter([]cbpf.Instruction{
+		{Op: 0x80},                       // ld len
+		{Op: 0x25, Jt: 0, Jf: 1, K: 100}, // jgt #100
+		{Op: 0x06, K: 0},                 // ret #0
+		{Op: 0x06, K: 20},                // ret #20
+	}))
+	var ps []rxring.Packet
+	for i := range 100 {
+		p := rxring.Packet{Data: frame(15 + i), Outgoing: i%10 == 3}
+		if i == 50 {
+			p.Data = p.Data[:13] // malformed
+		}
+		ps = append(ps, p)
+	}
+	dev.DeliverBatch(ps)
+	for i := range 100 {
+		if i == 50 {
+			continue
+		}
+		f := next(t, rd)
+		if f.Len != 15+i || (f.From.Pkttype == tpacket.PacketOutgoing) != (i%10 == 3) {
+			t.Errorf("packet %d: %d bytes, type %d", i, f.Len, f.From.Pkttype)
+		}
+		f.Release()
+	}
+	empty(t, rd)
+	if got, want := all.Totals(), (ring.Totals{Captured: 99}); got != want {
+		t.Errorf("everything: %+v, want %+v", got, want)
+	}
+	// 90 come in, one of them malformed; up to 100 bytes from the network header
+	// pass: all but none, since the longest is 100.
+	if got, want := some.Totals(), (ring.Totals{Captured: 4, DroppedFull: 85}); got != want {
+		t.Errorf("IPv4 that comes in: %+v, want %+v", got, want)
+	}
+	if dev.Malformed() != 1 {
+		t.Errorf("malformed %d, want 1", dev.Malformed())
+	}
+}
+
 func TestDeliverAllocatesNothing(t *testing.T) {
 	dev, s, rd := benchRing(t, 2048, acceptN(1<<18))
 	piece := frame(700)
@@ -602,6 +696,13 @@ func TestDeliverAllocatesNothing(t *testing.T) {
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations a packet", allocs)
+	}
+	batch := make([]rxring.Packet, 40)
+	for i := range batch {
+		batch[i].Data = piece
+	}
+	if allocs := testing.AllocsPerRun(100, func() { dev.DeliverBatch(batch); drain(rd) }); allocs != 0 {
+		t.Errorf("%v allocations a batch", allocs)
 	}
 	if s.Totals().Captured == 0 {
 		t.Error("nothing was captured")

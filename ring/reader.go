@@ -48,7 +48,7 @@ type Frame struct {
 func (rd *Reader) Next() (f Frame, ok bool) {
 	r := rd.ring
 	status := r.status(rd.next)
-	if status == tpacket.StatusKernel {
+	if !rd.mine(status) {
 		return Frame{}, false
 	}
 	f = Frame{Status: status, ring: r, slot: rd.next}
@@ -80,8 +80,9 @@ func (rd *Reader) Next() (f Frame, ok bool) {
 // Release gives the slot back to the writers. It must be called once.
 func (f *Frame) Release() { f.ring.setStatus(f.slot, tpacket.StatusKernel) }
 
-// Wait sleeps until Next has a packet, ctx ends, or the ring is closed with
-// nothing left to read ([ErrClosed]).
+// Wait sleeps until Next has a packet, ctx ends, or the ring is closed and Next
+// has none ([ErrClosed]). A packet whose writer was in mid-copy when the ring was
+// closed is not waited for.
 func (rd *Reader) Wait(ctx context.Context) error {
 	for {
 		if rd.ready() {
@@ -104,7 +105,13 @@ func (rd *Reader) Wait(ctx context.Context) error {
 	}
 }
 
-func (rd *Reader) ready() bool { return rd.ring.status(rd.next) != tpacket.StatusKernel }
+func (rd *Reader) ready() bool { return rd.mine(rd.ring.status(rd.next)) }
+
+// mine says whether a slot of that status is the reader's. Unlike libpcap's, and
+// every reader's from before it, this one knows [StatusKernelOwned].
+func (rd *Reader) mine(status uint32) bool {
+	return status != tpacket.StatusKernel && status != StatusKernelOwned
+}
 
 // Wake implements [Waker].
 func (rd *Reader) Wake() {

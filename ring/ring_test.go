@@ -1,10 +1,13 @@
 package ring_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -386,5 +389,96 @@ func TestCountersClearOnRead(t *testing.T) {
 	want := ring.Totals{Filtered: 1, Captured: 3, DroppedFull: 1, DroppedOwned: 1, DroppedOther: 1}
 	if got := c.Totals(); got != want || got.Offered() != 7 {
 		t.Errorf("totals %+v, offered %d: want %+v and 7", got, got.Offered(), want)
+	}
+}
+
+// TestKernelOwnedWrongsALegacyReaderAndServesOneThatKnowsIt follows a slot from
+// the writer's Acquire on, as libpcap looks at it (anything but KERNEL is a
+// packet) and as Reader does.
+func TestKernelOwnedWrongsALegacyReaderAndServesOneThatKnowsIt(t *testing.T) {
+	g := tpacket.Geometry{Version: tpacket.V2, BlockSize: 4096, BlockNr: 1, FrameSize: 2048, FrameNr: 2, FramesPerBlock: 2}
+	r, err := ring.NewDesign(ring.NewHeapMemory(g.Size()), g, ring.KernelOwned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rd := ring.NewReader(r, new(ring.Notify))
+	legacy := func() bool { return tpacket.Header2At(r.Frame(0)).Status != tpacket.StatusKernel }
+
+	slot := acquire(t, r, ring.Acquired)
+	half := r.Frame(slot)
+	tpacket.Header2At(half).Snaplen, tpacket.Header2At(half).Mac = 100, 64
+	copy(half[64:114], bytes.Repeat([]byte{1}, 50)) // half of a packet of a hundred ones
+	if !legacy() {
+		t.Error("a legacy reader is not wronged: it sees no packet")
+	}
+	if !slices.Contains(half[64:164], 0) {
+		t.Error("a legacy reader would read a whole packet")
+	}
+	if _, ok := rd.Next(); ok {
+		t.Error("a reader that knows the status reads a packet that is being written")
+	}
+	copy(half[114:164], bytes.Repeat([]byte{1}, 50))
+	r.Release(slot, tpacket.StatusUser)
+	f, ok := rd.Next()
+	if !ok || slices.Contains(f.Data, 0) || len(f.Data) != 100 {
+		t.Errorf("after the release: %v, % x", ok, f.Data)
+	}
+}
+
+// TestSafeDesignsKeepTheSameRules runs the story of the fast writer and the slow
+// one on every design that is safe for a lawful reader.
+func TestSafeDesignsKeepTheSameRules(t *testing.T) {
+	for _, d := range []ring.Design{ring.Ticket, ring.OwnerMap, ring.Tail, ring.ShadowRing, ring.KernelOwned, ring.SlotMark, ring.ReleaseAfter} {
+		t.Run(d.String(), func(t *testing.T) {
+			g := tpacket.Geometry{Version: tpacket.V2, BlockSize: 4096 * 3, BlockNr: 1, FrameSize: 4096, FrameNr: 3, FramesPerBlock: 3}
+			r, err := ring.NewDesign(ring.NewHeapMemory(g.Size()), g, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rd := ring.NewReader(r, new(ring.Notify))
+			for lap := range 4 {
+				var slots [5]uint32
+				n, v := r.AcquireBatch(slots[:])
+				if n != 3 || v != ring.Acquired {
+					t.Fatalf("lap %d: a batch of 5 got %d slots, %v: want all 3", lap, n, v)
+				}
+				acquire(t, r, ring.Owned)
+				if n, v := r.AcquireBatch(slots[3:]); n != 0 || v != ring.Owned {
+					t.Fatalf("lap %d: a batch got %d slots that are owned, %v", lap, n, v)
+				}
+				r.ReleaseEarly(slots[2], tpacket.StatusUser) // out of order
+				r.ReleaseEarly(slots[0], tpacket.StatusUser)
+				r.Release(slots[1], tpacket.StatusUser)
+				acquire(t, r, ring.Full)
+				for range 3 {
+					f, ok := rd.Next()
+					if !ok {
+						t.Fatalf("lap %d: a packet is missing", lap)
+					}
+					f.Release()
+				}
+			}
+			if got := r.Captured(); got != 12 {
+				t.Errorf("captured %d, want 12", got)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+			acquire(t, r, ring.NoRoom)
+		})
+	}
+}
+
+func TestDesignsAreFoundByName(t *testing.T) {
+	for _, d := range ring.Designs() {
+		if got, err := ring.ParseDesign(d.String()); got != d || err != nil {
+			t.Errorf("%v: %v, %v", d, got, err)
+		}
+	}
+	if _, err := ring.ParseDesign("spinlock"); err == nil || !strings.Contains(err.Error(), `"spinlock": want one of ticket, owner-map`) {
+		t.Errorf("spinlock: %v", err)
+	}
+	if _, err := ring.NewDesign(ring.NewHeapMemory(4096), tpacket.Geometry{Version: tpacket.V2, BlockSize: 4096, BlockNr: 1, FrameSize: 2048, FrameNr: 2, FramesPerBlock: 2}, 99); err == nil {
+		t.Error("a ring of a design there is not")
 	}
 }
