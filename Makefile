@@ -14,17 +14,27 @@ build: ## bin/rxring
 	$(GO) build -o $(RXRING) ./cmd/rxring
 
 .PHONY: test
-test: deps lint fuzz-smoke ## everything that must hold
+test: deps lint explore fuzz-smoke bench-smoke ## everything that must hold
 	CGO_ENABLED=1 $(GO) test -race -cover ./...
+
+.PHONY: explore
+explore: ## every interleaving of the ring's real code, at small scope; V=-v prints a trace of each fault
+	$(GO) test -count=1 -tags explore -run TestExplore $(V) ./ring
+
+.PHONY: spec
+spec: deps ## the Promela models, each with the verdict it must have (make test runs them too)
+	@scripts/spec
 
 .PHONY: deps
 deps: ## the Debian packages that tests use, when this user may install them
-	@scripts/deps --optional tcpdump tshark ngrep gcc libpcap-dev util-linux procps
+	@scripts/deps --optional tcpdump tshark ngrep gcc libpcap-dev util-linux procps spin
 
 .PHONY: lint
 lint: ## formatting, vet on every system that builds, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags explore ./ring
+	$(GO) vet -C bench ./...
 	GOARCH=arm64 $(GO) vet ./...
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
@@ -39,8 +49,12 @@ fuzz-smoke:
 	@scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## the hot path: DESIGN's budgets, with allocations
-	$(GO) test -run '^$$' -bench . -benchmem . ./ring ./cbpf
+bench: deps ## rxring beside its peers: one table of medians and ratios, some minutes
+	$(GO) run -C bench ./cmd/table $(BENCHFLAGS)
+
+.PHONY: bench-smoke
+bench-smoke: ## every contender of bench moves the packets that it claims to
+	$(GO) test -C bench ./...
 
 .PHONY: help
 help:

@@ -114,17 +114,19 @@ func report(w io.Writer, ns *rxring.Namespace, r interpose.Result) {
 		}
 		fmt.Fprintf(w, "rxring: %s: %v ring of %d slots x %d bytes\n", device, s.Geometry.Version, s.Geometry.FrameNr, s.Geometry.FrameSize)
 		for _, row := range []struct {
-			n    uint64
-			what string
+			n      uint64
+			what   string
+			always bool
 		}{
-			{t.Offered(), "packets offered"},
-			{t.Filtered, "filtered out"},
-			{t.Captured, "captured"},
-			{t.DroppedFull, "dropped: ring full"},
-			{t.DroppedOwned, "dropped: slot still owned by a slower writer"},
-			{t.DroppedOther, "dropped: other"},
+			{t.Offered(), "packets offered", true},
+			{t.Filtered, "filtered out", true},
+			{t.Captured, "captured", true},
+			{t.DroppedFull, "dropped: ring full", true},
+			{t.DroppedOwned, "dropped: slot still owned by a slower writer", true},
+			{t.DroppedReleasing, "dropped: slot about to be released", false},
+			{t.DroppedOther, "dropped: no room for headers", false},
 		} {
-			if row.n > 0 || row.what != "dropped: other" {
+			if row.n > 0 || row.always {
 				fmt.Fprintf(w, "rxring: %12d %s\n", row.n, row.what)
 			}
 		}
