@@ -12,7 +12,8 @@ type Packet struct {
 	Rest [][]byte
 
 	// Timestamp is when the packet passed, in nanoseconds since the Unix
-	// epoch; 0: Deliver reads the clock, once, if a socket takes the packet.
+	// epoch; 0: the clock is read, if a socket takes the packet: once for each
+	// Deliver, once for each socket and batch in DeliverBatch.
 	Timestamp int64
 
 	// Outgoing says that this host sends the packet. The packet type of one

@@ -226,6 +226,7 @@ func (s *Socket) receiveBatch(ps []Packet, as []arrival) {
 		snaplens [maxBatch]uint32
 		slots    [maxBatch]uint32
 		n        int
+		now      int64 // one reading of the clock for all that need it
 	)
 	for i := range ps {
 		if as[i].length == 0 || !s.wants(&ps[i], &as[i]) {
@@ -248,6 +249,12 @@ func (s *Socket) receiveBatch(ps []Packet, as []arrival) {
 		}
 		for ; got > 0; got-- {
 			i, slot := admitted[done], slots[done]
+			if as[i].timestamp == 0 {
+				if now == 0 {
+					now = time.Now().UnixNano()
+				}
+				as[i].timestamp = now
+			}
 			status := s.fill(rx, slot, &ps[i], &as[i], snaplens[done])
 			if got > 1 {
 				rx.ring.ReleaseEarly(slot, status)
