@@ -1,0 +1,131 @@
+package rxring
+
+import (
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// arrival is what is the same about a packet for every socket.
+type arrival struct {
+	length    uint32             // bytes, link-layer header included
+	maclen    uint32             // bytes of link-layer header
+	status    uint32             // offload bits of tp_status
+	protocol  uint16             // skb->protocol, host byte order
+	timestamp int64              // nanoseconds since the epoch; 0: not read yet
+	from      tpacket.SockaddrLL // as the ring shows it
+
+	view   cbpf.Packet // what filters look at, once one asks: see filter
+	viewed bool
+}
+
+func (a *arrival) measure(d *Device, p *Packet) bool {
+	head := p.Data
+	n := len(head)
+	for _, b := range p.Rest {
+		n += len(b)
+	}
+	a.length = uint32(n)
+	a.maclen = d.maclen
+	a.from = tpacket.SockaddrLL{
+		Family:  tpacket.AFPacket,
+		Ifindex: int32(d.index),
+		Hatype:  uint16(d.typ),
+	}
+	if d.typ == Ethernet {
+		if len(head) < etherLen {
+			return false
+		}
+		a.protocol = etherType(head, p.Rest)
+		a.from.Pkttype = destination([6]byte(head[0:6]), d.addr)
+		a.from.Halen = 6
+		copy(a.from.Addr[:6], head[6:12])
+	} else {
+		if len(head) == 0 {
+			return false
+		}
+		switch head[0] >> 4 {
+		case 4:
+			a.protocol = tpacket.ETHPIP
+		case 6:
+			a.protocol = tpacket.ETHPIPv6
+		default:
+			return false
+		}
+	}
+	if p.Outgoing {
+		a.from.Pkttype = tpacket.PacketOutgoing
+	}
+	a.from.Protocol = tpacket.Htons(a.protocol)
+	a.status = tpacket.StatusUser
+	switch {
+	case p.Checksum == ChecksumPartial:
+		a.status |= tpacket.StatusCsumNotReady
+	case p.Checksum == ChecksumValid && !p.Outgoing:
+		a.status |= tpacket.StatusCsumValid
+	}
+	if p.GSO.Type == GSOTCPv4 || p.GSO.Type == GSOTCPv6 {
+		a.status |= tpacket.StatusGSOTCP
+	}
+	if p.Timestamp != 0 {
+		a.timestamp = p.Timestamp
+		a.status |= tpacket.StatusTSSoftware
+	}
+	return true
+}
+
+// etherType is eth_type_trans's protocol: the EtherType, or one of two numbers
+// for frames that carry a length instead (net/ethernet/eth.c).
+func etherType(head []byte, rest [][]byte) uint16 {
+	if t := uint16(head[12])<<8 | uint16(head[13]); t >= tpacket.ETHP8023Mn {
+		return t
+	}
+	// 0xffff where LLC would start marks Novell's raw 802.3.
+	llc := [2]byte{}
+	n := copy(llc[:], head[14:])
+	for _, b := range rest {
+		n += copy(llc[n:], b)
+	}
+	if n == 2 && llc == [2]byte{0xff, 0xff} {
+		return tpacket.ETHP8023
+	}
+	return tpacket.ETHP8022
+}
+
+// destination is eth_type_trans's packet type for a frame that comes in.
+func destination(to, own [6]byte) tpacket.PacketType {
+	switch {
+	case to == own:
+		return tpacket.PacketHost
+	case to == [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}:
+		return tpacket.PacketBroadcast
+	case to[0]&1 != 0:
+		return tpacket.PacketMulticast
+	}
+	return tpacket.PacketOtherHost
+}
+
+// filter runs f over the packet from offset start, and returns how many bytes
+// from there to keep.
+func (a *arrival) filter(f *cbpf.Filter, p *Packet, start uint32) uint32 {
+	if !a.viewed {
+		a.viewed = true
+		a.view = cbpf.Packet{
+			Data:        p.Data,
+			Rest:        p.Rest,
+			Len:         a.length,
+			NetOff:      a.maclen,
+			Ifindex:     uint32(a.from.Ifindex),
+			Mark:        p.Mark,
+			RxHash:      p.Hash,
+			Protocol:    a.protocol,
+			Hatype:      a.from.Hatype,
+			Queue:       p.Queue,
+			VLANTCI:     p.VLAN.TCI,
+			VLANTPID:    p.VLAN.TPID,
+			VLANPresent: p.VLAN.TPID != 0,
+			PacketType:  uint8(a.from.Pkttype),
+		}
+	}
+	a.view.Start = start
+	return f.Run(&a.view)
+}
