@@ -77,7 +77,14 @@ func sharedDir(t *testing.T) string {
 	}
 	asuser := "#!/bin/sh\nexec \"$@\"\n"
 	if os.Geteuid() == 0 {
-		asuser = "#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all -- \"$@\"\n"
+		// Coverage data goes where nobody can write, or each run complains.
+		asuser = `#!/bin/sh
+if [ -n "${GOCOVERDIR-}" ]; then
+	export GOCOVERDIR="$HOME/.cover"
+	mkdir -p -m 777 "$GOCOVERDIR"
+fi
+exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all -- "$@"
+`
 	}
 	if err := os.WriteFile(filepath.Join(dir, "asuser"), []byte(asuser), 0o755); err != nil {
 		t.Fatal(err)
