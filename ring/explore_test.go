@@ -288,11 +288,11 @@ func (w *world) statusOf(slot uint32) uint32 {
 }
 
 var scribbles = []stored{
-	{stepStatus, tpacket.StatusKernel}, {stepStatus, tpacket.StatusUser}, {stepStatus, StatusKernelOwned}, {stepMark, 1},
+	{stepStatus, tpacket.StatusKernel}, {stepStatus, tpacket.StatusUser}, {stepStatus, StatusKernelOwned}, {stepMark, 1}, {stepMark, 0},
 }
 
-// scribble is a reader that stores KERNEL, USER, KERNEL_OWNED or a mark to any
-// slot, a bounded number of times.
+// scribble is a reader that stores KERNEL, USER, KERNEL_OWNED, a mark or none to
+// any slot, a bounded number of times.
 func (w *world) scribble() {
 	for n := range w.stores {
 		running.remember(n)
@@ -501,8 +501,8 @@ var expected = map[Design]map[readerKind][]fault{
 		hostileReader: {stuck, twoWriters},
 		stoppedReader: {stuck},
 	},
-	SlotMark: {
-		hostileReader: {stuck},
+	SlotMark: { // a mark left behind: stuck; a mark taken away: two writers
+		hostileReader: {stuck, twoWriters},
 	},
 	KernelOwned: {
 		legacyReader:  {tornRead},

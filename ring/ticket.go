@@ -115,7 +115,10 @@ func (r *Ring) releaseTicket(slot, status uint32) {
 }
 
 // publishTicket hands slot to the reader and returns the ticket that may have it
-// next, which its sequence word is yet to say.
+// next, which its sequence word is yet to say. It is not inlined, so that no
+// compiler can find the releasing bit overwritten unread and leave it out.
+//
+//go:noinline
 func (r *Ring) publishTicket(slot, status uint32) (next uint64) {
 	seq := &r.ticket.seq[slot]
 	t := loadOwn(seq)
