@@ -13,9 +13,6 @@ type arrival struct {
 	protocol  uint16             // skb->protocol, host byte order
 	timestamp int64              // nanoseconds since the epoch; 0: not read yet
 	from      tpacket.SockaddrLL // as the ring shows it
-
-	view   cbpf.Packet // what filters look at, once one asks: see filter
-	viewed bool
 }
 
 func (a *arrival) measure(d *Device, p *Packet) bool {
@@ -107,25 +104,21 @@ func destination(to, own [6]byte) tpacket.PacketType {
 // filter runs f over the packet from offset start, and returns how many bytes
 // from there to keep.
 func (a *arrival) filter(f *cbpf.Filter, p *Packet, start uint32) uint32 {
-	if !a.viewed {
-		a.viewed = true
-		a.view = cbpf.Packet{
-			Data:        p.Data,
-			Rest:        p.Rest,
-			Len:         a.length,
-			NetOff:      a.maclen,
-			Ifindex:     uint32(a.from.Ifindex),
-			Mark:        p.Mark,
-			RxHash:      p.Hash,
-			Protocol:    a.protocol,
-			Hatype:      a.from.Hatype,
-			Queue:       p.Queue,
-			VLANTCI:     p.VLAN.TCI,
-			VLANTPID:    p.VLAN.TPID,
-			VLANPresent: p.VLAN.TPID != 0,
-			PacketType:  uint8(a.from.Pkttype),
-		}
-	}
-	a.view.Start = start
-	return f.Run(&a.view)
+	return f.Run(&cbpf.Packet{
+		Data:        p.Data,
+		Rest:        p.Rest,
+		Len:         a.length,
+		Start:       start,
+		NetOff:      a.maclen,
+		Ifindex:     uint32(a.from.Ifindex),
+		Mark:        p.Mark,
+		RxHash:      p.Hash,
+		Protocol:    a.protocol,
+		Hatype:      a.from.Hatype,
+		Queue:       p.Queue,
+		VLANTCI:     p.VLAN.TCI,
+		VLANTPID:    p.VLAN.TPID,
+		VLANPresent: p.VLAN.TPID != 0,
+		PacketType:  uint8(a.from.Pkttype),
+	})
 }
