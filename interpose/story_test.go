@@ -3,6 +3,7 @@
 package interpose
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/kring"
 )
 
 // Each story is a C program that checks what it sees; see testdata/story.c.
@@ -39,21 +42,14 @@ func TestErrnosAreTheKernels(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED, only root can compare with the kernel's packet socket")
 	}
-	const device = "rxrtest0"
-	if out, err := exec.Command("ip", "link", "add", device, "type", "veth", "peer", "name", device+"p").CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED, no device to compare on: %v: %s", err, out)
-	}
-	defer exec.Command("ip", "link", "del", device).Run()
-	if out, err := exec.Command("ip", "link", "set", device, "up").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	out, err := exec.Command(needStory(t), "errnos", device).Output()
+	ns := veths(t, "rxrtest0")
+	theirs, err := in(ns, exec.Command(needStory(t), "errnos", "rxrtest0"))
 	if err != nil {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("%v: %s", err, theirs)
 	}
-	a, b := strings.Split(ours, "\n"), strings.Split(string(out), "\n")
+	a, b := strings.Split(ours, "\n"), strings.Split(theirs, "\n")
 	if len(a) != len(b) {
-		t.Fatalf("%d lines, the kernel %d:\n%s\n%s", len(a), len(b), ours, out)
+		t.Fatalf("%d lines, the kernel %d:\n%s\n%s", len(a), len(b), ours, theirs)
 	}
 	for i := range a {
 		if a[i] != b[i] {
@@ -69,27 +65,15 @@ func TestStoriesHoldOnTheKernel(t *testing.T) {
 	}
 	bin := needStory(t)
 	const busy, quiet = "rxrtest1", "rxrtest2"
-	for _, args := range []string{
-		"link add " + busy + " type veth peer name " + busy + "p", "link set " + busy + " up", "link set " + busy + "p up",
-		"link add " + quiet + " type veth peer name " + quiet + "p", "link set " + quiet + " up",
-	} {
-		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			t.Skipf("SKIPPED, no devices to compare on: ip %s: %v: %s", args, err, out)
+	ns := veths(t, busy, quiet)
+	var peer *net.Interface
+	var fd int
+	if err := ns.Do(func() (err error) {
+		if peer, err = net.InterfaceByName(busy + "p"); err == nil {
+			fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		}
-		if name, ok := strings.CutPrefix(args, "link add "); ok {
-			name, _, _ = strings.Cut(name, " ")
-			defer exec.Command("ip", "link", "del", name).Run()
-			for _, dev := range []string{name, name + "p"} { // no packets but ours
-				os.WriteFile("/proc/sys/net/ipv6/conf/"+dev+"/disable_ipv6", []byte("1"), 0)
-			}
-		}
-	}
-	peer, err := net.InterfaceByName(busy + "p")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	stop, stopped := make(chan struct{}), make(chan struct{})
@@ -114,10 +98,41 @@ func TestStoriesHoldOnTheKernel(t *testing.T) {
 		told.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), bound)
 			defer cancel()
-			if out, err := exec.CommandContext(ctx, bin, strings.Fields(args)...).CombinedOutput(); err != nil {
+			if out, err := in(ns, exec.CommandContext(ctx, bin, strings.Fields(args)...)); err != nil {
 				t.Errorf("%s: %v: %s", args, err, out)
 			}
 		})
 	}
 	told.Wait()
+}
+
+// veths makes veth pairs NAME and NAMEp in a network namespace of the test's
+// own.
+func veths(t *testing.T, names ...string) *kring.Namespace {
+	ns, err := kring.New()
+	if err != nil {
+		t.Skipf("SKIPPED, no namespace to compare in: %v", err)
+	}
+	t.Cleanup(ns.Close)
+	for _, name := range names {
+		for _, args := range []string{
+			"link add " + name + " type veth peer name " + name + "p", "link set " + name + " up", "link set " + name + "p up", "link set lo up",
+		} {
+			if out, err := in(ns, exec.Command("ip", strings.Fields(args)...)); err != nil {
+				t.Skipf("SKIPPED, no devices to compare on: ip %s: %v: %s", args, err, out)
+			}
+		}
+	}
+	return ns
+}
+
+// in runs a command in a namespace and returns what it prints.
+func in(ns *kring.Namespace, cmd *exec.Cmd) (string, error) {
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := ns.Do(cmd.Start); err != nil { // a child is where the thread is that started it
+		return "", err
+	}
+	err := cmd.Wait()
+	return out.String(), err
 }
