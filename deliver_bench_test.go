@@ -2,9 +2,7 @@ package rxring_test
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
-	"time"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
@@ -65,7 +63,8 @@ func drain(rd *ring.Reader) {
 	}
 }
 
-// BenchmarkDeliver is one writer, one packet a call. The ring is emptied, off
+// BenchmarkDeliver is one writer, one packet a call; bench/ has more of them,
+// and peers. The ring is emptied, off
 // the clock, before it can fill.
 func BenchmarkDeliver(b *testing.B) {
 	b.Run("no-socket", func(b *testing.B) {
@@ -128,7 +127,7 @@ func BenchmarkDeliver(b *testing.B) {
 	})
 }
 
-// BenchmarkCopy is the bare copy that DeliverNNN is measured against: the same
+// BenchmarkCopy is the bare copy that Deliver is measured against: the same
 // bytes into the same kind of memory.
 func BenchmarkCopy(b *testing.B) {
 	for _, size := range []int{64, 1500, 65536} {
@@ -146,53 +145,5 @@ func BenchmarkCopy(b *testing.B) {
 				copy(dst[i%4096*slot:], src)
 			}
 		})
-	}
-}
-
-// BenchmarkDeliverWriters is many writers on one ring beside a reader that
-// keeps up as it can: accepted packets a second are what counts.
-func BenchmarkDeliverWriters(b *testing.B) {
-	for _, size := range []int{64, 1500} {
-		for _, writers := range []int{1, 2, 4, 8} {
-			b.Run(fmt.Sprintf("%dB/writers=%d", size, writers), func(b *testing.B) {
-				dev, s, rd := benchRing(b, 2048, nil)
-				stop, stopped := make(chan struct{}), make(chan struct{})
-				go func() {
-					defer close(stopped)
-					for {
-						select {
-						case <-stop:
-							return
-						default:
-							drain(rd)
-							runtime.Gosched()
-						}
-					}
-				}()
-				b.ReportAllocs()
-				start := time.Now()
-				done := make(chan struct{})
-				for w := range writers {
-					n := b.N / writers
-					if w == 0 {
-						n += b.N % writers
-					}
-					go func() {
-						p := rxring.Packet{Data: frame(size), Timestamp: 1}
-						for range n {
-							dev.Deliver(&p)
-						}
-						done <- struct{}{}
-					}()
-				}
-				for range writers {
-					<-done
-				}
-				elapsed := time.Since(start)
-				close(stop)
-				<-stopped
-				b.ReportMetric(float64(s.Totals().Captured)/elapsed.Seconds()/1e6, "Maccepted/s")
-			})
-		}
 	}
 }
