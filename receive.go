@@ -43,7 +43,7 @@ func (d *Device) deliverBatch(ps []Packet, taps []*Socket) {
 // wants says whether s is offered the packet at all: a socket bound to one
 // protocol sees only what comes in of it.
 func (s *Socket) wants(p *Packet, a *arrival) bool {
-	proto := uint16(s.protocol.Load())
+	proto := uint16(s.protocol.Load()) // pairs with the store in Bind
 	return proto == tpacket.ETHPAll || proto == a.protocol && !p.Outgoing
 }
 
@@ -162,10 +162,7 @@ func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, ok 
 		s.counters.Drop(ring.NoRoom)
 		return 0, false
 	}
-	if at.Mac+snaplen > rx.frameSize {
-		snaplen = rx.frameSize - min(at.Mac, rx.frameSize)
-	}
-	return snaplen, true
+	return min(snaplen, rx.frameSize-min(at.Mac, rx.frameSize)), true
 }
 
 // fill copies and stamps the packet into its slot, and returns the status to

@@ -5,7 +5,7 @@ package ring
 // no simpler. The argument is ownerMap's: the same steps under the same lock.
 type tail struct {
 	head
-	vector []uint64 // the offset of each slot, then the owner bits
+	vector []uint64 // a word a slot, as Linux has for where it lies (unused: offsets are computed), then the owner bits
 }
 
 func newTail(slots uint32) owner {
