@@ -25,12 +25,14 @@ const (
 
 // Rows that others are compared with.
 const (
-	rowCopy      = "bare copy"
-	rowUnwatched = "rxring, no socket"
-	rowDeliver   = "rxring"
-	rowStamped   = "rxring, caller's timestamp"
-	rowBatch     = "rxring, batch of 32, caller's timestamp"
-	rowCbpf      = "rxring/cbpf"
+	rowCopy        = "bare copy"
+	rowUnwatched   = "rxring, no socket"
+	rowDeliver     = "rxring"
+	rowStamped     = "rxring, caller's timestamp"
+	rowBatch       = "rxring, batch of 32, caller's timestamp"
+	rowFill        = "Deliver fills the ring"
+	rowFillBatches = "DeliverBatch of 32 fills the ring"
+	rowCbpf        = "rxring/cbpf"
 )
 
 // contender is a way to capture packets that one writer hands over.
@@ -105,6 +107,11 @@ func cells() ([]cell, error) {
 			for _, d := range yielding() {
 				add(d, yieldingName(d), true)
 			}
+			for _, b := range bursts {
+				all = append(all, cell{writersTable, writersRow(size, b.row), writersColumn(writers), func(budget time.Duration) (Sample, error) {
+					return burst(writers, size, b.config, budget)
+				}})
+			}
 			all = append(all, cell{writersTable, writersRow(size, "Deliver and a reader's goroutine"), writersColumn(writers), func(budget time.Duration) (Sample, error) {
 				return deliverers(writers, size, budget)
 			}})
@@ -117,6 +124,15 @@ func cells() ([]cell, error) {
 		)
 	}
 	return all, nil
+}
+
+// bursts are the ways to fill a ring together.
+var bursts = []struct {
+	row    string
+	config deliverConfig
+}{
+	{rowFill, deliverConfig{}},
+	{rowFillBatches, deliverConfig{batch: 32}},
 }
 
 // yielding are the designs also measured with writers that yield after a drop.

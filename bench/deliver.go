@@ -18,6 +18,7 @@ type deliverConfig struct {
 	filter    []cbpf.Instruction // nil: none
 	batch     int                // packets a call; 0: Deliver, not DeliverBatch
 	reader    bool               // a goroutine reads all the time, sleeping when there is nothing
+	ring      tpacket.Req        // zero: ringRequest's
 }
 
 // deliver is an rxring device with one packet socket on it.
@@ -36,6 +37,9 @@ type deliver struct {
 }
 
 func openDeliver(size int, c deliverConfig) (session, error) {
+	if c.ring.FrameNr == 0 {
+		c.ring = ringRequest(size)
+	}
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
 	if err != nil {
@@ -48,7 +52,7 @@ func openDeliver(size int, c deliverConfig) (session, error) {
 	d := &deliver{dev: dev, sock: sock, batch: c.batch > 0}
 	err = sock.SetVersion(tpacket.V2)
 	if err == nil {
-		err = sock.SetRxRing(ringRequest(size))
+		err = sock.SetRxRing(c.ring)
 	}
 	if err == nil && c.filter != nil {
 		err = sock.AttachFilter(c.filter)

@@ -71,7 +71,7 @@ func (r *Ring) acquireTicket() (slot uint32, v Verdict) {
 			if d.next.CompareAndSwap(t, d.after(t)) {
 				return slot, Acquired
 			}
-			backOff(&lost) // somebody else has this ticket
+			backOff(&lost, backOffSlot) // somebody else has this ticket
 			continue
 		}
 		if d.next.Load() != t {
@@ -91,22 +91,23 @@ func (r *Ring) acquireTicket() (slot uint32, v Verdict) {
 }
 
 // backOff is what a writer does that lost a swap: it leaves head alone for a
-// while, twice as long each time. Two cores that take slots in turn spend more
-// time on moving cache lines than on packets; one that has them for a run of
-// slots does not.
-func backOff(lost *uint32) {
+// while, twice as long each time, from a sixteenth of most up. Two cores that
+// take slots in turn spend more time on moving cache lines than on packets; one
+// that has them for a run of slots does not.
+func backOff(lost *uint32, most uint32) {
 	if exploring {
 		return
 	}
-	*lost = min(max(2**lost, backOffMin), backOffMax)
+	*lost = min(max(2**lost, most/16), most)
 	for range *lost {
 	}
 }
 
-// Rounds of an empty loop: about one microsecond, and fifteen.
+// Rounds of an empty loop, a quarter of a nanosecond each: up to 65 microseconds
+// for who takes one slot at a time, up to 16 for who takes runs of them.
 const (
-	backOffMin = 1 << 12
-	backOffMax = 1 << 16
+	backOffSlot = 1 << 18
+	backOffRun  = 1 << 16
 )
 
 func (r *Ring) releaseTicket(slot, status uint32) {
@@ -154,7 +155,7 @@ func (r *Ring) acquireTickets(slots []uint32) (n int, v Verdict) {
 			if d.next.CompareAndSwap(t, end) {
 				return n, Acquired
 			}
-			backOff(&lost)
+			backOff(&lost, backOffRun)
 			continue
 		}
 		if d.next.Load() != t {
