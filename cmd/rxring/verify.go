@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -10,18 +11,21 @@ import (
 
 func newVerify() *cobra.Command {
 	return &cobra.Command{
-		Use:   "verify FILE",
+		Use:   "verify FILE...",
 		Short: "Check every byte of captured streams: was a packet torn?",
 		Long: `Check a capture (pcap or pcapng) of the streams that 'rxring run' feeds to its
 device. Their payload says of every 16 bytes which stream and which place in it
-they belong to, so a packet that two writers touched cannot hide.
+they belong to, so a packet that two writers touched cannot hide. Several files,
+such as tcpdump makes with -C or -G, are checked as one capture.
 
 Exits 0 when no packet is torn, 1 when one is, or when the file cannot tell.`,
 		Example: `  rxring run -- tcpdump -i net0 -B 4096 -c 20000 -w streams.pcap
-  rxring verify streams.pcap`,
-		Args: cobra.ExactArgs(1),
+  rxring verify streams.pcap
+  rxring run -- tcpdump -i net0 -s 256 -C 5 -c 100000 -w rotated.pcap
+  rxring verify rotated.pcap*`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := verify.File(args[0])
+			r, err := verify.Files(args...)
 			if err == nil || r.Packets > 0 {
 				fmt.Fprintf(cmd.OutOrStdout(), "packets=%d bytes=%d torn=%d\n", r.Packets, r.Bytes, r.Torn)
 			}
@@ -32,7 +36,7 @@ Exits 0 when no packet is torn, 1 when one is, or when the file cannot tell.`,
 				return &exitError{exitFailure, err}
 			}
 			if r.Torn > 0 {
-				return &exitError{exitFailure, fmt.Errorf("%s: %d of %d packets are torn", args[0], r.Torn, r.Packets)}
+				return &exitError{exitFailure, fmt.Errorf("%s: %d of %d packets are torn", strings.Join(args, ", "), r.Torn, r.Packets)}
 			}
 			return nil
 		},

@@ -12,13 +12,14 @@ import (
 // checksumTrailer: some captures hold the Ethernet checksum behind the packet.
 const checksumTrailer = 4
 
-// checker judges packets one by one, and connections at the end.
+// checker judges packets one by one, over all the files of a capture, and
+// connections at the end.
 type checker struct {
 	report Report
 	flows  map[flowKey]*flow
 }
 
-// packet judges the next packet of the file. Its error says that packets of
+// packet judges the next packet. Its error says that packets of
 // this link type cannot be judged.
 func (c *checker) packet(link layers.LinkType, data []byte, original int) error {
 	p, err := parse(link, data, original)
@@ -104,10 +105,14 @@ func (c *checker) tear(reason string) {
 	c.report.tear(1, c.report.Packets, reason)
 }
 
-// finish judges the connections.
-func (c *checker) finish() Report {
+// finish judges the connections. Its error says that there is no stream in any
+// packet.
+func (c *checker) finish() (Report, error) {
 	for key, f := range c.flows {
 		f.judge(key, &c.report)
 	}
-	return c.report
+	if c.report.Payload == 0 {
+		return c.report, fmt.Errorf("%d packets: %w", c.report.Packets, ErrNoPayload)
+	}
+	return c.report, nil
 }

@@ -9,9 +9,9 @@ import (
 // maxTears is how many torn packets a Report describes.
 const maxTears = 10
 
-// Report is what a capture file holds.
+// Report is what a capture holds.
 type Report struct {
-	Packets int64 // all packets in the file
+	Packets int64 // all packets in the files
 	Bytes   int64 // their captured bytes
 
 	Payload      int64 // packets that carry stream payload, torn ones included
@@ -24,11 +24,15 @@ type Report struct {
 
 // Tear describes a torn packet.
 type Tear struct {
-	Packet int64 // its number in the file, from 1, as Wireshark counts
+	File   string // "" when it came from a Reader
+	Packet int64  // its number in the file, from 1, as Wireshark counts
 	Reason string
 }
 
 func (t Tear) String() string {
+	if t.File != "" {
+		return fmt.Sprintf("%s: packet %d: %s", t.File, t.Packet, t.Reason)
+	}
 	return fmt.Sprintf("packet %d: %s", t.Packet, t.Reason)
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sort"
+	"strings"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -23,19 +25,29 @@ var ErrTruncated = errors.New("file ends within a packet: let the capturing prog
 // ErrFormat says that a file is no capture.
 var ErrFormat = errors.New("neither pcap nor pcapng")
 
-// File checks a capture file. Errors are those of [Reader], with the file's
-// name, and those of opening it.
-func File(path string) (Report, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Report{}, fmt.Errorf("verify: %w", err)
+// Files checks the capture files of one capture together, as those that tcpdump
+// rotates: a connection may go on from file to file. Errors are those of
+// [Reader], with the file's name, and those of opening one; files after it are
+// not read.
+func Files(paths ...string) (Report, error) {
+	c := checker{flows: make(map[flowKey]*flow)}
+	starts := make([]int64, len(paths)) // packets before each file
+	err := error(nil)
+	for i, path := range paths {
+		starts[i] = c.report.Packets
+		if err = c.file(path); err != nil {
+			break
+		}
 	}
-	defer f.Close()
-	r, err := check(f)
-	if err != nil {
-		err = fmt.Errorf("verify %s: %w", path, err)
+	report, noPayload := c.finish()
+	for i, t := range report.Tears {
+		file := sort.Search(len(starts), func(f int) bool { return starts[f] >= t.Packet }) - 1
+		report.Tears[i].File, report.Tears[i].Packet = paths[file], t.Packet-starts[file]
 	}
-	return r, err
+	if err == nil && noPayload != nil {
+		err = fmt.Errorf("verify %s: %w", strings.Join(paths, ", "), noPayload)
+	}
+	return report, err
 }
 
 // Reader checks a capture, pcap or pcapng of either byte order, of Ethernet,
@@ -45,35 +57,49 @@ func File(path string) (Report, error) {
 // Its error wraps [ErrFormat], [ErrTruncated], [ErrNoPayload] or what r or the
 // decoder said. The Report is that of the packets before the error.
 func Reader(r io.Reader) (Report, error) {
-	report, err := check(r)
+	c := checker{flows: make(map[flowKey]*flow)}
+	err := c.read(r)
+	report, noPayload := c.finish()
+	if err == nil {
+		err = noPayload
+	}
 	if err != nil {
 		err = fmt.Errorf("verify: %w", err)
 	}
 	return report, err
 }
 
-func check(r io.Reader) (Report, error) {
+func (c *checker) file(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	defer f.Close()
+	if err := c.read(f); err != nil {
+		return fmt.Errorf("verify %s: %w", path, err)
+	}
+	return nil
+}
+
+// read judges the packets of one file.
+func (c *checker) read(r io.Reader) error {
 	next, err := open(r)
 	if err != nil {
-		return Report{}, err
+		return err
 	}
-	c := checker{flows: make(map[flowKey]*flow)}
+	before := c.report.Packets
 	for {
 		link, data, original, err := next()
 		if err == nil {
 			err = c.packet(link, data, original)
 		}
-		if err == nil {
-			continue
+		switch err {
+		case nil:
+		case io.EOF:
+			return nil
+		default:
+			return fmt.Errorf("after %d whole packets: %w", c.report.Packets-before, err)
 		}
-		report := c.finish()
-		switch {
-		case err != io.EOF:
-			return report, fmt.Errorf("after %d whole packets: %w", report.Packets, err)
-		case report.Payload == 0:
-			return report, fmt.Errorf("%d packets: %w", report.Packets, ErrNoPayload)
-		}
-		return report, nil
 	}
 }
 

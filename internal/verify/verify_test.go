@@ -277,7 +277,7 @@ func TestUnusableFilesAreExplained(t *testing.T) {
 	}
 
 	t.Run("no file", func(t *testing.T) {
-		if _, err := File(filepath.Join(t.TempDir(), "missing.pcap")); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "missing.pcap") {
+		if _, err := Files(filepath.Join(t.TempDir(), "missing.pcap")); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "missing.pcap") {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -286,7 +286,7 @@ func TestUnusableFilesAreExplained(t *testing.T) {
 		if err := os.WriteFile(path, []byte("# notes\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := File(path); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "notes.txt: neither pcap nor pcapng") {
+		if _, err := Files(path); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "notes.txt: neither pcap nor pcapng") {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -302,14 +302,47 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
 
-func TestFileReportsWhatReaderDoes(t *testing.T) {
+func TestFilesReportsWhatReaderDoes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clean.pcap")
 	if err := os.WriteFile(path, ethernetCapture(segment(0, 0, 1448)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := File(path)
+	r, err := Files(path)
 	if err != nil || r.Packets != 1 || r.Payload != 1 || r.PayloadBytes != 1448 || r.Bytes != 1514 || r.Torn != 0 {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestRotatedFilesAreOneCapture(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, file []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	ng := newPcapng(binary.BigEndian, 1)
+	ng.add(0, segment(0, 0, 1448))
+	ng.add(0, segment(0, 1448, 1448))
+	first := write("x.pcapng", ng.Bytes())
+	// Whole in itself, but not where the connection has got to.
+	shifted := write("x1.pcap", ethernetCapture(foreignPackets()[0], dataAt(0, 2896).frame(content(0, 2897, 1448))))
+	empty := write("x2.pcap", ethernetCapture())
+
+	r, err := Files(first, shifted, empty)
+	if err != nil || r.Packets != 4 || r.Payload != 3 || r.Flows != 1 || r.Torn != 1 {
+		t.Fatalf("%+v, %v: want 4 packets, 3 with payload, of 1 flow, 1 torn", r, err)
+	}
+	if got, want := r.Tears[0].String(), shifted+": packet 2: "; !strings.HasPrefix(got, want) {
+		t.Errorf("%s: want %s...", got, want)
+	}
+	r, err = Files(first, write("x3.pcap", ethernetCapture(segment(0, 0, 1448))[:100]), shifted)
+	if !errors.Is(err, ErrTruncated) || !strings.Contains(err.Error(), "x3.pcap: after 0 whole packets") || r.Packets != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := Files(empty); !errors.Is(err, ErrNoPayload) || !strings.Contains(err.Error(), "x2.pcap: 0 packets") {
+		t.Errorf("error %v", err)
 	}
 }
 
