@@ -34,7 +34,7 @@ type Counters struct {
 	filtered atomic.Uint64
 
 	mu      sync.Mutex
-	ring    *Ring  // whose Captured counts now
+	ring    Buffer // whose Captured counts now
 	retired uint64 // captured by rings before it
 	read    uint64 // captured, at the last Statistics
 }
@@ -52,15 +52,15 @@ func (c *Counters) Drop(v Verdict) {
 // not reported yet.
 func (c *Counters) Losing() bool { return c.dropped.Load() != c.cleared.Load() }
 
-// Attach makes r the ring that captures for c, nil for none. The ring before it
+// Attach makes b the ring that captures for c, nil for none. The ring before it
 // must be closed: its count is final.
-func (c *Counters) Attach(r *Ring) {
+func (c *Counters) Attach(b Buffer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ring != nil {
 		c.retired += c.ring.Captured()
 	}
-	c.ring = r
+	c.ring = b
 }
 
 func (c *Counters) captured() uint64 {

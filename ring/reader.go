@@ -3,6 +3,7 @@ package ring
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/rxring/rxring/tpacket"
@@ -11,19 +12,29 @@ import (
 // ErrClosed is what a Reader returns when its ring is closed and empty.
 var ErrClosed = errors.New("ring is closed")
 
-// Reader reads a ring's slots in place, in order. It is the one reader that a
+// Reader reads a ring's packets in place, in order. It is the one reader that a
 // ring has: one goroutine at a time may call its methods.
 type Reader struct {
-	ring   *Ring
+	ring   *Ring  // nil: it has blocks
+	next   uint32 // slot
+	blocks blockReader
+
+	closed *atomic.Bool // the ring's
 	notify *Notify
-	next   uint32
 	wake   chan struct{}
 }
 
-// NewReader returns the reader of r, which sleeps on n, the Notify that r's
+// NewReader returns the reader of b, which sleeps on n, the Notify that b's
 // writers wake.
-func NewReader(r *Ring, n *Notify) *Reader {
-	return &Reader{ring: r, notify: n, wake: make(chan struct{}, 1)}
+func NewReader(b Buffer, n *Notify) *Reader {
+	rd := &Reader{notify: n, wake: make(chan struct{}, 1)}
+	switch b := b.(type) {
+	case *Ring:
+		rd.ring, rd.closed = b, &b.closed
+	case *Blocks:
+		rd.blocks, rd.closed = newBlockReader(b), &b.closed
+	}
+	return rd
 }
 
 // Frame is one packet in its slot. Its bytes are shared memory: they are the
@@ -37,16 +48,21 @@ type Frame struct {
 	Net      int   // offset of the network header within Data
 	VLANTCI  uint16
 	VLANTPID uint16
+	Hash     uint32 // V3 rings that were asked for it
 	From     tpacket.SockaddrLL
 
-	ring *Ring
-	slot uint32
+	ring   *Ring // nil: it is in a block
+	slot   uint32
+	blocks *blockReader
 }
 
 // Next returns the next packet if there is one. Several may be held at once;
 // each goes back to the writers with its Release.
 func (rd *Reader) Next() (f Frame, ok bool) {
 	r := rd.ring
+	if r == nil {
+		return rd.blocks.next()
+	}
 	status := r.status(rd.next)
 	if !rd.mine(status) {
 		return Frame{}, false
@@ -77,8 +93,15 @@ func (rd *Reader) Next() (f Frame, ok bool) {
 	return f, true
 }
 
-// Release gives the slot back to the writers. It must be called once.
-func (f *Frame) Release() { f.ring.setStatus(f.slot, tpacket.StatusKernel) }
+// Release gives the packet's memory back to the writers: its slot, or its block
+// with the last packet of it. It must be called once.
+func (f *Frame) Release() {
+	if f.ring == nil {
+		f.blocks.release(f.slot)
+		return
+	}
+	f.ring.setStatus(f.slot, tpacket.StatusKernel)
+}
 
 // Wait sleeps until Next has a packet, ctx ends, or the ring is closed and Next
 // has none ([ErrClosed]). A packet whose writer was in mid-copy when the ring was
@@ -89,7 +112,7 @@ func (rd *Reader) Wait(ctx context.Context) error {
 			return nil
 		}
 		rd.notify.Arm(rd)
-		if rd.ready() || rd.ring.closed.Load() { // look again: see Notify
+		if rd.ready() || rd.closed.Load() { // look again: see Notify
 			rd.notify.Disarm(rd)
 			if rd.ready() {
 				return nil
@@ -105,7 +128,12 @@ func (rd *Reader) Wait(ctx context.Context) error {
 	}
 }
 
-func (rd *Reader) ready() bool { return rd.mine(rd.ring.status(rd.next)) }
+func (rd *Reader) ready() bool {
+	if rd.ring == nil {
+		return rd.blocks.ready()
+	}
+	return rd.mine(rd.ring.status(rd.next))
+}
 
 // mine says whether a slot of that status is the reader's. Unlike libpcap's, and
 // every reader's from before it, this one knows [StatusKernelOwned].

@@ -20,6 +20,8 @@ const exploring = false
 
 func stepLoad(*Ring, stepKind, uint32)          {}
 func stepStore(*Ring, stepKind, uint32, uint32) {}
+func stepBlockLoad(*Blocks, uint32)             {}
+func stepBlockStore(*Blocks, uint32, uint32)    {}
 
 // loadOwn loads a word that nobody but the caller stores to meanwhile.
 func loadOwn(w *word) uint64 { return w.Load() }

@@ -126,6 +126,12 @@ func (w *word) CompareAndSwap(old, v uint64) bool {
 	return true
 }
 
+func (w *word) Add(v uint64) (sum uint64) {
+	w.do("adds %#x to a private word", []any{v})
+	w.v += v
+	return w.v
+}
+
 func (w *word) Or(v uint64) (old uint64) {
 	old = w.do("sets %#x in a private word", []any{v})
 	w.v |= v
@@ -194,6 +200,24 @@ func stepStore(_ *Ring, k stepKind, slot, v uint32) {
 	take(step{what: "stores %v to slot %d", args: []any{stored{k, v}, slot}})
 	if k == stepStatus && onStore != nil {
 		onStore(slot, v)
+	}
+}
+
+func stepBlockLoad(b *Blocks, block uint32) {
+	if running == nil {
+		return
+	}
+	take(step{what: "loads the status of block %d", args: []any{block}})
+	observe(uint64(b.desc(block).Status))
+}
+
+func stepBlockStore(_ *Blocks, block, status uint32) {
+	if running == nil {
+		return
+	}
+	take(step{what: "stores %v to block %d", args: []any{stored{stepStatus, status}, block}})
+	if onStore != nil {
+		onStore(block, status)
 	}
 }
 

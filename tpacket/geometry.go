@@ -58,7 +58,7 @@ func Layout(v Version, r Req3, reserve uint32, pageSize int) (Geometry, error) {
 	}
 	minFrame := uint64(v.HdrLen()) + uint64(reserve)
 	if v == V3 {
-		if need := blockPlusPriv(r.SizeofPriv) + minFrame; uint64(r.BlockSize) < need {
+		if need := BlockPlusPriv(r.SizeofPriv) + minFrame; uint64(r.BlockSize) < need {
 			return refuse("tp_block_size", uint64(r.BlockSize), "at least %d bytes for block header, private area and one frame header", need)
 		}
 	}
@@ -97,9 +97,9 @@ func (r Req) Teardown() error {
 	return nil
 }
 
-// blockPlusPriv is BLK_PLUS_PRIV: the V3 block header and the private area,
-// each rounded up to 8 bytes.
-func blockPlusPriv(priv uint32) uint64 {
+// BlockPlusPriv is BLK_PLUS_PRIV: the V3 block header and the private area of
+// priv bytes, each rounded up to 8 bytes. A block's first packet starts there.
+func BlockPlusPriv(priv uint32) uint64 {
 	return SizeofBlockDesc + (uint64(priv)+7)&^7
 }
 

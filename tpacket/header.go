@@ -173,6 +173,13 @@ func Header2At(b []byte) *Header2 {
 	return (*Header2)(unsafe.Pointer(&b[0]))
 }
 
+// Header3At is the header of the V3 packet that b starts with. b must hold a
+// whole header and be aligned to 8 bytes, as every packet of a block is.
+func Header3At(b []byte) *Header3 {
+	_ = b[SizeofHeader3-1]
+	return (*Header3)(unsafe.Pointer(&b[0]))
+}
+
 // SockaddrLLAt is the address behind the header in frame b.
 func SockaddrLLAt(b []byte, v Version) *SockaddrLL {
 	at := Align(v.HeaderSize())

@@ -1,0 +1,117 @@
+package ring
+
+import (
+	"unsafe"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// blockReader is a Reader's part for rings of blocks. What it reads in shared
+// memory is bounded by the block, whatever it says: a count or an offset that
+// leads out of it ends the block.
+type blockReader struct {
+	blocks *Blocks
+	block  uint32   // the one to read
+	at     uint32   // of its next packet, bytes
+	left   uint32   // packets in it; 0: it has not been begun
+	held   []uint32 // by block: packets neither read nor released
+}
+
+func newBlockReader(b *Blocks) blockReader {
+	return blockReader{blocks: b, held: make([]uint32, b.geo.BlockNr)}
+}
+
+// ready says whether next has a packet, after it has given back blocks without
+// any.
+func (rd *blockReader) ready() bool {
+	b := rd.blocks
+	for range b.geo.BlockNr {
+		if rd.left > 0 {
+			return true
+		}
+		// A block that is held is one that was read a lap ago.
+		if !b.full(rd.block) || rd.held[rd.block] > 0 {
+			return false
+		}
+		d := b.desc(rd.block)
+		// No block has room for more packets than this.
+		rd.left = min(d.NumPkts, b.geo.BlockSize/tpacket.SizeofHeader3)
+		rd.at = d.OffsetToFirstPkt
+		rd.held[rd.block] = rd.left
+		if rd.left == 0 {
+			rd.skip()
+		}
+	}
+	return rd.left > 0
+}
+
+// skip gives back a block that has nothing to read.
+func (rd *blockReader) skip() {
+	rd.blocks.setStatus(rd.block, tpacket.StatusKernel)
+	rd.advance()
+}
+
+func (rd *blockReader) advance() {
+	rd.block++
+	if rd.block == rd.blocks.geo.BlockNr {
+		rd.block = 0
+	}
+}
+
+func (rd *blockReader) next() (f Frame, ok bool) {
+	b := rd.blocks
+	for rd.ready() {
+		size := b.geo.BlockSize
+		if rd.at%unit != 0 || rd.at > size-uint32(headers3) {
+			// Nobody lawful wrote this: what is left of the block is lost.
+			rd.drop(rd.left)
+			continue
+		}
+		mem := unsafe.Slice((*byte)(unsafe.Add(b.block(rd.block), rd.at)), size-rd.at)
+		h := *(*tpacket.Header3)(unsafe.Pointer(&mem[0]))
+		mac := min(uint32(h.Mac), uint32(len(mem)))
+		snaplen := min(h.Snaplen, uint32(len(mem))-mac)
+		f = Frame{
+			Data: mem[mac : mac+snaplen : mac+snaplen], Len: int(h.Len), Status: h.Status,
+			Sec: int64(h.Sec), Nsec: int64(h.Nsec),
+			Net:     int(min(max(uint32(h.Net), mac)-mac, snaplen)),
+			VLANTCI: uint16(h.VLANTCI), VLANTPID: h.VLANTPID, Hash: h.RxHash,
+			From: tpacket.Parse[tpacket.SockaddrLL](mem[tpacket.Align(tpacket.SizeofHeader3):]),
+			slot: rd.block, blocks: rd,
+		}
+		rd.left--
+		switch {
+		case rd.left == 0:
+			rd.advance()
+		case h.NextOffset == 0 || h.NextOffset > size-rd.at: // fewer than it said
+			rd.drop(rd.left)
+		default:
+			rd.at += h.NextOffset
+		}
+		return f, true
+	}
+	return Frame{}, false
+}
+
+// headers3 is what a packet in a block takes at least.
+const headers3 = tpacket.SizeofHeader3 + tpacket.SizeofSockaddrLL
+
+// drop leaves the last n packets of the block being read, and goes on to the
+// next one.
+func (rd *blockReader) drop(n uint32) {
+	block := rd.block
+	rd.left = 0
+	rd.advance()
+	rd.held[block] -= n
+	if rd.held[block] == 0 {
+		rd.blocks.setStatus(block, tpacket.StatusKernel)
+	}
+}
+
+// release counts a packet of the block as done with.
+func (rd *blockReader) release(block uint32) {
+	rd.held[block]--
+	if rd.held[block] == 0 {
+		rd.blocks.setStatus(block, tpacket.StatusKernel)
+	}
+}
