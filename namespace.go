@@ -122,7 +122,7 @@ func (ns *Namespace) hook() {
 }
 
 // newRing makes a ring within the namespace's memory bound.
-func (ns *Namespace) newRing(g tpacket.Geometry, d ring.Design) (*ring.Ring, error) {
+func (ns *Namespace) newRing(g tpacket.Geometry, of func(*ring.Memory) (ring.Buffer, error)) (ring.Buffer, error) {
 	size := int64(g.Size())
 	if held := ns.memory.Add(size); held > ns.maxMemory {
 		ns.memory.Add(-size)
@@ -131,8 +131,8 @@ func (ns *Namespace) newRing(g tpacket.Geometry, d ring.Design) (*ring.Ring, err
 	}
 	m, err := ring.NewMemory(g.Size())
 	if err == nil {
-		var r *ring.Ring
-		if r, err = ring.NewDesign(m, g, d); err == nil {
+		var r ring.Buffer
+		if r, err = of(m); err == nil {
 			return r, nil
 		}
 		m.Close()
@@ -141,7 +141,7 @@ func (ns *Namespace) newRing(g tpacket.Geometry, d ring.Design) (*ring.Ring, err
 	return nil, err
 }
 
-func (ns *Namespace) freeRing(r *ring.Ring) error {
+func (ns *Namespace) freeRing(r ring.Buffer) error {
 	err := r.Close()
 	ns.memory.Add(-int64(r.Geometry().Size()))
 	return err

@@ -50,12 +50,14 @@ func (s *Socket) wants(p *Packet, a *arrival) bool {
 // receiver is what a socket's options amount to on the receive path. It is
 // immutable: a changed option publishes a new one.
 type receiver struct {
-	ring           *ring.Ring // nil: none
+	ring           *ring.Ring   // V1 and V2; nil: none
+	blocks         *ring.Blocks // V3; nil: none
 	filter         *cbpf.Filter
 	version        tpacket.Version
 	dgram          bool
 	ignoreOutgoing bool
-	frameSize      uint32
+	fillHash       bool   // V3: tp_rxhash is asked for
+	frameSize      uint32 // bytes that a packet has room in, headers included
 
 	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
 }
@@ -84,6 +86,10 @@ func (s *Socket) receive(p *Packet, a *arrival) {
 	if !ok {
 		return
 	}
+	if rx.blocks != nil {
+		s.receiveBlock(rx, p, a, snaplen)
+		return
+	}
 	if slot, verdict := rx.ring.Acquire(); verdict == ring.Acquired {
 		status := s.fill(rx, slot, p, a, snaplen)
 		rx.ring.Release(slot, status)
@@ -91,6 +97,43 @@ func (s *Socket) receive(p *Packet, a *arrival) {
 		s.counters.Drop(verdict)
 	}
 	s.notify.Wake()
+}
+
+// receiveBlock is the rest of receive for a V3 ring, which wakes its reader for
+// blocks, not for packets.
+func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
+	at, skip := rx.offsets(a), rx.skip(a)
+	at.Mac = min(at.Mac, rx.frameSize)
+	room, verdict := rx.blocks.Acquire(at.Mac + snaplen)
+	if verdict != ring.Acquired {
+		s.counters.Drop(verdict)
+		return
+	}
+	frame := rx.blocks.Bytes(room)
+	if snaplen > 0 {
+		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
+	}
+	now := a.clock()
+	h := tpacket.Header3At(frame)
+	*h = tpacket.Header3{
+		NextOffset: room.Size(),
+		Sec:        uint32(now / 1e9),
+		Nsec:       uint32(now % 1e9),
+		Snaplen:    snaplen,
+		Len:        a.length - skip,
+		Status:     a.status,
+		Mac:        uint16(at.Mac),
+		Net:        uint16(at.Net),
+	}
+	if rx.fillHash {
+		h.RxHash = p.Hash
+	}
+	if p.VLAN.TPID != 0 {
+		h.VLANTCI, h.VLANTPID = uint32(p.VLAN.TCI), p.VLAN.TPID
+		h.Status |= tpacket.StatusVLANValid | tpacket.StatusVLANTPID
+	}
+	*tpacket.SockaddrLLAt(frame, tpacket.V3) = a.from
+	rx.blocks.Release(room)
 }
 
 // receiveBatch is receive for several packets, which take their slots together.
@@ -113,6 +156,18 @@ func (s *Socket) receiveBatch(ps []Packet, as []arrival) {
 		}
 	}
 	if n == 0 {
+		return
+	}
+	if rx.blocks != nil {
+		for k, i := range admitted[:n] {
+			if as[i].timestamp == 0 {
+				if now == 0 {
+					now = time.Now().UnixNano()
+				}
+				as[i].timestamp = now
+			}
+			s.receiveBlock(rx, &ps[i], &as[i], snaplens[k])
+		}
 		return
 	}
 	for done := 0; done < n; {
@@ -158,7 +213,7 @@ func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, ok 
 		return 0, false
 	}
 	at := rx.offsets(a)
-	if rx.ring == nil || at.Net > maxOffset {
+	if rx.ring == nil && rx.blocks == nil || at.Net > maxOffset {
 		s.counters.Drop(ring.NoRoom)
 		return 0, false
 	}
@@ -177,11 +232,7 @@ func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen 
 	if snaplen > 0 {
 		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
 	}
-	now := a.timestamp
-	if now == 0 {
-		now = time.Now().UnixNano()
-		a.timestamp = now // one reading for all sockets
-	}
+	now := a.clock()
 	if rx.version == tpacket.V1 {
 		h := tpacket.Header1At(frame)
 		h.Len, h.Snaplen = a.length-skip, snaplen
@@ -201,6 +252,14 @@ func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen 
 	}
 	*tpacket.SockaddrLLAt(frame, rx.version) = a.from
 	return status
+}
+
+// clock is when the packet passed: one reading for all sockets.
+func (a *arrival) clock() int64 {
+	if a.timestamp == 0 {
+		a.timestamp = time.Now().UnixNano()
+	}
+	return a.timestamp
 }
 
 // maxOffset is what tp_net can hold: Linux drops a packet past it.

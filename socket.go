@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/ring"
@@ -50,7 +51,9 @@ type Socket struct {
 	version      tpacket.Version
 	reserve      uint32
 	kernelOwned  bool
-	ring         *ring.Ring
+	fillHash     bool        // V3: TP_FT_REQ_FILL_RXHASH
+	freezes      uint32      // of rings before this one, not yet reported
+	ring         ring.Buffer // nil: none
 	filter       *cbpf.Filter
 	filterLocked bool
 	memberships  []membership
@@ -94,8 +97,8 @@ func (s *Socket) do(op string, f func() error) error {
 // nobody else knows s yet.
 func (s *Socket) publish() {
 	rx := &receiver{
-		ring:           s.ring,
 		filter:         s.filter,
+		fillHash:       s.fillHash,
 		version:        s.version,
 		dgram:          s.typ == SockDgram,
 		ignoreOutgoing: s.flags[option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}] != 0,
@@ -106,8 +109,11 @@ func (s *Socket) publish() {
 		rx.bare = tpacket.DgramOffsets(s.version, s.reserve)
 		rx.framed = rx.bare
 	}
-	if s.ring != nil {
-		rx.frameSize = s.ring.Geometry().FrameSize
+	switch b := s.ring.(type) {
+	case *ring.Ring:
+		rx.ring, rx.frameSize = b, b.Geometry().FrameSize
+	case *ring.Blocks:
+		rx.blocks, rx.frameSize = b, b.MaxFrame()
 	}
 	s.rx.Store(rx) // pairs with the load in receive
 }
@@ -172,8 +178,8 @@ func (s *Socket) Addr() tpacket.SockaddrLL {
 // when there is a ring already.
 func (s *Socket) SetVersion(v tpacket.Version) error {
 	return s.do("set PACKET_VERSION", func() error {
-		if v > tpacket.V2 {
-			return fmt.Errorf("%v: want V1 or V2: %w", v, syscall.EINVAL)
+		if v > tpacket.V3 {
+			return fmt.Errorf("%v: want V1, V2 or V3: %w", v, syscall.EINVAL)
 		}
 		if s.ring != nil {
 			return fmt.Errorf("%v: the socket has a ring already: %w", v, syscall.EBUSY)
@@ -201,9 +207,16 @@ func (s *Socket) SetReserve(n uint32) error {
 }
 
 // SetRxRing gives the socket a receive ring, or takes it away when r.BlockNr is
-// 0 (PACKET_RX_RING). See [tpacket.Layout] for what is refused; ENOMEM when the
-// namespace's memory bound would be passed; EBUSY when there is a ring already.
-func (s *Socket) SetRxRing(r tpacket.Req) error {
+// 0 (PACKET_RX_RING). On a V3 socket it is [Socket.SetRxRing3] with all else 0.
+// See [tpacket.Layout] for what is refused; ENOMEM when the namespace's memory
+// bound would be passed; EBUSY when there is a ring already.
+func (s *Socket) SetRxRing(r tpacket.Req) error { return s.SetRxRing3(tpacket.Req3{Req: r}) }
+
+// SetRxRing3 is SetRxRing with what a V3 ring can be asked for beside its shape:
+// after how many milliseconds a block goes to the reader though it is not full
+// (0: 8), how much of each block is the reader's own, and
+// [tpacket.FeatureFillRxhash]. V1 and V2 sockets look at the shape only.
+func (s *Socket) SetRxRing3(r tpacket.Req3) error {
 	return s.do("set PACKET_RX_RING", func() error {
 		if r.BlockNr == 0 {
 			if err := r.Teardown(); err != nil {
@@ -214,16 +227,50 @@ func (s *Socket) SetRxRing(r tpacket.Req) error {
 		if s.ring != nil {
 			return fmt.Errorf("the socket has a ring already, take it away first: %w", syscall.EBUSY)
 		}
-		g, err := tpacket.Layout(s.version, tpacket.Req3{Req: r}, s.reserve, os.Getpagesize())
+		g, err := tpacket.Layout(s.version, r, s.reserve, os.Getpagesize())
 		if err != nil {
 			return err
 		}
-		fresh, err := s.ns.newRing(g, s.design())
+		var fresh ring.Buffer
+		if s.version == tpacket.V3 {
+			fresh, err = s.newBlocks(g, r)
+		} else {
+			fresh, err = s.newRing(g)
+		}
 		if err != nil {
 			return err
 		}
 		return s.replaceRing(fresh)
 	})
+}
+
+func (s *Socket) newRing(g tpacket.Geometry) (ring.Buffer, error) {
+	d := ring.DefaultDesign
+	if s.kernelOwned {
+		d = ring.KernelOwned
+	}
+	return s.ns.newRing(g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewDesign(m, g, d) })
+}
+
+// defaultRetire is Linux's for devices that do not say how fast they are
+// (DEFAULT_PRB_RETIRE_TOV).
+const defaultRetire = 8 * time.Millisecond
+
+func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (ring.Buffer, error) {
+	if s.kernelOwned {
+		return nil, fmt.Errorf("kernel-owned: V3 rings have no slots to mark, ask for V1 or V2: %w", syscall.EINVAL)
+	}
+	s.fillHash = r.FeatureReqWord&tpacket.FeatureFillRxhash != 0
+	c := ring.BlocksConfig{
+		SizeofPriv: r.SizeofPriv,
+		Retire:     time.Duration(r.RetireBlkTov) * time.Millisecond,
+		Losing:     s.counters.Losing,
+		Wake:       s.notify.Wake,
+	}
+	if c.Retire == 0 {
+		c.Retire = defaultRetire
+	}
+	return s.ns.newRing(g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewBlocks(m, g, c) })
 }
 
 // SetKernelOwned has the ring to come mark the slots that writers fill with
@@ -244,15 +291,8 @@ func (s *Socket) SetKernelOwned(on bool) error {
 	})
 }
 
-func (s *Socket) design() ring.Design {
-	if s.kernelOwned {
-		return ring.KernelOwned
-	}
-	return ring.DefaultDesign
-}
-
 // replaceRing publishes r, nil for none, and frees the ring before it.
-func (s *Socket) replaceRing(r *ring.Ring) error {
+func (s *Socket) replaceRing(r ring.Buffer) error {
 	old := s.ring
 	s.ring = r
 	s.publish()
@@ -260,13 +300,17 @@ func (s *Socket) replaceRing(r *ring.Ring) error {
 	if old != nil {
 		err = s.ns.freeRing(old) // no slot can be acquired in it from here on
 	}
+	if b, ok := old.(*ring.Blocks); ok {
+		s.freezes += b.FreezeCount()
+	}
 	s.counters.Attach(r)
 	s.notify.Wake()
 	return err
 }
 
-// Ring is the socket's receive ring, nil when it has none.
-func (s *Socket) Ring() *ring.Ring {
+// Ring is the socket's receive ring, nil when it has none: a [ring.Ring] on a V1
+// or V2 socket, a [ring.Blocks] on a V3 one.
+func (s *Socket) Ring() ring.Buffer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ring
@@ -326,10 +370,22 @@ func (s *Socket) LockFilter() error {
 var errFilterLocked = fmt.Errorf("the socket's filter is locked: %w", syscall.EPERM)
 
 // Statistics returns and clears the socket's counts (PACKET_STATISTICS).
-// Packets includes Drops, and neither includes what the filter refused.
-func (s *Socket) Statistics() tpacket.Stats {
+// Packets includes Drops, and neither includes what the filter refused. Only V3
+// rings freeze.
+func (s *Socket) Statistics() tpacket.Stats3 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.statistics()
+}
+
+func (s *Socket) statistics() tpacket.Stats3 {
 	packets, drops := s.counters.Statistics()
-	return tpacket.Stats{Packets: uint32(packets), Drops: uint32(drops)}
+	st := tpacket.Stats3{Packets: uint32(packets), Drops: uint32(drops), FreezeQCount: s.freezes}
+	s.freezes = 0
+	if b, ok := s.ring.(*ring.Blocks); ok {
+		st.FreezeQCount += b.FreezeCount()
+	}
+	return st
 }
 
 // Totals is what became of every packet offered since the socket was made. It

@@ -295,7 +295,7 @@ func TestEveryPacketOfferedIsCountedOnce(t *testing.T) {
 	} else {
 		f.Release()
 	}
-	if st := s.Statistics(); st != (tpacket.Stats{Packets: 7, Drops: 2}) {
+	if st := s.Statistics(); st != (tpacket.Stats3{Packets: 7, Drops: 2}) {
 		t.Errorf("statistics %+v, want 7 packets of which 2 drops", st)
 	}
 	dev.Deliver(&rxring.Packet{Data: frame(60)})
@@ -605,12 +605,13 @@ func TestKernelOwnedIsOptInAndOnlyForGoReaders(t *testing.T) {
 	}
 	rd, err := s.NewReader()
 	must(t, err)
-	slot, _ := s.Ring().Acquire()
-	if h := tpacket.Header2At(s.Ring().Frame(slot)); h.Status != ring.StatusKernelOwned {
+	slots := s.Ring().(*ring.Ring)
+	slot, _ := slots.Acquire()
+	if h := tpacket.Header2At(slots.Frame(slot)); h.Status != ring.StatusKernelOwned {
 		t.Errorf("status %#x while a writer fills the slot, want %#x", h.Status, ring.StatusKernelOwned)
 	}
 	empty(t, rd)
-	s.Ring().Release(slot, tpacket.StatusUser)
+	slots.Release(slot, tpacket.StatusUser)
 	dev.Deliver(&rxring.Packet{Data: frame(60)})
 	for range 2 {
 		f := next(t, rd)
@@ -630,8 +631,9 @@ func TestKernelOwnedIsOptInAndOnlyForGoReaders(t *testing.T) {
 	plain.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, cInt(1))
 	plain.Setsockopt(tpacket.SolPacket, tpacket.OptReserve, cInt(0))
 	must(t, plain.SetRxRing(smallRing))
-	slot, _ = plain.Ring().Acquire()
-	if h := tpacket.Header2At(plain.Ring().Frame(slot)); h.Status != tpacket.StatusKernel {
+	slots = plain.Ring().(*ring.Ring)
+	slot, _ = slots.Acquire()
+	if h := tpacket.Header2At(slots.Frame(slot)); h.Status != tpacket.StatusKernel {
 		t.Errorf("status %#x while a writer fills the slot: an option switched kernel-owned on", h.Status)
 	}
 }

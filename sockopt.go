@@ -79,10 +79,7 @@ func (s *Socket) Setsockopt(level, name int, val []byte) error {
 		}
 		return s.SetReserve(uint32(v))
 	case option{tpacket.SolPacket, tpacket.OptRxRing}:
-		if len(val) < tpacket.SizeofReq {
-			return short("struct tpacket_req", val, tpacket.SizeofReq)
-		}
-		return s.SetRxRing(tpacket.Parse[tpacket.Req](val))
+		return s.setRxRing(val)
 	case option{tpacket.SolPacket, tpacket.OptAddMembership}:
 		return s.setMembership(val, true)
 	case option{tpacket.SolPacket, tpacket.OptDropMembership}:
@@ -130,15 +127,19 @@ func (s *Socket) Getsockopt(level, name int, buf []byte) (int, error) {
 	var v int32
 	switch o {
 	case option{tpacket.SolPacket, tpacket.OptStatistics}:
-		st := s.Statistics()
-		return copy(buf, tpacket.Bytes(&st)), nil
+		st := s.statistics()
+		b := tpacket.Bytes(&st)
+		if s.version != tpacket.V3 {
+			b = b[:tpacket.SizeofStats] // struct tpacket_stats is how it begins
+		}
+		return copy(buf, b), nil
 	case option{tpacket.SolPacket, tpacket.OptHdrlen}:
 		if len(buf) < 4 {
 			return 0, short("PACKET_HDRLEN", buf, 4)
 		}
 		version := tpacket.Version(binary.NativeEndian.Uint32(buf))
-		if version > tpacket.V2 {
-			return 0, fmt.Errorf("get PACKET_HDRLEN: %v: want V1 or V2: %w", version, syscall.EINVAL)
+		if version > tpacket.V3 {
+			return 0, fmt.Errorf("get PACKET_HDRLEN: %v: want V1, V2 or V3: %w", version, syscall.EINVAL)
 		}
 		v = int32(version.HeaderSize())
 	case option{tpacket.SolPacket, tpacket.OptVersion}:
@@ -178,6 +179,23 @@ func (s *Socket) Getsockopt(level, name int, buf []byte) (int, error) {
 		v = s.flags[o]
 	}
 	return copy(buf, binary.NativeEndian.AppendUint32(nil, uint32(v))), nil
+}
+
+// setRxRing takes a struct tpacket_req, or a struct tpacket_req3 on a V3 socket.
+func (s *Socket) setRxRing(val []byte) error {
+	s.mu.Lock()
+	v := s.version
+	s.mu.Unlock()
+	if v == tpacket.V3 {
+		if len(val) < tpacket.SizeofReq3 {
+			return short("struct tpacket_req3", val, tpacket.SizeofReq3)
+		}
+		return s.SetRxRing3(tpacket.Parse[tpacket.Req3](val))
+	}
+	if len(val) < tpacket.SizeofReq {
+		return short("struct tpacket_req", val, tpacket.SizeofReq)
+	}
+	return s.SetRxRing(tpacket.Parse[tpacket.Req](val))
 }
 
 func (s *Socket) setInt(o option, op string, val []byte, check func(int32) (int32, error)) error {
