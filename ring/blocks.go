@@ -120,9 +120,9 @@ func NewBlocks(m *Memory, g tpacket.Geometry, c BlocksConfig) (*Blocks, error) {
 	return b, nil
 }
 
-// tick is the retire timer. It goes on whatever happens, as Linux's does since
-// 6.18: a block is retired between one and two periods after it was opened, or
-// sooner.
+// tick is the retire timer. It goes round whatever happens, as Linux 6.18's does
+// (earlier ones start it anew with each block): a block with packets waits one
+// period at most.
 func (b *Blocks) tick() {
 	b.Expire()
 	b.mu.Lock()

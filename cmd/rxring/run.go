@@ -14,6 +14,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/interpose"
+	"github.com/rxring/rxring/tpacket"
 )
 
 func newRun() *cobra.Command {
@@ -112,7 +113,12 @@ func report(w io.Writer, ns *rxring.Namespace, r interpose.Result) {
 		if device == "" {
 			device = "all devices"
 		}
-		fmt.Fprintf(w, "rxring: %s: %v ring of %d slots x %d bytes\n", device, s.Geometry.Version, s.Geometry.FrameNr, s.Geometry.FrameSize)
+		g := s.Geometry
+		if g.Version == tpacket.V3 {
+			fmt.Fprintf(w, "rxring: %s: %v ring of %d blocks x %d bytes\n", device, g.Version, g.BlockNr, g.BlockSize)
+		} else {
+			fmt.Fprintf(w, "rxring: %s: %v ring of %d slots x %d bytes\n", device, g.Version, g.FrameNr, g.FrameSize)
+		}
 		for _, row := range []struct {
 			n      uint64
 			what   string
