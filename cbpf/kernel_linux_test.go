@@ -233,6 +233,7 @@ func newLoopback(t *testing.T, typ int) loopback {
 func received(frame []byte, typ int) *Packet {
 	p := &Packet{Data: frame, NetOff: 14, Ifindex: 1, Hatype: 772, PacketType: 3} // ARPHRD_LOOPBACK, PACKET_OTHERHOST
 	p.Protocol = uint16(frame[12])<<8 | uint16(frame[13])
+	const eth8021Q, eth8021AD = 0x8100, 0x88a8
 	if p.Protocol == eth8021Q || p.Protocol == eth8021AD {
 		p.VLANPresent, p.VLANTPID = true, p.Protocol
 		p.VLANTCI = uint16(frame[14])<<8 | uint16(frame[15])
