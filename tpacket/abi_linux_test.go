@@ -60,6 +60,8 @@ var mirrors = []struct {
 	{"struct tpacket_stats", tpacket.Stats{}, unix.TpacketStats{}, map[string]string{"Packets": "tp_packets", "Drops": "tp_drops"}},
 	{"struct tpacket_stats_v3", tpacket.Stats3{}, unix.TpacketStatsV3{}, map[string]string{
 		"Packets": "tp_packets", "Drops": "tp_drops", "FreezeQCount": "tp_freeze_q_cnt"}},
+	{"struct tpacket_rollover_stats", tpacket.RolloverStats{}, [3]uint64{}, map[string]string{ // x/sys has no such struct
+		"All": "tp_all", "Huge": "tp_huge", "Failed": "tp_failed"}},
 	{"struct tpacket_auxdata", tpacket.Auxdata{}, unix.TpacketAuxdata{}, map[string]string{
 		"Status": "tp_status", "Len": "tp_len", "Snaplen": "tp_snaplen", "Mac": "tp_mac", "Net": "tp_net",
 		"VLANTCI": "tp_vlan_tci", "VLANTPID": "tp_vlan_tpid"}},
@@ -91,6 +93,9 @@ func TestStructsAreThoseOfSysUnix(t *testing.T) {
 			name, ok := m.fields[f.Name]
 			if !ok {
 				t.Errorf("%s: no C name for %s.%s", m.c, ours.Name(), f.Name)
+			}
+			if theirs.Kind() != reflect.Struct {
+				continue
 			}
 			same, ok := theirs.FieldByNameFunc(func(n string) bool { return camel(n) == camel(name) })
 			if !ok { // in a union, which x/sys keeps as bytes, or named differently
@@ -136,7 +141,13 @@ func TestConstantsAreThoseOfSysUnix(t *testing.T) {
 		"PACKET_QDISC_BYPASS": unix.PACKET_QDISC_BYPASS, "PACKET_ROLLOVER_STATS": unix.PACKET_ROLLOVER_STATS,
 		"PACKET_FANOUT_DATA": unix.PACKET_FANOUT_DATA, "PACKET_IGNORE_OUTGOING": unix.PACKET_IGNORE_OUTGOING,
 		"PACKET_VNET_HDR_SZ": unix.PACKET_VNET_HDR_SZ,
-		"PACKET_HOST":        unix.PACKET_HOST, "PACKET_BROADCAST": unix.PACKET_BROADCAST, "PACKET_MULTICAST": unix.PACKET_MULTICAST,
+		"PACKET_FANOUT_HASH": unix.PACKET_FANOUT_HASH, "PACKET_FANOUT_LB": unix.PACKET_FANOUT_LB, "PACKET_FANOUT_CPU": unix.PACKET_FANOUT_CPU,
+		"PACKET_FANOUT_ROLLOVER": unix.PACKET_FANOUT_ROLLOVER, "PACKET_FANOUT_RND": unix.PACKET_FANOUT_RND,
+		"PACKET_FANOUT_QM": unix.PACKET_FANOUT_QM, "PACKET_FANOUT_CBPF": unix.PACKET_FANOUT_CBPF,
+		"PACKET_FANOUT_EBPF":          unix.PACKET_FANOUT_EBPF,
+		"PACKET_FANOUT_FLAG_ROLLOVER": unix.PACKET_FANOUT_FLAG_ROLLOVER, "PACKET_FANOUT_FLAG_UNIQUEID": unix.PACKET_FANOUT_FLAG_UNIQUEID,
+		"PACKET_FANOUT_FLAG_IGNORE_OUTGOING": unix.PACKET_FANOUT_FLAG_IGNORE_OUTGOING, "PACKET_FANOUT_FLAG_DEFRAG": unix.PACKET_FANOUT_FLAG_DEFRAG,
+		"PACKET_HOST": unix.PACKET_HOST, "PACKET_BROADCAST": unix.PACKET_BROADCAST, "PACKET_MULTICAST": unix.PACKET_MULTICAST,
 		"PACKET_OTHERHOST": unix.PACKET_OTHERHOST, "PACKET_OUTGOING": unix.PACKET_OUTGOING,
 		"ETH_P_802_3": unix.ETH_P_802_3, "ETH_P_ALL": unix.ETH_P_ALL, "ETH_P_802_2": unix.ETH_P_802_2, "ETH_P_IP": unix.ETH_P_IP,
 		"ETH_P_ARP": unix.ETH_P_ARP, "ETH_P_8021Q": unix.ETH_P_8021Q, "ETH_P_IPV6": unix.ETH_P_IPV6,

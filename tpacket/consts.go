@@ -40,6 +40,8 @@ const (
 	SizeofStats3     = 12 // struct tpacket_stats_v3
 	SizeofAuxdata    = 20 // struct tpacket_auxdata
 	SizeofBlockDesc  = 48 // struct tpacket_block_desc
+
+	SizeofRolloverStats = 24 // struct tpacket_rollover_stats
 )
 
 // HeaderSize is the size in bytes of the version's frame header struct, what
@@ -111,6 +113,27 @@ const (
 	OptFanoutData     = 22 // PACKET_FANOUT_DATA
 	OptIgnoreOutgoing = 23 // PACKET_IGNORE_OUTGOING
 	OptVnetHdrSz      = 24 // PACKET_VNET_HDR_SZ
+)
+
+// Fanout modes: how a group chooses one of its members for a packet
+// (PACKET_FANOUT_*, linux/if_packet.h).
+const (
+	FanoutHash     = 0 // PACKET_FANOUT_HASH: by flow
+	FanoutLB       = 1 // PACKET_FANOUT_LB: in turn
+	FanoutCPU      = 2 // PACKET_FANOUT_CPU: by the CPU that delivers it
+	FanoutRollover = 3 // PACKET_FANOUT_ROLLOVER: the first with room
+	FanoutRnd      = 4 // PACKET_FANOUT_RND: at random
+	FanoutQM       = 5 // PACKET_FANOUT_QM: by the device's queue
+	FanoutCBPF     = 6 // PACKET_FANOUT_CBPF: by a classic BPF program
+	FanoutEBPF     = 7 // PACKET_FANOUT_EBPF: by an eBPF program
+)
+
+// Flags of a fanout group, beside its mode.
+const (
+	FanoutFlagRollover       = 0x1000 // PACKET_FANOUT_FLAG_ROLLOVER: another when the chosen one has no room
+	FanoutFlagUniqueID       = 0x2000 // PACKET_FANOUT_FLAG_UNIQUEID: a new group, with an id that is free
+	FanoutFlagIgnoreOutgoing = 0x4000 // PACKET_FANOUT_FLAG_IGNORE_OUTGOING
+	FanoutFlagDefrag         = 0x8000 // PACKET_FANOUT_FLAG_DEFRAG: IPv4 fragments are put together first
 )
 
 // PacketType is sll_pkttype: how a packet relates to this host

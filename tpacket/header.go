@@ -109,6 +109,14 @@ type Stats3 struct {
 	FreezeQCount uint32
 }
 
+// RolloverStats mirrors struct tpacket_rollover_stats, what PACKET_ROLLOVER_STATS
+// returns.
+type RolloverStats struct {
+	All    uint64 // packets that went to another member than the chosen one
+	Huge   uint64 // of them, those of a flow with most of the packets
+	Failed uint64 // packets for which no member had room
+}
+
 // Auxdata mirrors struct tpacket_auxdata, the PACKET_AUXDATA control message.
 type Auxdata struct {
 	Status   uint32
@@ -132,12 +140,14 @@ var (
 	_ [SizeofStats]byte      = [unsafe.Sizeof(Stats{})]byte{}
 	_ [SizeofStats3]byte     = [unsafe.Sizeof(Stats3{})]byte{}
 	_ [SizeofAuxdata]byte    = [unsafe.Sizeof(Auxdata{})]byte{}
+
+	_ [SizeofRolloverStats]byte = [unsafe.Sizeof(RolloverStats{})]byte{}
 )
 
 // Record is any of the fixed-size structs of this package that cross between
 // programs as bytes.
 type Record interface {
-	Header1 | Header2 | Header3 | BlockDesc | SockaddrLL | Req | Req3 | Stats | Stats3 | Auxdata
+	Header1 | Header2 | Header3 | BlockDesc | SockaddrLL | Req | Req3 | Stats | Stats3 | RolloverStats | Auxdata
 }
 
 // Bytes returns v's memory image, host byte order: what C sees.
