@@ -161,6 +161,13 @@ func (r *Ring) Readable() bool {
 	return r.status(r.position().previous()) != tpacket.StatusKernel
 }
 
+// Free says whether the slot that is ahead slots after the head one is the
+// writers', by its status (__tpacket_has_room): slower writers may still own it.
+func (r *Ring) Free(ahead uint32) bool {
+	at := uint64(r.position().previous()) + 1 + uint64(ahead)
+	return r.status(uint32(at%uint64(r.geo.FrameNr))) == tpacket.StatusKernel
+}
+
 // Frame is slot's bytes. The slice stays addressable while r is reachable.
 func (r *Ring) Frame(slot uint32) []byte {
 	return unsafe.Slice((*byte)(r.frame(slot)), r.geo.FrameSize)

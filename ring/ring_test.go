@@ -140,6 +140,49 @@ func TestReadableWhenSlotBeforeHeadIsNotKernel(t *testing.T) {
 	}
 }
 
+func TestFreeSlotsAheadOfTheHead(t *testing.T) {
+	for _, d := range ring.Designs() {
+		t.Run(d.String(), func(t *testing.T) {
+			g := heapRing(t, tpacket.V2, 8, 2048).Geometry()
+			r, err := ring.NewDesign(ring.NewHeapMemory(g.Size()), g, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rd := ring.NewReader(r, new(ring.Notify))
+			for range 6 {
+				r.Release(acquire(t, r, ring.Acquired), tpacket.StatusUser)
+			}
+			want := []bool{true, true, false, false, false, false, false, false, true, true, false}
+			look := func() {
+				t.Helper()
+				for ahead, free := range want {
+					if got := r.Free(uint32(ahead)); got != free {
+						t.Errorf("the slot %d after the head is free: %v, want %v", ahead, got, free)
+					}
+				}
+			}
+			look()
+			f, ok := rd.Next()
+			if !ok {
+				t.Fatal("no packet")
+			}
+			f.Release()
+			want[2], want[10] = true, true
+			look()
+		})
+	}
+}
+
+func TestSlotsOfSlowWritersCountAsFree(t *testing.T) { // as in Linux, which looks at tp_status alone
+	r := heapRing(t, tpacket.V2, 2, 2048)
+	acquire(t, r, ring.Acquired)
+	acquire(t, r, ring.Acquired)
+	acquire(t, r, ring.Owned)
+	if !r.Free(0) || !r.Free(1) {
+		t.Errorf("free: %v, %v; want both", r.Free(0), r.Free(1))
+	}
+}
+
 func TestV1StatusIsAnUnsignedLongAsLinuxStoresIt(t *testing.T) {
 	r := heapRing(t, tpacket.V1, 2, 2048)
 	slot := acquire(t, r, ring.Acquired)
