@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/rxring/rxring/tpacket"
@@ -11,14 +12,19 @@ import (
 // leads out of it ends the block.
 type blockReader struct {
 	blocks *Blocks
-	block  uint32   // the one to read
-	at     uint32   // of its next packet, bytes
-	left   uint32   // packets in it; 0: it has not been begun
-	held   []uint32 // by block: packets neither read nor released
+	block  uint32 // the one to read
+	at     uint32 // of its next packet, bytes
+	left   uint32 // packets in it; 0: it has not been begun
+
+	// By block: packets that are neither skipped nor released. Frames may be
+	// released by others than the reader.
+	held []atomic.Uint32
+
+	reader Waker // who sleeps when there is nothing
 }
 
-func newBlockReader(b *Blocks) blockReader {
-	return blockReader{blocks: b, held: make([]uint32, b.geo.BlockNr)}
+func newBlockReader(b *Blocks, reader Waker) blockReader {
+	return blockReader{blocks: b, held: make([]atomic.Uint32, b.geo.BlockNr), reader: reader}
 }
 
 // ready says whether next has a packet, after it has given back blocks without
@@ -29,15 +35,16 @@ func (rd *blockReader) ready() bool {
 		if rd.left > 0 {
 			return true
 		}
-		// A block that is held is one that was read a lap ago.
-		if !b.full(rd.block) || rd.held[rd.block] > 0 {
+		// A block that is held is one that was read a lap ago. Look at that first:
+		// it is held until its status says that it is not (see done).
+		if rd.held[rd.block].Load() > 0 || !b.full(rd.block) {
 			return false
 		}
 		d := b.desc(rd.block)
 		// No block has room for more packets than this.
 		rd.left = min(d.NumPkts, b.geo.BlockSize/tpacket.SizeofHeader3)
 		rd.at = d.OffsetToFirstPkt
-		rd.held[rd.block] = rd.left
+		rd.held[rd.block].Store(rd.left)
 		if rd.left == 0 {
 			rd.skip()
 		}
@@ -102,16 +109,26 @@ func (rd *blockReader) drop(n uint32) {
 	block := rd.block
 	rd.left = 0
 	rd.advance()
-	rd.held[block] -= n
-	if rd.held[block] == 0 {
-		rd.blocks.setStatus(block, tpacket.StatusKernel)
-	}
+	rd.done(block, n)
 }
 
-// release counts a packet of the block as done with.
-func (rd *blockReader) release(block uint32) {
-	rd.held[block]--
-	if rd.held[block] == 0 {
-		rd.blocks.setStatus(block, tpacket.StatusKernel)
+// done says that nobody needs n packets of the block any more. With the last of
+// them it goes back to the writers: first the status, so that the reader does
+// not take the block for a new one in between.
+func (rd *blockReader) done(block, n uint32) {
+	held := &rd.held[block]
+	for {
+		h := held.Load()
+		if h == n { // nobody else has any
+			rd.blocks.setStatus(block, tpacket.StatusKernel)
+			held.Store(0)
+			if rd.blocks.full(block) {
+				rd.reader.Wake() // it came round in between, and found the block held
+			}
+			return
+		}
+		if held.CompareAndSwap(h, h-n) {
+			return
+		}
 	}
 }

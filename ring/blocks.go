@@ -30,56 +30,99 @@ import (
 type Blocks struct {
 	base   unsafe.Pointer // of the shared memory
 	geo    tpacket.Geometry
-	first  uint32 // where a block's first packet starts, in units
-	shift  uint8
+	first  uint64 // where a block's first packet starts, in units
+	layout fillLayout
 	config BlocksConfig
 	memory *Memory
 	closed atomic.Bool
 	timer  *time.Timer // nil: blocks are retired when they are full
-
-	_     [64]byte // writers swap open all the time: nothing else on its line but what they touch with it
-	open  word     // the open block and how full it is: see fill
-	taken word     // packets acquired so far
-	_     [64]byte
-
 	blocks []block
 
+	_    [64]byte // writers swap open all the time: nothing else on its line
+	open word     // the open block and what is taken of it: see fillLayout
+	_    [64]byte
+
 	mu      lock   // guards what follows, and the change from one block to the next
+	taken   uint64 // packets in the blocks before the open one
 	freezes uint32 // since FreezeCount was asked
 	seq     uint64 // of the block opened last
 }
 
 // block is what writers know of a block, in private memory.
 type block struct {
-	state word // its life: see blockOpen
-	last  word // where its last packet starts, in units
-	end   word // where its packets end, in units: known when it is retired
-	_     [40]byte
+	state  word // its life: see blockOpen
+	sealed word // where its packets end, in units, and in the upper half how many they are: known when it is retired
+	_      [48]byte
 }
 
 // unit is what places in a block are counted in: V3 aligns packets to 8 bytes
-// (V3_ALIGNMENT).
-const unit = 8
-
-// A fill is what the open word holds: bit 63 says that the ring is closed; then
-// lap<<shift | block; the low half is how many units of the block are taken, or
-// one of two values that say that there is no open block.
+// (V3_ALIGNMENT). No packet has less than its header.
 const (
-	fillClosed = 1 << 63
-	fillUnits  = 1<<32 - 1
-	fillShut   = fillUnits     // the block is yet to be opened: Linux's frozen queue
-	fillMoving = fillUnits - 1 // somebody is changing from one block to the next
+	unit      = 8
+	leastSize = tpacket.SizeofHeader3
 )
 
-// A block's state: 0 before its first life and after each. In between the low
-// half counts the units of packets that are complete, and bits 32 to 59 the
-// packets.
+// A fillLayout says how the open word is laid out for a ring's shape. From the
+// lowest bit: how many units of the block are taken; how many packets that are;
+// the number of the block, lap<<shift | block, which loses its highest bits.
+//
+// All three change together, so a packet is counted in the instant in which it
+// gets its room, and who retires a block knows how many packets are to come.
+type fillLayout struct {
+	units  uint64 // mask; its highest values say that nothing can be reserved
+	packet uint64 // one packet
+	number uint8  // shift
+	lap    uint8  // shift, in a number
+	last   uint32 // block of a lap
+}
+
+// What the units say when there is no open block to reserve in.
+func (l *fillLayout) closed() uint64 { return l.units }     // the ring is closed
+func (l *fillLayout) shut() uint64   { return l.units - 1 } // the block is yet to be opened: Linux's frozen queue
+func (l *fillLayout) moving() uint64 { return l.units - 2 } // somebody is changing from one block to the next
+
+func newFillLayout(g tpacket.Geometry) (l fillLayout, ok bool) {
+	units := bits.Len32(g.BlockSize/unit + 3)
+	packets := bits.Len32(g.BlockSize / leastSize)
+	l = fillLayout{
+		units:  1<<units - 1,
+		packet: 1 << units,
+		number: uint8(units + packets),
+		lap:    uint8(bits.Len32(g.BlockNr - 1)),
+		last:   g.BlockNr - 1,
+	}
+	return l, l.number+l.lap <= 64
+}
+
+// packets is how many packets fill o counts.
+func (l *fillLayout) packets(o uint64) uint64 { return o & (1<<l.number - 1) / l.packet }
+
+// block is the block that fill o is of.
+func (l *fillLayout) block(o uint64) uint32 { return uint32(o >> l.number & (1<<l.lap - 1)) }
+
+// begin is a fill of the same block without packets.
+func (l *fillLayout) begin(o, units uint64) uint64 { return o>>l.number<<l.number | units }
+
+// next is a fill of the block after that of o, without packets.
+func (l *fillLayout) next(o, units uint64) uint64 {
+	n := o>>l.number + 1
+	if l.block(o) == l.last {
+		n = (o>>l.number>>l.lap + 1) << l.lap
+	}
+	return n<<l.number | units
+}
+
+// A block's state: 0 before its first life and after each. In between the
+// lowest 30 bits count the units of packets that are complete, and the 30 after
+// them say where the last of those packets starts, in units.
 const (
 	blockOpen      = 1 << 63 // it has been opened
 	blockRetired   = 1 << 62 // no more packets go into it
 	blockTimeout   = 1 << 61 // the timer retired it
 	blockReleasing = 1 << 60 // it is being handed to the reader
-	blockPacket    = 1 << 32
+	blockUnits     = 1<<30 - 1
+	blockLast      = blockUnits << blockLastAt
+	blockLastAt    = 30
 )
 
 // BlocksConfig is what a ring of blocks needs beside its shape.
@@ -101,17 +144,21 @@ func NewBlocks(m *Memory, g tpacket.Geometry, c BlocksConfig) (*Blocks, error) {
 		return nil, fmt.Errorf("ring: %d blocks of %d bytes, %d of them before the first packet, in memory of %d bytes: want at least one block, room for packets, and memory for all",
 			g.BlockNr, g.BlockSize, first, m.Size())
 	}
+	layout, ok := newFillLayout(g)
+	if !ok {
+		return nil, fmt.Errorf("ring: %d blocks of %d bytes: want fewer blocks, or smaller ones", g.BlockNr, g.BlockSize)
+	}
 	b := &Blocks{
 		base:   unsafe.Pointer(unsafe.SliceData(m.Bytes())),
 		geo:    g,
-		first:  uint32(first / unit),
-		shift:  uint8(bits.Len32(g.BlockNr - 1)),
+		first:  first / unit,
+		layout: layout,
 		config: c,
 		memory: m,
 		blocks: make([]block, g.BlockNr),
 	}
 	b.begin(0)
-	b.open.Store(uint64(b.first))
+	b.open.Store(b.first)
 	if c.Retire > 0 {
 		b.mu.Lock() // the timer may fire before it has its name
 		b.timer = time.AfterFunc(c.Retire, b.tick)
@@ -134,7 +181,7 @@ func (b *Blocks) tick() {
 
 // MaxFrame is the most bytes that a packet can have in a block, its header
 // included (max_frame_len).
-func (b *Blocks) MaxFrame() uint32 { return b.geo.BlockSize - b.first*unit }
+func (b *Blocks) MaxFrame() uint32 { return b.geo.BlockSize - uint32(b.first)*unit }
 
 // Room is the bytes of one packet in a block, its header first.
 type Room struct {
@@ -151,30 +198,27 @@ func (b *Blocks) Bytes(m Room) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(b.block(m.block), uintptr(m.at)*unit)), m.Size())
 }
 
-// Acquire takes room for a packet of n bytes, header included, n at most
-// MaxFrame. On [Acquired] the caller owns the room, has it to fill with no lock
-// held, and must call Release; on any other verdict there is none.
+// Acquire takes room for a packet of n bytes, its header included: at least
+// [tpacket.SizeofHeader3] and at most MaxFrame. On [Acquired] the caller owns the
+// room, has it to fill with no lock held, and must call Release; on any other
+// verdict there is none.
 func (b *Blocks) Acquire(n uint32) (Room, Verdict) {
-	if n > b.MaxFrame() {
+	if n < leastSize || n > b.MaxFrame() {
 		return Room{}, NoRoom
 	}
-	units := (n + unit - 1) / unit
+	units := (uint64(n) + unit - 1) / unit
 	lost := uint32(0)
 	for {
 		again(0)
 		o := b.open.Load()
-		if o&fillClosed != 0 {
-			return Room{}, NoRoom
-		}
 		if !b.fits(o, units) {
 			if room, v, ok := b.turn(units); ok {
 				return room, v
 			}
 			continue
 		}
-		if b.open.CompareAndSwap(o, o+uint64(units)) {
-			b.taken.Add(1)
-			return Room{block: b.slot(o >> 32), at: uint32(o & fillUnits), units: units}, Acquired
+		if b.open.CompareAndSwap(o, o+b.layout.packet+units) {
+			return b.room(o, units), Acquired
 		}
 		backOff(&lost, backOffSlot)
 	}
@@ -182,94 +226,127 @@ func (b *Blocks) Acquire(n uint32) (Room, Verdict) {
 
 // fits says whether there is an open block with room for so many units. Linux
 // leaves at least one byte of a block unused.
-func (b *Blocks) fits(o uint64, units uint32) bool {
-	return o&fillUnits < fillMoving && o&fillUnits+uint64(units) < uint64(b.geo.BlockSize/unit)
+func (b *Blocks) fits(o uint64, units uint64) bool {
+	return o&b.layout.units+units < uint64(b.geo.BlockSize/unit) // never, when they say that there is none
+}
+
+// room is what comes next in fill o.
+func (b *Blocks) room(o, units uint64) Room {
+	return Room{block: b.layout.block(o), at: uint32(o & b.layout.units), units: uint32(units)}
 }
 
 // turn changes from one block to the next, for a packet that does not fit; not
 // ok means that there is room now.
-func (b *Blocks) turn(units uint32) (room Room, v Verdict, ok bool) {
+func (b *Blocks) turn(units uint64) (room Room, v Verdict, ok bool) {
 	o := b.open.Load()
-	if o&fillUnits == fillShut && b.full(b.slot(o>>32)) {
-		return Room{}, Full, true // no need for the lock to see that
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	o = b.open.Load()
-	switch {
-	case o&fillClosed != 0 || b.fits(o, units):
-		return Room{}, 0, false
-	case o&fillUnits == fillShut:
-		if v := b.openable(b.slot(o >> 32)); v != Acquired {
+	if o&b.layout.units == b.layout.shut() {
+		// A ring that is full needs no lock to be found so.
+		if v := b.openable(b.layout.block(o)); v != Acquired && b.open.Load() == o {
 			return Room{}, v, true
 		}
-		b.begin(b.slot(o >> 32))
-		b.open.Store(o&^fillUnits | uint64(b.first))
-		return Room{}, 0, false
 	}
-	if !b.open.CompareAndSwap(o, o|fillMoving) {
-		return Room{}, 0, false // a smaller packet went in
+	b.mu.Lock()
+	room, v, ok, retired := b.change(units)
+	b.mu.Unlock()
+	if retired {
+		b.wake()
 	}
-	n, v := b.advance(o, 0)
+	return room, v, ok
+}
+
+// change is turn with the lock held. It also says whether the reader got a
+// block.
+func (b *Blocks) change(units uint64) (room Room, v Verdict, ok, retired bool) {
+	l := &b.layout
+	o := b.open.Load()
+	switch {
+	case o&l.units == l.closed():
+		return Room{}, NoRoom, true, false
+	case o&l.units == l.shut():
+		v := b.thaw(o)
+		return Room{}, v, v != Acquired, false
+	case b.fits(o, units) || !b.open.CompareAndSwap(o, o&^l.units|l.moving()):
+		return Room{}, 0, false, false // others were faster
+	}
+	v, retired = b.advance(o, 0)
 	if v != Acquired {
-		b.open.Store(n<<32 | fillShut)
-		return Room{}, v, true
+		b.open.Store(l.next(o, l.shut()))
+		return Room{}, v, true, retired
 	}
 	// The packet has the new block's first bytes whatever its length: only here
 	// may it take all of them.
-	b.open.Store(n<<32 | uint64(b.first+units))
-	b.taken.Add(1)
-	return Room{block: b.slot(n), at: b.first, units: units}, Acquired, true
+	fresh := l.next(o, b.first)
+	b.open.Store(fresh + l.packet + units)
+	return b.room(fresh, units), Acquired, true, retired
 }
 
-// advance retires the block of fill o and opens the next one, number n, unless
-// that is not to be had. The lock is held, and nobody can reserve.
-func (b *Blocks) advance(o uint64, timeout uint64) (n uint64, v Verdict) {
-	b.retire(b.slot(o>>32), o&fillUnits, timeout)
-	n = b.after(o >> 32)
-	v = b.openable(b.slot(n))
+// thaw opens the block that fill o waits for, if it is to be had. The lock is
+// held.
+func (b *Blocks) thaw(o uint64) Verdict {
+	v := b.openable(b.layout.block(o))
+	if v == Acquired {
+		b.begin(b.layout.block(o))
+		b.open.Store(b.layout.begin(o, b.first))
+	}
+	return v
+}
+
+// advance retires the block of fill o and makes the next one ready, unless that
+// is not to be had. The lock is held, and nobody can reserve.
+func (b *Blocks) advance(o uint64, timeout uint64) (v Verdict, retired bool) {
+	l := &b.layout
+	b.taken += l.packets(o)
+	retired = b.retire(l.block(o), l.packets(o)<<32|o&l.units, timeout)
+	next := l.block(l.next(o, 0))
+	v = b.openable(next)
 	switch v {
 	case Acquired:
-		b.begin(b.slot(n))
+		b.begin(next)
 	case Full:
 		b.freezes++
 	}
-	return n, v
+	return v, retired
 }
 
 // Expire is what the retire timer does: it retires the open block if a packet is
 // in it, and opens one if the reader has made room since.
 func (b *Blocks) Expire() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	retired := b.expire()
+	b.mu.Unlock()
+	if retired {
+		b.wake()
+	}
+}
+
+// expire is Expire with the lock held. It says whether the reader got a block.
+func (b *Blocks) expire() (retired bool) {
+	l := &b.layout
 	for {
 		again(0)
 		o := b.open.Load()
 		switch {
-		case o&fillClosed != 0 || o&fillUnits == uint64(b.first):
-			return
-		case o&fillUnits == fillShut:
-			if b.openable(b.slot(o>>32)) == Acquired {
-				b.begin(b.slot(o >> 32))
-				b.open.Store(o&^fillUnits | uint64(b.first))
-			}
-			return
+		case o&l.units == l.closed() || o&l.units == b.first:
+			return false
+		case o&l.units == l.shut():
+			b.thaw(o)
+			return false
 		}
-		if !b.open.CompareAndSwap(o, o|fillMoving) {
-			continue
+		if !b.open.CompareAndSwap(o, o&^l.units|l.moving()) {
+			continue // one more packet went in
 		}
-		n, v := b.advance(o, blockTimeout)
+		v, retired := b.advance(o, blockTimeout)
 		if v == Acquired {
-			b.open.Store(n<<32 | uint64(b.first))
+			b.open.Store(l.next(o, b.first))
 		} else {
-			b.open.Store(n<<32 | fillShut)
+			b.open.Store(l.next(o, l.shut()))
 		}
-		return
+		return retired
 	}
 }
 
 // openable says whether the block's former life is over and the reader has
-// handed it back. The lock is held.
+// handed it back. Only who holds the lock may rely on it.
 func (b *Blocks) openable(i uint32) Verdict {
 	for wait := 0; ; wait++ {
 		state := b.blocks[i].state.Load() // first: pairs with the last store of publish
@@ -293,40 +370,54 @@ func (b *Blocks) full(i uint32) bool { return b.status(i)&tpacket.StatusUser != 
 // begin opens a block, as prb_open_block does. Its private area is left as the
 // reader has it. The lock is held.
 func (b *Blocks) begin(i uint32) {
-	now := time.Now()
+	at := now()
 	d := b.desc(i)
 	b.seq++
-	d.Version, d.OffsetToPriv, d.OffsetToFirstPkt = uint32(tpacket.V3), tpacket.SizeofBlockDesc, b.first*unit
-	d.NumPkts, d.BlkLen, d.SeqNum = 0, b.first*unit, b.seq
-	d.First = tpacket.Timestamp{Sec: uint32(now.Unix()), Nsec: uint32(now.Nanosecond())}
-	b.blocks[i].last.Store(0)
+	d.Version, d.OffsetToPriv, d.OffsetToFirstPkt = uint32(tpacket.V3), tpacket.SizeofBlockDesc, uint32(b.first)*unit
+	d.NumPkts, d.BlkLen, d.SeqNum = 0, uint32(b.first)*unit, b.seq
+	d.First = tpacket.Timestamp{Sec: uint32(at.Unix()), Nsec: uint32(at.Nanosecond())}
 	b.blocks[i].state.Store(blockOpen)
 }
 
 // retire ends what goes into a block. Who finds that all its packets are
-// complete hands it over: the one who retires it, or its last writer.
-func (b *Blocks) retire(i uint32, end uint64, timeout uint64) {
+// complete hands it over: the one who retires it, which it then says, or its
+// last writer.
+func (b *Blocks) retire(i uint32, sealed uint64, timeout uint64) bool {
 	k := &b.blocks[i]
-	k.end.Store(end)
-	if state := k.state.Or(blockRetired | timeout); b.complete(state, end) {
-		b.publish(i, state|timeout)
+	k.sealed.Store(sealed)
+	state := k.state.Or(blockRetired | timeout)
+	if !b.complete(state, sealed) {
+		return false
 	}
+	b.publish(i, state|timeout)
+	return true
 }
 
-func (b *Blocks) complete(state, end uint64) bool { return state&fillUnits+uint64(b.first) == end }
+// complete says whether all units before the end are those of packets that are
+// complete.
+func (b *Blocks) complete(state, sealed uint64) bool {
+	return state&blockUnits+b.first == uint64(uint32(sealed))
+}
 
 // Release says that the packet in m is complete. Everything stored to it before
 // is visible to whoever sees the block's status.
 func (b *Blocks) Release(m Room) {
 	k := &b.blocks[m.block]
-	for last := k.last.Load(); last < uint64(m.at); last = k.last.Load() {
-		if k.last.CompareAndSwap(last, uint64(m.at)) {
-			break
+	for {
+		again(0)
+		state := k.state.Load()
+		done := state + uint64(m.units)
+		if last := uint64(m.at) << blockLastAt; last > done&blockLast {
+			done = done&^blockLast | last
 		}
-	}
-	state := k.state.Add(blockPacket | uint64(m.units))
-	if state&blockRetired != 0 && b.complete(state, k.end.Load()) {
-		b.publish(m.block, state)
+		if !k.state.CompareAndSwap(state, done) {
+			continue
+		}
+		if done&blockRetired != 0 && b.complete(done, loadOwn(&k.sealed)) {
+			b.publish(m.block, done)
+			b.wake()
+		}
+		return
 	}
 }
 
@@ -339,15 +430,15 @@ func (b *Blocks) Release(m Room) {
 func (b *Blocks) publish(i uint32, state uint64) {
 	k := &b.blocks[i]
 	d := b.desc(i)
-	d.NumPkts = uint32(state &^ (blockOpen | blockRetired | blockTimeout | blockReleasing) / blockPacket)
-	d.BlkLen = uint32(k.end.Load()) * unit
+	sealed := loadOwn(&k.sealed)
+	d.NumPkts, d.BlkLen = uint32(sealed>>32), uint32(sealed)*unit
 	if d.NumPkts > 0 {
-		last := (*tpacket.Header3)(unsafe.Add(b.block(i), uintptr(k.last.Load())*unit))
+		last := (*tpacket.Header3)(unsafe.Add(b.block(i), uintptr(state&blockLast>>blockLastAt)*unit))
 		last.NextOffset = 0
 		d.Last = tpacket.Timestamp{Sec: last.Sec, Nsec: last.Nsec}
 	} else {
-		now := time.Now()
-		d.Last = tpacket.Timestamp{Sec: uint32(now.Unix()), Nsec: uint32(now.Nanosecond())}
+		at := now()
+		d.Last = tpacket.Timestamp{Sec: uint32(at.Unix()), Nsec: uint32(at.Nanosecond())}
 	}
 	status := uint32(tpacket.StatusUser)
 	if state&blockTimeout != 0 {
@@ -359,32 +450,29 @@ func (b *Blocks) publish(i uint32, state uint64) {
 	k.state.Store(state | blockReleasing)
 	b.setStatus(i, status)
 	k.state.Store(0) // pairs with the load in openable
+}
+
+// wake comes after publish, with no lock held: those who sleep have theirs.
+func (b *Blocks) wake() {
 	if b.config.Wake != nil {
 		b.config.Wake()
 	}
 }
 
-func (b *Blocks) slot(n uint64) uint32 { return uint32(n & (1<<b.shift - 1)) }
-
-// after is the number that follows n, without the closed bit: laps go around.
-func (b *Blocks) after(n uint64) uint64 {
-	if b.slot(n)+1 == b.geo.BlockNr {
-		return (n>>b.shift + 1) << b.shift & (fillClosed>>32 - 1)
-	}
-	return n + 1
-}
+// current is the open block, or the one that is yet to be opened.
+func (b *Blocks) current() uint32 { return b.layout.block(b.open.Load()) }
 
 // Free says whether the block that is ahead blocks after the open one is the
 // writers', by its status (__tpacket_v3_has_room).
 func (b *Blocks) Free(ahead uint32) bool {
-	at := uint64(b.slot(b.open.Load()>>32&^(fillClosed>>32))) + uint64(ahead)
+	at := uint64(b.current()) + uint64(ahead)
 	return b.status(uint32(at%uint64(b.geo.BlockNr))) == tpacket.StatusKernel
 }
 
 // Readable is packet_poll's rule for EPOLLIN: the block before the open one is
 // not KERNEL.
 func (b *Blocks) Readable() bool {
-	at := b.slot(b.open.Load() >> 32 &^ (fillClosed >> 32))
+	at := b.current()
 	if at == 0 {
 		at = b.geo.BlockNr
 	}
@@ -402,7 +490,11 @@ func (b *Blocks) FreezeCount() uint32 {
 }
 
 // Captured is how many packets have got room. It is final after Close.
-func (b *Blocks) Captured() uint64 { return b.taken.Load() }
+func (b *Blocks) Captured() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.taken + b.layout.packets(b.open.Load())
+}
 
 // Memory is the ring's shared memory.
 func (b *Blocks) Memory() *Memory { return b.memory }
@@ -413,7 +505,7 @@ func (b *Blocks) Geometry() tpacket.Geometry { return b.geo }
 // Close ends the ring, as [Ring.Close] does. The open block is not retired.
 func (b *Blocks) Close() error {
 	b.mu.Lock()
-	b.open.Or(fillClosed)
+	b.open.Or(b.layout.closed()) // nobody's swap succeeds after it
 	b.closed.Store(true)
 	if b.timer != nil {
 		b.timer.Stop()

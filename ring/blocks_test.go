@@ -265,14 +265,123 @@ func TestBlocksRefuse(t *testing.T) {
 		}
 	}
 	b := blocksOf(t, 2, ring.BlocksConfig{})
-	if _, v := b.Acquire(b.MaxFrame() + 1); v != ring.NoRoom {
-		t.Errorf("more than a block: %v, want no room", v)
+	for _, n := range []uint32{0, tpacket.SizeofHeader3 - 1, b.MaxFrame() + 1, 1<<32 - 1} {
+		if _, v := b.Acquire(n); v != ring.NoRoom {
+			t.Errorf("%d bytes, where a header takes %d and a block has %d: %v, want no room", n, tpacket.SizeofHeader3, b.MaxFrame(), v)
+		}
 	}
 	b.Release(mustRoom(t, b, b.MaxFrame()))
 	b.Close()
 	if _, v := b.Acquire(100); v != ring.NoRoom {
 		t.Errorf("closed: %v, want no room", v)
 	}
+}
+
+// TestBlocksOfEveryShape: places, counts and numbers of blocks share one word,
+// whatever the shape.
+func TestBlocksOfEveryShape(t *testing.T) {
+	for _, tt := range []struct{ size, n, priv uint32 }{
+		{4096, 1, 0}, {4096, 2, 13}, {4096, 3, 4096 - 48 - 80}, {4096, 129, 0}, {1 << 20, 2, 1 << 19}, {12288, 5, 1},
+	} {
+		t.Run(fmt.Sprintf("%dx%d,priv=%d", tt.n, tt.size, tt.priv), func(t *testing.T) {
+			g := tpacket.Geometry{Version: tpacket.V3, BlockSize: tt.size, BlockNr: tt.n}
+			b, err := ring.NewBlocks(ring.NewHeapMemory(g.Size()), g, ring.BlocksConfig{SizeofPriv: tt.priv})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			rd := ring.NewReader(b, new(ring.Notify))
+			rng := rand.New(rand.NewPCG(uint64(tt.size), uint64(tt.n)))
+			accepted, read, blocks := uint64(0), uint64(0), uint64(0)
+			drain := func() {
+				for f, ok := rd.Next(); ok; f, ok = rd.Next() {
+					if got := binary.NativeEndian.Uint64(f.Data); got != read {
+						t.Fatalf("packet %d came as number %d", got, read)
+					}
+					f.Release()
+					read++
+				}
+			}
+			for blocks < 10*uint64(tt.n) {
+				n := min(blockPacketHeader+8+rng.Uint32N(tt.size/2), b.MaxFrame())
+				if n < blockPacketHeader+8 {
+					t.Fatalf("MaxFrame %d", b.MaxFrame())
+				}
+				m, v := b.Acquire(n)
+				if v == ring.Full {
+					drain()
+					continue
+				}
+				if v != ring.Acquired || m.Size() < n || m.Size() >= n+8 {
+					t.Fatalf("Acquire(%d) = %d bytes, %v", n, m.Size(), v)
+				}
+				binary.NativeEndian.PutUint64(putBlockPacket(m, b.Bytes(m), n), accepted)
+				b.Release(m)
+				accepted++
+				if rng.IntN(8) == 0 {
+					b.Expire()
+				}
+				blocks++
+			}
+			drain()
+			b.Expire()
+			drain()
+			if read != accepted || b.Captured() != accepted {
+				t.Errorf("%d accepted, %d captured, %d read", accepted, b.Captured(), read)
+			}
+		})
+	}
+	g := tpacket.Geometry{Version: tpacket.V3, BlockSize: 1<<31 - 4096, BlockNr: 1 << 10}
+	if _, err := ring.NewBlocks(ring.NewHeapMemory(4096), g, ring.BlocksConfig{}); err == nil {
+		t.Error("two terabytes in 4096 bytes: no error")
+	}
+}
+
+// TestFramesOfABlockAreReleasedAnywhere hands frames to others, who release them
+// in whatever order, and wants every block to come back and go round.
+func TestFramesOfABlockAreReleasedAnywhere(t *testing.T) {
+	var n ring.Notify
+	b := blocksOf(t, 2, ring.BlocksConfig{Wake: n.Wake})
+	rd := ring.NewReader(b, &n)
+	frames := make(chan ring.Frame, 64)
+	var workers sync.WaitGroup
+	for range 3 {
+		workers.Go(func() {
+			for f := range frames {
+				f.Release()
+			}
+		})
+	}
+	const packets = 30000
+	go func() {
+		for i := 0; i < packets; {
+			m, v := b.Acquire(500)
+			if v != ring.Acquired {
+				runtime.Gosched()
+				continue
+			}
+			binary.NativeEndian.PutUint64(putBlockPacket(m, b.Bytes(m), 500), uint64(i))
+			b.Release(m)
+			i++
+		}
+		b.Expire()
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for i := range uint64(packets) {
+		f, ok := rd.Next()
+		for ; !ok; f, ok = rd.Next() {
+			if err := rd.Wait(ctx); err != nil {
+				t.Fatalf("waiting for packet %d: %v", i, err)
+			}
+		}
+		if got := binary.NativeEndian.Uint64(f.Data); got != i {
+			t.Fatalf("packet %d came as number %d", i, got)
+		}
+		frames <- f
+	}
+	close(frames)
+	workers.Wait()
 }
 
 func BenchmarkBlocks(bench *testing.B) {

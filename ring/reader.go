@@ -32,7 +32,7 @@ func NewReader(b Buffer, n *Notify) *Reader {
 	case *Ring:
 		rd.ring, rd.closed = b, &b.closed
 	case *Blocks:
-		rd.blocks, rd.closed = newBlockReader(b), &b.closed
+		rd.blocks, rd.closed = newBlockReader(b, rd), &b.closed
 	}
 	return rd
 }
@@ -94,10 +94,10 @@ func (rd *Reader) Next() (f Frame, ok bool) {
 }
 
 // Release gives the packet's memory back to the writers: its slot, or its block
-// with the last packet of it. It must be called once.
+// with the last packet of it. It must be called once, from any goroutine.
 func (f *Frame) Release() {
 	if f.ring == nil {
-		f.blocks.release(f.slot)
+		f.blocks.done(f.slot, 1)
 		return
 	}
 	f.ring.setStatus(f.slot, tpacket.StatusKernel)

@@ -5,6 +5,7 @@ package ring
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // The words and locks that writers share among themselves. Under the build tag
@@ -36,3 +37,6 @@ const waitBound = 1000
 
 // pause is between two such looks.
 func pause() {}
+
+// now is what blocks are stamped with.
+func now() time.Time { return time.Now() }

@@ -5,6 +5,7 @@ package ring
 import (
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/rxring/rxring/tpacket"
 )
@@ -180,6 +181,9 @@ func (l *lock) Unlock() {
 
 // pause is a step, so that the one waited for can go.
 func pause() { take(step{what: "waits"}) }
+
+// now stands still: time is no part of the state.
+func now() time.Time { return time.Time{} }
 
 // onStore, when set, is told of a store to a status word as it happens.
 var onStore func(slot, status uint32)
