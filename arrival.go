@@ -8,9 +8,10 @@ import (
 // arrival is what is the same about a packet for every socket.
 type arrival struct {
 	length    uint32             // bytes, link-layer header included
-	maclen    uint32             // bytes of link-layer header
+	maclen    uint32             // bytes before the network header
 	status    uint32             // offload bits of tp_status
 	protocol  uint16             // skb->protocol, host byte order
+	tags      tags               // in the frame
 	timestamp int64              // nanoseconds since the epoch; 0: not read yet
 	from      tpacket.SockaddrLL // as the ring shows it
 }
@@ -36,6 +37,9 @@ func (a *arrival) measure(d *Device, p *Packet) bool {
 		a.from.Pkttype = destination([6]byte(head[0:6]), d.addr)
 		a.from.Halen = 6
 		copy(a.from.Addr[:6], head[6:12])
+		if isVLAN(a.protocol) {
+			a.readTags(p)
+		}
 	} else {
 		if len(head) == 0 {
 			return false

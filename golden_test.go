@@ -36,7 +36,7 @@ func TestRingHoldsWhatTheKernelWrote(t *testing.T) {
 			t.Run(file+"/"+c.name, func(t *testing.T) { c.compare(t, packets) })
 		}
 	}
-	if compared < 90 {
+	if compared < 150 {
 		t.Errorf("compared %d cases: the golden files have lost some", compared)
 	}
 	t.Logf("compared %d frames with the kernel's", compared)
@@ -67,11 +67,6 @@ func (c goldenCase) notYet() string {
 		return "PACKET_VNET_HDR"
 	case c.copyThresh != "0":
 		return "PACKET_COPY_THRESH"
-	}
-	for _, p := range c.packets {
-		if strings.Contains(p, "vlan") {
-			return "VLAN tags in the frame"
-		}
 	}
 	return ""
 }

@@ -25,7 +25,9 @@ type Packet struct {
 	Checksum ChecksumState
 	GSO      GSO
 
-	// VLAN is the tag that a card, or the kernel, took out of the frame.
+	// VLAN is the tag that a card took out of the frame. A tag in the frame of a
+	// packet that comes in is taken out as Linux does it; one in the frame of an
+	// outgoing packet stays there.
 	VLAN VLAN
 
 	// Hash is the flow hash (skb->hash), Mark skb->mark, Queue
@@ -67,4 +69,21 @@ const (
 type VLAN struct {
 	TPID uint16 // 0x8100 or 0x88a8
 	TCI  uint16
+}
+
+// uint16At reads a big-endian number at offset pos of the packet, across pieces.
+func (p *Packet) uint16At(pos int) (v uint16, ok bool) {
+	piece, rest := p.Data, p.Rest
+	for range 2 {
+		for pos >= len(piece) {
+			if len(rest) == 0 {
+				return 0, false
+			}
+			pos -= len(piece)
+			piece, rest = rest[0], rest[1:]
+		}
+		v = v<<8 | uint16(piece[pos])
+		pos++
+	}
+	return v, true
 }

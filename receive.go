@@ -16,6 +16,10 @@ func (d *Device) deliver(p *Packet, taps []*Socket) {
 		d.malformed.Add(1)
 		return
 	}
+	if a.tagged(p) {
+		d.deliverTagged(p, &a, taps)
+		return
+	}
 	for _, s := range taps {
 		if s.wants(p, &a) {
 			s.receive(p, &a)
@@ -33,10 +37,19 @@ func (d *Device) deliverBatch(ps []Packet, taps []*Socket) {
 		if !as[i].measure(d, &ps[i]) {
 			d.malformed.Add(1)
 			as[i].length = 0 // for no socket
+		} else if as[i].tagged(&ps[i]) { // on its own, after those before it and before those behind it
+			d.offerBatch(ps[:i], as[:i], taps)
+			d.deliverTagged(&ps[i], &as[i], taps)
+			d.deliverBatch(ps[i+1:], taps)
+			return
 		}
 	}
+	d.offerBatch(ps, as[:len(ps)], taps)
+}
+
+func (d *Device) offerBatch(ps []Packet, as []arrival, taps []*Socket) {
 	for _, s := range taps {
-		s.receiveBatch(ps, as[:len(ps)])
+		s.receiveBatch(ps, as)
 	}
 }
 
@@ -58,15 +71,24 @@ type receiver struct {
 	ignoreOutgoing bool
 	fillHash       bool   // V3: tp_rxhash is asked for
 	frameSize      uint32 // bytes that a packet has room in, headers included
+	reserve        uint32
 
 	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
 }
 
+// offsets is where the packet's headers go in a frame.
 func (rx *receiver) offsets(a *arrival) tpacket.Offsets {
-	if a.maclen == 0 {
+	if a.maclen == etherLen {
+		return rx.framed
+	}
+	return rx.otherOffsets(a)
+}
+
+func (rx *receiver) otherOffsets(a *arrival) tpacket.Offsets {
+	if a.maclen == 0 || rx.dgram {
 		return rx.bare
 	}
-	return rx.framed
+	return tpacket.RawOffsets(rx.version, a.maclen, rx.reserve, 0)
 }
 
 // skip is what a socket does not see of the packet's start.
@@ -128,11 +150,10 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 	if rx.fillHash {
 		h.RxHash = p.Hash
 	}
-	if p.VLAN.TPID != 0 {
-		h.VLANTCI, h.VLANTPID = uint32(p.VLAN.TCI), p.VLAN.TPID
-		h.Status |= tpacket.StatusVLANValid | tpacket.StatusVLANTPID
-	}
-	*tpacket.SockaddrLLAt(frame, tpacket.V3) = a.from
+	tag := rx.vlan(p, a)
+	h.VLANTCI, h.VLANTPID = uint32(tag.TCI), tag.TPID
+	h.Status |= tag.status()
+	rx.stampFrom(frame, a)
 	rx.blocks.Release(room)
 }
 
@@ -223,14 +244,14 @@ func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, ok 
 // fill copies and stamps the packet into its slot, and returns the status to
 // release it with.
 func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen uint32) (status uint32) {
-	status = a.status
-	if s.counters.Losing() {
-		status |= tpacket.StatusLosing
-	}
 	frame := rx.ring.Frame(slot)
 	at, skip := rx.offsets(a), rx.skip(a)
 	if snaplen > 0 {
 		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
+	}
+	status = a.status
+	if s.counters.Losing() {
+		status |= tpacket.StatusLosing
 	}
 	now := a.clock()
 	if rx.version == tpacket.V1 {
@@ -243,15 +264,22 @@ func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen 
 		h.Len, h.Snaplen = a.length-skip, snaplen
 		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
 		h.Sec, h.Nsec = uint32(now/1e9), uint32(now%1e9)
-		h.VLANTCI, h.VLANTPID = 0, 0
-		if p.VLAN.TPID != 0 {
-			h.VLANTCI, h.VLANTPID = p.VLAN.TCI, p.VLAN.TPID
-			status |= tpacket.StatusVLANValid | tpacket.StatusVLANTPID
-		}
+		tag := rx.vlan(p, a)
+		h.VLANTCI, h.VLANTPID = tag.TCI, tag.TPID
+		status |= tag.status()
 		h.Padding = [4]uint8{}
 	}
-	*tpacket.SockaddrLLAt(frame, rx.version) = a.from
+	rx.stampFrom(frame, a)
 	return status
+}
+
+// stampFrom puts the sender's address behind the header.
+func (rx *receiver) stampFrom(frame []byte, a *arrival) {
+	from := tpacket.SockaddrLLAt(frame, rx.version)
+	*from = a.from
+	if rx.dgram && a.tags.found {
+		from.Protocol = tpacket.Htons(a.tags.inner)
+	}
 }
 
 // clock is when the packet passed: one reading for all sockets.
@@ -267,11 +295,22 @@ const maxOffset = 1<<16 - 1
 
 // gather copies len(dst) bytes of the packet, from offset skip on.
 func gather(dst []byte, p *Packet, skip uint32) {
-	n := copy(dst, p.Data[skip:]) // the link-layer header is whole within Data
+	n := 0
+	if int(skip) < len(p.Data) { // always, but for headers in pieces
+		n = copy(dst, p.Data[skip:])
+		skip = 0
+	} else {
+		skip -= uint32(len(p.Data))
+	}
 	for _, b := range p.Rest {
 		if n == len(dst) {
 			return
 		}
-		n += copy(dst[n:], b)
+		if int(skip) >= len(b) {
+			skip -= uint32(len(b))
+			continue
+		}
+		n += copy(dst[n:], b[skip:])
+		skip = 0
 	}
 }

@@ -102,6 +102,7 @@ func (s *Socket) publish() {
 		version:        s.version,
 		dgram:          s.typ == SockDgram,
 		ignoreOutgoing: s.flags[option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}] != 0,
+		reserve:        s.reserve,
 		bare:           tpacket.RawOffsets(s.version, 0, s.reserve, 0),
 		framed:         tpacket.RawOffsets(s.version, etherLen, s.reserve, 0),
 	}

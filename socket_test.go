@@ -706,6 +706,10 @@ func TestDeliverAllocatesNothing(t *testing.T) {
 	if allocs := testing.AllocsPerRun(100, func() { dev.DeliverBatch(batch); drain(rd) }); allocs != 0 {
 		t.Errorf("%v allocations a batch", allocs)
 	}
+	tagged := taggedFrame(dev.Addr(), 0x800, piece, 0x8100, 5)
+	if allocs := testing.AllocsPerRun(1000, func() { dev.Deliver(&rxring.Packet{Data: tagged[:100], Rest: [][]byte{tagged[100:]}}); drain(rd) }); allocs != 0 {
+		t.Errorf("%v allocations a tagged packet", allocs)
+	}
 	if s.Totals().Captured == 0 {
 		t.Error("nothing was captured")
 	}

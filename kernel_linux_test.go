@@ -1,0 +1,106 @@
+package rxring_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// twins is a namespace of the kernel's and one of rxring's, with the same device
+// in both: what is done to one is done to the other, and must look the same.
+type twins struct {
+	t      *testing.T
+	kernel *kring.Namespace
+	tap    *kring.Device
+	ns     *rxring.Namespace
+	dev    *rxring.Device
+}
+
+// withTwins runs fn, all of a top-level test, where the kernel can be asked.
+func withTwins(t *testing.T, fn func(w *twins)) {
+	kringtest.Run(t, func(k *kring.Namespace) {
+		kringtest.NeedDevices(t)
+		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", Addr: ourAddr})
+		tap, err := k.TAP("tap0", dev.Index(), ourAddr)
+		must(t, err)
+		defer tap.Close()
+		fn(&twins{t, k, tap, ns, dev})
+	})
+}
+
+// arrives makes the frame arrive on both sides.
+func (w *twins) arrives(frame []byte) {
+	w.t.Helper()
+	must(w.t, w.tap.Receive(frame))
+	w.dev.Deliver(&rxring.Packet{Data: frame})
+}
+
+// leaves makes the frame leave on both sides. protocol is its EtherType.
+func (w *twins) leaves(protocol uint16, frame []byte) {
+	w.t.Helper()
+	must(w.t, w.tap.Send(protocol, frame))
+	w.dev.Deliver(&rxring.Packet{Data: frame, Outgoing: true})
+}
+
+// twinRing is a V2 ring on both sides, bound to the device.
+type twinRing struct {
+	name   string
+	kernel *kring.Ring
+	ours   *rxring.Socket
+	at     uint32 // the next frame
+}
+
+func (w *twins) ring(name string, typ rxring.SockType, protocol uint16) *twinRing {
+	w.t.Helper()
+	page := uint32(os.Getpagesize())
+	req := tpacket.Req{BlockSize: page, BlockNr: 16, FrameSize: 512, FrameNr: 16 * page / 512}
+	k, err := w.kernel.OpenRing(kring.RingConfig{Type: int(typ), Version: tpacket.V2, Request: tpacket.Req3{Req: req}})
+	must(w.t, err)
+	w.t.Cleanup(func() { k.Close() })
+	must(w.t, k.Bind(w.dev.Index(), protocol))
+	s, err := w.ns.Socket(typ, 0)
+	must(w.t, err)
+	w.t.Cleanup(func() { s.Close() })
+	must(w.t, s.SetVersion(tpacket.V2), s.SetRxRing(req), s.BindDevice(w.dev, protocol))
+	return &twinRing{name: name, kernel: k, ours: s}
+}
+
+// compare wants the frames since the last call to be the same, times apart, and
+// returns how many they are.
+func (r *twinRing) compare(t *testing.T, what string) int {
+	t.Helper()
+	for n := 0; ; n++ {
+		got := bytes.Clone(r.ours.Ring().(*ring.Ring).Frame(r.at % r.kernel.Geometry.FrameNr))
+		if tpacket.Header2At(got).Status == tpacket.StatusKernel {
+			// Nothing can be waited for: packets of one test that the kernel
+			// sees late show in the next comparison, or in the last.
+			if r.kernel.Status(r.at%r.kernel.Geometry.FrameNr) != tpacket.StatusKernel {
+				t.Errorf("%s, %s: a packet in the kernel's ring only:\n%s", what, r.name, hex.Dump(r.kernel.Frame(r.at % r.kernel.Geometry.FrameNr)[:128]))
+				r.at++
+			}
+			return n
+		}
+		if err := r.kernel.Wait(r.at%r.kernel.Geometry.FrameNr, 5*time.Second); err != nil {
+			t.Fatalf("%s, %s: a packet in our ring only:\n%s", what, r.name, hex.Dump(got[:128]))
+		}
+		want := bytes.Clone(r.kernel.Frame(r.at % r.kernel.Geometry.FrameNr))
+		for _, b := range [][]byte{got, want} {
+			h := tpacket.Header2At(b)
+			h.Sec, h.Nsec = 0, 0
+			h.Status &^= tpacket.StatusTSSoftware // whether somebody on this machine wants packets stamped
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s, %s: rxring:\n%skernel:\n%s", what, r.name, hex.Dump(got[:144]), hex.Dump(want[:144]))
+		}
+		r.at++
+	}
+}

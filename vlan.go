@@ -1,0 +1,175 @@
+package rxring
+
+import "github.com/rxring/rxring/tpacket"
+
+// vlanLen is VLAN_HLEN: a tag's bytes in a frame, TCI and the EtherType behind it.
+const vlanLen = 4
+
+// maxTags is how many tags in a frame Linux follows (VLAN_MAX_DEPTH in
+// linux/if_vlan.h, less one); one fewer of a packet that comes in, where its count
+// starts at the EtherType that says that there is a tag.
+const maxTags = 7
+
+// vidMask is VLAN_VID_MASK, the VLAN's number in a TCI.
+const vidMask = 0x0fff
+
+func isVLAN(protocol uint16) bool {
+	return protocol == tpacket.ETHP8021Q || protocol == tpacket.ETHP8021AD
+}
+
+// tags is what a packet whose protocol is a VLAN's has in its frame.
+type tags struct {
+	found bool
+	tci   uint16 // of the outermost; 0 when it is cut off
+	inner uint16 // protocol behind them all; 0 when it is cut off
+}
+
+// readTags follows the tags behind the addresses of the frame. Those of an
+// outgoing packet belong to its link-layer header, as packet_parse_headers
+// (net/packet/af_packet.c) has it.
+func (a *arrival) readTags(p *Packet) {
+	a.tags.found = true
+	at := etherLen
+	if tci, ok := p.uint16At(at); ok {
+		if _, ok := p.uint16At(at + 2); ok { // Linux looks at whole tags
+			a.tags.tci = tci
+		}
+	}
+	follow := maxTags
+	if !p.Outgoing {
+		follow--
+	}
+	for range follow {
+		protocol, ok := p.uint16At(at + 2)
+		if !ok {
+			return
+		}
+		at += vlanLen
+		if !isVLAN(protocol) {
+			a.tags.inner = protocol
+			if p.Outgoing {
+				a.maclen = uint32(at)
+			}
+			return
+		}
+	}
+}
+
+// vlan is the tag that the socket shows: the one beside the frame or, since a
+// SOCK_DGRAM socket has no tag of the frame to look at, the outermost in it.
+func (rx *receiver) vlan(p *Packet, a *arrival) VLAN {
+	if rx.dgram && a.tags.found && p.VLAN.TPID == 0 {
+		return VLAN{TPID: a.protocol, TCI: a.tags.tci}
+	}
+	return p.VLAN
+}
+
+// status is the bits of tp_status for a tag that is shown.
+func (v VLAN) status() uint32 {
+	if v.TPID == 0 {
+		return 0
+	}
+	return tpacket.StatusVLANValid | tpacket.StatusVLANTPID
+}
+
+// tagged says whether a packet that comes in has a VLAN tag, in its frame or
+// beside it: such a one is not the same for all sockets.
+func (a *arrival) tagged(p *Packet) bool {
+	return (a.tags.found || p.VLAN.TPID != 0) && !p.Outgoing
+}
+
+// deliverTagged is deliver for a packet that comes in with a VLAN tag, as
+// __netif_receive_skb_core does it (net/core/dev.c). The tag moves beside the
+// frame. Sockets bound to one protocol come after the VLAN devices, of which
+// there are none: they see no tag, and a packet for somebody else.
+func (d *Device) deliverTagged(p *Packet, a *arrival, taps []*Socket) {
+	const addrs = 12 // bytes of the frame before its tags
+	var (
+		q    = *p
+		head [192]byte  // the frame's start in one piece, for filters
+		rest [16][]byte // and what is behind it
+		cut  = 0        // tags taken out of the frame
+	)
+	for _, exact := range [2]bool{false, true} {
+		switch {
+		case !exact && p.VLAN.TPID == 0:
+			cut++
+		case exact:
+			for q.VLAN.TCI&vidMask == 0 && p.tagAt(addrs+cut*vlanLen, &q.VLAN) {
+				cut++ // VLAN 0 is none: the tag behind it counts
+			}
+		}
+		if cut > 0 {
+			// skb_vlan_untag drops a frame that ends so soon behind its tag.
+			if _, ok := p.uint16At(etherLen + cut*vlanLen); !ok {
+				if !exact {
+					d.malformed.Add(1)
+				}
+				return
+			}
+			p.tagAt(addrs+(cut-1)*vlanLen, &q.VLAN)
+			n, m := copy(head[:], p.Data[:addrs]), 0
+			skip := addrs + cut*vlanLen
+			for i := -1; i < len(p.Rest); i++ {
+				piece := p.Data
+				if i >= 0 {
+					piece = p.Rest[i]
+				}
+				if skip >= len(piece) {
+					skip -= len(piece)
+					continue
+				}
+				got := copy(head[n:], piece[skip:])
+				n += got
+				if piece, skip = piece[skip+got:], 0; len(piece) == 0 {
+					continue
+				}
+				if rest[m] = piece; m == len(rest)-1 {
+					rest[m] = joined(piece, p.Rest[i+1:])
+					m++
+					break
+				}
+				m++
+			}
+			q.Data, q.Rest = head[:n], rest[:m]
+			timestamp := a.timestamp
+			*a = arrival{}
+			if !a.measure(d, &q) {
+				return
+			}
+			a.timestamp = max(a.timestamp, timestamp) // read already, if it was 0
+		}
+		if exact {
+			if q.VLAN.TCI&vidMask != 0 {
+				a.from.Pkttype = tpacket.PacketOtherHost
+			}
+			q.VLAN = VLAN{}
+		}
+		for _, s := range taps {
+			protocol := uint16(s.protocol.Load())
+			if exact && protocol == a.protocol && protocol != tpacket.ETHPAll || !exact && protocol == tpacket.ETHPAll {
+				s.receive(&q, a)
+			}
+		}
+	}
+}
+
+// joined is the pieces in one.
+func joined(piece []byte, more [][]byte) []byte {
+	b := append([]byte(nil), piece...)
+	for _, piece := range more {
+		b = append(b, piece...)
+	}
+	return b
+}
+
+// tagAt reads the VLAN tag at offset pos of the frame into tag, if there is one.
+func (p *Packet) tagAt(pos int, tag *VLAN) bool {
+	tpid, _ := p.uint16At(pos)
+	tci, ok := p.uint16At(pos + 2)
+	if !ok || !isVLAN(tpid) {
+		return false
+	}
+	*tag = VLAN{TPID: tpid, TCI: tci}
+	return true
+}
