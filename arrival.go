@@ -117,6 +117,7 @@ func (a *arrival) filter(f *cbpf.Filter, p *Packet, start uint32) uint32 {
 		Ifindex:     uint32(a.from.Ifindex),
 		Mark:        p.Mark,
 		RxHash:      p.Hash,
+		CPU:         uint32(p.CPU),
 		Protocol:    a.protocol,
 		Hatype:      a.from.Hatype,
 		Queue:       p.Queue,

@@ -53,7 +53,7 @@ func (c *DeviceConfig) check() error {
 type Device struct {
 	// taps is what every Deliver loads: nil when nobody looks. It pairs with
 	// the stores in Namespace.hook.
-	taps atomic.Pointer[[]*Socket]
+	taps atomic.Pointer[[]tap]
 
 	name   string
 	index  int

@@ -33,7 +33,9 @@ type Namespace struct {
 	mu        sync.Mutex
 	devices   []*Device // by index
 	nextIndex int
-	sockets   []*Socket // hooked ones, oldest first
+	taps      []tap // oldest first
+	groups    map[uint16]*group
+	nextGroup uint16 // the id that FanoutFlagUniqueID tries first
 }
 
 // NewNamespace makes an empty namespace.
@@ -42,7 +44,7 @@ func NewNamespace(c NamespaceConfig) *Namespace {
 		c.MaxMemory = DefaultMaxMemory
 	}
 	// Index 1 is the loopback device's everywhere on Linux, and programs know.
-	return &Namespace{maxMemory: c.MaxMemory, nextIndex: 2}
+	return &Namespace{maxMemory: c.MaxMemory, nextIndex: 2, groups: make(map[uint16]*group)}
 }
 
 // AddDevice makes a device, up and ready to deliver to. The errors unwrap to
@@ -89,28 +91,69 @@ func (ns *Namespace) find(match func(*Device) bool) (*Device, bool) {
 	return nil, false
 }
 
-// hooked sets whether s is among the sockets that devices deliver to.
+// tap is who gets a device's packets: a socket, or a fanout group of them.
+// Exactly one is set. It mirrors struct packet_type (linux/netdevice.h).
+type tap struct {
+	socket *Socket
+	group  *group
+}
+
+func (t tap) ifindex() int {
+	if t.group != nil {
+		return t.group.ifindex
+	}
+	return int(t.socket.ifindex.Load())
+}
+
+func (t tap) protocol() uint16 {
+	if t.group != nil {
+		return t.group.protocol
+	}
+	return uint16(t.socket.protocol.Load()) // pairs with the store in Bind
+}
+
+// receive is for a packet that the tap wants.
+func (t tap) receive(p *Packet, a *arrival) {
+	if t.group != nil {
+		t.group.deliver(p, a)
+	} else {
+		t.socket.receive(p, a)
+	}
+}
+
+// setHooked sets whether devices deliver to s, by itself or in its group.
 func (ns *Namespace) setHooked(s *Socket, hooked bool) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
-	i := slices.Index(ns.sockets, s)
+	if s.hooked == hooked {
+		return
+	}
+	s.hooked = hooked
 	switch {
-	case hooked && i < 0:
-		ns.sockets = append(ns.sockets, s)
-	case !hooked && i >= 0:
-		ns.sockets = slices.Delete(ns.sockets, i, i+1)
+	case s.group != nil && hooked:
+		ns.link(s.group, s)
+	case s.group != nil:
+		ns.unlink(s.group, s)
+	case hooked:
+		ns.taps = append(ns.taps, tap{socket: s})
+	default:
+		ns.unhook(s)
 	}
 	ns.hook()
 }
 
-// hook gives every device the list of its sockets, as a fresh slice: writers
-// read the old one undisturbed.
+func (ns *Namespace) unhook(s *Socket) {
+	ns.taps = slices.DeleteFunc(ns.taps, func(t tap) bool { return t.socket == s })
+}
+
+// hook gives every device the list of its taps, as a fresh slice: writers read
+// the old one undisturbed.
 func (ns *Namespace) hook() {
 	for _, d := range ns.devices {
-		var taps []*Socket
-		for _, s := range ns.sockets {
-			if i := int(s.ifindex.Load()); i == 0 || i == d.index {
-				taps = append(taps, s)
+		var taps []tap
+		for _, t := range ns.taps {
+			if i := t.ifindex(); i == 0 || i == d.index {
+				taps = append(taps, t)
 			}
 		}
 		if taps == nil {

@@ -31,10 +31,12 @@ type Packet struct {
 	VLAN VLAN
 
 	// Hash is the flow hash (skb->hash), Mark skb->mark, Queue
-	// skb->queue_mapping: what cBPF's ancillary loads return.
+	// skb->queue_mapping, CPU the number of the CPU that delivers: what cBPF's
+	// ancillary loads return.
 	Hash  uint32
 	Mark  uint32
 	Queue uint16
+	CPU   uint16
 }
 
 // ChecksumState says what is known of the transport checksum.

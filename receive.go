@@ -1,6 +1,7 @@
 package rxring
 
 import (
+	"math/bits"
 	"time"
 
 	"github.com/rxring/rxring/cbpf"
@@ -10,7 +11,7 @@ import (
 
 // deliver measures the packet once and offers it to each socket, as
 // deliver_skb and dev_queue_xmit_nit do (net/core/dev.c).
-func (d *Device) deliver(p *Packet, taps []*Socket) {
+func (d *Device) deliver(p *Packet, taps []tap) {
 	var a arrival
 	if !a.measure(d, p) {
 		d.malformed.Add(1)
@@ -20,18 +21,26 @@ func (d *Device) deliver(p *Packet, taps []*Socket) {
 		d.deliverTagged(p, &a, taps)
 		return
 	}
-	for _, s := range taps {
-		if s.wants(p, &a) {
-			s.receive(p, &a)
+	for _, t := range taps {
+		if t.group != nil {
+			t.group.deliver(p, &a)
+		} else if t.socket.wants(p, &a) {
+			t.socket.receive(p, &a)
 		}
 	}
 }
 
-// maxBatch is how many packets a socket takes slots for at once.
+// maxBatch is how many packets a socket takes slots for at once: those in a
+// batchMask.
 const maxBatch = 32
 
+// batchMask is a set of a batch's packets, by number.
+type batchMask uint32
+
+func (m batchMask) first() int { return bits.TrailingZeros32(uint32(m)) }
+
 // deliverBatch is deliver for up to maxBatch packets.
-func (d *Device) deliverBatch(ps []Packet, taps []*Socket) {
+func (d *Device) deliverBatch(ps []Packet, taps []tap) {
 	var as [maxBatch]arrival
 	for i := range ps {
 		if !as[i].measure(d, &ps[i]) {
@@ -47,17 +56,24 @@ func (d *Device) deliverBatch(ps []Packet, taps []*Socket) {
 	d.offerBatch(ps, as[:len(ps)], taps)
 }
 
-func (d *Device) offerBatch(ps []Packet, as []arrival, taps []*Socket) {
-	for _, s := range taps {
-		s.receiveBatch(ps, as)
+func (d *Device) offerBatch(ps []Packet, as []arrival, taps []tap) {
+	for _, t := range taps {
+		if t.group != nil {
+			t.group.deliverBatch(ps, as)
+		} else {
+			t.socket.receiveBatch(ps, as, ^batchMask(0))
+		}
 	}
 }
 
 // wants says whether s is offered the packet at all: a socket bound to one
 // protocol sees only what comes in of it.
 func (s *Socket) wants(p *Packet, a *arrival) bool {
-	proto := uint16(s.protocol.Load()) // pairs with the store in Bind
-	return proto == tpacket.ETHPAll || proto == a.protocol && !p.Outgoing
+	return wanted(uint16(s.protocol.Load()), p, a) // pairs with the store in Bind
+}
+
+func wanted(protocol uint16, p *Packet, a *arrival) bool {
+	return protocol == tpacket.ETHPAll || protocol == a.protocol && !p.Outgoing
 }
 
 // receiver is what a socket's options amount to on the receive path. It is
@@ -157,8 +173,9 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 	rx.blocks.Release(room)
 }
 
-// receiveBatch is receive for several packets, which take their slots together.
-func (s *Socket) receiveBatch(ps []Packet, as []arrival) {
+// receiveBatch is receive for those packets that are in mask, which take their
+// slots together.
+func (s *Socket) receiveBatch(ps []Packet, as []arrival, mask batchMask) {
 	rx := s.rx.Load() // pairs with the store in Socket.publish
 	var (
 		admitted [maxBatch]uint8 // by number
@@ -168,7 +185,7 @@ func (s *Socket) receiveBatch(ps []Packet, as []arrival) {
 		now      int64 // one reading of the clock for all that need it
 	)
 	for i := range ps {
-		if as[i].length == 0 || !s.wants(&ps[i], &as[i]) {
+		if mask&(1<<i) == 0 || as[i].length == 0 || !s.wants(&ps[i], &as[i]) {
 			continue
 		}
 		if snaplen, ok := s.admit(rx, &ps[i], &as[i]); ok {

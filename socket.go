@@ -59,6 +59,10 @@ type Socket struct {
 	memberships  []membership
 	flags        map[option]int32
 	err          syscall.Errno // pending, for SO_ERROR
+	group        *group        // of fanout, nil: none; to be written, Namespace.mu is held, too
+	rollover     *rollover     // not nil: the group rolls over
+
+	hooked bool // devices deliver to it; Namespace.mu guards it
 }
 
 // Socket makes a packet socket for one protocol, in host byte order:
@@ -101,7 +105,7 @@ func (s *Socket) publish() {
 		fillHash:       s.fillHash,
 		version:        s.version,
 		dgram:          s.typ == SockDgram,
-		ignoreOutgoing: s.flags[option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}] != 0,
+		ignoreOutgoing: s.flags[option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}] != 0 && s.group == nil,
 		reserve:        s.reserve,
 		bare:           tpacket.RawOffsets(s.version, 0, s.reserve, 0),
 		framed:         tpacket.RawOffsets(s.version, etherLen, s.reserve, 0),
@@ -128,6 +132,9 @@ func (s *Socket) Bind(a tpacket.SockaddrLL) error {
 	return s.do("bind", func() error {
 		if a.Family != tpacket.AFPacket {
 			return fmt.Errorf("sll_family %d: want AF_PACKET (%d): %w", a.Family, tpacket.AFPacket, syscall.EINVAL)
+		}
+		if s.group != nil {
+			return fmt.Errorf("the socket is in fanout group %d, which keeps its binding: %w", s.group.config.ID, syscall.EINVAL)
 		}
 		var d *Device
 		if a.Ifindex != 0 {
@@ -395,7 +402,12 @@ func (s *Socket) Totals() ring.Totals { return s.counters.Totals() }
 
 // Readable is what poll reports as POLLIN.
 func (s *Socket) Readable() bool {
-	r := s.Ring()
+	s.mu.Lock()
+	r, ro := s.ring, s.rollover
+	s.mu.Unlock()
+	if ro != nil {
+		ro.relieve(s)
+	}
 	return r != nil && r.Readable()
 }
 
@@ -416,6 +428,7 @@ func (s *Socket) Close() error {
 	}
 	s.closed = true
 	s.ns.setHooked(s, false)
+	s.ns.leave(s)
 	for _, m := range s.memberships {
 		m.leave()
 	}

@@ -94,6 +94,10 @@ func (s *Socket) Setsockopt(level, name int, val []byte) error {
 			}
 			return v, nil
 		})
+	case option{tpacket.SolPacket, tpacket.OptFanout}:
+		return s.setFanout(val)
+	case option{tpacket.SolPacket, tpacket.OptFanoutData}:
+		return s.setFanoutData(val)
 	case option{tpacket.SolPacket, tpacket.OptTimestamp}:
 		if _, err := exactInt(val); err != nil {
 			return err
@@ -148,6 +152,14 @@ func (s *Socket) Getsockopt(level, name int, buf []byte) (int, error) {
 		v = int32(s.reserve)
 	case option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}, option{tpacket.SolPacket, tpacket.OptTimestamp}:
 		v = s.flags[o]
+	case option{tpacket.SolPacket, tpacket.OptFanout}:
+		v = s.fanoutValue()
+	case option{tpacket.SolPacket, tpacket.OptRolloverStats}:
+		st, err := s.rolloverStats()
+		if err != nil {
+			return 0, err
+		}
+		return copy(buf, tpacket.Bytes(&st)), nil
 	case option{solSocket, soType}:
 		v = int32(s.typ)
 	case option{solSocket, soDomain}:

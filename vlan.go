@@ -82,7 +82,7 @@ func (a *arrival) tagged(p *Packet) bool {
 // __netif_receive_skb_core does it (net/core/dev.c). The tag moves beside the
 // frame. Sockets bound to one protocol come after the VLAN devices, of which
 // there are none: they see no tag, and a packet for somebody else.
-func (d *Device) deliverTagged(p *Packet, a *arrival, taps []*Socket) {
+func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) {
 	const addrs = 12 // bytes of the frame before its tags
 	var (
 		q    = *p
@@ -145,10 +145,10 @@ func (d *Device) deliverTagged(p *Packet, a *arrival, taps []*Socket) {
 			}
 			q.VLAN = VLAN{}
 		}
-		for _, s := range taps {
-			protocol := uint16(s.protocol.Load())
+		for _, t := range taps {
+			protocol := t.protocol()
 			if exact && protocol == a.protocol && protocol != tpacket.ETHPAll || !exact && protocol == tpacket.ETHPAll {
-				s.receive(&q, a)
+				t.receive(&q, a)
 			}
 		}
 	}

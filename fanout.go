@@ -1,0 +1,245 @@
+package rxring
+
+import (
+	"fmt"
+	"syscall"
+
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// FanoutMode is how a fanout group chooses one of its members for a packet
+// (PACKET_FANOUT_*, linux/if_packet.h).
+type FanoutMode uint8
+
+// The modes. Members are numbered from 0 in the order in which they joined; when
+// one leaves, the last takes its number.
+const (
+	// FanoutHash keeps flows together: packets with the same two addresses, IP
+	// protocol and two ports, whichever way they go, with any VLAN tags and
+	// within tunnels that Linux looks into. Fragments have no ports: all those
+	// between two hosts go together. As in Linux, Packet.Hash plays no part: a
+	// card's hash need not be the same both ways.
+	FanoutHash FanoutMode = tpacket.FanoutHash
+	// FanoutLB takes the members in turn, the second one first.
+	FanoutLB FanoutMode = tpacket.FanoutLB
+	// FanoutCPU is member Packet.CPU, modulo members.
+	FanoutCPU FanoutMode = tpacket.FanoutCPU
+	// FanoutRollover fills one member's ring before it goes on to the next.
+	FanoutRollover FanoutMode = tpacket.FanoutRollover
+	// FanoutRnd is any member.
+	FanoutRnd FanoutMode = tpacket.FanoutRnd
+	// FanoutQM is member Packet.Queue, modulo members.
+	FanoutQM FanoutMode = tpacket.FanoutQM
+	// FanoutCBPF is the member that the program of SetFanoutProgram returns,
+	// modulo members. Without a program it is member 0.
+	FanoutCBPF FanoutMode = tpacket.FanoutCBPF
+	// FanoutEBPF can be joined, but the group never gets its program: it is
+	// member 0. Only a kernel runs eBPF.
+	FanoutEBPF FanoutMode = tpacket.FanoutEBPF
+)
+
+// FanoutFlags change what a group does with packets before and after it chose a
+// member (PACKET_FANOUT_FLAG_*). Linux keeps bits that it does not know, and so
+// does a group.
+type FanoutFlags uint16
+
+const (
+	// FanoutFlagRollover takes another member when the chosen one has no room.
+	// Not with FanoutRollover, which does that anyway.
+	FanoutFlagRollover FanoutFlags = tpacket.FanoutFlagRollover
+	// FanoutFlagUniqueID makes a new group, with an id that is free.
+	FanoutFlagUniqueID FanoutFlags = tpacket.FanoutFlagUniqueID
+	// FanoutFlagIgnoreOutgoing keeps packets that this host sends from the
+	// group. The members' own PACKET_IGNORE_OUTGOING does not count in one.
+	FanoutFlagIgnoreOutgoing FanoutFlags = tpacket.FanoutFlagIgnoreOutgoing
+	// FanoutFlagDefrag puts IPv4 fragments together before it chooses: members
+	// see the whole packet, behind the first fragment's link-layer header.
+	FanoutFlagDefrag FanoutFlags = tpacket.FanoutFlagDefrag
+)
+
+// FanoutConfig names a fanout group and says what it does. The zero value is
+// group 0, by flow.
+type FanoutConfig struct {
+	ID    uint16
+	Mode  FanoutMode
+	Flags FanoutFlags
+
+	// MaxMembers bounds the group, at most 65536. Who makes a group with 0 gets
+	// 256; who joins one with 0 takes what it has.
+	MaxMembers uint32
+}
+
+// Bounds of a group's members (PACKET_FANOUT_MAX, net/packet/internal.h; 256 was
+// all that older kernels knew).
+const (
+	fanoutMax        = 1 << 16
+	fanoutMaxDefault = 256
+)
+
+// JoinFanout puts the socket into a fanout group of its namespace
+// (PACKET_FANOUT), and makes the group if there is none of that id. From then on
+// a packet for the group goes to one of its members, whose filter is run after
+// the choice. A socket leaves its group when it is closed, and cannot be bound
+// anew while it is in one.
+//
+// EALREADY when it is in a group already; EINVAL for a mode or flags that Linux
+// does not take, for a socket without a protocol, and when the group's mode,
+// flags, bound, device or protocol are other ones; ENOSPC when the group is
+// full; ENOMEM when no id is free for FanoutFlagUniqueID.
+func (s *Socket) JoinFanout(c FanoutConfig) error {
+	return s.do("set PACKET_FANOUT", func() error { return s.ns.join(s, c) })
+}
+
+// Fanout is the group that the socket is in, if any: its id, mode and flags, and
+// the most members that it takes.
+func (s *Socket) Fanout() (c FanoutConfig, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.group == nil {
+		return FanoutConfig{}, false
+	}
+	return s.group.config, true
+}
+
+// SetFanoutProgram has prog choose the member for each packet of the socket's
+// group from now on (PACKET_FANOUT_DATA): what it returns, modulo members.
+//
+// To the program a packet that comes in begins with its network header, and one
+// that goes out with its link-layer header, as in Linux. EINVAL when the socket
+// is in no FanoutCBPF group, or for a program that Linux refuses; EPERM once the
+// socket's filter is locked.
+func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
+	f, err := cbpf.Compile(prog)
+	return s.do("set PACKET_FANOUT_DATA", func() error {
+		if why := s.fanoutData(FanoutCBPF); why != nil {
+			return why
+		}
+		if err != nil {
+			return err
+		}
+		s.group.program.Store(f)
+		return nil
+	})
+}
+
+// fanoutData says why the socket's group takes no data for mode. s.mu is held.
+func (s *Socket) fanoutData(mode FanoutMode) error {
+	switch {
+	case s.group == nil:
+		return fmt.Errorf("the socket is in no fanout group, join one first: %w", syscall.EINVAL)
+	case s.group.config.Mode != mode:
+		return fmt.Errorf("fanout mode %d: want %d: %w", s.group.config.Mode, mode, syscall.EINVAL)
+	case s.filterLocked:
+		return errFilterLocked
+	}
+	return nil
+}
+
+// RolloverStats is how often the socket's group took another member instead of
+// this one (PACKET_ROLLOVER_STATS); with FanoutRollover all is counted at member
+// 0. EINVAL for a socket whose group, if it is in one, does not roll over.
+func (s *Socket) RolloverStats() (tpacket.RolloverStats, error) {
+	var st tpacket.RolloverStats
+	err := s.do("get PACKET_ROLLOVER_STATS", func() (err error) {
+		st, err = s.rolloverStats()
+		return err
+	})
+	return st, err
+}
+
+func (s *Socket) rolloverStats() (tpacket.RolloverStats, error) {
+	if s.rollover == nil {
+		return tpacket.RolloverStats{}, fmt.Errorf("the socket is in no fanout group that rolls over: %w", syscall.EINVAL)
+	}
+	return s.rollover.stats(), nil
+}
+
+func (c FanoutConfig) check() error {
+	if c.Mode > FanoutEBPF {
+		return fmt.Errorf("fanout mode %d: want %d to %d: %w", c.Mode, FanoutHash, FanoutEBPF, syscall.EINVAL)
+	}
+	if c.Mode == FanoutRollover && c.Flags&FanoutFlagRollover != 0 {
+		return fmt.Errorf("fanout flags %#x: want no rollover flag with the rollover mode: %w", c.Flags, syscall.EINVAL)
+	}
+	if c.Flags&0xff != 0 {
+		return fmt.Errorf("fanout flags %#x: want the low 8 bits clear: %w", c.Flags, syscall.EINVAL)
+	}
+	return nil
+}
+
+// join is fanout_add. s.mu is held.
+func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if s.group != nil {
+		return fmt.Errorf("the socket is in fanout group %d: it can leave only by being closed: %w", s.group.config.ID, syscall.EALREADY)
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if c.Flags&FanoutFlagUniqueID != 0 {
+		if c.ID != 0 {
+			return fmt.Errorf("fanout id %d: want 0 with the unique-id flag: %w", c.ID, syscall.EINVAL)
+		}
+		id, ok := ns.freeGroupID()
+		if !ok {
+			return fmt.Errorf("all fanout ids are taken: %w", syscall.ENOMEM)
+		}
+		c.ID = id
+		c.Flags &^= FanoutFlagUniqueID // the group's first socket asked for it, others join by id
+	}
+	g := ns.groups[c.ID]
+	if g == nil {
+		if c.MaxMembers > fanoutMax {
+			return fmt.Errorf("fanout group of at most %d members: want at most %d: %w", c.MaxMembers, fanoutMax, syscall.EINVAL)
+		}
+		if c.MaxMembers == 0 {
+			c.MaxMembers = fanoutMaxDefault
+		}
+		g = newGroup(c, s)
+	}
+	if err := g.admits(s, c); err != nil {
+		return err
+	}
+	ns.groups[c.ID] = g
+	g.sockets++
+	if g.rollsOver() {
+		s.rollover = new(rollover)
+	}
+	if s.hooked {
+		ns.unhook(s)
+	}
+	s.group = g
+	s.publish()
+	if s.hooked {
+		ns.link(g, s)
+	}
+	ns.hook()
+	return nil
+}
+
+// freeGroupID is fanout_find_new_id: ids are given in turn.
+func (ns *Namespace) freeGroupID() (id uint16, ok bool) {
+	for range 1 << 16 {
+		id = ns.nextGroup
+		ns.nextGroup++
+		if ns.groups[id] == nil {
+			return id, true
+		}
+	}
+	return 0, false
+}
+
+// leave ends s's membership, and the group with the last one. s.mu is held, and s
+// is not linked any more.
+func (ns *Namespace) leave(s *Socket) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if g := s.group; g != nil {
+		s.group = nil
+		if g.sockets--; g.sockets == 0 {
+			delete(ns.groups, g.config.ID)
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package rxring
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/defrag"
+)
+
+// group is a fanout group: sockets that share what one of them would see. It
+// mirrors struct packet_fanout (net/packet/internal.h).
+//
+// It has one place among the taps of its devices, as long as a member is linked:
+// bound to a device that is up.
+type group struct {
+	config   FanoutConfig
+	protocol uint16 // host byte order
+	device   *Device
+	ifindex  int // 0: every device
+	sockets  int // that joined, linked or not; Namespace.mu guards it
+
+	// Read by writers for every packet.
+	members atomic.Pointer[[]*Socket] // never nil; a published slice does not change
+	turns   atomic.Uint32             // packets chosen for so far, with FanoutLB
+	program atomic.Pointer[cbpf.Filter]
+	defrag  *defrag.Table[heldBack] // nil: without FanoutFlagDefrag
+}
+
+// newGroup makes the group that s is about to join as the first.
+func newGroup(c FanoutConfig, s *Socket) *group {
+	g := &group{
+		config:   c,
+		protocol: uint16(s.protocol.Load()),
+		device:   s.device,
+		ifindex:  int(s.ifindex.Load()),
+	}
+	g.members.Store(new([]*Socket))
+	if c.Flags&FanoutFlagDefrag != 0 {
+		g.defrag = defrag.New[heldBack]()
+	}
+	return g
+}
+
+// admits says why s cannot join g as c asks.
+func (g *group) admits(s *Socket, c FanoutConfig) error {
+	protocol := uint16(s.protocol.Load())
+	switch {
+	case c.Mode != g.config.Mode || c.Flags != g.config.Flags:
+		return fmt.Errorf("fanout group %d: mode %d, flags %#x: it has mode %d, flags %#x: %w",
+			c.ID, c.Mode, c.Flags, g.config.Mode, g.config.Flags, syscall.EINVAL)
+	case c.MaxMembers != 0 && c.MaxMembers != g.config.MaxMembers:
+		return fmt.Errorf("fanout group %d: at most %d members: it takes %d: %w", c.ID, c.MaxMembers, g.config.MaxMembers, syscall.EINVAL)
+	case protocol == 0:
+		return fmt.Errorf("the socket has no protocol, bind it first: %w", syscall.EINVAL)
+	case protocol != g.protocol:
+		return fmt.Errorf("fanout group %d: protocol %#x: it has %#x: %w", c.ID, protocol, g.protocol, syscall.EINVAL)
+	case s.device != g.device:
+		return fmt.Errorf("fanout group %d: device index %d: it has %d: %w", c.ID, s.ifindex.Load(), g.ifindex, syscall.EINVAL)
+	case uint32(g.sockets) >= g.config.MaxMembers:
+		return fmt.Errorf("fanout group %d: it has all %d members that it takes: %w", c.ID, g.config.MaxMembers, syscall.ENOSPC)
+	}
+	return nil
+}
+
+// link adds s to g's members (__fanout_link).
+func (ns *Namespace) link(g *group, s *Socket) {
+	members := append(*g.members.Load(), s) // what is published does not change: the room behind it is nobody's yet
+	g.members.Store(&members)               // pairs with the load in deliver
+	if len(members) == 1 {
+		ns.taps = append(ns.taps, tap{group: g})
+	}
+}
+
+// unlink takes s from g's members. The last member gets its number
+// (__fanout_unlink).
+func (ns *Namespace) unlink(g *group, s *Socket) {
+	members := slices.Clone(*g.members.Load())
+	last := len(members) - 1
+	members[slices.Index(members, s)] = members[last]
+	members[last] = nil
+	members = members[:last:last]
+	g.members.Store(&members)
+	if last == 0 {
+		ns.taps = slices.DeleteFunc(ns.taps, func(t tap) bool { return t.group == g })
+	}
+}
+
+// wants says whether the group is offered the packet: what packets its hook in
+// Linux is called for.
+func (g *group) wants(p *Packet, a *arrival) bool {
+	return wanted(g.protocol, p, a) && !(p.Outgoing && g.config.Flags&FanoutFlagIgnoreOutgoing != 0)
+}
+
+// deliver gives the packet to one member (packet_rcv_fanout).
+func (g *group) deliver(p *Packet, a *arrival) {
+	if !g.wants(p, a) {
+		return
+	}
+	if g.defrag != nil {
+		if f, ok := fragment(p, a); ok {
+			g.deliverFragment(f, p, a)
+			return
+		}
+	}
+	g.give(p, a)
+}
+
+// give is deliver for a packet that is no fragment, or need not be whole.
+func (g *group) give(p *Packet, a *arrival) {
+	members := *g.members.Load() // pairs with the stores in link and unlink
+	if len(members) > 0 {
+		members[g.choose(members, p, a)].receive(p, a)
+	}
+}
+
+// deliverBatch is deliver for several packets. Those for one member take their
+// slots together.
+func (g *group) deliverBatch(ps []Packet, as []arrival) {
+	members := *g.members.Load() // pairs with the stores in link and unlink
+	if len(members) == 0 {
+		return
+	}
+	// Who has room is known only when the packets before have theirs; and a
+	// fragment may turn into a packet that is not in the batch.
+	if g.rollsOver() || g.defrag != nil {
+		for i := range ps {
+			if as[i].length > 0 {
+				g.deliver(&ps[i], &as[i])
+			}
+		}
+		return
+	}
+	var (
+		chosen [maxBatch]*Socket
+		left   batchMask
+	)
+	for i := range ps {
+		if as[i].length > 0 && g.wants(&ps[i], &as[i]) {
+			chosen[i] = members[g.choose(members, &ps[i], &as[i])]
+			left |= 1 << i
+		}
+	}
+	for left != 0 {
+		s := chosen[left.first()]
+		var mine batchMask
+		for rest := left; rest != 0; rest &= rest - 1 {
+			if i := rest.first(); chosen[i] == s {
+				mine |= 1 << i
+			}
+		}
+		s.receiveBatch(ps, as, mine)
+		left &^= mine
+	}
+}
+
+// choose is the number of the member that gets the packet.
+func (g *group) choose(members []*Socket, p *Packet, a *arrival) (i uint32) {
+	n := uint32(len(members))
+	switch g.config.Mode {
+	case FanoutHash:
+		i = uint32(uint64(flowHash(p, a)) * uint64(n) >> 32)
+	case FanoutLB:
+		i = g.turns.Add(1) % n
+	case FanoutCPU:
+		i = uint32(p.CPU) % n
+	case FanoutRollover:
+		return rollOver(members, 0, false, p, a)
+	case FanoutRnd:
+		i = rand.Uint32N(n)
+	case FanoutQM:
+		i = uint32(p.Queue) % n
+	case FanoutCBPF:
+		if f := g.program.Load(); f != nil { // pairs with the store in SetFanoutProgram
+			i = a.filter(f, p, programStart(p, a)) % n
+		}
+	}
+	if g.config.Flags&FanoutFlagRollover != 0 {
+		return rollOver(members, i, true, p, a)
+	}
+	return i
+}
+
+// programStart is where a packet begins to a group's program: Linux runs it
+// before it puts the link-layer header of a packet that comes in back.
+func programStart(p *Packet, a *arrival) uint32 {
+	if p.Outgoing {
+		return 0
+	}
+	return a.maclen
+}
+
+func (g *group) rollsOver() bool {
+	return g.config.Mode == FanoutRollover || g.config.Flags&FanoutFlagRollover != 0
+}
