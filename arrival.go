@@ -12,6 +12,7 @@ type arrival struct {
 	status    uint32             // offload bits of tp_status
 	protocol  uint16             // skb->protocol, host byte order
 	tags      tags               // in the frame
+	linear    uint32             // bytes in the first piece, where deliverTagged made another; 0: len(Data)
 	timestamp int64              // nanoseconds since the epoch; 0: not read yet
 	from      tpacket.SockaddrLL // as the ring shows it
 }
@@ -64,7 +65,7 @@ func (a *arrival) measure(d *Device, p *Packet) bool {
 	case p.Checksum == ChecksumValid && !p.Outgoing:
 		a.status |= tpacket.StatusCsumValid
 	}
-	if p.GSO.Type == GSOTCPv4 || p.GSO.Type == GSOTCPv6 {
+	if t := p.GSO.Type &^ GSOECN; t == GSOTCPv4 || t == GSOTCPv6 {
 		a.status |= tpacket.StatusGSOTCP
 	}
 	if p.Timestamp != 0 {

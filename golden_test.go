@@ -63,8 +63,6 @@ type goldenCase struct {
 // notYet names what the case needs that sockets do not serve.
 func (c goldenCase) notYet() string {
 	switch {
-	case c.vnetHdr != "false":
-		return "PACKET_VNET_HDR"
 	case c.copyThresh != "0":
 		return "PACKET_COPY_THRESH"
 	}
@@ -80,7 +78,11 @@ func (c goldenCase) compare(t *testing.T, packets map[string]goldenPacket) {
 	s, err := ns.Socket(c.typ, tpacket.ETHPAll)
 	must(t, err)
 	defer s.Close()
-	must(t, s.SetVersion(c.version), s.SetReserve(c.reserve), s.SetRxRing3(c.request))
+	must(t, s.SetVersion(c.version), s.SetReserve(c.reserve))
+	if c.vnetHdr == "true" {
+		must(t, s.SetVnetHeader(10))
+	}
+	must(t, s.SetRxRing3(c.request))
 	index := 0
 	for _, name := range c.packets {
 		g, ok := packets[name]
@@ -90,10 +92,10 @@ func (c goldenCase) compare(t *testing.T, packets map[string]goldenPacket) {
 		p := rxring.Packet{Data: g.data, Outgoing: g.outgoing}
 		switch name {
 		case "checksum-to-do":
-			p.Checksum = rxring.ChecksumPartial
+			p.Checksum, p.ChecksumStart, p.ChecksumOffset = rxring.ChecksumPartial, 34, 6
 		case "tcp-segments":
-			p.Checksum = rxring.ChecksumPartial
-			p.GSO = rxring.GSO{Type: rxring.GSOTCPv4, Size: 100}
+			p.Checksum, p.ChecksumStart, p.ChecksumOffset = rxring.ChecksumPartial, 34, 16
+			p.GSO = rxring.GSO{Type: rxring.GSOTCPv4, Size: 100, HdrLen: 54}
 		}
 		devices[g.device].Deliver(&p)
 		index = devices[g.device].Index()

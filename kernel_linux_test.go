@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
@@ -59,19 +61,37 @@ type twinRing struct {
 	at     uint32 // the next frame
 }
 
-func (w *twins) ring(name string, typ rxring.SockType, protocol uint16) *twinRing {
+// packetInt is a SOL_PACKET option with an int.
+type packetInt struct {
+	option int
+	value  int32
+}
+
+func (w *twins) ring(name string, typ rxring.SockType, protocol uint16, options ...packetInt) *twinRing {
 	w.t.Helper()
 	page := uint32(os.Getpagesize())
 	req := tpacket.Req{BlockSize: page, BlockNr: 16, FrameSize: 512, FrameNr: 16 * page / 512}
-	k, err := w.kernel.OpenRing(kring.RingConfig{Type: int(typ), Version: tpacket.V2, Request: tpacket.Req3{Req: req}})
+	k, err := w.kernel.Socket(int(typ), 0)
 	must(w.t, err)
 	w.t.Cleanup(func() { k.Close() })
-	must(w.t, k.Bind(w.dev.Index(), protocol))
 	s, err := w.ns.Socket(typ, 0)
 	must(w.t, err)
 	w.t.Cleanup(func() { s.Close() })
-	must(w.t, s.SetVersion(tpacket.V2), s.SetRxRing(req), s.BindDevice(w.dev, protocol))
-	return &twinRing{name: name, kernel: k, ours: s}
+	for _, o := range append([]packetInt{{tpacket.OptVersion, int32(tpacket.V2)}}, options...) {
+		must(w.t, k.SetInt(o.option, uint32(o.value)), s.Setsockopt(tpacket.SolPacket, o.option, cInt(o.value)))
+	}
+	must(w.t, k.SetRxRing(tpacket.V2, tpacket.Req3{Req: req}), s.SetRxRing(req))
+	g := s.Ring().Geometry()
+	mem, err := k.Map(g.Size())
+	must(w.t, err)
+	w.t.Cleanup(func() { unix.Munmap(mem) })
+	must(w.t, k.Bind(w.dev.Index(), protocol), s.BindDevice(w.dev, protocol))
+	return &twinRing{name: name, kernel: &kring.Ring{Socket: k, Geometry: g, Mem: mem}, ours: s}
+}
+
+// frame is the next frame of our ring.
+func (r *twinRing) frame() []byte {
+	return r.ours.Ring().(*ring.Ring).Frame(r.at % r.kernel.Geometry.FrameNr)
 }
 
 // compare wants the frames since the last call to be the same, times apart, and
@@ -79,7 +99,7 @@ func (w *twins) ring(name string, typ rxring.SockType, protocol uint16) *twinRin
 func (r *twinRing) compare(t *testing.T, what string) int {
 	t.Helper()
 	for n := 0; ; n++ {
-		got := bytes.Clone(r.ours.Ring().(*ring.Ring).Frame(r.at % r.kernel.Geometry.FrameNr))
+		got := bytes.Clone(r.frame())
 		if tpacket.Header2At(got).Status == tpacket.StatusKernel {
 			// Nothing can be waited for: packets of one test that the kernel
 			// sees late show in the next comparison, or in the last.

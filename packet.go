@@ -25,6 +25,11 @@ type Packet struct {
 	Checksum ChecksumState
 	GSO      GSO
 
+	// ChecksumStart and ChecksumOffset go with ChecksumPartial: from which byte
+	// of the packet on the card is to sum, and how far behind it the sum goes
+	// (csum_start, csum_offset). Only PACKET_VNET_HDR shows them.
+	ChecksumStart, ChecksumOffset uint16
+
 	// VLAN is the tag that a card took out of the frame. A tag in the frame of a
 	// packet that comes in is taken out as Linux does it; one in the frame of an
 	// outgoing packet stays there.
@@ -53,7 +58,7 @@ const (
 type GSO struct {
 	Type   GSOType
 	Size   uint16 // payload bytes of each packet it stands for
-	HdrLen uint16 // bytes of headers that each of them repeats
+	HdrLen uint16 // bytes of headers that each of them repeats; Linux shows len(Data) in its place
 }
 
 // GSOType is the kind of a large segment (VIRTIO_NET_HDR_GSO_*).
@@ -65,6 +70,8 @@ const (
 	GSOUDP   GSOType = 3 // VIRTIO_NET_HDR_GSO_UDP
 	GSOTCPv6 GSOType = 4 // VIRTIO_NET_HDR_GSO_TCPV6
 	GSOUDPL4 GSOType = 5 // VIRTIO_NET_HDR_GSO_UDP_L4
+
+	GSOECN GSOType = 0x80 // VIRTIO_NET_HDR_GSO_ECN, beside a TCP type: its first packet alone has the CWR flag
 )
 
 // VLAN is a tag carried beside the frame. TPID 0 means that there is none.

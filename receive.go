@@ -88,6 +88,7 @@ type receiver struct {
 	fillHash       bool   // V3: tp_rxhash is asked for
 	frameSize      uint32 // bytes that a packet has room in, headers included
 	reserve        uint32
+	vnetLen        uint32 // PACKET_VNET_HDR_SZ
 
 	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
 }
@@ -104,7 +105,7 @@ func (rx *receiver) otherOffsets(a *arrival) tpacket.Offsets {
 	if a.maclen == 0 || rx.dgram {
 		return rx.bare
 	}
-	return tpacket.RawOffsets(rx.version, a.maclen, rx.reserve, 0)
+	return tpacket.RawOffsets(rx.version, a.maclen, rx.reserve, rx.vnetLen)
 }
 
 // skip is what a socket does not see of the packet's start.
@@ -141,6 +142,7 @@ func (s *Socket) receive(p *Packet, a *arrival) {
 // blocks, not for packets.
 func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 	at, skip := rx.offsets(a), rx.skip(a)
+	fits := at.Mac <= rx.frameSize
 	at.Mac = min(at.Mac, rx.frameSize)
 	room, verdict := rx.blocks.Acquire(at.Mac + snaplen)
 	if verdict != ring.Acquired {
@@ -150,6 +152,9 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 	frame := rx.blocks.Bytes(room)
 	if snaplen > 0 {
 		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
+	}
+	if rx.vnetLen != 0 && fits {
+		rx.stampVnet(frame[:at.Mac], p, a)
 	}
 	now := a.clock()
 	h := tpacket.Header3At(frame)
@@ -251,7 +256,7 @@ func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, ok 
 		return 0, false
 	}
 	at := rx.offsets(a)
-	if rx.ring == nil && rx.blocks == nil || at.Net > maxOffset {
+	if rx.ring == nil && rx.blocks == nil || at.Net > maxOffset || rx.vnetLen != 0 && !p.GSO.vnetKnown() {
 		s.counters.Drop(ring.NoRoom)
 		return 0, false
 	}
@@ -265,6 +270,9 @@ func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen 
 	at, skip := rx.offsets(a), rx.skip(a)
 	if snaplen > 0 {
 		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
+	}
+	if rx.vnetLen != 0 && at.Mac <= rx.frameSize {
+		rx.stampVnet(frame[:at.Mac], p, a)
 	}
 	status = a.status
 	if s.counters.Losing() {
@@ -297,6 +305,12 @@ func (rx *receiver) stampFrom(frame []byte, a *arrival) {
 	if rx.dgram && a.tags.found {
 		from.Protocol = tpacket.Htons(a.tags.inner)
 	}
+}
+
+// stampVnet puts the offload state right before where the packet begins.
+func (rx *receiver) stampVnet(before []byte, p *Packet, a *arrival) {
+	h := p.vnet(a)
+	copy(before[len(before)-sizeofVnetHeader:], h[:])
 }
 
 // clock is when the packet passed: one reading for all sockets.

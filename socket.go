@@ -50,6 +50,7 @@ type Socket struct {
 	device       *Device // nil: every device
 	version      tpacket.Version
 	reserve      uint32
+	vnetLen      uint32 // PACKET_VNET_HDR_SZ
 	kernelOwned  bool
 	fillHash     bool        // V3: TP_FT_REQ_FILL_RXHASH
 	freezes      uint32      // of rings before this one, not yet reported
@@ -107,8 +108,9 @@ func (s *Socket) publish() {
 		dgram:          s.typ == SockDgram,
 		ignoreOutgoing: s.flags[option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}] != 0 && s.group == nil,
 		reserve:        s.reserve,
-		bare:           tpacket.RawOffsets(s.version, 0, s.reserve, 0),
-		framed:         tpacket.RawOffsets(s.version, etherLen, s.reserve, 0),
+		vnetLen:        s.vnetLen,
+		bare:           tpacket.RawOffsets(s.version, 0, s.reserve, s.vnetLen),
+		framed:         tpacket.RawOffsets(s.version, etherLen, s.reserve, s.vnetLen),
 	}
 	if rx.dgram {
 		rx.bare = tpacket.DgramOffsets(s.version, s.reserve)

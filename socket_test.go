@@ -337,6 +337,8 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 	must(t, err, locked.LockFilter())
 	closed, err := ns.Socket(rxring.SockRaw, 0)
 	must(t, err, closed.Close())
+	dgram, err := ns.Socket(rxring.SockDgram, 0)
+	must(t, err)
 	big := tpacket.Req{BlockSize: 1 << 20, BlockNr: 2, FrameSize: 2048, FrameNr: 1024}
 	mreq := func(ifindex int32, typ, alen uint16) []byte {
 		b := binary.NativeEndian.AppendUint16(cInt(ifindex), typ)
@@ -368,6 +370,10 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 		{"ring past the memory bound", plain.SetRxRing(big), syscall.ENOMEM},
 		{"filter of no instructions", plain.AttachFilter(nil), syscall.EINVAL},
 		{"detach of no filter", plain.DetachFilter(), syscall.ENOENT},
+		{"vnet header on a dgram socket", dgram.SetVnetHeader(0), syscall.EINVAL},
+		{"vnet header of a size there is not", plain.SetVnetHeader(11), syscall.EINVAL},
+		{"vnet header with a ring", ringed.SetVnetHeader(10), syscall.EBUSY},
+		{"vnet header too short", plain.Setsockopt(tpacket.SolPacket, tpacket.OptVnetHdr, []byte{1}), syscall.EINVAL},
 		{"attach to a locked filter", locked.AttachFilter(acceptN(1)), syscall.EPERM},
 		{"detach of a locked filter", locked.Setsockopt(solSocket, 27, cInt(0)), syscall.EPERM},
 		{"unlock", locked.Setsockopt(solSocket, 44, cInt(0)), syscall.EPERM},

@@ -80,6 +80,10 @@ func (s *Socket) Setsockopt(level, name int, val []byte) error {
 		return s.SetReserve(uint32(v))
 	case option{tpacket.SolPacket, tpacket.OptRxRing}:
 		return s.setRxRing(val)
+	case option{tpacket.SolPacket, tpacket.OptVnetHdr}:
+		return s.setVnetHdr(false, val)
+	case option{tpacket.SolPacket, tpacket.OptVnetHdrSz}:
+		return s.setVnetHdr(true, val)
 	case option{tpacket.SolPacket, tpacket.OptAddMembership}:
 		return s.setMembership(val, true)
 	case option{tpacket.SolPacket, tpacket.OptDropMembership}:
@@ -150,6 +154,12 @@ func (s *Socket) Getsockopt(level, name int, buf []byte) (int, error) {
 		v = int32(s.version)
 	case option{tpacket.SolPacket, tpacket.OptReserve}:
 		v = int32(s.reserve)
+	case option{tpacket.SolPacket, tpacket.OptVnetHdr}:
+		if s.vnetLen != 0 {
+			v = 1
+		}
+	case option{tpacket.SolPacket, tpacket.OptVnetHdrSz}:
+		v = int32(s.vnetLen)
 	case option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}, option{tpacket.SolPacket, tpacket.OptTimestamp}:
 		v = s.flags[o]
 	case option{tpacket.SolPacket, tpacket.OptFanout}:

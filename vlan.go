@@ -138,6 +138,9 @@ func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) {
 				return
 			}
 			a.timestamp = max(a.timestamp, timestamp) // read already, if it was 0
+			removed := cut * vlanLen
+			a.linear = uint32(max(len(p.Data)-removed, 0))
+			q.ChecksumStart = p.ChecksumStart - uint16(min(removed, int(p.ChecksumStart)))
 		}
 		if exact {
 			if q.VLAN.TCI&vidMask != 0 {

@@ -155,6 +155,8 @@ func deliver(dev sink, pkt *stack.PacketBuffer, outgoing bool) {
 		// socket sends to the card. Nothing on this link computes it, so it
 		// is as incomplete on the way in as on the way out: as on a veth.
 		p.Checksum = rxring.ChecksumPartial
+		p.ChecksumStart = header.EthernetMinimumSize + gso.L3HdrLen
+		p.ChecksumOffset = gso.CsumOffset
 		if segmented(pkt) {
 			p.GSO = rxring.GSO{
 				Type:   rxring.GSOTCPv4,

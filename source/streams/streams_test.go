@@ -110,6 +110,9 @@ func (c *checker) check(p *rxring.Packet) error {
 	if want := map[bool]rxring.ChecksumState{true: rxring.ChecksumPartial}[partial]; p.Checksum != want && segment.Flags()&header.TCPFlagRst == 0 {
 		return fmt.Errorf("checksum state %d with TCP flags %v", p.Checksum, segment.Flags())
 	}
+	if p.Checksum == rxring.ChecksumPartial && (p.ChecksumStart != 14+20 || p.ChecksumOffset != 16) {
+		return fmt.Errorf("checksum to do from byte %d, at %d: want 34, 16", p.ChecksumStart, p.ChecksumOffset)
+	}
 	mss := p.GSO.Size // gVisor leaves room for some or all TCP options
 	wantGSO := rxring.GSO{}
 	if len(body) > 1448 {
