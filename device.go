@@ -83,7 +83,8 @@ func newDevice(c DeviceConfig, index int) *Device {
 // Name is the device's name.
 func (d *Device) Name() string { return d.name }
 
-// Index is the device's index, unique in its namespace, from 2 up.
+// Index is the device's index, unique in its namespace; see
+// NamespaceConfig.FirstIndex.
 func (d *Device) Index() int { return d.index }
 
 // Type is the device's hardware type.

@@ -22,6 +22,12 @@ type NamespaceConfig struct {
 	// hold; 0 means DefaultMaxMemory. A ring that would pass it is refused with
 	// ENOMEM.
 	MaxMemory int64
+
+	// FirstIndex is the first device's index (sll_ifindex), and those after it
+	// count up; 0 means 2. Where programs see the namespace's devices beside the
+	// system's, as under package interpose, it should be one that no device of
+	// the system has.
+	FirstIndex int
 }
 
 // Namespace is a set of devices and the sockets on them, like a network
@@ -43,8 +49,10 @@ func NewNamespace(c NamespaceConfig) *Namespace {
 	if c.MaxMemory <= 0 {
 		c.MaxMemory = DefaultMaxMemory
 	}
-	// Index 1 is the loopback device's everywhere on Linux, and programs know.
-	return &Namespace{maxMemory: c.MaxMemory, nextIndex: 2, groups: make(map[uint16]*group)}
+	if c.FirstIndex <= 1 {
+		c.FirstIndex = 2 // 1 is the loopback device's everywhere on Linux, and programs know
+	}
+	return &Namespace{maxMemory: c.MaxMemory, nextIndex: c.FirstIndex, groups: make(map[uint16]*group)}
 }
 
 // AddDevice makes a device, up and ready to deliver to. The errors unwrap to

@@ -68,6 +68,15 @@ func (s *session) identify(link, path string) (k *socket, swapped bool) {
 	return k, k != nil
 }
 
+// inode says which socket is behind the call's first argument.
+func (c *call) inode() (uint64, bool) {
+	link, err := c.s.readlink(procPath(c.tid, "fd", c.int(0)))
+	if err != nil {
+		return 0, false
+	}
+	return socketInode(link)
+}
+
 func socketInode(link string) (uint64, bool) {
 	link, ok := strings.CutPrefix(link, "socket:[")
 	if !ok {
@@ -75,6 +84,16 @@ func socketInode(link string) (uint64, bool) {
 	}
 	ino, err := strconv.ParseUint(strings.TrimSuffix(link, "]"), 10, 64)
 	return ino, err == nil
+}
+
+// duplicate is a descriptor of ours for what a thread has at fd.
+func duplicate(tid int, fd int32) (int, error) {
+	pidfd, err := unix.PidfdOpen(threadGroup(tid), 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(pidfd)
+	return unix.PidfdGetfd(pidfd, int(fd), 0)
 }
 
 // descriptors lists, for every descriptor of a thread that is a packet socket,

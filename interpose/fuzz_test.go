@@ -4,6 +4,7 @@ package interpose
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -102,6 +103,114 @@ func FuzzEthtool(f *testing.F) {
 		b, err := ethtoolAnswer(cmd)
 		if err == nil && (len(b) < 8 || len(b) > 196 || native32(b) != cmd) {
 			t.Errorf("command %#x: % x", cmd, b)
+		}
+	})
+}
+
+func FuzzMsghdr(f *testing.F) {
+	whole := make([]byte, sizeofMsghdr)
+	for at, v := range map[int]uint64{msghdrName: 0x1000, msghdrNameLen: 20, msghdrIov: 0x2000, msghdrIovLen: 2, msghdrControl: 0x3000, msghdrControlLen: 64} {
+		binary.NativeEndian.PutUint64(whole[at:], v)
+	}
+	f.Add(whole, uint64(0x7fff0000))
+	f.Add(slices.Repeat([]byte{0xff}, sizeofMsghdr), ^uint64(0))
+	f.Fuzz(func(t *testing.T, b []byte, addr uint64) {
+		var h [sizeofMsghdr]byte
+		copy(h[:], b)
+		d, iovs, n, err := parseMsghdr(&h, addr)
+		if err != nil {
+			return
+		}
+		if n > maxIovecs || d.nameLen < 0 || d.name == 0 && d.nameLen != 0 || d.control == 0 && d.controlLen != 0 {
+			t.Errorf("% x: %+v, %d iovecs at %#x", h, d, n, iovs)
+		}
+	})
+}
+
+func FuzzIovecs(f *testing.F) {
+	f.Add([]byte{0, 0x10, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0})
+	f.Add(slices.Repeat([]byte{0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0}, 8))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		iovs, err := parseIovecs(b)
+		if err != nil {
+			return
+		}
+		total := uint64(0)
+		for _, v := range iovs {
+			total += v.len
+		}
+		if total > maxRW || len(iovs) != len(b)/sizeofIovec {
+			t.Errorf("% x: %d iovecs of %d bytes", b, len(iovs), total)
+		}
+	})
+}
+
+// What is laid out for the program is what it reads with CMSG_NXTHDR.
+func FuzzControl(f *testing.F) {
+	f.Add([]byte("twenty bytes of them"), []byte{1}, uint64(100))
+	f.Add([]byte{}, []byte("12345678"), uint64(41))
+	f.Fuzz(func(t *testing.T, one, two []byte, room uint64) {
+		msgs := []cmsg{{263, 8, one}, {1, 35, two}}
+		b, cut := layControl(msgs, room)
+		if uint64(len(b)) > room {
+			t.Fatalf("%d bytes in room for %d", len(b), room)
+		}
+		rest := b
+		for i, m := range msgs {
+			if len(rest) < sizeofCmsghdr {
+				if !cut {
+					t.Errorf("message %d is missing and nothing said so", i)
+				}
+				return
+			}
+			n := min(binary.NativeEndian.Uint64(rest), uint64(len(rest)))
+			if int32(native32(rest[8:])) != m.level || int32(native32(rest[12:])) != m.typ || !strings.HasPrefix(string(m.data), string(rest[sizeofCmsghdr:n])) {
+				t.Errorf("message %d: % x", i, rest)
+			}
+			if !cut && n != sizeofCmsghdr+uint64(len(m.data)) {
+				t.Errorf("message %d is cut and nothing said so", i)
+			}
+			rest = rest[min(len(rest), int(n+7)&^7):]
+		}
+	})
+}
+
+func FuzzLinkDump(f *testing.F) {
+	f.Add([]byte("\x11\x00\x00\x00\x12\x00\x01\x03\x01\x00\x00\x00\x00\x00\x00\x00\x00"), 3)
+	f.Add([]byte("\x28\x00\x00\x00\x12\x00\x01\x03\x05\x00\x00\x00\x00\x00\x00\x00\x11\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x08\x00\x1d\x00\x01\x00\x00\x00"), 60)
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	var devices []*rxring.Device
+	for i := range 100 {
+		d, err := ns.AddDevice(rxring.DeviceConfig{Name: fmt.Sprintf("a-long-name%d", i), Type: []rxring.DeviceType{rxring.Ethernet, rxring.RawIP}[i%2]})
+		if err != nil {
+			f.Fatal(err)
+		}
+		devices = append(devices, d)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, n int) {
+		seq, ok := parseLinkDump(b)
+		if !ok {
+			return
+		}
+		n = min(max(n, 0), len(devices))
+		var told int
+		for dump := (linkDump{seq: seq}); dump.next < n; {
+			m, next := linkMessages(devices[:n], dump, 7)
+			if len(m) == 0 || len(m) > maxLinkBytes {
+				t.Fatalf("a datagram of %d bytes", len(m))
+			}
+			for len(m) > 0 {
+				size := native32(m)
+				if size > uint32(len(m)) || size%4 != 0 || native32(m[8:]) != seq || native32(m[12:]) != 7 || native32(m[20:]) != uint32(devices[told].Index()) {
+					t.Fatalf("message for device %d: % x", told, m)
+				}
+				m = m[size:]
+				told++
+			}
+			dump.next = next
+		}
+		if told != n {
+			t.Errorf("%d of %d devices", told, n)
 		}
 	})
 }

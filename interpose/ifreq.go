@@ -84,8 +84,10 @@ func (c *call) ioctl() reply {
 		}
 		return reply{}
 	}
-	if !ours && !c.isSocket(fd) {
-		return reply{}
+	if !ours {
+		if _, ok := c.inode(); !ok {
+			return reply{}
+		}
 	}
 	var r ifreq
 	if err := c.read(c.Args[2], r[:]); err != nil {
@@ -110,12 +112,6 @@ func (c *call) ioctl() reply {
 		c.s.addMissing(r.name())
 	}
 	return reply{kind: value, err: unix.ENODEV}
-}
-
-func (c *call) isSocket(fd int32) bool {
-	link, err := c.s.readlink(procPath(c.tid, "fd", fd))
-	_, ok := socketInode(link)
-	return err == nil && ok
 }
 
 func (c *call) device(cmd uint32, r *ifreq) (*rxring.Device, bool) {
@@ -156,7 +152,7 @@ func (r *ifreq) fill(cmd uint32, d *rxring.Device) {
 	case unix.SIOCGIFFLAGS:
 		r.setUint16(flags(d))
 	case unix.SIOCGIFTXQLEN:
-		r.setInt32(1000) // DEFAULT_TX_QUEUE_LEN
+		r.setInt32(txQueueLen)
 	case unix.SIOCGIFHWADDR: // struct sockaddr
 		r.setUint16(uint16(d.Type()))
 		if d.Type() == rxring.Ethernet {
@@ -165,6 +161,8 @@ func (r *ifreq) fill(cmd uint32, d *rxring.Device) {
 		}
 	}
 }
+
+const txQueueLen = 1000 // DEFAULT_TX_QUEUE_LEN (linux/netdevice.h)
 
 func flags(d *rxring.Device) uint16 {
 	f := uint16(unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_MULTICAST)

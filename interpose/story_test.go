@@ -25,7 +25,7 @@ var stories = []string{
 	"ring net0 2/epoll_pwait", "ring net0 2/epoll_pwait2",
 	"lazy-edge net0", "timeout quiet0", "interrupt quiet0", "signal-storm quiet0", "receive quiet0",
 	"threads net0", "two-sockets net0", "inherit net0", "again net0", "mmap-race net0", "late net0",
-	"closed net0", "bystanders quiet0",
+	"closed net0", "bystanders quiet0", "devices quiet0",
 }
 
 func TestProgramsSeePacketSockets(t *testing.T) {

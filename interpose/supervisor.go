@@ -35,6 +35,7 @@ type session struct {
 	swaps   swaps
 	parked  []parked
 	lost    map[uint32]lostReply
+	dumps   map[uint64]linkDump // by inode of the rtnetlink socket
 	swept   time.Time
 	missing []string
 	reports []*SocketReport
@@ -57,6 +58,7 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 		byMemfd: make(map[file]*socket),
 		swaps:   swaps{seen: make(map[uint32]uint64)},
 		lost:    make(map[uint32]lostReply),
+		dumps:   make(map[uint64]linkDump),
 	}, nil
 }
 
@@ -122,6 +124,13 @@ func result(err error) reply {
 	return reply{kind: value}
 }
 
+// received is the answer to a receive call.
+func received(n int64, err error) reply {
+	r := result(err)
+	r.val = n
+	return r
+}
+
 func (s *session) answer(n *notification, r reply) {
 	resp := response{ID: n.ID}
 	switch {
@@ -169,10 +178,13 @@ func (s *session) handle(n *notification) reply {
 	if n.NR == unix.SYS_SOCKET {
 		return c.socketCall()
 	}
-	if len(s.sockets) == 0 && n.NR != unix.SYS_IOCTL {
+	switch {
+	case len(s.sockets) > 0:
+		s.unswap(c)
+	case n.NR == unix.SYS_SENDTO, n.NR == unix.SYS_SENDMSG, n.NR == unix.SYS_IOCTL, len(s.dumps) > 0:
+	default:
 		return reply{}
 	}
-	s.unswap(c)
 	if r, ok := s.recall(n); ok {
 		return r
 	}
@@ -185,7 +197,10 @@ func (s *session) handle(n *notification) reply {
 		unix.SYS_SHUTDOWN, unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG,
 		unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG:
 		k, ok := c.socket(c.int(0))
-		if !ok || !c.valid() {
+		if !ok {
+			return c.otherSocket()
+		}
+		if !c.valid() {
 			return reply{}
 		}
 		return c.onSocket(k)
@@ -211,6 +226,19 @@ func (c *call) onSocket(k *socket) reply {
 	}
 	// Sending is not served; the others are what Linux refuses here.
 	return reply{kind: value, err: unix.EOPNOTSUPP}
+}
+
+// otherSocket looks on at calls on sockets that are not ours.
+func (c *call) otherSocket() reply {
+	switch c.NR {
+	case unix.SYS_SENDTO, unix.SYS_SENDMSG:
+		c.sending()
+	case unix.SYS_RECVFROM, unix.SYS_RECVMSG:
+		if len(c.s.dumps) > 0 {
+			return c.links()
+		}
+	}
+	return reply{}
 }
 
 // tick does what is due by the clock and returns how many milliseconds may pass

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/interpose"
 )
 
 func newDevices() *cobra.Command {
@@ -18,7 +19,7 @@ func newDevices() *cobra.Command {
   rxring devices --from streams:16 --name wg0`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{FirstIndex: interpose.FreeIndex()})
 			if _, _, err := source.open(ns); err != nil {
 				return &exitError{exitUsage, err}
 			}

@@ -22,7 +22,8 @@ func TestMain(m *testing.M) {
 //
 // In a script, `asuser PROGRAM` runs it as an ordinary user: without any
 // capability, and when the tests run as root, as nobody. [NAME] holds where the
-// program NAME is installed, [interpose] where rxring can run one.
+// program NAME is installed, [interpose] where rxring can run one. `build NAME`
+// puts the Go program testdata/NAME into PATH.
 func TestScript(t *testing.T) {
 	shared := sharedDir(t)
 	interposes := sync.OnceValue(func() bool {
@@ -51,6 +52,17 @@ func TestScript(t *testing.T) {
 				return interposes(), nil
 			}
 			return installed(t, cond), nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"build": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 1 {
+					ts.Fatalf("usage: build NAME")
+				}
+				out, err := exec.Command("go", "build", "-o", filepath.Join(shared, args[0]), "./testdata/"+args[0]).CombinedOutput()
+				if err != nil {
+					ts.Fatalf("build %s: %v: %s", args[0], err, out)
+				}
+			},
 		},
 		RequireUniqueNames: true,
 	})

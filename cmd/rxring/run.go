@@ -45,7 +45,7 @@ it cannot be executed, 125 when this system does not let rxring run it.`,
 			if maxMemory < 1 {
 				return &exitError{exitUsage, fmt.Errorf("--max-memory %d: want at least 1 MiB", maxMemory)}
 			}
-			ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory << 20})
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory << 20, FirstIndex: interpose.FreeIndex()})
 			_, start, err := source.open(ns)
 			if err != nil {
 				return &exitError{exitUsage, err}

@@ -7,12 +7,15 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <linux/ethtool.h>
 #include <linux/filter.h>
 #include <linux/if_packet.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -592,6 +595,67 @@ static void bystanders(void)
 	refused(ioctl(p[0], SIOCGIFMTU, &q), ENOTTY);
 }
 
+/* Lists of devices have ours among them. */
+static void devices(void)
+{
+	struct ifaddrs *all, *i;
+	int ours = 0, loopbacks = 0;
+	must(getifaddrs(&all));
+	for (i = all; i; i = i->ifa_next) {
+		struct sockaddr_ll *a = (void *)i->ifa_addr;
+		want(i->ifa_name);
+		if (!a || a->sll_family != AF_PACKET)
+			continue;
+		loopbacks += !strcmp(i->ifa_name, "lo");
+		if (strcmp(i->ifa_name, device))
+			continue;
+		ours++;
+		want(a->sll_ifindex == index_of(device) && a->sll_hatype == ARPHRD_ETHER && a->sll_halen == 6);
+		want(i->ifa_flags & IFF_UP && i->ifa_flags & IFF_BROADCAST);
+	}
+	freeifaddrs(all);
+	want(ours == 1 && loopbacks == 1);
+	struct if_nameindex *n = if_nameindex();
+	for (; n->if_index; n++)
+		ours += !strcmp(n->if_name, device) && (int)n->if_index == index_of(device);
+	want(ours == 2);
+
+	/* By hand: how long is it, a look at it, and in small pieces. */
+	struct {
+		struct nlmsghdr h;
+		struct ifinfomsg i;
+	} ask = {{sizeof ask, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 77, 0}, {.ifi_family = AF_PACKET}};
+	struct sockaddr_nl to = {.nl_family = AF_NETLINK}, from;
+	socklen_t len = sizeof to;
+	char buf[32768], c[100];
+	struct iovec v[3] = {{&ask, 16}, {(char *)&ask + 16, sizeof ask - 16}};
+	struct msghdr m = {&to, sizeof to, v, 2, NULL, 0, 0};
+	int fd = must(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
+	refused(recv(fd, buf, sizeof buf, 0), EAGAIN);
+	want(must(sendmsg(fd, &m, 0)) == sizeof ask);
+	must(getsockname(fd, (void *)&to, &len));
+	long whole = must(recv(fd, NULL, 0, MSG_PEEK | MSG_TRUNC));
+	want(whole > 50);
+	v[0] = (struct iovec){c, 10}, v[1] = (struct iovec){NULL, 0}, v[2] = (struct iovec){c + 10, 30};
+	m = (struct msghdr){&from, sizeof from, v, 3, NULL, 0, 0};
+	want(must(recvmsg(fd, &m, MSG_PEEK)) == 40 && m.msg_flags == MSG_TRUNC);
+	want(m.msg_namelen == sizeof from && from.nl_family == AF_NETLINK && from.nl_pid == 0);
+	len = sizeof from;
+	want(must(recvfrom(fd, buf, sizeof buf, 0, (void *)&from, &len)) == whole && len == sizeof from);
+	want(!memcmp(buf, c, 40));
+	int found = 0;
+	for (int end = 0; !end; whole = end ? 0 : must(recv(fd, buf, sizeof buf, 0)))
+		for (struct nlmsghdr *h = (void *)buf; NLMSG_OK(h, whole); h = NLMSG_NEXT(h, whole)) {
+			struct ifinfomsg *i = NLMSG_DATA(h);
+			want(h->nlmsg_seq == 77 && h->nlmsg_pid == to.nl_pid);
+			end |= h->nlmsg_type == NLMSG_DONE;
+			found += h->nlmsg_type == RTM_NEWLINK && i->ifi_index == index_of(device);
+		}
+	want(found == 1);
+	refused(recv(fd, buf, sizeof buf, 0), EAGAIN);
+	close(fd);
+}
+
 /* What Linux refuses is refused with the same errno. Each line is compared to
  * what the kernel's own packet socket says. */
 #define say(x) do { errno = 0; long r_ = (long)(x); printf("%s = %ld %s\n", #x, r_ < 0 ? r_ : 0, r_ < 0 ? strerror(errno) : ""); } while (0)
@@ -822,7 +886,7 @@ int main(int argc, char **argv)
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
 		{"signal-storm", signal_storm}, {"receive", receive}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
-		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
+		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"forever", forever},
 	};
 	if (argc < 3)

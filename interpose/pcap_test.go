@@ -1,0 +1,54 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// epollpcap compiles testdata/epollpcap.c, once, to where every user can run
+// it.
+var epollpcap = sync.OnceValues(func() (string, error) {
+	if _, err := story(); err != nil { // makes the directory
+		return "", err
+	}
+	bin := filepath.Join(storyDir, "epollpcap")
+	out, err := exec.Command("cc", "-O1", "-Wall", "-Wextra", "-Werror", "-o", bin, "testdata/epollpcap.c", "-lpcap").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, out)
+	}
+	return bin, err
+})
+
+// A program that its author built on libpcap and epoll sees every packet, until
+// it is told to end.
+func TestEventLoopOnLibpcapSeesEveryPacket(t *testing.T) {
+	needStory(t)
+	if out, err := exec.Command("sh", "-c", "echo '#include <pcap/pcap.h>' | cc -E - >/dev/null").CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED, no libpcap headers (Debian: libpcap-dev) to build a program with: %s", out)
+	}
+	bin, err := epollpcap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for user, uid := range users(t) {
+		for _, how := range []string{"immediate level", "immediate edge", "buffered level", "buffered edge"} {
+			t.Run(user+"/"+how, func(t *testing.T) {
+				t.Parallel()
+				h := startHost(t, "run", uid, append([]string{bin, "net0"}, strings.Fields(how)...)...)
+				h.await(t, "seen 2000")
+				h.cmd.Process.Signal(syscall.SIGTERM)
+				out, code := h.end()
+				if code != 0 || !strings.Contains(out, "told to end: 0 missed, 0 dropped") {
+					t.Errorf("exit code %d:\n%s", code, out)
+				}
+			})
+		}
+	}
+}
