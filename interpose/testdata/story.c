@@ -744,8 +744,6 @@ static void errnos(void)
 	for (int v = -1; v < 4; v++) {
 		int w = v;
 		n = sizeof w;
-		if (v == TPACKET_V3)
-			continue; /* for later */
 		say(getsockopt(raw, SOL_PACKET, PACKET_HDRLEN, &w, &n));
 		printf("%d\n", w);
 	}
