@@ -69,6 +69,9 @@ type Device struct {
 // etherLen is ETH_HLEN: addresses and EtherType.
 const etherLen = 14
 
+// etherAddrLen is ETH_ALEN.
+const etherAddrLen = 6
+
 func newDevice(c DeviceConfig, index int) *Device {
 	d := &Device{name: c.Name, index: index, typ: c.Type, mtu: c.MTU, addr: c.Addr}
 	if d.typ == Ethernet {

@@ -248,10 +248,12 @@ func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, ok 
 	}
 	skip := rx.skip(a)
 	snaplen = a.length - skip
+	verdict := snaplen // in Linux, too, an empty packet is refused unless a filter wants it
 	if rx.filter != nil {
-		snaplen = min(snaplen, a.filter(rx.filter, p, skip))
+		verdict = a.filter(rx.filter, p, skip)
+		snaplen = min(snaplen, verdict)
 	}
-	if snaplen == 0 { // in Linux, too, an empty packet counts as refused
+	if verdict == 0 {
 		s.counters.Filtered()
 		return 0, false
 	}
@@ -298,12 +300,17 @@ func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen 
 	return status
 }
 
-// stampFrom puts the sender's address behind the header.
+// stampFrom puts the sender's address behind the header. As in Linux, the bytes
+// of sll_addr that the device has no use for stay as they are.
 func (rx *receiver) stampFrom(frame []byte, a *arrival) {
-	from := tpacket.SockaddrLLAt(frame, rx.version)
-	*from = a.from
+	to, from := tpacket.SockaddrLLAt(frame, rx.version), &a.from
+	to.Family, to.Protocol, to.Ifindex = from.Family, from.Protocol, from.Ifindex
+	to.Hatype, to.Pkttype, to.Halen = from.Hatype, from.Pkttype, from.Halen
+	if from.Halen == etherAddrLen {
+		*(*[etherAddrLen]byte)(to.Addr[:]) = [etherAddrLen]byte(from.Addr[:])
+	}
 	if rx.dgram && a.tags.found {
-		from.Protocol = tpacket.Htons(a.tags.inner)
+		to.Protocol = tpacket.Htons(a.tags.inner)
 	}
 }
 

@@ -204,11 +204,11 @@ func (s *Socket) SetVersion(v tpacket.Version) error {
 // come (PACKET_RESERVE): EBUSY when there is a ring already.
 func (s *Socket) SetReserve(n uint32) error {
 	return s.do("set PACKET_RESERVE", func() error {
-		if s.ring != nil {
-			return fmt.Errorf("%d: the socket has a ring already: %w", n, syscall.EBUSY)
-		}
 		if n > math.MaxInt32 {
 			return fmt.Errorf("%d: want at most %d bytes: %w", n, math.MaxInt32, syscall.EINVAL)
+		}
+		if s.ring != nil {
+			return fmt.Errorf("%d: the socket has a ring already: %w", n, syscall.EBUSY)
 		}
 		s.reserve = n
 		s.publish()

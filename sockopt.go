@@ -57,6 +57,9 @@ const (
 // holds a pointer: AttachFilter.
 func (s *Socket) Setsockopt(level, name int, val []byte) error {
 	o := option{level, name}
+	if level == solSocket && len(val) < 4 {
+		return short(fmt.Sprintf("set socket option %d", name), val, 4) // whatever the option, known or not
+	}
 	if label, ok := booleans[o]; ok {
 		return s.setInt(o, "set "+label, val, func(v int32) (int32, error) {
 			if v != 0 {
