@@ -19,9 +19,10 @@ type Device struct {
 	Hatype uint16  // ARPHRD_ETHER for a TAP, ARPHRD_NONE for a TUN
 	Addr   [6]byte // a TAP's; a TUN has none
 
-	ns     *Namespace
-	wire   int // /dev/net/tun
-	sender int // an AF_PACKET socket that never receives
+	ns        *Namespace
+	wire      int // /dev/net/tun
+	sender    int // an AF_PACKET socket that never receives
+	offloader int // the same with PACKET_VNET_HDR; -1 until it is needed
 }
 
 // VnetHdr is a struct virtio_net_hdr (linux/virtio_net.h) as it is in memory:
@@ -41,7 +42,7 @@ func (ns *Namespace) TUN(name string, index int) (*Device, error) {
 }
 
 func (ns *Namespace) device(name string, index int, kind uint16, addr [6]byte) (*Device, error) {
-	d := &Device{Name: name, Index: index, Hatype: unix.ARPHRD_NONE, Addr: addr, ns: ns, wire: -1, sender: -1}
+	d := &Device{Name: name, Index: index, Hatype: unix.ARPHRD_NONE, Addr: addr, ns: ns, wire: -1, sender: -1, offloader: -1}
 	if kind == unix.IFF_TAP {
 		d.Hatype = unix.ARPHRD_ETHER
 	}
@@ -77,12 +78,7 @@ func (d *Device) open(kind uint16) (err error) {
 			return fmt.Errorf("SIOCSIFHWADDR: %w", err)
 		}
 	}
-	ifr, _ = unix.NewIfreq(d.Name)
-	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_NOARP)
-	if err := unix.IoctlIfreq(d.sender, unix.SIOCSIFFLAGS, ifr); err != nil {
-		return fmt.Errorf("SIOCSIFFLAGS: %w", err)
-	}
-	return nil
+	return d.SetUp(true)
 }
 
 func (d *Device) setAddr() error {
@@ -97,6 +93,47 @@ func (d *Device) setAddr() error {
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.sender), unix.SIOCSIFHWADDR, uintptr(unsafe.Pointer(&ifr)))
 	if errno != 0 {
 		return errno
+	}
+	return nil
+}
+
+// SetMTU sets the longest packet that the device takes for sending, without the
+// link-layer header.
+func (d *Device) SetMTU(bytes int) error {
+	ifr, err := unix.NewIfreq(d.Name)
+	if err != nil {
+		return err
+	}
+	ifr.SetUint32(uint32(bytes))
+	if err := unix.IoctlIfreq(d.sender, unix.SIOCSIFMTU, ifr); err != nil {
+		return fmt.Errorf("SIOCSIFMTU %d: %w", bytes, err)
+	}
+	return nil
+}
+
+// SetUp takes the device up or down.
+func (d *Device) SetUp(up bool) error {
+	ifr, err := unix.NewIfreq(d.Name)
+	if err != nil {
+		return err
+	}
+	flags := uint16(unix.IFF_NOARP)
+	if up {
+		flags |= unix.IFF_UP | unix.IFF_RUNNING
+	}
+	ifr.SetUint16(flags)
+	if err := unix.IoctlIfreq(d.sender, unix.SIOCSIFFLAGS, ifr); err != nil {
+		return fmt.Errorf("SIOCSIFFLAGS %#x: %w", flags, err)
+	}
+	return nil
+}
+
+// KeepOffloads has the wire take packets as SendOffloaded sends them. Without
+// it the kernel computes checksums and cuts segments first.
+func (d *Device) KeepOffloads() error {
+	const flags = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN | unix.TUN_F_USO4 | unix.TUN_F_USO6
+	if err := unix.IoctlSetInt(d.wire, unix.TUNSETOFFLOAD, flags); err != nil {
+		return fmt.Errorf("TUNSETOFFLOAD %#x: %w", flags, err)
 	}
 	return nil
 }
@@ -120,6 +157,32 @@ func (d *Device) Send(protocol uint16, packet []byte) error {
 	})
 }
 
+// SendOffloaded is Send with the given offloads.
+func (d *Device) SendOffloaded(protocol uint16, h VnetHdr, packet []byte) error {
+	if d.offloader < 0 {
+		if err := d.ns.Do(d.openOffloader); err != nil {
+			return err
+		}
+	}
+	return unix.Sendto(d.offloader, slices.Concat(h[:], packet), 0, &unix.SockaddrLinklayer{
+		Protocol: tpacket.Htons(protocol),
+		Ifindex:  d.Index,
+	})
+}
+
+func (d *Device) openOffloader() error {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket(AF_PACKET): %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("PACKET_VNET_HDR: %w", err)
+	}
+	d.offloader = fd
+	return nil
+}
+
 // Read takes the next packet off the wire: one that left through the device.
 // It does not wait: EAGAIN when there is none.
 func (d *Device) Read(packet []byte) (int, error) {
@@ -134,7 +197,7 @@ func (d *Device) Read(packet []byte) (int, error) {
 
 // Close takes the device away.
 func (d *Device) Close() {
-	for _, fd := range []*int{&d.wire, &d.sender} {
+	for _, fd := range []*int{&d.wire, &d.sender, &d.offloader} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1
