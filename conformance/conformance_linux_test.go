@@ -1,0 +1,130 @@
+package conformance
+
+import (
+	"errors"
+	"flag"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/kring/kringtest"
+)
+
+var (
+	scriptsFlag = flag.Int("conformance.scripts", 2000, "how many generated scripts to run")
+	soakFlag    = flag.Duration("conformance.soak", 0, "run generated scripts for so long instead")
+	seedFlag    = flag.Int("conformance.seed", 0, "seed of the first generated script; 0: the clock")
+)
+
+// workers is how many scripts run at a time. The kernel waits for a grace period
+// of RCU whenever a ring or a socket goes, so there are many more than
+// processors.
+const workers = 64
+
+func TestGeneratedScripts(t *testing.T) {
+	kringtest.Run(t, func(*kring.Namespace) {
+		kringtest.NeedDevices(t)
+		if seed := flag.Lookup("rapid.seed").Value.String(); seed != "0" {
+			shrink(t, seed)
+			return
+		}
+		base := *seedFlag
+		if base == 0 {
+			base = int(time.Now().UnixNano() & (1<<40 - 1))
+		}
+		start := time.Now()
+		var ran atomic.Int64
+		var failed atomic.Bool
+		next := func() (seed int, ok bool) {
+			n := int(ran.Add(1)) - 1
+			if *soakFlag > 0 {
+				ok = time.Since(start) < *soakFlag
+			} else {
+				ok = n < *scriptsFlag
+			}
+			return base + n, ok && !failed.Load()
+		}
+		var (
+			wg    sync.WaitGroup
+			mu    sync.Mutex
+			seed  int
+			first error
+		)
+		for range workers {
+			wg.Go(func() {
+				l, err := newLab()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer l.close()
+				for s, ok := next(); ok; s, ok = next() {
+					if err := l.run(scripts.Example(s)); err != nil {
+						mu.Lock()
+						seed, first = s, err
+						mu.Unlock()
+						failed.Store(true)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		seen.log(t)
+		t.Logf("seeds from %d on, %v", base, time.Since(start).Round(time.Millisecond))
+		if failed.Load() {
+			shrink(t, strconv.Itoa(seed))
+			t.Errorf("seed %d differed once, and not again: %v", seed, first)
+		}
+	})
+}
+
+// shrink runs the script of one seed, and if it differs finds the smallest that
+// does: rapid makes its parts simple, and then no step is left that could be
+// left out.
+func shrink(t *testing.T, seed string) {
+	t.Helper()
+	for name, val := range map[string]string{"rapid.seed": seed, "rapid.checks": "1"} {
+		if err := flag.Set(name, val); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := newLab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	var last *difference
+	defer func() { // rapid.Check does not return
+		if last != nil {
+			t.Errorf("the kernel and rxring differ: smallest script\n\n%v", l.smallest(last))
+		}
+	}()
+	rapid.Check(t, func(t *rapid.T) {
+		if err := l.run(scripts.Draw(t, "script")); err != nil {
+			errors.As(err, &last)
+			t.Fatalf("the kernel and rxring differ\n\n%v", err)
+		}
+	})
+}
+
+// smallest leaves out every step that the difference does not need.
+func (l *lab) smallest(d *difference) *difference {
+	for again := true; again; {
+		again = false
+		for i := len(d.script) - 1; i >= 0; i-- {
+			var smaller *difference
+			if errors.As(l.run(slices.Delete(slices.Clone(d.script), i, i+1)), &smaller) {
+				d, again = smaller, true
+				i = min(i, len(d.script))
+			}
+		}
+	}
+	return d
+}

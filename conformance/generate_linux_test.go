@@ -1,0 +1,197 @@
+package conformance
+
+import (
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// scripts draws scripts: a socket set up in a sensible way, then anything.
+var scripts = rapid.Custom(func(t *rapid.T) script {
+	sc := drawSetUp(0).Draw(t, "set-up")
+	for _, some := range rapid.SliceOfN(steps, 6, 40).Draw(t, "steps") {
+		sc = append(sc, some...)
+	}
+	return sc.reachable()
+})
+
+// reachable is the script without steps on sockets that were never opened.
+func (sc script) reachable() (out script) {
+	var open [maxSockets]bool
+	for _, o := range sc {
+		s := -1
+		switch o := o.(type) {
+		case socket:
+			open[o.s] = true
+		case closeSocket:
+			s = o.s
+		case bind:
+			s = o.s
+		case set:
+			s = o.s
+		case get:
+			s = o.s
+		case attach:
+			s = o.s
+		case mmap:
+			s = o.s
+		case munmap:
+			s = o.s
+		case handBack:
+			s = o.s
+		case store:
+			s = o.s
+		}
+		if s < 0 || open[s] {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// steps draws what comes next: mostly one step. The first alternative is the
+// simplest, where shrinking ends.
+var steps = rapid.Custom(func(t *rapid.T) script {
+	weighted := func(alternatives ...any) (out []func(*rapid.T) script) {
+		for i := 0; i < len(alternatives); i += 2 {
+			for range alternatives[i].(int) {
+				out = append(out, alternatives[i+1].(func(*rapid.T) script))
+			}
+		}
+		return out
+	}
+	one := func(draw func(*rapid.T, int) op) func(*rapid.T) script {
+		return func(t *rapid.T) script { return script{draw(t, drawSocket(t))} }
+	}
+	return rapid.SampledFrom(weighted(
+		12, drawTraffic,
+		6, one(drawHandBack),
+		5, one(drawGet),
+		5, one(drawSet),
+		3, one(drawAttach),
+		2, one(drawBind),
+		1, one(func(_ *rapid.T, s int) op { return mmap{s} }),
+		1, one(func(_ *rapid.T, s int) op { return munmap{s} }),
+		1, one(func(_ *rapid.T, s int) op { return closeSocket{s} }),
+		1, one(drawStore),
+		1, one(func(t *rapid.T, s int) op {
+			return get{s, unix.SOL_PACKET, unix.PACKET_STATISTICS, room(8)}
+		}),
+		1, func(t *rapid.T) script { return drawRingOf(t, drawSocket(t)) },
+		1, func(t *rapid.T) script { return drawSetUp(drawSocket(t)).Draw(t, "set-up") },
+		1, drawClosing,
+	)).Draw(t, "what")(t)
+})
+
+func drawSocket(t *rapid.T) int {
+	return rapid.SampledFrom([]int{0, 0, 0, 1, 1, 2}).Draw(t, "socket")
+}
+
+var protocols = rapid.SampledFrom([]int{unix.ETH_P_ALL, unix.ETH_P_ALL, 0, unix.ETH_P_IP, unix.ETH_P_IPV6, unix.ETH_P_802_2, unix.ETH_P_802_3, 0x88b5})
+
+// drawSetUp opens a socket, and mostly gives it a ring and binds it.
+func drawSetUp(s int) *rapid.Generator[script] {
+	return rapid.Custom(func(t *rapid.T) script {
+		sc := script{socket{
+			s,
+			rapid.SampledFrom([]int{unix.SOCK_RAW, unix.SOCK_RAW, unix.SOCK_DGRAM}).Draw(t, "type"),
+			protocols.Draw(t, "protocol"),
+		}}
+		if rapid.IntRange(0, 5).Draw(t, "ring") > 0 {
+			sc = append(sc, drawRingOf(t, s)...)
+		}
+		if rapid.Bool().Draw(t, "filter") {
+			sc = append(sc, drawAttach(t, s))
+		}
+		if rapid.IntRange(0, 3).Draw(t, "bind") > 0 {
+			sc = append(sc, drawBind(t, s))
+		}
+		return sc
+	})
+}
+
+// drawRingOf is a ring that the kernel takes, if nothing is in the way.
+func drawRingOf(t *rapid.T, s int) (sc script) {
+	if rapid.Bool().Draw(t, "set version") {
+		sc = append(sc, set{s, unix.SOL_PACKET, unix.PACKET_VERSION, i32(rapid.IntRange(0, 1).Draw(t, "version"))})
+	}
+	v := drawRing(t)
+	if rapid.IntRange(0, 3).Draw(t, "set reserve") == 3 {
+		reserve := rapid.SampledFrom([]uint32{4, 7, 16, 100, 2000}).Draw(t, "reserve")
+		sc = append(sc, set{s, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(reserve)})
+	}
+	return append(sc, set{s, unix.SOL_PACKET, unix.PACKET_RX_RING, v}, mmap{s})
+}
+
+// drawClosing takes a ring away as a program does.
+func drawClosing(t *rapid.T) script {
+	s := drawSocket(t)
+	return script{munmap{s}, set{s, unix.SOL_PACKET, unix.PACKET_RX_RING, req{}}}
+}
+
+func drawHandBack(t *rapid.T, s int) op {
+	return handBack{s, rapid.SampledFrom([]int{1, 2, 5, 1000}).Draw(t, "frames")}
+}
+
+func drawStore(t *rapid.T, s int) op {
+	return store{s, rapid.Uint32Range(0, 5).Draw(t, "frame"),
+		rapid.SampledFrom([]uint32{tpacket.StatusKernel, tpacket.StatusUser, 2, 1 << 31}).Draw(t, "status")}
+}
+
+func drawBind(t *rapid.T, s int) op {
+	v := sll{unix.AF_PACKET,
+		rapid.SampledFrom([]int{tapIndex, tapIndex, tapIndex, tunIndex, 0, 99, -1}).Draw(t, "index"),
+		protocols.Draw(t, "protocol"),
+	}
+	switch rapid.IntRange(0, 15).Draw(t, "fault") {
+	case 13:
+		v.family = rapid.SampledFrom([]int{0, unix.AF_INET, 16, 18}).Draw(t, "family")
+	case 14:
+		return bind{s, raw(v.bytes()[:rapid.IntRange(0, 19).Draw(t, "short")])}
+	case 15:
+		return bind{s, raw(append(v.bytes(), make([]byte, rapid.IntRange(1, 108).Draw(t, "more"))...))}
+	}
+	return bind{s, v}
+}
+
+func drawSet(t *rapid.T, s int) op {
+	o := rapid.SampledFrom(options).Draw(t, "option")
+	if o.set == nil {
+		return set{s, o.level, o.number, ints(0, 1).Draw(t, "value")}
+	}
+	return set{s, o.level, o.number, o.set.Draw(t, "value")}
+}
+
+func drawGet(t *rapid.T, s int) op {
+	o := rapid.SampledFrom(options).Draw(t, "option")
+	if o.args != nil {
+		return get{s, o.level, o.number, o.args.Draw(t, "room")}
+	}
+	return get{s, o.level, o.number, room(rapid.SampledFrom([]int{4, 8, 16, 0, 1, 3, 5, 12, 20}).Draw(t, "room"))}
+}
+
+func drawTraffic(t *rapid.T) script {
+	dev := rapid.SampledFrom([]string{tap0, tap0, tap0, tun0}).Draw(t, "device")
+	p := drawPacket(t, dev)
+	times := rapid.SampledFrom([]int{1, 1, 1, 2, 5, 40}).Draw(t, "times")
+	if rapid.IntRange(0, 2).Draw(t, "direction") == 2 {
+		return script{leave{dev, p, times}}
+	}
+	return script{arrive{dev, p, times}}
+}
+
+func drawPacket(t *rapid.T, dev string) (p packet) {
+	p.n = rapid.SampledFrom([]int{60, 46, 200, 1000, 1486, 4000, 8986}).Draw(t, "length")
+	p.proto = rapid.SampledFrom([]uint16{unix.ETH_P_IP, unix.ETH_P_IPV6}).Draw(t, "protocol")
+	if dev == tun0 {
+		return p
+	}
+	p.to = rapid.SampledFrom([]destination{toUs, toUs, toAll, toGroup, toOther}).Draw(t, "to")
+	switch rapid.IntRange(0, 7).Draw(t, "kind") {
+	case 5: // any EtherType, any length
+		p.proto = rapid.SampledFrom([]uint16{0x88b5, unix.ETH_P_ARP, 0xffff, 0x600, 0x5ff, 10, 0}).Draw(t, "ethertype")
+		p.n = rapid.IntRange(0, 100).Draw(t, "odd length")
+	}
+	return p
+}

@@ -1,0 +1,205 @@
+package conformance
+
+import (
+	"encoding/binary"
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// kernelSide is the kernel, in a network namespace of its own.
+type kernelSide struct {
+	ns      *kring.Namespace
+	devices map[string]*kring.Device
+}
+
+func newKernelSide(ns *kring.Namespace) (*kernelSide, error) {
+	k := &kernelSide{ns: ns, devices: make(map[string]*kring.Device)}
+	for _, name := range []string{tap0, tun0} {
+		if err := k.add(name); err != nil {
+			k.close()
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+func (k *kernelSide) add(name string) (err error) {
+	var d *kring.Device
+	if name == tap0 {
+		d, err = k.ns.TAP(name, tapIndex, ourAddr)
+	} else {
+		d, err = k.ns.TUN(name, tunIndex)
+	}
+	if err != nil {
+		return err
+	}
+	k.devices[name] = d
+	if err := d.SetMTU(deviceMTU); err != nil {
+		return err
+	}
+	return d.KeepOffloads()
+}
+
+func (k *kernelSide) close() {
+	for _, d := range k.devices {
+		d.Close()
+	}
+}
+
+func (k *kernelSide) arrive(dev string, p packet, times int) error {
+	frame := p.bytes(dev)
+	for range times {
+		if err := k.devices[dev].ReceiveOffloaded(p.vnetHdr(dev), frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *kernelSide) leave(dev string, p packet, times int) error {
+	d, frame := k.devices[dev], p.bytes(dev)
+	for range times {
+		var err error
+		if p.load == (offload{}) {
+			err = d.Send(p.protocol(), frame)
+		} else {
+			err = d.SendOffloaded(p.protocol(), p.vnetHdr(dev), frame)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for { // off the wire, or the device's queue would fill up
+		if _, err := d.Read(nil); err != nil {
+			return nil
+		}
+	}
+}
+
+func (k *kernelSide) socket(typ, proto int) (socketSide, error) {
+	s, err := k.ns.Socket(typ, uint16(proto))
+	if err != nil {
+		return nil, err
+	}
+	return &kernelSocket{Socket: s}, nil
+}
+
+type kernelSocket struct {
+	*kring.Socket
+	ring *mapping // the one that the socket has, in no memory until mmap
+	mem  []byte
+}
+
+func (s *kernelSocket) close() error { return s.Close() }
+
+func (s *kernelSocket) bind(addr []byte) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_BIND, uintptr(s.FD), uintptr(unsafe.Pointer(unsafe.SliceData(addr))), uintptr(len(addr)))
+	return bare(errno)
+}
+
+func (s *kernelSocket) getsockname() ([]byte, error) {
+	buf := make([]byte, unix.SizeofSockaddrAny)
+	n := uint32(len(buf))
+	_, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(s.FD), uintptr(unsafe.Pointer(&buf[0])), uintptr(unsafe.Pointer(&n)))
+	return buf[:n], bare(errno)
+}
+
+func (s *kernelSocket) setsockopt(level, name int, val []byte) error {
+	version := tpacket.V1
+	ring := level == unix.SOL_PACKET && name == unix.PACKET_RX_RING
+	if ring {
+		version = s.version()
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(s.FD), uintptr(level), uintptr(name),
+		uintptr(unsafe.Pointer(unsafe.SliceData(val))), uintptr(len(val)), 0)
+	if ring && errno == 0 {
+		return s.reshape(version, val)
+	}
+	return bare(errno)
+}
+
+func (s *kernelSocket) version() tpacket.Version {
+	b, err := s.Option(unix.PACKET_VERSION, make([]byte, 4))
+	if err != nil {
+		panic(err)
+	}
+	return tpacket.Version(binary.NativeEndian.Uint32(b))
+}
+
+// reshape notes the shape of the ring that the kernel has just made or taken
+// away.
+func (s *kernelSocket) reshape(v tpacket.Version, val []byte) error {
+	r := tpacket.Parse[tpacket.Req3](val)
+	if r.BlockNr == 0 {
+		s.ring = nil
+		return nil
+	}
+	b, err := s.Option(unix.PACKET_RESERVE, make([]byte, 4))
+	if err != nil {
+		return err
+	}
+	g, err := tpacket.Layout(v, r, binary.NativeEndian.Uint32(b), unix.Getpagesize())
+	if err != nil {
+		return fmt.Errorf("tpacket.Layout refuses what the kernel took: %v", err)
+	}
+	s.ring = &mapping{geo: g}
+	return nil
+}
+
+func (s *kernelSocket) getsockopt(level, name int, buf []byte) (int, error) {
+	n := uint32(len(buf))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(s.FD), uintptr(level), uintptr(name),
+		uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(unsafe.Pointer(&n)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+func (s *kernelSocket) attach(prog []cbpf.Instruction) error {
+	fprog := struct { // struct sock_fprog (linux/filter.h)
+		len    uint16
+		filter *cbpf.Instruction
+	}{uint16(len(prog)), unsafe.SliceData(prog)}
+	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(s.FD), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		uintptr(unsafe.Pointer(&fprog)), unsafe.Sizeof(fprog), 0)
+	return bare(errno)
+}
+
+func (s *kernelSocket) mmap() (*mapping, error) {
+	size := unix.Getpagesize()
+	if s.ring != nil {
+		size = s.ring.geo.Size()
+	}
+	mem, err := s.Map(size)
+	if err != nil {
+		return nil, err
+	}
+	s.mem = mem
+	return &mapping{mem, s.ring.geo}, nil
+}
+
+func (s *kernelSocket) munmap() error { return unix.Munmap(s.mem) }
+
+func (s *kernelSocket) poll() (int, error) {
+	fds := []unix.PollFd{{Fd: int32(s.FD), Events: unix.POLLIN | unix.POLLERR}}
+	for {
+		if _, err := unix.Poll(fds, 0); err != unix.EINTR { // Go's scheduler sends signals
+			return int(fds[0].Revents), err
+		}
+	}
+}
+
+// bare is the errno as an error, nil for none.
+func bare(errno unix.Errno) error {
+	if errno == 0 {
+		return nil
+	}
+	return errno
+}

@@ -1,0 +1,113 @@
+package conformance
+
+import (
+	"bytes"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/kring"
+)
+
+// lab is a place where scripts run, one at a time. The kernel's devices stay
+// from script to script; everything else is made anew.
+type lab struct {
+	ns     *kring.Namespace
+	kernel *kernelSide
+}
+
+func newLab() (*lab, error) {
+	ns, err := kring.New()
+	if err != nil {
+		return nil, err
+	}
+	k, err := newKernelSide(ns)
+	if err != nil {
+		ns.Close()
+		return nil, err
+	}
+	return &lab{ns, k}, nil
+}
+
+func (l *lab) close() {
+	l.kernel.close()
+	l.ns.Close()
+}
+
+// difference is where a script was not the same on both sides.
+type difference struct {
+	script         script // up to the step that differs
+	what           string
+	kernel, rxring string
+}
+
+func (d *difference) Error() string {
+	s := fmt.Sprintf("%v\n\nafter its last step there differs %s", d.script, d.what)
+	if d.kernel != d.rxring {
+		s += fmt.Sprintf("\n    kernel: %s\n    rxring: %s", d.kernel, d.rxring)
+	}
+	return s
+}
+
+// run plays the script on both sides, and returns a *difference when they are
+// not the same.
+func (l *lab) run(sc script) (err error) {
+	r, err := newRxringSide()
+	if err != nil {
+		return err
+	}
+	kernel, ours := &party{side: l.kernel}, &party{side: r}
+	defer func() {
+		for _, p := range []*party{kernel, ours} {
+			if e := p.closeAll(); e != nil && err == nil {
+				err = fmt.Errorf("close: %w", e)
+			}
+		}
+	}()
+	for i, o := range sc {
+		if f, ok := o.(fails); ok && unserved(f.op, kernel) || unserved(o, kernel) {
+			continue
+		}
+		a, b := o.do(kernel), o.do(ours)
+		if !a.equal(b) {
+			return &difference{sc[:i+1], "what it returns", a.String(), b.String()}
+		}
+		seen.step(o, a)
+		for s := range maxSockets {
+			if what, a, b := compareSockets(kernel.sockets[s], ours.sockets[s]); what != "" {
+				return &difference{sc[:i+1], fmt.Sprintf("socket %d: %s", s, what), a, b}
+			}
+		}
+	}
+	return nil
+}
+
+// compareSockets says what of two sockets a program would see to differ.
+func compareSockets(kernel, ours *socketState) (what, a, b string) {
+	if kernel == nil {
+		return "", "", ""
+	}
+	x, err1 := kernel.poll()
+	y, err2 := ours.poll()
+	if x != y || err1 != err2 {
+		return "poll", fmt.Sprintf("%#x %v", x, err1), fmt.Sprintf("%#x %v", y, err2)
+	}
+	m, err1 := kernel.getsockname()
+	n, err2 := ours.getsockname()
+	if !bytes.Equal(m, n) || err1 != err2 {
+		return "getsockname", fmt.Sprintf("% x %v", m, err1), fmt.Sprintf("% x %v", n, err2)
+	}
+	if (kernel.ring == nil) != (ours.ring == nil) {
+		return "the ring", fmt.Sprint(kernel.ring != nil), fmt.Sprint(ours.ring != nil)
+	}
+	if kernel.ring != nil {
+		seen.rings.Add(1)
+		if d := differ(kernel.ring, ours.ring); d != "" {
+			return "its ring, " + d, "", ""
+		}
+	}
+	return "", "", ""
+}
+
+// errno is what seen counts by.
+func (o outcome) errno() unix.Errno { return errnoOf(o.err) }

@@ -1,0 +1,130 @@
+package conformance
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// rxringSide is rxring. What it adds is what interpose adds: checks of lengths
+// that the API's types do away with, and the count of mappings.
+type rxringSide struct {
+	ns      *rxring.Namespace
+	devices map[string]*rxring.Device
+}
+
+func newRxringSide() (*rxringSide, error) {
+	r := &rxringSide{ns: rxring.NewNamespace(rxring.NamespaceConfig{}), devices: make(map[string]*rxring.Device)}
+	for i := 2; i < tapIndex; i++ { // rxring counts from 2 up; nothing is sent on these
+		if _, err := r.ns.AddDevice(rxring.DeviceConfig{Name: fmt.Sprint("unused", i)}); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range []rxring.DeviceConfig{
+		{Name: tap0, Addr: ourAddr, MTU: deviceMTU},
+		{Name: tun0, Type: rxring.RawIP, MTU: deviceMTU},
+	} {
+		d, err := r.ns.AddDevice(c)
+		if err != nil {
+			return nil, err
+		}
+		r.devices[c.Name] = d
+	}
+	return r, nil
+}
+
+func (r *rxringSide) packet(dev string, p packet) *rxring.Packet {
+	q := &rxring.Packet{Data: p.bytes(dev)}
+	switch {
+	case p.load.flags&needsCsum != 0:
+		q.Checksum = rxring.ChecksumPartial
+	case p.load.flags&dataValid != 0:
+		q.Checksum = rxring.ChecksumValid
+	}
+	q.GSO = rxring.GSO{Type: rxring.GSOType(p.load.gsoType), Size: p.load.gsoSize, HdrLen: p.load.hdrLen}
+	return q
+}
+
+func (r *rxringSide) arrive(dev string, p packet, times int) error {
+	q := r.packet(dev, p)
+	for range times {
+		r.devices[dev].Deliver(q)
+	}
+	return nil
+}
+
+func (r *rxringSide) leave(dev string, p packet, times int) error {
+	q := r.packet(dev, p)
+	q.Outgoing = true
+	for range times {
+		r.devices[dev].Deliver(q)
+	}
+	return nil
+}
+
+func (r *rxringSide) socket(typ, proto int) (socketSide, error) {
+	s, err := r.ns.Socket(rxring.SockType(typ), uint16(proto))
+	if err != nil {
+		return nil, err
+	}
+	return &rxringSocket{s: s}, nil
+}
+
+type rxringSocket struct {
+	s      *rxring.Socket
+	mapped bool
+}
+
+func (s *rxringSocket) close() error { return s.s.Close() }
+
+func (s *rxringSocket) bind(addr []byte) error {
+	if len(addr) < tpacket.SizeofSockaddrLL {
+		return unix.EINVAL
+	}
+	return s.s.Bind(tpacket.Parse[tpacket.SockaddrLL](addr))
+}
+
+func (s *rxringSocket) getsockname() ([]byte, error) {
+	a := s.s.Addr()
+	const addrOffset = 12 // offsetof(struct sockaddr_ll, sll_addr)
+	return tpacket.Bytes(&a)[:addrOffset+int(a.Halen)], nil
+}
+
+func (s *rxringSocket) setsockopt(level, name int, val []byte) error {
+	if level == unix.SOL_PACKET && name == unix.PACKET_RX_RING && s.mapped && len(val) >= tpacket.SizeofReq {
+		return unix.EBUSY
+	}
+	return s.s.Setsockopt(level, name, val)
+}
+
+func (s *rxringSocket) getsockopt(level, name int, buf []byte) (int, error) {
+	return s.s.Getsockopt(level, name, buf)
+}
+
+func (s *rxringSocket) attach(prog []cbpf.Instruction) error { return s.s.AttachFilter(prog) }
+
+func (s *rxringSocket) mmap() (*mapping, error) {
+	r := s.s.Ring()
+	if r == nil {
+		return nil, os.NewSyscallError("mmap", unix.EINVAL)
+	}
+	s.mapped = true
+	return &mapping{r.Memory().Bytes(), r.Geometry()}, nil
+}
+
+func (s *rxringSocket) munmap() error {
+	s.mapped = false
+	return nil
+}
+
+func (s *rxringSocket) poll() (int, error) {
+	if s.s.Readable() {
+		return unix.POLLIN, nil
+	}
+	return 0, nil
+}

@@ -1,0 +1,250 @@
+package conformance
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/cbpf"
+)
+
+// script is what a program and the wire do, in order.
+type script []op
+
+// String is the script as Go.
+func (sc script) String() string {
+	var b strings.Builder
+	b.WriteString("script{\n")
+	for _, o := range sc {
+		fmt.Fprintf(&b, "\t%v,\n", o)
+	}
+	b.WriteString("}")
+	return b.String()
+}
+
+// op is one step of a script. Sockets are numbered from 0 to maxSockets-1; a
+// number that has no open socket gives EBADF.
+type op interface {
+	do(*party) outcome
+	String() string // as Go
+}
+
+const maxSockets = 3
+
+// outcome is what a step gives back, in a form that can be compared.
+type outcome struct {
+	ret  int
+	err  error
+	data []byte // what the call filled in
+}
+
+func (o outcome) equal(p outcome) bool {
+	return o.ret == p.ret && errnoOf(o.err) == errnoOf(p.err) && bytes.Equal(o.data, p.data)
+}
+
+func (o outcome) String() string {
+	s := fmt.Sprint(o.ret)
+	if o.err != nil {
+		s = errnoName(errnoOf(o.err))
+		if _, bare := o.err.(unix.Errno); !bare {
+			s += fmt.Sprintf(" (%v)", o.err)
+		}
+	}
+	if o.data != nil {
+		s += fmt.Sprintf(" % x", o.data)
+	}
+	return s
+}
+
+// side is one implementation of packet sockets: the kernel, or rxring. Its
+// methods are system calls and what the wire does; errors are errnos or wrap
+// them.
+type side interface {
+	socket(typ, proto int) (socketSide, error)
+	arrive(dev string, p packet, times int) error
+	leave(dev string, p packet, times int) error
+}
+
+// socketSide is one socket of a side.
+type socketSide interface {
+	close() error
+	bind(addr []byte) error
+	getsockname() ([]byte, error)
+	setsockopt(level, name int, val []byte) error
+	getsockopt(level, name int, buf []byte) (int, error)
+	attach([]cbpf.Instruction) error
+	// mmap maps the ring and says what shape it has.
+	mmap() (*mapping, error)
+	munmap() error
+	poll() (int, error)
+}
+
+// party is a side in a running script, and the program's part: its sockets and
+// the rings that it has mapped.
+type party struct {
+	side
+	sockets [maxSockets]*socketState
+}
+
+type socketState struct {
+	socketSide
+	ring *mapping // nil: none mapped
+	next uint32   // the frame that the program reads next
+}
+
+func (p *party) on(s int, f func(*socketState) outcome) outcome {
+	if p.sockets[s] == nil {
+		return outcome{err: unix.EBADF}
+	}
+	return f(p.sockets[s])
+}
+
+func (p *party) closeAll() error {
+	for s := range p.sockets {
+		if o := (closeSocket{s}).do(p); o.err != nil && o.err != unix.EBADF {
+			return o.err
+		}
+	}
+	return nil
+}
+
+// The steps. Fields are in the order of the call's arguments.
+type (
+	// socket opens a packet socket in place s. An open one there is closed
+	// first.
+	socket struct {
+		s, typ int
+		proto  int // host byte order
+	}
+	// closeSocket unmaps the ring and closes the socket.
+	closeSocket struct{ s int }
+	bind        struct {
+		s    int
+		addr value
+	}
+	set struct {
+		s, level, name int
+		val            value
+	}
+	// get offers room, and shows what was in it before to those options that
+	// read it.
+	get struct {
+		s, level, name int
+		room           value
+	}
+	attach struct {
+		s    int
+		prog program
+	}
+	mmap   struct{ s int }
+	munmap struct{ s int }
+	// handBack reads up to n frames in order and hands each back.
+	handBack struct{ s, n int }
+	// store is a reader that stores a status word where it likes.
+	store struct {
+		s             int
+		frame, status uint32
+	}
+	// arrive has the packet come in from the wire, times times; leave has
+	// another program send it.
+	arrive struct {
+		dev    string
+		packet packet
+		times  int
+	}
+	leave arrive
+)
+
+func (o socket) do(p *party) outcome {
+	closeSocket{o.s}.do(p)
+	s, err := p.side.socket(o.typ, o.proto)
+	if err != nil {
+		return outcome{err: err}
+	}
+	p.sockets[o.s] = &socketState{socketSide: s}
+	return outcome{}
+}
+
+func (o closeSocket) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome {
+		munmap(o).do(p)
+		p.sockets[o.s] = nil
+		return outcome{err: s.close()}
+	})
+}
+
+func (o bind) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome { return outcome{err: s.bind(o.addr.bytes())} })
+}
+
+func (o set) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome {
+		return outcome{err: s.setsockopt(o.level, o.name, o.val.bytes())}
+	})
+}
+
+func (o get) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome {
+		buf := o.room.bytes()
+		n, err := s.getsockopt(o.level, o.name, buf)
+		return outcome{n, err, buf}
+	})
+}
+
+func (o attach) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome { return outcome{err: s.attach(o.prog)} })
+}
+
+func (o mmap) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome {
+		if s.ring != nil {
+			return outcome{} // one mapping a socket is enough
+		}
+		m, err := s.mmap()
+		if err != nil {
+			return outcome{err: err}
+		}
+		s.ring, s.next = m, 0
+		return outcome{ret: len(m.mem)}
+	})
+}
+
+func (o munmap) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome {
+		if s.ring == nil {
+			return outcome{}
+		}
+		s.ring = nil
+		return outcome{err: s.munmap()}
+	})
+}
+
+func (o handBack) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome {
+		n := 0
+		for s.ring != nil && n < o.n && s.ring.handBack(s.next) {
+			s.next = (s.next + 1) % s.ring.units()
+			n++
+		}
+		return outcome{ret: n}
+	})
+}
+
+func (o store) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome {
+		if s.ring != nil {
+			s.ring.setStatus(o.frame%s.ring.units(), o.status)
+		}
+		return outcome{}
+	})
+}
+
+func (o arrive) do(p *party) outcome {
+	return outcome{err: p.side.arrive(o.dev, o.packet, max(o.times, 1))}
+}
+
+func (o leave) do(p *party) outcome {
+	return outcome{err: p.side.leave(o.dev, o.packet, max(o.times, 1))}
+}

@@ -1,0 +1,47 @@
+package conformance
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// seen counts what the scripts of a test run did, so that no part of them stops
+// unnoticed.
+var seen tally
+
+type tally struct {
+	steps, rings, packets atomic.Int64
+
+	mu    sync.Mutex
+	calls map[string]int // by kind of step, option and errno
+}
+
+func (y *tally) step(o op, got outcome) {
+	if f, ok := o.(fails); ok {
+		o = f.op
+	}
+	y.steps.Add(1)
+	name := fmt.Sprintf("%T", o)
+	switch o := o.(type) {
+	case set:
+		name = "set " + optionName(o.level, o.name)
+	case get:
+		name = "get " + optionName(o.level, o.name)
+	case arrive:
+		y.packets.Add(int64(o.times))
+	case leave:
+		y.packets.Add(int64(o.times))
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.calls == nil {
+		y.calls = make(map[string]int)
+	}
+	y.calls[name+" "+errnoName(got.errno())]++
+}
+
+func (y *tally) log(t *testing.T) {
+	t.Logf("%d steps, %d packets, %d comparisons of a ring", y.steps.Load(), y.packets.Load(), y.rings.Load())
+}
