@@ -25,11 +25,7 @@ type (
 	// raw is bytes that are no whole value.
 	raw string
 	// req is a struct tpacket_req, req3 a struct tpacket_req3.
-	req  struct{ blockSize, blockNr, frameSize, frameNr uint32 }
-	req3 struct {
-		req
-		tov, priv, features uint32
-	}
+	req struct{ blockSize, blockNr, frameSize, frameNr uint32 }
 	// timeval is a struct timeval.
 	timeval struct{ sec, usec int64 }
 	// mreq is a struct packet_mreq, with as much of its address as there is.
