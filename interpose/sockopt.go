@@ -43,6 +43,14 @@ func (c *call) setsockopt(k *socket) reply {
 		return reply{kind: value, err: unix.EOPNOTSUPP} // only the kernel runs eBPF
 	case level == tpacket.SolPacket && name == tpacket.OptRxRing:
 		return c.setRing(k, val)
+	case level == tpacket.SolPacket && name == tpacket.OptFanout:
+		err := k.rx.Setsockopt(level, name, val)
+		if err != nil && c.s.sweepNow() { // a group of closed sockets is none
+			err = k.rx.Setsockopt(level, name, val)
+		}
+		return result(err)
+	case level == tpacket.SolPacket && name == tpacket.OptFanoutData:
+		return c.fanoutData(k, val)
 	}
 	return option(level, k.rx.Setsockopt(level, name, val))
 }
@@ -96,18 +104,44 @@ func option(level int, err error) reply {
 }
 
 func (c *call) attachFilter(k *socket, val []byte) reply {
-	n, addr, err := parseFprog(val)
+	prog, err := c.program(val)
 	if err != nil {
-		return result(err)
-	}
-	b := make([]byte, n*sizeofFilter)
-	if err := c.read(addr, b); err != nil {
 		return result(err)
 	}
 	if !c.valid() {
 		return reply{}
 	}
-	return result(k.rx.AttachFilter(parseFilter(b)))
+	return result(k.rx.AttachFilter(prog))
+}
+
+// fanoutData serves PACKET_FANOUT_DATA. The socket says EFAULT when all is well
+// but for the pointer, which is ours to follow.
+func (c *call) fanoutData(k *socket, val []byte) reply {
+	err := k.rx.Setsockopt(tpacket.SolPacket, tpacket.OptFanoutData, val)
+	if err == nil || errnoOf(err) != unix.EFAULT {
+		return result(err)
+	}
+	prog, err := c.program(val)
+	if err != nil {
+		return result(err)
+	}
+	if !c.valid() {
+		return reply{}
+	}
+	return result(k.rx.SetFanoutProgram(prog))
+}
+
+// program reads the program that a sock_fprog points to.
+func (c *call) program(val []byte) ([]cbpf.Instruction, error) {
+	n, addr, err := parseFprog(val)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, n*sizeofFilter)
+	if err := c.read(addr, b); err != nil {
+		return nil, err
+	}
+	return parseFilter(b), nil
 }
 
 const (
@@ -120,11 +154,11 @@ func parseFprog(val []byte) (n int, addr uint64, err error) {
 	if len(val) != sizeofFprog {
 		return 0, 0, unix.EINVAL
 	}
-	n = int(binary.NativeEndian.Uint16(val))
-	if n == 0 || n > unix.BPF_MAXINSNS {
+	n, addr = int(binary.NativeEndian.Uint16(val)), binary.NativeEndian.Uint64(val[8:])
+	if n == 0 || n > unix.BPF_MAXINSNS || addr == 0 {
 		return 0, 0, unix.EINVAL
 	}
-	return n, binary.NativeEndian.Uint64(val[8:]), nil
+	return n, addr, nil
 }
 
 // parseFilter reads an array of sock_filter.

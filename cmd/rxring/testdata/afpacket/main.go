@@ -49,12 +49,14 @@ func main() {
 		}
 		sockets[i] = s
 	}
+	// What came before everybody was a member is everybody's.
+	joined := time.Now().Add(50 * time.Millisecond)
 	flows := make([]map[gopacket.Flow]bool, *members)
 	var reading sync.WaitGroup
 	for i, s := range sockets {
 		reading.Go(func() {
 			var err error
-			if flows[i], err = capture(s, fmt.Sprintf("%s%d", *file, i)); err != nil {
+			if flows[i], err = capture(s, joined, fmt.Sprintf("%s%d", *file, i)); err != nil {
 				log.Fatalf("member %d: %v", i, err)
 			}
 		})
@@ -63,8 +65,7 @@ func main() {
 	var all, shared int
 	seen := make(map[gopacket.Flow]bool)
 	for i, s := range sockets {
-		_, v3, err := s.SocketStats()
-		v2, _, _ := s.SocketStats()
+		v2, v3, err := s.SocketStats()
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -95,9 +96,9 @@ func open() (*afpacket.TPacket, error) {
 	)
 }
 
-// capture writes a member's packets to a file of its own, and returns the
-// connections that they are of.
-func capture(s *afpacket.TPacket, name string) (map[gopacket.Flow]bool, error) {
+// capture writes a member's packets from a moment on to a file of its own, and
+// returns the connections that they are of.
+func capture(s *afpacket.TPacket, from time.Time, name string) (map[gopacket.Flow]bool, error) {
 	f, err := os.Create(name)
 	if err != nil {
 		return nil, err
@@ -107,10 +108,14 @@ func capture(s *afpacket.TPacket, name string) (map[gopacket.Flow]bool, error) {
 		return nil, err
 	}
 	flows := make(map[gopacket.Flow]bool)
-	for range *count / *members {
+	for n := 0; n < *count / *members; n++ {
 		data, info, err := s.ZeroCopyReadPacketData()
 		if err != nil {
 			return nil, err
+		}
+		if *members > 1 && info.Timestamp.Before(from) {
+			n--
+			continue
 		}
 		if p := gopacket.NewPacket(data, layers.LayerTypeEthernet, gopacket.NoCopy).TransportLayer(); p != nil {
 			from, to := p.TransportFlow().Endpoints()
