@@ -33,7 +33,8 @@ const (
 	roomNormal             // neither is
 )
 
-func (s *Socket) room() room {
+// room is for a packet of truesize bytes, which only a queue asks for.
+func (s *Socket) room(truesize int64) room {
 	rx := s.rx.Load() // pairs with the store in Socket.publish
 	var free, ahead bool
 	switch {
@@ -47,6 +48,10 @@ func (s *Socket) room() room {
 		if ahead = rx.blocks.Free(g.BlockNr / 4); !ahead {
 			free = rx.blocks.Free(0)
 		}
+	default:
+		limit := s.queue.limit.Load()
+		left := limit - s.queue.held.Load() - truesize
+		free, ahead = left > 0, left > limit/4
 	}
 	switch {
 	case ahead:
@@ -58,8 +63,8 @@ func (s *Socket) room() room {
 }
 
 // roomNow is room, remembered.
-func (s *Socket) roomNow() room {
-	r := s.room()
+func (s *Socket) roomNow(truesize int64) room {
+	r := s.room(truesize)
 	if short := r != roomNormal; s.rollover.pressure.Load() != short { // mostly a read: others look at it, too
 		s.rollover.pressure.Store(short)
 	}
@@ -69,7 +74,7 @@ func (s *Socket) roomNow() room {
 // relieve forgets that the socket was short of room, if it is no longer: what
 // poll does (packet_rcv_try_clear_pressure).
 func (r *rollover) relieve(s *Socket) {
-	if r.pressure.Load() && s.room() == roomNormal {
+	if r.pressure.Load() && s.room(0) == roomNormal {
 		r.pressure.Store(false)
 	}
 }
@@ -80,9 +85,10 @@ func (r *rollover) relieve(s *Socket) {
 func rollOver(members []*Socket, i uint32, trySelf bool, p *Packet, a *arrival) uint32 {
 	s := members[i]
 	ro, own := s.rollover, roomNone
+	size := truesize(a.length)
 	var skip *Socket
 	if trySelf {
-		own = s.roomNow()
+		own = s.roomNow(size)
 		if own == roomNormal || own == roomLow && !ro.isHuge(p, a) {
 			return i
 		}
@@ -100,7 +106,7 @@ func rollOver(members []*Socket, i uint32, trySelf bool, p *Packet, a *arrival) 
 				next -= n
 			}
 			s := members[next]
-			if s == skip || !again && s.rollover.pressure.Load() || s.roomNow() != roomNormal {
+			if s == skip || !again && s.rollover.pressure.Load() || s.roomNow(size) != roomNormal {
 				continue
 			}
 			if k > 0 {

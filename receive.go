@@ -81,6 +81,7 @@ func wanted(protocol uint16, p *Packet, a *arrival) bool {
 type receiver struct {
 	ring           *ring.Ring   // V1 and V2; nil: none
 	blocks         *ring.Blocks // V3; nil: none
+	epoch          uint32       // of the queue
 	filter         *cbpf.Filter
 	version        tpacket.Version
 	dgram          bool
@@ -125,8 +126,8 @@ func (s *Socket) receive(p *Packet, a *arrival) {
 	if !ok {
 		return
 	}
-	if rx.blocks != nil {
-		s.receiveBlock(rx, p, a, snaplen)
+	if rx.ring == nil {
+		s.receiveOther(rx, p, a, snaplen)
 		return
 	}
 	if slot, verdict := rx.ring.Acquire(); verdict == ring.Acquired {
@@ -136,6 +137,15 @@ func (s *Socket) receive(p *Packet, a *arrival) {
 		s.counters.Drop(verdict)
 	}
 	s.notify.Wake()
+}
+
+// receiveOther is the rest of receive for a socket without a ring of slots.
+func (s *Socket) receiveOther(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
+	if rx.blocks != nil {
+		s.receiveBlock(rx, p, a, snaplen)
+	} else {
+		s.enqueue(rx, p, a, snaplen)
+	}
 }
 
 // receiveBlock is the rest of receive for a V3 ring, which wakes its reader for
@@ -201,7 +211,7 @@ func (s *Socket) receiveBatch(ps []Packet, as []arrival, mask batchMask) {
 	if n == 0 {
 		return
 	}
-	if rx.blocks != nil {
+	if rx.ring == nil {
 		for k, i := range admitted[:n] {
 			if as[i].timestamp == 0 {
 				if now == 0 {
@@ -209,7 +219,7 @@ func (s *Socket) receiveBatch(ps []Packet, as []arrival, mask batchMask) {
 				}
 				as[i].timestamp = now
 			}
-			s.receiveBlock(rx, &ps[i], &as[i], snaplens[k])
+			s.receiveOther(rx, &ps[i], &as[i], snaplens[k])
 		}
 		return
 	}
@@ -258,7 +268,7 @@ func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, ok 
 		return 0, false
 	}
 	at := rx.offsets(a)
-	if rx.ring == nil && rx.blocks == nil || at.Net > maxOffset || rx.vnetLen != 0 && !p.GSO.vnetKnown() {
+	if at.Net > maxOffset || rx.vnetLen != 0 && !p.GSO.vnetKnown() {
 		s.counters.Drop(ring.NoRoom)
 		return 0, false
 	}
@@ -312,6 +322,15 @@ func (rx *receiver) stampFrom(frame []byte, a *arrival) {
 	if rx.dgram && a.tags.found {
 		to.Protocol = tpacket.Htons(a.tags.inner)
 	}
+}
+
+// from is the sender's address as the queue shows it.
+func (rx *receiver) from(a *arrival) tpacket.SockaddrLL {
+	from := a.from
+	if rx.dgram && a.tags.found {
+		from.Protocol = tpacket.Htons(a.tags.inner)
+	}
+	return from
 }
 
 // stampVnet puts the offload state right before where the packet begins.

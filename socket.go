@@ -44,6 +44,7 @@ type Socket struct {
 	ifindex  atomic.Int32             // 0: every device
 	counters ring.Counters
 	notify   ring.Notify
+	queue    queue
 
 	mu           sync.Mutex
 	closed       bool
@@ -74,6 +75,7 @@ func (ns *Namespace) Socket(t SockType, protocol uint16) (*Socket, error) {
 		return nil, fmt.Errorf("socket type %d: want SOCK_RAW (%d) or SOCK_DGRAM (%d): %w", t, SockRaw, SockDgram, syscall.Errno(esocktnosupport))
 	}
 	s := &Socket{ns: ns, typ: t, flags: make(map[option]int32)}
+	s.queue.limit.Store(rcvbufDefault)
 	s.rx.Store(&receiver{})
 	s.publish()
 	s.protocol.Store(uint32(protocol))
@@ -102,25 +104,29 @@ func (s *Socket) do(op string, f func() error) error {
 // nobody else knows s yet.
 func (s *Socket) publish() {
 	rx := &receiver{
+		epoch:          s.queue.epoch.Load(),
 		filter:         s.filter,
 		fillHash:       s.fillHash,
 		version:        s.version,
 		dgram:          s.typ == SockDgram,
 		ignoreOutgoing: s.flags[option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}] != 0 && s.group == nil,
-		reserve:        s.reserve,
-		vnetLen:        s.vnetLen,
-		bare:           tpacket.RawOffsets(s.version, 0, s.reserve, s.vnetLen),
-		framed:         tpacket.RawOffsets(s.version, etherLen, s.reserve, s.vnetLen),
-	}
-	if rx.dgram {
-		rx.bare = tpacket.DgramOffsets(s.version, s.reserve)
-		rx.framed = rx.bare
 	}
 	switch b := s.ring.(type) {
 	case *ring.Ring:
 		rx.ring, rx.frameSize = b, b.Geometry().FrameSize
 	case *ring.Blocks:
 		rx.blocks, rx.frameSize = b, b.MaxFrame()
+	default:
+		rx.frameSize = math.MaxUint32 // the queue has no frames
+	}
+	if s.ring != nil {
+		rx.reserve, rx.vnetLen = s.reserve, s.vnetLen
+		rx.bare = tpacket.RawOffsets(s.version, 0, s.reserve, s.vnetLen)
+		rx.framed = tpacket.RawOffsets(s.version, etherLen, s.reserve, s.vnetLen)
+		if rx.dgram {
+			rx.bare = tpacket.DgramOffsets(s.version, s.reserve)
+			rx.framed = rx.bare
+		}
 	}
 	s.rx.Store(rx) // pairs with the load in receive
 }
@@ -305,6 +311,7 @@ func (s *Socket) SetKernelOwned(on bool) error {
 func (s *Socket) replaceRing(r ring.Buffer) error {
 	old := s.ring
 	s.ring = r
+	s.queue.purge(s.ns)
 	s.publish()
 	var err error
 	if old != nil {
@@ -402,7 +409,8 @@ func (s *Socket) statistics() tpacket.Stats3 {
 // stays available after Close.
 func (s *Socket) Totals() ring.Totals { return s.counters.Totals() }
 
-// Readable is what poll reports as POLLIN.
+// Readable is what poll reports as POLLIN: a packet is in the queue, or the ring
+// has one.
 func (s *Socket) Readable() bool {
 	s.mu.Lock()
 	r, ro := s.ring, s.rollover
@@ -410,7 +418,7 @@ func (s *Socket) Readable() bool {
 	if ro != nil {
 		ro.relieve(s)
 	}
-	return r != nil && r.Readable()
+	return s.queue.length.Load() > 0 || r != nil && r.Readable()
 }
 
 // Arm asks for one Wake when there is news for a poller, after which Readable

@@ -348,6 +348,10 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 		_, err := s.Getsockopt(level, name, buf)
 		return err
 	}
+	recv := func(s *rxring.Socket, flags rxring.RecvFlags) error {
+		_, err := s.Recv(make([]byte, 9), flags)
+		return err
+	}
 	socketErr := func(typ rxring.SockType) error { _, err := ns.Socket(typ, 0); return err }
 	for _, c := range []struct {
 		name string
@@ -389,6 +393,10 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 		{"level there is not", get(plain, 6, 1, make([]byte, 4)), syscall.ENOPROTOOPT},
 		{"header length of a version there is not", get(plain, tpacket.SolPacket, tpacket.OptHdrlen, cInt(7)), syscall.EINVAL},
 		{"header length without its argument", get(plain, tpacket.SolPacket, tpacket.OptHdrlen, make([]byte, 3)), syscall.EINVAL},
+		{"receive from an empty queue", recv(plain, 0), syscall.EAGAIN},
+		{"receive out of band", recv(plain, 1), syscall.EINVAL},
+		{"receive from the error queue", recv(plain, rxring.MsgErrQueue), syscall.EAGAIN},
+		{"receive after close", recv(closed, 0), syscall.EBADF},
 		{"bind after close", closed.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket}), rxring.ErrClosed},
 		{"get after close", get(closed, 1, 3, make([]byte, 4)), syscall.EBADF},
 		{"second close", closed.Close(), syscall.EBADF},

@@ -21,6 +21,7 @@ const (
 	soDetachFilter  = 27 // SO_DETACH_FILTER
 	soTimestamp     = 29 // SO_TIMESTAMP
 	soTimestampNS   = 35 // SO_TIMESTAMPNS
+	soRxqOvfl       = 40 // SO_RXQ_OVFL
 	soProtocol      = 38 // SO_PROTOCOL
 	soDomain        = 39 // SO_DOMAIN
 	soLockFilter    = 44 // SO_LOCK_FILTER
@@ -41,13 +42,14 @@ var booleans = map[option]string{
 	{tpacket.SolPacket, tpacket.OptOrigdev}: "PACKET_ORIGDEV",
 	{solSocket, soTimestamp}:                "SO_TIMESTAMP",
 	{solSocket, soTimestampNS}:              "SO_TIMESTAMPNS",
+	{solSocket, soRxqOvfl}:                  "SO_RXQ_OVFL",
 }
 
 // Bounds of SO_RCVBUF with Linux's defaults (net.core.rmem_default, rmem_max;
 // SOCK_MIN_RCVBUF).
 const (
 	rcvbufDefault = 212992
-	rcvbufMax     = 212992
+	rcvbufMax     = 4 << 20
 	rcvbufMin     = 2304
 )
 
@@ -64,6 +66,9 @@ func (s *Socket) Setsockopt(level, name int, val []byte) error {
 		return s.setInt(o, "set "+label, val, func(v int32) (int32, error) {
 			if v != 0 {
 				v = 1
+			}
+			if o.name == soRxqOvfl {
+				s.queue.tellDrops.Store(v != 0)
 			}
 			return v, nil
 		})
@@ -113,7 +118,9 @@ func (s *Socket) Setsockopt(level, name int, val []byte) error {
 	case option{solSocket, soRcvbuf}:
 		return s.setInt(o, "set SO_RCVBUF", val, func(v int32) (int32, error) {
 			// Linux doubles it, for its own bookkeeping.
-			return max(2*min(max(v, 0), rcvbufMax), rcvbufMin), nil
+			v = int32(max(2*min(uint32(v), rcvbufMax), rcvbufMin))
+			s.queue.limit.Store(int64(v))
+			return v, nil
 		})
 	case option{solSocket, soRcvtimeo}:
 		return s.setTimeout(val)
@@ -183,9 +190,7 @@ func (s *Socket) Getsockopt(level, name int, buf []byte) (int, error) {
 		v = int32(s.err)
 		s.err = 0
 	case option{solSocket, soRcvbuf}:
-		if v = s.flags[o]; v == 0 {
-			v = rcvbufDefault
-		}
+		v = int32(s.queue.limit.Load())
 	case option{solSocket, soRcvtimeo}:
 		var tv [16]byte
 		binary.NativeEndian.PutUint64(tv[:], uint64(s.flags[o]))

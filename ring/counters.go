@@ -8,11 +8,11 @@ import (
 // Totals is what became of every packet offered to a socket, since it was made.
 type Totals struct {
 	Filtered         uint64 // refused by the filter
-	Captured         uint64 // written into a ring
-	DroppedFull      uint64 // the head slot was still the reader's
+	Captured         uint64 // written into a ring or, without one, queued
+	DroppedFull      uint64 // the head slot was still the reader's, or the queue was full
 	DroppedOwned     uint64 // the head slot was free but a slower writer was still filling it
 	DroppedReleasing uint64 // the slot was free but its writer did not get to say so: see Releasing
-	DroppedOther     uint64 // no ring, or headers that no frame has room for
+	DroppedOther     uint64 // headers that no frame has room for, or offloads that no vnet header has a word for
 }
 
 // Dropped is the sum of the drops.
@@ -32,15 +32,19 @@ type Counters struct {
 
 	_        [64]byte // filtered changes with every packet not wanted: keep it off the line that Losing reads
 	filtered atomic.Uint64
+	queued   atomic.Uint64
 
 	mu      sync.Mutex
 	ring    Buffer // whose Captured counts now
 	retired uint64 // captured by rings before it
-	read    uint64 // captured, at the last Statistics
+	read    uint64 // captured and queued, at the last Statistics
 }
 
 // Filtered counts a packet that the filter refused.
 func (c *Counters) Filtered() { c.filtered.Add(1) }
+
+// Queued counts a packet that went into the queue of a socket without a ring.
+func (c *Counters) Queued() { c.queued.Add(1) }
 
 // Drop counts a packet dropped for reason v.
 func (c *Counters) Drop(v Verdict) {
@@ -64,10 +68,11 @@ func (c *Counters) Attach(b Buffer) {
 }
 
 func (c *Counters) captured() uint64 {
-	if c.ring == nil {
-		return c.retired
+	n := c.retired + c.queued.Load()
+	if c.ring != nil {
+		n += c.ring.Captured()
 	}
-	return c.retired + c.ring.Captured()
+	return n
 }
 
 // Statistics is PACKET_STATISTICS: packets (dropped ones included, as in Linux)

@@ -1,0 +1,171 @@
+package rxring
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// queue is a socket's receive queue (sk_receive_queue): the packets of a socket
+// without a ring, and whole copies of those that a ring's frames had to cut.
+// Writers put in at one end without waiting for the reader; what it holds is
+// bounded by SO_RCVBUF, in the kernel's currency.
+type queue struct {
+	held      atomic.Int64 // sk_rmem_alloc: of truesize
+	limit     atomic.Int64 // sk_rcvbuf
+	dropped   atomic.Uint32
+	tellDrops atomic.Bool   // SO_RXQ_OVFL
+	length    atomic.Int64  // packets in it
+	epoch     atomic.Uint32 // a new ring empties the queue, and begins another
+
+	mu          sync.Mutex
+	first, last *queued
+}
+
+// queued is a packet in a queue. Nothing changes in it once it is there.
+type queued struct {
+	next     *queued // guarded by the queue's lock
+	truesize int64
+
+	data      []byte // what the socket sees of the packet, cut to the snaplen
+	from      tpacket.SockaddrLL
+	aux       tpacket.Auxdata
+	timestamp int64
+	mark      uint32
+	dropped   uint32 // sk_drops before it; 0 without SO_RXQ_OVFL
+	vnet      vnetHeader
+	vnetKnown bool
+}
+
+// truesize is what a packet of n bytes costs of SO_RCVBUF: skb->truesize as a TAP
+// device's packets have it, on a 64-bit machine with pages of 4 KiB. It is more
+// than the queue keeps.
+func truesize(n uint32) int64 {
+	const (
+		skBuff     = 256 // struct sk_buff
+		sharedInfo = 320 // struct skb_shared_info
+		headroom   = 64
+		cacheLine  = 64
+		page       = 4096
+	)
+	if whole := int64(n) + headroom + sharedInfo; whole > page {
+		return skBuff + (whole+page-1)&^(page-1)
+	}
+	return skBuff + sharedInfo + (int64(n)+headroom+cacheLine-1)&^(cacheLine-1)
+}
+
+// reserve takes size bytes of the queue's bound and of the namespace's, if the
+// queue is not full: the last packet may go past the bound, as in Linux.
+func (q *queue) reserve(ns *Namespace, size int64) bool {
+	for {
+		held := q.held.Load()
+		if held >= q.limit.Load() {
+			return false
+		}
+		if q.held.CompareAndSwap(held, held+size) {
+			break
+		}
+	}
+	if ns.memory.Add(size) > ns.maxMemory {
+		q.release(ns, size)
+		return false
+	}
+	return true
+}
+
+func (q *queue) release(ns *Namespace, size int64) {
+	q.held.Add(-size)
+	ns.memory.Add(-size)
+}
+
+// push puts m, whose truesize is reserved, at the end, unless the queue of epoch
+// was emptied meanwhile.
+func (q *queue) push(ns *Namespace, m *queued, epoch uint32) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if epoch != q.epoch.Load() {
+		q.release(ns, m.truesize)
+		return
+	}
+	if q.last == nil {
+		q.first = m
+	} else {
+		q.last.next = m
+	}
+	q.last = m
+	q.length.Add(1)
+}
+
+// take returns the first packet, nil when there is none. It stays when it is only
+// peeked at.
+func (q *queue) take(ns *Namespace, peek bool) *queued {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	m := q.first
+	if m == nil || peek {
+		return m
+	}
+	if q.first = m.next; q.first == nil {
+		q.last = nil
+	}
+	q.length.Add(-1)
+	q.release(ns, m.truesize)
+	return m
+}
+
+// purge empties the queue and begins a new one: what writers that are under way
+// still bring is let go.
+func (q *queue) purge(ns *Namespace) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.epoch.Add(1)
+	for m := q.first; m != nil; m = m.next {
+		q.release(ns, m.truesize)
+	}
+	q.first, q.last = nil, nil
+	q.length.Store(0)
+}
+
+// enqueue is packet_rcv from where the filter has said yes.
+func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
+	size := truesize(a.length)
+	if !s.queue.reserve(s.ns, size) {
+		s.counters.Drop(ring.Full)
+		s.queue.dropped.Add(1)
+		return // without a wake-up, as Linux has it
+	}
+	m := rx.queued(p, a, snaplen)
+	m.truesize = size
+	m.from = rx.from(a)
+	m.aux.Len = a.length - rx.skip(a)
+	if s.queue.tellDrops.Load() {
+		m.dropped = s.queue.dropped.Load()
+	}
+	s.counters.Queued()
+	s.queue.push(s.ns, m, rx.epoch)
+	s.notify.Wake()
+}
+
+// queued copies what the socket sees of a packet, at most snaplen bytes, with
+// all that a control message may tell of it.
+func (rx *receiver) queued(p *Packet, a *arrival, snaplen uint32) *queued {
+	skip, tag := rx.skip(a), rx.vlan(p, a)
+	m := &queued{
+		data: make([]byte, snaplen),
+		aux: tpacket.Auxdata{
+			Status:   a.status&^tpacket.StatusTSSoftware | tag.status(),
+			Snaplen:  snaplen,
+			Net:      uint16(a.maclen - skip),
+			VLANTCI:  tag.TCI,
+			VLANTPID: tag.TPID,
+		},
+		timestamp: a.clock(),
+		mark:      p.Mark,
+		vnet:      p.vnet(a),
+		vnetKnown: p.GSO.vnetKnown(),
+	}
+	gather(m.data, p, skip)
+	return m
+}

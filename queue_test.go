@@ -1,0 +1,127 @@
+package rxring_test
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// TestQueueUnderManyHands has writers deliver while readers receive and rings
+// come and go: every packet is counted once, none is torn, and all memory comes
+// back.
+func TestQueueUnderManyHands(t *testing.T) {
+	const maxMemory = 1 << 19
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	const each = 5000
+	var writers, readers sync.WaitGroup
+	var done atomic.Bool
+	var read atomic.Uint64
+	for w := range 4 {
+		writers.Go(func() {
+			data := frame(600)
+			for i := range each {
+				for j := 14; j < len(data); j++ {
+					data[j] = byte(w*64 + i%64)
+				}
+				dev.Deliver(&rxring.Packet{Data: data[:200], Rest: [][]byte{data[200:]}})
+			}
+		})
+	}
+	for range 2 {
+		readers.Go(func() {
+			b := make([]byte, 700)
+			for last := false; ; {
+				m, err := s.Recv(b, 0)
+				if errors.Is(err, syscall.EAGAIN) {
+					if last {
+						return
+					}
+					last = done.Load()
+					continue
+				}
+				must(t, err)
+				read.Add(1)
+				for _, c := range b[14:m.N] {
+					if m.N != 600 || c != b[14] {
+						t.Errorf("torn packet of %d bytes: % x", m.N, b[:m.N])
+						break
+					}
+				}
+			}
+		})
+	}
+	readers.Go(func() {
+		for !done.Load() {
+			must(t, s.SetRxRing(smallRing), s.SetRxRing(tpacket.Req{}))
+		}
+	})
+	writers.Wait()
+	done.Store(true)
+	readers.Wait()
+	got := s.Totals()
+	if got.Offered() != 4*each {
+		t.Errorf("%+v adds up to %d, offered were %d", got, got.Offered(), 4*each)
+	}
+	t.Logf("%+v, of which %d were received", got, read.Load())
+	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	must(t, s.Close())
+	other, err := ns.Socket(rxring.SockRaw, 0)
+	must(t, err)
+	defer other.Close()
+	if err := other.SetRxRing(tpacket.Req{BlockSize: maxMemory, BlockNr: 1, FrameSize: 2048, FrameNr: maxMemory / 2048}); err != nil {
+		t.Errorf("the queue has not given back all memory: %v", err)
+	}
+}
+
+// TestQueuesShareTheNamespacesMemory: whatever the sockets' own bounds add up to.
+func TestQueuesShareTheNamespacesMemory(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 10000})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	packets, drops := uint32(0), uint32(0)
+	var sockets []*rxring.Socket
+	for range 5 {
+		s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+		must(t, err)
+		defer s.Close()
+		sockets = append(sockets, s)
+	}
+	for range 10 {
+		dev.Deliver(&rxring.Packet{Data: frame(60)})
+	}
+	for _, s := range sockets {
+		st := s.Statistics()
+		packets, drops = packets+st.Packets, drops+st.Drops
+	}
+	if packets != 50 || packets-drops != 10000/704 { // what a packet of 60 bytes costs
+		t.Errorf("%d packets of which %d drops: want 50, and %d queued", packets, drops, 10000/704)
+	}
+}
+
+func TestArmedWakerHearsOfQueuedPackets(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	defer s.Close()
+	var w countingWaker
+	s.Arm(&w)
+	if s.Readable() || s.QueuedBytes() != 0 {
+		t.Error("readable before a packet came")
+	}
+	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	if w.Load() != 1 || !s.Readable() || s.QueuedBytes() != 60 {
+		t.Errorf("woken %d times, readable %v, %d bytes", w.Load(), s.Readable(), s.QueuedBytes())
+	}
+}
+
+type countingWaker struct{ atomic.Int32 }
+
+func (w *countingWaker) Wake() { w.Add(1) }

@@ -1,0 +1,163 @@
+package rxring
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// RecvFlags are the MSG_* flags of recvmsg(2), into it and out of it.
+type RecvFlags uint32
+
+const (
+	MsgPeek     RecvFlags = 0x2        // MSG_PEEK: leave the packet in the queue
+	MsgCtrunc   RecvFlags = 0x8        // MSG_CTRUNC, out: control messages were cut
+	MsgTrunc    RecvFlags = 0x20       // MSG_TRUNC, in: count the packet's bytes, not those copied; out: it was cut
+	MsgDontWait RecvFlags = 0x40       // MSG_DONTWAIT: Recv never waits anyway
+	MsgErrQueue RecvFlags = 0x2000     // MSG_ERRQUEUE: that queue is always empty
+	msgCompat   RecvFlags = 0x80000000 // MSG_CMSG_COMPAT, of 32-bit callers
+)
+
+// Message is what recvmsg tells of a packet, beside its bytes.
+type Message struct {
+	N      int       // what recvmsg returns: bytes copied or, with MsgTrunc, that there were
+	Copied int       // bytes copied, the vnet header's included
+	Flags  RecvFlags // MsgTrunc: not all were
+	From   tpacket.SockaddrLL
+
+	Auxdata   tpacket.Auxdata
+	Timestamp int64  // nanoseconds since the epoch
+	Mark      uint32 // skb->mark
+	Dropped   uint32 // packets dropped before this one; 0 without SO_RXQ_OVFL
+
+	control controls
+}
+
+// controls are the control messages that are wanted.
+type controls struct {
+	timestamp int // SO_TIMESTAMP or another of its kind; 0: none
+	dropped   bool
+	auxdata   bool
+}
+
+// Recv takes a packet out of the socket's queue and copies it to b, as recvmsg
+// does. It never waits: EAGAIN when the queue is empty, and [Socket.Arm] tells
+// when it no longer is. A pending error is returned once, before any packet. With
+// a vnet header asked for, EINVAL when b has no room for it or the header no word
+// for the packet's offloads; the packet is gone then, as in Linux.
+//
+// A socket without a ring has all its packets there; one with a ring whole copies
+// of those that were cut, if PACKET_COPY_THRESH asks for them. Of a copy's sender
+// only the protocol is known.
+func (s *Socket) Recv(b []byte, flags RecvFlags) (Message, error) {
+	const known = MsgPeek | MsgTrunc | MsgDontWait | MsgErrQueue | msgCompat
+	fail := func(err error) (Message, error) { return Message{}, os.NewSyscallError("recvmsg", err) }
+	s.mu.Lock()
+	closed, vnetLen, control := s.closed, int(s.vnetLen), s.controls()
+	s.mu.Unlock()
+	switch {
+	case closed:
+		return fail(ErrClosed)
+	case flags&^known != 0:
+		return fail(fmt.Errorf("flags %#x: want MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT, MSG_ERRQUEUE: %w", uint32(flags), syscall.EINVAL))
+	case flags&MsgErrQueue != 0:
+		return fail(syscall.EAGAIN)
+	}
+	m := s.queue.take(s.ns, flags&MsgPeek != 0)
+	if m == nil {
+		return fail(syscall.EAGAIN)
+	}
+	out := Message{From: m.from, Auxdata: m.aux, Timestamp: m.timestamp, Mark: m.mark, Dropped: m.dropped, control: control}
+	if vnetLen > 0 {
+		if len(b) < vnetLen || !m.vnetKnown {
+			return fail(fmt.Errorf("%d bytes for a vnet header of %d, GSO type %d: %w", len(b), vnetLen, m.vnet[1], syscall.EINVAL))
+		}
+		n := copy(b, m.vnet[:])
+		clear(b[n:vnetLen])
+		b = b[vnetLen:]
+	}
+	n := copy(b, m.data)
+	out.N, out.Copied = vnetLen+n, vnetLen+n
+	if n < len(m.data) {
+		out.Flags = MsgTrunc
+	}
+	if flags&MsgTrunc != 0 {
+		out.N = vnetLen + len(m.data)
+	}
+	return out, nil
+}
+
+// QueuedBytes is the length of the first packet in the queue, 0 when there is
+// none (SIOCINQ).
+func (s *Socket) QueuedBytes() int {
+	if m := s.queue.take(s.ns, true); m != nil {
+		return len(m.data)
+	}
+	return 0
+}
+
+// sizeofCmsghdr is sizeof(struct cmsghdr) on a 64-bit machine: cmsg_len,
+// cmsg_level, cmsg_type. Messages start at multiples of 8.
+const (
+	sizeofCmsghdr = 16
+	cmsgAlign     = 8
+)
+
+// Control returns the control messages that the socket's options ask for, in
+// Linux's order and layout, in at most room bytes. It sets MsgCtrunc where they
+// were cut, as put_cmsg does (net/core/scm.c).
+func (m *Message) Control(room int) []byte {
+	var b []byte
+	put := func(level, typ int, data []byte) {
+		left := room - len(b)
+		if left < sizeofCmsghdr {
+			m.Flags |= MsgCtrunc
+			return
+		}
+		size := sizeofCmsghdr + len(data)
+		if size > left {
+			m.Flags |= MsgCtrunc
+			size = left
+		}
+		b = binary.NativeEndian.AppendUint64(b, uint64(size))
+		b = binary.NativeEndian.AppendUint32(b, uint32(level))
+		b = binary.NativeEndian.AppendUint32(b, uint32(typ))
+		b = append(b, data[:size-sizeofCmsghdr]...)
+		b = append(b, make([]byte, min(-size&(cmsgAlign-1), room-len(b)))...)
+	}
+	c := m.control
+	if c.timestamp != 0 {
+		var stamp [16]byte // a struct timeval or timespec: what is 64 bits wide is so in all of them
+		part := m.Timestamp % 1e9
+		if c.timestamp == soTimestamp {
+			part /= 1e3
+		}
+		binary.NativeEndian.PutUint64(stamp[:], uint64(m.Timestamp/1e9))
+		binary.NativeEndian.PutUint64(stamp[8:], uint64(part))
+		put(solSocket, c.timestamp, stamp[:])
+	}
+	if c.dropped && m.Dropped != 0 {
+		put(solSocket, soRxqOvfl, binary.NativeEndian.AppendUint32(nil, m.Dropped))
+	}
+	if c.auxdata {
+		put(tpacket.SolPacket, tpacket.OptAuxdata, tpacket.Bytes(&m.Auxdata))
+	}
+	return b
+}
+
+// controls is what the options ask for. s.mu is held.
+func (s *Socket) controls() controls {
+	c := controls{
+		auxdata: s.flags[option{tpacket.SolPacket, tpacket.OptAuxdata}] != 0,
+		dropped: s.flags[option{solSocket, soRxqOvfl}] != 0,
+	}
+	for _, o := range []int{soTimestamp, soTimestampNS} {
+		if s.flags[option{solSocket, o}] != 0 {
+			c.timestamp = o
+		}
+	}
+	return c
+}
