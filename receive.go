@@ -179,7 +179,9 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 		Net:        uint16(at.Net),
 	}
 	if rx.fillHash {
-		h.RxHash = p.Hash
+		if h.RxHash = p.Hash; h.RxHash == 0 {
+			h.RxHash = flowHash(p, a)
+		}
 	}
 	tag := rx.vlan(p, a)
 	h.VLANTCI, h.VLANTPID = uint32(tag.TCI), tag.TPID
