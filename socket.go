@@ -53,9 +53,10 @@ type Socket struct {
 	reserve      uint32
 	vnetLen      uint32 // PACKET_VNET_HDR_SZ
 	kernelOwned  bool
-	fillHash     bool        // V3: TP_FT_REQ_FILL_RXHASH
-	freezes      uint32      // of rings before this one, not yet reported
-	ring         ring.Buffer // nil: none
+	fillHash     bool                    // V3: TP_FT_REQ_FILL_RXHASH
+	freezes      uint32                  // of rings before this one, not yet reported
+	ring         ring.Buffer             // nil: none
+	mapped       func(*ring.Memory) bool // nil: nobody maps rings
 	filter       *cbpf.Filter
 	filterLocked bool
 	memberships  []membership
@@ -225,7 +226,8 @@ func (s *Socket) SetReserve(n uint32) error {
 // SetRxRing gives the socket a receive ring, or takes it away when r.BlockNr is
 // 0 (PACKET_RX_RING). On a V3 socket it is [Socket.SetRxRing3] with all else 0.
 // See [tpacket.Layout] for what is refused; ENOMEM when the namespace's memory
-// bound would be passed; EBUSY when there is a ring already.
+// bound would be passed; EBUSY when there is a ring already, and while it is
+// mapped (see SetMapped).
 func (s *Socket) SetRxRing(r tpacket.Req) error { return s.SetRxRing3(tpacket.Req3{Req: r}) }
 
 // SetRxRing3 is SetRxRing with what a V3 ring can be asked for beside its shape:
@@ -234,6 +236,9 @@ func (s *Socket) SetRxRing(r tpacket.Req) error { return s.SetRxRing3(tpacket.Re
 // [tpacket.FeatureFillRxhash]. V1 and V2 sockets look at the shape only.
 func (s *Socket) SetRxRing3(r tpacket.Req3) error {
 	return s.do("set PACKET_RX_RING", func() error {
+		if s.ring != nil && s.mapped != nil && s.mapped(s.ring.Memory()) {
+			return fmt.Errorf("the socket's ring is mapped, unmap it first: %w", syscall.EBUSY)
+		}
 		if r.BlockNr == 0 {
 			if err := r.Teardown(); err != nil {
 				return err
@@ -289,6 +294,15 @@ func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (ring.Buffer, err
 	return s.ns.newRing(g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewBlocks(m, g, c) })
 }
 
+// SetMapped has the socket ask f whether anybody has a ring's memory mapped.
+// Until nobody has, PACKET_RX_RING is EBUSY whatever it asks for. Without it
+// nobody has. f must not call methods of the socket.
+func (s *Socket) SetMapped(f func(*ring.Memory) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mapped = f
+}
+
 // SetKernelOwned has the ring to come mark the slots that writers fill with
 // [ring.StatusKernelOwned], in shared memory, as the commit that fixed Linux's
 // ring proposes: EBUSY when there is a ring already.
@@ -313,6 +327,7 @@ func (s *Socket) replaceRing(r ring.Buffer) error {
 	s.ring = r
 	s.queue.purge(s.ns)
 	s.publish()
+	s.ns.relink(s)
 	var err error
 	if old != nil {
 		err = s.ns.freeRing(old) // no slot can be acquired in it from here on

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -39,7 +40,9 @@ func newRxringSide() (*rxringSide, error) {
 }
 
 func (r *rxringSide) packet(dev string, p packet) *rxring.Packet {
-	q := &rxring.Packet{Data: p.bytes(dev)}
+	// The kernel looks for the flow's hash when somebody asks; a TAP counts its
+	// queues from 1.
+	q := &rxring.Packet{Data: p.bytes(dev), Hash: 1, Queue: 1}
 	switch {
 	case p.load.flags&needsCsum != 0:
 		q.Checksum = rxring.ChecksumPartial
@@ -60,7 +63,7 @@ func (r *rxringSide) arrive(dev string, p packet, times int) error {
 
 func (r *rxringSide) leave(dev string, p packet, times int) error {
 	q := r.packet(dev, p)
-	q.Outgoing = true
+	q.Outgoing, q.Queue = true, 0
 	for range times {
 		r.devices[dev].Deliver(q)
 	}
@@ -72,7 +75,9 @@ func (r *rxringSide) socket(typ, proto int) (socketSide, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &rxringSocket{s: s}, nil
+	k := &rxringSocket{s: s}
+	s.SetMapped(func(*ring.Memory) bool { return k.mapped })
+	return k, nil
 }
 
 type rxringSocket struct {
@@ -96,9 +101,6 @@ func (s *rxringSocket) getsockname() ([]byte, error) {
 }
 
 func (s *rxringSocket) setsockopt(level, name int, val []byte) error {
-	if level == unix.SOL_PACKET && name == unix.PACKET_RX_RING && s.mapped && len(val) >= tpacket.SizeofReq {
-		return unix.EBUSY
-	}
 	return s.s.Setsockopt(level, name, val)
 }
 
@@ -108,13 +110,17 @@ func (s *rxringSocket) getsockopt(level, name int, buf []byte) (int, error) {
 
 func (s *rxringSocket) attach(prog []cbpf.Instruction) error { return s.s.AttachFilter(prog) }
 
+func (s *rxringSocket) fanoutProgram(prog []cbpf.Instruction) error {
+	return s.s.SetFanoutProgram(prog)
+}
+
 func (s *rxringSocket) mmap() (*mapping, error) {
 	r := s.s.Ring()
 	if r == nil {
 		return nil, os.NewSyscallError("mmap", unix.EINVAL)
 	}
 	s.mapped = true
-	return &mapping{r.Memory().Bytes(), r.Geometry()}, nil
+	return &mapping{mem: r.Memory().Bytes(), geo: r.Geometry()}, nil
 }
 
 func (s *rxringSocket) munmap() error {

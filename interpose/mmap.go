@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/ring"
 )
 
 // A packet socket's mmap maps its ring. The stand-in cannot be mapped, so for
@@ -120,6 +122,12 @@ func (s *session) putBack(c *call, fd int32, k *socket) bool {
 		k.swapped = now
 	}
 	return s.l.replace(c.ID, k.end, fd, flags&unix.O_CLOEXEC != 0) == nil
+}
+
+// memoryMapped says whether a process of the session has a ring's memory mapped.
+func (s *session) memoryMapped(m *ring.Memory) bool {
+	f, err := fileOf(m.FD())
+	return err == nil && s.mapped(f)
 }
 
 // mapped says whether a process of the session has one of the memories

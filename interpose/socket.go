@@ -90,6 +90,7 @@ func (c *call) socketCall() reply {
 		rx.Close()
 		return result(err)
 	}
+	rx.SetMapped(s.memoryMapped)
 	s.sockets = append(s.sockets, k)
 	s.byInode[k.inode] = k
 	if err := s.l.inject(c.ID, k.end, flags&unix.SOCK_CLOEXEC != 0); err != nil {

@@ -177,15 +177,9 @@ func parseFilter(b []byte) []cbpf.Instruction {
 	return prog
 }
 
-// setRing serves PACKET_RX_RING. A ring that somebody has mapped stays: EBUSY.
+// setRing serves PACKET_RX_RING.
 func (c *call) setRing(k *socket, val []byte) reply {
 	s := c.s
-	old := k.rx.Ring()
-	if old != nil && len(val) >= tpacket.SizeofReq {
-		if f, err := fileOf(old.Memory().FD()); err == nil && s.mapped(f) {
-			return reply{kind: value, err: unix.EBUSY}
-		}
-	}
 	err := k.rx.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, val)
 	if err != nil && errnoOf(err) == unix.ENOMEM && s.sweepNow() {
 		err = k.rx.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, val)
