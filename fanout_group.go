@@ -75,6 +75,18 @@ func (ns *Namespace) link(g *group, s *Socket) {
 	}
 }
 
+// relink makes s the last of its group's members: in Linux it is none while its
+// ring is exchanged. Other sockets' places among the taps are not to be seen.
+func (ns *Namespace) relink(s *Socket) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if s.group != nil && s.hooked {
+		ns.unlink(s.group, s)
+		ns.link(s.group, s)
+		ns.hook()
+	}
+}
+
 // unlink takes s from g's members. The last member gets its number
 // (__fanout_unlink).
 func (ns *Namespace) unlink(g *group, s *Socket) {
