@@ -1,6 +1,10 @@
 package conformance
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/rxring/rxring/tpacket"
+)
 
 // What rxring does not do yet, and scripts must not ask for.
 const (
@@ -15,6 +19,9 @@ func unserved(o op, kernel *party) bool {
 		if name := optionName(o.level, o.name); !hasMemberships && strings.HasSuffix(name, "_MEMBERSHIP") {
 			return true
 		}
+	case store: // a block that the program has not been given: see differences
+		s := kernel.sockets[o.s]
+		return o.status != tpacket.StatusKernel && s != nil && s.ring != nil && s.ring.geo.Version == tpacket.V3
 	case arrive, leave:
 		for _, s := range kernel.sockets {
 			if s != nil && s.socketSide.(*kernelSocket).ring == nil && !hasQueue {

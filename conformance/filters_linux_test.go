@@ -65,3 +65,16 @@ func drawAttach(t *rapid.T, s int) op {
 	}
 	return attach{s, ret(verdict)}
 }
+
+// drawFanoutProgram draws a program that chooses a member of a fanout group: by
+// a constant, or by something in the packet.
+func drawFanoutProgram(t *rapid.T, s int) op {
+	at := uint32(rapid.SampledFrom([]int{0, 2, 14, 16, skfNetOff + 3, skfLLOff + 16, skfAdOff + skfAdPktType, skfAdOff + skfAdProtocol}).Draw(t, "at"))
+	return rapid.SampledFrom([]op{
+		fanoutProgram{s, program{{Op: unix.BPF_RET | unix.BPF_K, K: 1}}},
+		fanoutProgram{s, program{{Op: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: at}, {Op: unix.BPF_RET | unix.BPF_A}}},
+		fanoutProgram{s, program{{Op: unix.BPF_LD | unix.BPF_W | unix.BPF_LEN}, {Op: unix.BPF_RET | unix.BPF_A}}},
+		fanoutProgram{s, program{}},
+		fanoutProgram{s, program{{Op: 0xffff}}},
+	}).Draw(t, "program")
+}

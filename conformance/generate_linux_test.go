@@ -34,6 +34,8 @@ func (sc script) reachable() (out script) {
 			s = o.s
 		case attach:
 			s = o.s
+		case fanoutProgram:
+			s = o.s
 		case mmap:
 			s = o.s
 		case munmap:
@@ -71,6 +73,11 @@ var steps = rapid.Custom(func(t *rapid.T) script {
 		5, one(drawSet),
 		3, one(drawAttach),
 		2, one(drawBind),
+		1, one(func(t *rapid.T, s int) op {
+			return set{s, unix.SOL_PACKET, unix.PACKET_FANOUT, fanouts.Draw(t, "fanout")}
+		}),
+		1, one(drawFanoutProgram),
+		1, drawGroup,
 		1, one(func(_ *rapid.T, s int) op { return mmap{s} }),
 		1, one(func(_ *rapid.T, s int) op { return munmap{s} }),
 		1, one(func(_ *rapid.T, s int) op { return closeSocket{s} }),
@@ -113,21 +120,50 @@ func drawSetUp(s int) *rapid.Generator[script] {
 
 // drawRingOf is a ring that the kernel takes, if nothing is in the way.
 func drawRingOf(t *rapid.T, s int) (sc script) {
-	if rapid.Bool().Draw(t, "set version") {
-		sc = append(sc, set{s, unix.SOL_PACKET, unix.PACKET_VERSION, i32(rapid.IntRange(0, 1).Draw(t, "version"))})
+	v := tpacket.Version(rapid.SampledFrom([]int{0, 1, 1, 2, 2}).Draw(t, "version"))
+	if v != tpacket.V1 || rapid.Bool().Draw(t, "set version") {
+		sc = append(sc, set{s, unix.SOL_PACKET, unix.PACKET_VERSION, i32(v)})
 	}
-	v := drawRing(t)
+	r := drawBlocks(t)
 	if rapid.IntRange(0, 3).Draw(t, "set reserve") == 3 {
 		reserve := rapid.SampledFrom([]uint32{4, 7, 16, 100, 2000}).Draw(t, "reserve")
 		sc = append(sc, set{s, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(reserve)})
 	}
-	return append(sc, set{s, unix.SOL_PACKET, unix.PACKET_RX_RING, v}, mmap{s})
+	if v == tpacket.V3 {
+		return append(sc, set{s, unix.SOL_PACKET, unix.PACKET_RX_RING, r}, mmap{s})
+	}
+	return append(sc, set{s, unix.SOL_PACKET, unix.PACKET_RX_RING, r.ring}, mmap{s})
+}
+
+// drawGroup makes a fanout group of two or three sockets. With so few frames in
+// their rings, who has room is a matter of yes or no: with more, chance decides
+// what a ring that is nearly full still gets.
+func drawGroup(t *rapid.T) (sc script) {
+	v := fanout{
+		id:    3,
+		mode:  rapid.SampledFrom([]uint8{unix.PACKET_FANOUT_LB, unix.PACKET_FANOUT_QM, unix.PACKET_FANOUT_CBPF, unix.PACKET_FANOUT_EBPF, unix.PACKET_FANOUT_ROLLOVER}).Draw(t, "mode"),
+		flags: rapid.SampledFrom([]uint8{0, 0, flagRollover, flagIgnoreOutgoing, flagDefrag, flagRollover | flagIgnoreOutgoing}).Draw(t, "flags"),
+		max:   -1,
+	}
+	proto := protocols.Draw(t, "protocol")
+	index := rapid.SampledFrom([]int{tapIndex, tapIndex, tunIndex, 0}).Draw(t, "index")
+	for s := range rapid.IntRange(2, maxSockets).Draw(t, "members") {
+		typ := rapid.SampledFrom([]int{unix.SOCK_RAW, unix.SOCK_RAW, unix.SOCK_DGRAM}).Draw(t, "type")
+		frames := rapid.Uint32Range(1, 3).Draw(t, "frames")
+		sc = append(sc,
+			socket{s, typ, 0},
+			set{s, unix.SOL_PACKET, unix.PACKET_RX_RING, req{4096, frames, 4096, frames}},
+			mmap{s},
+			bind{s, sll{unix.AF_PACKET, index, proto}},
+			set{s, unix.SOL_PACKET, unix.PACKET_FANOUT, v})
+	}
+	return sc
 }
 
 // drawClosing takes a ring away as a program does.
 func drawClosing(t *rapid.T) script {
 	s := drawSocket(t)
-	return script{munmap{s}, set{s, unix.SOL_PACKET, unix.PACKET_RX_RING, req{}}}
+	return script{munmap{s}, set{s, unix.SOL_PACKET, unix.PACKET_RX_RING, req3{}}}
 }
 
 func drawHandBack(t *rapid.T, s int) op {
@@ -189,7 +225,12 @@ func drawPacket(t *rapid.T, dev string) (p packet) {
 	}
 	p.to = rapid.SampledFrom([]destination{toUs, toUs, toAll, toGroup, toOther}).Draw(t, "to")
 	switch rapid.IntRange(0, 7).Draw(t, "kind") {
-	case 5: // any EtherType, any length
+	case 5:
+		p.tag = rapid.SampledFrom([]uint32{unix.ETH_P_8021Q, unix.ETH_P_8021AD}).Draw(t, "tpid")<<16 |
+			rapid.SampledFrom([]uint32{0, 5, 0x6064, 0xffff}).Draw(t, "tci")
+		p.n = rapid.SampledFrom([]int{60, 46, 0, 1, 2, 3, 1486}).Draw(t, "tagged length")
+		p.proto = rapid.SampledFrom([]uint16{unix.ETH_P_IP, unix.ETH_P_8021Q, unix.ETH_P_8021AD, 0x88b5, 10}).Draw(t, "inner ethertype")
+	case 6: // any EtherType, any length
 		p.proto = rapid.SampledFrom([]uint16{0x88b5, unix.ETH_P_ARP, 0xffff, 0x600, 0x5ff, 10, 0}).Draw(t, "ethertype")
 		p.n = rapid.IntRange(0, 100).Draw(t, "odd length")
 	}

@@ -163,11 +163,19 @@ func (s *kernelSocket) getsockopt(level, name int, buf []byte) (int, error) {
 }
 
 func (s *kernelSocket) attach(prog []cbpf.Instruction) error {
+	return s.setProgram(unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, prog)
+}
+
+func (s *kernelSocket) fanoutProgram(prog []cbpf.Instruction) error {
+	return s.setProgram(unix.SOL_PACKET, unix.PACKET_FANOUT_DATA, prog)
+}
+
+func (s *kernelSocket) setProgram(level, name int, prog []cbpf.Instruction) error {
 	fprog := struct { // struct sock_fprog (linux/filter.h)
 		len    uint16
 		filter *cbpf.Instruction
 	}{uint16(len(prog)), unsafe.SliceData(prog)}
-	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(s.FD), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(s.FD), uintptr(level), uintptr(name),
 		uintptr(unsafe.Pointer(&fprog)), unsafe.Sizeof(fprog), 0)
 	return bare(errno)
 }
@@ -182,7 +190,7 @@ func (s *kernelSocket) mmap() (*mapping, error) {
 		return nil, err
 	}
 	s.mem = mem
-	return &mapping{mem, s.ring.geo}, nil
+	return &mapping{mem: mem, geo: s.ring.geo}, nil
 }
 
 func (s *kernelSocket) munmap() error { return unix.Munmap(s.mem) }

@@ -22,10 +22,13 @@ var options = []option{
 	{"PACKET_STATISTICS", unix.SOL_PACKET, unix.PACKET_STATISTICS, nil, nil},
 	{"PACKET_AUXDATA", unix.SOL_PACKET, unix.PACKET_AUXDATA, ints(0, 1), nil},
 	{"PACKET_ORIGDEV", unix.SOL_PACKET, unix.PACKET_ORIGDEV, ints(0, 1), nil},
-	{"PACKET_VERSION", unix.SOL_PACKET, unix.PACKET_VERSION, ints(0, 1), nil},
-	{"PACKET_HDRLEN", unix.SOL_PACKET, unix.PACKET_HDRLEN, nil, ints(0, 1)},
+	{"PACKET_VERSION", unix.SOL_PACKET, unix.PACKET_VERSION, ints(0, 1, 2), nil},
+	{"PACKET_HDRLEN", unix.SOL_PACKET, unix.PACKET_HDRLEN, nil, ints(0, 1, 2)},
 	{"PACKET_RESERVE", unix.SOL_PACKET, unix.PACKET_RESERVE, ints(0, 4, 16, 100, 4000, 70000, 1<<31-1), nil},
 	{"PACKET_TIMESTAMP", unix.SOL_PACKET, unix.PACKET_TIMESTAMP, ints(0, 1, 16, 64), nil},
+	{"PACKET_FANOUT", unix.SOL_PACKET, unix.PACKET_FANOUT, fanouts, nil},
+	{"PACKET_ROLLOVER_STATS", unix.SOL_PACKET, unix.PACKET_ROLLOVER_STATS, nil, nil},
+	{"PACKET_FANOUT_DATA", unix.SOL_PACKET, unix.PACKET_FANOUT_DATA, fanoutData, nil},
 	{"PACKET_IGNORE_OUTGOING", unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, ints(0, 1), nil},
 
 	{"SO_TYPE", unix.SOL_SOCKET, unix.SO_TYPE, nil, nil},
@@ -87,22 +90,29 @@ var memberships = rapid.Custom(func(t *rapid.T) value {
 	return v
 })
 
-// requests are rings of up to 64 KiB, half of them wrong somewhere.
+// requests are rings of up to 64 KiB, half of them wrong somewhere. Which
+// version they suit is left to luck.
 var requests = rapid.Custom(func(t *rapid.T) value {
-	v := drawRing(t)
+	v := drawBlocks(t)
 	if rapid.Bool().Draw(t, "bent") {
-		fields := []*uint32{&v.blockSize, &v.blockNr, &v.frameSize, &v.frameNr}
+		fields := []*uint32{&v.ring.blockSize, &v.ring.blockNr, &v.ring.frameSize, &v.ring.frameNr, &v.priv}
 		*rapid.SampledFrom(fields).Draw(t, "field") = rapid.SampledFrom([]uint32{0, 1, 16, 48, 52, 64, 4095, 4096, 4097, 1 << 31, 1<<32 - 16}).Draw(t, "to")
 	}
 	switch rapid.IntRange(0, 9).Draw(t, "length") {
-	case 7:
+	case 3, 4:
+		return v
+	case 5:
+		return req3{}
+	case 6:
 		return req{}
-	case 8:
+	case 7:
 		return raw(v.bytes()[:rapid.IntRange(0, 15).Draw(t, "short")])
+	case 8:
+		return raw(v.bytes()[:rapid.IntRange(16, 27).Draw(t, "not so short")])
 	case 9:
 		return raw(append(v.bytes(), make([]byte, rapid.IntRange(1, 12).Draw(t, "more"))...))
 	}
-	return v
+	return v.ring
 })
 
 func drawRing(t *rapid.T) (v req) {
@@ -112,3 +122,52 @@ func drawRing(t *rapid.T) (v req) {
 	v.frameNr = v.blockSize / v.frameSize * v.blockNr
 	return v
 }
+
+// never is a retire timeout that does not end while a script runs.
+const never = 60000
+
+func drawBlocks(t *rapid.T) req3 {
+	return req3{
+		drawRing(t),
+		never,
+		rapid.SampledFrom([]uint32{0, 0, 8, 13, 100, 1000, 3900}).Draw(t, "priv"),
+		rapid.SampledFrom([]uint32{0, 1, 2}).Draw(t, "features"),
+	}
+}
+
+// PACKET_FANOUT_FLAG_*, as fanout_args has them.
+const (
+	flagRollover       = 0x10
+	flagIgnoreOutgoing = 0x40
+	flagDefrag         = 0x80
+)
+
+var fanouts = rapid.Custom(func(t *rapid.T) value {
+	v := fanout{
+		id:    rapid.SampledFrom([]uint16{1, 1, 1, 2}).Draw(t, "id"),
+		mode:  rapid.SampledFrom([]uint8{unix.PACKET_FANOUT_LB, unix.PACKET_FANOUT_LB, unix.PACKET_FANOUT_QM, unix.PACKET_FANOUT_CBPF, unix.PACKET_FANOUT_EBPF, unix.PACKET_FANOUT_HASH, unix.PACKET_FANOUT_CPU, unix.PACKET_FANOUT_RND, unix.PACKET_FANOUT_ROLLOVER}).Draw(t, "mode"),
+		flags: rapid.SampledFrom([]uint8{0, 0, 0, flagRollover, flagIgnoreOutgoing, flagDefrag}).Draw(t, "flags"),
+		max:   rapid.SampledFrom([]int64{-1, -1, 0, 2, 256}).Draw(t, "max"),
+	}
+	switch v.mode {
+	case unix.PACKET_FANOUT_HASH, unix.PACKET_FANOUT_CPU, unix.PACKET_FANOUT_RND, unix.PACKET_FANOUT_ROLLOVER:
+		v.max = 1 // with two members it would be the run's which one gets a packet
+	}
+	if v.flags&flagRollover != 0 {
+		v.max = 1
+	}
+	switch rapid.IntRange(0, 9).Draw(t, "fault") {
+	case 7:
+		v.mode = 8
+	case 8:
+		v.max = rapid.SampledFrom([]int64{1 << 16, 1<<16 + 1, 1<<32 - 1}).Draw(t, "too many")
+	case 9:
+		return raw(append(v.bytes(), make([]byte, 9)...)[:rapid.IntRange(0, 13).Draw(t, "length")])
+	}
+	return v
+})
+
+// fanoutData is what is no program.
+var fanoutData = rapid.Custom(func(t *rapid.T) value {
+	return raw(make([]byte, rapid.SampledFrom([]int{16, 0, 4, 8, 15, 17}).Draw(t, "length")))
+})

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -45,7 +47,14 @@ func (m *mapping) word(i uint32) *uint32 {
 
 func (m *mapping) status(i uint32) uint32 { return atomic.LoadUint32(m.word(i)) }
 
+// setStatus stores a status word. A V3 block that goes back goes empty: packets
+// in it will have gaps between them, where else old times would show.
 func (m *mapping) setStatus(i, status uint32) {
+	if m.geo.Version == tpacket.V3 && m.status(i)&tpacket.StatusUser != 0 {
+		b := m.unit(i)
+		first := tpacket.Parse[tpacket.BlockDesc](b).OffsetToFirstPkt
+		clear(b[min(max(first, tpacket.SizeofBlockDesc), uint32(len(b))):])
+	}
 	if m.geo.Version == tpacket.V1 {
 		atomic.StoreUint64((*uint64)(unsafe.Pointer(m.word(i))), uint64(status))
 		return
@@ -79,34 +88,102 @@ func differ(kernel, rxring *mapping) string {
 }
 
 func differUnit(v tpacket.Version, kernel, rxring []byte) string {
-	at := map[tpacket.Version]int{tpacket.V1: 20, tpacket.V2: 16}[v] // tp_sec
-	if bytes.Equal(kernel[8:at], rxring[8:at]) && bytes.Equal(kernel[at+8:], rxring[at+8:]) &&
-		sameStatus(v, kernel, rxring) && zero(kernel[at:at+8]) == zero(rxring[at:at+8]) {
+	x, y := kernel, rxring
+	if v == tpacket.V3 {
+		d, e := tpacket.Parse[tpacket.BlockDesc](kernel), tpacket.Parse[tpacket.BlockDesc](rxring)
+		if d.Status == e.Status && d.Status&tpacket.StatusUser == 0 {
+			return ""
+		}
+		x, y = scrubBlock(kernel), scrubBlock(rxring)
+	} else if sameFrames(v, kernel, rxring) { // without a copy
+		return ""
+	} else {
+		x, y = scrubFrame(v, kernel), scrubFrame(v, rxring)
+	}
+	if bytes.Equal(x, y) {
 		return ""
 	}
-	n := len(kernel)
-	for n > 128 && bytes.Equal(kernel[n-16:n], rxring[n-16:n]) {
-		n -= 16
-	}
-	return fmt.Sprintf("from byte %d on\nkernel:\n%srxring:\n%s", firstDifference(kernel, rxring, at), hex.Dump(kernel[:n]), hex.Dump(rxring[:n]))
+	at := firstDifference(x, y)
+	return fmt.Sprintf("from byte %d on\nkernel:\n%srxring:\n%s", at, dump(x, at), dump(y, at))
 }
 
-// sameStatus compares the first eight bytes: V1's status is all of them.
-func sameStatus(v tpacket.Version, a, b []byte) bool {
-	if v == tpacket.V1 {
-		return tpacket.Parse[tpacket.Header1](a).Status&^clockBits == tpacket.Parse[tpacket.Header1](b).Status&^clockBits
-	}
-	x, y := tpacket.Parse[tpacket.Header2](a), tpacket.Parse[tpacket.Header2](b)
-	return x.Status&^clockBits == y.Status&^clockBits && x.Len == y.Len
+// stamp is where a frame's tp_sec and tp_usec or tp_nsec are.
+func stamp(v tpacket.Version) int { return map[tpacket.Version]int{tpacket.V1: 20, tpacket.V2: 16}[v] }
+
+func sameFrames(v tpacket.Version, a, b []byte) bool {
+	at := stamp(v)
+	return bytes.Equal(a[:at], b[:at]) && bytes.Equal(a[at+8:], b[at+8:]) && zero(a[at:at+8]) == zero(b[at:at+8])
 }
 
-func zero(b []byte) bool { return bytes.Count(b, []byte{0}) == len(b) }
+// scrubFrame is the frame without what belongs to the run.
+func scrubFrame(v tpacket.Version, frame []byte) []byte {
+	frame = bytes.Clone(frame)
+	clearBits((*uint32)(unsafe.Pointer(&frame[0])), clockBits)
+	presence(frame[stamp(v):][:8])
+	return frame
+}
 
-func firstDifference(a, b []byte, stamp int) int {
-	for i := range a {
-		if a[i] != b[i] && (i < stamp || i >= stamp+8) {
+// scrubBlock is the part of a block that has been handed over, without what
+// belongs to the run: times, and flow hashes, which are made with a random key.
+func scrubBlock(block []byte) []byte {
+	d := tpacket.Parse[tpacket.BlockDesc](block)
+	if d.BlkLen > uint32(len(block)) || d.BlkLen < tpacket.SizeofBlockDesc {
+		return block
+	}
+	block = bytes.Clone(block[:d.BlkLen])
+	const first = unsafe.Offsetof(d.First)
+	presence(block[first:][:8])
+	presence(block[first+8:][:8])
+	for at, n := uint64(d.OffsetToFirstPkt), d.NumPkts; n > 0 && at+tpacket.SizeofHeader3 <= uint64(len(block)); n-- {
+		h := (*tpacket.Header3)(unsafe.Pointer(&block[at]))
+		h.Status &^= clockBits
+		h.RxHash = min(h.RxHash, 1)
+		presence(block[at+4:][:8]) // tp_sec, tp_nsec
+		at += uint64(h.NextOffset)
+	}
+	return block
+}
+
+func clearBits(word *uint32, bits uint32) { *word &^= bits }
+
+// presence leaves of a time only whether there is one.
+func presence(b []byte) {
+	there := !zero(b)
+	clear(b)
+	if there {
+		b[0] = 1
+	}
+}
+
+func zero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
 			return i
 		}
 	}
-	return stamp
+	return min(len(a), len(b))
+}
+
+// dump is hex.Dump of the lines around byte at, and of the first ones.
+func dump(b []byte, at int) string {
+	lines := slices.Collect(strings.Lines(hex.Dump(b)))
+	var out strings.Builder
+	for i, line := range lines {
+		switch {
+		case i < 8 || i >= at/16-8 && i < at/16+4:
+			out.WriteString(line)
+		case i == 8 || i == at/16+4:
+			out.WriteString("...\n")
+		}
+	}
+	return out.String()
 }

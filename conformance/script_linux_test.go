@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -75,6 +76,7 @@ type socketSide interface {
 	setsockopt(level, name int, val []byte) error
 	getsockopt(level, name int, buf []byte) (int, error)
 	attach([]cbpf.Instruction) error
+	fanoutProgram([]cbpf.Instruction) error
 	// mmap maps the ring and says what shape it has.
 	mmap() (*mapping, error)
 	munmap() error
@@ -138,6 +140,11 @@ type (
 		s    int
 		prog program
 	}
+	// fanoutProgram is PACKET_FANOUT_DATA with a program.
+	fanoutProgram struct {
+		s    int
+		prog program
+	}
 	mmap   struct{ s int }
 	munmap struct{ s int }
 	// handBack reads up to n frames in order and hands each back.
@@ -155,6 +162,9 @@ type (
 		times  int
 	}
 	leave arrive
+	// expire waits so many milliseconds: until the timers of V3 rings have
+	// fired.
+	expire struct{ ms int }
 )
 
 func (o socket) do(p *party) outcome {
@@ -195,6 +205,15 @@ func (o get) do(p *party) outcome {
 
 func (o attach) do(p *party) outcome {
 	return p.on(o.s, func(s *socketState) outcome { return outcome{err: s.attach(o.prog)} })
+}
+
+func (o fanoutProgram) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome { return outcome{err: s.fanoutProgram(o.prog)} })
+}
+
+func (o expire) do(*party) outcome {
+	time.Sleep(time.Duration(o.ms) * time.Millisecond)
+	return outcome{}
 }
 
 func (o mmap) do(p *party) outcome {

@@ -28,10 +28,10 @@ func (o fails) do(p *party) outcome {
 }
 
 // Names for what many stories do.
-func open(s int) op           { return socket{s, unix.SOCK_RAW, unix.ETH_P_ALL} }
-func version(s int, v i32) op { return set{s, unix.SOL_PACKET, unix.PACKET_VERSION, v} }
-func ring(s int, v value) op  { return set{s, unix.SOL_PACKET, unix.PACKET_RX_RING, v} }
-func bindTo(s, index int) op  { return bind{s, sll{unix.AF_PACKET, index, unix.ETH_P_ALL}} }
+func open(s int) op            { return socket{s, unix.SOCK_RAW, unix.ETH_P_ALL} }
+func version(s int, v i32) op  { return set{s, unix.SOL_PACKET, unix.PACKET_VERSION, v} }
+func rxRing(s int, v value) op { return set{s, unix.SOL_PACKET, unix.PACKET_RX_RING, v} }
+func bindTo(s, index int) op   { return bind{s, sll{unix.AF_PACKET, index, unix.ETH_P_ALL}} }
 func statistics(s, n int) op {
 	return get{s, unix.SOL_PACKET, unix.PACKET_STATISTICS, room(n)}
 }
@@ -58,7 +58,7 @@ var stories = []struct {
 		get{0, unix.SOL_PACKET, unix.PACKET_HDRLEN, i32(1)},
 		version(0, 1),
 		set{0, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(4)},
-		ring(0, req{65536, 2, 65536, 2}),
+		rxRing(0, req{65536, 2, 65536, 2}),
 		mmap{0},
 		bindTo(0, tapIndex),
 		attach{0, none},
@@ -69,14 +69,14 @@ var stories = []struct {
 		handBack{0, 10},
 		statistics(0, 12),
 		munmap{0},
-		ring(0, req{}),
+		rxRing(0, req{}),
 		closeSocket{0},
 	}},
 	{"afpacket sets up a ring", script{ // gopacket/afpacket.NewTPacket
 		socket{0, unix.SOCK_RAW, unix.ETH_P_ALL},
 		bindTo(0, tapIndex),
 		version(0, 1),
-		ring(0, req{524288, 1, 4096, 128}),
+		rxRing(0, req{524288, 1, 4096, 128}),
 		mmap{0},
 		arrive{tap0, hello, 2},
 		handBack{0, 1},
@@ -85,51 +85,51 @@ var stories = []struct {
 	}},
 	{"a mapped ring stays", script{
 		open(0),
-		ring(0, onePage),
+		rxRing(0, onePage),
 		mmap{0},
-		fails{unix.EBUSY, ring(0, req{})},
-		fails{unix.EBUSY, ring(0, req{4096, 2, 512, 16})},
-		fails{unix.EINVAL, ring(0, raw("\x00"))},
+		fails{unix.EBUSY, rxRing(0, req{})},
+		fails{unix.EBUSY, rxRing(0, req{4096, 2, 512, 16})},
+		fails{unix.EINVAL, rxRing(0, raw("\x00"))},
 		arrive{tap0, hello, 1},
 		munmap{0},
-		ring(0, req{}),
-		ring(0, req{4096, 2, 512, 16}),
+		rxRing(0, req{}),
+		rxRing(0, req{4096, 2, 512, 16}),
 		mmap{0},
 		arrive{tap0, hello, 20},
 	}},
 	{"a ring is not replaced, only taken away", script{
 		open(0),
-		ring(0, onePage),
-		fails{unix.EBUSY, ring(0, onePage)},
-		fails{unix.EBUSY, ring(0, req{1, 1, 1, 1})},
-		fails{unix.EINVAL, ring(0, req{0, 0, 0, 1})},
-		ring(0, req{}),
-		ring(0, req{}),
-		ring(0, onePage),
+		rxRing(0, onePage),
+		fails{unix.EBUSY, rxRing(0, onePage)},
+		fails{unix.EBUSY, rxRing(0, req{1, 1, 1, 1})},
+		fails{unix.EINVAL, rxRing(0, req{0, 0, 0, 1})},
+		rxRing(0, req{}),
+		rxRing(0, req{}),
+		rxRing(0, onePage),
 	}},
 	{"a ring fixes version and reserve", script{
 		open(0),
-		ring(0, onePage),
+		rxRing(0, onePage),
 		fails{unix.EBUSY, version(0, 0)},
 		fails{unix.EBUSY, version(0, 1)},
 		fails{unix.EINVAL, version(0, 3)},
 		fails{unix.EBUSY, set{0, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(0)}},
 		fails{unix.EINVAL, set{0, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(-1)}},
-		ring(0, req{}),
+		rxRing(0, req{}),
 		version(0, 1),
 		set{0, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(16)},
-		ring(0, onePage),
+		rxRing(0, onePage),
 	}},
 	{"a reserve that no frame has room for", script{
 		open(0),
 		set{0, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(4096)},
-		fails{unix.EINVAL, ring(0, onePage)},
+		fails{unix.EINVAL, rxRing(0, onePage)},
 		set{0, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(512)},
-		fails{unix.EINVAL, ring(0, onePage)},
+		fails{unix.EINVAL, rxRing(0, onePage)},
 		set{0, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(1<<31 - 1)},
-		fails{unix.EINVAL, ring(0, onePage)},
+		fails{unix.EINVAL, rxRing(0, onePage)},
 		set{0, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(460)},
-		ring(0, onePage),
+		rxRing(0, onePage),
 		mmap{0},
 		arrive{tap0, hello, 1},
 		arrive{tun0, hello, 1},
@@ -137,14 +137,14 @@ var stories = []struct {
 	{"offsets that tp_net cannot hold drop the packet", script{
 		open(0),
 		set{0, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(65535)},
-		ring(0, req{131072, 1, 131072, 1}),
+		rxRing(0, req{131072, 1, 131072, 1}),
 		mmap{0},
 		arrive{tap0, hello, 1},
 		statistics(0, 8),
 	}},
 	{"statistics clear when they are read", script{
 		open(0),
-		ring(0, onePage),
+		rxRing(0, onePage),
 		mmap{0},
 		arrive{tap0, hello, 5},
 		statistics(0, 8),
@@ -156,7 +156,7 @@ var stories = []struct {
 	}},
 	{"LOSING lives from a drop until statistics are read", script{
 		open(0),
-		ring(0, onePage),
+		rxRing(0, onePage),
 		mmap{0},
 		arrive{tap0, hello, 9},
 		handBack{0, 3},
@@ -166,7 +166,7 @@ var stories = []struct {
 	}},
 	{"a reader hands slots back out of turn", script{
 		open(0),
-		ring(0, onePage),
+		rxRing(0, onePage),
 		mmap{0},
 		arrive{tap0, hello, 8},
 		store{0, 5, tpacket.StatusKernel},
@@ -178,7 +178,7 @@ var stories = []struct {
 	}},
 	{"an address that is not there stays in the slot", script{
 		open(0),
-		ring(0, req{4096, 1, 4096, 1}),
+		rxRing(0, req{4096, 1, 4096, 1}),
 		mmap{0},
 		arrive{tap0, hello, 1},
 		handBack{0, 1},
@@ -186,7 +186,7 @@ var stories = []struct {
 	}},
 	{"an empty packet is refused, unless a filter wants it", script{
 		socket{0, unix.SOCK_DGRAM, unix.ETH_P_ALL},
-		ring(0, onePage),
+		rxRing(0, onePage),
 		mmap{0},
 		arrive{tap0, packet{proto: unix.ETH_P_IP}, 1},
 		attach{0, all},

@@ -26,6 +26,18 @@ type (
 	raw string
 	// req is a struct tpacket_req, req3 a struct tpacket_req3.
 	req struct{ blockSize, blockNr, frameSize, frameNr uint32 }
+	// req3 is a struct tpacket_req3; tov is in milliseconds.
+	req3 struct {
+		ring                req
+		tov, priv, features uint32
+	}
+	// fanout is a struct fanout_args. max below 0 leaves max_num_members away, as
+	// older programs do.
+	fanout struct {
+		id          uint16
+		mode, flags uint8
+		max         int64
+	}
 	// timeval is a struct timeval.
 	timeval struct{ sec, usec int64 }
 	// mreq is a struct packet_mreq, with as much of its address as there is.
@@ -47,6 +59,20 @@ func (v raw) bytes() []byte { return []byte(v) }
 func (v req) bytes() []byte {
 	return tpacket.Bytes(&tpacket.Req{BlockSize: v.blockSize, BlockNr: v.blockNr, FrameSize: v.frameSize, FrameNr: v.frameNr})
 }
+func (v req3) bytes() []byte {
+	var r tpacket.Req3
+	r.Req = tpacket.Parse[tpacket.Req](v.ring.bytes())
+	r.RetireBlkTov, r.SizeofPriv, r.FeatureReqWord = v.tov, v.priv, v.features
+	return tpacket.Bytes(&r)
+}
+func (v fanout) bytes() []byte {
+	b := binary.NativeEndian.AppendUint16(nil, v.id)
+	b = append(b, v.mode, v.flags) // a little-endian machine's order
+	if v.max >= 0 {
+		b = binary.NativeEndian.AppendUint32(b, uint32(v.max))
+	}
+	return b
+}
 func (v timeval) bytes() []byte {
 	b := binary.NativeEndian.AppendUint64(nil, uint64(v.sec))
 	return binary.NativeEndian.AppendUint64(b, uint64(v.usec))
@@ -65,6 +91,12 @@ func (v i32) String() string { return fmt.Sprintf("i32(%d)", int32(v)) }
 func (v raw) String() string { return fmt.Sprintf("raw(%s)", quote(string(v))) }
 func (v req) String() string {
 	return fmt.Sprintf("req{%d, %d, %d, %d}", v.blockSize, v.blockNr, v.frameSize, v.frameNr)
+}
+func (v req3) String() string {
+	return fmt.Sprintf("req3{%v, %d, %d, %d}", v.ring, v.tov, v.priv, v.features)
+}
+func (v fanout) String() string {
+	return fmt.Sprintf("fanout{%d, %d, %#x, %d}", v.id, v.mode, v.flags, v.max)
 }
 func (v timeval) String() string { return fmt.Sprintf("timeval{%d, %d}", v.sec, v.usec) }
 func (v mreq) String() string {
@@ -121,11 +153,13 @@ func (o set) String() string {
 func (o get) String() string {
 	return fmt.Sprintf("get{%d, %s, %v}", o.s, optionName(o.level, o.name), o.room)
 }
-func (o attach) String() string   { return fmt.Sprintf("attach{%d, %v}", o.s, o.prog) }
-func (o mmap) String() string     { return fmt.Sprintf("mmap{%d}", o.s) }
-func (o munmap) String() string   { return fmt.Sprintf("munmap{%d}", o.s) }
-func (o handBack) String() string { return fmt.Sprintf("handBack{%d, %d}", o.s, o.n) }
-func (o store) String() string    { return fmt.Sprintf("store{%d, %d, %#x}", o.s, o.frame, o.status) }
+func (o attach) String() string        { return fmt.Sprintf("attach{%d, %v}", o.s, o.prog) }
+func (o fanoutProgram) String() string { return fmt.Sprintf("fanoutProgram{%d, %v}", o.s, o.prog) }
+func (o expire) String() string        { return fmt.Sprintf("expire{%d}", o.ms) }
+func (o mmap) String() string          { return fmt.Sprintf("mmap{%d}", o.s) }
+func (o munmap) String() string        { return fmt.Sprintf("munmap{%d}", o.s) }
+func (o handBack) String() string      { return fmt.Sprintf("handBack{%d, %d}", o.s, o.n) }
+func (o store) String() string         { return fmt.Sprintf("store{%d, %d, %#x}", o.s, o.frame, o.status) }
 func (o arrive) String() string {
 	return fmt.Sprintf("arrive{%q, %v, %d}", o.dev, o.packet, o.times)
 }
