@@ -212,7 +212,7 @@ func (b *Blocks) Acquire(n uint32) (Room, Verdict) {
 		again(0)
 		o := b.open.Load()
 		if !b.fits(o, units) {
-			if room, v, ok := b.turn(units); ok {
+			if room, v, ok := b.turn(o, units); ok {
 				return room, v
 			}
 			continue
@@ -235,16 +235,17 @@ func (b *Blocks) room(o, units uint64) Room {
 	return Room{block: b.layout.block(o), at: uint32(o & b.layout.units), units: uint32(units)}
 }
 
-// turn changes from one block to the next, for a packet that does not fit; not
-// ok means that there is room now.
-func (b *Blocks) turn(units uint64) (room Room, v Verdict, ok bool) {
-	o := b.open.Load()
+// turn changes from one block to the next, for a packet that does not fit into
+// fill o; not ok means that there is room now.
+func (b *Blocks) turn(o, units uint64) (room Room, v Verdict, ok bool) {
 	if o&b.layout.units == b.layout.shut() {
-		// A ring that is full needs no lock to be found so.
+		// A ring that is full needs no lock to be found so. While the word stays,
+		// nobody opens the block.
 		if v := b.openable(b.layout.block(o)); v != Acquired && b.open.Load() == o {
 			return Room{}, v, true
 		}
 	}
+	again(1) // o is as good as any
 	b.mu.Lock()
 	room, v, ok, retired := b.change(units)
 	b.mu.Unlock()
@@ -283,10 +284,12 @@ func (b *Blocks) change(units uint64) (room Room, v Verdict, ok, retired bool) {
 // thaw opens the block that fill o waits for, if it is to be had. The lock is
 // held.
 func (b *Blocks) thaw(o uint64) Verdict {
-	v := b.openable(b.layout.block(o))
+	l := &b.layout
+	v := b.openable(l.block(o))
 	if v == Acquired {
-		b.begin(b.layout.block(o))
-		b.open.Store(b.layout.begin(o, b.first))
+		b.open.Store(l.begin(o, l.moving())) // who looks without the lock must not take the new life for the old
+		b.begin(l.block(o))
+		b.open.Store(l.begin(o, b.first))
 	}
 	return v
 }

@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// privateState finds every integer, flag and word that the ring's design keeps.
-func privateState(r *Ring) (cells []cell) {
+// privateState finds every integer, flag and word that the roots lead to.
+func privateState(roots ...any) (cells []cell) {
 	var walk func(v reflect.Value)
 	walk = func(v reflect.Value) {
 		switch v.Kind() {
@@ -28,10 +28,8 @@ func privateState(r *Ring) (cells []cell) {
 			cells = append(cells, cell{unsafe.Pointer(v.UnsafeAddr()), v.Type().Size()})
 		}
 	}
-	if r.other != nil {
-		walk(reflect.ValueOf(&r.other))
-	} else {
-		walk(reflect.ValueOf(&r.ticket))
+	for _, r := range roots {
+		walk(reflect.ValueOf(r))
 	}
 	return cells
 }

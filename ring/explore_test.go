@@ -7,7 +7,6 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
-	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -15,16 +14,6 @@ import (
 
 	"github.com/rxring/rxring/tpacket"
 )
-
-// The exploration runs the shipped Acquire and Release of every design, at
-// small scope, through all interleavings of their steps on memory that others
-// can touch, and judges each. It is a depth-first search that runs a schedule
-// from the start each time, and ends it where it meets a state that it has
-// seen: the same memory, and every party at the same place having read the same
-// values.
-
-// A fault is a property that an interleaving broke.
-type fault string
 
 const (
 	twoWriters fault = "two writers in one slot"    // R1
@@ -72,14 +61,11 @@ const (
 	secondHalf    = 48
 )
 
-// world is one run of a scope.
-type world struct {
+// slotWorld is one run of a scope.
+type slotWorld struct {
+	stage
 	scope
-	ring    *Ring
-	parties []*coroutine
-	trace   []event
-	faults  []fault
-	over    bool // broken beyond what is worth running on
+	ring *Ring
 
 	// What truly happens, which no party sees.
 	holder    []int // by slot: packet whose writer holds it, 0: none
@@ -100,13 +86,7 @@ type call struct {
 	full, owned, releasing bool
 }
 
-// cell is a private word or counter of the explored ring.
-type cell struct {
-	p    unsafe.Pointer
-	size uintptr
-}
-
-func newWorld(s scope) *world {
+func newSlotWorld(s scope) *slotWorld {
 	g := tpacket.Geometry{
 		Version: tpacket.V2, BlockSize: exploredFrame * s.slots, BlockNr: 1,
 		FrameSize: exploredFrame, FrameNr: s.slots, FramesPerBlock: s.slots,
@@ -115,8 +95,8 @@ func newWorld(s scope) *world {
 	if err != nil {
 		panic(err)
 	}
-	w := &world{scope: s, ring: r, holder: make([]int, s.slots), releasing: make([]bool, s.slots), calls: make([]*call, s.writers)}
-	w.private = privateState(r)
+	w := &slotWorld{scope: s, ring: r, holder: make([]int, s.slots), releasing: make([]bool, s.slots), calls: make([]*call, s.writers)}
+	w.private = privateState(&r.other, &r.ticket)
 	onStore = w.onStore
 	for i := range s.writers {
 		w.add(fmt.Sprintf("writer %c", 'A'+i), func() { w.write(i) })
@@ -130,35 +110,9 @@ func newWorld(s scope) *world {
 	return w
 }
 
-func (w *world) add(name string, body func()) {
-	c := newCoroutine(name, body)
-	w.parties = append(w.parties, c)
-	c.advance() // up to its first step
-}
-
-func (w *world) fail(f fault, format string, args ...any) {
-	w.faults = append(w.faults, f)
-	w.trace = append(w.trace, event{"  *** " + string(f) + ":", format, args})
-	w.over = f != twoWriters // go on to what the reader sees of that
-}
-
-// say notes what a step meant.
-func (w *world) say(format string, args ...any) {
-	w.trace = append(w.trace, event{"    " + running.name, format, args})
-}
-
-// event is a line of a trace: written out only when it is wanted.
-type event struct {
-	who    string
-	format string
-	args   []any
-}
-
-func (e event) String() string { return e.who + " " + fmt.Sprintf(e.format, e.args...) }
-
 // write is writer i: it delivers its packets, one after the other or a batch
 // at a time.
-func (w *world) write(i int) {
+func (w *slotWorld) write(i int) {
 	for n := 0; n < w.packets; {
 		running.remember(n)
 		now := call{}
@@ -181,7 +135,7 @@ func (w *world) write(i int) {
 		for _, slot := range slots {
 			packet := len(w.order) + 1
 			if h := w.holder[slot]; h != 0 {
-				w.fail(twoWriters, "slot %d is packet %d's and goes to packet %d too", slot, h, packet)
+				w.fail(twoWriters, true, "slot %d is packet %d's and goes to packet %d too", slot, h, packet)
 			}
 			w.holder[slot] = packet
 			w.order = append(w.order, packet)
@@ -214,17 +168,17 @@ func (w *world) write(i int) {
 
 // judge says whether a drop was honest: at some moment of the call the head
 // slot was what the verdict says.
-func (w *world) judge(v Verdict, now call) {
+func (w *slotWorld) judge(v Verdict, now call) {
 	w.say("drops: %v", v)
 	switch {
 	case w.reader == hostileReader: // what it stores is true of nothing
 	case v == Full && !now.full, v == Owned && !now.owned, v == Releasing && !now.releasing:
-		w.fail(forNothing, "%v, but at no moment of the call was it so", v)
+		w.fail(forNothing, false, "%v, but at no moment of the call was it so", v)
 	}
 }
 
 // sample updates what is true of the head slot for every acquire under way.
-func (w *world) sample() {
+func (w *slotWorld) sample() {
 	if w.slots == 0 {
 		return
 	}
@@ -248,20 +202,20 @@ func (w *world) sample() {
 
 // fill writes the second half. The first was written with the step that
 // acquired the slot: what matters is that there is a moment between the two.
-func (w *world) fill(slot uint32, packet int) {
+func (w *slotWorld) fill(slot uint32, packet int) {
 	take(step{what: "writes the second half of packet %d into slot %d", args: []any{packet, slot}})
 	w.ring.Frame(slot)[secondHalf] = byte(packet)
 }
 
 // onStore is the moment in which a status store happens. A writer's USER ends
 // its hold on the slot.
-func (w *world) onStore(slot, status uint32) {
+func (w *slotWorld) onStore(slot, status uint32) {
 	if status == tpacket.StatusUser && strings.HasPrefix(running.name, "writer") {
 		w.holder[slot] = 0
 	}
 }
 
-func (w *world) readAll() {
+func (w *slotWorld) readAll() {
 	known := func(s uint32) bool { // as this reader sees it: mine to read
 		return s != tpacket.StatusKernel && (w.reader == legacyReader || s != StatusKernelOwned)
 	}
@@ -274,16 +228,16 @@ func (w *world) readAll() {
 		second := w.ring.Frame(slot)[secondHalf]
 		observe(uint64(second))
 		if first != second || w.holder[slot] != 0 {
-			w.fail(tornRead, "slot %d: bytes %d to %d are packet %d's, bytes %d to %d packet %d's", slot, firstHalf, firstHalf+7, first, secondHalf, secondHalf+7, second)
+			w.fail(tornRead, false, "slot %d: bytes %d to %d are packet %d's, bytes %d to %d packet %d's", slot, firstHalf, firstHalf+7, first, secondHalf, secondHalf+7, second)
 		} else if w.read >= len(w.order) || w.order[w.read] != int(first) {
-			w.fail(outOfOrder, "packet %d read, acquired were %v, %d of them read", first, w.order, w.read)
+			w.fail(outOfOrder, false, "packet %d read, acquired were %v, %d of them read", first, w.order, w.read)
 		}
 		w.read++
 		w.ring.setStatus(slot, tpacket.StatusKernel)
 	}
 }
 
-func (w *world) statusOf(slot uint32) uint32 {
+func (w *slotWorld) statusOf(slot uint32) uint32 {
 	return *(*uint32)(unsafe.Pointer(&w.ring.Frame(slot)[0]))
 }
 
@@ -293,7 +247,7 @@ var scribbles = []stored{
 
 // scribble is a reader that stores KERNEL, USER, KERNEL_OWNED, a mark or none to
 // any slot, a bounded number of times.
-func (w *world) scribble() {
+func (w *slotWorld) scribble() {
 	for n := range w.stores {
 		running.remember(n)
 		take(step{what: "stores to the ring", choices: int(w.slots) * len(scribbles)})
@@ -310,7 +264,7 @@ func (w *world) scribble() {
 	}
 }
 
-func (w *world) head() uint32 {
+func (w *slotWorld) head() uint32 {
 	was := running
 	running = nil // no steps
 	defer func() { running = was }()
@@ -321,13 +275,12 @@ func (w *world) head() uint32 {
 }
 
 // finish judges a run that has come to its end.
-func (w *world) finish() {
-	running = nil
+func (w *slotWorld) finish() {
 	if w.accepted+w.dropped != w.offered || w.offered != w.writers*w.packets {
-		w.fail(miscounted, "accepted %d and dropped %d of %d", w.accepted, w.dropped, w.offered)
+		w.fail(miscounted, false, "accepted %d and dropped %d of %d", w.accepted, w.dropped, w.offered)
 	}
 	if (w.reader == lawfulReader || w.reader == legacyReader) && w.read != w.accepted {
-		w.fail(lostRead, "%d accepted, %d read", w.accepted, w.read)
+		w.fail(lostRead, false, "%d accepted, %d read", w.accepted, w.read)
 	}
 	// Whatever the reader did: once it hands every slot back, all can be had.
 	for slot := range w.slots {
@@ -336,144 +289,39 @@ func (w *world) finish() {
 	for range w.slots {
 		slot, v := w.ring.Acquire()
 		if v != Acquired {
-			w.fail(stuck, "slot %d: %v", slot, v)
+			w.fail(stuck, false, "slot %d: %v", slot, v)
 			return
 		}
 		w.ring.Release(slot, tpacket.StatusUser)
 	}
 }
 
-// action is one decision of the scheduler.
-type action struct{ party, choice int }
-
-func (w *world) enabled() (a []action) {
-	for i, c := range w.parties {
-		if c.done || c.at.blocked != nil && c.at.blocked() {
-			continue
-		}
-		for choice := range max(c.at.choices, 1) {
-			a = append(a, action{i, choice})
-		}
-	}
-	return a
-}
-
-func (w *world) do(a action) {
-	c := w.parties[a.party]
-	c.choice = a.choice
-	w.trace = append(w.trace, event{c.name, c.at.what, c.at.args})
-	c.advance()
-	w.sample()
-}
-
-// key identifies a state.
-func (w *world) key() [2]uint64 {
-	a, b := uint64(1), uint64(2)
-	put := func(v uint64) { a, b = mix(a, v), mix(b, v^0xdeadbeef) }
-	mem := w.ring.memory.Bytes()
-	for i := 0; i < len(mem); i += 8 {
-		put(*(*uint64)(unsafe.Pointer(&mem[i])))
-	}
-	for _, c := range w.private {
-		switch c.size {
-		case 8:
-			put(*(*uint64)(c.p))
-		case 4:
-			put(uint64(*(*uint32)(c.p)))
-		default:
-			put(uint64(*(*uint8)(c.p)))
-		}
-	}
+func (w *slotWorld) key() stateKey {
+	k := newKey()
+	k.putBytes(w.ring.memory.Bytes())
+	k.putCells(w.private)
 	// Writers differ in nothing but their names: states that are alike but for
 	// those are one.
 	locals := make([]uint64, len(w.parties))
 	for i, c := range w.parties {
 		locals[i] = mix(c.seen, uint64(b2i(c.done)))
 		if i < w.writers && w.calls[i] != nil {
-			k := w.calls[i]
-			locals[i] = mix(locals[i], uint64(b2i(k.full)|b2i(k.owned)<<1|b2i(k.releasing)<<2|8))
+			c := w.calls[i]
+			locals[i] = mix(locals[i], uint64(b2i(c.full)|b2i(c.owned)<<1|b2i(c.releasing)<<2|8))
 		}
 	}
 	slices.Sort(locals[:w.writers])
 	for _, l := range locals {
-		put(l)
+		k.put(l)
 	}
 	for _, p := range w.order[min(w.read, len(w.order)):] {
-		put(uint64(p))
+		k.put(uint64(p))
 	}
-	put(uint64(w.read)<<32 | uint64(w.accepted))
+	k.put(uint64(w.read)<<32 | uint64(w.accepted))
 	for i, h := range w.holder {
-		put(uint64(h)<<1 | uint64(b2i(w.releasing[i])))
+		k.put(uint64(h)<<1 | uint64(b2i(w.releasing[i])))
 	}
-	return [2]uint64{a, b}
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func (w *world) kill() {
-	running = nil
-	for _, c := range w.parties {
-		c.stop()
-	}
-}
-
-// result is what an exploration found.
-type result struct {
-	states, runs int
-	traces       map[fault][]event // the first found of each
-}
-
-func explore(s scope) result {
-	type node struct {
-		actions []action
-		next    int
-	}
-	found := result{traces: make(map[fault][]event)}
-	seen := make(map[[2]uint64]struct{})
-	var path []node
-	for {
-		found.runs++
-		w := newWorld(s)
-		for _, n := range path {
-			w.do(n.actions[n.next])
-		}
-		for !w.over {
-			k := w.key()
-			if _, ok := seen[k]; ok {
-				break
-			}
-			seen[k] = struct{}{}
-			actions := w.enabled()
-			if len(actions) == 0 {
-				w.finish()
-				break
-			}
-			path = append(path, node{actions, 0})
-			w.do(actions[0])
-		}
-		for _, f := range w.faults {
-			if t, ok := found.traces[f]; !ok || len(w.trace) < len(t) {
-				found.traces[f] = slices.Clone(w.trace)
-			}
-		}
-		w.kill()
-		for len(path) > 0 {
-			top := &path[len(path)-1]
-			if top.next++; top.next < len(top.actions) {
-				break
-			}
-			path = path[:len(path)-1]
-		}
-		if len(path) == 0 {
-			found.states = len(seen)
-			return found
-		}
-	}
+	return k
 }
 
 // expected is what each reader must be able to find wrong with each design, as
@@ -542,7 +390,7 @@ func TestExplore(t *testing.T) {
 	states, runs := 0, 0
 	for _, d := range Designs() {
 		for _, reader := range []readerKind{lawfulReader, legacyReader, hostileReader, stoppedReader} {
-			found := make(map[fault][]event)
+			found := make(map[fault][]string)
 			where := make(map[fault]scope)
 			began, before := time.Now(), states
 			for _, s := range scopes(d, reader) {
@@ -550,7 +398,7 @@ func TestExplore(t *testing.T) {
 				if s.writers*s.packets > 4 || d == Ticket {
 					s.stores = 1
 				}
-				r := explore(s)
+				r := explore(func() world { return newSlotWorld(s) })
 				states, runs = states+r.states, runs+r.runs
 				for f, trace := range r.traces {
 					if was, ok := found[f]; !ok || len(trace) < len(was) {
@@ -579,20 +427,4 @@ func TestExplore(t *testing.T) {
 		}
 	}
 	t.Logf("explored %d states in %d runs", states, runs)
-}
-
-func names(found map[fault][]event) (all []string) {
-	for f := range found {
-		all = append(all, string(f))
-	}
-	sort.Strings(all)
-	return all
-}
-
-func story(trace []event) string {
-	var b strings.Builder
-	for _, e := range trace {
-		fmt.Fprintln(&b, "  ", e)
-	}
-	return b.String()
 }

@@ -37,6 +37,7 @@ type coroutine struct {
 // step is what a party is about to do.
 type step struct {
 	what    string // a format for args: written out in traces only
+	word    *word  // that it is about, if any
 	args    []any
 	blocked func() bool // not nil: the step cannot be taken while it is true
 	choices int         // 0: one way to take it
@@ -104,43 +105,43 @@ func mix(h, v uint64) uint64 {
 // word is an atomic.Uint64 whose methods are one step each.
 type word struct{ v uint64 }
 
-// do takes one step and makes what the word held before it part of the party's
-// state.
-func (w *word) do(what string, args []any) (old uint64) {
-	take(step{what: what, args: args})
+// do takes one step. What it tells its party is part of the party's state.
+func (w *word) do(what string, args ...any) { take(step{what: what, word: w, args: args}) }
+
+func (w *word) Load() uint64 {
+	w.do("loads a private word")
 	observe(w.v)
 	return w.v
 }
 
-func (w *word) Load() uint64 { return w.do("loads a private word", nil) }
-
 func (w *word) Store(v uint64) {
-	w.do("stores %#x to a private word", []any{v})
+	w.do("stores %v to a private word", v)
 	w.v = v
 }
 
 func (w *word) CompareAndSwap(old, v uint64) bool {
-	if w.do("compares a private word with %#x, to swap in %#x", []any{old, v}) != old {
+	w.do("compares a private word with %v, to swap in %v", old, v)
+	if w.v != old {
+		observe(0)
 		return false
 	}
+	observe(1)
 	w.v = v
 	return true
 }
 
-func (w *word) Add(v uint64) (sum uint64) {
-	w.do("adds %#x to a private word", []any{v})
-	w.v += v
-	return w.v
-}
-
 func (w *word) Or(v uint64) (old uint64) {
-	old = w.do("sets %#x in a private word", []any{v})
+	w.do("sets %v in a private word", v)
+	old = w.v
+	observe(old)
 	w.v |= v
 	return old
 }
 
 func (w *word) And(v uint64) (old uint64) {
-	old = w.do("clears %#x in a private word", []any{^v})
+	w.do("clears %v in a private word", ^v)
+	old = w.v
+	observe(old)
 	w.v &= v
 	return old
 }

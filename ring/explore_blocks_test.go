@@ -1,0 +1,538 @@
+//go:build explore
+
+package ring
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// What can go wrong with blocks beside what can with slots.
+const (
+	sameBytes  fault = "two writers in the same bytes"         // R1
+	twoLives   fault = "block opened with a writer in it"      // R1
+	handedOver fault = "block handed over with a writer in it" // R2
+	unread     fault = "block opened before it was read"       // R3
+)
+
+// blockScope is how large a world of blocks is.
+type blockScope struct {
+	reader  readerKind
+	writers int
+	blocks  uint32
+	sizes   []uint64 // units of each packet that a writer offers, in their order
+	expires int      // of the timer
+	stores  int      // a hostile reader's
+	closes  bool     // somebody closes the ring
+}
+
+func (s blockScope) String() string {
+	text := fmt.Sprintf("blocks/%s-reader/writers=%d/blocks=%d/units=%v", s.reader, s.writers, s.blocks, s.sizes)
+	if s.expires > 0 {
+		text += fmt.Sprintf("/expires=%d", s.expires)
+	}
+	if s.closes {
+		text += "/closes"
+	}
+	return text
+}
+
+// Layout of an explored block, in units. Two halves fit; a whole one fits into
+// an empty block; one that is all of a block goes into a fresh one only.
+const (
+	exploredFirst = tpacket.SizeofBlockDesc / unit
+	halfPacket    = (tpacket.SizeofHeader3 + 16) / unit
+	wholePacket   = 2 * halfPacket
+	allPacket     = wholePacket + 1
+	exploredBlock = exploredFirst + allPacket
+)
+
+// The packet's number lies in two places behind its header, which a writer
+// stores in two steps.
+const (
+	blockFirstHalf  = tpacket.SizeofHeader3
+	blockSecondHalf = tpacket.SizeofHeader3 + 8
+)
+
+// blockWorld is one run of a scope.
+type blockWorld struct {
+	stage
+	blockScope
+	b *Blocks
+
+	// What truly happens, which no party sees.
+	inside   [][]tenant // by block: writers from Acquire until Release returns
+	handed   []bool     // by block: the lawful reader has it
+	end      []uint64   // by block: of its packets so far, in units
+	accepted int        // packets, numbered in the order in which they got room
+	read     int        // they must be read in that order
+	blocks   uint64     // read
+	offered  int
+	dropped  int
+	calls    []*blockCall // by writer: the Acquire under way
+	final    int          // captured when the ring was closed, plus 1
+}
+
+// tenant is a packet in a block, whose writer is not done.
+type tenant struct {
+	packet  int
+	at, end uint64 // units
+	life    uint64 // the block's sequence number
+	filling bool   // it is yet to be released
+}
+
+// blockCall is what has been true at some moment of an Acquire.
+type blockCall struct {
+	units                  uint64
+	full, owned, releasing bool
+}
+
+func newBlockWorld(s blockScope) *blockWorld {
+	g := tpacket.Geometry{Version: tpacket.V3, BlockSize: exploredBlock * unit, BlockNr: s.blocks}
+	b, err := NewBlocks(NewHeapMemory(g.Size()), g, BlocksConfig{})
+	if err != nil {
+		panic(err)
+	}
+	w := &blockWorld{
+		blockScope: s, b: b,
+		inside: make([][]tenant, s.blocks), handed: make([]bool, s.blocks), end: make([]uint64, s.blocks),
+		calls: make([]*blockCall, s.writers),
+	}
+	onStore = w.onStore
+	for i := range s.writers {
+		w.add(fmt.Sprintf("writer %c", 'A'+i), func() { w.write(i) })
+	}
+	switch s.reader {
+	case lawfulReader:
+		w.add("reader", w.readAll)
+	case hostileReader:
+		w.add("hostile reader", w.scribble)
+	}
+	if s.expires > 0 {
+		w.add("timer", w.expire)
+	}
+	if s.closes {
+		w.add("closer", w.close)
+	}
+	return w
+}
+
+func (w *blockWorld) name(p *word) (wordInfo, bool) {
+	if p == &w.b.open {
+		return wordInfo{"the open word", w.fill}, true
+	}
+	for i := range w.b.blocks {
+		switch p {
+		case &w.b.blocks[i].state:
+			return wordInfo{fmt.Sprintf("the state of block %d", i), w.state}, true
+		case &w.b.blocks[i].sealed:
+			return wordInfo{fmt.Sprintf("the seal of block %d", i), w.sealed}, true
+		}
+	}
+	return wordInfo{}, false
+}
+
+// fill, state and sealed say what private words hold.
+func (w *blockWorld) fill(v uint64) string {
+	l := &w.b.layout
+	what := fmt.Sprintf("units 0 to %d taken by %d packets", v&l.units-1, l.packets(v))
+	switch v & l.units {
+	case l.closed():
+		what = "closed"
+	case l.shut():
+		what = "yet to be opened"
+	case l.moving():
+		what = "being changed"
+	}
+	return fmt.Sprintf("{block %d: %s}", l.block(v), what)
+}
+
+func (w *blockWorld) state(v uint64) string {
+	if v == 0 {
+		return "{no life}"
+	}
+	var is []string
+	for bit, name := range map[uint64]string{blockOpen: "open", blockRetired: "retired", blockTimeout: "by the timer", blockReleasing: "releasing"} {
+		if v&bit != 0 {
+			is = append(is, name)
+		}
+	}
+	slices.Sort(is)
+	if n := v & blockUnits; n > 0 {
+		is = append(is, fmt.Sprintf("%d units complete, last packet at %d", n, v&blockLast>>blockLastAt))
+	}
+	return "{" + strings.Join(is, ", ") + "}"
+}
+
+func (w *blockWorld) sealed(v uint64) string {
+	return fmt.Sprintf("{%d packets, end at %d}", v>>32, uint32(v))
+}
+
+// write is writer i: it delivers its packets one after the other.
+func (w *blockWorld) write(i int) {
+	for n, units := range w.sizes {
+		running.remember(n)
+		w.calls[i] = &blockCall{units: units}
+		w.sample()
+		room, v := w.b.Acquire(uint32(units) * unit)
+		now := w.calls[i]
+		w.calls[i] = nil
+		w.offered++
+		if v != Acquired {
+			w.judge(v, now)
+			continue
+		}
+		t := w.enter(room)
+		// What the call has read is of no use any more; what it got is.
+		running.remember(int(mix(uint64(n)<<32|uint64(t.packet), uint64(room.block)<<32|uint64(room.at))))
+		take(step{what: "writes the second half of packet %d", args: []any{t.packet}})
+		w.b.Bytes(room)[blockSecondHalf] = byte(t.packet)
+		w.tenant(room.block, t.packet).filling = false
+		w.b.Release(room)
+		w.inside[room.block] = slices.DeleteFunc(w.inside[room.block], func(o tenant) bool { return o.packet == t.packet })
+	}
+}
+
+func (w *blockWorld) tenant(block uint32, packet int) *tenant {
+	i := slices.IndexFunc(w.inside[block], func(o tenant) bool { return o.packet == packet })
+	return &w.inside[block][i]
+}
+
+// enter judges the room that a writer got, and writes the first half of its
+// packet there.
+func (w *blockWorld) enter(room Room) tenant {
+	w.accepted++
+	life := w.b.desc(room.block).SeqNum
+	t := tenant{w.accepted, uint64(room.at), uint64(room.at + room.units), life, true}
+	w.say("has units %d to %d of block %d, writes the first half of packet %d", t.at, t.end-1, room.block, t.packet)
+	for _, o := range w.inside[room.block] {
+		switch {
+		case o.filling && t.at < o.end && o.at < t.end:
+			w.fail(sameBytes, true, "units %d to %d of block %d are packet %d's too", max(t.at, o.at), min(t.end, o.end)-1, room.block, o.packet)
+		case o.filling && o.life != life:
+			w.fail(twoLives, true, "packet %d has been in block %d since its life %d, packet %d is in its life %d", o.packet, room.block, o.life, t.packet, life)
+		}
+	}
+	if t.end > exploredBlock {
+		w.fail(sameBytes, false, "block %d ends at unit %d", room.block, exploredBlock)
+		return t
+	}
+	if w.handed[room.block] {
+		w.fail(unread, true, "block %d is the reader's", room.block)
+	}
+	w.inside[room.block] = append(w.inside[room.block], t)
+	w.end[room.block] = t.end
+	// What lies behind the packet is of earlier lives: states that differ in it
+	// are one.
+	clear(w.mem(room.block)[t.at*unit:])
+	frame := w.b.Bytes(room)
+	*tpacket.Header3At(frame) = tpacket.Header3{NextOffset: room.Size(), Snaplen: room.Size() - tpacket.SizeofHeader3, Mac: tpacket.SizeofHeader3}
+	frame[blockFirstHalf] = byte(t.packet)
+	return t
+}
+
+func (w *blockWorld) mem(block uint32) []byte {
+	return w.b.memory.Bytes()[block*exploredBlock*unit:][:exploredBlock*unit]
+}
+
+// judge says whether a drop was honest: at some moment of the call there was no
+// room, because of what the verdict says.
+func (w *blockWorld) judge(v Verdict, now *blockCall) {
+	w.dropped++
+	w.say("drops: %v", v)
+	switch {
+	case w.reader == hostileReader: // what it stores is true of nothing
+	case v == NoRoom && !w.closes, v == Full && !now.full, v == Owned && !now.owned, v == Releasing && !now.releasing:
+		w.fail(forNothing, false, "%v, but at no moment of the call was it so", v)
+	}
+}
+
+// sample updates, for every Acquire under way, what is true of the block that a
+// packet needs. It does not go by the open word, which says what writers made
+// each other believe.
+func (w *blockWorld) sample() {
+	n := uint64(w.blockScope.blocks)
+	open, next := (w.b.seq-1)%n, w.b.seq%n
+	state := w.b.blocks[open].state.v
+	for _, c := range w.calls {
+		if c == nil || state&(blockOpen|blockRetired) == blockOpen && max(w.end[open], exploredFirst)+c.units < exploredBlock {
+			continue // it fits into the open block
+		}
+		c.full = c.full || w.b.desc(uint32(next)).Status&tpacket.StatusUser != 0
+		c.owned = c.owned || len(w.inside[next]) > 0
+		c.releasing = c.releasing || w.b.blocks[next].state.v&blockReleasing != 0
+	}
+	// A block that has just been opened has nothing in it.
+	if state == blockOpen && len(w.inside[open]) == 0 {
+		w.end[open] = exploredFirst
+	}
+}
+
+// onStore is the moment in which a status is stored.
+func (w *blockWorld) onStore(block, status uint32) {
+	if strings.HasSuffix(running.name, "reader") {
+		w.handed[block] = w.handed[block] && status != tpacket.StatusKernel
+		return
+	}
+	if status&tpacket.StatusUser == 0 {
+		return
+	}
+	for _, t := range w.inside[block] {
+		if t.filling {
+			w.fail(handedOver, true, "packet %d in block %d is being written", t.packet, block)
+		}
+	}
+	w.handed[block] = w.reader == lawfulReader
+}
+
+// readAll is the lawful reader.
+func (w *blockWorld) readAll() {
+	for block := uint32(0); ; block = (block + 1) % uint32(len(w.handed)) {
+		running.remember(int(block))
+		take(step{what: "finds block %d to read, reads the first halves", args: []any{block}, blocked: func() bool { return w.b.desc(block).Status&tpacket.StatusUser == 0 }})
+		first := w.halves(block, blockFirstHalf)
+		take(step{what: "reads the second halves in block %d", args: []any{block}})
+		w.compare(block, first, w.halves(block, blockSecondHalf))
+		w.b.setStatus(block, tpacket.StatusKernel)
+	}
+}
+
+// halves follows the packets of a block and reads one half of each.
+func (w *blockWorld) halves(block uint32, half uint64) (numbers []int) {
+	d := w.b.desc(block)
+	observe(uint64(d.NumPkts)<<32 | d.SeqNum)
+	if w.blocks+1 != d.SeqNum && half == blockFirstHalf {
+		w.fail(outOfOrder, false, "block %d has sequence number %d after %d", block, d.SeqNum, w.blocks)
+	}
+	mem := w.mem(block)
+	at := uint64(d.OffsetToFirstPkt)
+	for i := range d.NumPkts {
+		if at+wholePacket*unit > exploredBlock*unit && at+halfPacket*unit > exploredBlock*unit {
+			w.fail(tornRead, false, "packet %d of %d in block %d lies outside it, at byte %d", i+1, d.NumPkts, block, at)
+			return numbers
+		}
+		numbers = append(numbers, int(mem[at+half]))
+		observe(uint64(mem[at+half]))
+		next := uint64((*tpacket.Header3)(unsafe.Pointer(&mem[at])).NextOffset)
+		if (next == 0) != (i == d.NumPkts-1) {
+			w.fail(tornRead, false, "packet %d of %d in block %d has tp_next_offset %d", i+1, d.NumPkts, block, next)
+			return numbers
+		}
+		at += next
+	}
+	return numbers
+}
+
+func (w *blockWorld) compare(block uint32, first, second []int) {
+	for i, n := range first {
+		switch {
+		case i >= len(second) || second[i] != n || slices.ContainsFunc(w.inside[block], func(t tenant) bool { return t.filling }):
+			w.fail(tornRead, false, "block %d: the first halves are those of packets %v, the second ones of %v", block, first, second)
+		case n != w.read+1:
+			w.fail(outOfOrder, false, "packet %d of %d read after packet %d", n, w.accepted, w.read)
+		}
+		w.read++
+	}
+	w.blocks++
+}
+
+var blockScribbles = []uint32{tpacket.StatusKernel, tpacket.StatusUser, 1 << 31}
+
+// scribble is a reader that stores KERNEL, USER or something else to any block,
+// a bounded number of times.
+func (w *blockWorld) scribble() {
+	for n := range w.stores {
+		running.remember(n)
+		take(step{what: "stores to a status", choices: len(w.handed) * len(blockScribbles)})
+		block, status := uint32(running.choice/len(blockScribbles)), blockScribbles[running.choice%len(blockScribbles)]
+		w.say("%v to block %d", stored{stepStatus, status}, block)
+		me := running
+		running = nil // the store is the step
+		w.b.setStatus(block, status)
+		running = me
+	}
+}
+
+func (w *blockWorld) expire() {
+	for n := range w.expires {
+		running.remember(n)
+		w.b.Expire()
+	}
+}
+
+func (w *blockWorld) close() {
+	running.remember(0)
+	if err := w.b.Close(); err != nil {
+		panic(err)
+	}
+	w.final = int(w.b.Captured()) + 1
+	w.say("has closed the ring, %d packets captured", w.final-1)
+}
+
+// finish judges a run that has come to its end.
+func (w *blockWorld) finish() {
+	captured := int(w.b.Captured())
+	if w.accepted+w.dropped != w.offered || w.offered != w.writers*len(w.sizes) || captured != w.accepted {
+		w.fail(miscounted, false, "accepted %d (captured %d) and dropped %d of %d", w.accepted, captured, w.dropped, w.offered)
+		return
+	}
+	if w.closes {
+		if w.final != w.accepted+1 {
+			w.fail(miscounted, false, "captured %d when the ring was closed, accepted %d", w.final-1, w.accepted)
+		}
+		return // what was in the open block is lost with it
+	}
+	if w.reader == lawfulReader {
+		w.b.Expire()
+		for block := w.blocks % uint64(len(w.handed)); w.b.full(uint32(block)); block = w.blocks % uint64(len(w.handed)) {
+			w.compare(uint32(block), w.halves(uint32(block), blockFirstHalf), w.halves(uint32(block), blockSecondHalf))
+			w.b.setStatus(uint32(block), tpacket.StatusKernel)
+			w.b.Expire()
+		}
+		if w.read != w.accepted && len(w.faults) == 0 {
+			w.fail(lostRead, false, "%d accepted, %d read", w.accepted, w.read)
+		}
+	}
+	// Whatever the reader did: while it hands every block back, there is room.
+	for i := range 2*len(w.handed) + 1 {
+		room, v := w.b.Acquire(wholePacket * unit)
+		if v != Acquired {
+			for block := range w.handed {
+				w.b.setStatus(uint32(block), tpacket.StatusKernel)
+			}
+			room, v = w.b.Acquire(wholePacket * unit)
+		}
+		if v != Acquired {
+			w.fail(stuck, false, "packet %d after the end: %v", i, v)
+			return
+		}
+		w.b.Release(room)
+	}
+}
+
+// key identifies a state.
+func (w *blockWorld) key() stateKey {
+	k := newKey()
+	for i := range w.handed {
+		block := uint32(i)
+		k.put(uint64(w.b.desc(block).Status))
+		if w.b.blocks[i].state.v != 0 || w.b.full(block) { // else what is in it is of no use to anybody
+			k.putBytes(w.mem(block))
+		}
+	}
+	for i := range w.b.blocks {
+		k.put(w.b.blocks[i].state.v)
+		k.put(w.b.blocks[i].sealed.v)
+	}
+	k.put(w.b.open.v)
+	k.put(w.b.taken<<33 | w.b.seq<<1 | uint64(b2i(w.b.mu.held)))
+	// Writers differ in nothing but their names.
+	locals := make([]uint64, len(w.parties))
+	for i, c := range w.parties {
+		locals[i] = mix(c.seen, uint64(b2i(c.done)))
+		if i < w.writers && w.calls[i] != nil {
+			c := w.calls[i]
+			locals[i] = mix(locals[i], uint64(b2i(c.full)|b2i(c.owned)<<1|b2i(c.releasing)<<2|8))
+		}
+	}
+	slices.Sort(locals[:w.writers])
+	for _, l := range locals {
+		k.put(l)
+	}
+	for i, all := range w.inside {
+		sorted := slices.SortedFunc(slices.Values(all), func(a, b tenant) int { return cmp.Compare(a.packet, b.packet) })
+		for _, t := range sorted {
+			k.put(uint64(t.packet)<<1 | uint64(b2i(t.filling)))
+			k.put(t.at<<32 | t.life)
+		}
+		k.put(w.end[i]<<1 | uint64(b2i(w.handed[i])))
+	}
+	k.put(uint64(w.read)<<32 | uint64(w.accepted))
+	k.put(uint64(w.final)<<32 | w.blocks)
+	return k
+}
+
+// blockScopes are how large the worlds with a reader are. Most offer more than
+// the ring has room for: a ring that does not wrap shows little.
+func blockScopes(reader readerKind) (all []blockScope) {
+	const h, w, a = halfPacket, wholePacket, allPacket
+	of := func(units ...uint64) []uint64 { return units }
+	switch reader {
+	case lawfulReader:
+		all = []blockScope{
+			{writers: 2, blocks: 1, sizes: of(h, h, h)},
+			{writers: 2, blocks: 1, sizes: of(w, h), expires: 1},
+			{writers: 2, blocks: 1, sizes: of(h, h), expires: 1},
+			{writers: 2, blocks: 2, sizes: of(h, h, h)},
+			{writers: 2, blocks: 2, sizes: of(w, w, h)},
+			{writers: 2, blocks: 2, sizes: of(a, h)},
+			{writers: 2, blocks: 2, sizes: of(h, w), expires: 1},
+			{writers: 2, blocks: 2, sizes: of(h, a), expires: 1},
+			{writers: 2, blocks: 3, sizes: of(w, w), expires: 1},
+			{writers: 3, blocks: 1, sizes: of(h, h)},
+			{writers: 3, blocks: 1, sizes: of(w), expires: 1},
+			{writers: 3, blocks: 2, sizes: of(w), expires: 1},
+			{writers: 3, blocks: 2, sizes: of(h), expires: 2},
+			{writers: 2, blocks: 1, sizes: of(w, h), closes: true},
+			{writers: 2, blocks: 2, sizes: of(h), expires: 1, closes: true},
+		}
+	case hostileReader:
+		all = []blockScope{
+			{writers: 2, blocks: 1, sizes: of(h, h), expires: 1, stores: 1},
+			{writers: 2, blocks: 1, sizes: of(w, w, h), stores: 1},
+			{writers: 2, blocks: 1, sizes: of(h, h), stores: 2},
+			{writers: 2, blocks: 2, sizes: of(h, w), expires: 1, stores: 1},
+			{writers: 2, blocks: 2, sizes: of(w, w), stores: 2},
+			{writers: 3, blocks: 1, sizes: of(w), stores: 2},
+			{writers: 3, blocks: 2, sizes: of(w), stores: 2},
+		}
+	case stoppedReader:
+		all = []blockScope{
+			{writers: 2, blocks: 1, sizes: of(w, h), expires: 1},
+			{writers: 2, blocks: 2, sizes: of(h, w), expires: 1},
+			{writers: 3, blocks: 2, sizes: of(w), expires: 1},
+		}
+	}
+	for i := range all {
+		all[i].reader = reader
+	}
+	return all
+}
+
+// TestExploreBlocks: with any reader, every rule holds.
+func TestExploreBlocks(t *testing.T) {
+	debug.SetGCPercent(800)
+	states, runs := 0, 0
+	for _, reader := range []readerKind{lawfulReader, hostileReader, stoppedReader} {
+		found := make(map[fault][]string)
+		where := make(map[fault]blockScope)
+		began, before := time.Now(), states
+		for _, s := range blockScopes(reader) {
+			r := explore(func() world { return newBlockWorld(s) })
+			states, runs = states+r.states, runs+r.runs
+			for f, trace := range r.traces {
+				if was, ok := found[f]; !ok || len(trace) < len(was) {
+					found[f], where[f] = trace, s
+				}
+			}
+		}
+		verdict := "holds"
+		if len(found) > 0 {
+			verdict = strings.Join(names(found), ", ")
+		}
+		t.Logf("%-20v %-8s reader: %9d states %6.1fs: %s", "blocks", reader, states-before, time.Since(began).Seconds(), verdict)
+		for _, f := range slices.Sorted(maps.Keys(found)) {
+			t.Errorf("%v: %s\n%s", where[f], f, story(found[f]))
+		}
+	}
+	t.Logf("explored %d states in %d runs", states, runs)
+}
