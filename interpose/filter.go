@@ -29,7 +29,9 @@ type condition struct {
 // Socket options at SOL_SOCKET that are a packet socket's own. Every other one
 // works on the pair's end that stands for the socket as it would on a socket.
 var solSocketOptions = []uint32{
-	unix.SO_TYPE, unix.SO_ERROR, unix.SO_RCVBUF, unix.SO_RCVTIMEO, soRcvtimeoNew,
+	unix.SO_TYPE, unix.SO_ERROR, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, unix.SO_RCVTIMEO, soRcvtimeoNew,
+	unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMPING, unix.SO_RXQ_OVFL,
+	unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW, unix.SO_TIMESTAMPING_NEW,
 	unix.SO_ATTACH_FILTER, unix.SO_DETACH_FILTER, unix.SO_PROTOCOL, unix.SO_DOMAIN,
 	unix.SO_LOCK_FILTER, unix.SO_BPF_EXTENSIONS, unix.SO_ATTACH_BPF,
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -145,32 +146,16 @@ func FuzzIovecs(f *testing.F) {
 	})
 }
 
-// What is laid out for the program is what it reads with CMSG_NXTHDR.
-func FuzzControl(f *testing.F) {
-	f.Add([]byte("twenty bytes of them"), []byte{1}, uint64(100))
-	f.Add([]byte{}, []byte("12345678"), uint64(41))
-	f.Fuzz(func(t *testing.T, one, two []byte, room uint64) {
-		msgs := []cmsg{{263, 8, one}, {1, 35, two}}
-		b, cut := layControl(msgs, room)
-		if uint64(len(b)) > room {
-			t.Fatalf("%d bytes in room for %d", len(b), room)
-		}
-		rest := b
-		for i, m := range msgs {
-			if len(rest) < sizeofCmsghdr {
-				if !cut {
-					t.Errorf("message %d is missing and nothing said so", i)
-				}
-				return
-			}
-			n := min(binary.NativeEndian.Uint64(rest), uint64(len(rest)))
-			if int32(native32(rest[8:])) != m.level || int32(native32(rest[12:])) != m.typ || !strings.HasPrefix(string(m.data), string(rest[sizeofCmsghdr:n])) {
-				t.Errorf("message %d: % x", i, rest)
-			}
-			if !cut && n != sizeofCmsghdr+uint64(len(m.data)) {
-				t.Errorf("message %d is cut and nothing said so", i)
-			}
-			rest = rest[min(len(rest), int(n+7)&^7):]
+func FuzzTimespec(f *testing.F) {
+	f.Add(uint64(1), uint64(5e8))
+	f.Add(^uint64(0), uint64(1e9))
+	f.Fuzz(func(t *testing.T, sec, nsec uint64) {
+		var b [16]byte
+		binary.NativeEndian.PutUint64(b[:], sec)
+		binary.NativeEndian.PutUint64(b[8:], nsec)
+		d, err := parseTimespec(b)
+		if err == nil && (d < 0 || nsec >= 1e9 || sec < 1e9 && d != time.Duration(sec*1e9+nsec)) {
+			t.Errorf("%d s, %d ns: %v", sec, nsec, d)
 		}
 	})
 }

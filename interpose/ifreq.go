@@ -16,13 +16,14 @@ import (
 
 // ioctls that x/sys does not name (linux/sockios.h, linux/wireless.h).
 const (
-	siocgiwname    = 0x8b01 // SIOCGIWNAME
-	siocgiwmode    = 0x8b07 // SIOCGIWMODE
-	siocgiwrange   = 0x8b0b // SIOCGIWRANGE
-	siocgiwpriv    = 0x8b0d // SIOCGIWPRIV
-	siocbondquery  = 0x8994 // SIOCBONDINFOQUERY
-	siocgstampNew  = 0x8906 // SIOCGSTAMP_OLD
-	siocgstampNano = 0x8907 // SIOCGSTAMPNS_OLD
+	siocgiwname   = 0x8b01 // SIOCGIWNAME
+	siocgiwmode   = 0x8b07 // SIOCGIWMODE
+	siocgiwrange  = 0x8b0b // SIOCGIWRANGE
+	siocgiwpriv   = 0x8b0d // SIOCGIWPRIV
+	siocbondquery = 0x8994 // SIOCBONDINFOQUERY
+	siocgstamp    = 0x8906 // SIOCGSTAMP_OLD
+	siocgstampns  = 0x8907 // SIOCGSTAMPNS_OLD
+	siocinq       = 0x541b // SIOCINQ, which is FIONREAD
 )
 
 // Requests about a device, whose argument is a struct ifreq, by what they get.
@@ -40,12 +41,12 @@ var (
 		unix.SIOCGHWTSTAMP, unix.SIOCSHWTSTAMP, unix.SIOCGMIIPHY, unix.SIOCGMIIREG, siocbondquery,
 		siocgiwname, siocgiwmode, siocgiwrange, siocgiwpriv,
 	}
-	// About the socket itself.
-	stampIoctls = []uint32{siocgstampNew, siocgstampNano}
+	// About the socket's queue.
+	queueIoctls = []uint32{siocgstamp, siocgstampns, siocinq}
 )
 
 func ioctls() []uint32 {
-	return slices.Concat(answeredIoctls, addressIoctls, refusedIoctls, foreignIoctls, stampIoctls)
+	return slices.Concat(answeredIoctls, addressIoctls, refusedIoctls, foreignIoctls, queueIoctls)
 }
 
 const (
@@ -78,9 +79,9 @@ func (r *ifreq) pointer() uint64 { return binary.NativeEndian.Uint64(r[ifreqValu
 func (c *call) ioctl() reply {
 	fd, cmd := c.int(0), uint32(c.Args[1])
 	k, ours := c.socket(fd)
-	if slices.Contains(stampIoctls, cmd) {
+	if slices.Contains(queueIoctls, cmd) {
 		if ours && c.valid() {
-			return reply{kind: value, err: unix.ENOENT} // no packet was ever received from the queue
+			return result(c.queueIoctl(k, cmd))
 		}
 		return reply{}
 	}
@@ -112,6 +113,22 @@ func (c *call) ioctl() reply {
 		c.s.addMissing(r.name())
 	}
 	return reply{kind: value, err: unix.ENODEV}
+}
+
+// queueIoctl tells how long the first packet in the queue is (packet_ioctl), or
+// when the one that was received last had passed (sock_gettstamp).
+func (c *call) queueIoctl(k *socket, cmd uint32) error {
+	if cmd == siocinq {
+		return c.write(c.Args[2], bytes32(uint32(k.rx.QueuedBytes())))
+	}
+	if k.stamp == 0 {
+		return unix.ENOENT
+	}
+	part := k.stamp % 1e9
+	if cmd == siocgstamp {
+		part /= 1e3
+	}
+	return c.write(c.Args[2], append(bytes64(uint64(k.stamp/1e9)), bytes64(uint64(part))...))
 }
 
 func (c *call) device(cmd uint32, r *ifreq) (*rxring.Device, bool) {

@@ -29,13 +29,12 @@ type destination struct {
 // iovec mirrors struct iovec: a piece of the program's memory.
 type iovec struct{ base, len uint64 }
 
-// Sizes and offsets of struct user_msghdr (linux/socket.h), of struct mmsghdr
-// and of struct cmsghdr on 64-bit machines.
+// Sizes and offsets of struct user_msghdr (linux/socket.h) and struct mmsghdr on
+// 64-bit machines.
 const (
 	sizeofMsghdr  = 56
 	sizeofMmsghdr = 64
 	sizeofIovec   = 16
-	sizeofCmsghdr = 16
 
 	msghdrName       = 0
 	msghdrNameLen    = 8
@@ -50,21 +49,17 @@ const (
 const (
 	maxIovecs = 1024                   // UIO_MAXIOV (linux/uio.h)
 	maxRW     = math.MaxInt32 &^ 0xfff // MAX_RW_COUNT (linux/fs.h)
-	cmsgAlign = 8                      // CMSG_ALIGN
+
+	// maxControl is more than all the control messages of a packet together.
+	maxControl = 4096
 )
 
 // datagram is what a socket gives to a receive call.
 type datagram struct {
-	data    []byte
-	length  int // of the whole, for MSG_TRUNC; at least len(data)
+	data    []byte // no more than the destination has room for
 	name    []byte
-	control []cmsg
-}
-
-// cmsg is a control message.
-type cmsg struct {
-	level, typ int32
-	data       []byte
+	cut     bool                                   // there was more
+	control func(room int) (msgs []byte, cut bool) // nil: no control messages
 }
 
 // parseMsghdr reads a struct msghdr, which lies at addr, but for what it points
@@ -140,11 +135,17 @@ func (c *call) recvfrom() destination {
 	}
 }
 
-// deliver hands a datagram over, as recvmsg does: in pieces, cut to the room
-// that there is, with its address, flags and control messages. The call's value
-// is how many bytes were handed over, or with MSG_TRUNC in flags how many there
-// were.
-func (c *call) deliver(d destination, g datagram, flags int32) (int64, error) {
+// room is how many bytes the pieces of memory have together.
+func (d *destination) room() (n uint64) {
+	for _, v := range d.iovs {
+		n += v.len
+	}
+	return n
+}
+
+// deliver hands a datagram over, as recvmsg does: in pieces, with its address,
+// flags and control messages.
+func (c *call) deliver(d destination, g datagram) error {
 	left := g.data
 	for _, v := range d.iovs {
 		n := min(v.len, uint64(len(left)))
@@ -152,37 +153,32 @@ func (c *call) deliver(d destination, g datagram, flags int32) (int64, error) {
 			continue
 		}
 		if err := c.write(v.base, left[:n]); err != nil {
-			return 0, err
+			return err
 		}
 		left = left[n:]
 	}
-	copied := len(g.data) - len(left)
-	var msgFlags int32
-	if copied < g.length {
-		msgFlags |= unix.MSG_TRUNC
+	if err := c.writeName(d, g.name); err != nil || d.header == 0 {
+		return err
 	}
-	if err := c.writeName(d, g.name); err != nil {
-		return 0, err
+	var flags uint32
+	if g.cut {
+		flags |= unix.MSG_TRUNC
 	}
-	if d.header != 0 {
-		control, cut := layControl(g.control, d.controlLen)
+	var control []byte
+	if g.control != nil {
+		var cut bool
+		control, cut = g.control(int(min(d.controlLen, maxControl)))
 		if cut {
-			msgFlags |= unix.MSG_CTRUNC
+			flags |= unix.MSG_CTRUNC
 		}
 		if c.write(d.control, control) != nil {
 			control = nil // Linux, too, goes on without
 		}
-		if err := c.write(d.header+msghdrControlLen, bytes64(uint64(len(control)))); err != nil {
-			return 0, err
-		}
-		if err := c.write(d.header+msghdrFlags, bytes32(uint32(msgFlags))); err != nil {
-			return 0, err
-		}
 	}
-	if flags&unix.MSG_TRUNC != 0 {
-		return int64(g.length), nil
+	if err := c.write(d.header+msghdrFlags, bytes32(flags)); err != nil {
+		return err
 	}
-	return int64(copied), nil
+	return c.write(d.header+msghdrControlLen, bytes64(uint64(len(control))))
 }
 
 // writeName is move_addr_to_user: as much of the name as there is room for, and
@@ -206,29 +202,4 @@ func (c *call) writeName(d destination, name []byte) error {
 		return err
 	}
 	return c.write(d.nameLenAt, bytes32(uint32(len(name))))
-}
-
-// layControl lays control messages out in room bytes, as put_cmsg does: the
-// last one may be cut.
-func layControl(msgs []cmsg, room uint64) (b []byte, cut bool) {
-	for _, m := range msgs {
-		left := room - min(room, uint64(len(b)))
-		if left < sizeofCmsghdr {
-			return b, true
-		}
-		n := sizeofCmsghdr + uint64(len(m.data))
-		if left < n {
-			n, cut = left, true
-		}
-		b = binary.NativeEndian.AppendUint64(b, n)
-		b = binary.NativeEndian.AppendUint32(b, uint32(m.level))
-		b = binary.NativeEndian.AppendUint32(b, uint32(m.typ))
-		b = append(b, m.data[:n-sizeofCmsghdr]...)
-		space := (n + cmsgAlign - 1) &^ (cmsgAlign - 1)
-		b = append(b, make([]byte, min(space, left)-n)...)
-		if cut {
-			return b, true
-		}
-	}
-	return b, false
 }

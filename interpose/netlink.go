@@ -133,7 +133,12 @@ func (c *call) links() reply {
 	}
 	kernel := make([]byte, unix.SizeofSockaddrNetlink)
 	binary.NativeEndian.PutUint16(kernel, unix.AF_NETLINK)
-	val, err := c.deliver(d, datagram{data: data, length: len(data), name: kernel}, flags)
+	copied := min(uint64(len(data)), d.room())
+	err = c.deliver(d, datagram{data: data[:copied], name: kernel, cut: copied < uint64(len(data))})
+	val := int64(copied)
+	if flags&unix.MSG_TRUNC != 0 {
+		val = int64(len(data))
+	}
 	if flags&unix.MSG_PEEK == 0 {
 		c.s.dumps[inode] = linkDump{seq: dump.seq, next: next}
 	}

@@ -4,45 +4,208 @@ package interpose
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/tpacket"
 )
 
-// parked is a receive call that waits. A signal ends it in the kernel, which
-// takes the notification away without a word: it is asked after at intervals.
-type parked struct {
-	id       uint64
+// receiving is a call of recvfrom, recvmsg or recvmmsg on one of our sockets. It
+// is parked while it waits for a packet: no thread of ours waits with it. A
+// signal ends it in the kernel, which takes the notification away without a
+// word.
+type receiving struct {
+	*call
 	k        *socket
-	deadline time.Time // zero: none
+	flags    int32
+	deadline time.Time // of the wait for this packet; zero: none
+
+	// Of recvmmsg: how many messages it wants, how many it has, and when it
+	// takes no more than those that it has.
+	want, got int
+	end       time.Time // zero: never
 }
 
-// recv serves recvfrom, recvmsg and recvmmsg with the checks of packet_recvmsg.
+// maxMessages bounds what one recvmmsg gets, as Linux bounds sendmmsg.
+const maxMessages = 1024
+
+// recv serves recvfrom, recvmsg and recvmmsg.
 func (c *call) recv(k *socket) reply {
-	const allowed = unix.MSG_PEEK | unix.MSG_DONTWAIT | unix.MSG_TRUNC | unix.MSG_ERRQUEUE
-	flags := c.int(3)
+	r := &receiving{call: c, k: k, flags: c.int(3)}
 	switch c.NR {
 	case unix.SYS_RECVMSG:
-		flags = c.int(2)
+		r.flags = c.int(2)
 	case unix.SYS_RECVMMSG:
-		flags &^= unix.MSG_WAITFORONE
+		r.want = int(min(uint32(c.Args[2]), maxMessages))
+		if r.want == 0 {
+			return reply{kind: value}
+		}
+		if at := c.Args[4]; at != 0 {
+			var b [16]byte // struct timespec
+			if err := c.read(at, b[:]); err != nil {
+				return result(err)
+			}
+			d, err := parseTimespec(b)
+			if err != nil {
+				return result(err)
+			}
+			r.end = time.Now().Add(d)
+		}
 	}
-	if flags&^allowed != 0 {
+	if c.NR != unix.SYS_RECVFROM && uint32(r.flags)&msgCmsgCompat != 0 {
 		return reply{kind: value, err: unix.EINVAL}
 	}
-	// A packet that waits in the socket's queue would be handed over here. With
-	// a ring, packets go there and the queue is empty.
-	if flags&(unix.MSG_DONTWAIT|unix.MSG_ERRQUEUE) != 0 || nonblocking(k.end) != 0 {
-		return reply{kind: value, err: unix.EAGAIN}
+	if !c.valid() {
+		return reply{}
 	}
-	p := parked{id: c.ID, k: k}
-	if d := k.receiveTimeout(); d > 0 {
-		p.deadline = time.Now().Add(d)
+	r.wait()
+	if answer, ok := r.try(); ok {
+		return answer
 	}
-	c.s.parked = append(c.s.parked, p)
+	// A packet may have come before the socket is armed: look again.
+	k.rx.Arm(c.s.news)
+	if answer, ok := r.try(); ok {
+		return answer
+	}
+	c.s.parked = append(c.s.parked, r)
 	return reply{kind: done}
+}
+
+const msgCmsgCompat = 0x80000000 // MSG_CMSG_COMPAT (linux/socket.h)
+
+// parseTimespec reads a struct timespec with the checks of timespec64_valid.
+func parseTimespec(b [16]byte) (time.Duration, error) {
+	sec, nsec := int64(binary.NativeEndian.Uint64(b[:])), int64(binary.NativeEndian.Uint64(b[8:]))
+	if sec < 0 || nsec < 0 || nsec >= 1e9 {
+		return 0, unix.EINVAL
+	}
+	if sec > math.MaxInt64/int64(time.Second)-1 {
+		return math.MaxInt64, nil // longer than anybody waits
+	}
+	return time.Duration(sec)*time.Second + time.Duration(nsec), nil
+}
+
+// try receives what there is; not ok means that the call has to wait.
+func (r *receiving) try() (answer reply, ok bool) {
+	for {
+		n, err := r.one()
+		switch {
+		case errors.Is(err, unix.EAGAIN) && r.mayWait():
+			return reply{}, false
+		case r.NR != unix.SYS_RECVMMSG:
+			return received(n, err), true
+		case err != nil && r.got > 0:
+			return r.messages(), true
+		case err != nil:
+			return result(err), true
+		}
+		r.got++
+		r.wait()
+		if r.got == r.want || !r.end.IsZero() && !time.Now().Before(r.end) {
+			return r.messages(), true
+		}
+	}
+}
+
+// wait begins to wait for the next packet.
+func (r *receiving) wait() {
+	r.deadline = time.Time{}
+	if d := r.k.receiveTimeout(); d > 0 {
+		r.deadline = time.Now().Add(d)
+	}
+}
+
+func (r *receiving) mayWait() bool {
+	switch {
+	case r.flags&(unix.MSG_DONTWAIT|unix.MSG_ERRQUEUE) != 0, nonblocking(r.k.end) != 0:
+		return false
+	case r.flags&unix.MSG_WAITFORONE != 0 && r.NR == unix.SYS_RECVMMSG && r.got > 0:
+		return false
+	}
+	return r.deadline.IsZero() || time.Now().Before(r.deadline)
+}
+
+// one receives one packet.
+func (r *receiving) one() (int64, error) {
+	at := r.Args[1]
+	if r.NR == unix.SYS_RECVFROM {
+		return r.packet(r.recvfrom())
+	}
+	if r.NR == unix.SYS_RECVMMSG {
+		at += uint64(r.got) * sizeofMmsghdr
+	}
+	d, err := r.msghdr(at)
+	if err != nil {
+		return 0, err
+	}
+	n, err := r.packet(d)
+	if err == nil && r.NR == unix.SYS_RECVMMSG {
+		err = r.write(at+mmsghdrLen, bytes32(uint32(n)))
+	}
+	return n, err
+}
+
+// packet takes a packet out of the socket's queue: once it has been handed over,
+// so that it is still there if a signal ends the call before.
+func (r *receiving) packet(d destination) (int64, error) {
+	flags := rxring.RecvFlags(r.flags)
+	if r.NR == unix.SYS_RECVMMSG {
+		flags &^= unix.MSG_WAITFORONE
+	}
+	m, b, err := r.look(flags, d.room())
+	if errors.Is(err, unix.EINVAL) {
+		_, err = r.k.rx.Recv(b, flags) // a packet that is refused goes
+	}
+	if err != nil {
+		return 0, err
+	}
+	err = r.deliver(d, datagram{
+		data: b,
+		name: tpacket.Bytes(&m.From),
+		cut:  m.Copied < m.N,
+		control: func(room int) ([]byte, bool) {
+			b := m.Control(room)
+			return b, m.Flags&rxring.MsgCtrunc != 0
+		},
+	})
+	if flags&rxring.MsgPeek == 0 && !errors.Is(err, unix.EINTR) {
+		r.k.rx.Recv(b, flags)
+		r.k.stamp = m.Timestamp
+	}
+	if flags&rxring.MsgTrunc != 0 {
+		return int64(m.N), err
+	}
+	return int64(m.Copied), err
+}
+
+// look returns as much of the first packet as there is room for, and leaves it in
+// the queue.
+func (r *receiving) look(flags rxring.RecvFlags, room uint64) (rxring.Message, []byte, error) {
+	for {
+		b := r.s.packet[:min(uint64(len(r.s.packet)), room)]
+		m, err := r.k.rx.Recv(b, flags|rxring.MsgPeek|rxring.MsgTrunc)
+		if err != nil || m.Copied == m.N || uint64(m.Copied) == room {
+			return m, b[:m.Copied], err
+		}
+		r.s.packet = make([]byte, m.N)
+	}
+}
+
+// messages is recvmmsg's value; what is left of its timeout goes back.
+func (r *receiving) messages() reply {
+	if !r.end.IsZero() {
+		left := max(time.Until(r.end), 0)
+		ts := append(bytes64(uint64(left/time.Second)), bytes64(uint64(left%time.Second))...)
+		if err := r.write(r.Args[4], ts); err != nil {
+			return result(err)
+		}
+	}
+	return reply{kind: value, val: int64(r.got)}
 }
 
 // receiveTimeout is SO_RCVTIMEO, 0 when there is none.
@@ -58,25 +221,36 @@ func (k *socket) receiveTimeout() time.Duration {
 	return time.Duration(sec)*time.Second + time.Duration(binary.NativeEndian.Uint64(tv[8:]))*time.Microsecond
 }
 
-// expireParked answers the receive calls whose time is up, forgets those that
-// are gone, and returns how long until the next is due.
-func (s *session) expireParked(now time.Time) time.Duration {
-	next := time.Duration(math.MaxInt64)
-	s.parked = slices.DeleteFunc(s.parked, func(p parked) bool {
-		if p.deadline.IsZero() {
-			return false
+// resume tries the receive calls that wait, after news: each may have its packet
+// now, or its time may be up.
+func (s *session) resume() {
+	for _, r := range s.parked {
+		r.k.rx.Arm(s.news) // first: what comes after it is news again
+	}
+	s.parked = slices.DeleteFunc(s.parked, func(r *receiving) bool {
+		if !r.valid() {
+			return true // a signal ended it: no packet is for it
 		}
-		if left := p.deadline.Sub(now); left > 0 {
-			next = min(next, left)
-			return false
+		answer, ok := r.try()
+		if ok {
+			s.answer(r.notification, answer)
 		}
-		s.l.send(response{ID: p.id, Error: -int32(unix.EAGAIN)})
-		return true
+		return ok
 	})
+}
+
+// nextDeadline is how long until a receive call's time is up.
+func (s *session) nextDeadline(now time.Time) time.Duration {
+	next := time.Duration(math.MaxInt64)
+	for _, r := range s.parked {
+		if !r.deadline.IsZero() {
+			next = min(next, max(r.deadline.Sub(now), 0))
+		}
+	}
 	return next
 }
 
 // forgetParked drops the receive calls that signals have ended.
 func (s *session) forgetParked() {
-	s.parked = slices.DeleteFunc(s.parked, func(p parked) bool { return !s.l.valid(p.id) })
+	s.parked = slices.DeleteFunc(s.parked, func(r *receiving) bool { return !r.valid() })
 }

@@ -23,6 +23,7 @@ type socket struct {
 	memfds  []file // of its rings, while somebody may hold them
 	swapped int    // the stand-in's O_NONBLOCK when it was last swapped
 
+	stamp   int64 // when the packet that was received last had passed; 0: none was
 	report  *SocketReport
 	refused bool // said that there is no memory for its ring
 	absent  int  // sweeps in a row that found nobody holding it

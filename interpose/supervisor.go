@@ -33,7 +33,9 @@ type session struct {
 	byMemfd map[file]*socket
 
 	swaps   swaps
-	parked  []parked
+	packet  []byte // the one that a receive call is to get
+	parked  []*receiving
+	news    *bell // rung when a socket with a parked call may have something for it
 	lost    map[uint32]lostReply
 	dumps   map[uint64]linkDump // by inode of the rtnetlink socket
 	swept   time.Time
@@ -48,7 +50,14 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("interpose: eventfd: %w", err)
 	}
+	news, err := newBell()
+	if err != nil {
+		unix.Close(stop)
+		return nil, fmt.Errorf("interpose: eventfd: %w", err)
+	}
 	return &session{
+		packet:  make([]byte, 1<<16),
+		news:    news,
 		cfg:     cfg,
 		ns:      cfg.Namespace,
 		l:       l,
@@ -71,6 +80,7 @@ func (s *session) serve() {
 	fds := []unix.PollFd{
 		{Fd: int32(s.stop), Events: unix.POLLIN},
 		{Fd: int32(s.l.fd), Events: unix.POLLIN},
+		{Fd: int32(s.news.fd), Events: unix.POLLIN},
 	}
 	for {
 		if _, err := unix.Poll(fds, s.tick()); err != nil && err != unix.EINTR {
@@ -87,17 +97,22 @@ func (s *session) serve() {
 		} else if fds[1].Revents != 0 {
 			fds[1].Fd = -1 // POLLHUP: the last process under the filter is gone
 		}
+		if fds[2].Revents != 0 {
+			s.news.silence()
+			s.resume()
+		}
 	}
 }
 
 // close ends what is left when serve has returned.
 func (s *session) close() {
-	for _, p := range s.parked {
-		s.l.send(response{ID: p.id, Error: -int32(unix.EBADF)})
+	for _, r := range s.parked {
+		s.l.send(response{ID: r.ID, Error: -int32(unix.EBADF)})
 	}
 	for _, k := range slices.Clone(s.sockets) {
 		s.forget(k)
 	}
+	s.news.close()
 	unix.Close(s.stop)
 	unix.Close(s.l.fd)
 }
@@ -251,7 +266,12 @@ func (s *session) tick() int {
 	if now.Sub(s.swept) >= sweepInterval {
 		s.sweep()
 	}
-	return int(min(sweepInterval-now.Sub(s.swept), s.expireParked(now)).Milliseconds()) + 1
+	next := s.nextDeadline(now)
+	if next <= 0 {
+		s.resume()
+		next = s.nextDeadline(now)
+	}
+	return int(min(sweepInterval-now.Sub(s.swept), next).Milliseconds()) + 1
 }
 
 // maskSignals blocks, on this thread, every signal but those that a fault of

@@ -44,8 +44,8 @@ func (s *session) unheld() []*socket {
 	for _, k := range s.sockets {
 		missing[k] = true
 	}
-	for _, p := range s.parked {
-		delete(missing, p.k)
+	for _, r := range s.parked {
+		delete(missing, r.k)
 	}
 	note := func(_ int32, k *socket, _ bool) { delete(missing, k) }
 	for _, pid := range descendants(s.root) {
@@ -90,6 +90,7 @@ func (s *session) forget(k *socket) {
 // drop closes a socket.
 func (s *session) drop(k *socket) {
 	k.rx.Disarm(&k.waker)
+	k.rx.Disarm(s.news)
 	k.rx.Close()
 	k.waker.close()
 	delete(s.byInode, k.inode)

@@ -13,16 +13,20 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/time.h>
 
 #define die(...) do { printf("line %d: ", __LINE__); printf(__VA_ARGS__); printf("\n"); exit(1); } while (0)
 #define must(x) ({ int r_ = (x); if (r_ < 0) die("%s = %d: %s", #x, r_, pcap_geterr(p)); r_; })
 
 static uint32_t seen, next, missed;
+static struct timeval filtered; /* libpcap lets nothing pass while it sets a filter */
 
 static void packet(u_char *unused, const struct pcap_pkthdr *h, const u_char *b)
 {
 	(void)unused;
 	uint32_t seq;
+	if (timercmp(&h->ts, &filtered, <))
+		return;
 	if (h->len < 60 || h->caplen != h->len)
 		die("%u of %u bytes", h->caplen, h->len);
 	memcpy(&seq, b + 14, 4);
@@ -66,6 +70,7 @@ int main(int argc, char **argv)
 	must(pcap_activate(p));
 	must(pcap_compile(p, &f, "ether proto 0x88b5", 1, PCAP_NETMASK_UNKNOWN));
 	must(pcap_setfilter(p, &f));
+	gettimeofday(&filtered, NULL);
 	must(pcap_setnonblock(p, 1, err));
 	if (pcap_getnonblock(p, err) != 1)
 		die("blocking");

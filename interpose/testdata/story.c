@@ -334,6 +334,201 @@ static void receive(void)
 	refused(recv(fd, &c, 1, 0), EAGAIN);
 }
 
+/* A socket without a ring has its packets in a queue. */
+static void check_packet(const unsigned char *p, long n, uint32_t *last)
+{
+	uint32_t seq;
+	want(n >= 60);
+	memcpy(&seq, p + 14, 4);
+	seq = ntohl(seq);
+	if (n != 60 + seq % 1000)
+		die("packet %u: %ld bytes", seq, n);
+	for (long i = 18; i < n; i++)
+		if (p[i] != (seq & 0xff))
+			die("packet %u: byte %ld is %u", seq, i, p[i]);
+	if (*last && seq <= *last)
+		die("packet %u after %u", seq, *last);
+	*last = seq;
+}
+
+static void queue(void)
+{
+	static const char *ways[] = {"poll", "ppoll", "select", "pselect", "epoll", "epoll_pwait", "epoll_pwait2"};
+	static unsigned char b[8][2000];
+	unsigned char control[8][256], small[100];
+	struct sockaddr_ll a[8];
+	struct iovec v[8][3];
+	struct mmsghdr m[8];
+	socklen_t len = sizeof *a;
+	struct timespec ts;
+	struct timeval tv;
+	int one = 1, n;
+	uint32_t last = 0;
+	int fd = must(socket(AF_PACKET, SOCK_RAW, 0));
+	refused(ioctl(fd, SIOCGSTAMP, &tv), ENOENT);
+	bind_to(fd, device);
+
+	/* Waits, in recvfrom and before it. */
+	for (int i = 0; i < 200; i++)
+		check_packet(*b, must(recvfrom(fd, *b, sizeof *b, 0, (void *)a, &len)), &last);
+	want(len == sizeof *a && a->sll_family == AF_PACKET && a->sll_ifindex == index_of(device));
+	want(a->sll_pkttype == PACKET_BROADCAST && a->sll_halen == 6 && a->sll_protocol == htons(0x88b5) && a->sll_addr[0] == 2 && a->sll_addr[5] == 1);
+	for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++)
+		for (int j = 0; j < 50; j++) {
+			want(wait_by(ways[i], fd, 20000) == 1);
+			check_packet(*b, must(recv(fd, *b, sizeof *b, MSG_DONTWAIT)), &last);
+		}
+	must(ioctl(fd, SIOCGSTAMP, &tv));
+	want(tv.tv_sec > 1000000000);
+
+	/* A look; how long is it; less of it. */
+	n = must(recv(fd, *b, sizeof *b, MSG_PEEK));
+	want(recv(fd, NULL, 0, MSG_PEEK | MSG_TRUNC) == n);
+	int waiting;
+	must(ioctl(fd, FIONREAD, &waiting));
+	want(waiting == n);
+	want(recv(fd, small, 20, 0) == 20 && !memcmp(small, *b, 20));
+	want(recv(fd, small, 30, MSG_TRUNC) >= 60);
+
+	/* In pieces, with its address and what else there is to know of it. */
+	must(setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &one, sizeof one));
+	must(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one));
+	for (int i = 0; i < 8; i++) {
+		v[i][0] = (struct iovec){b[i], 7}, v[i][1] = (struct iovec){NULL, 0}, v[i][2] = (struct iovec){b[i] + 7, sizeof *b - 7};
+		m[i].msg_hdr = (struct msghdr){&a[i], sizeof *a, v[i], 3, control[i], sizeof *control, -1};
+	}
+	usleep(1000); /* let pass what had no time stamp yet */
+	while (recv(fd, *b, sizeof *b, MSG_DONTWAIT) > 0)
+		;
+	n = must(recvmsg(fd, &m->msg_hdr, 0));
+	last = 0;
+	check_packet(*b, n, &last);
+	want(m->msg_hdr.msg_flags == 0 && m->msg_hdr.msg_namelen == sizeof *a && a->sll_halen == 6);
+	int stamps = 0, auxes = 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m->msg_hdr); c; c = CMSG_NXTHDR(&m->msg_hdr, c))
+		if (c->cmsg_level == SOL_PACKET && c->cmsg_type == PACKET_AUXDATA) {
+			struct tpacket_auxdata *x = (void *)CMSG_DATA(c);
+			want(c->cmsg_len == CMSG_LEN(sizeof *x) && x->tp_len == (unsigned)n && x->tp_snaplen == (unsigned)n && x->tp_net == 14 && x->tp_status & TP_STATUS_USER);
+			auxes++;
+		} else {
+			want(c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS && c->cmsg_len == CMSG_LEN(sizeof(struct timespec)));
+			want(((struct timespec *)CMSG_DATA(c))->tv_sec > 1000000000);
+			stamps++;
+		}
+	want(stamps == 1 && auxes == 1);
+	v[0][2].iov_len = 10, m->msg_hdr.msg_controllen = CMSG_LEN(sizeof(struct timespec)) + 2;
+	want(must(recvmsg(fd, &m->msg_hdr, 0)) == 17 && m->msg_hdr.msg_flags == (MSG_TRUNC | MSG_CTRUNC));
+	m->msg_hdr.msg_control = NULL, m->msg_hdr.msg_controllen = 64, m->msg_hdr.msg_name = NULL, m->msg_hdr.msg_namelen = 77;
+	want(must(recvmsg(fd, &m->msg_hdr, MSG_TRUNC)) >= 60 && m->msg_hdr.msg_flags == (MSG_TRUNC | MSG_CTRUNC));
+	want(m->msg_hdr.msg_controllen == 0 && m->msg_hdr.msg_namelen == 77);
+
+	/* Many at once: as many as are wanted, those that are there, for a time. */
+	v[0][2].iov_len = sizeof *b - 7;
+	want(must(recvmmsg(fd, m, 8, 0, NULL)) == 8);
+	for (int i = 0; i < 8; i++)
+		check_packet(b[i], m[i].msg_len, &last);
+	n = must(recvmmsg(fd, m, 8, MSG_WAITFORONE, NULL));
+	want(n >= 1 && n <= 8);
+	while (recv(fd, *b, sizeof *b, MSG_DONTWAIT) > 0)
+		;
+	ts = (struct timespec){0, 1};
+	want(must(recvmmsg(fd, m, 8, 0, &ts)) == 1 && ts.tv_sec == 0 && ts.tv_nsec == 0);
+	ts = (struct timespec){10, 0};
+	want(must(recvmmsg(fd, m, 2, 0, &ts)) == 2 && ts.tv_sec <= 10);
+	refused(recvmmsg(fd, m, 2, 0, (void *)8), EFAULT);
+	ts.tv_nsec = 1000000000;
+	refused(recvmmsg(fd, m, 2, 0, &ts), EINVAL);
+	want(recvmmsg(fd, m, 0, 0, NULL) == 0);
+
+	/* What Linux refuses. */
+	refused(recv(fd, (void *)8, 100, 0), EFAULT);
+	refused(recvmsg(fd, (void *)8, 0), EFAULT);
+	m->msg_hdr = (struct msghdr){NULL, 0, (void *)8, 1, NULL, 0, 0};
+	refused(recvmsg(fd, &m->msg_hdr, 0), EFAULT);
+	m->msg_hdr = (struct msghdr){NULL, 0, *v, 1025, NULL, 0, 0};
+	refused(recvmsg(fd, &m->msg_hdr, 0), EMSGSIZE);
+	m->msg_hdr = (struct msghdr){a, -1, *v, 3, NULL, 0, 0};
+	refused(recvmsg(fd, &m->msg_hdr, 0), EINVAL);
+	v[0][0].iov_len = -1;
+	m->msg_hdr = (struct msghdr){NULL, 0, *v, 3, NULL, 0, 0};
+	refused(recvmsg(fd, &m->msg_hdr, 0), EINVAL);
+	len = -1;
+	refused(recvfrom(fd, *b, sizeof *b, 0, (void *)a, &len), EINVAL);
+	refused(recv(fd, *b, sizeof *b, MSG_WAITALL), EINVAL);
+	refused(recv(fd, *b, sizeof *b, MSG_ERRQUEUE), EAGAIN);
+
+	/* It is empty once a filter lets nothing pass, and when there is a ring. */
+	struct sock_filter none[] = {{BPF_RET | BPF_K, 0, 0, 0}};
+	struct sock_fprog f = {1, none};
+	must(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f));
+	usleep(1000);
+	while (recv(fd, *b, sizeof *b, MSG_DONTWAIT) > 0)
+		;
+	refused(recv(fd, *b, sizeof *b, MSG_DONTWAIT), EAGAIN);
+	want(wait_by("poll", fd, 20) == 0);
+	tv = (struct timeval){0, 20000};
+	must(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv));
+	refused(recv(fd, *b, sizeof *b, 0), EAGAIN);
+	must(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof one));
+	want(wait_by("poll", fd, 20000) == 1);
+	set_ring(fd, TPACKET_V2, BLOCKS);
+	refused(recv(fd, *b, sizeof *b, MSG_DONTWAIT), EAGAIN);
+}
+
+/* Threads that wait in receive calls share the packets between them: each goes
+ * to one of them. */
+static int shared_fd;
+static void *receiving_thread(void *got)
+{
+	unsigned char b[2000];
+	uint32_t *seqs = got, last = 0;
+	for (int i = 0; i < 200; i++) {
+		check_packet(b, must(recv(shared_fd, b, sizeof b, 0)), &last);
+		seqs[i] = last;
+	}
+	return NULL;
+}
+
+static int ascending(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static void queue_threads(void)
+{
+	static uint32_t seqs[4 * 200];
+	pthread_t t[4];
+	shared_fd = must(socket(AF_PACKET, SOCK_RAW, 0));
+	bind_to(shared_fd, device);
+	for (int i = 0; i < 4; i++)
+		want(!pthread_create(&t[i], NULL, receiving_thread, &seqs[i * 200]));
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	qsort(seqs, 800, sizeof *seqs, ascending);
+	for (int i = 1; i < 800; i++)
+		if (seqs[i] == seqs[i - 1])
+			die("packet %u came twice", seqs[i]);
+}
+
+/* A signal that is handled meanwhile loses no packet. */
+static void queue_signals(void)
+{
+	unsigned char b[2000];
+	uint32_t last = 0, gaps = 0;
+	struct itimerval it = {{0, 300}, {0, 300}};
+	int fd = must(socket(AF_PACKET, SOCK_RAW, 0));
+	handle(SIGALRM, SA_RESTART);
+	must(setitimer(ITIMER_REAL, &it, NULL));
+	bind_to(fd, device);
+	for (int i = 0; i < 500; i++) {
+		uint32_t before = last;
+		check_packet(b, must(recv(fd, b, sizeof b, 0)), &last);
+		gaps += before && last != before + 1;
+	}
+	want(!gaps);
+}
+
 static void *reading_thread(void *how)
 {
 	struct reader r = open_reader(TPACKET_V2, device);
@@ -915,7 +1110,7 @@ int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*tell)(void); } stories[] = {
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
-		{"signal-storm", signal_storm}, {"receive", receive}, {"threads", threads}, {"two-sockets", two_sockets},
+		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-threads", queue_threads}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
 		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"forever", forever},
