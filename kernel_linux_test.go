@@ -105,7 +105,7 @@ func (r *twinRing) compare(t *testing.T, what string) int {
 			// sees late show in the next comparison, or in the last.
 			if r.kernel.Status(r.at%r.kernel.Geometry.FrameNr) != tpacket.StatusKernel {
 				t.Errorf("%s, %s: a packet in the kernel's ring only:\n%s", what, r.name, hex.Dump(r.kernel.Frame(r.at % r.kernel.Geometry.FrameNr)[:128]))
-				r.at++
+				r.handBack()
 			}
 			return n
 		}
@@ -121,6 +121,13 @@ func (r *twinRing) compare(t *testing.T, what string) int {
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s, %s: rxring:\n%skernel:\n%s", what, r.name, hex.Dump(got[:144]), hex.Dump(want[:144]))
 		}
-		r.at++
+		r.handBack()
 	}
+}
+
+// handBack gives the next frame back to both writers.
+func (r *twinRing) handBack() {
+	tpacket.Header2At(r.frame()).Status = tpacket.StatusKernel // nobody delivers meanwhile
+	r.kernel.Release(r.at % r.kernel.Geometry.FrameNr)
+	r.at++
 }

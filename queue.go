@@ -148,6 +148,25 @@ func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 	s.notify.Wake()
 }
 
+// enqueueCopy queues the whole of a packet that its frame has cut, whatever the
+// filter wanted of it, if the queue is not full. In Linux it has lost its address
+// and length, and with the address the way to a tag in its frame.
+func (s *Socket) enqueueCopy(rx *receiver, p *Packet, a *arrival) bool {
+	size := truesize(a.length)
+	if !s.queue.reserve(s.ns, size) {
+		return false
+	}
+	m := rx.queued(p, a, a.length-rx.skip(a))
+	m.truesize = size
+	from := rx.from(a)
+	m.from = tpacket.SockaddrLL{Family: from.Family, Protocol: from.Protocol}
+	m.aux.Status &^= VLAN{TPID: m.aux.VLANTPID}.status()
+	m.aux.Status |= p.VLAN.status()
+	m.aux.VLANTCI, m.aux.VLANTPID = p.VLAN.TCI, p.VLAN.TPID
+	s.queue.push(s.ns, m, rx.epoch)
+	return true
+}
+
 // queued copies what the socket sees of a packet, at most snaplen bytes, with
 // all that a control message may tell of it.
 func (rx *receiver) queued(p *Packet, a *arrival, snaplen uint32) *queued {

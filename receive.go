@@ -90,6 +90,7 @@ type receiver struct {
 	frameSize      uint32 // bytes that a packet has room in, headers included
 	reserve        uint32
 	vnetLen        uint32 // PACKET_VNET_HDR_SZ
+	copyWhole      bool   // PACKET_COPY_THRESH: what a slot cuts goes to the queue, too
 
 	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
 }
@@ -122,7 +123,7 @@ func (rx *receiver) skip(a *arrival) uint32 {
 // wake.
 func (s *Socket) receive(p *Packet, a *arrival) {
 	rx := s.rx.Load() // pairs with the store in Socket.publish
-	snaplen, ok := s.admit(rx, p, a)
+	snaplen, cut, ok := s.admit(rx, p, a)
 	if !ok {
 		return
 	}
@@ -131,7 +132,7 @@ func (s *Socket) receive(p *Packet, a *arrival) {
 		return
 	}
 	if slot, verdict := rx.ring.Acquire(); verdict == ring.Acquired {
-		status := s.fill(rx, slot, p, a, snaplen)
+		status := s.fill(rx, slot, p, a, snaplen, cut)
 		rx.ring.Release(slot, status)
 	} else {
 		s.counters.Drop(verdict)
@@ -197,6 +198,7 @@ func (s *Socket) receiveBatch(ps []Packet, as []arrival, mask batchMask) {
 	var (
 		admitted [maxBatch]uint8 // by number
 		snaplens [maxBatch]uint32
+		cuts     batchMask // by place in the two
 		slots    [maxBatch]uint32
 		n        int
 		now      int64 // one reading of the clock for all that need it
@@ -205,8 +207,11 @@ func (s *Socket) receiveBatch(ps []Packet, as []arrival, mask batchMask) {
 		if mask&(1<<i) == 0 || as[i].length == 0 || !s.wants(&ps[i], &as[i]) {
 			continue
 		}
-		if snaplen, ok := s.admit(rx, &ps[i], &as[i]); ok {
+		if snaplen, cut, ok := s.admit(rx, &ps[i], &as[i]); ok {
 			admitted[n], snaplens[n] = uint8(i), snaplen
+			if cut {
+				cuts |= 1 << n
+			}
 			n++
 		}
 	}
@@ -240,7 +245,7 @@ func (s *Socket) receiveBatch(ps []Packet, as []arrival, mask batchMask) {
 				}
 				as[i].timestamp = now
 			}
-			status := s.fill(rx, slot, &ps[i], &as[i], snaplens[done])
+			status := s.fill(rx, slot, &ps[i], &as[i], snaplens[done], cuts&(1<<done) != 0)
 			if got > 1 {
 				rx.ring.ReleaseEarly(slot, status)
 			} else {
@@ -253,10 +258,11 @@ func (s *Socket) receiveBatch(ps []Packet, as []arrival, mask batchMask) {
 }
 
 // admit runs the filter and measures: how many bytes of the packet go into a
-// frame, and whether it is worth one. What is refused has been counted.
-func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, ok bool) {
+// frame, whether it is cut there and so wanted whole, and whether it is worth a
+// frame. What is refused has been counted.
+func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, cut, ok bool) {
 	if rx.ignoreOutgoing && p.Outgoing {
-		return 0, false
+		return 0, false, false
 	}
 	skip := rx.skip(a)
 	snaplen = a.length - skip
@@ -267,19 +273,22 @@ func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, ok 
 	}
 	if verdict == 0 {
 		s.counters.Filtered()
-		return 0, false
+		return 0, false, false
 	}
 	at := rx.offsets(a)
 	if at.Net > maxOffset || rx.vnetLen != 0 && !p.GSO.vnetKnown() {
 		s.counters.Drop(ring.NoRoom)
-		return 0, false
+		return 0, false, false
 	}
-	return min(snaplen, rx.frameSize-min(at.Mac, rx.frameSize)), true
+	if room := rx.frameSize - min(at.Mac, rx.frameSize); snaplen > room {
+		return room, rx.copyWhole, true
+	}
+	return snaplen, false, true
 }
 
 // fill copies and stamps the packet into its slot, and returns the status to
 // release it with.
-func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen uint32) (status uint32) {
+func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen uint32, cut bool) (status uint32) {
 	frame := rx.ring.Frame(slot)
 	at, skip := rx.offsets(a), rx.skip(a)
 	if snaplen > 0 {
@@ -291,6 +300,9 @@ func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen 
 	status = a.status
 	if s.counters.Losing() {
 		status |= tpacket.StatusLosing
+	}
+	if cut && s.enqueueCopy(rx, p, a) {
+		status |= tpacket.StatusCopy
 	}
 	now := a.clock()
 	if rx.version == tpacket.V1 {

@@ -115,6 +115,7 @@ func (s *Socket) publish() {
 	switch b := s.ring.(type) {
 	case *ring.Ring:
 		rx.ring, rx.frameSize = b, b.Geometry().FrameSize
+		rx.copyWhole = s.flags[option{tpacket.SolPacket, tpacket.OptCopyThresh}] != 0
 	case *ring.Blocks:
 		rx.blocks, rx.frameSize = b, b.MaxFrame()
 	default:

@@ -110,11 +110,11 @@ func (s *Socket) Setsockopt(level, name int, val []byte) error {
 		return s.setFanout(val)
 	case option{tpacket.SolPacket, tpacket.OptFanoutData}:
 		return s.setFanoutData(val)
-	case option{tpacket.SolPacket, tpacket.OptTimestamp}:
+	case option{tpacket.SolPacket, tpacket.OptTimestamp}, option{tpacket.SolPacket, tpacket.OptCopyThresh}:
 		if _, err := exactInt(val); err != nil {
 			return err
 		}
-		return s.setInt(o, "set PACKET_TIMESTAMP", val, func(v int32) (int32, error) { return v, nil })
+		return s.setInt(o, "set PACKET_TIMESTAMP or PACKET_COPY_THRESH", val, func(v int32) (int32, error) { return v, nil })
 	case option{solSocket, soRcvbuf}:
 		return s.setInt(o, "set SO_RCVBUF", val, func(v int32) (int32, error) {
 			// Linux doubles it, for its own bookkeeping.
@@ -170,7 +170,7 @@ func (s *Socket) Getsockopt(level, name int, buf []byte) (int, error) {
 		}
 	case option{tpacket.SolPacket, tpacket.OptVnetHdrSz}:
 		v = int32(s.vnetLen)
-	case option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}, option{tpacket.SolPacket, tpacket.OptTimestamp}:
+	case option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}, option{tpacket.SolPacket, tpacket.OptTimestamp}, option{tpacket.SolPacket, tpacket.OptCopyThresh}:
 		v = s.flags[o]
 	case option{tpacket.SolPacket, tpacket.OptFanout}:
 		v = s.fanoutValue()
