@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"math/bits"
+
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
@@ -40,6 +42,8 @@ func (sc script) reachable() (out script) {
 			s = o.s
 		case munmap:
 			s = o.s
+		case recv:
+			s = o.s
 		case handBack:
 			s = o.s
 		case store:
@@ -52,23 +56,40 @@ func (sc script) reachable() (out script) {
 	return out
 }
 
-// steps draws what comes next: mostly one step. The first alternative is the
-// simplest, where shrinking ends.
+// steps draws what comes next: mostly one step.
 var steps = rapid.Custom(func(t *rapid.T) script {
-	weighted := func(alternatives ...any) (out []func(*rapid.T) script) {
+	return pick(t, "what", alternatives)(t)
+})
+
+// pick is rapid.SampledFrom without its liking for what comes first.
+func pick[T any](t *rapid.T, label string, from []T) T {
+	n := 0
+	for range bits.Len(uint(len(from)-1)) + 3 { // the more bits, the more even
+		n <<= 1
+		if rapid.Bool().Draw(t, label) {
+			n |= 1
+		}
+	}
+	return from[n%len(from)]
+}
+
+// alternatives are what can come next, each as often as its weight says. The
+// first is the simplest: there shrinking ends.
+var alternatives = func() (out []func(*rapid.T) script) {
+	one := func(draw func(*rapid.T, int) op) func(*rapid.T) script {
+		return func(t *rapid.T) script { return script{draw(t, drawSocket(t))} }
+	}
+	weighted := func(alternatives ...any) {
 		for i := 0; i < len(alternatives); i += 2 {
 			for range alternatives[i].(int) {
 				out = append(out, alternatives[i+1].(func(*rapid.T) script))
 			}
 		}
-		return out
 	}
-	one := func(draw func(*rapid.T, int) op) func(*rapid.T) script {
-		return func(t *rapid.T) script { return script{draw(t, drawSocket(t))} }
-	}
-	return rapid.SampledFrom(weighted(
-		12, drawTraffic,
-		6, one(drawHandBack),
+	weighted(
+		24, drawTraffic,
+		8, one(drawHandBack),
+		4, one(drawRecv),
 		5, one(drawGet),
 		5, one(drawSet),
 		3, one(drawAttach),
@@ -88,8 +109,9 @@ var steps = rapid.Custom(func(t *rapid.T) script {
 		1, func(t *rapid.T) script { return drawRingOf(t, drawSocket(t)) },
 		1, func(t *rapid.T) script { return drawSetUp(drawSocket(t)).Draw(t, "set-up") },
 		1, drawClosing,
-	)).Draw(t, "what")(t)
-})
+	)
+	return out
+}()
 
 func drawSocket(t *rapid.T) int {
 	return rapid.SampledFrom([]int{0, 0, 0, 1, 1, 2}).Draw(t, "socket")
@@ -105,7 +127,7 @@ func drawSetUp(s int) *rapid.Generator[script] {
 			rapid.SampledFrom([]int{unix.SOCK_RAW, unix.SOCK_RAW, unix.SOCK_DGRAM}).Draw(t, "type"),
 			protocols.Draw(t, "protocol"),
 		}}
-		if rapid.IntRange(0, 5).Draw(t, "ring") > 0 {
+		if rapid.IntRange(0, 3).Draw(t, "ring") > 0 {
 			sc = append(sc, drawRingOf(t, s)...)
 		}
 		if rapid.Bool().Draw(t, "filter") {
@@ -123,6 +145,9 @@ func drawRingOf(t *rapid.T, s int) (sc script) {
 	v := tpacket.Version(rapid.SampledFrom([]int{0, 1, 1, 2, 2}).Draw(t, "version"))
 	if v != tpacket.V1 || rapid.Bool().Draw(t, "set version") {
 		sc = append(sc, set{s, unix.SOL_PACKET, unix.PACKET_VERSION, i32(v)})
+	}
+	if rapid.IntRange(0, 5).Draw(t, "set vnet header") == 5 {
+		sc = append(sc, set{s, unix.SOL_PACKET, unix.PACKET_VNET_HDR_SZ, i32(rapid.SampledFrom([]int{10, 12}).Draw(t, "vnet header"))})
 	}
 	r := drawBlocks(t)
 	if rapid.IntRange(0, 3).Draw(t, "set reserve") == 3 {
@@ -157,6 +182,9 @@ func drawGroup(t *rapid.T) (sc script) {
 			bind{s, sll{unix.AF_PACKET, index, proto}},
 			set{s, unix.SOL_PACKET, unix.PACKET_FANOUT, v})
 	}
+	if v.mode == unix.PACKET_FANOUT_CBPF {
+		sc = append(sc, drawFanoutProgram(t, 0))
+	}
 	return sc
 }
 
@@ -168,6 +196,15 @@ func drawClosing(t *rapid.T) script {
 
 func drawHandBack(t *rapid.T, s int) op {
 	return handBack{s, rapid.SampledFrom([]int{1, 2, 5, 1000}).Draw(t, "frames")}
+}
+
+func drawRecv(t *rapid.T, s int) op {
+	return recv{
+		s,
+		rapid.SampledFrom([]int{10000, 100, 14, 10, 1, 0}).Draw(t, "room"),
+		rapid.SampledFrom([]int{0, 0, unix.MSG_TRUNC, unix.MSG_PEEK, unix.MSG_PEEK | unix.MSG_TRUNC, unix.MSG_DONTWAIT, unix.MSG_OOB, unix.MSG_ERRQUEUE, unix.MSG_WAITALL}).Draw(t, "flags"),
+		rapid.SampledFrom([]int{0, 200, 200, 16, 36, 40, 32, 17}).Draw(t, "control"),
+	}
 }
 
 func drawStore(t *rapid.T, s int) op {
@@ -192,7 +229,7 @@ func drawBind(t *rapid.T, s int) op {
 }
 
 func drawSet(t *rapid.T, s int) op {
-	o := rapid.SampledFrom(options).Draw(t, "option")
+	o := pick(t, "option", options)
 	if o.set == nil {
 		return set{s, o.level, o.number, ints(0, 1).Draw(t, "value")}
 	}
@@ -200,7 +237,7 @@ func drawSet(t *rapid.T, s int) op {
 }
 
 func drawGet(t *rapid.T, s int) op {
-	o := rapid.SampledFrom(options).Draw(t, "option")
+	o := pick(t, "option", options)
 	if o.args != nil {
 		return get{s, o.level, o.number, o.args.Draw(t, "room")}
 	}
@@ -220,6 +257,9 @@ func drawTraffic(t *rapid.T) script {
 func drawPacket(t *rapid.T, dev string) (p packet) {
 	p.n = rapid.SampledFrom([]int{60, 46, 200, 1000, 1486, 4000, 8986}).Draw(t, "length")
 	p.proto = rapid.SampledFrom([]uint16{unix.ETH_P_IP, unix.ETH_P_IPV6}).Draw(t, "protocol")
+	if rapid.IntRange(0, 4).Draw(t, "offloads") == 4 {
+		p.drawOffload(t, dev)
+	}
 	if dev == tun0 {
 		return p
 	}
@@ -228,11 +268,52 @@ func drawPacket(t *rapid.T, dev string) (p packet) {
 	case 5:
 		p.tag = rapid.SampledFrom([]uint32{unix.ETH_P_8021Q, unix.ETH_P_8021AD}).Draw(t, "tpid")<<16 |
 			rapid.SampledFrom([]uint32{0, 5, 0x6064, 0xffff}).Draw(t, "tci")
+		if p.load != (offload{}) {
+			if p.load.hdrLen > 0 {
+				p.load.hdrLen += 4
+			}
+			return p
+		}
 		p.n = rapid.SampledFrom([]int{60, 46, 0, 1, 2, 3, 1486}).Draw(t, "tagged length")
 		p.proto = rapid.SampledFrom([]uint16{unix.ETH_P_IP, unix.ETH_P_8021Q, unix.ETH_P_8021AD, 0x88b5, 10}).Draw(t, "inner ethertype")
 	case 6: // any EtherType, any length
+		p.load = offload{}
 		p.proto = rapid.SampledFrom([]uint16{0x88b5, unix.ETH_P_ARP, 0xffff, 0x600, 0x5ff, 10, 0}).Draw(t, "ethertype")
 		p.n = rapid.IntRange(0, 100).Draw(t, "odd length")
 	}
 	return p
+}
+
+// drawOffload draws what is left to be done to the packet.
+func (p *packet) drawOffload(t *rapid.T, dev string) {
+	p.n = max(p.n, 60)
+	headers := uint16(20)
+	if p.proto == unix.ETH_P_IPV6 {
+		headers = 40
+	}
+	if dev == tap0 {
+		headers += 14
+	}
+	gso := func(typ uint8, transport uint16) {
+		p.n = rapid.SampledFrom([]int{1000, 3000, 6000, 20000}).Draw(t, "segments' length")
+		p.load = offload{needsCsum, typ, headers + transport, uint16(rapid.SampledFrom([]int{200, 500}).Draw(t, "segment"))}
+	}
+	switch rapid.IntRange(0, 3).Draw(t, "offload") { // a TAP has no way to say that a checksum is good
+	case 0:
+		p.load.flags = needsCsum
+	case 1:
+		if p.proto == unix.ETH_P_IPV6 {
+			gso(gsoTCPv6, 20)
+		} else {
+			gso(gsoTCPv4, 20)
+		}
+	case 2:
+		if p.proto == unix.ETH_P_IP {
+			gso(gsoTCPv4|gsoECN, 20)
+		}
+	case 3:
+		if p.proto == unix.ETH_P_IP {
+			gso(gsoUDPL4, 8)
+		}
+	}
 }

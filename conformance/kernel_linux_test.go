@@ -204,6 +204,20 @@ func (s *kernelSocket) poll() (int, error) {
 	}
 }
 
+func (s *kernelSocket) inq() (int, error) { return unix.IoctlGetInt(s.FD, unix.SIOCINQ) }
+
+func (s *kernelSocket) recv(room, flags, control int) (m message, err error) {
+	// One byte more than there is room for: Go cannot point to nothing.
+	data, name, oob := make([]byte, room+1), make([]byte, unix.SizeofSockaddrAny), make([]byte, control+1)
+	iov := unix.Iovec{Base: &data[0], Len: uint64(room)}
+	h := unix.Msghdr{Name: &name[0], Namelen: uint32(len(name)), Iov: &iov, Iovlen: 1, Control: &oob[0], Controllen: uint64(control)}
+	n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(s.FD), uintptr(unsafe.Pointer(&h)), uintptr(flags))
+	if errno != 0 {
+		return m, errno
+	}
+	return message{int(n), int(h.Flags), data[:min(int(n), room)], name[:h.Namelen], oob[:h.Controllen]}, nil
+}
+
 // bare is the errno as an error, nil for none.
 func bare(errno unix.Errno) error {
 	if errno == 0 {

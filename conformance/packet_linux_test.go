@@ -94,24 +94,43 @@ func (p packet) payload() []byte {
 		h[39] = 1
 		copy(b, h)
 	}
-	if p.load.gsoType == gsoTCPv4 {
-		b[9] = 6 // TCP
-		copy(b[20:], []byte{0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 5 << 4, 0x10, 1, 0, 0, 0, 0, 0})
+	const tcp = 6 // IPPROTO_TCP
+	segment := []byte{0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 5 << 4, 0x10, 1, 0, 0, 0, 0, 0}
+	switch p.load.gsoType &^ gsoECN {
+	case gsoTCPv4:
+		b[9] = tcp
+		copy(b[20:], segment)
+	case gsoTCPv6:
+		b[6] = tcp
+		copy(b[40:], segment)
 	}
 	return b
 }
 
+// linear is how much of the packet the kernel keeps in one piece.
+func (p packet) linear(dev string) int {
+	n := len(p.bytes(dev))
+	const page = 4096 - 64 // and headroom
+	if n < page || p.load.gsoType == 0 {
+		return n
+	}
+	return int(p.load.hdrLen)
+}
+
 const (
 	needsCsum = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM
-	dataValid = 2 // VIRTIO_NET_HDR_F_DATA_VALID
-	gsoTCPv4  = 1 // VIRTIO_NET_HDR_GSO_TCPV4
+
+	gsoTCPv4 = 1    // VIRTIO_NET_HDR_GSO_TCPV4
+	gsoTCPv6 = 4    // VIRTIO_NET_HDR_GSO_TCPV6
+	gsoUDPL4 = 5    // VIRTIO_NET_HDR_GSO_UDP_L4
+	gsoECN   = 0x80 // VIRTIO_NET_HDR_GSO_ECN
 )
 
 // vnetHdr is the packet's struct virtio_net_hdr on the device's wire.
 func (p packet) vnetHdr(dev string) (h kring.VnetHdr) {
 	h[0], h[1] = p.load.flags, p.load.gsoType
 	start, offset := 20, 6 // UDP behind IPv4
-	if p.load.gsoType == gsoTCPv4 {
+	if t := p.load.gsoType &^ gsoECN; t == gsoTCPv4 || t == gsoTCPv6 {
 		offset = 16
 	}
 	if p.proto == tpacket.ETHPIPv6 {

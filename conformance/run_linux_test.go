@@ -92,6 +92,11 @@ func compareSockets(kernel, ours *socketState) (what, a, b string) {
 	if x != y || err1 != err2 {
 		return "poll", fmt.Sprintf("%#x %v", x, err1), fmt.Sprintf("%#x %v", y, err2)
 	}
+	x, err1 = kernel.inq()
+	y, err2 = ours.inq()
+	if x != y || err1 != err2 {
+		return "SIOCINQ", fmt.Sprint(x, err1), fmt.Sprint(y, err2)
+	}
 	m, err1 := kernel.getsockname()
 	n, err2 := ours.getsockname()
 	if !bytes.Equal(m, n) || err1 != err2 {

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 
@@ -43,11 +44,13 @@ func (r *rxringSide) packet(dev string, p packet) *rxring.Packet {
 	// The kernel looks for the flow's hash when somebody asks; a TAP counts its
 	// queues from 1.
 	q := &rxring.Packet{Data: p.bytes(dev), Hash: 1, Queue: 1}
-	switch {
-	case p.load.flags&needsCsum != 0:
+	if linear := p.linear(dev); linear < len(q.Data) {
+		q.Data, q.Rest = q.Data[:linear], [][]byte{q.Data[linear:]}
+	}
+	h := p.vnetHdr(dev)
+	if p.load.flags&needsCsum != 0 {
 		q.Checksum = rxring.ChecksumPartial
-	case p.load.flags&dataValid != 0:
-		q.Checksum = rxring.ChecksumValid
+		q.ChecksumStart, q.ChecksumOffset = binary.NativeEndian.Uint16(h[6:]), binary.NativeEndian.Uint16(h[8:])
 	}
 	q.GSO = rxring.GSO{Type: rxring.GSOType(p.load.gsoType), Size: p.load.gsoSize, HdrLen: p.load.hdrLen}
 	return q
@@ -121,6 +124,18 @@ func (s *rxringSocket) mmap() (*mapping, error) {
 	}
 	s.mapped = true
 	return &mapping{mem: r.Memory().Bytes(), geo: r.Geometry()}, nil
+}
+
+func (s *rxringSocket) inq() (int, error) { return s.s.QueuedBytes(), nil }
+
+func (s *rxringSocket) recv(room, flags, control int) (message, error) {
+	data := make([]byte, room)
+	m, err := s.s.Recv(data, rxring.RecvFlags(flags))
+	if err != nil {
+		return message{}, err
+	}
+	oob := m.Control(control)
+	return message{m.N, int(m.Flags), data[:m.Copied], tpacket.Bytes(&m.From), oob}, nil
 }
 
 func (s *rxringSocket) munmap() error {

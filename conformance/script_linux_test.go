@@ -2,7 +2,9 @@ package conformance
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,6 +83,17 @@ type socketSide interface {
 	mmap() (*mapping, error)
 	munmap() error
 	poll() (int, error)
+	// inq is SIOCINQ: the length of the first packet in the queue.
+	inq() (int, error)
+	recv(room, flags, control int) (message, error)
+}
+
+// message is what recvmsg fills in.
+type message struct {
+	n             int // what it returns
+	flags         int
+	data          []byte
+	name, control []byte
 }
 
 // party is a side in a running script, and the program's part: its sockets and
@@ -147,6 +160,9 @@ type (
 	}
 	mmap   struct{ s int }
 	munmap struct{ s int }
+	// recv is recvmsg with so many bytes of room for data and for control
+	// messages.
+	recv struct{ s, room, flags, control int }
 	// handBack reads up to n frames in order and hands each back.
 	handBack struct{ s, n int }
 	// store is a reader that stores a status word where it likes.
@@ -238,6 +254,32 @@ func (o munmap) do(p *party) outcome {
 		s.ring = nil
 		return outcome{err: s.munmap()}
 	})
+}
+
+func (o recv) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome {
+		m, err := s.recv(o.room, o.flags, o.control)
+		if err != nil {
+			return outcome{err: err}
+		}
+		scrubControl(m.control)
+		return outcome{m.n, nil, slices.Concat([]byte{byte(m.flags)}, m.name, m.control, m.data)}
+	})
+}
+
+// scrubControl leaves of the times in control messages only whether there is one.
+func scrubControl(b []byte) {
+	for len(b) >= unix.SizeofCmsghdr {
+		size := binary.NativeEndian.Uint64(b)
+		level, typ := binary.NativeEndian.Uint32(b[8:]), binary.NativeEndian.Uint32(b[12:])
+		if size < unix.SizeofCmsghdr || size > uint64(len(b)) {
+			return
+		}
+		if level == unix.SOL_SOCKET && (typ == unix.SO_TIMESTAMP || typ == unix.SO_TIMESTAMPNS) {
+			presence(b[unix.SizeofCmsghdr:size])
+		}
+		b = b[min((size+7)&^7, uint64(len(b))):]
+	}
 }
 
 func (o handBack) do(p *party) outcome {

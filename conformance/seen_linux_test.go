@@ -2,6 +2,8 @@ package conformance
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,6 +44,15 @@ func (y *tally) step(o op, got outcome) {
 	y.calls[name+" "+errnoName(got.errno())]++
 }
 
+// log says what was done, and what came of it.
 func (y *tally) log(t *testing.T) {
 	t.Logf("%d steps, %d packets, %d comparisons of a ring", y.steps.Load(), y.packets.Load(), y.rings.Load())
+	if !testing.Verbose() {
+		return
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	for _, call := range slices.Sorted(maps.Keys(y.calls)) {
+		t.Logf("%7d %s", y.calls[call], call)
+	}
 }

@@ -158,8 +158,11 @@ func (o fanoutProgram) String() string { return fmt.Sprintf("fanoutProgram{%d, %
 func (o expire) String() string        { return fmt.Sprintf("expire{%d}", o.ms) }
 func (o mmap) String() string          { return fmt.Sprintf("mmap{%d}", o.s) }
 func (o munmap) String() string        { return fmt.Sprintf("munmap{%d}", o.s) }
-func (o handBack) String() string      { return fmt.Sprintf("handBack{%d, %d}", o.s, o.n) }
-func (o store) String() string         { return fmt.Sprintf("store{%d, %d, %#x}", o.s, o.frame, o.status) }
+func (o recv) String() string {
+	return fmt.Sprintf("recv{%d, %d, %#x, %d}", o.s, o.room, o.flags, o.control)
+}
+func (o handBack) String() string { return fmt.Sprintf("handBack{%d, %d}", o.s, o.n) }
+func (o store) String() string    { return fmt.Sprintf("store{%d, %d, %#x}", o.s, o.frame, o.status) }
 func (o arrive) String() string {
 	return fmt.Sprintf("arrive{%q, %v, %d}", o.dev, o.packet, o.times)
 }
