@@ -52,6 +52,8 @@ func (s *session) held(k *socket, tid int) bool {
 func (k *socket) mute() {
 	k.muted = true
 	k.rx.Disarm(&k.waker)
+	k.rx.Disarm(&k.comes)
+	k.unstage()
 	k.drain(1 << 20)
 	k.waker.taken()
 }

@@ -16,12 +16,19 @@ type waker struct {
 }
 
 // Wake implements ring.Waker.
-func (w *waker) Wake() {
+func (w *waker) Wake() { w.send(nil) }
+
+func (w *waker) send(b []byte) error {
 	w.mu.Lock()
-	if w.end >= 0 && unix.Send(w.end, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == nil {
+	defer w.mu.Unlock()
+	if w.end < 0 {
+		return unix.EBADF
+	}
+	err := unix.Send(w.end, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	if err == nil {
 		w.queued++
 	}
-	w.mu.Unlock()
+	return err
 }
 
 func (w *waker) close() {
@@ -51,6 +58,10 @@ const maxQueued = 4
 // It asks to be woken even while the ring is readable, because Linux reports
 // each new packet to who waits for edges.
 func (k *socket) refresh() {
+	if k.rx.Ring() == nil {
+		k.stage()
+		return
+	}
 	if !k.rx.Readable() {
 		k.drain(1 << 20)
 		k.waker.taken()
@@ -89,11 +100,13 @@ func (k *socket) signalled() bool {
 	return n > 0
 }
 
-func (k *socket) drain(most int) {
+// drain takes datagrams out of the stand-in and says how many there were.
+func (k *socket) drain(most int) (n int) {
 	var b [1]byte
-	for range most {
+	for ; n < most; n++ {
 		if _, _, err := unix.Recvfrom(k.end, b[:], unix.MSG_DONTWAIT); err != nil {
-			return
+			break
 		}
 	}
+	return n
 }

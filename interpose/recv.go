@@ -64,6 +64,7 @@ func (c *call) recv(k *socket) reply {
 		return reply{}
 	}
 	r.wait()
+	defer k.refresh()
 	if answer, ok := r.try(); ok {
 		return answer
 	}
@@ -157,7 +158,8 @@ func (r *receiving) packet(d destination) (int64, error) {
 	if r.NR == unix.SYS_RECVMMSG {
 		flags &^= unix.MSG_WAITFORONE
 	}
-	m, b, err := r.look(flags, d.room())
+	r.k.unstage()
+	m, b, err := r.s.look(r.k.rx, flags, d.room())
 	if errors.Is(err, unix.EINVAL) {
 		_, err = r.k.rx.Recv(b, flags) // a packet that is refused goes
 	}
@@ -183,16 +185,16 @@ func (r *receiving) packet(d destination) (int64, error) {
 	return int64(m.Copied), err
 }
 
-// look returns as much of the first packet as there is room for, and leaves it in
-// the queue.
-func (r *receiving) look(flags rxring.RecvFlags, room uint64) (rxring.Message, []byte, error) {
+// look returns as much of the first packet as there is room for, until the next
+// call of it, and leaves it in the queue.
+func (s *session) look(rx *rxring.Socket, flags rxring.RecvFlags, room uint64) (rxring.Message, []byte, error) {
 	for {
-		b := r.s.packet[:min(uint64(len(r.s.packet)), room)]
-		m, err := r.k.rx.Recv(b, flags|rxring.MsgPeek|rxring.MsgTrunc)
+		b := s.packet[:min(uint64(len(s.packet)), room)]
+		m, err := rx.Recv(b, flags|rxring.MsgPeek|rxring.MsgTrunc)
 		if err != nil || m.Copied == m.N || uint64(m.Copied) == room {
 			return m, b[:m.Copied], err
 		}
-		r.s.packet = make([]byte, m.N)
+		s.packet = make([]byte, m.N)
 	}
 }
 
@@ -234,6 +236,7 @@ func (s *session) resume() {
 		answer, ok := r.try()
 		if ok {
 			s.answer(r.notification, answer)
+			r.k.refresh()
 		}
 		return ok
 	})

@@ -19,6 +19,12 @@ type socket struct {
 	inode uint64 // of the stand-in: what says, in /proc, that a descriptor is this socket
 	end   int    // our duplicate of the stand-in
 	waker waker
+	s     *session
+
+	// Of a socket without a ring: see stage.
+	comes   comes
+	staged  bool
+	watched bool
 
 	memfds  []file // of its rings, while somebody may hold them
 	swapped int    // the stand-in's O_NONBLOCK when it was last swapped
@@ -92,6 +98,7 @@ func (c *call) socketCall() reply {
 		return result(err)
 	}
 	rx.SetMapped(s.memoryMapped)
+	k.s, k.comes.news = s, s.news
 	s.sockets = append(s.sockets, k)
 	s.byInode[k.inode] = k
 	if err := s.l.inject(c.ID, k.end, flags&unix.SOCK_CLOEXEC != 0); err != nil {
@@ -104,6 +111,7 @@ func (c *call) socketCall() reply {
 	} else {
 		s.omitted++
 	}
+	k.refresh() // it may hear already, and read
 	return reply{kind: done}
 }
 

@@ -180,6 +180,8 @@ func parseFilter(b []byte) []cbpf.Instruction {
 // setRing serves PACKET_RX_RING.
 func (c *call) setRing(k *socket, val []byte) reply {
 	s := c.s
+	k.unstage()
+	defer k.refresh() // from now on a packet wakes whoever polls already
 	err := k.rx.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, val)
 	if err != nil && errnoOf(err) == unix.ENOMEM && s.sweepNow() {
 		err = k.rx.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, val)
@@ -202,6 +204,8 @@ func (c *call) setRing(k *socket, val []byte) reply {
 			}
 		}
 	}
-	k.refresh() // from now on a packet wakes whoever polls already
+	k.rx.Disarm(&k.waker)
+	k.drain(1 << 20)
+	k.waker.taken()
 	return result(nil)
 }

@@ -35,7 +35,8 @@ type session struct {
 	swaps   swaps
 	packet  []byte // the one that a receive call is to get
 	parked  []*receiving
-	news    *bell // rung when a socket with a parked call may have something for it
+	news    *bell // rung when a packet came to a socket that a call is parked on, or one without a ring
+	reads   reads
 	lost    map[uint32]lostReply
 	dumps   map[uint64]linkDump // by inode of the rtnetlink socket
 	swept   time.Time
@@ -55,9 +56,16 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 		unix.Close(stop)
 		return nil, fmt.Errorf("interpose: eventfd: %w", err)
 	}
+	reads, err := newReads()
+	if err != nil {
+		unix.Close(stop)
+		news.close()
+		return nil, fmt.Errorf("interpose: epoll: %w", err)
+	}
 	return &session{
 		packet:  make([]byte, 1<<16),
 		news:    news,
+		reads:   reads,
 		cfg:     cfg,
 		ns:      cfg.Namespace,
 		l:       l,
@@ -81,6 +89,7 @@ func (s *session) serve() {
 		{Fd: int32(s.stop), Events: unix.POLLIN},
 		{Fd: int32(s.l.fd), Events: unix.POLLIN},
 		{Fd: int32(s.news.fd), Events: unix.POLLIN},
+		{Fd: int32(s.reads.fd), Events: unix.POLLIN},
 	}
 	for {
 		if _, err := unix.Poll(fds, s.tick()); err != nil && err != unix.EINTR {
@@ -99,7 +108,11 @@ func (s *session) serve() {
 		}
 		if fds[2].Revents != 0 {
 			s.news.silence()
-			s.resume()
+			s.resume() // first: a packet is whose who waits for it
+			s.arrived()
+		}
+		if fds[3].Revents != 0 {
+			s.reads.attend(s)
 		}
 	}
 }
@@ -113,6 +126,7 @@ func (s *session) close() {
 		s.forget(k)
 	}
 	s.news.close()
+	unix.Close(s.reads.fd)
 	unix.Close(s.stop)
 	unix.Close(s.l.fd)
 }

@@ -90,6 +90,7 @@ func (s *session) forget(k *socket) {
 // drop closes a socket.
 func (s *session) drop(k *socket) {
 	k.rx.Disarm(&k.waker)
+	k.rx.Disarm(&k.comes)
 	k.rx.Disarm(s.news)
 	k.rx.Close()
 	k.waker.close()

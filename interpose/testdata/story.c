@@ -31,6 +31,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -473,6 +474,61 @@ static void queue(void)
 	want(wait_by("poll", fd, 20000) == 1);
 	set_ring(fd, TPACKET_V2, BLOCKS);
 	refused(recv(fd, *b, sizeof *b, MSG_DONTWAIT), EAGAIN);
+}
+
+/* read is a receive call, too. */
+static void queue_read(void)
+{
+	unsigned char b[2000], c[10];
+	struct iovec v[2] = {{c, sizeof c}, {b + sizeof c, sizeof b - sizeof c}};
+	struct pollfd p = {.events = POLLIN};
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+	struct sock_filter none[] = {{BPF_RET | BPF_K, 0, 0, 0}};
+	struct sock_fprog f = {1, none};
+	uint32_t last = 0;
+	int one = 1, fd = must(socket(AF_PACKET, SOCK_RAW, 0));
+	p.fd = fd;
+	bind_to(fd, device);
+	for (int i = 0; i < 200; i++)
+		check_packet(b, must(read(fd, b, sizeof b)), &last);
+	for (int i = 0; i < 50; i++) {
+		long n = must(readv(fd, v, 2));
+		memcpy(b, c, sizeof c);
+		check_packet(b, n, &last);
+	}
+	for (int i = 0; i < 50; i++) {
+		want(poll(&p, 1, 20000) == 1);
+		check_packet(b, must(read(fd, b, sizeof b)), &last);
+	}
+	/* By turns with receive calls, in whichever order. */
+	for (int i = 0; i < 50; i++) {
+		check_packet(b, must(recv(fd, b, sizeof b, 0)), &last);
+		want(poll(&p, 1, 20000) == 1);
+		long n = must(recv(fd, b, sizeof b, MSG_PEEK));
+		want(read(fd, b, sizeof b) == n);
+		check_packet(b, n, &last);
+	}
+	/* Emptied, as scapy does, it is empty. */
+	must(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f));
+	usleep(1000);
+	while (wait_by("select", fd, 0) == 1)
+		check_packet(b, must(read(fd, b, sizeof b)), &last);
+	refused(recv(fd, b, sizeof b, MSG_DONTWAIT), EAGAIN);
+	int flags = must(fcntl(fd, F_GETFL));
+	must(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+	refused(read(fd, b, sizeof b), EAGAIN);
+	must(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof one));
+	/* Edges: what is there, and what comes while it is left lying. */
+	int ep = must(epoll_create1(0));
+	must(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+	for (int i = 0; i < 20; i++)
+		want(epoll_wait(ep, &ev, 1, 20000) == 1);
+	for (int i = 0; i < 50; i++) {
+		want(epoll_wait(ep, &ev, 1, 20000) == 1);
+		for (long n; (n = read(fd, b, sizeof b)) > 0;)
+			check_packet(b, n, &last);
+		want(errno == EAGAIN);
+	}
 }
 
 /* Threads that wait in receive calls share the packets between them: each goes
@@ -1110,7 +1166,7 @@ int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*tell)(void); } stories[] = {
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
-		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-threads", queue_threads}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
+		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
 		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"forever", forever},

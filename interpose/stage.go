@@ -1,0 +1,130 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// read is not trapped: it gets what lies in the stand-in. So of a socket without a
+// ring a copy of the first packet in the queue lies there, and makes the stand-in
+// readable. It is called staged. The packet itself leaves the queue when its copy
+// turns out to have been read.
+
+// stage makes the stand-in of a socket without a ring as readable as its queue
+// is.
+func (k *socket) stage() {
+	k.settle()
+	k.rx.Arm(&k.comes)
+	if !k.staged {
+		k.put()
+	}
+}
+
+// put stages the first packet.
+func (k *socket) put() {
+	b, ok := k.first()
+	if !ok {
+		return
+	}
+	if k.waker.send(b) != nil && k.waker.send(nil) != nil { // too long for the pair
+		return
+	}
+	k.staged = true
+	k.s.reads.watch(k)
+}
+
+// settle finds out whether what was staged has been read.
+func (k *socket) settle() {
+	if k.staged && !k.signalled() {
+		k.taken()
+	}
+}
+
+// taken has the packet that was read leave the queue.
+func (k *socket) taken() {
+	k.rx.Recv(nil, 0)
+	k.staged = false
+}
+
+// unstage takes the staged packet back.
+func (k *socket) unstage() {
+	k.settle()
+	if k.staged && k.drain(1<<20) == 0 {
+		k.taken() // just now
+	}
+	k.staged = false
+}
+
+// first is a copy of the first packet in the queue.
+func (k *socket) first() ([]byte, bool) {
+	if k.rx.QueuedBytes() == 0 {
+		return nil, false
+	}
+	_, b, err := k.s.look(k.rx, 0, maxRW)
+	return b, err == nil || errnoOf(err) == unix.EINVAL
+}
+
+// comes has the session stage a packet that comes. Writers call Wake.
+type comes struct {
+	rung atomic.Bool
+	news *bell
+}
+
+// Wake implements ring.Waker.
+func (w *comes) Wake() {
+	w.rung.Store(true)
+	w.news.Wake()
+}
+
+// arrived attends to the sockets without a ring that a packet came to.
+func (s *session) arrived() {
+	for _, k := range s.sockets {
+		if k.comes.rung.Swap(false) && k.rx.Ring() == nil && !k.muted {
+			if k.settle(); k.staged {
+				// Once more, for who waits for edges; but not with each packet
+				// that comes while nobody takes them.
+				k.unstage()
+				k.put()
+			}
+			if !k.staged {
+				k.stage()
+			}
+		}
+	}
+}
+
+// reads is an epoll set that tells of what was read from stand-ins.
+type reads struct{ fd int }
+
+func newReads() (reads, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	return reads{fd}, err
+}
+
+// watch has the kernel tell when something is taken out of k's stand-in: then
+// there is room again at the other end.
+func (r reads) watch(k *socket) {
+	if !k.watched {
+		ev := unix.EpollEvent{Events: unix.EPOLLOUT | 1<<31, Fd: int32(k.waker.end)} // EPOLLET
+		k.watched = unix.EpollCtl(r.fd, unix.EPOLL_CTL_ADD, k.waker.end, &ev) == nil
+	}
+}
+
+// attend stages the next packet where one was read.
+func (r reads) attend(s *session) {
+	var evs [32]unix.EpollEvent
+	n, _ := unix.EpollWait(r.fd, evs[:], 0)
+	for _, ev := range evs[:max(n, 0)] {
+		i := slices.IndexFunc(s.sockets, func(k *socket) bool { return k.waker.end == int(ev.Fd) })
+		if i < 0 {
+			continue
+		}
+		if k := s.sockets[i]; k.staged && !k.muted && !k.signalled() {
+			k.stage()
+		}
+	}
+}
