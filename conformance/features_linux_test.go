@@ -3,6 +3,8 @@ package conformance
 import (
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -19,9 +21,9 @@ func unserved(o op, kernel *party) bool {
 			return true
 		}
 	case arrive:
-		return fillsQueues(o, kernel)
+		return fillsQueues(o, false, kernel)
 	case leave:
-		return fillsQueues(arrive(o), kernel)
+		return fillsQueues(arrive(o), true, kernel)
 	case store: // a block that the program has not been given: see differences
 		s := kernel.sockets[o.s]
 		return o.status != tpacket.StatusKernel && s != nil && s.ring != nil && s.ring.geo.Version == tpacket.V3
@@ -29,13 +31,25 @@ func unserved(o op, kernel *party) bool {
 	return false
 }
 
-// fillsQueues says whether a queue would get packets that do not lie in one
-// page: how much of SO_RCVBUF those cost depends on the sender's buffers, see
-// differences.
-func fillsQueues(o arrive, kernel *party) bool {
-	const page = 3500 // and headers
+// fillsQueues says whether a queue may run full with packets whose cost depends
+// on the sender's buffers: those that do not lie in one page, and those that a
+// program sends. See differences.
+func fillsQueues(o arrive, sent bool, kernel *party) bool {
+	const (
+		page     = 3500 // and headers
+		overhead = 2500 // and room that goes to waste
+	)
 	for _, s := range kernel.sockets {
-		if s != nil && s.socketSide.(*kernelSocket).ring == nil && o.packet.n > page {
+		if s == nil {
+			continue
+		}
+		k := s.socketSide.(*kernelSocket)
+		if k.ring != nil && k.int(unix.PACKET_COPY_THRESH) == 0 {
+			continue
+		}
+		k.sentTo = k.sentTo || sent
+		held, limit := k.queue()
+		if o.packet.n > page || k.sentTo && held+o.times*(o.packet.n+overhead) > limit {
 			return true
 		}
 	}

@@ -99,6 +99,7 @@ var alternatives = func() (out []func(*rapid.T) script) {
 		}),
 		1, one(drawFanoutProgram),
 		1, drawGroup,
+		1, drawTimed,
 		1, one(func(_ *rapid.T, s int) op { return mmap{s} }),
 		1, one(func(_ *rapid.T, s int) op { return munmap{s} }),
 		1, one(func(_ *rapid.T, s int) op { return closeSocket{s} }),
@@ -149,6 +150,9 @@ func drawRingOf(t *rapid.T, s int) (sc script) {
 	if rapid.IntRange(0, 5).Draw(t, "set vnet header") == 5 {
 		sc = append(sc, set{s, unix.SOL_PACKET, unix.PACKET_VNET_HDR_SZ, i32(rapid.SampledFrom([]int{10, 12}).Draw(t, "vnet header"))})
 	}
+	if rapid.IntRange(0, 5).Draw(t, "set copy") == 5 {
+		sc = append(sc, set{s, unix.SOL_PACKET, unix.PACKET_COPY_THRESH, i32(1)})
+	}
 	r := drawBlocks(t)
 	if rapid.IntRange(0, 3).Draw(t, "set reserve") == 3 {
 		reserve := rapid.SampledFrom([]uint32{4, 7, 16, 100, 2000}).Draw(t, "reserve")
@@ -186,6 +190,27 @@ func drawGroup(t *rapid.T) (sc script) {
 		sc = append(sc, drawFanoutProgram(t, 0))
 	}
 	return sc
+}
+
+// drawTimed is the life of a V3 ring whose timer fires while the script runs.
+func drawTimed(t *rapid.T) script {
+	const s, tov = 2, 20 // milliseconds
+	wait := expire{3 * tov}
+	sc := script{
+		open(s),
+		version(s, 2),
+		rxRing(s, req3{req{4096, rapid.Uint32Range(1, 3).Draw(t, "blocks"), 512, 0}.full(), tov, 0, 0}),
+		mmap{s},
+		wait,
+	}
+	for range rapid.IntRange(1, 4).Draw(t, "rounds") {
+		sc = append(sc, drawTraffic(t)...)
+		if rapid.Bool().Draw(t, "hand back") {
+			sc = append(sc, drawHandBack(t, s))
+		}
+		sc = append(sc, wait)
+	}
+	return append(sc, statistics(s, 12), closeSocket{s})
 }
 
 // drawClosing takes a ring away as a program does.
@@ -249,9 +274,13 @@ func drawTraffic(t *rapid.T) script {
 	p := drawPacket(t, dev)
 	times := rapid.SampledFrom([]int{1, 1, 1, 2, 5, 40}).Draw(t, "times")
 	if rapid.IntRange(0, 2).Draw(t, "direction") == 2 {
-		return script{leave{dev, p, times}}
+		return script{leave{dev, p, times, rapid.SampledFrom([]delivery{whole, inPieces, inBatches}).Draw(t, "how")}}
 	}
-	return script{arrive{dev, p, times}}
+	how := rapid.SampledFrom([]delivery{whole, inPieces, inBatches, tagsBeside}).Draw(t, "how")
+	if how == tagsBeside && p.n < 2 {
+		how = whole // the kernel drops a frame that ends so soon behind its tag
+	}
+	return script{arrive{dev, p, times, how}}
 }
 
 func drawPacket(t *rapid.T, dev string) (p packet) {

@@ -52,7 +52,7 @@ func (k *kernelSide) close() {
 	}
 }
 
-func (k *kernelSide) arrive(dev string, p packet, times int) error {
+func (k *kernelSide) arrive(dev string, p packet, times int, _ delivery) error {
 	frame := p.bytes(dev)
 	for range times {
 		if err := k.devices[dev].ReceiveOffloaded(p.vnetHdr(dev), frame); err != nil {
@@ -62,7 +62,7 @@ func (k *kernelSide) arrive(dev string, p packet, times int) error {
 	return nil
 }
 
-func (k *kernelSide) leave(dev string, p packet, times int) error {
+func (k *kernelSide) leave(dev string, p packet, times int, _ delivery) error {
 	d, frame := k.devices[dev], p.bytes(dev)
 	for range times {
 		var err error
@@ -94,6 +94,8 @@ type kernelSocket struct {
 	*kring.Socket
 	ring *mapping // the one that the socket has, in no memory until mmap
 	mem  []byte
+
+	sentTo bool // packets that a program sent are in its queue, or have been
 }
 
 func (s *kernelSocket) close() error { return s.Close() }
@@ -114,7 +116,7 @@ func (s *kernelSocket) setsockopt(level, name int, val []byte) error {
 	version := tpacket.V1
 	ring := level == unix.SOL_PACKET && name == unix.PACKET_RX_RING
 	if ring {
-		version = s.version()
+		version = tpacket.Version(s.int(unix.PACKET_VERSION))
 	}
 	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(s.FD), uintptr(level), uintptr(name),
 		uintptr(unsafe.Pointer(unsafe.SliceData(val))), uintptr(len(val)), 0)
@@ -124,12 +126,23 @@ func (s *kernelSocket) setsockopt(level, name int, val []byte) error {
 	return bare(errno)
 }
 
-func (s *kernelSocket) version() tpacket.Version {
-	b, err := s.Option(unix.PACKET_VERSION, make([]byte, 4))
+// int is a SOL_PACKET option.
+func (s *kernelSocket) int(name int) uint32 {
+	b, err := s.Option(name, make([]byte, 4))
 	if err != nil {
+		panic(err) // the kernel has them all
+	}
+	return binary.NativeEndian.Uint32(b)
+}
+
+// queue is how much of SO_RCVBUF is taken, and how much there is.
+func (s *kernelSocket) queue() (held, limit int) {
+	buf := make([]byte, 9*4)
+	n, err := s.getsockopt(unix.SOL_SOCKET, unix.SO_MEMINFO, buf)
+	if err != nil || n < 8 {
 		panic(err)
 	}
-	return tpacket.Version(binary.NativeEndian.Uint32(b))
+	return int(binary.NativeEndian.Uint32(buf)), int(binary.NativeEndian.Uint32(buf[4:]))
 }
 
 // reshape notes the shape of the ring that the kernel has just made or taken
@@ -140,11 +153,7 @@ func (s *kernelSocket) reshape(v tpacket.Version, val []byte) error {
 		s.ring = nil
 		return nil
 	}
-	b, err := s.Option(unix.PACKET_RESERVE, make([]byte, 4))
-	if err != nil {
-		return err
-	}
-	g, err := tpacket.Layout(v, r, binary.NativeEndian.Uint32(b), unix.Getpagesize())
+	g, err := tpacket.Layout(v, r, s.int(unix.PACKET_RESERVE), unix.Getpagesize())
 	if err != nil {
 		return fmt.Errorf("tpacket.Layout refuses what the kernel took: %v", err)
 	}

@@ -20,6 +20,7 @@ var options = []option{
 	{"PACKET_DROP_MEMBERSHIP", unix.SOL_PACKET, unix.PACKET_DROP_MEMBERSHIP, memberships, nil},
 	{"PACKET_RX_RING", unix.SOL_PACKET, unix.PACKET_RX_RING, requests, nil},
 	{"PACKET_STATISTICS", unix.SOL_PACKET, unix.PACKET_STATISTICS, nil, nil},
+	{"PACKET_COPY_THRESH", unix.SOL_PACKET, unix.PACKET_COPY_THRESH, ints(0, 1), nil},
 	{"PACKET_AUXDATA", unix.SOL_PACKET, unix.PACKET_AUXDATA, ints(0, 1), nil},
 	{"PACKET_ORIGDEV", unix.SOL_PACKET, unix.PACKET_ORIGDEV, ints(0, 1), nil},
 	{"PACKET_VERSION", unix.SOL_PACKET, unix.PACKET_VERSION, ints(0, 1, 2), nil},
@@ -122,6 +123,11 @@ func drawRing(t *rapid.T) (v req) {
 	v.blockSize = 4096 * rapid.SampledFrom([]uint32{1, 1, 2, 4}).Draw(t, "pages")
 	v.blockNr = rapid.Uint32Range(1, 4).Draw(t, "blocks")
 	v.frameSize = min(rapid.SampledFrom([]uint32{512, 256, 128, 96, 64, 1024, 2048, 4096, 3008, 16384}).Draw(t, "frame size"), v.blockSize)
+	return v.full()
+}
+
+// full is the request with as many frames as the blocks hold.
+func (v req) full() req {
 	v.frameNr = v.blockSize / v.frameSize * v.blockNr
 	return v
 }

@@ -47,6 +47,21 @@ type packet struct {
 	load  offload
 }
 
+// delivery is how a packet is handed to rxring. It makes no difference to who
+// receives it.
+type delivery int
+
+const (
+	whole      delivery = iota // Device.Deliver
+	inPieces                   // Packet.Rest
+	inBatches                  // Device.DeliverBatch
+	tagsBeside                 // Packet.VLAN, not in the frame: only of what comes in
+)
+
+func (d delivery) String() string {
+	return []string{"whole", "inPieces", "inBatches", "tagsBeside"}[d]
+}
+
 // offload is what is left to be done to the packet.
 type offload struct {
 	flags, gsoType  uint8 // VIRTIO_NET_HDR_*
@@ -105,6 +120,15 @@ func (p packet) payload() []byte {
 		copy(b[40:], segment)
 	}
 	return b
+}
+
+// untagged is the packet without its VLAN tag.
+func (p packet) untagged() packet {
+	if p.tag != 0 && p.load.hdrLen > 0 {
+		p.load.hdrLen -= 4
+	}
+	p.tag = 0
+	return p
 }
 
 // linear is how much of the packet the kernel keeps in one piece.

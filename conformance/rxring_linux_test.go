@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -40,10 +41,30 @@ func newRxringSide() (*rxringSide, error) {
 	return r, nil
 }
 
-func (r *rxringSide) packet(dev string, p packet) *rxring.Packet {
+func (r *rxringSide) arrive(dev string, p packet, times int, how delivery) error {
+	var tag rxring.VLAN
+	if how == tagsBeside {
+		tag.TPID, tag.TCI = uint16(p.tag>>16), uint16(p.tag)
+		p = p.untagged()
+	}
+	q := rxringPacket(dev, p)
+	q.VLAN = tag
+	deliver(r.devices[dev], q, times, how)
+	return nil
+}
+
+func (r *rxringSide) leave(dev string, p packet, times int, how delivery) error {
+	q := rxringPacket(dev, p)
+	q.Outgoing, q.Queue = true, 0
+	deliver(r.devices[dev], q, times, how)
+	return nil
+}
+
+// rxringPacket is p as the kernel has it when it arrives.
+func rxringPacket(dev string, p packet) rxring.Packet {
 	// The kernel looks for the flow's hash when somebody asks; a TAP counts its
 	// queues from 1.
-	q := &rxring.Packet{Data: p.bytes(dev), Hash: 1, Queue: 1}
+	q := rxring.Packet{Data: p.bytes(dev), Hash: 1, Queue: 1}
 	if linear := p.linear(dev); linear < len(q.Data) {
 		q.Data, q.Rest = q.Data[:linear], [][]byte{q.Data[linear:]}
 	}
@@ -56,21 +77,17 @@ func (r *rxringSide) packet(dev string, p packet) *rxring.Packet {
 	return q
 }
 
-func (r *rxringSide) arrive(dev string, p packet, times int) error {
-	q := r.packet(dev, p)
-	for range times {
-		r.devices[dev].Deliver(q)
+func deliver(d *rxring.Device, q rxring.Packet, times int, how delivery) {
+	if how == inPieces && q.GSO.Type == rxring.GSONone && len(q.Data) > 20 {
+		q.Data, q.Rest = q.Data[:17], [][]byte{q.Data[17:17], q.Data[17:20], q.Data[20:]}
 	}
-	return nil
-}
-
-func (r *rxringSide) leave(dev string, p packet, times int) error {
-	q := r.packet(dev, p)
-	q.Outgoing, q.Queue = true, 0
-	for range times {
-		r.devices[dev].Deliver(q)
+	if how == inBatches {
+		d.DeliverBatch(slices.Repeat([]rxring.Packet{q}, times))
+		return
 	}
-	return nil
+	for range times {
+		d.Deliver(&q)
+	}
 }
 
 func (r *rxringSide) socket(typ, proto int) (socketSide, error) {

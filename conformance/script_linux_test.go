@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // script is what a program and the wire do, in order.
@@ -66,8 +68,8 @@ func (o outcome) String() string {
 // them.
 type side interface {
 	socket(typ, proto int) (socketSide, error)
-	arrive(dev string, p packet, times int) error
-	leave(dev string, p packet, times int) error
+	arrive(dev string, p packet, times int, how delivery) error
+	leave(dev string, p packet, times int, how delivery) error
 }
 
 // socketSide is one socket of a side.
@@ -107,6 +109,8 @@ type socketState struct {
 	socketSide
 	ring *mapping // nil: none mapped
 	next uint32   // the frame that the program reads next
+
+	peeked bool // at the first packet in the queue
 }
 
 func (p *party) on(s int, f func(*socketState) outcome) outcome {
@@ -176,6 +180,7 @@ type (
 		dev    string
 		packet packet
 		times  int
+		how    delivery
 	}
 	leave arrive
 	// expire waits so many milliseconds: until the timers of V3 rings have
@@ -262,13 +267,16 @@ func (o recv) do(p *party) outcome {
 		if err != nil {
 			return outcome{err: err}
 		}
-		scrubControl(m.control)
+		scrubControl(m.control, s.peeked)
+		s.peeked = o.flags&unix.MSG_PEEK != 0
 		return outcome{m.n, nil, slices.Concat([]byte{byte(m.flags)}, m.name, m.control, m.data)}
 	})
 }
 
-// scrubControl leaves of the times in control messages only whether there is one.
-func scrubControl(b []byte) {
+// scrubControl leaves of the times in control messages only whether there is
+// one, and nothing of the length of a packet that was peeked at before: see
+// differences.
+func scrubControl(b []byte, peeked bool) {
 	for len(b) >= unix.SizeofCmsghdr {
 		size := binary.NativeEndian.Uint64(b)
 		level, typ := binary.NativeEndian.Uint32(b[8:]), binary.NativeEndian.Uint32(b[12:])
@@ -277,6 +285,10 @@ func scrubControl(b []byte) {
 		}
 		if level == unix.SOL_SOCKET && (typ == unix.SO_TIMESTAMP || typ == unix.SO_TIMESTAMPNS) {
 			presence(b[unix.SizeofCmsghdr:size])
+		}
+		const lenAt = unix.SizeofCmsghdr + unsafe.Offsetof(tpacket.Auxdata{}.Len)
+		if peeked && level == unix.SOL_PACKET && typ == unix.PACKET_AUXDATA && size > uint64(lenAt) {
+			clear(b[lenAt:min(lenAt+4, uintptr(size))])
 		}
 		b = b[min((size+7)&^7, uint64(len(b))):]
 	}
@@ -303,9 +315,9 @@ func (o store) do(p *party) outcome {
 }
 
 func (o arrive) do(p *party) outcome {
-	return outcome{err: p.side.arrive(o.dev, o.packet, max(o.times, 1))}
+	return outcome{err: p.side.arrive(o.dev, o.packet, o.times, o.how)}
 }
 
 func (o leave) do(p *party) outcome {
-	return outcome{err: p.side.leave(o.dev, o.packet, max(o.times, 1))}
+	return outcome{err: p.side.leave(o.dev, o.packet, o.times, o.how)}
 }

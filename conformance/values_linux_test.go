@@ -164,10 +164,10 @@ func (o recv) String() string {
 func (o handBack) String() string { return fmt.Sprintf("handBack{%d, %d}", o.s, o.n) }
 func (o store) String() string    { return fmt.Sprintf("store{%d, %d, %#x}", o.s, o.frame, o.status) }
 func (o arrive) String() string {
-	return fmt.Sprintf("arrive{%q, %v, %d}", o.dev, o.packet, o.times)
+	return fmt.Sprintf("arrive{%q, %v, %d, %v}", o.dev, o.packet, o.times, o.how)
 }
 func (o leave) String() string {
-	return fmt.Sprintf("leave{%q, %v, %d}", o.dev, o.packet, o.times)
+	return fmt.Sprintf("leave{%q, %v, %d, %v}", o.dev, o.packet, o.times, o.how)
 }
 
 // optionName is level and name as Go.
