@@ -87,8 +87,17 @@ func (k *kernelSide) socket(typ, proto int) (socketSide, error) {
 	if err != nil {
 		return nil, err
 	}
+	// How much a queue holds unless a program says otherwise is the machine's to
+	// say, and differs where somebody changed net.core.rmem_default.
+	if err := unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_RCVBUF, defaultRcvbuf/2); err != nil {
+		s.Close()
+		return nil, err
+	}
 	return &kernelSocket{Socket: s}, nil
 }
+
+// defaultRcvbuf is Linux's own net.core.rmem_default, and rxring's.
+const defaultRcvbuf = 212992
 
 type kernelSocket struct {
 	*kring.Socket
