@@ -280,7 +280,8 @@ func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, cut
 		s.counters.Drop(ring.NoRoom)
 		return 0, false, false
 	}
-	if room := rx.frameSize - min(at.Mac, rx.frameSize); snaplen > room {
+	// A frame that ends before its packet begins cuts even one without bytes.
+	if room := rx.frameSize - min(at.Mac, rx.frameSize); snaplen > room || at.Mac > rx.frameSize {
 		return room, rx.copyWhole, true
 	}
 	return snaplen, false, true

@@ -343,6 +343,15 @@ var stories = []struct {
 		recv{0, 2000, 0, 100},
 		fails{unix.EAGAIN, recv{0, 2000, 0, 100}},
 	}},
+	{"a frame that ends before its packet begins cuts even an empty one", script{
+		socket{0, unix.SOCK_DGRAM, unix.ETH_P_ALL},
+		set{0, unix.SOL_PACKET, unix.PACKET_COPY_THRESH, i32(1)},
+		rxRing(0, req{4096, 1, 64, 64}),
+		mmap{0},
+		attach{0, all},
+		arrive{tap0, packet{proto: unix.ETH_P_IP}, 1, whole},
+		recv{0, 100, 0, 0},
+	}},
 	{"offloads in vnet headers", script{
 		open(0),
 		set{0, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(1)},
