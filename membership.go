@@ -32,13 +32,20 @@ func (m membership) leave() {
 }
 
 func (s *Socket) setMembership(val []byte, add bool) error {
-	const sizeofMreq = 16 // struct packet_mreq
+	const (
+		sizeofMreq    = 16 // struct packet_mreq
+		sizeofMreqMax = 40 // struct packet_mreq_max (net/packet/af_packet.c): up to MAX_ADDR_LEN bytes of address
+		mreqAddress   = 8  // where it begins
+	)
 	op := "set PACKET_DROP_MEMBERSHIP"
 	if add {
 		op = "set PACKET_ADD_MEMBERSHIP"
 	}
 	if len(val) < sizeofMreq {
 		return short(op, val, sizeofMreq)
+	}
+	if alen := int(binary.NativeEndian.Uint16(val[6:])); min(len(val), sizeofMreqMax) < mreqAddress+alen {
+		return fmt.Errorf("%s: mr_alen %d in %d bytes: want at most %d: %w", op, alen, len(val), min(len(val), sizeofMreqMax)-mreqAddress, syscall.EINVAL)
 	}
 	ifindex := int32(binary.NativeEndian.Uint32(val))
 	m := membership{

@@ -38,9 +38,11 @@ type Message struct {
 
 // controls are the control messages that are wanted.
 type controls struct {
-	timestamp int // SO_TIMESTAMP or another of its kind; 0: none
-	dropped   bool
-	auxdata   bool
+	timestamp int  // SO_TIMESTAMP or another of its kind; 0: none
+	dropped   bool // SO_RXQ_OVFL
+	mark      bool // SO_RCVMARK
+	priority  bool // SO_RCVPRIORITY
+	auxdata   bool // PACKET_AUXDATA
 }
 
 // Recv takes a packet out of the socket's queue and copies it to b, as recvmsg
@@ -65,6 +67,9 @@ func (s *Socket) Recv(b []byte, flags RecvFlags) (Message, error) {
 		return fail(fmt.Errorf("flags %#x: want MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT, MSG_ERRQUEUE: %w", uint32(flags), syscall.EINVAL))
 	case flags&MsgErrQueue != 0:
 		return fail(syscall.EAGAIN)
+	}
+	if errno := s.err.Swap(0); errno != 0 {
+		return fail(fmt.Errorf("pending: %w", syscall.Errno(errno)))
 	}
 	m := s.queue.take(s.ns, flags&MsgPeek != 0)
 	if m == nil {
@@ -132,7 +137,7 @@ func (m *Message) Control(room int) []byte {
 	if c.timestamp != 0 {
 		var stamp [16]byte // a struct timeval or timespec: what is 64 bits wide is so in all of them
 		part := m.Timestamp % 1e9
-		if c.timestamp == soTimestamp {
+		if c.timestamp == soTimestamp || c.timestamp == soTimestampNew {
 			part /= 1e3
 		}
 		binary.NativeEndian.PutUint64(stamp[:], uint64(m.Timestamp/1e9))
@@ -142,6 +147,12 @@ func (m *Message) Control(room int) []byte {
 	if c.dropped && m.Dropped != 0 {
 		put(solSocket, soRxqOvfl, binary.NativeEndian.AppendUint32(nil, m.Dropped))
 	}
+	if c.mark {
+		put(solSocket, soMark, binary.NativeEndian.AppendUint32(nil, m.Mark))
+	}
+	if c.priority {
+		put(solSocket, soPriority, make([]byte, 4)) // skb->priority: nobody sets it
+	}
 	if c.auxdata {
 		put(tpacket.SolPacket, tpacket.OptAuxdata, tpacket.Bytes(&m.Auxdata))
 	}
@@ -150,14 +161,12 @@ func (m *Message) Control(room int) []byte {
 
 // controls is what the options ask for. s.mu is held.
 func (s *Socket) controls() controls {
-	c := controls{
-		auxdata: s.flags[option{tpacket.SolPacket, tpacket.OptAuxdata}] != 0,
-		dropped: s.flags[option{solSocket, soRxqOvfl}] != 0,
+	on := func(level, name int) bool { return s.flags[option{level, name}] != 0 }
+	return controls{
+		timestamp: s.stamp,
+		dropped:   on(solSocket, soRxqOvfl),
+		mark:      on(solSocket, soRcvmark),
+		priority:  on(solSocket, soRcvpriority),
+		auxdata:   on(tpacket.SolPacket, tpacket.OptAuxdata),
 	}
-	for _, o := range []int{soTimestamp, soTimestampNS} {
-		if s.flags[option{solSocket, o}] != 0 {
-			c.timestamp = o
-		}
-	}
-	return c
 }

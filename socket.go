@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,6 +46,7 @@ type Socket struct {
 	counters ring.Counters
 	notify   ring.Notify
 	queue    queue
+	err      atomic.Int32 // pending errno (sk_err)
 
 	mu           sync.Mutex
 	closed       bool
@@ -58,12 +60,15 @@ type Socket struct {
 	ring         ring.Buffer             // nil: none
 	mapped       func(*ring.Memory) bool // nil: nobody maps rings
 	filter       *cbpf.Filter
+	program      []cbpf.Instruction // the filter's
 	filterLocked bool
 	memberships  []membership
 	flags        map[option]int32
-	err          syscall.Errno // pending, for SO_ERROR
-	group        *group        // of fanout, nil: none; to be written, Namespace.mu is held, too
-	rollover     *rollover     // not nil: the group rolls over
+	stamp        int // SO_TIMESTAMP or another of its kind, 0: none
+	rcvtimeo     timeout
+	sndtimeo     timeout
+	group        *group    // of fanout, nil: none; to be written, Namespace.mu is held, too
+	rollover     *rollover // not nil: the group rolls over
 
 	hooked bool // devices deliver to it; Namespace.mu guards it
 }
@@ -370,7 +375,7 @@ func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
 		if err != nil {
 			return err
 		}
-		s.filter = f
+		s.filter, s.program = f, slices.Clone(prog)
 		s.publish()
 		return nil
 	})
@@ -386,16 +391,44 @@ func (s *Socket) DetachFilter() error {
 		if s.filter == nil {
 			return fmt.Errorf("no filter is attached: %w", syscall.ENOENT)
 		}
-		s.filter = nil
+		s.filter, s.program = nil, nil
 		s.publish()
 		return nil
 	})
 }
 
+// GetFilter is SO_GET_FILTER, which is SO_ATTACH_FILTER's number to getsockopt: n
+// is how many instructions the filter has, 0 without one, and prog is them, if
+// there is room for so many; with room for none, only n is asked for. EINVAL when
+// there is too little room.
+func (s *Socket) GetFilter(room int) (prog []cbpf.Instruction, n int, err error) {
+	err = s.do("get SO_GET_FILTER", func() error {
+		n = len(s.program)
+		switch {
+		case n == 0 || room == 0:
+			return nil
+		case room < n:
+			return fmt.Errorf("room for %d instructions: want at least %d: %w", room, n, syscall.EINVAL)
+		}
+		prog = slices.Clone(s.program)
+		return nil
+	})
+	if err != nil {
+		n = 0
+	}
+	return prog, n, err
+}
+
 // LockFilter makes the filter, or its absence, permanent (SO_LOCK_FILTER).
-func (s *Socket) LockFilter() error {
+func (s *Socket) LockFilter() error { return s.lockFilter(true) }
+
+// lockFilter follows Linux: once locked, a lock cannot be taken off.
+func (s *Socket) lockFilter(lock bool) error {
 	return s.do("set SO_LOCK_FILTER", func() error {
-		s.filterLocked = true
+		if s.filterLocked && !lock {
+			return errFilterLocked
+		}
+		s.filterLocked = lock
 		return nil
 	})
 }
