@@ -34,6 +34,11 @@ func (w *twins) socket(name string, typ rxring.SockType, protocol uint16) *twinS
 	s, err := w.ns.Socket(typ, 0)
 	must(w.t, err)
 	w.t.Cleanup(func() { s.Close() })
+	for _, force := range []int{soSndbufforce, soRcvbufforce} { // whatever net.core.rmem_default is here
+		if errno := setsockopt(k.FD, solSocket, force, cInt(212992/2)); errno != 0 {
+			w.t.Fatal(errno)
+		}
+	}
 	if protocol != 0 {
 		must(w.t, k.Bind(w.dev.Index(), protocol), s.BindDevice(w.dev, protocol))
 	}
@@ -152,6 +157,9 @@ func (s *twinSocket) wait() {
 const (
 	solSocket     = 1
 	soRcvbuf      = 8
+	soSndbuf      = 7
+	soSndbufforce = 32
+	soRcvbufforce = 33
 	soTimestamp   = 29
 	soTimestampNS = 35
 	soRxqOvfl     = 40
