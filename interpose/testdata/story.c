@@ -985,6 +985,8 @@ static void errnos(void)
 	say(setsockopt(raw, SOL_SOCKET, SO_LOCK_FILTER, &one, 4));
 	say(setsockopt(raw, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f));
 	say(setsockopt(raw, SOL_SOCKET, 9999, &one, 4));
+	int rcvbuf = 50000; /* what it is unless set is the machine's to say */
+	say(setsockopt(raw, SOL_SOCKET, SO_RCVBUF, &rcvbuf, 4));
 	static const int opts[] = {SO_TYPE, SO_ERROR, SO_DOMAIN, SO_PROTOCOL, SO_BPF_EXTENSIONS, SO_RCVBUF, SO_ACCEPTCONN};
 	for (unsigned i = 0; i < sizeof opts / sizeof *opts; i++) {
 		int v = 0;
