@@ -55,6 +55,7 @@ struct reader {
 	unsigned next;
 	int seen;
 	uint32_t last;
+	uint64_t blocks;
 };
 
 static int index_of(const char *name)
@@ -69,9 +70,9 @@ static int index_of(const char *name)
 
 static void set_ring(int fd, int version, int blocks)
 {
-	struct tpacket_req q = {BLOCK, blocks, FRAME, BLOCK / FRAME * blocks};
+	struct tpacket_req3 q = {BLOCK, blocks, FRAME, BLOCK / FRAME * blocks, .tp_retire_blk_tov = 5, .tp_sizeof_priv = 24};
 	must(setsockopt(fd, SOL_PACKET, PACKET_VERSION, &version, sizeof version));
-	must(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &q, sizeof q));
+	must(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &q, version == TPACKET_V3 ? sizeof q : sizeof(struct tpacket_req)));
 }
 
 static unsigned char *map(int fd)
@@ -98,42 +99,66 @@ static struct reader open_reader(int version, const char *name)
 	return r;
 }
 
-/* take reads what is there: packets whose bytes must be whole and in order. */
+/* judge is one packet: its bytes must be whole, and in order. */
+static void judge(struct reader *r, unsigned char *p, uint32_t snaplen, uint32_t len)
+{
+	uint32_t i, seq;
+	memcpy(&seq, p + 14, 4);
+	seq = ntohl(seq);
+	if (snaplen != len || len != 60 + seq % 1000)
+		die("packet %u: %u of %u bytes", seq, snaplen, len);
+	for (i = 18; i < len; i++)
+		if (p[i] != (seq & 0xff))
+			die("packet %u: byte %u is %u", seq, i, p[i]);
+	if (r->seen && seq <= r->last)
+		die("packet %u after %u", seq, r->last);
+	r->last = seq;
+	r->seen++;
+}
+
+/* take_blocks is take of a V3 ring. */
+static int take_blocks(struct reader *r)
+{
+	int n = 0;
+	for (;; r->next = (r->next + 1) % BLOCKS) {
+		struct tpacket_block_desc *d = (void *)(r->ring + r->next * BLOCK);
+		unsigned char *p;
+		if (!(__atomic_load_n(&d->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
+			return n;
+		want(d->version == TPACKET_V3 && d->hdr.bh1.offset_to_first_pkt == 48 + 24 && d->hdr.bh1.seq_num == ++r->blocks);
+		p = (unsigned char *)d + d->hdr.bh1.offset_to_first_pkt;
+		for (uint32_t i = 0; i < d->hdr.bh1.num_pkts; i++, n++) {
+			struct tpacket3_hdr *h = (void *)p;
+			judge(r, p + h->tp_mac, h->tp_snaplen, h->tp_len);
+			want(!h->tp_next_offset == (i + 1 == d->hdr.bh1.num_pkts));
+			p += h->tp_next_offset;
+		}
+		__atomic_store_n(&d->hdr.bh1.block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+	}
+}
+
+/* take reads what is there. */
 static int take(struct reader *r)
 {
 	int n = 0;
-	for (;; n++) {
-		unsigned char *f = r->ring + r->next * FRAME, *p;
-		uint32_t snaplen, len, i, seq;
+	if (r->version == TPACKET_V3)
+		return take_blocks(r);
+	for (;; n++, r->next = (r->next + 1) % FRAMES) {
+		unsigned char *f = r->ring + r->next * FRAME;
 		if (r->version == TPACKET_V1) {
 			struct tpacket_hdr *h = (void *)f;
 			if (!(__atomic_load_n(&h->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
-				break;
-			snaplen = h->tp_snaplen, len = h->tp_len, p = f + h->tp_mac;
+				return n;
+			judge(r, f + h->tp_mac, h->tp_snaplen, h->tp_len);
+			__atomic_store_n(&h->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
 		} else {
 			struct tpacket2_hdr *h = (void *)f;
 			if (!(__atomic_load_n(&h->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
-				break;
-			snaplen = h->tp_snaplen, len = h->tp_len, p = f + h->tp_mac;
+				return n;
+			judge(r, f + h->tp_mac, h->tp_snaplen, h->tp_len);
+			__atomic_store_n(&h->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
 		}
-		memcpy(&seq, p + 14, 4);
-		seq = ntohl(seq);
-		if (snaplen != len || len != 60 + seq % 1000)
-			die("packet %u: %u of %u bytes", seq, snaplen, len);
-		for (i = 18; i < len; i++)
-			if (p[i] != (seq & 0xff))
-				die("packet %u: byte %u is %u", seq, i, p[i]);
-		if (r->seen && seq <= r->last)
-			die("packet %u after %u", seq, r->last);
-		r->last = seq;
-		r->seen++;
-		if (r->version == TPACKET_V1)
-			__atomic_store_n(&((struct tpacket_hdr *)f)->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
-		else
-			__atomic_store_n(&((struct tpacket2_hdr *)f)->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
-		r->next = (r->next + 1) % FRAMES;
 	}
-	return n;
 }
 
 static int wait_by(const char *how, int fd, int ms)
@@ -199,7 +224,7 @@ static void read_packets(struct reader *r, const char *how, int count)
 
 static void ring(void)
 {
-	int version = arg[0] == '1' ? TPACKET_V1 : TPACKET_V2;
+	int version = arg[0] - '1'; /* TPACKET_V1 is 0 */
 	struct reader r = open_reader(version, device);
 	read_packets(&r, arg + 2, 300);
 	must(munmap(r.ring, BLOCK * BLOCKS));
@@ -689,15 +714,15 @@ static void inherited(void)
 /* Rings come and go; a mapped one stays. */
 static void again(void)
 {
-	struct tpacket_req none = {0};
-	for (int i = 0; i < 40; i++) {
-		struct reader r = open_reader(i % 2, device);
+	struct tpacket_req3 none = {0};
+	for (int i = 0; i < 42; i++) {
+		struct reader r = open_reader(i % 3, device);
 		read_packets(&r, "poll", 3);
 		refused(setsockopt(r.fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none), EBUSY);
 		must(munmap(r.ring, BLOCK * BLOCKS));
 		must(setsockopt(r.fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none));
-		set_ring(r.fd, (i + 1) % 2, BLOCKS);
-		r = (struct reader){.fd = r.fd, .version = (i + 1) % 2, .ring = map(r.fd)};
+		set_ring(r.fd, (i + 1) % 3, BLOCKS);
+		r = (struct reader){.fd = r.fd, .version = (i + 1) % 3, .ring = map(r.fd)};
 		read_packets(&r, "ppoll", 3);
 		must(munmap(r.ring, BLOCK * BLOCKS));
 		close(r.fd);
