@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // ioctls that x/sys does not name (linux/sockios.h, linux/wireless.h).
@@ -30,12 +31,12 @@ const (
 var (
 	answeredIoctls = []uint32{
 		unix.SIOCGIFNAME, unix.SIOCGIFINDEX, unix.SIOCGIFHWADDR, unix.SIOCGIFMTU, unix.SIOCGIFFLAGS,
-		unix.SIOCGIFTXQLEN, unix.SIOCGIFMETRIC, unix.SIOCGIFMAP, unix.SIOCETHTOOL,
+		unix.SIOCGIFTXQLEN, unix.SIOCGIFMETRIC, unix.SIOCGIFMAP, unix.SIOCETHTOOL, unix.SIOCSIFFLAGS,
 	}
 	// The device has no IPv4 address.
 	addressIoctls = []uint32{unix.SIOCGIFADDR, unix.SIOCGIFDSTADDR, unix.SIOCGIFBRDADDR, unix.SIOCGIFNETMASK}
 	// The namespace's owner sets devices up, not the program.
-	refusedIoctls = []uint32{unix.SIOCSIFFLAGS, unix.SIOCSIFMTU, unix.SIOCSIFHWADDR, unix.SIOCSIFTXQLEN, unix.SIOCSIFNAME}
+	refusedIoctls = []uint32{unix.SIOCSIFMTU, unix.SIOCSIFHWADDR, unix.SIOCSIFTXQLEN, unix.SIOCSIFNAME}
 	// Not that kind of device.
 	foreignIoctls = []uint32{
 		unix.SIOCGHWTSTAMP, unix.SIOCSHWTSTAMP, unix.SIOCGMIIPHY, unix.SIOCGMIIREG, siocbondquery,
@@ -149,9 +150,41 @@ func (c *call) deviceIoctl(cmd uint32, r *ifreq, d *rxring.Device) reply {
 		return reply{kind: value, err: unix.EOPNOTSUPP}
 	case cmd == unix.SIOCETHTOOL:
 		return result(c.ethtool(r.pointer()))
+	case cmd == unix.SIOCSIFFLAGS:
+		return result(c.s.setFlags(d, native16(r[ifreqValue:])))
 	}
 	r.fill(cmd, d)
 	return result(c.write(c.Args[2], r[:]))
+}
+
+// setFlags has a device hear packets to others, or not (IFF_PROMISC), as sniffers
+// do. To set one up or down is its owner's.
+func (s *session) setFlags(d *rxring.Device, to uint16) error {
+	if (to^flags(d))&unix.IFF_UP != 0 {
+		return unix.EPERM
+	}
+	ear := s.ears[d]
+	switch {
+	case to&unix.IFF_PROMISC == 0:
+		if ear != nil {
+			delete(s.ears, d)
+			ear.Close()
+		}
+		return nil
+	case ear != nil:
+		return nil
+	}
+	ear, err := s.ns.Socket(rxring.SockRaw, 0)
+	if err != nil {
+		return err
+	}
+	mreq := append(bytes32(uint32(d.Index())), bytes64(unix.PACKET_MR_PROMISC)...) // struct packet_mreq
+	if err := ear.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, append(mreq, 0, 0, 0, 0)); err != nil {
+		ear.Close()
+		return err
+	}
+	s.ears[d] = ear
+	return nil
 }
 
 // fill puts the answer to a request in its place.

@@ -22,6 +22,8 @@ const maxMemfds = 16
 
 func native32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
 
+func native16(b []byte) uint16 { return binary.NativeEndian.Uint16(b) }
+
 func bytes32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 
 func (c *call) setsockopt(k *socket) reply {

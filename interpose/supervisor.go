@@ -38,7 +38,8 @@ type session struct {
 	news    *bell // rung when a packet came to a socket that a call is parked on, or one without a ring
 	reads   reads
 	lost    map[uint32]lostReply
-	dumps   map[uint64]linkDump // by inode of the rtnetlink socket
+	dumps   map[uint64]linkDump               // by inode of the rtnetlink socket
+	ears    map[*rxring.Device]*rxring.Socket // have a device be promiscuous
 	swept   time.Time
 	missing []string
 	reports []*SocketReport
@@ -76,6 +77,7 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 		swaps:   swaps{seen: make(map[uint32]uint64)},
 		lost:    make(map[uint32]lostReply),
 		dumps:   make(map[uint64]linkDump),
+		ears:    make(map[*rxring.Device]*rxring.Socket),
 	}, nil
 }
 
@@ -124,6 +126,9 @@ func (s *session) close() {
 	}
 	for _, k := range slices.Clone(s.sockets) {
 		s.forget(k)
+	}
+	for _, ear := range s.ears {
+		ear.Close()
 	}
 	s.news.close()
 	unix.Close(s.reads.fd)

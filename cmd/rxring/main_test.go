@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 //
 // In a script, `asuser PROGRAM` runs it as an ordinary user: without any
 // capability, and when the tests run as root, as nobody. [NAME] holds where the
-// program NAME is installed, [interpose] where rxring can run one. `build NAME`
-// puts the Go program testdata/NAME into PATH.
+// program NAME is installed, [interpose] where rxring can run one, [root] where
+// root runs the tests. `build NAME` puts the Go program testdata/NAME into PATH.
 func TestScript(t *testing.T) {
 	shared := sharedDir(t)
 	interposes := sync.OnceValue(func() bool {
@@ -48,8 +48,11 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "interpose" {
+			switch cond {
+			case "interpose":
 				return interposes(), nil
+			case "root":
+				return os.Geteuid() == 0, nil
 			}
 			return installed(t, cond), nil
 		},

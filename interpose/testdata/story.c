@@ -896,6 +896,19 @@ static void devices(void)
 		ours += !strcmp(n->if_name, device) && (int)n->if_index == index_of(device);
 	want(ours == 2);
 
+	/* It hears what is for others when it is told to. */
+	struct ifreq q = {0};
+	int packet = must(socket(AF_PACKET, SOCK_RAW, 0));
+	strcpy(q.ifr_name, device);
+	for (int i = 0; i < 4; i++) {
+		must(ioctl(packet, SIOCGIFFLAGS, &q));
+		want(!(q.ifr_flags & IFF_PROMISC) == !(i % 2));
+		q.ifr_flags ^= IFF_PROMISC;
+		must(ioctl(packet, SIOCSIFFLAGS, &q));
+		must(ioctl(packet, SIOCSIFFLAGS, &q));
+	}
+	close(packet);
+
 	/* By hand: how long is it, a look at it, and in small pieces. */
 	struct {
 		struct nlmsghdr h;
