@@ -208,7 +208,7 @@ func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
 		s.rollover = new(rollover)
 	}
 	if s.hooked {
-		ns.unhook(s)
+		ns.untap(tap{socket: s})
 	}
 	s.group = g
 	s.publish()

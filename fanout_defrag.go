@@ -30,11 +30,11 @@ func fragment(p *Packet, a *arrival) (f defrag.Frame[heldBack], ok bool) {
 		return f, false
 	}
 	f = defrag.Frame[heldBack]{
-		Data:     make([]byte, a.maclen+n),
-		NetOff:   int(a.maclen),
-		Checksum: uint8(p.Checksum),
+		Data:    make([]byte, a.maclen+n),
+		NetOff:  int(a.maclen),
+		Partial: p.Checksum == ChecksumPartial,
 		Context: heldBack{ // not *p: nothing of the caller's is kept
-			packet:  Packet{Outgoing: p.Outgoing, Checksum: p.Checksum, VLAN: p.VLAN, Mark: p.Mark, Queue: p.Queue},
+			packet:  Packet{Outgoing: p.Outgoing, VLAN: p.VLAN, Mark: p.Mark, Queue: p.Queue},
 			arrival: *a,
 		},
 	}
@@ -60,8 +60,10 @@ func (g *group) deliverFragment(f defrag.Frame[heldBack], p *Packet, a *arrival)
 	first.arrival.timestamp = a.timestamp
 	const stamped = tpacket.StatusTSSoftware
 	first.arrival.status = first.arrival.status&^stamped | a.status&stamped
-	if first.packet.Checksum = ChecksumState(whole.Checksum); whole.Checksum == uint8(ChecksumNone) {
-		first.arrival.status &^= tpacket.StatusCsumNotReady | tpacket.StatusCsumValid
+	first.arrival.status &^= tpacket.StatusCsumNotReady | tpacket.StatusCsumValid
+	if whole.Partial {
+		first.packet.Checksum = ChecksumPartial
+		first.arrival.status |= tpacket.StatusCsumNotReady
 	}
 	g.give(&first.packet, &first.arrival)
 }

@@ -97,7 +97,7 @@ func (ns *Namespace) unlink(g *group, s *Socket) {
 	members = members[:last:last]
 	g.members.Store(&members)
 	if last == 0 {
-		ns.taps = slices.DeleteFunc(ns.taps, func(t tap) bool { return t.group == g })
+		ns.untap(tap{group: g})
 	}
 }
 

@@ -145,13 +145,19 @@ func (ns *Namespace) setHooked(s *Socket, hooked bool) {
 	case hooked:
 		ns.taps = append(ns.taps, tap{socket: s})
 	default:
-		ns.unhook(s)
+		ns.untap(tap{socket: s})
 	}
 	ns.hook()
 }
 
-func (ns *Namespace) unhook(s *Socket) {
-	ns.taps = slices.DeleteFunc(ns.taps, func(t tap) bool { return t.socket == s })
+// untap takes t out of the taps. It is mostly among the latest.
+func (ns *Namespace) untap(t tap) {
+	for i := len(ns.taps) - 1; i >= 0; i-- {
+		if ns.taps[i] == t {
+			ns.taps = slices.Delete(ns.taps, i, i+1)
+			return
+		}
+	}
 }
 
 // hook gives every device the list of its taps, as a fresh slice: writers read

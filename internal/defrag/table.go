@@ -21,10 +21,10 @@ const overhead = 512
 // Frame is an IPv4 packet or a fragment of one, with whatever link-layer header it
 // has.
 type Frame[C any] struct {
-	Data     []byte // to the end of the IPv4 packet, and not further
-	NetOff   int    // where the IPv4 header lies
-	Checksum uint8  // what is known of the checksum (skb->ip_summed); 0, nothing, unless all fragments agree
-	Context  C      // what else the caller knows of it
+	Data    []byte // to the end of the IPv4 packet, and not further
+	NetOff  int    // where the IPv4 header lies
+	Partial bool   // the checksum is left to the card (CHECKSUM_PARTIAL): that of a whole packet, if that of all fragments
+	Context C      // what else the caller knows of it
 }
 
 // Table holds the fragments of packets that are not whole yet, each with a context
@@ -269,15 +269,13 @@ func (p *packet[C]) join() (whole Frame[C], ok bool) {
 	if ihl+p.length > maxLength || p.ecn&ecnNone != 0 && p.ecn != ecnNone {
 		return whole, false
 	}
-	checksum := first.Checksum
+	partial := true
 	b := make([]byte, 0, first.NetOff+ihl+p.length)
 	b = append(b, first.Data[:first.NetOff+ihl]...)
 	for _, r := range p.runs {
 		for _, f := range r.frames {
 			b = append(b, f.Data[f.NetOff+int(f.Data[f.NetOff]&15)*4:]...)
-			if f.Checksum != checksum {
-				checksum = 0
-			}
+			partial = partial && f.Partial
 		}
 	}
 	header := b[first.NetOff : first.NetOff+ihl]
@@ -291,7 +289,7 @@ func (p *packet[C]) join() (whole Frame[C], ok bool) {
 	}
 	binary.BigEndian.PutUint16(header[6:], frag)
 	putChecksum(header)
-	return Frame[C]{Data: b, NetOff: first.NetOff, Checksum: checksum, Context: first.Context}, true
+	return Frame[C]{Data: b, NetOff: first.NetOff, Partial: partial, Context: first.Context}, true
 }
 
 // putChecksum is ip_send_check.

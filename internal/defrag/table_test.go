@@ -170,15 +170,15 @@ func TestWhatBecomesOfFragments(t *testing.T) {
 	}
 }
 
-func TestTheChecksumIsKnownWhenAllFragmentsAgree(t *testing.T) {
+func TestTheChecksumIsLeftToTheCardWhenThatOfAllFragmentsIs(t *testing.T) {
 	payload := random(150)
-	for _, c := range []struct{ first, last, want uint8 }{{2, 2, 2}, {2, 0, 0}, {0, 2, 0}, {1, 2, 0}} {
+	for _, c := range []struct{ first, last, want bool }{{true, true, true}, {true, false, false}, {false, true, false}, {false, false, false}} {
 		table := New[string]()
 		first, last := fragment{end: 64, more: true}.frame(payload), fragment{start: 64, end: 150}.frame(payload)
-		first.Checksum, last.Checksum = c.first, c.last
+		first.Partial, last.Partial = c.first, c.last
 		table.Add(first)
-		if w, ok := table.Add(last); !ok || w.Checksum != c.want {
-			t.Errorf("%d and %d: whole %v, %d, want %d", c.first, c.last, ok, w.Checksum, c.want)
+		if w, ok := table.Add(last); !ok || w.Partial != c.want {
+			t.Errorf("%v and %v: whole %v, %v, want %v", c.first, c.last, ok, w.Partial, c.want)
 		}
 	}
 }

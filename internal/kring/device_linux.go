@@ -20,9 +20,10 @@ type Device struct {
 	Addr   [6]byte // a TAP's; a TUN has none
 
 	ns        *Namespace
-	wire      int // /dev/net/tun
-	sender    int // an AF_PACKET socket that never receives
-	offloader int // the same with PACKET_VNET_HDR; -1 until it is needed
+	wire      int   // /dev/net/tun
+	queues    []int // the same, queues 1 and up of a TAP with several
+	sender    int   // an AF_PACKET socket that never receives
+	offloader int   // the same with PACKET_VNET_HDR; -1 until it is needed
 }
 
 // VnetHdr is a struct virtio_net_hdr (linux/virtio_net.h) as it is in memory:
@@ -35,6 +36,26 @@ func (ns *Namespace) TAP(name string, index int, addr [6]byte) (*Device, error) 
 	return ns.device(name, index, unix.IFF_TAP, addr)
 }
 
+// TAPQueues is TAP with n queues to receive on.
+func (ns *Namespace) TAPQueues(name string, index int, addr [6]byte, n int) (*Device, error) {
+	d, err := ns.device(name, index, unix.IFF_TAP|unix.IFF_MULTI_QUEUE, addr)
+	if err != nil {
+		return nil, err
+	}
+	for range n - 1 {
+		err := ns.Do(func() error {
+			fd, err := attach(name, unix.IFF_TAP|unix.IFF_MULTI_QUEUE, 0)
+			d.queues = append(d.queues, fd)
+			return err
+		})
+		if err != nil {
+			d.Close()
+			return nil, fmt.Errorf("device %s, queue %d: %w", name, len(d.queues), err)
+		}
+	}
+	return d, nil
+}
+
 // TUN makes a device without a link-layer header: packets are bare IPv4 or
 // IPv6.
 func (ns *Namespace) TUN(name string, index int) (*Device, error) {
@@ -43,7 +64,7 @@ func (ns *Namespace) TUN(name string, index int) (*Device, error) {
 
 func (ns *Namespace) device(name string, index int, kind uint16, addr [6]byte) (*Device, error) {
 	d := &Device{Name: name, Index: index, Hatype: unix.ARPHRD_NONE, Addr: addr, ns: ns, wire: -1, sender: -1, offloader: -1}
-	if kind == unix.IFF_TAP {
+	if kind&unix.IFF_TAP != 0 {
 		d.Hatype = unix.ARPHRD_ETHER
 	}
 	if err := ns.Do(func() error { return d.open(kind) }); err != nil {
@@ -53,27 +74,38 @@ func (ns *Namespace) device(name string, index int, kind uint16, addr [6]byte) (
 	return d, nil
 }
 
-func (d *Device) open(kind uint16) (err error) {
-	d.wire, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+// attach opens the wire of a device, which is made with the given index unless
+// that is 0. The descriptor is valid, or -1, whatever the error.
+func attach(name string, kind uint16, index int) (fd int, err error) {
+	fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
+		return -1, &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
 	}
-	if err := unix.IoctlSetPointerInt(d.wire, unix.TUNSETIFINDEX, d.Index); err != nil {
-		return fmt.Errorf("TUNSETIFINDEX %d: %w", d.Index, err)
+	if index != 0 {
+		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETIFINDEX, index); err != nil {
+			return fd, fmt.Errorf("TUNSETIFINDEX %d: %w", index, err)
+		}
 	}
-	ifr, err := unix.NewIfreq(d.Name)
+	ifr, err := unix.NewIfreq(name)
 	if err != nil {
-		return err
+		return fd, err
 	}
 	ifr.SetUint16(kind | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if err := unix.IoctlIfreq(d.wire, unix.TUNSETIFF, ifr); err != nil {
-		return fmt.Errorf("TUNSETIFF: %w", err)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		return fd, fmt.Errorf("TUNSETIFF: %w", err)
+	}
+	return fd, nil
+}
+
+func (d *Device) open(kind uint16) (err error) {
+	if d.wire, err = attach(d.Name, kind, d.Index); err != nil {
+		return err
 	}
 	d.sender, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket(AF_PACKET): %w", err)
 	}
-	if kind == unix.IFF_TAP {
+	if kind&unix.IFF_TAP != 0 {
 		if err := d.setAddr(); err != nil {
 			return fmt.Errorf("SIOCSIFHWADDR: %w", err)
 		}
@@ -144,7 +176,19 @@ func (d *Device) Receive(packet []byte) error { return d.ReceiveOffloaded(VnetHd
 // ReceiveOffloaded makes packet arrive with the given offloads: a checksum
 // still to be computed, or a segment larger than the wire's.
 func (d *Device) ReceiveOffloaded(h VnetHdr, packet []byte) error {
-	_, err := unix.Write(d.wire, slices.Concat(h[:], packet))
+	return d.write(d.wire, h, packet)
+}
+
+// ReceiveOn makes packet arrive on one of a TAP's queues, counted from 0.
+func (d *Device) ReceiveOn(queue int, packet []byte) error {
+	if queue == 0 {
+		return d.Receive(packet)
+	}
+	return d.write(d.queues[queue-1], VnetHdr{}, packet)
+}
+
+func (d *Device) write(wire int, h VnetHdr, packet []byte) error {
+	_, err := unix.Write(wire, slices.Concat(h[:], packet))
 	return err
 }
 
@@ -203,4 +247,8 @@ func (d *Device) Close() {
 			*fd = -1
 		}
 	}
+	for _, fd := range d.queues {
+		unix.Close(fd)
+	}
+	d.queues = nil
 }

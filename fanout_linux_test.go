@@ -1,0 +1,303 @@
+package rxring_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// TestTheKernelHasTheSameFanoutRules runs the scripts of TestFanoutRules on the
+// kernel's sockets.
+func TestTheKernelHasTheSameFanoutRules(t *testing.T) {
+	kringtest.Run(t, func(ns *kring.Namespace) {
+		kringtest.NeedDevices(t)
+		tap, err := ns.TAP("tap0", 10, ourAddr)
+		must(t, err)
+		defer tap.Close()
+		for _, rule := range fanoutRules {
+			t.Run(rule.name, func(t *testing.T) {
+				rule.run(fanoutScript{t, kernelSide{ns, tap}})
+			})
+		}
+	})
+}
+
+// kernelSide is the running kernel's side of a script.
+type kernelSide struct {
+	ns  *kring.Namespace
+	tap *kring.Device
+}
+
+func (k kernelSide) device() int { return k.tap.Index }
+
+func (k kernelSide) socket(t *testing.T, protocol uint16) sideSocket {
+	t.Helper()
+	s, err := k.ns.Socket(unix.SOCK_RAW, protocol)
+	must(t, err)
+	t.Cleanup(func() { s.Close() }) // a second time, perhaps: EBADF
+	return &kernelSocket{s}
+}
+
+type kernelSocket struct{ *kring.Socket }
+
+func (s *kernelSocket) bind(ifindex int, protocol uint16) error { return s.Bind(ifindex, protocol) }
+
+func (s *kernelSocket) set(level, name int, val []byte) error {
+	if level == tpacket.SolPacket {
+		return s.SetOption(name, val)
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(s.FD), uintptr(level), uintptr(name),
+		uintptr(unsafe.Pointer(unsafe.SliceData(val))), uintptr(len(val)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func (s *kernelSocket) get(name, room int) ([]byte, error) { return s.Option(name, make([]byte, room)) }
+
+func (s *kernelSocket) program(prog []cbpf.Instruction) error { return kernelProgram(s.Socket, prog) }
+
+// close keeps the number from being closed twice, when it is another socket's.
+func (s *kernelSocket) close() {
+	s.Close()
+	s.FD = -1
+}
+
+// kernelProgram sets PACKET_FANOUT_DATA.
+func kernelProgram(s *kring.Socket, prog []cbpf.Instruction) error {
+	fprog := struct { // struct sock_fprog (linux/filter.h)
+		len    uint16
+		filter *cbpf.Instruction
+	}{uint16(len(prog)), unsafe.SliceData(prog)}
+	err := s.SetOption(tpacket.OptFanoutData, unsafe.Slice((*byte)(unsafe.Pointer(&fprog)), unsafe.Sizeof(fprog)))
+	runtime.KeepAlive(prog)
+	return err
+}
+
+// withQueues is withTwins with a TAP of three queues, and traffic that says on
+// which of them a packet arrives.
+func withQueues(t *testing.T, fn func(w *twins)) {
+	kringtest.Run(t, func(k *kring.Namespace) {
+		kringtest.NeedDevices(t)
+		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", Addr: ourAddr})
+		tap, err := k.TAPQueues("tap0", dev.Index(), ourAddr, 3)
+		must(t, err)
+		defer tap.Close()
+		fn(&twins{t, k, tap, ns, dev})
+	})
+}
+
+// join puts a ring into a fanout group on both sides.
+func (w *twins) join(r *twinRing, args []byte) {
+	w.t.Helper()
+	must(w.t, r.kernel.SetOption(tpacket.OptFanout, args), r.ours.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args))
+}
+
+// group is n rings that joined one fanout group.
+func (w *twins) group(n int, protocol uint16, args []byte) (rings []*twinRing) {
+	w.t.Helper()
+	for i := range n {
+		r := w.ring(fmt.Sprintf("member %d", i), rxring.SockRaw, protocol)
+		w.join(r, args)
+		rings = append(rings, r)
+	}
+	return rings
+}
+
+func (r *twinRing) close(t *testing.T) {
+	t.Helper()
+	must(t, r.ours.Close(), r.kernel.Close())
+}
+
+// compareAll wants every ring's new frames to be the same, and returns how many
+// they are by ring.
+func compareAll(t *testing.T, what string, rings []*twinRing) (counts []int) {
+	t.Helper()
+	for _, r := range rings {
+		counts = append(counts, r.compare(t, what))
+	}
+	return counts
+}
+
+// udp4 is an Ethernet frame with an IPv4 UDP packet from and to these hosts and
+// ports.
+func udp4(src, dst byte, sport, dport uint16) []byte {
+	b := append(append(ourAddr[:], peerAddr[:]...), 0x08, 0x00)
+	b = append(b, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, src, 192, 0, 2, dst)
+	b = binary.BigEndian.AppendUint16(b, sport)
+	b = binary.BigEndian.AppendUint16(b, dport)
+	return append(b, make([]byte, 22)...)
+}
+
+func TestFanoutChoosesAsTheKernelDoes(t *testing.T) {
+	withQueues(t, func(w *twins) {
+		in, out := udp4(1, 2, 1000, 53), udp4(2, 1, 53, 1000)
+		arp := append(append(ourAddr[:], peerAddr[:]...), append([]byte{0x08, 0x06}, make([]byte, 28)...)...)
+		some := func(w *twins) {
+			for range 4 {
+				w.arrives(in)
+				w.leaves(0x800, out)
+				w.arrives(arp)
+			}
+		}
+		ld := func(size uint16, k uint32) []cbpf.Instruction { // A = the packet's bytes at k; return A
+			return []cbpf.Instruction{{Op: 0x20 | size, K: k}, {Op: 0x16}}
+		}
+		const wide, half, octet = 0x00, 0x08, 0x10
+		for _, c := range []struct {
+			name     string
+			args     []byte
+			protocol uint16
+			members  int
+			program  []cbpf.Instruction
+			traffic  func(*twins)
+			want     []int
+		}{
+			{"in turn, the second first", fanoutArgs(1, lb, 0), tpacket.ETHPAll, 3, nil, some, []int{4, 4, 4}},
+			{"in turn, of five", fanoutArgs(1, lb, 0), tpacket.ETHPAll, 5, nil, some, []int{2, 3, 3, 2, 2}},
+			{"a group for IPv4 sees what comes in of it", fanoutArgs(1, lb, 0), tpacket.ETHPIP, 3, nil, some, []int{1, 2, 1}},
+			{"outgoing packets ignored", fanoutArgs(1, lb|tpacket.FanoutFlagIgnoreOutgoing, 0), tpacket.ETHPAll, 3, nil, some, []int{2, 3, 3}},
+			{"eBPF without a program", fanoutArgs(1, ebpfMode, 0), tpacket.ETHPAll, 3, nil, some, []int{12, 0, 0}},
+			{"classic BPF without a program", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 3, nil, some, []int{12, 0, 0}},
+			{"a number", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 3, acceptN(2), some, []int{0, 0, 12}},
+			{"a large number", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 7, acceptN(0xffffffff), some, []int{0, 0, 0, 12, 0, 0, 0}},
+			{"the first byte: of the network header coming in, of the frame going out", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(octet, 0), some, []int{4, 0, 4, 0, 0, 0, 0, 0, 0, 4}},
+			{"16 bits further in", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(half, 12), some, nil},
+			{"32 bits further in", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 22), some, nil},
+			{"beyond the end", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 45), some, nil},
+			{"the frame's EtherType, by SKF_LL_OFF", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(half, 0xffe0_0000+12), some, nil},
+			{"the IP protocol, by SKF_NET_OFF", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(octet, 0xfff0_0000+9), some, nil},
+			{"the length", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, acceptLen(), some, nil},
+			{"the packet type", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 0xffff_f004), some, []int{8, 0, 0, 0, 4, 0, 0, 0, 0, 0}},
+			{"the protocol", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 0xffff_f000), some, nil},
+			{"the payload's offset", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 50, ld(wide, 0xffff_f034), some, nil},
+			{"the queue: one more than its number", fanoutArgs(1, tpacket.FanoutQM, 0), tpacket.ETHPAll, 3, nil, func(w *twins) {
+				for _, queue := range []int{0, 0, 0, 1, 2, 2} {
+					must(w.t, w.tap.ReceiveOn(queue, in))
+					w.dev.Deliver(&rxring.Packet{Data: in, Queue: uint16(queue) + 1})
+				}
+			}, []int{2, 3, 1}},
+			{"the queue, by a program", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 4, ld(wide, 0xffff_f018), func(w *twins) {
+				for queue := range 3 {
+					must(w.t, w.tap.ReceiveOn(queue, in))
+					w.dev.Deliver(&rxring.Packet{Data: in, Queue: uint16(queue) + 1})
+				}
+			}, []int{0, 1, 1, 1}},
+			{"the CPU", fanoutArgs(1, tpacket.FanoutCPU, 0), tpacket.ETHPAll, 3, nil, func(w *twins) { onEachCPU(w, in) }, nil},
+			{"the CPU, by a program", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 3, ld(wide, 0xffff_f024), func(w *twins) { onEachCPU(w, in) }, nil},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				w := &twins{t, w.kernel, w.tap, w.ns, w.dev}
+				rings := w.group(c.members, c.protocol, c.args)
+				if c.program != nil { // any member may set it
+					must(t, kernelProgram(rings[1].kernel.Socket, c.program), rings[1].ours.SetFanoutProgram(c.program))
+				}
+				c.traffic(w)
+				got := compareAll(t, c.name, rings)
+				if c.want != nil && !slices.Equal(got, c.want) {
+					t.Errorf("packets by member %v, want %v", got, c.want)
+				}
+				for _, r := range rings {
+					r.close(t)
+				}
+			})
+		}
+	})
+}
+
+// onEachCPU has a frame arrive on each CPU that this process may use.
+func onEachCPU(w *twins, frame []byte) {
+	w.t.Helper()
+	var all unix.CPUSet
+	must(w.t, unix.SchedGetaffinity(0, &all))
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		for cpu := range 1024 {
+			if !all.IsSet(cpu) {
+				continue
+			}
+			var one unix.CPUSet
+			one.Set(cpu)
+			if err := unix.SchedSetaffinity(0, &one); err != nil {
+				done <- err
+				return
+			}
+			if err := w.tap.Receive(frame); err != nil { // the kernel goes on in this very call
+				done <- err
+				return
+			}
+			w.dev.Deliver(&rxring.Packet{Data: frame, CPU: uint16(cpu)})
+		}
+		done <- nil
+	}()
+	must(w.t, <-done)
+}
+
+func TestMembersLeaveAsInTheKernel(t *testing.T) {
+	withTwins(t, func(w *twins) {
+		rings := w.group(5, tpacket.ETHPAll, fanoutArgs(1, lb, 0))
+		frame := udp4(1, 2, 1000, 53)
+		for _, leaves := range []int{0, 1, 2, 0} { // of those left
+			rings[leaves].close(t)
+			rings = slices.Delete(rings, leaves, leaves+1)
+			for i := range 7 { // each packet at the same member
+				w.arrives(frame)
+				compareAll(t, fmt.Sprintf("%d members left, packet %d", len(rings), i), rings)
+			}
+		}
+	})
+}
+
+func TestMembersAreSocketsOfTheirOwn(t *testing.T) {
+	withTwins(t, func(w *twins) {
+		raw := w.ring("raw", rxring.SockRaw, tpacket.ETHPAll)
+		dgram := w.ring("dgram", rxring.SockDgram, tpacket.ETHPAll)
+		filtered := w.ring("filtered", rxring.SockRaw, tpacket.ETHPAll)
+		deaf := w.ring("deaf to outgoing packets, by itself", rxring.SockRaw, tpacket.ETHPAll)
+		rings := []*twinRing{raw, dgram, filtered, deaf}
+		for _, r := range rings {
+			w.join(r, fanoutArgs(1, lb, 0))
+		}
+		alone := w.ring("in no group", rxring.SockRaw, tpacket.ETHPAll)
+		refuse := acceptN(0)
+		must(t, filtered.ours.AttachFilter(refuse), (&kernelSocket{filtered.kernel.Socket}).attachFilter(refuse),
+			deaf.ours.Setsockopt(tpacket.SolPacket, tpacket.OptIgnoreOutgoing, cInt(1)), deaf.kernel.SetInt(tpacket.OptIgnoreOutgoing, 1))
+		for range 8 {
+			w.leaves(0x800, udp4(2, 1, 53, 1000))
+		}
+		if got := compareAll(t, "outgoing packets", rings); !slices.Equal(got, []int{2, 2, 0, 2}) {
+			t.Errorf("packets by member %v: want the filter after the choice, and PACKET_IGNORE_OUTGOING the group's affair", got)
+		}
+		if got := alone.compare(t, "outgoing packets"); got != 8 {
+			t.Errorf("%d packets beside the group, want all 8", got)
+		}
+		if got := filtered.ours.Totals(); got.Filtered != 2 || got.Offered() != 2 {
+			t.Errorf("the filtered member was offered %+v", got)
+		}
+	})
+}
+
+func (s *kernelSocket) attachFilter(prog []cbpf.Instruction) error {
+	raw := make([]unix.SockFilter, len(prog))
+	for i, in := range prog {
+		raw[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	return unix.SetsockoptSockFprog(s.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(raw)), Filter: &raw[0]})
+}
+
+// acceptLen returns the packet's length: ld len; ret a.
+func acceptLen() []cbpf.Instruction { return []cbpf.Instruction{{Op: 0x80}, {Op: 0x16}} }
