@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
@@ -138,9 +139,7 @@ func TestFragmentsReachMembersAsInTheKernel(t *testing.T) {
 				if got != c.want {
 					t.Errorf("%d packets, want %d", got, c.want)
 				}
-				for _, r := range rings {
-					r.close(t)
-				}
+				closeAll(t, rings)
 			})
 		}
 	})
@@ -173,9 +172,7 @@ func TestFragmentsOfOtherKindsReachMembersAsInTheKernel(t *testing.T) {
 				}
 			}
 		}
-		for _, r := range raw {
-			r.close(t)
-		}
+		closeAll(t, raw)
 
 		dgram := w.ring("dgram", rxring.SockDgram, tpacket.ETHPAll)
 		w.join(dgram, fanoutArgs(2, lb|flagDefrag, 0))
@@ -196,6 +193,31 @@ func TestFragmentsOfOtherKindsReachMembersAsInTheKernel(t *testing.T) {
 			w.arrives(f[0].frame())
 			w.arrives(piece{start: 64, end: 100 + end}.frame())
 			compareAll(t, "the program sees the whole packet", program)
+		}
+	})
+}
+
+// TestGroupsDoNotTakeEachOthersFragments is a difference that is wanted: Linux
+// keeps the fragments of a namespace's groups in one place, so what one group has
+// from the second group's copy completes the packet, and that other goes without.
+func TestGroupsDoNotTakeEachOthersFragments(t *testing.T) {
+	withTwins(t, func(w *twins) {
+		groups := append(w.group(1, tpacket.ETHPAll, fanoutArgs(1, lb|flagDefrag, 0)), w.group(1, tpacket.ETHPAll, fanoutArgs(2, lb|flagDefrag, 0))...)
+		w.arrives(piece{end: 64, more: true}.frame())
+		w.arrives(piece{start: 64, end: 100}.frame())
+		w.leaves(0x88b5, append(ether(0x88b5), "the last one"...)) // behind it the kernel has nothing to come
+		kernel := 0
+		for i, r := range groups {
+			if got := r.ours.Totals().Captured; got != 2 {
+				t.Errorf("group %d: %d packets, want the one of two fragments and the last one", i, got)
+			}
+			must(t, r.kernel.Wait(0, 5*time.Second))
+			for at := uint32(0); r.kernel.Status(at) != tpacket.StatusKernel; at++ {
+				kernel++
+			}
+		}
+		if kernel != 3 {
+			t.Errorf("%d packets in the kernel's groups, want 3: are there places of their own now? Then this difference can go", kernel)
 		}
 	})
 }

@@ -2,9 +2,11 @@ package rxring_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"unsafe"
 
@@ -27,7 +29,9 @@ func TestTheKernelHasTheSameFanoutRules(t *testing.T) {
 		defer tap.Close()
 		for _, rule := range fanoutRules {
 			t.Run(rule.name, func(t *testing.T) {
-				rule.run(fanoutScript{t, kernelSide{ns, tap}})
+				k := &kernelSide{ns: ns, tap: tap}
+				defer k.close()
+				rule.run(fanoutScript{t, k})
 			})
 		}
 	})
@@ -35,18 +39,28 @@ func TestTheKernelHasTheSameFanoutRules(t *testing.T) {
 
 // kernelSide is the running kernel's side of a script.
 type kernelSide struct {
-	ns  *kring.Namespace
-	tap *kring.Device
+	ns   *kring.Namespace
+	tap  *kring.Device
+	open []*kernelSocket
 }
 
-func (k kernelSide) device() int { return k.tap.Index }
+// close closes all sockets, at once: each has to wait for packets under way.
+func (k *kernelSide) close() {
+	var wg sync.WaitGroup
+	for _, s := range k.open {
+		wg.Go(s.close)
+	}
+	wg.Wait()
+}
 
-func (k kernelSide) socket(t *testing.T, protocol uint16) sideSocket {
+func (k *kernelSide) device() int { return k.tap.Index }
+
+func (k *kernelSide) socket(t *testing.T, protocol uint16) sideSocket {
 	t.Helper()
 	s, err := k.ns.Socket(unix.SOCK_RAW, protocol)
 	must(t, err)
-	t.Cleanup(func() { s.Close() }) // a second time, perhaps: EBADF
-	return &kernelSocket{s}
+	k.open = append(k.open, &kernelSocket{s})
+	return k.open[len(k.open)-1]
 }
 
 type kernelSocket struct{ *kring.Socket }
@@ -69,11 +83,7 @@ func (s *kernelSocket) get(name, room int) ([]byte, error) { return s.Option(nam
 
 func (s *kernelSocket) program(prog []cbpf.Instruction) error { return kernelProgram(s.Socket, prog) }
 
-// close keeps the number from being closed twice, when it is another socket's.
-func (s *kernelSocket) close() {
-	s.Close()
-	s.FD = -1
-}
+func (s *kernelSocket) close() { s.Close() }
 
 // kernelProgram sets PACKET_FANOUT_DATA.
 func kernelProgram(s *kring.Socket, prog []cbpf.Instruction) error {
@@ -117,9 +127,19 @@ func (w *twins) group(n int, protocol uint16, args []byte) (rings []*twinRing) {
 	return rings
 }
 
-func (r *twinRing) close(t *testing.T) {
+func (r *twinRing) close(t *testing.T) { closeAll(t, []*twinRing{r}) }
+
+// closeAll closes the rings at once: each of the kernel's has to wait for packets
+// under way.
+func closeAll(t *testing.T, rings []*twinRing) {
 	t.Helper()
-	must(t, r.ours.Close(), r.kernel.Close())
+	errs := make([]error, len(rings))
+	var wg sync.WaitGroup
+	for i, r := range rings {
+		wg.Go(func() { errs[i] = errors.Join(r.ours.Close(), r.kernel.Close()) })
+	}
+	wg.Wait()
+	must(t, errs...)
 }
 
 // compareAll wants every ring's new frames to be the same, and returns how many
@@ -183,7 +203,7 @@ func TestFanoutChoosesAsTheKernelDoes(t *testing.T) {
 			{"the length", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, acceptLen(), some, nil},
 			{"the packet type", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 0xffff_f004), some, []int{8, 0, 0, 0, 4, 0, 0, 0, 0, 0}},
 			{"the protocol", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 0xffff_f000), some, nil},
-			{"the payload's offset", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 50, ld(wide, 0xffff_f034), some, nil},
+			{"the payload's offset", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 0xffff_f034), some, nil},
 			{"the queue: one more than its number", fanoutArgs(1, tpacket.FanoutQM, 0), tpacket.ETHPAll, 3, nil, func(w *twins) {
 				for _, queue := range []int{0, 0, 0, 1, 2, 2} {
 					must(w.t, w.tap.ReceiveOn(queue, in))
@@ -210,9 +230,7 @@ func TestFanoutChoosesAsTheKernelDoes(t *testing.T) {
 				if c.want != nil && !slices.Equal(got, c.want) {
 					t.Errorf("packets by member %v, want %v", got, c.want)
 				}
-				for _, r := range rings {
-					r.close(t)
-				}
+				closeAll(t, rings)
 			})
 		}
 	})
@@ -298,6 +316,3 @@ func (s *kernelSocket) attachFilter(prog []cbpf.Instruction) error {
 	}
 	return unix.SetsockoptSockFprog(s.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(raw)), Filter: &raw[0]})
 }
-
-// acceptLen returns the packet's length: ld len; ret a.
-func acceptLen() []cbpf.Instruction { return []cbpf.Instruction{{Op: 0x80}, {Op: 0x16}} }

@@ -23,13 +23,29 @@ func burst(writers, size int, c deliverConfig, budget time.Duration) (s Sample, 
 	}
 	defer func() { err = errors.Join(err, opened.close()) }()
 	d := opened.(*deliver)
-	lap := int64(c.ring.FrameNr)
-	d.send(int(lap))
+	// Writers take turns of a lap as they come. With fanout each is a CPU of its
+	// own, and has its own share.
+	lap := int(c.ring.FrameNr)
+	var taken atomic.Int64
+	work := func(int) {
+		const turn = 32
+		for taken.Add(turn) <= int64(lap) {
+			d.send(turn)
+		}
+	}
+	if c.fanout > 0 {
+		lap *= min(writers, c.fanout)
+		work = func(i int) { d.sendOn(i, lap/writers) }
+	}
+	for i := range writers {
+		d.sendOn(i, lap/writers)
+	}
 	d.drain()
 	runtime.GC()
 	mallocs := mallocs()
 	for s.Elapsed < budget {
-		s.Elapsed += lapTogether(writers, lap, d.send)
+		taken.Store(0)
+		s.Elapsed += lapTogether(writers, work)
 		s.Offered += uint64(lap)
 		d.drain()
 	}
@@ -42,18 +58,12 @@ func burst(writers, size int, c deliverConfig, budget time.Duration) (s Sample, 
 	return s, t.check(s.Offered+uint64(lap), uint64(size))
 }
 
-// lapTogether has writers call send until n packets went out in all, and says
-// how long they took from the moment when all of them were ready.
-func lapTogether(writers int, n int64, send func(int)) time.Duration {
-	const turn = 32
-	var ready, start, taken atomic.Int64
-	work := func() {
-		for taken.Add(turn) <= n {
-			send(turn)
-		}
-	}
+// lapTogether runs work(0), work(1), ..., work(writers-1), and says how long they
+// took from the moment when all of them were ready.
+func lapTogether(writers int, work func(writer int)) time.Duration {
+	var ready, start atomic.Int64
 	var wg sync.WaitGroup
-	for range writers - 1 {
+	for i := range writers - 1 {
 		wg.Go(func() {
 			ready.Add(1)
 			for start.Load() == 0 {
@@ -61,7 +71,7 @@ func lapTogether(writers int, n int64, send func(int)) time.Duration {
 					runtime.Gosched()
 				}
 			}
-			work()
+			work(1 + i)
 		})
 	}
 	for ready.Load() < int64(writers-1) {
@@ -69,7 +79,7 @@ func lapTogether(writers int, n int64, send func(int)) time.Duration {
 	}
 	began := time.Now()
 	start.Store(1)
-	work()
+	work(0)
 	wg.Wait()
 	return time.Since(began)
 }

@@ -32,6 +32,9 @@ const (
 	rowBatch       = "rxring, batch of 32, caller's timestamp"
 	rowFill        = "Deliver fills the ring"
 	rowFillBatches = "DeliverBatch of 32 fills the ring"
+	rowFillFanout  = "fanout of 2, Deliver fills both rings"
+	rowReader      = "Deliver and a reader's goroutine"
+	rowReaders     = "fanout of 2, Deliver and two readers' goroutines"
 	rowCbpf        = "rxring/cbpf"
 )
 
@@ -112,9 +115,11 @@ func cells() ([]cell, error) {
 					return burst(writers, size, b.config, budget)
 				}})
 			}
-			all = append(all, cell{writersTable, writersRow(size, "Deliver and a reader's goroutine"), writersColumn(writers), func(budget time.Duration) (Sample, error) {
-				return deliverers(writers, size, budget)
-			}})
+			for _, r := range readers {
+				all = append(all, cell{writersTable, writersRow(size, r.row), writersColumn(writers), func(budget time.Duration) (Sample, error) {
+					return deliverers(writers, size, r.fanout, budget)
+				}})
+			}
 		}
 	}
 	for _, p := range programs {
@@ -133,6 +138,16 @@ var bursts = []struct {
 }{
 	{rowFill, deliverConfig{}},
 	{rowFillBatches, deliverConfig{batch: 32}},
+	{rowFillFanout, deliverConfig{fanout: 2}},
+}
+
+// readers are the ways to read a device side by side with its writers.
+var readers = []struct {
+	row    string
+	fanout int
+}{
+	{rowReader, 0},
+	{rowReaders, 2},
 }
 
 // yielding are the designs also measured with writers that yield after a drop.

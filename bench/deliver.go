@@ -19,21 +19,27 @@ type deliverConfig struct {
 	batch     int                // packets a call; 0: Deliver, not DeliverBatch
 	reader    bool               // a goroutine reads all the time, sleeping when there is nothing
 	ring      tpacket.Req        // zero: ringRequest's
+	fanout    int                // packet sockets in a fanout group by CPU; 0: one, in none
 }
 
-// deliver is an rxring device with one packet socket on it.
+// deliver is an rxring device with a packet socket on it, or a group of them.
 type deliver struct {
 	dev     *rxring.Device
-	sock    *rxring.Socket
-	packets []rxring.Packet
+	sinks   []*sink
+	packets [][]rxring.Packet // by CPU
 	batch   bool
 
+	stop    func()         // ends the reader goroutines; nil: there are none
+	readers sync.WaitGroup // until they have ended
+}
+
+// sink is a packet socket and its reader.
+type sink struct {
+	sock *rxring.Socket
+
+	mu          sync.Mutex // guards the rest while there is a reader goroutine
 	rd          *ring.Reader
 	read, bytes uint64
-
-	mu   sync.Mutex    // guards rd, read and bytes from here on
-	stop func()        // ends the reader goroutine; nil: there is none
-	done chan struct{} // it has ended
 }
 
 func openDeliver(size int, c deliverConfig) (session, error) {
@@ -45,11 +51,36 @@ func openDeliver(size int, c deliverConfig) (session, error) {
 	if err != nil {
 		return nil, err
 	}
+	d := &deliver{dev: dev, batch: c.batch > 0}
+	data := packet(size) // one for all: a batch is no harder on the caches
+	for cpu := range max(c.fanout, 1) {
+		s, err := openSink(ns, dev, c)
+		if err != nil {
+			return nil, errors.Join(err, d.close())
+		}
+		d.sinks = append(d.sinks, s)
+		var packets []rxring.Packet
+		for range max(c.batch, 1) {
+			packets = append(packets, rxring.Packet{Data: data, Timestamp: c.timestamp, CPU: uint16(cpu)})
+		}
+		d.packets = append(d.packets, packets)
+	}
+	if c.reader {
+		var ctx context.Context
+		ctx, d.stop = context.WithCancel(context.Background())
+		for _, s := range d.sinks {
+			d.readers.Go(func() { s.readOn(ctx) })
+		}
+	}
+	return d, nil
+}
+
+func openSink(ns *rxring.Namespace, dev *rxring.Device, c deliverConfig) (*sink, error) {
 	sock, err := ns.Socket(rxring.SockRaw, 0)
 	if err != nil {
 		return nil, err
 	}
-	d := &deliver{dev: dev, sock: sock, batch: c.batch > 0}
+	s := &sink{sock: sock}
 	err = sock.SetVersion(tpacket.V2)
 	if err == nil {
 		err = sock.SetRxRing(c.ring)
@@ -60,33 +91,30 @@ func openDeliver(size int, c deliverConfig) (session, error) {
 	if err == nil {
 		err = sock.BindDevice(dev, tpacket.ETHPAll)
 	}
+	if err == nil && c.fanout > 0 {
+		err = sock.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutCPU})
+	}
 	if err == nil {
-		d.rd, err = sock.NewReader()
+		s.rd, err = sock.NewReader()
 	}
 	if err != nil {
 		return nil, errors.Join(err, sock.Close())
 	}
-	data := packet(size) // one for all: a batch is no harder on the caches
-	for range max(c.batch, 1) {
-		d.packets = append(d.packets, rxring.Packet{Data: data, Timestamp: c.timestamp})
-	}
-	if c.reader {
-		var ctx context.Context
-		ctx, d.stop = context.WithCancel(context.Background())
-		d.done = make(chan struct{})
-		go d.readOn(ctx)
-	}
-	return d, nil
+	return s, nil
 }
 
-func (d *deliver) send(n int) {
+func (d *deliver) send(n int) { d.sendOn(0, n) }
+
+// sendOn is send on one of many CPUs.
+func (d *deliver) sendOn(cpu, n int) {
+	packets := d.packets[cpu%len(d.packets)]
 	if d.batch {
-		for i := 0; i < n; i += len(d.packets) {
-			d.dev.DeliverBatch(d.packets)
+		for i := 0; i < n; i += len(packets) {
+			d.dev.DeliverBatch(packets)
 		}
 		return
 	}
-	p := &d.packets[0]
+	p := &packets[0]
 	for range n {
 		d.dev.Deliver(p)
 	}
@@ -99,45 +127,59 @@ func (d *deliver) empty() {
 }
 
 func (d *deliver) drain() {
+	for _, s := range d.sinks {
+		s.drain()
+	}
+}
+
+func (s *sink) drain() {
 	for {
-		f, ok := d.rd.Next()
+		f, ok := s.rd.Next()
 		if !ok {
 			return
 		}
-		d.read++
-		d.bytes += uint64(len(f.Data))
+		s.read++
+		s.bytes += uint64(len(f.Data))
 		f.Release()
 	}
 }
 
 // readOn is a reader that keeps up as it can.
-func (d *deliver) readOn(ctx context.Context) {
-	defer close(d.done)
-	for d.rd.Wait(ctx) == nil {
-		d.mu.Lock()
-		d.drain()
-		d.mu.Unlock()
+func (s *sink) readOn(ctx context.Context) {
+	for s.rd.Wait(ctx) == nil {
+		s.mu.Lock()
+		s.drain()
+		s.mu.Unlock()
 	}
 }
 
-func (d *deliver) settle() (tally, error) {
-	t := d.sock.Totals()
-	err := waitFor(func() bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return d.read == t.Captured
-	})
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return tally{accepted: t.Captured, dropped: t.Dropped() + t.Filtered, read: d.read, bytes: d.bytes}, err
+func (d *deliver) settle() (all tally, err error) {
+	for _, s := range d.sinks {
+		t := s.sock.Totals()
+		err = errors.Join(err, waitFor(func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.read == t.Captured
+		}))
+		s.mu.Lock()
+		all.accepted += t.Captured
+		all.dropped += t.Dropped() + t.Filtered
+		all.read += s.read
+		all.bytes += s.bytes
+		s.mu.Unlock()
+	}
+	return all, err
 }
 
-func (d *deliver) close() error {
+func (d *deliver) close() (err error) {
 	if d.stop != nil {
 		d.stop()
-		<-d.done
+		d.readers.Wait()
 	}
-	return d.sock.Close()
+	for _, s := range d.sinks {
+		err = errors.Join(err, s.sock.Close())
+	}
+	return err
 }
 
 // unwatched is a device that nobody looks at: nothing is accepted, and nothing

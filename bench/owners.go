@@ -127,11 +127,11 @@ func (w *ownerWriter) offer(n int) {
 	w.accepted += accepted
 }
 
-// deliverers measures the whole path with writers on one device and a reader of
-// rxring's own on its own goroutine, as a program would have it: here the
-// reader is part of what is measured.
-func deliverers(writers, size int, budget time.Duration) (s Sample, err error) {
-	opened, err := openDeliver(size, deliverConfig{reader: true})
+// deliverers measures the whole path with writers on one device and readers of
+// rxring's own, each on its own goroutine, as a program would have it: here they
+// are part of what is measured. With fanout, each writer is another CPU.
+func deliverers(writers, size, fanout int, budget time.Duration) (s Sample, err error) {
+	opened, err := openDeliver(size, deliverConfig{reader: true, fanout: fanout})
 	if err != nil {
 		return Sample{}, err
 	}
@@ -139,7 +139,10 @@ func deliverers(writers, size int, budget time.Duration) (s Sample, err error) {
 	d := opened.(*deliver)
 	d.send(lapOf(size))
 	runtime.GC()
-	before := d.sock.Totals()
+	before, err := d.settle()
+	if err != nil {
+		return Sample{}, err
+	}
 
 	offered := make([]struct {
 		n uint64
@@ -147,7 +150,7 @@ func deliverers(writers, size int, budget time.Duration) (s Sample, err error) {
 	}, writers)
 	mallocs := mallocs()
 	s.Elapsed = together(writers, budget, func(i int) {
-		d.send(32)
+		d.sendOn(i, 32)
 		offered[i].n += 32
 	})
 	s.Mallocs = mallocs()
@@ -158,7 +161,7 @@ func deliverers(writers, size int, budget time.Duration) (s Sample, err error) {
 	if err != nil {
 		return Sample{}, err
 	}
-	s.Accepted = t.accepted - before.Captured
+	s.Accepted = t.accepted - before.accepted
 	return s, t.check(s.Offered+uint64(lapOf(size)), uint64(size))
 }
 

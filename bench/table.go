@@ -91,7 +91,7 @@ func (r *Report) tables() (all []table) {
 	writers.notes = []string{
 		"M/s: millions of packets accepted a second; ×: against the default design, " + ring.DefaultDesign.String() + "; ok: share of the packets offered that was accepted; 2+/1: the worst of two and more writers against one.",
 		"What unguarded, release-before and release-after-plain accept is not always one writer's packet; package ring says what else is wrong with a design.",
-		"Each writer goes on at once, also after a drop, but in the rows that yield. The reader is ideal: a slot is free again as soon as it is released. Packets are dropped, then, because the head slot's writer was preempted before it had finished. In the last row of a size the reader is a real one, on a goroutine of its own.",
+		"Each writer goes on at once, also after a drop, but in the rows that yield. The reader is ideal: a slot is free again as soon as it is released. Packets are dropped, then, because the head slot's writer was preempted before it had finished. In the last two rows of a size the readers are real ones, on goroutines of their own: of one socket, and of two in a fanout group, where each writer is another CPU.",
 		"In the rows that fill the ring, writers go the whole path with a clock reading for each packet, or each batch; the ring is emptied off the clock, so nothing is dropped, and each slot comes back from another core.",
 	}
 	for _, c := range r.cells {

@@ -28,8 +28,13 @@ func (ns *Namespace) Socket(typ int, protocol uint16) (*Socket, error) {
 	return s, err
 }
 
-// Close closes the socket.
-func (s *Socket) Close() error { return unix.Close(s.FD) }
+// Close closes the socket. Twice is EBADF, and does no harm: the number may be
+// another socket's by then.
+func (s *Socket) Close() error {
+	fd := s.FD
+	s.FD = -1
+	return unix.Close(fd)
+}
 
 // Bind binds to an interface, 0 for all, and an EtherType in host byte order.
 func (s *Socket) Bind(ifindex int, protocol uint16) error {
