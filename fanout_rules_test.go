@@ -277,7 +277,7 @@ var fanoutRules = []struct {
 		e := s.all()
 		s.join(e, fanoutArgs(2, ebpfMode, 0), nil)
 		for _, k := range []sideSocket{k, e} {
-			s.returns(k.set(solSocketLevel, soLockFilter, cInt(1)), nil)
+			s.returns(k.set(solSocket, soLockFilter, cInt(1)), nil)
 			s.data(k, make([]byte, 3), syscall.EPERM)
 		}
 		s.returns(k.program(acceptN(1)), syscall.EPERM)
@@ -296,7 +296,6 @@ var fanoutRules = []struct {
 }
 
 // SO_LOCK_FILTER (asm-generic/socket.h)
-const solSocketLevel, soLockFilter = 1, 44
 
 func TestFanoutRules(t *testing.T) {
 	for _, rule := range fanoutRules {

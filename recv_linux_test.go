@@ -154,17 +154,6 @@ func (s *twinSocket) wait() {
 	}
 }
 
-const (
-	solSocket     = 1
-	soRcvbuf      = 8
-	soSndbuf      = 7
-	soSndbufforce = 32
-	soRcvbufforce = 33
-	soTimestamp   = 29
-	soTimestampNS = 35
-	soRxqOvfl     = 40
-)
-
 // TestQueueGivesWhatTheKernelsDoes receives the same packets from sockets without
 // a ring, in every way.
 func TestQueueGivesWhatTheKernelsDoes(t *testing.T) {
