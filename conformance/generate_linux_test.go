@@ -36,6 +36,8 @@ func (sc script) reachable() (out script) {
 			s = o.s
 		case attach:
 			s = o.s
+		case getFilter:
+			s = o.s
 		case fanoutProgram:
 			s = o.s
 		case mmap:
@@ -93,6 +95,7 @@ var alternatives = func() (out []func(*rapid.T) script) {
 		5, one(drawGet),
 		5, one(drawSet),
 		3, one(drawAttach),
+		1, one(func(t *rapid.T, s int) op { return getFilter{s, rapid.IntRange(0, 5).Draw(t, "room")} }),
 		2, one(drawBind),
 		1, one(func(t *rapid.T, s int) op {
 			return set{s, unix.SOL_PACKET, unix.PACKET_FANOUT, fanouts.Draw(t, "fanout")}

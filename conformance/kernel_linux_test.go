@@ -87,17 +87,19 @@ func (k *kernelSide) socket(typ, proto int) (socketSide, error) {
 	if err != nil {
 		return nil, err
 	}
-	// How much a queue holds unless a program says otherwise is the machine's to
-	// say, and differs where somebody changed net.core.rmem_default.
-	if err := unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_RCVBUF, defaultRcvbuf/2); err != nil {
-		s.Close()
-		return nil, err
+	// What buffers hold unless a program says otherwise is the machine's to say:
+	// somebody may have changed net.core.rmem_default.
+	for _, o := range []int{unix.SO_RCVBUF, unix.SO_SNDBUF} {
+		if err := unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, o, defaultBuffer/2); err != nil {
+			s.Close()
+			return nil, err
+		}
 	}
 	return &kernelSocket{Socket: s}, nil
 }
 
-// defaultRcvbuf is Linux's own net.core.rmem_default, and rxring's.
-const defaultRcvbuf = 212992
+// defaultBuffer is Linux's own net.core.rmem_default and wmem_default.
+const defaultBuffer = 212992
 
 type kernelSocket struct {
 	*kring.Socket
@@ -186,6 +188,17 @@ func (s *kernelSocket) attach(prog []cbpf.Instruction) error {
 
 func (s *kernelSocket) fanoutProgram(prog []cbpf.Instruction) error {
 	return s.setProgram(unix.SOL_PACKET, unix.PACKET_FANOUT_DATA, prog)
+}
+
+func (s *kernelSocket) getFilter(room int) ([]cbpf.Instruction, int, error) {
+	prog := make([]cbpf.Instruction, room+1)
+	n := uint32(room)
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(s.FD), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		uintptr(unsafe.Pointer(&prog[0])), uintptr(unsafe.Pointer(&n)), 0)
+	if errno != 0 {
+		return nil, 0, errno
+	}
+	return prog[:min(int(n), room)], int(n), nil
 }
 
 func (s *kernelSocket) setProgram(level, name int, prog []cbpf.Instruction) error {

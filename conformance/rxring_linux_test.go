@@ -130,6 +130,10 @@ func (s *rxringSocket) getsockopt(level, name int, buf []byte) (int, error) {
 
 func (s *rxringSocket) attach(prog []cbpf.Instruction) error { return s.s.AttachFilter(prog) }
 
+func (s *rxringSocket) getFilter(room int) ([]cbpf.Instruction, int, error) {
+	return s.s.GetFilter(room)
+}
+
 func (s *rxringSocket) fanoutProgram(prog []cbpf.Instruction) error {
 	return s.s.SetFanoutProgram(prog)
 }

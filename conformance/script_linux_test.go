@@ -57,7 +57,9 @@ func (o outcome) String() string {
 			s += fmt.Sprintf(" (%v)", o.err)
 		}
 	}
-	if o.data != nil {
+	if len(o.data) > 160 {
+		s += fmt.Sprintf(" % x ... %d bytes", o.data[:160], len(o.data))
+	} else if o.data != nil {
 		s += fmt.Sprintf(" % x", o.data)
 	}
 	return s
@@ -80,6 +82,8 @@ type socketSide interface {
 	setsockopt(level, name int, val []byte) error
 	getsockopt(level, name int, buf []byte) (int, error)
 	attach([]cbpf.Instruction) error
+	// getFilter is SO_GET_FILTER with room for so many instructions.
+	getFilter(room int) ([]cbpf.Instruction, int, error)
 	fanoutProgram([]cbpf.Instruction) error
 	// mmap maps the ring and says what shape it has.
 	mmap() (*mapping, error)
@@ -157,6 +161,7 @@ type (
 		s    int
 		prog program
 	}
+	getFilter struct{ s, room int }
 	// fanoutProgram is PACKET_FANOUT_DATA with a program.
 	fanoutProgram struct {
 		s    int
@@ -228,6 +233,13 @@ func (o attach) do(p *party) outcome {
 	return p.on(o.s, func(s *socketState) outcome { return outcome{err: s.attach(o.prog)} })
 }
 
+func (o getFilter) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome {
+		prog, n, err := s.getFilter(o.room)
+		return outcome{n, err, []byte(program(prog).String())}
+	})
+}
+
 func (o fanoutProgram) do(p *party) outcome {
 	return p.on(o.s, func(s *socketState) outcome { return outcome{err: s.fanoutProgram(o.prog)} })
 }
@@ -273,6 +285,8 @@ func (o recv) do(p *party) outcome {
 	})
 }
 
+var stampOptions = []int{unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW}
+
 // scrubControl leaves of the times in control messages only whether there is
 // one, and nothing of the length of a packet that was peeked at before: see
 // differences.
@@ -283,7 +297,7 @@ func scrubControl(b []byte, peeked bool) {
 		if size < unix.SizeofCmsghdr || size > uint64(len(b)) {
 			return
 		}
-		if level == unix.SOL_SOCKET && (typ == unix.SO_TIMESTAMP || typ == unix.SO_TIMESTAMPNS) {
+		if level == unix.SOL_SOCKET && slices.Contains(stampOptions, int(typ)) {
 			presence(b[unix.SizeofCmsghdr:size])
 		}
 		const lenAt = unix.SizeofCmsghdr + unsafe.Offsetof(tpacket.Auxdata{}.Len)

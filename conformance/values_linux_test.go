@@ -154,6 +154,7 @@ func (o get) String() string {
 	return fmt.Sprintf("get{%d, %s, %v}", o.s, optionName(o.level, o.name), o.room)
 }
 func (o attach) String() string        { return fmt.Sprintf("attach{%d, %v}", o.s, o.prog) }
+func (o getFilter) String() string     { return fmt.Sprintf("getFilter{%d, %d}", o.s, o.room) }
 func (o fanoutProgram) String() string { return fmt.Sprintf("fanoutProgram{%d, %v}", o.s, o.prog) }
 func (o expire) String() string        { return fmt.Sprintf("expire{%d}", o.ms) }
 func (o mmap) String() string          { return fmt.Sprintf("mmap{%d}", o.s) }
