@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // cell is one figure of a table: a contender in one situation.
@@ -32,6 +33,7 @@ const (
 	rowBatch       = "rxring, batch of 32, caller's timestamp"
 	rowFill        = "Deliver fills the ring"
 	rowFillBatches = "DeliverBatch of 32 fills the ring"
+	rowFillBlocks  = "V3, Deliver fills the ring"
 	rowFillFanout  = "fanout of 2, Deliver fills both rings"
 	rowReader      = "Deliver and a reader's goroutine"
 	rowReaders     = "fanout of 2, Deliver and two readers' goroutines"
@@ -59,6 +61,7 @@ func contenders(tcpPort80 program) []contender {
 		{rowBatch, true, rx(deliverConfig{timestamp: stamp, batch: 32})},
 		{rowDeliver, true, rx(deliverConfig{})},
 		{"rxring, filter tcp port 80", true, rx(deliverConfig{filter: tcpPort80.instructions})},
+		{"rxring, V3, caller's timestamp", true, rx(deliverConfig{timestamp: stamp, version: tpacket.V3})},
 		{"rxring, reader on a goroutine", false, rx(deliverConfig{reader: true})},
 		{"rxring, unmodified tcpdump", false, openInterposed},
 		{"Go channel of copies, goroutine", false, openChannel},
@@ -138,6 +141,7 @@ var bursts = []struct {
 }{
 	{rowFill, deliverConfig{}},
 	{rowFillBatches, deliverConfig{batch: 32}},
+	{rowFillBlocks, deliverConfig{version: tpacket.V3}},
 	{rowFillFanout, deliverConfig{fanout: 2}},
 }
 

@@ -19,6 +19,7 @@ type deliverConfig struct {
 	batch     int                // packets a call; 0: Deliver, not DeliverBatch
 	reader    bool               // a goroutine reads all the time, sleeping when there is nothing
 	ring      tpacket.Req        // zero: ringRequest's
+	version   tpacket.Version    // V1: V2
 	fanout    int                // packet sockets in a fanout group by CPU; 0: one, in none
 }
 
@@ -81,7 +82,7 @@ func openSink(ns *rxring.Namespace, dev *rxring.Device, c deliverConfig) (*sink,
 		return nil, err
 	}
 	s := &sink{sock: sock}
-	err = sock.SetVersion(tpacket.V2)
+	err = sock.SetVersion(max(c.version, tpacket.V2))
 	if err == nil {
 		err = sock.SetRxRing(c.ring)
 	}
@@ -128,6 +129,9 @@ func (d *deliver) empty() {
 
 func (d *deliver) drain() {
 	for _, s := range d.sinks {
+		if b, ok := s.sock.Ring().(*ring.Blocks); ok {
+			b.Expire() // as the timer would
+		}
 		s.drain()
 	}
 }
