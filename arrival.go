@@ -98,7 +98,7 @@ func destination(to, own [6]byte) tpacket.PacketType {
 	switch {
 	case to == own:
 		return tpacket.PacketHost
-	case to == [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}:
+	case to == broadcast:
 		return tpacket.PacketBroadcast
 	case to[0]&1 != 0:
 		return tpacket.PacketMulticast

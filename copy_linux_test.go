@@ -35,7 +35,7 @@ func TestWholeCopiesOfCutPacketsAreQueued(t *testing.T) {
 			{"raw, nothing fits", rxring.SockRaw, []packetInt{copies, {tpacket.OptReserve, 450}}},
 		} {
 			r := w.ring(c.name, c.typ, tpacket.ETHPAll, append(c.options, auxdata)...)
-			s := &twinSocket{t, c.name, r.kernel.Socket, r.ours}
+			s := r.twinSocket
 			queued := 0
 			receive := func(what string) {
 				for s.recv(what, 1000, 200, 0).errno == 0 {
@@ -65,8 +65,7 @@ func TestWholeCopiesOfCutPacketsAreQueued(t *testing.T) {
 			if got, want := r.ours.Statistics(), tpacket.Parse[tpacket.Stats](st); got.Packets != want.Packets || got.Drops != want.Drops {
 				t.Errorf("%s: statistics %+v, the kernel's %+v", c.name, got, want)
 			}
-			r.ours.Close()
-			r.kernel.Socket.Close()
+			r.close(t)
 		}
 	})
 }

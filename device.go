@@ -62,8 +62,12 @@ type Device struct {
 	addr   [6]byte
 	maclen uint32 // bytes of link-layer header
 
-	malformed   atomic.Uint64
-	promiscuous atomic.Int32
+	ns        *Namespace
+	up        atomic.Bool
+	malformed atomic.Uint64
+	hears     atomic.Pointer[hearing] // never nil
+
+	listeners listeners // Namespace.mu guards it
 }
 
 // etherLen is ETH_HLEN: addresses and EtherType.
@@ -72,8 +76,10 @@ const etherLen = 14
 // etherAddrLen is ETH_ALEN.
 const etherAddrLen = 6
 
-func newDevice(c DeviceConfig, index int) *Device {
-	d := &Device{name: c.Name, index: index, typ: c.Type, mtu: c.MTU, addr: c.Addr}
+func newDevice(ns *Namespace, c DeviceConfig, index int) *Device {
+	d := &Device{ns: ns, name: c.Name, index: index, typ: c.Type, mtu: c.MTU, addr: c.Addr}
+	d.up.Store(true)
+	d.hears.Store(new(hearing))
 	if d.typ == Ethernet {
 		d.maclen = etherLen
 		if d.addr == [6]byte{} {
@@ -104,16 +110,17 @@ func (d *Device) Addr() [6]byte { return d.addr }
 // must work to make packets may skip the work when nobody looks.
 func (d *Device) Watched() bool { return d.taps.Load() != nil }
 
-// Promiscuous says whether a socket asked for packets to others
-// (PACKET_MR_PROMISC). Sources that can hear more may listen for it.
-func (d *Device) Promiscuous() bool { return d.promiscuous.Load() > 0 }
-
 // Malformed counts packets delivered that hold no whole link-layer header or,
 // on a raw-IP device, no IPv4 or IPv6: no socket was offered them.
 func (d *Device) Malformed() uint64 { return d.malformed.Load() }
 
 // Deliver offers p to every socket on the device, and returns when each has
-// copied, filtered or dropped it. Nobody waits for a reader.
+// copied, filtered or dropped it. Nobody waits for a reader. A device that is
+// down, or was removed, offers nothing to anybody.
+//
+// Packets to others are offered, too, whether somebody asked for them or not, as
+// what is written to a TAP device is. A source that stands for a card asks Hears
+// first.
 func (d *Device) Deliver(p *Packet) {
 	if taps := d.taps.Load(); taps != nil {
 		d.deliver(p, *taps)

@@ -2,7 +2,6 @@ package rxring_test
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -136,7 +135,7 @@ func closeAll(t *testing.T, rings []*twinRing) {
 	errs := make([]error, len(rings))
 	var wg sync.WaitGroup
 	for i, r := range rings {
-		wg.Go(func() { errs[i] = errors.Join(r.ours.Close(), r.kernel.Close()) })
+		wg.Go(func() { errs[i] = r.closeBoth() })
 	}
 	wg.Wait()
 	must(t, errs...)

@@ -3,11 +3,10 @@ package rxring_test
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"os"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
@@ -55,9 +54,8 @@ func (w *twins) leaves(protocol uint16, frame []byte) {
 
 // twinRing is a V2 ring on both sides, bound to the device.
 type twinRing struct {
-	name   string
+	*twinSocket
 	kernel *kring.Ring
-	ours   *rxring.Socket
 	at     uint32 // the next frame
 }
 
@@ -71,22 +69,28 @@ func (w *twins) ring(name string, typ rxring.SockType, protocol uint16, options 
 	w.t.Helper()
 	page := uint32(os.Getpagesize())
 	req := tpacket.Req{BlockSize: page, BlockNr: 16, FrameSize: 512, FrameNr: 16 * page / 512}
-	k, err := w.kernel.Socket(int(typ), 0)
-	must(w.t, err)
-	w.t.Cleanup(func() { k.Close() })
-	s, err := w.ns.Socket(typ, 0)
-	must(w.t, err)
-	w.t.Cleanup(func() { s.Close() })
+	s := w.socket(name, typ, 0)
 	for _, o := range append([]packetInt{{tpacket.OptVersion, int32(tpacket.V2)}}, options...) {
-		must(w.t, k.SetInt(o.option, uint32(o.value)), s.Setsockopt(tpacket.SolPacket, o.option, cInt(o.value)))
+		must(w.t, s.kernel.SetInt(o.option, uint32(o.value)), s.ours.Setsockopt(tpacket.SolPacket, o.option, cInt(o.value)))
 	}
-	must(w.t, k.SetRxRing(tpacket.V2, tpacket.Req3{Req: req}), s.SetRxRing(req))
-	g := s.Ring().Geometry()
-	mem, err := k.Map(g.Size())
+	must(w.t, s.kernel.SetRxRing(tpacket.V2, tpacket.Req3{Req: req}), s.ours.SetRxRing(req))
+	g := s.ours.Ring().Geometry()
+	mem, err := s.kernel.Map(g.Size())
 	must(w.t, err)
-	w.t.Cleanup(func() { unix.Munmap(mem) })
-	must(w.t, k.Bind(w.dev.Index(), protocol), s.BindDevice(w.dev, protocol))
-	return &twinRing{name: name, kernel: &kring.Ring{Socket: k, Geometry: g, Mem: mem}, ours: s}
+	r := &twinRing{twinSocket: s, kernel: &kring.Ring{Socket: s.kernel, Geometry: g, Mem: mem}}
+	w.t.Cleanup(func() { must(w.t, r.closeBoth()) })
+	must(w.t, s.kernel.Bind(w.dev.Index(), protocol), s.ours.BindDevice(w.dev, protocol))
+	return r
+}
+
+// closeBoth closes both, the kernel's without its mapping. The kernel's number is
+// somebody else's from then on.
+func (r *twinRing) closeBoth() error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	return errors.Join(r.ours.Close(), r.kernel.Close())
 }
 
 // frame is the next frame of our ring.

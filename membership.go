@@ -3,84 +3,213 @@ package rxring
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"syscall"
 )
 
-// mrPromisc is PACKET_MR_PROMISC, the mr_type that changes what a device hears.
-// Linux accepts every other value too.
-const mrPromisc = 1
+// Kinds of memberships: mr_type (linux/if_packet.h). Linux takes every other
+// value, too, and does nothing for it.
+const (
+	mrMulticast = 0 // PACKET_MR_MULTICAST
+	mrPromisc   = 1 // PACKET_MR_PROMISC
+	mrAllmulti  = 2 // PACKET_MR_ALLMULTI
+	mrUnicast   = 3 // PACKET_MR_UNICAST
+)
 
-// membership is one PACKET_ADD_MEMBERSHIP. It mirrors struct packet_mclist.
+// membership is what PACKET_ADD_MEMBERSHIP asks for. It mirrors struct
+// packet_mreq_max (net/packet/af_packet.c).
 type membership struct {
+	ifindex int32
+	typ     uint16
+	alen    uint16
+	addr    [maxAddrLen]byte // bytes past alen are 0
+}
+
+// joined is a membership of a socket's, that it has asked for count times. It
+// mirrors struct packet_mclist.
+type joined struct {
+	membership
 	device *Device
-	typ    uint16
-	addr   [8]byte
-	alen   uint16
+	count  int
 }
 
-func (m membership) join() {
-	if m.typ == mrPromisc {
-		m.device.promiscuous.Add(1)
-	}
-}
+const (
+	maxAddrLen  = 32 // MAX_ADDR_LEN
+	sizeofMreq  = 16 // struct packet_mreq, whose address has 8 bytes
+	mreqAddress = 8  // where it begins
 
-func (m membership) leave() {
-	if m.typ == mrPromisc {
-		m.device.promiscuous.Add(-1)
+	// maxMemberships bounds a socket's; in Linux memory does.
+	maxMemberships = 8192
+)
+
+// parseMreq reads a struct packet_mreq, or a longer one with a longer address.
+func parseMreq(val []byte) (m membership, err error) {
+	if len(val) < sizeofMreq {
+		return m, short("struct packet_mreq", val, sizeofMreq)
 	}
+	val = val[:min(len(val), mreqAddress+maxAddrLen)]
+	m.ifindex = int32(binary.NativeEndian.Uint32(val))
+	m.typ = binary.NativeEndian.Uint16(val[4:])
+	m.alen = binary.NativeEndian.Uint16(val[6:])
+	addr := val[mreqAddress:]
+	if int(m.alen) > len(addr) {
+		return m, fmt.Errorf("mr_alen %d: want at most %d, which is what there is: %w", m.alen, len(addr), syscall.EINVAL)
+	}
+	copy(m.addr[:], addr[:m.alen])
+	return m, nil
 }
 
 func (s *Socket) setMembership(val []byte, add bool) error {
-	const (
-		sizeofMreq    = 16 // struct packet_mreq
-		sizeofMreqMax = 40 // struct packet_mreq_max (net/packet/af_packet.c): up to MAX_ADDR_LEN bytes of address
-		mreqAddress   = 8  // where it begins
-	)
 	op := "set PACKET_DROP_MEMBERSHIP"
 	if add {
 		op = "set PACKET_ADD_MEMBERSHIP"
 	}
-	if len(val) < sizeofMreq {
-		return short(op, val, sizeofMreq)
-	}
-	if alen := int(binary.NativeEndian.Uint16(val[6:])); min(len(val), sizeofMreqMax) < mreqAddress+alen {
-		return fmt.Errorf("%s: mr_alen %d in %d bytes: want at most %d: %w", op, alen, len(val), min(len(val), sizeofMreqMax)-mreqAddress, syscall.EINVAL)
-	}
-	ifindex := int32(binary.NativeEndian.Uint32(val))
-	m := membership{
-		typ:  binary.NativeEndian.Uint16(val[4:]),
-		alen: binary.NativeEndian.Uint16(val[6:]),
-		addr: [8]byte(val[8:16]),
+	m, err := parseMreq(val)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
 	}
 	return s.do(op, func() error {
-		d, ok := s.ns.DeviceByIndex(int(ifindex))
-		if !ok {
-			if !add {
-				return nil // Linux: nothing of that kind, nothing to drop
-			}
-			return fmt.Errorf("mr_ifindex %d: no such device: %w", ifindex, syscall.ENODEV)
+		if add {
+			return s.ns.addMembership(s, m)
 		}
-		m.device = d
-		if !add {
-			if i := slices.Index(s.memberships, m); i >= 0 {
-				s.memberships = slices.Delete(s.memberships, i, i+1)
-				m.leave()
-			}
-			return nil
-		}
-		if int(m.alen) > int(addrLen(d)) {
-			return fmt.Errorf("mr_alen %d: want at most %d: %w", m.alen, addrLen(d), syscall.EINVAL)
-		}
-		s.memberships = append(s.memberships, m)
-		m.join()
+		s.ns.dropMembership(s, m)
 		return nil
 	})
 }
 
-func addrLen(d *Device) uint8 {
+// addMembership is packet_mc_add.
+func (ns *Namespace) addMembership(s *Socket, m membership) error {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	d, ok := ns.findLocked(func(d *Device) bool { return d.index == int(m.ifindex) })
+	if !ok {
+		return fmt.Errorf("mr_ifindex %d: no such device: %w", m.ifindex, syscall.ENODEV)
+	}
+	if most := addrLen(d); int(m.alen) > most {
+		return fmt.Errorf("mr_alen %d: want at most %d: %w", m.alen, most, syscall.EINVAL)
+	}
+	if i := s.membership(m); i >= 0 {
+		s.memberships[i].count++
+		return nil
+	}
+	if len(s.memberships) == maxMemberships {
+		return fmt.Errorf("the socket has %d memberships: want at most so many: %w", maxMemberships, syscall.ENOBUFS)
+	}
+	if err := d.listen(m, 1); err != nil {
+		return err
+	}
+	s.memberships = append(s.memberships, joined{m, d, 1})
+	return nil
+}
+
+// dropMembership is packet_mc_drop: nothing to drop is no error.
+func (ns *Namespace) dropMembership(s *Socket, m membership) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	i := s.membership(m)
+	if i < 0 {
+		return
+	}
+	j := &s.memberships[i]
+	if j.count--; j.count == 0 {
+		j.device.listen(m, -1)
+		s.memberships = slices.Delete(s.memberships, i, i+1)
+	}
+}
+
+// flushMemberships drops those of s on device d, or all when d is nil. ns.mu is
+// held.
+func (ns *Namespace) flushMemberships(s *Socket, d *Device) {
+	s.memberships = slices.DeleteFunc(s.memberships, func(j joined) bool {
+		if d != nil && j.device != d {
+			return false
+		}
+		j.device.listen(j.membership, -1)
+		return true
+	})
+}
+
+// membership is where m is among the socket's, -1: nowhere.
+func (s *Socket) membership(m membership) int {
+	return slices.IndexFunc(s.memberships, func(j joined) bool { return j.membership == m })
+}
+
+// listeners counts a device's memberships: of all sockets, each different one of
+// a socket's once.
+type listeners struct {
+	promiscuous, allmulti int
+	addrs                 map[[6]byte]int
+}
+
+// hearing is which packets that come in a card would hear. It does not change.
+type hearing struct {
+	promiscuous, allmulti bool
+	addrs                 map[[6]byte]int // beside its own and broadcast
+}
+
+// listen is packet_dev_mc: by is 1 or -1. Namespace.mu is held.
+func (d *Device) listen(m membership, by int) error {
+	switch l := &d.listeners; m.typ {
+	case mrPromisc:
+		l.promiscuous += by
+	case mrAllmulti:
+		l.allmulti += by
+	case mrMulticast, mrUnicast:
+		if int(m.alen) != addrLen(d) {
+			return fmt.Errorf("mr_alen %d: want %d: %w", m.alen, addrLen(d), syscall.EINVAL)
+		}
+		if l.addrs == nil {
+			l.addrs = make(map[[6]byte]int)
+		}
+		addr := [6]byte(m.addr[:6])
+		if l.addrs[addr] += by; l.addrs[addr] == 0 {
+			delete(l.addrs, addr)
+		}
+	default:
+		return nil
+	}
+	d.hears.Store(&hearing{
+		promiscuous: d.listeners.promiscuous > 0,
+		allmulti:    d.listeners.allmulti > 0,
+		addrs:       maps.Clone(d.listeners.addrs),
+	})
+	return nil
+}
+
+// Promiscuous says whether a socket asked for packets to others
+// (PACKET_MR_PROMISC).
+func (d *Device) Promiscuous() bool { return d.hears.Load().promiscuous }
+
+// AllMulticast says whether a socket asked for the packets of all groups
+// (PACKET_MR_ALLMULTI).
+func (d *Device) AllMulticast() bool { return d.hears.Load().allmulti }
+
+// Hears says whether a card in the device's place would take a packet to dst from
+// its wire: one to its own address or to all, or one that the sockets'
+// memberships ask for. A raw-IP device hears everything, one that is down
+// nothing.
+func (d *Device) Hears(dst [6]byte) bool {
+	if !d.up.Load() {
+		return false
+	}
+	h := d.hears.Load()
+	if h.promiscuous || d.typ != Ethernet || dst == d.addr || dst == broadcast {
+		return true
+	}
+	if h.allmulti && dst[0]&1 != 0 {
+		return true
+	}
+	_, ok := h.addrs[dst]
+	return ok
+}
+
+var broadcast = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// addrLen is dev->addr_len, in bytes.
+func addrLen(d *Device) int {
 	if d.typ == Ethernet {
-		return 6
+		return etherAddrLen
 	}
 	return 0
 }

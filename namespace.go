@@ -39,7 +39,8 @@ type Namespace struct {
 	mu        sync.Mutex
 	devices   []*Device // by index
 	nextIndex int
-	taps      []tap // oldest first
+	sockets   []*Socket // open ones, oldest first
+	taps      []tap     // oldest first
 	groups    map[uint16]*group
 	nextGroup uint16 // the id that FanoutFlagUniqueID tries first
 }
@@ -66,7 +67,7 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 	if slices.ContainsFunc(ns.devices, func(d *Device) bool { return d.name == c.Name }) {
 		return nil, fmt.Errorf("device name %q: want one that is not taken: %w", c.Name, syscall.EEXIST)
 	}
-	d := newDevice(c, ns.nextIndex)
+	d := newDevice(ns, c, ns.nextIndex)
 	ns.nextIndex++
 	ns.devices = append(ns.devices, d)
 	ns.hook()
@@ -93,6 +94,10 @@ func (ns *Namespace) DeviceByIndex(index int) (*Device, bool) {
 func (ns *Namespace) find(match func(*Device) bool) (*Device, bool) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
+	return ns.findLocked(match)
+}
+
+func (ns *Namespace) findLocked(match func(*Device) bool) (*Device, bool) {
 	if i := slices.IndexFunc(ns.devices, match); i >= 0 {
 		return ns.devices[i], true
 	}
@@ -129,10 +134,9 @@ func (t tap) receive(p *Packet, a *arrival) {
 	}
 }
 
-// setHooked sets whether devices deliver to s, by itself or in its group.
+// setHooked sets whether devices deliver to s, by itself or in its group. ns.mu
+// is held.
 func (ns *Namespace) setHooked(s *Socket, hooked bool) {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
 	if s.hooked == hooked {
 		return
 	}
@@ -166,7 +170,7 @@ func (ns *Namespace) hook() {
 	for _, d := range ns.devices {
 		var taps []tap
 		for _, t := range ns.taps {
-			if i := t.ifindex(); i == 0 || i == d.index {
+			if i := t.ifindex(); d.up.Load() && (i == 0 || i == d.index) {
 				taps = append(taps, t)
 			}
 		}

@@ -3,7 +3,6 @@ package rxring_test
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"syscall"
 	"testing"
@@ -24,16 +23,25 @@ type twinSocket struct {
 	name   string
 	kernel *kring.Socket
 	ours   *rxring.Socket
+	closed bool
+}
+
+// close closes both. The kernel's number is somebody else's from then on.
+func (s *twinSocket) close() {
+	if !s.closed {
+		s.closed = true
+		must(s.t, s.kernel.Close(), s.ours.Close())
+	}
 }
 
 func (w *twins) socket(name string, typ rxring.SockType, protocol uint16) *twinSocket {
 	w.t.Helper()
 	k, err := w.kernel.Socket(int(typ), 0)
 	must(w.t, err)
-	w.t.Cleanup(func() { k.Close() })
 	s, err := w.ns.Socket(typ, 0)
 	must(w.t, err)
-	w.t.Cleanup(func() { s.Close() })
+	both := &twinSocket{t: w.t, name: name, kernel: k, ours: s}
+	w.t.Cleanup(both.close)
 	for _, force := range []int{soSndbufforce, soRcvbufforce} { // whatever net.core.rmem_default is here
 		if errno := setsockopt(k.FD, solSocket, force, cInt(212992/2)); errno != 0 {
 			w.t.Fatal(errno)
@@ -42,7 +50,7 @@ func (w *twins) socket(name string, typ rxring.SockType, protocol uint16) *twinS
 	if protocol != 0 {
 		must(w.t, k.Bind(w.dev.Index(), protocol), s.BindDevice(w.dev, protocol))
 	}
-	return &twinSocket{w.t, name, k, s}
+	return both
 }
 
 // set sets an option on both sides, and wants the same errno.
@@ -58,13 +66,6 @@ func (s *twinSocket) set(level, name int, val []byte) syscall.Errno {
 func setsockopt(fd, level, name int, val []byte) syscall.Errno {
 	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
 		uintptr(unsafe.Pointer(unsafe.SliceData(val))), uintptr(len(val)), 0)
-	return errno
-}
-
-func errnoOf(err error) (errno syscall.Errno) {
-	if err != nil && !errors.As(err, &errno) {
-		panic(err)
-	}
 	return errno
 }
 
@@ -313,8 +314,7 @@ func TestQueueIsBoundedAsTheKernels(t *testing.T) {
 				if got > 2*want || want > 2*got || o.Packets != 1000 {
 					t.Errorf("%d bytes, SO_RCVBUF %d: %d of %d packets, the kernel takes %d", n, rcvbuf, got, o.Packets, want)
 				}
-				s.kernel.Close()
-				s.ours.Close()
+				s.close()
 			}
 		}
 	})
@@ -342,7 +342,6 @@ func TestNewRingEmptiesTheQueue(t *testing.T) {
 				t.Errorf("%s: readable %v, the kernel's %v; want %v", c.name, s.ours.Readable(), ready, c.want)
 			}
 		}
-		must(t, s.kernel.Close())
 		if !bytes.Equal(s.ours.Ring().Memory().Bytes(), make([]byte, 4096)) {
 			t.Error("something is in the new ring")
 		}

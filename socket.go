@@ -50,7 +50,6 @@ type Socket struct {
 
 	mu           sync.Mutex
 	closed       bool
-	device       *Device // nil: every device
 	version      tpacket.Version
 	reserve      uint32
 	vnetLen      uint32 // PACKET_VNET_HDR_SZ
@@ -62,7 +61,6 @@ type Socket struct {
 	filter       *cbpf.Filter
 	program      []cbpf.Instruction // the filter's
 	filterLocked bool
-	memberships  []membership
 	flags        map[option]int32
 	stamp        int // SO_TIMESTAMP or another of its kind, 0: none
 	rcvtimeo     timeout
@@ -70,7 +68,10 @@ type Socket struct {
 	group        *group    // of fanout, nil: none; to be written, Namespace.mu is held, too
 	rollover     *rollover // not nil: the group rolls over
 
-	hooked bool // devices deliver to it; Namespace.mu guards it
+	// Namespace.mu guards these.
+	hooked      bool    // devices deliver to it (po->running)
+	device      *Device // that it is bound to, nil: none
+	memberships []joined
 }
 
 // Socket makes a packet socket for one protocol, in host byte order:
@@ -85,9 +86,7 @@ func (ns *Namespace) Socket(t SockType, protocol uint16) (*Socket, error) {
 	s.rx.Store(&receiver{})
 	s.publish()
 	s.protocol.Store(uint32(protocol))
-	if protocol != 0 {
-		ns.setHooked(s, true)
-	}
+	ns.enter(s)
 	return s, nil
 }
 
@@ -140,62 +139,6 @@ func (s *Socket) publish() {
 
 // Type is the socket's type.
 func (s *Socket) Type() SockType { return s.typ }
-
-// Bind binds the socket to a device (Ifindex; 0: all) and a protocol (Protocol,
-// network byte order; 0 keeps the one it has), as packet_bind does.
-func (s *Socket) Bind(a tpacket.SockaddrLL) error {
-	return s.do("bind", func() error {
-		if a.Family != tpacket.AFPacket {
-			return fmt.Errorf("sll_family %d: want AF_PACKET (%d): %w", a.Family, tpacket.AFPacket, syscall.EINVAL)
-		}
-		if s.group != nil {
-			return fmt.Errorf("the socket is in fanout group %d, which keeps its binding: %w", s.group.config.ID, syscall.EINVAL)
-		}
-		var d *Device
-		if a.Ifindex != 0 {
-			var ok bool
-			if d, ok = s.ns.DeviceByIndex(int(a.Ifindex)); !ok {
-				return fmt.Errorf("sll_ifindex %d: no such device: %w", a.Ifindex, syscall.ENODEV)
-			}
-		}
-		proto := tpacket.Htons(a.Protocol)
-		if proto == 0 {
-			proto = uint16(s.protocol.Load())
-		}
-		s.device = d
-		s.ns.setHooked(s, false) // no packet meets half a binding
-		s.protocol.Store(uint32(proto))
-		s.ifindex.Store(a.Ifindex)
-		if proto != 0 {
-			s.ns.setHooked(s, true)
-		}
-		return nil
-	})
-}
-
-// BindDevice binds the socket to d for one protocol, in host byte order; 0
-// keeps the one it has.
-func (s *Socket) BindDevice(d *Device, protocol uint16) error {
-	return s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Protocol: tpacket.Htons(protocol)})
-}
-
-// Addr is the address that the socket is bound to, as getsockname gives it.
-func (s *Socket) Addr() tpacket.SockaddrLL {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := tpacket.SockaddrLL{
-		Family:   tpacket.AFPacket,
-		Protocol: tpacket.Htons(uint16(s.protocol.Load())),
-		Ifindex:  s.ifindex.Load(),
-	}
-	if s.device != nil {
-		a.Hatype = uint16(s.device.typ)
-		if s.device.typ == Ethernet {
-			a.Halen = uint8(copy(a.Addr[:], s.device.addr[:]))
-		}
-	}
-	return a
-}
 
 // SetVersion chooses the format of the ring to come (PACKET_VERSION): EBUSY
 // when there is a ring already.
@@ -470,8 +413,28 @@ func (s *Socket) Readable() bool {
 	return s.queue.length.Load() > 0 || r != nil && r.Readable()
 }
 
-// Arm asks for one Wake when there is news for a poller, after which Readable
-// must be asked again; see [ring.Notify].
+// Events are what poll reports of a socket, in poll's bits.
+type Events uint16
+
+const (
+	EventIn  Events = 0x1 // POLLIN: Readable
+	EventErr Events = 0x8 // POLLERR: an error is pending, for Recv or SO_ERROR to take
+)
+
+// Events is what poll reports. What it says of sending is no business of
+// rxring's.
+func (s *Socket) Events() (e Events) {
+	if s.Readable() {
+		e |= EventIn
+	}
+	if s.err.Load() != 0 {
+		e |= EventErr
+	}
+	return e
+}
+
+// Arm asks for one Wake when there is news for a poller, after which Events must
+// be asked again; see [ring.Notify].
 func (s *Socket) Arm(w ring.Waker) { s.notify.Arm(w) }
 
 // Disarm takes back an Arm.
@@ -486,12 +449,8 @@ func (s *Socket) Close() error {
 		return os.NewSyscallError("close", ErrClosed)
 	}
 	s.closed = true
-	s.ns.setHooked(s, false)
+	s.ns.exit(s)
 	s.ns.leave(s)
-	for _, m := range s.memberships {
-		m.leave()
-	}
-	s.memberships = nil
 	if err := s.replaceRing(nil); err != nil && !errors.Is(err, syscall.EBADF) {
 		return os.NewSyscallError("close", err)
 	}

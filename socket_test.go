@@ -27,6 +27,13 @@ func must(t testing.TB, errs ...error) {
 	}
 }
 
+func errnoOf(err error) (errno syscall.Errno) {
+	if err != nil && !errors.As(err, &errno) {
+		panic(err)
+	}
+	return errno
+}
+
 func addDevice(t testing.TB, ns *rxring.Namespace, c rxring.DeviceConfig) *rxring.Device {
 	t.Helper()
 	d, err := ns.AddDevice(c)

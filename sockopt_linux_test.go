@@ -88,8 +88,7 @@ func TestOptionsAreTheKernels(t *testing.T) {
 							calls++
 							s.get(level, name, make([]byte, room))
 						}
-						s.kernel.Close()
-						s.ours.Close()
+						s.close()
 					}
 				}
 			}

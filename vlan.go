@@ -125,7 +125,7 @@ func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) {
 					continue
 				}
 				if rest[m] = piece; m == len(rest)-1 {
-					rest[m] = joined(piece, p.Rest[i+1:])
+					rest[m] = concat(piece, p.Rest[i+1:])
 					m++
 					break
 				}
@@ -157,8 +157,8 @@ func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) {
 	}
 }
 
-// joined is the pieces in one.
-func joined(piece []byte, more [][]byte) []byte {
+// concat is the pieces in one.
+func concat(piece []byte, more [][]byte) []byte {
 	b := append([]byte(nil), piece...)
 	for _, piece := range more {
 		b = append(b, piece...)
