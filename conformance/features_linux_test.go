@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"sync"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/tpacket"
@@ -9,10 +11,24 @@ import (
 // What rxring does not do yet, and scripts must not ask for.
 const hasMemberships = false // all types, and what makes them faulty
 
+// machineAdmin says whether this process has CAP_NET_ADMIN outside of all user
+// namespaces, which Linux wants for some options. rxring grants them to all.
+var machineAdmin = sync.OnceValue(func() bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4096) == nil
+})
+
 // unserved says whether a step asks for what is known to differ: see differences.
 func unserved(o op, kernel *party) bool {
 	switch o := o.(type) {
 	case set:
+		if o.level == unix.SOL_SOCKET && (o.name == unix.SO_BUSY_POLL || o.name == unix.SO_PREFER_BUSY_POLL) {
+			return !machineAdmin()
+		}
 		return !hasMemberships && o.level == unix.SOL_PACKET && (o.name == unix.PACKET_ADD_MEMBERSHIP || o.name == unix.PACKET_DROP_MEMBERSHIP)
 	case fails:
 		return unserved(o.op, kernel)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -62,6 +63,31 @@ func (m *mapping) setStatus(i, status uint32) {
 	atomic.StoreUint32(m.word(i), status)
 }
 
+// statuses are all bits that unit i and the packets in it have.
+func (m *mapping) statuses(i uint32) uint32 {
+	status := m.status(i)
+	if m.geo.Version == tpacket.V3 && status&tpacket.StatusUser != 0 {
+		for h := range packets(m.unit(i)) {
+			status |= h.Status
+		}
+	}
+	return status
+}
+
+// packets are the headers in a block.
+func packets(block []byte) iter.Seq[*tpacket.Header3] {
+	return func(yield func(*tpacket.Header3) bool) {
+		d := tpacket.Parse[tpacket.BlockDesc](block)
+		for at, n := uint64(d.OffsetToFirstPkt), d.NumPkts; n > 0 && at+tpacket.SizeofHeader3 <= uint64(len(block)); n-- {
+			h := (*tpacket.Header3)(unsafe.Pointer(&block[at]))
+			if !yield(h) {
+				return
+			}
+			at += uint64(h.NextOffset)
+		}
+	}
+}
+
 // handBack gives unit i back, if it is the reader's.
 func (m *mapping) handBack(i uint32) bool {
 	if m.status(i)&tpacket.StatusUser == 0 {
@@ -80,6 +106,7 @@ func differ(kernel, rxring *mapping) string {
 		return fmt.Sprintf("kernel: %+v\nrxring: %+v", kernel.geo, rxring.geo)
 	}
 	for i := range kernel.units() {
+		seen.status.Or(kernel.statuses(i))
 		if what := differUnit(kernel.geo.Version, kernel.unit(i), rxring.unit(i)); what != "" {
 			return fmt.Sprintf("unit %d: %s", i, what)
 		}
@@ -134,12 +161,10 @@ func scrubBlock(block []byte) []byte {
 	const first = unsafe.Offsetof(d.First)
 	presence(block[first:][:8])
 	presence(block[first+8:][:8])
-	for at, n := uint64(d.OffsetToFirstPkt), d.NumPkts; n > 0 && at+tpacket.SizeofHeader3 <= uint64(len(block)); n-- {
-		h := (*tpacket.Header3)(unsafe.Pointer(&block[at]))
+	for h := range packets(block) {
 		h.Status &^= clockBits
 		h.RxHash = min(h.RxHash, 1)
-		presence(block[at+4:][:8]) // tp_sec, tp_nsec
-		at += uint64(h.NextOffset)
+		presence(unsafe.Slice((*byte)(unsafe.Pointer(&h.Sec)), 8)) // and tp_nsec
 	}
 	return block
 }

@@ -15,6 +15,7 @@ var seen tally
 
 type tally struct {
 	steps, rings, packets atomic.Int64
+	status                atomic.Uint32 // bits that the kernel's rings had
 
 	mu    sync.Mutex
 	calls map[string]int // by kind of step, option and errno

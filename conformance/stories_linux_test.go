@@ -496,5 +496,10 @@ func TestStories(t *testing.T) {
 				t.Errorf("%s: %v", story.name, err)
 			}
 		}
+		for _, b := range statusBits {
+			if b.compared && seen.status.Load()&b.bit != b.bit {
+				t.Errorf("no story's ring had %s", b.name)
+			}
+		}
 	})
 }
