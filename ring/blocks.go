@@ -50,7 +50,7 @@ type Blocks struct {
 
 // block is what writers know of a block, in private memory.
 type block struct {
-	state  word // its life: see blockOpen
+	state  word // see blockRetired
 	sealed word // where its packets end, in units, and in the upper half how many they are: known when it is retired
 	_      [48]byte
 }
@@ -112,11 +112,11 @@ func (l *fillLayout) next(o, units uint64) uint64 {
 	return n<<l.number | units
 }
 
-// A block's state: 0 before its first life and after each. In between the
-// lowest 30 bits count the units of packets that are complete, and the 30 after
-// them say where the last of those packets starts, in units.
+// A block's state. The lowest 30 bits count the units of packets that are
+// complete, and the 30 after them say where the last of those packets starts, in
+// units. It is not 0 from when the block is retired until the reader has it, and
+// is 0 from then until a packet in its next life is complete.
 const (
-	blockOpen      = 1 << 63 // it has been opened
 	blockRetired   = 1 << 62 // no more packets go into it
 	blockTimeout   = 1 << 61 // the timer retired it
 	blockReleasing = 1 << 60 // it is being handed to the reader
@@ -239,8 +239,8 @@ func (b *Blocks) room(o, units uint64) Room {
 // fill o; not ok means that there is room now.
 func (b *Blocks) turn(o, units uint64) (room Room, v Verdict, ok bool) {
 	if o&b.layout.units == b.layout.shut() {
-		// A ring that is full needs no lock to be found so. While the word stays,
-		// nobody opens the block.
+		// A ring that is full needs no lock to be found so. While the open word
+		// stays, nobody opens the block.
 		if v := b.openable(b.layout.block(o)); v != Acquired && b.open.Load() == o {
 			return Room{}, v, true
 		}
@@ -284,12 +284,10 @@ func (b *Blocks) change(units uint64) (room Room, v Verdict, ok, retired bool) {
 // thaw opens the block that fill o waits for, if it is to be had. The lock is
 // held.
 func (b *Blocks) thaw(o uint64) Verdict {
-	l := &b.layout
-	v := b.openable(l.block(o))
+	v := b.openable(b.layout.block(o))
 	if v == Acquired {
-		b.open.Store(l.begin(o, l.moving())) // who looks without the lock must not take the new life for the old
-		b.begin(l.block(o))
-		b.open.Store(l.begin(o, b.first))
+		b.begin(b.layout.block(o))
+		b.open.Store(b.layout.begin(o, b.first))
 	}
 	return v
 }
@@ -349,7 +347,8 @@ func (b *Blocks) expire() (retired bool) {
 }
 
 // openable says whether the block's former life is over and the reader has
-// handed it back. Only who holds the lock may rely on it.
+// handed it back. Only who holds the lock may rely on it. It is never asked of the
+// block that is open.
 func (b *Blocks) openable(i uint32) Verdict {
 	for wait := 0; ; wait++ {
 		state := b.blocks[i].state.Load() // first: pairs with the last store of publish
@@ -379,7 +378,6 @@ func (b *Blocks) begin(i uint32) {
 	d.Version, d.OffsetToPriv, d.OffsetToFirstPkt = uint32(tpacket.V3), tpacket.SizeofBlockDesc, uint32(b.first)*unit
 	d.NumPkts, d.BlkLen, d.SeqNum = 0, uint32(b.first)*unit, b.seq
 	d.First = tpacket.Timestamp{Sec: uint32(at.Unix()), Nsec: uint32(at.Nanosecond())}
-	b.blocks[i].state.Store(blockOpen)
 }
 
 // retire ends what goes into a block. Who finds that all its packets are

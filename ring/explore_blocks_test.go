@@ -70,9 +70,11 @@ type blockWorld struct {
 	b *Blocks
 
 	// What truly happens, which no party sees.
-	inside   [][]tenant // by block: writers from Acquire until Release returns
+	inside   [][]tenant // by block: writers from Acquire until the reader has got it
 	handed   []bool     // by block: the lawful reader has it
-	end      []uint64   // by block: of its packets so far, in units
+	over     []uint64   // by block: the latest life of it that the reader has got
+	lives    []uint64   // by block: the one that the latest packet in it is of
+	end      []uint64   // by block: of that packet, in units
 	accepted int        // packets, numbered in the order in which they got room
 	read     int        // they must be read in that order
 	blocks   uint64     // read
@@ -104,7 +106,7 @@ func newBlockWorld(s blockScope) *blockWorld {
 	}
 	w := &blockWorld{
 		blockScope: s, b: b,
-		inside: make([][]tenant, s.blocks), handed: make([]bool, s.blocks), end: make([]uint64, s.blocks),
+		inside: make([][]tenant, s.blocks), handed: make([]bool, s.blocks), over: make([]uint64, s.blocks), lives: make([]uint64, s.blocks), end: make([]uint64, s.blocks),
 		calls: make([]*blockCall, s.writers),
 	}
 	onStore = w.onStore
@@ -158,10 +160,10 @@ func (w *blockWorld) fill(v uint64) string {
 
 func (w *blockWorld) state(v uint64) string {
 	if v == 0 {
-		return "{no life}"
+		return "{0}"
 	}
 	var is []string
-	for bit, name := range map[uint64]string{blockOpen: "open", blockRetired: "retired", blockTimeout: "by the timer", blockReleasing: "releasing"} {
+	for bit, name := range map[uint64]string{blockRetired: "retired", blockTimeout: "by the timer", blockReleasing: "releasing"} {
 		if v&bit != 0 {
 			is = append(is, name)
 		}
@@ -196,15 +198,20 @@ func (w *blockWorld) write(i int) {
 		running.remember(int(mix(uint64(n)<<32|uint64(t.packet), uint64(room.block)<<32|uint64(room.at))))
 		take(step{what: "writes the second half of packet %d", args: []any{t.packet}})
 		w.b.Bytes(room)[blockSecondHalf] = byte(t.packet)
-		w.tenant(room.block, t.packet).filling = false
+		if t := w.tenant(room.block, t.packet); t != nil {
+			t.filling = false
+		}
 		w.b.Release(room)
-		w.inside[room.block] = slices.DeleteFunc(w.inside[room.block], func(o tenant) bool { return o.packet == t.packet })
 	}
 }
 
 func (w *blockWorld) tenant(block uint32, packet int) *tenant {
-	i := slices.IndexFunc(w.inside[block], func(o tenant) bool { return o.packet == packet })
-	return &w.inside[block][i]
+	for i := range w.inside[block] {
+		if t := &w.inside[block][i]; t.packet == packet {
+			return t
+		}
+	}
+	return nil // the block has been handed over: a fault, and noted
 }
 
 // enter judges the room that a writer got, and writes the first half of its
@@ -230,7 +237,7 @@ func (w *blockWorld) enter(room Room) tenant {
 		w.fail(unread, true, "block %d is the reader's", room.block)
 	}
 	w.inside[room.block] = append(w.inside[room.block], t)
-	w.end[room.block] = t.end
+	w.lives[room.block], w.end[room.block] = life, t.end
 	// What lies behind the packet is of earlier lives: states that differ in it
 	// are one.
 	clear(w.mem(room.block)[t.at*unit:])
@@ -264,17 +271,21 @@ func (w *blockWorld) sample() {
 	open, next := (w.b.seq-1)%n, w.b.seq%n
 	state := w.b.blocks[open].state.v
 	for _, c := range w.calls {
-		if c == nil || state&(blockOpen|blockRetired) == blockOpen && max(w.end[open], exploredFirst)+c.units < exploredBlock {
+		if c == nil || state&(blockRetired|blockReleasing) == 0 && w.over[open] != w.b.seq && w.filled(open)+c.units < exploredBlock {
 			continue // it fits into the open block
 		}
 		c.full = c.full || w.b.desc(uint32(next)).Status&tpacket.StatusUser != 0
 		c.owned = c.owned || len(w.inside[next]) > 0
 		c.releasing = c.releasing || w.b.blocks[next].state.v&blockReleasing != 0
 	}
-	// A block that has just been opened has nothing in it.
-	if state == blockOpen && len(w.inside[open]) == 0 {
-		w.end[open] = exploredFirst
+}
+
+// filled says up to where a block's present life is given away.
+func (w *blockWorld) filled(block uint64) uint64 {
+	if w.lives[block] != w.b.desc(uint32(block)).SeqNum {
+		return exploredFirst // nothing of it yet
 	}
+	return w.end[block]
 }
 
 // onStore is the moment in which a status is stored.
@@ -291,7 +302,9 @@ func (w *blockWorld) onStore(block, status uint32) {
 			w.fail(handedOver, true, "packet %d in block %d is being written", t.packet, block)
 		}
 	}
+	w.inside[block] = nil
 	w.handed[block] = w.reader == lawfulReader
+	w.over[block] = w.b.desc(block).SeqNum
 }
 
 // readAll is the lawful reader.
@@ -425,7 +438,7 @@ func (w *blockWorld) key() stateKey {
 	for i := range w.handed {
 		block := uint32(i)
 		k.put(uint64(w.b.desc(block).Status))
-		if w.b.blocks[i].state.v != 0 || w.b.full(block) { // else what is in it is of no use to anybody
+		if w.over[i] != w.b.desc(block).SeqNum || w.b.full(block) { // else what is in it is of no use to anybody
 			k.putBytes(w.mem(block))
 		}
 	}
@@ -455,6 +468,7 @@ func (w *blockWorld) key() stateKey {
 			k.put(t.at<<32 | t.life)
 		}
 		k.put(w.end[i]<<1 | uint64(b2i(w.handed[i])))
+		k.put(w.lives[i]<<32 | w.over[i])
 	}
 	k.put(uint64(w.read)<<32 | uint64(w.accepted))
 	k.put(uint64(w.final)<<32 | w.blocks)

@@ -6,39 +6,24 @@
  * and includes parties.pml, which has the writers, the reader and the end.
  */
 
-#ifndef WRITERS
-#define WRITERS 2
-#endif
+#include "rules.pml"
+
 #ifndef SLOTS
 #define SLOTS 1
-#endif
-#ifndef PACKETS
-#define PACKETS 3	/* that each writer offers */
 #endif
 #ifndef EXTRA
 #define EXTRA 0		/* that writer 1 offers besides */
 #endif
 #define OFFERED (WRITERS * PACKETS + EXTRA)
-#ifndef STORES
-#define STORES 4	/* that a hostile reader makes */
-#endif
 #ifndef BATCH
 #define BATCH 1		/* packets that a writer offers at once; see ticket.pml */
 #endif
-
-/* Values of a status word. */
-#define KERNEL 0
-#define USER 1
-#define KERNEL_OWNED 2
 
 /* The memory that writers and the reader share. A packet is two halves, which
  * are copied one after the other: a torn one shows. */
 byte status[SLOTS];
 byte front[SLOTS];
 byte back[SLOTS];
-
-/* ring.Verdict */
-mtype = { Acquired, Full, Owned, Releasing, NoRoom };
 
 /* Ghost. A packet's number is its place in the order of acquisition, from 1:
  * so the packet that the reader sees n-th must be number n. */
@@ -50,48 +35,6 @@ byte finished;		/* writers that have finished */
 bool probing;		/* the last writer tries every slot once more */
 
 #define HEAD (accepted % SLOTS)		/* the slot that comes next, in truth */
-
-/* The properties; a row of the table of verdicts names those it checks. */
-#ifdef CHECK_one
-#define check_one(e) assert(e)
-#else
-#define check_one(e) skip
-#endif
-#ifdef CHECK_whole
-#define check_whole(e) assert(e)
-#else
-#define check_whole(e) skip
-#endif
-#ifdef CHECK_order
-#define check_order(e) assert(e)
-#else
-#define check_order(e) skip
-#endif
-#ifdef CHECK_count
-#define check_count(e) assert(e)
-#else
-#define check_count(e) skip
-#endif
-#ifdef CHECK_honest
-#define check_honest(e) assert(e)
-#else
-#define check_honest(e) skip
-#endif
-#ifdef CHECK_needless
-#define check_needless(e) assert(e)
-#else
-#define check_needless(e) skip
-#endif
-#ifdef CHECK_reusable
-#define check_reusable(e) assert(e)
-#else
-#define check_reusable(e) skip
-#endif
-#ifdef CHECK_laps
-#define check_laps(e) assert(e)
-#else
-#define check_laps(e) skip
-#endif
 
 /* A writer's registers while it acquires (macros of a design use them):
  *   slot, v    what Acquire returns
