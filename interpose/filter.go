@@ -26,17 +26,19 @@ type condition struct {
 	values []uint32
 }
 
-// Socket options at SOL_SOCKET that are a packet socket's own. Every other one
-// works on the pair's end that stands for the socket as it would on a socket.
+// Socket options at SOL_SOCKET that are a packet socket's own, or not a packet
+// socket's but the stand-in's. Every other one works on the stand-in as it would
+// on a packet socket.
 var solSocketOptions = []uint32{
-	unix.SO_TYPE, unix.SO_ERROR, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, unix.SO_RCVTIMEO, soRcvtimeoNew,
-	unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMPING, unix.SO_RXQ_OVFL,
+	unix.SO_TYPE, unix.SO_ERROR, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW,
+	unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_TIMESTAMPING, unix.SO_RXQ_OVFL, unix.SO_RCVMARK, soRcvpriority,
 	unix.SO_TIMESTAMP_NEW, unix.SO_TIMESTAMPNS_NEW, unix.SO_TIMESTAMPING_NEW,
 	unix.SO_ATTACH_FILTER, unix.SO_DETACH_FILTER, unix.SO_PROTOCOL, unix.SO_DOMAIN,
 	unix.SO_LOCK_FILTER, unix.SO_BPF_EXTENSIONS, unix.SO_ATTACH_BPF,
+	unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PEERCRED, unix.SO_PEERSEC, unix.SO_PEERGROUPS, unix.SO_PEEK_OFF,
 }
 
-const soRcvtimeoNew = 66 // SO_RCVTIMEO_NEW (asm-generic/socket.h)
+const soRcvpriority = 82 // SO_RCVPRIORITY (asm-generic/socket.h)
 
 // rules is what the program's system calls are trapped for. Everything else
 // never reaches the supervisor.

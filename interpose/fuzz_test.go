@@ -35,13 +35,7 @@ func FuzzFilter(f *testing.F) {
 	f.Add([]byte{6, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		prog := parseFilter(b)
-		var again []byte
-		for _, in := range prog {
-			again = binary.NativeEndian.AppendUint16(again, in.Op)
-			again = append(again, in.Jt, in.Jf)
-			again = binary.NativeEndian.AppendUint32(again, in.K)
-		}
-		if !slices.Equal(again, b[:len(b)/sizeofFilter*sizeofFilter]) {
+		if again := layFilter(prog); !slices.Equal(again, b[:len(b)/sizeofFilter*sizeofFilter]) {
 			t.Errorf("% x became % x", b, again)
 		}
 		cbpf.Compile(prog)

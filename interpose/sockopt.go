@@ -27,7 +27,7 @@ func native16(b []byte) uint16 { return binary.NativeEndian.Uint16(b) }
 func bytes32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 
 func (c *call) setsockopt(k *socket) reply {
-	level, name, n := int(c.int(1)), optionName(c), c.int(4)
+	level, name, n := int(c.int(1)), int(c.int(2)), c.int(4)
 	if n < 0 {
 		return reply{kind: value, err: unix.EINVAL}
 	}
@@ -66,7 +66,10 @@ func (c *call) getsockopt(k *socket) reply {
 	if n < 0 {
 		return reply{kind: value, err: unix.EINVAL}
 	}
-	level, name := int(c.int(1)), optionName(c)
+	level, name := int(c.int(1)), int(c.int(2))
+	if level == unix.SOL_SOCKET && name == unix.SO_ATTACH_FILTER {
+		return c.getFilter(k, int(n))
+	}
 	buf := make([]byte, min(n, maxOption))
 	if level == tpacket.SolPacket && name == tpacket.OptHdrlen {
 		// The one option whose value is also an argument.
@@ -87,13 +90,19 @@ func (c *call) getsockopt(k *socket) reply {
 	return result(c.write(c.Args[3], buf[:filled]))
 }
 
-// optionName is the option; one has two numbers with the same value on 64-bit
-// machines.
-func optionName(c *call) int {
-	if name := c.int(2); c.int(1) != unix.SOL_SOCKET || name != soRcvtimeoNew {
-		return int(name)
+// getFilter serves SO_GET_FILTER, whose length counts instructions.
+func (c *call) getFilter(k *socket, room int) reply {
+	if !c.valid() {
+		return reply{}
 	}
-	return unix.SO_RCVTIMEO
+	prog, n, err := k.rx.GetFilter(room)
+	if err != nil {
+		return result(err)
+	}
+	if err := c.write(c.Args[3], layFilter(prog)); err != nil {
+		return result(err)
+	}
+	return result(c.write(c.Args[4], bytes32(uint32(n))))
 }
 
 // option is a call's answer. Options of sockets in general that the namespace
@@ -177,6 +186,16 @@ func parseFilter(b []byte) []cbpf.Instruction {
 		}
 	}
 	return prog
+}
+
+// layFilter lays out an array of sock_filter.
+func layFilter(prog []cbpf.Instruction) (b []byte) {
+	for _, in := range prog {
+		b = binary.NativeEndian.AppendUint16(b, in.Op)
+		b = append(b, in.Jt, in.Jf)
+		b = binary.NativeEndian.AppendUint32(b, in.K)
+	}
+	return b
 }
 
 // setRing serves PACKET_RX_RING.
