@@ -215,7 +215,10 @@ func (r *ifreq) fill(cmd uint32, d *rxring.Device) {
 const txQueueLen = 1000 // DEFAULT_TX_QUEUE_LEN (linux/netdevice.h)
 
 func flags(d *rxring.Device) uint16 {
-	f := uint16(unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_MULTICAST)
+	f := uint16(unix.IFF_MULTICAST)
+	if d.Up() {
+		f |= unix.IFF_UP | unix.IFF_RUNNING
+	}
 	if d.Type() == rxring.Ethernet {
 		f |= unix.IFF_BROADCAST
 	} else {
@@ -223,6 +226,9 @@ func flags(d *rxring.Device) uint16 {
 	}
 	if d.Promiscuous() {
 		f |= unix.IFF_PROMISC
+	}
+	if d.AllMulticast() {
+		f |= unix.IFF_ALLMULTI
 	}
 	return f
 }

@@ -175,10 +175,19 @@ func linkMessages(devices []*rxring.Device, dump linkDump, port uint32) (b []byt
 	return b, next
 }
 
+// Operational states (linux/if.h).
+const (
+	operDown = 2 // IF_OPER_DOWN
+	operUp   = 6 // IF_OPER_UP
+)
+
 // linkMessage lays out struct nlmsghdr, struct ifinfomsg and attributes, as
 // rtnl_fill_ifinfo (net/core/rtnetlink.c) does.
 func linkMessage(d *rxring.Device, seq, port uint32) []byte {
-	const operUp = 6 // IF_OPER_UP (linux/if.h)
+	flags, state := uint32(flags(d)), byte(operDown)
+	if d.Up() {
+		flags, state = flags|unix.IFF_LOWER_UP, operUp
+	}
 	b := make([]byte, unix.NLMSG_HDRLEN+unix.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint16(b[4:], unix.RTM_NEWLINK)
 	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_MULTI)
@@ -187,7 +196,7 @@ func linkMessage(d *rxring.Device, seq, port uint32) []byte {
 	info := b[unix.NLMSG_HDRLEN:]
 	binary.NativeEndian.PutUint16(info[2:], uint16(d.Type()))
 	binary.NativeEndian.PutUint32(info[4:], uint32(d.Index()))
-	binary.NativeEndian.PutUint32(info[8:], uint32(flags(d))|unix.IFF_LOWER_UP)
+	binary.NativeEndian.PutUint32(info[8:], flags)
 	attr := func(typ uint16, val []byte) {
 		b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofRtAttr+len(val)))
 		b = binary.NativeEndian.AppendUint16(b, typ)
@@ -196,7 +205,7 @@ func linkMessage(d *rxring.Device, seq, port uint32) []byte {
 	}
 	attr(unix.IFLA_IFNAME, append([]byte(d.Name()), 0))
 	attr(unix.IFLA_TXQLEN, bytes32(txQueueLen))
-	attr(unix.IFLA_OPERSTATE, []byte{operUp})
+	attr(unix.IFLA_OPERSTATE, []byte{state})
 	attr(unix.IFLA_MTU, bytes32(uint32(d.MTU())))
 	if addr := d.Addr(); d.Type() == rxring.Ethernet {
 		attr(unix.IFLA_ADDRESS, addr[:])

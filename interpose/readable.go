@@ -57,7 +57,12 @@ const maxQueued = 4
 //
 // It asks to be woken even while the ring is readable, because Linux reports
 // each new packet to who waits for edges.
+//
+// While an error is pending that is all there is to see.
 func (k *socket) refresh() {
+	if k.showError() {
+		return
+	}
 	if k.rx.Ring() == nil {
 		k.stage()
 		return
@@ -94,10 +99,13 @@ func (w *waker) put(n int) {
 	w.mu.Unlock()
 }
 
-func (k *socket) signalled() bool {
+func (k *socket) signalled() bool { return k.polled()&unix.POLLIN != 0 }
+
+// polled is what poll reports of the stand-in.
+func (k *socket) polled() int16 {
 	p := []unix.PollFd{{Fd: int32(k.end), Events: unix.POLLIN}}
-	n, _ := unix.Poll(p, 0)
-	return n > 0
+	unix.Poll(p, 0)
+	return p[0].Revents
 }
 
 // drain takes datagrams out of the stand-in and says how many there were.

@@ -26,6 +26,8 @@ type socket struct {
 	staged  bool
 	watched bool
 
+	failed bool // the stand-in shows an error
+
 	memfds  []file // of its rings, while somebody may hold them
 	swapped int    // the stand-in's O_NONBLOCK when it was last swapped
 
@@ -53,8 +55,7 @@ func newSocket(rx *rxring.Socket, nonblock bool) (*socket, error) {
 		err = unix.SetNonblock(k.end, true)
 	}
 	if err == nil {
-		// What the program writes to the stand-in is refused, not kept.
-		err = unix.Shutdown(pair[1], unix.SHUT_RD)
+		err = prepare(pair[0], pair[1])
 	}
 	if err != nil {
 		unix.Close(pair[0])

@@ -81,6 +81,9 @@ func (c *call) getsockopt(k *socket) reply {
 		return reply{}
 	}
 	filled, err := k.rx.Getsockopt(level, name, buf)
+	if level == unix.SOL_SOCKET && name == unix.SO_ERROR {
+		k.refresh() // it has none any more
+	}
 	if err != nil {
 		return option(level, err)
 	}

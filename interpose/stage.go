@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
 )
 
 // read is not trapped: it gets what lies in the stand-in. So of a socket without a
@@ -37,9 +39,10 @@ func (k *socket) put() {
 	k.s.reads.watch(k)
 }
 
-// settle finds out whether what was staged has been read.
+// settle finds out whether what was staged has been read. While an error is
+// pending it cannot leave the queue: Recv would give the error.
 func (k *socket) settle() {
-	if k.staged && !k.signalled() {
+	if k.staged && !k.failing() && !k.signalled() {
 		k.taken()
 	}
 }
@@ -52,12 +55,17 @@ func (k *socket) taken() {
 
 // unstage takes the staged packet back.
 func (k *socket) unstage() {
+	if k.failing() {
+		return
+	}
 	k.settle()
 	if k.staged && k.drain(1<<20) == 0 {
 		k.taken() // just now
 	}
 	k.staged = false
 }
+
+func (k *socket) failing() bool { return k.failed || k.rx.Events()&rxring.EventErr != 0 }
 
 // first is a copy of the first packet in the queue.
 func (k *socket) first() ([]byte, bool) {
@@ -84,6 +92,9 @@ func (w *comes) Wake() {
 func (s *session) arrived() {
 	for _, k := range s.sockets {
 		if k.comes.rung.Swap(false) && k.rx.Ring() == nil && !k.muted {
+			if k.showError() {
+				continue
+			}
 			if k.settle(); k.staged {
 				// Once more, for who waits for edges; but not with each packet
 				// that comes while nobody takes them.
@@ -124,7 +135,7 @@ func (r reads) attend(s *session) {
 			continue
 		}
 		if k := s.sockets[i]; k.staged && !k.muted && !k.signalled() {
-			k.stage()
+			k.refresh()
 		}
 	}
 }

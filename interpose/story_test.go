@@ -3,6 +3,7 @@
 package interpose
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"net"
@@ -60,6 +61,61 @@ func TestErrnosAreTheKernels(t *testing.T) {
 	}
 }
 
+// A device goes down, comes up, and goes away, when a story says that it is ready
+// for it.
+func TestDevicesGoDown(t *testing.T) {
+	w := newWorld(t)
+	bin := needStory(t)
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
+	defer cancel()
+	runContext(t, ctx, Config{Namespace: w.ns, Args: []string{bin, "down", "net0"}}, func(line string) {
+		switch line {
+		case "ready":
+			w.busy.SetUp(false)
+		case "down":
+			w.busy.SetUp(true)
+		case "remove":
+			if err := w.ns.RemoveDevice(w.busy); err != nil {
+				t.Error(err)
+			}
+		}
+	}).ok(t)
+}
+
+// The same on the kernel's sockets.
+func TestDevicesGoDownInTheKernel(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED, only root can open the kernel's packet sockets")
+	}
+	bin := needStory(t)
+	const device = "rxrtest3"
+	ns := veths(t, device)
+	defer feed(t, ns, device)()
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, "down", device)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.Do(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		args := map[string]string{"ready": "set " + device + " down", "down": "set " + device + " up", "remove": "del " + device}[lines.Text()]
+		if args == "" {
+			t.Error(lines.Text())
+			continue
+		}
+		if out, err := in(ns, exec.Command("ip", strings.Fields("link "+args)...)); err != nil {
+			t.Errorf("ip link %s: %v: %s", args, err, out)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 // The stories are Linux's: they hold on the kernel's own packet sockets.
 func TestStoriesHoldOnTheKernel(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -68,37 +124,12 @@ func TestStoriesHoldOnTheKernel(t *testing.T) {
 	bin := needStory(t)
 	const busy, quiet = "rxrtest1", "rxrtest2"
 	ns := veths(t, busy, quiet)
-	var peer *net.Interface
-	var fd int
-	if err := ns.Do(func() (err error) {
-		if peer, err = net.InterfaceByName(busy + "p"); err == nil {
-			fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		}
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(200 * time.Microsecond)
-		defer tick.Stop()
-		for seq := uint32(0); ; seq++ {
-			select {
-			case <-stop:
-				unix.Close(fd)
-				return
-			case <-tick.C:
-				unix.Sendto(fd, frame(seq), 0, &unix.SockaddrLinklayer{Ifindex: peer.Index})
-			}
-		}
-	}()
-	defer func() { close(stop); <-stopped }()
+	defer feed(t, ns, busy)()
 	var told sync.WaitGroup
 	for _, args := range stories { // at a time: the kernel takes long to free a ring
 		args := strings.NewReplacer("net0", busy, "quiet0", quiet).Replace(args)
 		told.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), bound)
+			ctx, cancel := context.WithTimeout(context.Background(), 4*bound)
 			defer cancel()
 			if out, err := in(ns, exec.CommandContext(ctx, bin, strings.Fields(args)...)); err != nil {
 				t.Errorf("%s: %v: %s", args, err, out)
@@ -106,6 +137,36 @@ func TestStoriesHoldOnTheKernel(t *testing.T) {
 		})
 	}
 	told.Wait()
+}
+
+// feed has frames arrive on a veth until what it returns is called.
+func feed(t *testing.T, ns *kring.Namespace, name string) (stop func()) {
+	var peer *net.Interface
+	var fd int
+	if err := ns.Do(func() (err error) {
+		if peer, err = net.InterfaceByName(name + "p"); err == nil {
+			fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(200 * time.Microsecond)
+		defer tick.Stop()
+		for seq := uint32(0); ; seq++ {
+			select {
+			case <-done:
+				unix.Close(fd)
+				return
+			case <-tick.C:
+				unix.Sendto(fd, frame(seq), 0, &unix.SockaddrLinklayer{Ifindex: peer.Index})
+			}
+		}
+	}()
+	return func() { close(done); <-stopped }
 }
 
 // veths makes veth pairs NAME and NAMEp in a network namespace of the test's

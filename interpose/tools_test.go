@@ -3,12 +3,14 @@
 package interpose
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 const nobody = 65534
@@ -96,6 +98,45 @@ func TestTcpdumpEndsWithStatistics(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A device that goes away ends tcpdump, with libpcap's words for it; one that goes
+// down and comes up again does not.
+func TestTcpdumpHearsOfItsDevice(t *testing.T) {
+	needTool(t, "tcpdump")
+	for _, mode := range []string{"", "--immediate-mode"} {
+		for _, name := range []string{"net0", "quiet0"} {
+			t.Run(strings.TrimSpace("goes away "+name+" "+mode), func(t *testing.T) {
+				w := newWorld(t)
+				d, _ := w.ns.DeviceByName(name)
+				ctx, cancel := context.WithTimeout(context.Background(), bound)
+				defer cancel()
+				o := runContext(t, ctx, Config{Namespace: w.ns, Args: strings.Fields("tcpdump -w /dev/null -ni " + name + " " + mode)}, func(line string) {
+					if strings.Contains(line, "listening on") {
+						w.ns.RemoveDevice(d)
+					}
+				})
+				if o.err != nil || o.ExitCode != 1 || !strings.Contains(o.stdout, "The interface disappeared") {
+					t.Errorf("exit code %d, %v:\n%s", o.ExitCode, o.err, o.stdout)
+				}
+			})
+		}
+		t.Run(strings.TrimSpace("goes down "+mode), func(t *testing.T) {
+			w := newWorld(t)
+			ctx, cancel := context.WithTimeout(context.Background(), bound)
+			defer cancel()
+			n := 0
+			o := runContext(t, ctx, Config{Namespace: w.ns, Args: strings.Fields("tcpdump -lni net0 -c 900 " + mode)}, func(line string) {
+				if n++; n == 100 || n == 500 {
+					w.busy.SetUp(false)
+					time.AfterFunc(100*time.Millisecond, func() { w.busy.SetUp(true) })
+				}
+			}).ok(t)
+			if !strings.Contains(o.stdout, "900 packets captured") {
+				t.Errorf("%s", o.stdout)
+			}
+		})
 	}
 }
 

@@ -556,6 +556,103 @@ static void queue_read(void)
 	}
 }
 
+/* A device goes down whenever this says "ready", and comes up when it says "down".
+ * Whoever waits hears of it, once. */
+static void say_ready(const char *what)
+{
+	printf("%s\n", what);
+	fflush(stdout);
+}
+
+static void await_up(int fd)
+{
+	struct ifreq q = {0};
+	strcpy(q.ifr_name, device);
+	do {
+		usleep(1000);
+		must(ioctl(fd, SIOCGIFFLAGS, &q));
+	} while (!(q.ifr_flags & IFF_UP));
+}
+
+static void await_error(int fd, int by_epoll)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+	struct epoll_event ev = {.events = EPOLLIN};
+	int errno_, ep = must(epoll_create1(0));
+	socklen_t n = sizeof errno_;
+	must(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+	do { /* it may be woken for nothing */
+		if (by_epoll)
+			want(epoll_wait(ep, &ev, 1, 20000) == 1);
+		else
+			want(poll(&p, 1, 20000) == 1);
+	} while (!((by_epoll ? (int)ev.events : p.revents) & POLLERR));
+	want(poll(&p, 1, 0) == 1 && p.revents & POLLERR);
+	must(getsockopt(fd, SOL_SOCKET, SO_ERROR, &errno_, &n));
+	want(errno_ == ENETDOWN);
+	must(getsockopt(fd, SOL_SOCKET, SO_ERROR, &errno_, &n));
+	want(errno_ == 0);
+	want(poll(&p, 1, 0) == 0 || !(p.revents & POLLERR));
+	close(ep);
+}
+
+static void down(void)
+{
+	struct reader r = open_reader(TPACKET_V2, device);
+	unsigned char b[2000];
+	struct sockaddr_ll a;
+	socklen_t len = sizeof a;
+	uint32_t last = 0;
+	for (int i = 0; i < 6; i++) {
+		read_packets(&r, "poll", r.seen + 50);
+		say_ready("ready");
+		await_error(r.fd, i % 2);
+		say_ready("down");
+		await_up(r.fd);
+	}
+	close(r.fd);
+
+	int fd = must(socket(AF_PACKET, SOCK_RAW, 0));
+	bind_to(fd, device);
+	for (int i = 0; i < 6; i++) {
+		for (int j = 0; j < 50; j++)
+			check_packet(b, must(j % 2 ? recv(fd, b, sizeof b, 0) : read(fd, b, sizeof b)), &last);
+		say_ready("ready");
+		if (i < 4) {
+			await_error(fd, i % 2);
+			while (recv(fd, b, sizeof b, MSG_DONTWAIT) > 0)
+				;
+			want(errno == EAGAIN);
+		} else {
+			long n;
+			while ((n = recv(fd, b, sizeof b, 0)) > 0)
+				check_packet(b, n, &last);
+			want(n == -1 && errno == ENETDOWN);
+		}
+		say_ready("down");
+		await_up(fd);
+	}
+	/* Bound to one that is down. */
+	say_ready("ready");
+	await_error(fd, 0);
+	int late = must(socket(AF_PACKET, SOCK_RAW, 0));
+	bind_to(late, device);
+	await_error(late, 0);
+	must(getsockname(late, (void *)&a, &len));
+	want(a.sll_ifindex == index_of(device));
+	say_ready("down");
+	check_packet(b, must(recv(late, b, sizeof b, 0)), (last = 0, &last));
+
+	say_ready("remove");
+	await_error(late, 0);
+	do { /* first it is down */
+		len = sizeof a;
+		usleep(1000);
+		must(getsockname(late, (void *)&a, &len));
+	} while (a.sll_ifindex != -1);
+	want(len == 12);
+}
+
 /* Threads that wait in receive calls share the packets between them: each goes
  * to one of them. */
 static int shared_fd;
@@ -1223,7 +1320,7 @@ int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*tell)(void); } stories[] = {
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
-		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
+		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"down", down}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
 		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"forever", forever},
