@@ -418,6 +418,7 @@ type Events uint16
 
 const (
 	EventIn  Events = 0x1 // POLLIN: Readable
+	EventPri Events = 0x2 // POLLPRI: beside EventErr, with SO_SELECT_ERR_QUEUE
 	EventErr Events = 0x8 // POLLERR: an error is pending, for Recv or SO_ERROR to take
 )
 
@@ -429,6 +430,11 @@ func (s *Socket) Events() (e Events) {
 	}
 	if s.err.Load() != 0 {
 		e |= EventErr
+		s.mu.Lock()
+		if s.flags[option{solSocket, soSelectErrQueue}] != 0 {
+			e |= EventPri
+		}
+		s.mu.Unlock()
 	}
 	return e
 }

@@ -8,9 +8,6 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// What rxring does not do yet, and scripts must not ask for.
-const hasMemberships = false // all types, and what makes them faulty
-
 // machineAdmin says whether this process has CAP_NET_ADMIN outside of all user
 // namespaces, which Linux wants for some options. rxring grants them to all.
 var machineAdmin = sync.OnceValue(func() bool {
@@ -29,7 +26,6 @@ func unserved(o op, kernel *party) bool {
 		if o.level == unix.SOL_SOCKET && (o.name == unix.SO_BUSY_POLL || o.name == unix.SO_PREFER_BUSY_POLL) {
 			return !machineAdmin()
 		}
-		return !hasMemberships && o.level == unix.SOL_PACKET && (o.name == unix.PACKET_ADD_MEMBERSHIP || o.name == unix.PACKET_DROP_MEMBERSHIP)
 	case fails:
 		return unserved(o.op, kernel)
 	case arrive:

@@ -112,6 +112,7 @@ var alternatives = func() (out []func(*rapid.T) script) {
 		}),
 		1, func(t *rapid.T) script { return drawRingOf(t, drawSocket(t)) },
 		1, func(t *rapid.T) script { return drawSetUp(drawSocket(t)).Draw(t, "set-up") },
+		2, drawDevice,
 		1, drawClosing,
 	)
 	return out
@@ -216,6 +217,11 @@ func drawTimed(t *rapid.T) script {
 	return append(sc, statistics(s, 12), closeSocket{s})
 }
 
+func drawDevice(t *rapid.T) script {
+	dev := rapid.SampledFrom([]string{tap0, tap0, tap0, tun0}).Draw(t, "device")
+	return script{device{dev, rapid.SampledFrom([]change{comesUp, comesUp, goesDown, goesDown, goesDown, comesBack, goesAway}).Draw(t, "change")}}
+}
+
 // drawClosing takes a ring away as a program does.
 func drawClosing(t *rapid.T) script {
 	s := drawSocket(t)
@@ -242,7 +248,7 @@ func drawStore(t *rapid.T, s int) op {
 
 func drawBind(t *rapid.T, s int) op {
 	v := sll{unix.AF_PACKET,
-		rapid.SampledFrom([]int{tapIndex, tapIndex, tapIndex, tunIndex, 0, 99, -1}).Draw(t, "index"),
+		rapid.SampledFrom([]int{tapIndex, tapIndex, tapIndex, tunIndex, 0, nextIndex, -1}).Draw(t, "index"),
 		protocols.Draw(t, "protocol"),
 	}
 	switch rapid.IntRange(0, 15).Draw(t, "fault") {

@@ -16,34 +16,62 @@ import (
 type kernelSide struct {
 	ns      *kring.Namespace
 	devices map[string]*kring.Device
+	down    map[string]bool // or away
+	next    int             // index of the next device that comes back
 }
 
 func newKernelSide(ns *kring.Namespace) (*kernelSide, error) {
-	k := &kernelSide{ns: ns, devices: make(map[string]*kring.Device)}
-	for _, name := range []string{tap0, tun0} {
-		if err := k.add(name); err != nil {
-			k.close()
-			return nil, err
-		}
+	k := &kernelSide{ns: ns, devices: make(map[string]*kring.Device), down: make(map[string]bool)}
+	if err := k.reset(); err != nil {
+		k.close()
+		return nil, err
 	}
 	return k, nil
 }
 
-func (k *kernelSide) add(name string) (err error) {
+// reset has the devices as every script finds them.
+func (k *kernelSide) reset() error {
+	k.next = nextIndex
+	for name, index := range map[string]int{tap0: tapIndex, tun0: tunIndex} {
+		if d := k.devices[name]; d != nil && d.Index != index {
+			k.remove(name)
+		}
+		if k.devices[name] == nil {
+			if err := k.add(name, index); err != nil {
+				return err
+			}
+		}
+		if k.down[name] {
+			if err := k.devices[name].SetUp(true); err != nil {
+				return err
+			}
+			k.down[name] = false
+		}
+	}
+	return nil
+}
+
+func (k *kernelSide) add(name string, index int) (err error) {
 	var d *kring.Device
 	if name == tap0 {
-		d, err = k.ns.TAP(name, tapIndex, ourAddr)
+		d, err = k.ns.TAP(name, index, ourAddr)
 	} else {
-		d, err = k.ns.TUN(name, tunIndex)
+		d, err = k.ns.TUN(name, index)
 	}
 	if err != nil {
 		return err
 	}
-	k.devices[name] = d
+	k.devices[name], k.down[name] = d, false
 	if err := d.SetMTU(deviceMTU); err != nil {
 		return err
 	}
 	return d.KeepOffloads()
+}
+
+func (k *kernelSide) remove(name string) {
+	k.devices[name].Close()
+	delete(k.devices, name)
+	k.down[name] = true
 }
 
 func (k *kernelSide) close() {
@@ -52,10 +80,32 @@ func (k *kernelSide) close() {
 	}
 }
 
+func (k *kernelSide) device(name string, what change) error {
+	d := k.devices[name]
+	switch {
+	case what == comesBack && d == nil:
+		k.next++
+		return k.add(name, k.next-1)
+	case what == goesAway && d != nil:
+		k.remove(name)
+	case (what == goesDown || what == comesUp) && d != nil:
+		k.down[name] = what == goesDown
+		return d.SetUp(what == comesUp)
+	}
+	return nil
+}
+
 func (k *kernelSide) arrive(dev string, p packet, times int, _ delivery) error {
 	frame := p.bytes(dev)
 	for range times {
-		if err := k.devices[dev].ReceiveOffloaded(p.vnetHdr(dev), frame); err != nil {
+		if k.devices[dev] == nil {
+			return nil
+		}
+		err := k.devices[dev].ReceiveOffloaded(p.vnetHdr(dev), frame)
+		if k.down[dev] && err == unix.EIO {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -64,12 +114,18 @@ func (k *kernelSide) arrive(dev string, p packet, times int, _ delivery) error {
 
 func (k *kernelSide) leave(dev string, p packet, times int, _ delivery) error {
 	d, frame := k.devices[dev], p.bytes(dev)
+	if d == nil {
+		return nil
+	}
 	for range times {
 		var err error
 		if p.load == (offload{}) {
 			err = d.Send(p.protocol(), frame)
 		} else {
 			err = d.SendOffloaded(p.protocol(), p.vnetHdr(dev), frame)
+		}
+		if k.down[dev] && err == unix.ENETDOWN {
+			return nil
 		}
 		if err != nil {
 			return err
@@ -227,7 +283,7 @@ func (s *kernelSocket) mmap() (*mapping, error) {
 func (s *kernelSocket) munmap() error { return unix.Munmap(s.mem) }
 
 func (s *kernelSocket) poll() (int, error) {
-	fds := []unix.PollFd{{Fd: int32(s.FD), Events: unix.POLLIN | unix.POLLERR}}
+	fds := []unix.PollFd{{Fd: int32(s.FD), Events: unix.POLLIN | unix.POLLERR | unix.POLLPRI}}
 	for {
 		if _, err := unix.Poll(fds, 0); err != unix.EINTR { // Go's scheduler sends signals
 			return int(fds[0].Revents), err

@@ -49,7 +49,7 @@ var options = []option{
 	{"SO_SNDTIMEO", unix.SOL_SOCKET, unix.SO_SNDTIMEO, timeouts, nil},
 	{"SO_SNDTIMEO_NEW", unix.SOL_SOCKET, unix.SO_SNDTIMEO_NEW, timeouts, nil},
 	{"SO_BINDTODEVICE", unix.SOL_SOCKET, unix.SO_BINDTODEVICE, deviceNames, nil},
-	{"SO_BINDTOIFINDEX", unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, ints(0, tapIndex, tunIndex, 99), nil},
+	{"SO_BINDTOIFINDEX", unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, ints(0, tapIndex, tunIndex, nextIndex), nil},
 	{"SO_DONTROUTE", unix.SOL_SOCKET, unix.SO_DONTROUTE, ints(0, 1), nil},
 	{"SO_BROADCAST", unix.SOL_SOCKET, unix.SO_BROADCAST, ints(0, 1), nil},
 	{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, ints(0, 1), nil},
@@ -129,7 +129,7 @@ var timeouts = rapid.Custom(func(t *rapid.T) value {
 
 var memberships = rapid.Custom(func(t *rapid.T) value {
 	v := mreq{
-		index: rapid.SampledFrom([]int32{tapIndex, tapIndex, tunIndex, 0, -1, 99}).Draw(t, "index"),
+		index: rapid.SampledFrom([]int32{tapIndex, tapIndex, tunIndex, 0, -1, nextIndex}).Draw(t, "index"),
 		typ:   rapid.SampledFrom([]uint16{unix.PACKET_MR_PROMISC, unix.PACKET_MR_MULTICAST, unix.PACKET_MR_ALLMULTI, unix.PACKET_MR_UNICAST, 4, 9}).Draw(t, "type"),
 		alen:  rapid.SampledFrom([]uint16{0, 6, 5, 7, 8, 9, 33}).Draw(t, "alen"),
 		addr: rapid.SampledFrom([]string{

@@ -14,8 +14,9 @@ const (
 	tap0 = "tap0"
 	tun0 = "tun0"
 
-	tapIndex = 10
-	tunIndex = 11
+	tapIndex  = 10
+	tunIndex  = 11
+	nextIndex = 12 // of what comes back
 
 	deviceMTU = 9216
 )

@@ -83,6 +83,9 @@ func (l *lab) play(sc script, skip func(op, *party) bool) (err error) {
 				err = fmt.Errorf("close: %w", e)
 			}
 		}
+		if e := l.kernel.reset(); e != nil && err == nil {
+			err = fmt.Errorf("devices: %w", e)
+		}
 	}()
 	for i, o := range sc {
 		if skip(o, kernel) {

@@ -28,17 +28,34 @@ func newRxringSide() (*rxringSide, error) {
 			return nil, err
 		}
 	}
-	for _, c := range []rxring.DeviceConfig{
-		{Name: tap0, Addr: ourAddr, MTU: deviceMTU},
-		{Name: tun0, Type: rxring.RawIP, MTU: deviceMTU},
-	} {
-		d, err := r.ns.AddDevice(c)
-		if err != nil {
+	for _, name := range []string{tap0, tun0} {
+		if err := r.add(name); err != nil {
 			return nil, err
 		}
-		r.devices[c.Name] = d
 	}
 	return r, nil
+}
+
+func (r *rxringSide) add(name string) (err error) {
+	c := rxring.DeviceConfig{Name: name, Type: rxring.Ethernet, Addr: ourAddr, MTU: deviceMTU}
+	if name == tun0 {
+		c.Type, c.Addr = rxring.RawIP, [6]byte{}
+	}
+	r.devices[name], err = r.ns.AddDevice(c)
+	return err
+}
+
+func (r *rxringSide) device(name string, what change) error {
+	d, there := r.ns.DeviceByName(name)
+	switch {
+	case what == comesBack && !there:
+		return r.add(name)
+	case what == goesAway && there:
+		return r.ns.RemoveDevice(d)
+	case what == goesDown || what == comesUp: // also one that is gone
+		r.devices[name].SetUp(what == comesUp)
+	}
+	return nil
 }
 
 func (r *rxringSide) arrive(dev string, p packet, times int, how delivery) error {
@@ -164,9 +181,4 @@ func (s *rxringSocket) munmap() error {
 	return nil
 }
 
-func (s *rxringSocket) poll() (int, error) {
-	if s.s.Readable() {
-		return unix.POLLIN, nil
-	}
-	return 0, nil
-}
+func (s *rxringSocket) poll() (int, error) { return int(s.s.Events()), nil }

@@ -72,6 +72,22 @@ type side interface {
 	socket(typ, proto int) (socketSide, error)
 	arrive(dev string, p packet, times int, how delivery) error
 	leave(dev string, p packet, times int, how delivery) error
+	// device sets a device up or down, removes it, or adds it again.
+	device(name string, what change) error
+}
+
+// change is what becomes of a device.
+type change int
+
+const (
+	goesDown change = iota
+	comesUp
+	goesAway
+	comesBack // with the next index that was never used
+)
+
+func (c change) String() string {
+	return []string{"goesDown", "comesUp", "goesAway", "comesBack"}[c]
 }
 
 // socketSide is one socket of a side.
@@ -187,7 +203,11 @@ type (
 		times  int
 		how    delivery
 	}
-	leave arrive
+	leave  arrive
+	device struct {
+		name string
+		what change
+	}
 	// expire waits so many milliseconds: until the timers of V3 rings have
 	// fired.
 	expire struct{ ms int }
@@ -327,6 +347,8 @@ func (o store) do(p *party) outcome {
 		return outcome{}
 	})
 }
+
+func (o device) do(p *party) outcome { return outcome{err: p.side.device(o.name, o.what)} }
 
 func (o arrive) do(p *party) outcome {
 	return outcome{err: p.side.arrive(o.dev, o.packet, o.times, o.how)}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -55,5 +56,31 @@ func (y *tally) log(t *testing.T) {
 	defer y.mu.Unlock()
 	for _, call := range slices.Sorted(maps.Keys(y.calls)) {
 		t.Logf("%7d %s", y.calls[call], call)
+	}
+}
+
+// enough wants every step to have worked, and every option to have been set and
+// read.
+func (y *tally) enough(t *testing.T) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	for _, o := range []op{
+		socket{}, closeSocket{}, bind{}, attach{}, getFilter{}, fanoutProgram{}, mmap{}, munmap{}, recv{}, handBack{}, store{},
+		arrive{}, leave{}, device{}, expire{},
+	} {
+		if name := fmt.Sprintf("%T %s", o, errnoName(0)); y.calls[name] == 0 {
+			t.Errorf("never: %s", name)
+		}
+	}
+	used := make(map[string]bool)
+	for call := range y.calls {
+		used[call[:strings.LastIndexByte(call, ' ')]] = true
+	}
+	for _, o := range options {
+		for _, verb := range []string{"set ", "get "} {
+			if name := verb + optionName(o.level, o.number); !used[name] {
+				t.Errorf("never: %s", name)
+			}
+		}
 	}
 }

@@ -17,7 +17,9 @@ type fails struct {
 	op    op
 }
 
-func (o fails) String() string { return fmt.Sprintf("fails{unix.%s, %v}", errnoName(o.errno), o.op) }
+func (o fails) String() string {
+	return fmt.Sprintf("fails{unix.%s, %v}", errnoName(o.errno), o.op)
+}
 
 func (o fails) do(p *party) outcome {
 	got := o.op.do(p)
@@ -473,6 +475,52 @@ var stories = []struct {
 		leave{tap0, packet{to: toAll, proto: unix.ETH_P_IP, n: 60}, 1, whole},
 		set{0, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, i32(1)},
 		fails{unix.EPERM, fanoutProgram{0, all}},
+	}},
+	{"a device goes down and comes up", script{
+		open(0),
+		rxRing(0, onePage),
+		mmap{0},
+		bindTo(0, tapIndex),
+		open(1), // on all devices: it does not notice
+		arrive{tap0, hello, 1, whole},
+		device{tap0, goesDown}, // POLLERR
+		arrive{tap0, hello, 1, whole},
+		fails{unix.ENETDOWN, recv{0, 100, 0, 0}},
+		fails{unix.EAGAIN, recv{0, 100, 0, 0}},
+		bindTo(0, tapIndex), // nothing new, so nothing happens
+		bind{0, sll{unix.AF_PACKET, tapIndex, unix.ETH_P_IP}},
+		get{0, unix.SOL_SOCKET, unix.SO_ERROR, room(4)},
+		get{0, unix.SOL_SOCKET, unix.SO_ERROR, room(4)},
+		device{tap0, comesUp},
+		arrive{tap0, hello, 1, whole},
+		leave{tap0, hello, 1, whole},
+		recv{1, 100, 0, 0},
+	}},
+	{"a device goes away", script{
+		open(0),
+		rxRing(0, onePage),
+		mmap{0},
+		bindTo(0, tapIndex),
+		set{0, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, mreq{tapIndex, unix.PACKET_MR_PROMISC, 0, "\x00\x00\x00\x00\x00\x00\x00\x00"}},
+		set{0, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, raw(tap0)},
+		device{tap0, goesAway},
+		get{0, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, room(16)},
+		get{0, unix.SOL_SOCKET, unix.SO_ERROR, room(4)},
+		set{0, unix.SOL_PACKET, unix.PACKET_DROP_MEMBERSHIP, mreq{tapIndex, unix.PACKET_MR_PROMISC, 0, "\x00\x00\x00\x00\x00\x00\x00\x00"}},
+		fails{unix.ENODEV, bindTo(0, tapIndex)},
+		device{tap0, comesBack},
+		arrive{tap0, hello, 1, whole}, // not for a socket that was bound to the one before
+		bindTo(0, nextIndex),
+		arrive{tap0, hello, 1, whole},
+	}},
+	{"memberships", script{
+		open(0),
+		set{0, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, mreq{tapIndex, unix.PACKET_MR_MULTICAST, 6, "\x01\x00\x5e\x00\x00\xfb\x00\x00"}},
+		set{0, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, mreq{tapIndex, unix.PACKET_MR_MULTICAST, 6, "\x01\x00\x5e\x00\x00\xfb\x00\x00"}},
+		fails{unix.EINVAL, set{0, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, mreq{tapIndex, unix.PACKET_MR_MULTICAST, 5, "\x01\x00\x5e\x00\x00\xfb\x00\x00"}}},
+		fails{unix.EINVAL, set{0, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, mreq{tapIndex, unix.PACKET_MR_PROMISC, 9, "\x01\x00\x5e\x00\x00\xfb\x00\x00"}}},
+		fails{unix.ENODEV, set{0, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, mreq{nextIndex, unix.PACKET_MR_PROMISC, 0, "\x00\x00\x00\x00\x00\x00\x00\x00"}}},
+		set{0, unix.SOL_PACKET, unix.PACKET_DROP_MEMBERSHIP, mreq{tapIndex, unix.PACKET_MR_UNICAST, 6, "\x01\x00\x5e\x00\x00\xfb\x00\x00"}}, // not there: no error
 	}},
 	{"a closed socket", script{
 		open(0),

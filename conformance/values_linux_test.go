@@ -156,6 +156,7 @@ func (o get) String() string {
 func (o attach) String() string        { return fmt.Sprintf("attach{%d, %v}", o.s, o.prog) }
 func (o getFilter) String() string     { return fmt.Sprintf("getFilter{%d, %d}", o.s, o.room) }
 func (o fanoutProgram) String() string { return fmt.Sprintf("fanoutProgram{%d, %v}", o.s, o.prog) }
+func (o device) String() string        { return fmt.Sprintf("device{%q, %v}", o.name, o.what) }
 func (o expire) String() string        { return fmt.Sprintf("expire{%d}", o.ms) }
 func (o mmap) String() string          { return fmt.Sprintf("mmap{%d}", o.s) }
 func (o munmap) String() string        { return fmt.Sprintf("munmap{%d}", o.s) }
@@ -203,11 +204,14 @@ func errnoOf(err error) unix.Errno {
 const noErrno = unix.Errno(1<<32 - 1)
 
 func errnoName(e unix.Errno) string {
-	if e == noErrno {
-		return "an error without an errno"
+	switch e {
+	case 0:
+		return "ok"
+	case noErrno:
+		return "no-errno"
 	}
 	if name := unix.ErrnoName(e); name != "" {
 		return name
 	}
-	return fmt.Sprintf("errno %d", int(e))
+	return fmt.Sprintf("errno-%d", int(e))
 }
