@@ -34,6 +34,7 @@ type socket struct {
 	stamp   int64 // when the packet that was received last had passed; 0: none was
 	report  *SocketReport
 	refused bool // said that there is no memory for its ring
+	grouped bool // it is in a fanout group
 	absent  int  // sweeps in a row that found nobody holding it
 	muted   bool // nobody seems to hold it
 

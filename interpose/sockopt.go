@@ -50,6 +50,7 @@ func (c *call) setsockopt(k *socket) reply {
 		if err != nil && c.s.sweepNow() { // a group of closed sockets is none
 			err = k.rx.Setsockopt(level, name, val)
 		}
+		k.grouped = k.grouped || err == nil
 		return result(err)
 	case level == tpacket.SolPacket && name == tpacket.OptFanoutData:
 		return c.fanoutData(k, val)

@@ -281,8 +281,8 @@ func (s *session) tick() int {
 	if len(s.sockets) == 0 {
 		return -1
 	}
-	now := time.Now()
-	if now.Sub(s.swept) >= sweepInterval {
+	now, every := time.Now(), s.sweepEvery()
+	if now.Sub(s.swept) >= every {
 		s.sweep()
 	}
 	next := s.nextDeadline(now)
@@ -290,7 +290,7 @@ func (s *session) tick() int {
 		s.resume()
 		next = s.nextDeadline(now)
 	}
-	return int(min(sweepInterval-now.Sub(s.swept), next).Milliseconds()) + 1
+	return int(min(every-now.Sub(s.swept), next).Milliseconds()) + 1
 }
 
 // maskSignals blocks, on this thread, every signal but those that a fault of

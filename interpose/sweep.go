@@ -9,8 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sweepInterval is how often the session looks which sockets are still held.
-const sweepInterval = time.Second
+// How often the session looks which sockets are still held: more often where a
+// closed one, until that is noticed, takes packets from others in its fanout
+// group.
+const (
+	sweepInterval       = time.Second
+	sweepIntervalGroups = 100 * time.Millisecond
+)
+
+func (s *session) sweepEvery() time.Duration {
+	if slices.ContainsFunc(s.sockets, func(k *socket) bool { return k.grouped }) {
+		return sweepIntervalGroups
+	}
+	return sweepInterval
+}
 
 // sweep closes the sockets that nobody holds any more: no descriptor, no
 // mapping. It takes two in a row, because a descriptor on its way to another

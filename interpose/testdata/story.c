@@ -556,6 +556,28 @@ static void queue_read(void)
 	}
 }
 
+/* The packets of a member that closed go to the others. */
+static void fanout(void)
+{
+	unsigned char b[2000];
+	uint32_t last = 0;
+	int fd[3], group = PACKET_FANOUT_LB << 16 | (getpid() & 0xffff), alone = 0;
+	for (int i = 0; i < 3; i++) {
+		fd[i] = must(socket(AF_PACKET, SOCK_RAW, 0));
+		bind_to(fd[i], device);
+		must(setsockopt(fd[i], SOL_PACKET, PACKET_FANOUT, &group, sizeof group));
+	}
+	for (int i = 0; i < 3; i++)
+		for (int j = 0; j < 20; j++)
+			check_packet(b, must(recv(fd[i], b, sizeof b, 0)), (last = 0, &last));
+	close(fd[1]), close(fd[2]);
+	for (last = 0; alone < 50;) {
+		uint32_t before = last;
+		check_packet(b, must(recv(*fd, b, sizeof b, 0)), &last);
+		alone = last == before + 1 ? alone + 1 : 0;
+	}
+}
+
 /* A device goes down whenever this says "ready", and comes up when it says "down".
  * Whoever waits hears of it, once. */
 static void say_ready(const char *what)
@@ -1320,7 +1342,7 @@ int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*tell)(void); } stories[] = {
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
-		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"down", down}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
+		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"fanout", fanout}, {"down", down}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
 		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"forever", forever},
