@@ -92,7 +92,7 @@ func open() (*afpacket.TPacket, error) {
 		afpacket.OptFrameSize(1<<17), // room for large segments
 		afpacket.OptBlockSize(1<<20),
 		afpacket.OptNumBlocks(8),
-		afpacket.OptPollTimeout(10*time.Second),
+		afpacket.OptPollTimeout(time.Minute),
 	)
 }
 
