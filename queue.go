@@ -138,7 +138,8 @@ func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 	}
 	m := rx.queued(p, a, snaplen)
 	m.truesize = size
-	m.from = rx.from(a)
+	m.from = a.from
+	m.from.Protocol = rx.protocol(a)
 	m.aux.Len = a.length - rx.skip(a)
 	if s.queue.tellDrops.Load() {
 		m.dropped = s.queue.dropped.Load()
@@ -158,8 +159,7 @@ func (s *Socket) enqueueCopy(rx *receiver, p *Packet, a *arrival) bool {
 	}
 	m := rx.queued(p, a, a.length-rx.skip(a))
 	m.truesize = size
-	from := rx.from(a)
-	m.from = tpacket.SockaddrLL{Family: from.Family, Protocol: from.Protocol}
+	m.from = tpacket.SockaddrLL{Family: a.from.Family, Protocol: rx.protocol(a)}
 	m.aux.Status &^= VLAN{TPID: m.aux.VLANTPID}.status()
 	m.aux.Status |= p.VLAN.status()
 	m.aux.VLANTCI, m.aux.VLANTPID = p.VLAN.TCI, p.VLAN.TPID

@@ -165,7 +165,7 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
 	}
 	if rx.vnetLen != 0 && fits {
-		rx.stampVnet(frame[:at.Mac], p, a)
+		stampVnet(frame[:at.Mac], p, a)
 	}
 	now := a.clock()
 	h := tpacket.Header3At(frame)
@@ -187,7 +187,9 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 	tag := rx.vlan(p, a)
 	h.VLANTCI, h.VLANTPID = uint32(tag.TCI), tag.TPID
 	h.Status |= tag.status()
-	rx.stampFrom(frame, a)
+	to := tpacket.SockaddrLLAt(frame, tpacket.V3)
+	stampFrom(to, &a.from)
+	to.Protocol = rx.protocol(a)
 	rx.blocks.Release(room)
 }
 
@@ -295,12 +297,12 @@ func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen 
 	if snaplen > 0 {
 		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
 	}
-	if rx.vnetLen != 0 && at.Mac <= rx.frameSize {
-		rx.stampVnet(frame[:at.Mac], p, a)
-	}
 	status = a.status
 	if s.counters.Losing() {
 		status |= tpacket.StatusLosing
+	}
+	if rx.vnetLen != 0 && at.Mac <= rx.frameSize {
+		stampVnet(frame[:at.Mac], p, a)
 	}
 	if cut && s.enqueueCopy(rx, p, a) {
 		status |= tpacket.StatusCopy
@@ -321,35 +323,27 @@ func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen 
 		status |= tag.status()
 		h.Padding = [4]uint8{}
 	}
-	rx.stampFrom(frame, a)
+	to := tpacket.SockaddrLLAt(frame, rx.version)
+	stampFrom(to, &a.from)
+	to.Protocol = rx.protocol(a)
 	return status
 }
 
 // stampFrom puts the sender's address behind the header. As in Linux, the bytes
 // of sll_addr that the device has no use for stay as they are.
-func (rx *receiver) stampFrom(frame []byte, a *arrival) {
-	to, from := tpacket.SockaddrLLAt(frame, rx.version), &a.from
+func stampFrom(to, from *tpacket.SockaddrLL) {
 	to.Family, to.Protocol, to.Ifindex = from.Family, from.Protocol, from.Ifindex
 	to.Hatype, to.Pkttype, to.Halen = from.Hatype, from.Pkttype, from.Halen
 	if from.Halen == etherAddrLen {
 		*(*[etherAddrLen]byte)(to.Addr[:]) = [etherAddrLen]byte(from.Addr[:])
 	}
-	if rx.dgram && a.tags.found {
-		to.Protocol = tpacket.Htons(a.tags.inner)
-	}
 }
 
-// from is the sender's address as the queue shows it.
-func (rx *receiver) from(a *arrival) tpacket.SockaddrLL {
-	from := a.from
-	if rx.dgram && a.tags.found {
-		from.Protocol = tpacket.Htons(a.tags.inner)
-	}
-	return from
-}
-
-// stampVnet puts the offload state right before where the packet begins.
-func (rx *receiver) stampVnet(before []byte, p *Packet, a *arrival) {
+// stampVnet puts the offload state right before where the packet begins. It is
+// rare, and is kept out of fill's way.
+//
+//go:noinline
+func stampVnet(before []byte, p *Packet, a *arrival) {
 	h := p.vnet(a)
 	copy(before[len(before)-sizeofVnetHeader:], h[:])
 }
@@ -357,10 +351,12 @@ func (rx *receiver) stampVnet(before []byte, p *Packet, a *arrival) {
 // clock is when the packet passed: one reading for all sockets.
 func (a *arrival) clock() int64 {
 	if a.timestamp == 0 {
-		a.timestamp = time.Now().UnixNano()
+		a.readClock()
 	}
 	return a.timestamp
 }
+
+func (a *arrival) readClock() { a.timestamp = time.Now().UnixNano() }
 
 // maxOffset is what tp_net can hold: Linux drops a packet past it.
 const maxOffset = 1<<16 - 1

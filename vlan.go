@@ -64,6 +64,15 @@ func (rx *receiver) vlan(p *Packet, a *arrival) VLAN {
 	return p.VLAN
 }
 
+// protocol is sll_protocol as the socket shows it: behind the tags of the frame,
+// if it does not see them.
+func (rx *receiver) protocol(a *arrival) uint16 {
+	if rx.dgram && a.tags.found {
+		return tpacket.Htons(a.tags.inner)
+	}
+	return a.from.Protocol
+}
+
 // status is the bits of tp_status for a tag that is shown.
 func (v VLAN) status() uint32 {
 	if v.TPID == 0 {
