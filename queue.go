@@ -182,7 +182,7 @@ func (rx *receiver) queued(p *Packet, a *arrival, snaplen uint32) *queued {
 		},
 		timestamp: a.clock(),
 		mark:      p.Mark,
-		vnet:      p.vnet(a),
+		vnet:      p.vnet(a, snaplen),
 		vnetKnown: p.GSO.vnetKnown(),
 	}
 	gather(m.data, p, skip)

@@ -344,7 +344,7 @@ func stampFrom(to, from *tpacket.SockaddrLL) {
 //
 //go:noinline
 func stampVnet(before []byte, p *Packet, a *arrival) {
-	h := p.vnet(a)
+	h := p.vnet(a, a.length)
 	copy(before[len(before)-sizeofVnetHeader:], h[:])
 }
 

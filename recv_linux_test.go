@@ -220,6 +220,11 @@ func TestQueueGivesWhatTheKernelsDoes(t *testing.T) {
 			must(t, w.tap.ReceiveOffloaded(vnetHeader(1, 3, 42, 30, 34, 6), frames["plain"]))
 			w.dev.Deliver(&rxring.Packet{Data: frames["plain"], Checksum: rxring.ChecksumPartial, ChecksumStart: 34, ChecksumOffset: 6, GSO: rxring.GSO{Type: rxring.GSOUDP, Size: 30, HdrLen: 42}})
 		})
+		sockets[3].set(tpacket.SolPacket, tpacket.OptVnetHdr, cInt(1)) // of what the filter leaves of it
+		each("segments to come", func() {
+			must(t, w.tap.ReceiveOffloaded(vnetHeader(1, 5, 42, 30, 34, 6), frames["plain"]))
+			w.dev.Deliver(&rxring.Packet{Data: frames["plain"], Checksum: rxring.ChecksumPartial, ChecksumStart: 34, ChecksumOffset: 6, GSO: rxring.GSO{Type: rxring.GSOUDPL4, Size: 30, HdrLen: 42}})
+		})
 		for bit := range 31 { // the last one is for 32-bit callers, and taken off before
 			flags := rxring.RecvFlags(1) << bit
 			s := sockets[0]

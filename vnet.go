@@ -68,15 +68,16 @@ func (g GSO) vnetKnown() bool {
 	return false // virtio_net_hdr_from_skb: EINVAL
 }
 
-// vnet is the packet's offload state, as virtio_net_hdr_from_skb says it.
-func (p *Packet) vnet(a *arrival) (h vnetHeader) {
+// vnet is the offload state of a packet of which at most keep bytes are there, as
+// virtio_net_hdr_from_skb says it.
+func (p *Packet) vnet(a *arrival, keep uint32) (h vnetHeader) {
 	if p.GSO.Type != GSONone {
 		linear := a.linear
 		if linear == 0 {
 			linear = uint32(len(p.Data))
 		}
 		h[1] = byte(p.GSO.Type)
-		binary.LittleEndian.PutUint16(h[2:], uint16(linear))
+		binary.LittleEndian.PutUint16(h[2:], uint16(min(linear, keep)))
 		binary.LittleEndian.PutUint16(h[4:], p.GSO.Size)
 	}
 	switch p.Checksum {
