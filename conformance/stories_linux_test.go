@@ -372,6 +372,13 @@ var stories = []struct {
 		socket{2, unix.SOCK_DGRAM, unix.ETH_P_ALL},
 		fails{unix.EINVAL, set{2, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(0)}},
 	}},
+	{"a filter cuts a segment in the queue, headers and all", script{
+		open(0),
+		set{0, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(1)},
+		attach{0, program{{Op: unix.BPF_RET | unix.BPF_K, K: 40}}},
+		arrive{tap0, packet{proto: unix.ETH_P_IP, n: 1000, load: offload{needsCsum, gsoTCPv4, 54, 500}}, 1, whole},
+		recv{0, 100, 0, 0},
+	}},
 	{"VLAN tags", script{
 		open(0),
 		version(0, 1),
