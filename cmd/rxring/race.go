@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring/internal/race"
-	"github.com/rxring/rxring/ring"
 )
 
 func newRace() *cobra.Command {
@@ -29,7 +28,8 @@ func newRace() *cobra.Command {
 		Use:   "race",
 		Short: "Race writers for the slots of a ring: which ownership design lets packets tear?",
 		Long: `Run the ways of owning a ring's slots side by side, on real goroutines in real
-shared memory, and check every byte of every packet.
+shared memory, and check every byte of every packet. All designs but one are of
+slots (TPACKET_V1 and V2); blocks is the ring of TPACKET_V3.
 
 Linux's receive ring let a fast writer wrap around into a slot that a slow one
 was still filling (fixed in Linux 5.6). The table shows which designs do so too,
@@ -38,7 +38,7 @@ each fault to show; --slow-writer is the probability that a writer stalls in
 mid-copy, or within a release that its design leaves open.
 
 With --kernel, the same is asked of the running kernel's own packet socket, in a
-private network namespace.
+private network namespace: of a V2 ring, and of a V3 ring with --design blocks.
 
 Exits 0 when every design does what is expected of it; 1 when one that should be
 safe tears a packet or gets stuck, or when an unsafe one that the run forces
@@ -46,7 +46,8 @@ shows nothing. With --kernel 1 when the kernel tears a packet.`,
 		Example: `  rxring race
   rxring race --design unguarded --slots 4 --html race.html
   rxring race --design all --duration 10s --json
-  rxring race --kernel`,
+  rxring race --kernel
+  rxring race --kernel --design blocks`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
@@ -57,19 +58,22 @@ shows nothing. With --kernel 1 when the kernel tears a packet.`,
 			}
 			if !byKernel {
 				if design != "all" {
-					d, err := ring.ParseDesign(design)
+					c, err := race.ParseContender(design)
 					if err != nil {
 						return &exitError{exitUsage, fmt.Errorf("--design %q: want %s", design, designNames())}
 					}
-					config.Designs = []ring.Design{d}
+					config.Designs = []race.Contender{c}
 				}
 				return raceDesigns(ctx, config, out)
 			}
 			given := cmd.Flags().Changed
-			for _, name := range []string{"design", "slow-writer", "html"} {
+			for _, name := range []string{"slow-writer", "html"} {
 				if given(name) {
 					return &exitError{exitUsage, fmt.Errorf("--%s: want it without --kernel", name)}
 				}
+			}
+			if kernel.Blocks = design == race.Blocks.String(); given("design") && !kernel.Blocks {
+				return &exitError{exitUsage, fmt.Errorf("--design %q: with --kernel want %v, or none for slots", design, race.Blocks)}
 			}
 			if given("writers") {
 				kernel.Writers = config.Writers
@@ -89,8 +93,8 @@ shows nothing. With --kernel 1 when the kernel tears a packet.`,
 	f := cmd.Flags()
 	f.StringVar(&design, "design", "all", "which to run: "+designNames())
 	f.IntVar(&config.Writers, "writers", config.Writers, "how many write at once; with --kernel, TCP connections")
-	f.IntVar(&config.Slots, "slots", config.Slots, "slots in the ring")
-	f.IntVar(&config.Frame, "frame", config.Frame, fmt.Sprintf("bytes a slot (with --kernel default %d)", kernel.Frame))
+	f.IntVar(&config.Slots, "slots", config.Slots, "slots in the ring, or blocks")
+	f.IntVar(&config.Frame, "frame", config.Frame, fmt.Sprintf("bytes a slot or block (with --kernel default %d)", kernel.Frame))
 	f.Float64Var(&config.SlowWriter, "slow-writer", config.SlowWriter, "probability that a writer stalls, 0 to 1")
 	f.DurationVar(&config.Duration, "duration", config.Duration, fmt.Sprintf("how long to run each design (with --kernel default %v)", kernel.Duration))
 	f.BoolVar(&byKernel, "kernel", false, "ask the running kernel's packet socket instead")
@@ -101,8 +105,8 @@ shows nothing. With --kernel 1 when the kernel tears a packet.`,
 
 func designNames() string {
 	names := []string{"all"}
-	for _, d := range ring.Designs() {
-		names = append(names, d.String())
+	for _, c := range race.Contenders() {
+		names = append(names, c.String())
 	}
 	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
 }

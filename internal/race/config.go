@@ -3,22 +3,20 @@ package race
 import (
 	"fmt"
 	"time"
-
-	"github.com/rxring/rxring/ring"
 )
 
 // Config says what to run: see [Default].
 type Config struct {
-	Designs    []ring.Design // none: all
+	Designs    []Contender // none: all
 	Writers    int
-	Slots      int
-	Frame      int           // bytes a slot
+	Slots      int           // or blocks
+	Frame      int           // bytes each
 	SlowWriter float64       // how probably a writer stalls
 	Duration   time.Duration // of each design's run
 
 	// Progress, when not nil, is told every so often what runs and how much of
 	// everything is done, from 0 to 1.
-	Progress func(design ring.Design, done float64)
+	Progress func(design Contender, done float64)
 }
 
 // Default shows every fault in every run: few slots, several writers, and some

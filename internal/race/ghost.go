@@ -64,3 +64,14 @@ func (w *writer) provenFree(slot uint32, returned uint64) bool {
 	}
 	return true
 }
+
+// provenAlone is the like for blocks: nobody else was in a block, took room or
+// gave any up since lookAround.
+func (w *writer) provenAlone() bool {
+	for i, other := range w.writers {
+		if g := other.ghost.Load(); other != w && (g != w.seen[i] || g&ghostState != ghostIdle) {
+			return false
+		}
+	}
+	return true
+}

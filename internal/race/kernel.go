@@ -5,13 +5,16 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/rxring/rxring/tpacket"
 )
 
 // KernelConfig says how to ask the kernel: see [DefaultKernel].
 type KernelConfig struct {
-	Writers  int // TCP connections over loopback
-	Slots    int
-	Frame    int // bytes a slot
+	Writers  int  // TCP connections over loopback
+	Blocks   bool // a ring of TPACKET_V3, not V2
+	Slots    int  // or blocks
+	Frame    int  // bytes each
 	Duration time.Duration
 
 	// Progress, when not nil, is told every so often how much is done.
@@ -34,7 +37,8 @@ func (c *KernelConfig) check() error {
 
 // KernelReport is what the kernel's ring showed.
 type KernelReport struct {
-	Kernel     string   `json:"kernel"` // its release
+	Kernel     string   `json:"kernel"`  // its release
+	Version    string   `json:"version"` // of the ring: V2 or V3
 	OK         bool     `json:"ok"`
 	EndedEarly bool     `json:"ended_early"`
 	Writers    int      `json:"writers"`
@@ -53,8 +57,12 @@ type KernelReport struct {
 
 // WriteText writes the report in a few lines.
 func (r *KernelReport) WriteText(w io.Writer) error {
-	fmt.Fprintf(w, "kernel %s: TPACKET_V2 ring of %s of %d bytes, %s over loopback, %.1f s\n",
-		r.Kernel, count(r.Slots, "slot"), r.FrameBytes, count(r.Writers, "TCP connection"), r.Seconds)
+	unit := "slot"
+	if r.Version == tpacket.V3.String() {
+		unit = "block"
+	}
+	fmt.Fprintf(w, "kernel %s: TPACKET_%s ring of %s of %d bytes, %s over loopback, %.1f s\n",
+		r.Kernel, r.Version, count(r.Slots, unit), r.FrameBytes, count(r.Writers, "TCP connection"), r.Seconds)
 	if r.EndedEarly {
 		fmt.Fprintln(w, "ended early: this is what there was")
 	}
@@ -67,6 +75,10 @@ func (r *KernelReport) WriteText(w io.Writer) error {
 	switch {
 	case r.Torn == 0 && r.Content == 0:
 		verdict = "nothing was checked: no packet with content came"
+	case unit == "block" && r.Torn > 0:
+		verdict = "this kernel hands over blocks that are still being written"
+	case unit == "block":
+		verdict = fmt.Sprintf("none torn in %d packets and %d wraps", r.Packets, r.Wraps)
 	case r.Torn == 0:
 		verdict = fmt.Sprintf("none torn in %d packets and %d wraps: as a kernel with the fix, which Linux has since 5.6", r.Packets, r.Wraps)
 	}

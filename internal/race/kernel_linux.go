@@ -27,14 +27,18 @@ func Kernel(ctx context.Context, c KernelConfig) (*KernelReport, error) {
 	}
 	defer ns.Close()
 
-	r, err := ns.OpenRing(kring.RingConfig{
+	ask := kring.RingConfig{
 		Type:    unix.SOCK_RAW,
 		Version: tpacket.V2,
 		Request: tpacket.Req3{Req: tpacket.Req{
 			BlockSize: uint32(c.Frame), BlockNr: uint32(c.Slots),
 			FrameSize: uint32(c.Frame), FrameNr: uint32(c.Slots),
 		}},
-	})
+	}
+	if c.Blocks {
+		ask.Version, ask.Request.RetireBlkTov = tpacket.V3, 1 // ms: the shortest
+	}
+	r, err := ns.OpenRing(ask)
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's ring: %w", err)
 	}
@@ -50,8 +54,8 @@ func Kernel(ctx context.Context, c KernelConfig) (*KernelReport, error) {
 	k := &kernelReader{
 		ring: r, copy: make([]byte, c.Frame), traffic: t,
 		report: KernelReport{
-			Kernel: release(), Writers: c.Writers,
-			Slots: int(r.Geometry.FrameNr), FrameBytes: int(r.Geometry.FrameSize),
+			Kernel: release(), Version: ask.Version.String(), Writers: c.Writers,
+			Slots: c.Slots, FrameBytes: c.Frame,
 		},
 	}
 	start := time.Now()
@@ -70,7 +74,7 @@ func Kernel(ctx context.Context, c KernelConfig) (*KernelReport, error) {
 	report := &k.report
 	report.Seconds = time.Since(start).Seconds()
 	report.EndedEarly = ctx.Err() != nil
-	report.Wraps = report.Packets / uint64(report.Slots)
+	report.Wraps = k.taken / uint64(report.Slots)
 	report.OK = report.Torn == 0
 	var stats tpacket.Stats
 	if _, err := r.Option(tpacket.OptStatistics, tpacket.Bytes(&stats)); err != nil {
@@ -91,7 +95,10 @@ func release() string {
 // kernelReader reads the kernel's ring as a sniffer does.
 type kernelReader struct {
 	ring    *kring.Ring
-	slot    uint32
+	slot    uint32 // or block
+	at      int    // in a block: where its next packet lies
+	left    uint32 // packets in it
+	taken   uint64 // slots or blocks, so far
 	copy    []byte
 	traffic *traffic
 	report  KernelReport
@@ -115,18 +122,56 @@ func (k *kernelReader) read(ctx context.Context, until time.Time, progress func(
 
 // next takes the next packet, if there is one.
 func (k *kernelReader) next() bool {
-	if k.ring.Status(k.slot)&tpacket.StatusUser == 0 {
+	if k.left == 0 && k.ring.Status(k.slot)&tpacket.StatusUser == 0 {
 		return false
+	}
+	if k.ring.Geometry.Version == tpacket.V3 {
+		return k.nextOfBlock()
 	}
 	frame := k.ring.Frame(k.slot)
 	h := tpacket.Header2At(frame)
-	at := min(int(h.Mac), len(frame))
+	b := k.take(frame, int(h.Mac), int(h.Snaplen))
 	wire := int(h.Len)
-	b := k.copy[:copy(k.copy[:min(int(h.Snaplen), len(k.copy))], frame[at:])]
+	k.handBack()
+	k.check(b, wire)
+	return true
+}
+
+// nextOfBlock is next for a block that is the reader's.
+func (k *kernelReader) nextOfBlock() bool {
+	block := k.ring.Block(k.slot)
+	if k.left == 0 {
+		d := tpacket.Parse[tpacket.BlockDesc](block)
+		if d.NumPkts == 0 {
+			k.handBack()
+			return k.next()
+		}
+		k.left, k.at = d.NumPkts, int(d.OffsetToFirstPkt)
+	}
+	h := *tpacket.Header3At(block[min(k.at, len(block)-tpacket.SizeofHeader3):])
+	b := k.take(block, k.at+int(h.Mac), int(h.Snaplen))
+	k.at += int(h.NextOffset)
+	if k.left--; k.left == 0 {
+		k.handBack()
+	}
+	k.check(b, int(h.Len))
+	return true
+}
+
+// take copies n bytes at at out of the ring, as far as they lie in mem.
+func (k *kernelReader) take(mem []byte, at, n int) []byte {
+	return k.copy[:copy(k.copy[:min(n, len(k.copy))], mem[min(at, len(mem)):])]
+}
+
+func (k *kernelReader) handBack() {
 	k.ring.Release(k.slot)
-	if k.slot++; k.slot == k.ring.Geometry.FrameNr {
+	k.taken++
+	if k.slot++; k.slot == uint32(k.report.Slots) {
 		k.slot = 0
 	}
+}
+
+func (k *kernelReader) check(b []byte, wire int) {
 	k.report.Packets++
 	k.report.Largest = max(k.report.Largest, wire)
 	n, err := k.traffic.check(b)
@@ -140,7 +185,6 @@ func (k *kernelReader) next() bool {
 			k.report.Tears = append(k.report.Tears, fmt.Sprintf("packet %d is torn: %v", k.report.Packets, err))
 		}
 	}
-	return true
 }
 
 // maxKernelTears is how many torn packets a KernelReport describes.

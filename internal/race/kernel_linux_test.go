@@ -12,23 +12,28 @@ import (
 )
 
 func TestKernelRace(t *testing.T) {
-	c := DefaultKernel()
-	c.Duration = time.Second
-	r, err := Kernel(t.Context(), c)
-	if refused := new(NamespaceError); errors.As(err, &refused) {
-		t.Skipf("SKIPPED, THE KERNEL WAS NOT ASKED: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var text strings.Builder
-	r.WriteText(&text)
-	t.Log(text.String())
-	if r.Content == 0 || r.Content > r.Packets || r.Bytes == 0 {
-		t.Errorf("nothing was checked: %+v", r)
-	}
-	if r.OK != (r.Torn == 0) {
-		t.Errorf("ok %v with %d torn", r.OK, r.Torn)
+	for _, blocks := range []bool{false, true} {
+		c := DefaultKernel()
+		c.Duration, c.Blocks = time.Second, blocks
+		r, err := Kernel(t.Context(), c)
+		if refused := new(NamespaceError); errors.As(err, &refused) {
+			t.Skipf("SKIPPED, THE KERNEL WAS NOT ASKED: %v", err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		r.WriteText(&text)
+		t.Log(text.String())
+		if r.Content == 0 || r.Content > r.Packets || r.Bytes == 0 || r.Wraps == 0 {
+			t.Errorf("nothing was checked: %+v", r)
+		}
+		if r.OK != (r.Torn == 0) {
+			t.Errorf("ok %v with %d torn", r.OK, r.Torn)
+		}
+		if blocks != strings.Contains(text.String(), "TPACKET_V3 ring of 2 blocks") {
+			t.Errorf("blocks %v: %s", blocks, &text)
+		}
 	}
 }
 

@@ -5,8 +5,6 @@ import (
 	"io"
 	"strings"
 	"time"
-
-	"github.com/rxring/rxring/ring"
 )
 
 // Bar draws progress on one line of a terminal.
@@ -25,7 +23,7 @@ const (
 )
 
 // Design is for [Config.Progress].
-func (b *Bar) Design(d ring.Design, done float64) { b.Set(d.String(), done) }
+func (b *Bar) Design(d Contender, done float64) { b.Set(d.String(), done) }
 
 // Set draws the bar when it has changed, a few times a second at most.
 func (b *Bar) Set(what string, done float64) {

@@ -25,22 +25,23 @@ type promise struct {
 	has, may []fault
 }
 
-var promises = [...]promise{
+var promises = [...]promise{ // by Contender
 	// A writer that loses its processor between ticket's last two stores for
 	// longer than the others look again.
-	ring.Ticket:      {"no lock: a ticket counter, and a private sequence word for each slot", "whole", nil, []fault{needless}},
-	ring.OwnerMap:    {"a private bit for each slot; status and bit change under one lock (Linux since 5.6)", "whole", nil, nil},
-	ring.Tail:        {"as owner-map, with the bits at the end of the slot vector", "whole", nil, nil},
-	ring.ShadowRing:  {"as owner-map, with a private word for each slot instead of a bit", "whole", nil, nil},
-	ring.KernelOwned: {"a third status in the slot itself, for readers that know it", "whole", nil, nil},
+	Contender(ring.Ticket):      {"no lock: a ticket counter, and a private sequence word for each slot", "whole", nil, []fault{needless}},
+	Blocks:                      {"TPACKET_V3: packets reserve bytes of a block in one step; the last writer in a block hands it over", "whole", nil, nil},
+	Contender(ring.OwnerMap):    {"a private bit for each slot; status and bit change under one lock (Linux since 5.6)", "whole", nil, nil},
+	Contender(ring.Tail):        {"as owner-map, with the bits at the end of the slot vector", "whole", nil, nil},
+	Contender(ring.ShadowRing):  {"as owner-map, with a private word for each slot instead of a bit", "whole", nil, nil},
+	Contender(ring.KernelOwned): {"a third status in the slot itself, for readers that know it", "whole", nil, nil},
 
 	// Two owners of one slot publish it twice, and reader and writers part.
-	ring.Unguarded:     {"the slot's status says all there is (Linux before 5.6)", "torn", []fault{torn}, []fault{stuck, astray}},
-	ring.ReleaseBefore: {"a private bit; releasing clears it, then stores the status, without a lock", "torn", []fault{torn}, []fault{stuck, astray, needless}},
+	Contender(ring.Unguarded):     {"the slot's status says all there is (Linux before 5.6)", "torn", []fault{torn}, []fault{stuck, astray}},
+	Contender(ring.ReleaseBefore): {"a private bit; releasing clears it, then stores the status, without a lock", "torn", []fault{torn}, []fault{stuck, astray, needless}},
 
-	ring.ReleaseAfter:      {"a private bit; releasing stores the status, then clears the bit, without a lock", "lost for nothing", []fault{needless}, nil},
-	ring.ReleaseAfterPlain: {"as release-after, with plain instead of atomic changes of the bits", "torn or stuck", []fault{torn, stuck}, []fault{astray, needless}},
-	ring.SlotMark:          {"a mark in the slot's own padding, where the reader may store too", "stuck", []fault{stuck}, []fault{needless}},
+	Contender(ring.ReleaseAfter):      {"a private bit; releasing stores the status, then clears the bit, without a lock", "lost for nothing", []fault{needless}, nil},
+	Contender(ring.ReleaseAfterPlain): {"as release-after, with plain instead of atomic changes of the bits", "torn or stuck", []fault{torn, stuck}, []fault{astray, needless}},
+	Contender(ring.SlotMark):          {"a mark in the slot's own padding, where the reader may store too", "stuck", []fault{stuck}, []fault{needless}},
 }
 
 // Verdict is whether a design did what is said of it.

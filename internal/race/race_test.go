@@ -23,9 +23,9 @@ func short() Config {
 	return c
 }
 
-func run1(t *testing.T, c Config, d ring.Design) *Outcome {
+func run1(t *testing.T, c Config, d Contender) *Outcome {
 	t.Helper()
-	c.Designs = []ring.Design{d}
+	c.Designs = []Contender{d}
 	r, err := Run(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -46,13 +46,19 @@ func run1(t *testing.T, c Config, d ring.Design) *Outcome {
 }
 
 func TestEveryDesignHasAPromise(t *testing.T) {
-	if len(promises) != len(ring.Designs()) {
-		t.Fatalf("%d promises for %d designs", len(promises), len(ring.Designs()))
+	if len(promises) != len(Contenders()) || len(promises) != len(ring.Designs())+1 {
+		t.Fatalf("%d promises for %d contenders, %d of them designs", len(promises), len(Contenders()), len(ring.Designs()))
 	}
-	for _, d := range ring.Designs() {
-		if promises[d].how == "" || promises[d].expected == "" {
-			t.Errorf("%v: nothing is said of it", d)
+	for _, c := range Contenders() {
+		if promises[c].how == "" || promises[c].expected == "" {
+			t.Errorf("%v: nothing is said of it", c)
 		}
+		if got, err := ParseContender(c.String()); got != c || err != nil {
+			t.Errorf("%v: %v, %v", c, got, err)
+		}
+	}
+	if _, err := ParseContender("fastest"); err == nil || !strings.Contains(err.Error(), `"fastest": want one of ticket, blocks, owner-map`) {
+		t.Errorf("fastest: %v", err)
 	}
 	if c := short(); !c.forced() {
 		t.Error("these tests do not force the faults")
@@ -63,7 +69,7 @@ func TestEveryDesignHasAPromise(t *testing.T) {
 }
 
 func TestRaceSafeDesignsKeepPacketsWhole(t *testing.T) {
-	for _, d := range []ring.Design{ring.Ticket, ring.OwnerMap, ring.Tail, ring.ShadowRing, ring.KernelOwned, ring.ReleaseAfter} {
+	for _, d := range []Contender{Blocks, Contender(ring.Ticket), Contender(ring.OwnerMap), Contender(ring.Tail), Contender(ring.ShadowRing), Contender(ring.KernelOwned), Contender(ring.ReleaseAfter)} {
 		t.Run(d.String(), func(t *testing.T) {
 			o := run1(t, short(), d)
 			if o.Torn != 0 || o.Stuck || o.Repeated != 0 || o.Read != o.Accepted || o.Accepted == 0 {
@@ -72,7 +78,7 @@ func TestRaceSafeDesignsKeepPacketsWhole(t *testing.T) {
 			if o.Verdict != OK {
 				t.Errorf("verdict %s", o.Verdict)
 			}
-			locked := d != ring.Ticket && d != ring.ReleaseAfter
+			locked := d != Contender(ring.Ticket) && d != Contender(ring.ReleaseAfter)
 			if locked && o.LostForNothing != 0 {
 				t.Errorf("%d packets lost for nothing by a design that changes status and owner as one: the proof is wrong", o.LostForNothing)
 			}
@@ -80,13 +86,35 @@ func TestRaceSafeDesignsKeepPacketsWhole(t *testing.T) {
 	}
 }
 
+// TestRaceBlocksInManyShapes: one block as well as many, blocks of one packet as
+// well as of dozens.
+func TestRaceBlocksInManyShapes(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"one block":      func(c *Config) { c.Slots = 1 },
+		"five blocks":    func(c *Config) { c.Slots = 5 },
+		"smallest block": func(c *Config) { c.Frame = minFrame },
+		"large blocks":   func(c *Config) { c.Frame = 64 << 10 },
+		"many writers":   func(c *Config) { c.Writers = 16 },
+		"often slow":     func(c *Config) { c.SlowWriter = 0.5 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := short()
+			c.Duration /= 2
+			change(&c)
+			if o := run1(t, c, Blocks); o.Accepted == 0 || o.Verdict != OK {
+				t.Errorf("verdict %s: %+v", o.Verdict, *o)
+			}
+		})
+	}
+}
+
 func TestRaceUnsafeDesignsShowTheirFault(t *testing.T) {
-	for d, shown := range map[ring.Design]func(*Outcome) bool{
-		ring.Unguarded:         func(o *Outcome) bool { return o.Torn > 0 },
-		ring.ReleaseBefore:     func(o *Outcome) bool { return o.Torn > 0 },
-		ring.ReleaseAfter:      func(o *Outcome) bool { return o.LostForNothing > 0 },
-		ring.ReleaseAfterPlain: func(o *Outcome) bool { return o.Torn > 0 || o.Stuck },
-		ring.SlotMark:          func(o *Outcome) bool { return o.Stuck },
+	for d, shown := range map[Contender]func(*Outcome) bool{
+		Contender(ring.Unguarded):         func(o *Outcome) bool { return o.Torn > 0 },
+		Contender(ring.ReleaseBefore):     func(o *Outcome) bool { return o.Torn > 0 },
+		Contender(ring.ReleaseAfter):      func(o *Outcome) bool { return o.LostForNothing > 0 },
+		Contender(ring.ReleaseAfterPlain): func(o *Outcome) bool { return o.Torn > 0 || o.Stuck },
+		Contender(ring.SlotMark):          func(o *Outcome) bool { return o.Stuck },
 	} {
 		t.Run(d.String(), func(t *testing.T) {
 			if o := run1(t, short(), d); !shown(o) || o.Verdict != OK {
@@ -108,7 +136,7 @@ func TestRaceUnguardedTearsInOtherShapesToo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := short()
 			change(&c)
-			if o := run1(t, c, ring.Unguarded); o.Torn == 0 {
+			if o := run1(t, c, Contender(ring.Unguarded)); o.Torn == 0 {
 				t.Errorf("nothing torn in %d packets", o.Read)
 			}
 		})
@@ -119,14 +147,14 @@ func TestRaceUnguardedTearsInOtherShapesToo(t *testing.T) {
 func TestRaceWithOneWriterNothingCanTear(t *testing.T) {
 	c := short()
 	c.Writers, c.Duration = 1, 50*time.Millisecond
-	o := run1(t, c, ring.Unguarded)
+	o := run1(t, c, Contender(ring.Unguarded))
 	if o.Torn != 0 || o.Verdict != NotForced {
 		t.Errorf("torn %d, verdict %s: want 0 and %s", o.Torn, o.Verdict, NotForced)
 	}
 }
 
 func TestTornPacketIsExplained(t *testing.T) {
-	o := run1(t, short(), ring.Unguarded)
+	o := run1(t, short(), Contender(ring.Unguarded))
 	tear := o.Tear
 	if tear == nil {
 		t.Fatal("no torn packet was kept")
@@ -163,22 +191,22 @@ func TestVerdicts(t *testing.T) {
 		forced bool
 		want   Verdict
 	}{
-		"safe and whole":                     {Outcome{design: ring.Ticket}, true, OK},
-		"safe but torn":                      {Outcome{design: ring.Ticket, Torn: 1}, false, Failed},
-		"safe but stuck":                     {Outcome{design: ring.OwnerMap, Stuck: true}, false, Failed},
-		"safe but a packet vanished":         {Outcome{design: ring.Tail, Accepted: 2, Read: 1}, false, Failed},
-		"safe but one came twice":            {Outcome{design: ring.Tail, Accepted: 2, Read: 2, Repeated: 1}, false, Failed},
-		"a lock that loses for nothing":      {Outcome{design: ring.OwnerMap, LostForNothing: 1}, false, Failed},
-		"ticket may lose one":                {Outcome{design: ring.Ticket, LostForNothing: 1}, true, OK},
-		"unguarded, torn":                    {Outcome{design: ring.Unguarded, Torn: 1}, true, OK},
-		"unguarded, only stuck":              {Outcome{design: ring.Unguarded, Stuck: true}, true, Failed},
-		"unguarded, nothing":                 {Outcome{design: ring.Unguarded}, true, Failed},
-		"unguarded, nothing, not forced":     {Outcome{design: ring.Unguarded}, false, NotForced},
-		"release-after, lost":                {Outcome{design: ring.ReleaseAfter, LostForNothing: 1}, true, OK},
-		"release-after, torn":                {Outcome{design: ring.ReleaseAfter, LostForNothing: 1, Torn: 1}, true, Failed},
-		"release-after-plain, stuck":         {Outcome{design: ring.ReleaseAfterPlain, Stuck: true}, true, OK},
-		"slot-mark, torn":                    {Outcome{design: ring.SlotMark, Stuck: true, Torn: 1}, true, Failed},
-		"slot-mark, stuck with much dropped": {Outcome{design: ring.SlotMark, Stuck: true, LostForNothing: 9}, true, OK},
+		"safe and whole":                     {Outcome{design: Contender(ring.Ticket)}, true, OK},
+		"safe but torn":                      {Outcome{design: Contender(ring.Ticket), Torn: 1}, false, Failed},
+		"safe but stuck":                     {Outcome{design: Contender(ring.OwnerMap), Stuck: true}, false, Failed},
+		"safe but a packet vanished":         {Outcome{design: Contender(ring.Tail), Accepted: 2, Read: 1}, false, Failed},
+		"safe but one came twice":            {Outcome{design: Contender(ring.Tail), Accepted: 2, Read: 2, Repeated: 1}, false, Failed},
+		"a lock that loses for nothing":      {Outcome{design: Contender(ring.OwnerMap), LostForNothing: 1}, false, Failed},
+		"ticket may lose one":                {Outcome{design: Contender(ring.Ticket), LostForNothing: 1}, true, OK},
+		"unguarded, torn":                    {Outcome{design: Contender(ring.Unguarded), Torn: 1}, true, OK},
+		"unguarded, only stuck":              {Outcome{design: Contender(ring.Unguarded), Stuck: true}, true, Failed},
+		"unguarded, nothing":                 {Outcome{design: Contender(ring.Unguarded)}, true, Failed},
+		"unguarded, nothing, not forced":     {Outcome{design: Contender(ring.Unguarded)}, false, NotForced},
+		"release-after, lost":                {Outcome{design: Contender(ring.ReleaseAfter), LostForNothing: 1}, true, OK},
+		"release-after, torn":                {Outcome{design: Contender(ring.ReleaseAfter), LostForNothing: 1, Torn: 1}, true, Failed},
+		"release-after-plain, stuck":         {Outcome{design: Contender(ring.ReleaseAfterPlain), Stuck: true}, true, OK},
+		"slot-mark, torn":                    {Outcome{design: Contender(ring.SlotMark), Stuck: true, Torn: 1}, true, Failed},
+		"slot-mark, stuck with much dropped": {Outcome{design: Contender(ring.SlotMark), Stuck: true, LostForNothing: 9}, true, OK},
 	} {
 		if c.o.judge(c.forced); c.o.Verdict != c.want {
 			t.Errorf("%s: %s, want %s", name, c.o.Verdict, c.want)
@@ -210,7 +238,7 @@ func TestEndsEarlyWithWhatThereIs(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := Default()
 	c.Duration = time.Hour
-	c.Progress = func(ring.Design, float64) { cancel() }
+	c.Progress = func(Contender, float64) { cancel() }
 	r, err := Run(ctx, c)
 	if err != nil {
 		t.Fatal(err)
@@ -222,7 +250,7 @@ func TestEndsEarlyWithWhatThereIs(t *testing.T) {
 
 func TestReportsAreWellFormed(t *testing.T) {
 	c := short()
-	c.Designs = []ring.Design{ring.Ticket, ring.Unguarded}
+	c.Designs = []Contender{Contender(ring.Ticket), Contender(ring.Unguarded)}
 	r, err := Run(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/rxring/rxring/ring"
 )
 
 // Report is what a run found. Its JSON is for programs: names are stable.
@@ -49,7 +47,7 @@ type Outcome struct {
 	Verdict          Verdict `json:"verdict"`
 	Tear             *Tear   `json:"tear,omitempty"` // one torn packet
 
-	design ring.Design
+	design Contender
 }
 
 // Tear is one torn packet: what the reader was handed.

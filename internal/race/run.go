@@ -9,14 +9,13 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/ring"
-	"github.com/rxring/rxring/tpacket"
 )
 
 // Run runs the designs one after the other. When ctx ends it returns early with
 // what there is.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	if len(c.Designs) == 0 {
-		c.Designs = ring.Designs()
+		c.Designs = Contenders()
 	}
 	if err := c.check(); err != nil {
 		return nil, err
@@ -55,7 +54,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 // run is the run of one design.
 type run struct {
 	*Config
-	design ring.Design
+	design Contender
 	index  int // of design in Designs
 	memory *ring.Memory
 }
@@ -102,29 +101,19 @@ func (r *run) all(ctx context.Context) (o Outcome, err error) {
 	return o, nil
 }
 
-// newRing is a fresh ring of the design in m.
-func newRing(d ring.Design, m *ring.Memory, slots, frame int) (*ring.Ring, error) {
-	g := tpacket.Geometry{
-		Version:   tpacket.V2,
-		BlockSize: uint32(slots * frame), BlockNr: 1,
-		FrameSize: uint32(frame), FrameNr: uint32(slots), FramesPerBlock: uint32(slots),
-	}
-	clear(m.Bytes())
-	return ring.NewDesign(m, g, d)
-}
-
 // round is one ring, its writers and its reader, from start to standstill.
 type round struct {
 	*run
-	ring      *ring.Ring
+	ring      buffer
+	memory    []byte // of ring
 	start     time.Time
-	size      int  // bytes of a packet
+	size      int  // bytes of the largest packet
 	firstTear bool // end at the first torn packet
 
 	stop    atomic.Bool   // writers finish the packet they are at
 	offered atomic.Uint64 // by all writers
 
-	// returned holds for each slot the packet that the reader last took out of
+	// returned holds for each slot (not block) the packet that the reader last took out of
 	// it whole, after the slot was handed back.
 	returned []atomic.Uint64
 
@@ -134,17 +123,28 @@ type round struct {
 	tear    *Tear
 }
 
-func newRound(r *run, firstTear bool) (*round, error) {
-	g, err := newRing(r.design, r.memory, r.Slots, r.Frame)
+func newRound(r *run, firstTear bool) (rd *round, err error) {
+	rd = &round{run: r, memory: r.memory.Bytes()[:r.Slots*r.Frame], firstTear: firstTear, returned: make([]atomic.Uint64, r.Slots)}
+	rd.size = (r.Frame - dataAt) / 16 * 16
+	if r.design == Blocks {
+		var b blocks
+		if b, err = newBlocks(r.memory, r.Slots, r.Frame); err == nil {
+			rd.ring, rd.size = b, (int(b.MaxFrame())-dataAt-1)/16*16 // Linux leaves a byte unused
+		}
+	} else {
+		var s slots
+		if s, err = newSlots(r.design, r.memory, r.Slots, r.Frame); err == nil {
+			rd.ring = s
+			s.Stall(func() {
+				if slow(r.SlowWriter) {
+					rd.stall()
+				}
+			})
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", r.design, err)
 	}
-	rd := &round{run: r, ring: g, firstTear: firstTear, size: (r.Frame - dataAt) / 16 * 16, returned: make([]atomic.Uint64, r.Slots)}
-	g.Stall(func() {
-		if slow(r.SlowWriter) {
-			rd.stall()
-		}
-	})
 	for i := range r.Writers {
 		rd.writers = append(rd.writers, &writer{round: rd, index: i, seen: make([]uint64, r.Writers)})
 	}
@@ -164,10 +164,21 @@ func (rd *round) race(ctx context.Context, d time.Duration) {
 	for _, w := range rd.writers {
 		wg.Go(w.run)
 	}
+	if rd.design == Blocks {
+		wg.Go(func() {
+			for !rd.stop.Load() {
+				time.Sleep(retireEvery)
+				rd.ring.expire()
+			}
+		})
+	}
 	var quiet atomic.Bool
 	go func() { wg.Wait(); quiet.Store(true) }()
 	for {
 		last := quiet.Load()
+		if last {
+			rd.ring.expire() // what is in an open block, too
+		}
 		for rd.reader.next() {
 		}
 		if last {
@@ -189,14 +200,19 @@ func (rd *round) probe() {
 	w := &writer{round: rd, index: rd.Writers}
 	before := rd.reader.read
 	for range 2 * rd.Slots {
-		slot, v := rd.ring.Acquire()
+		p, v := rd.ring.acquire(rd.size)
+		if v == ring.Full && rd.design == Blocks {
+			rd.reader.next() // the only block was empty, and yet had to go to the reader first
+			p, v = rd.ring.acquire(rd.size)
+		}
 		if v != ring.Acquired {
 			rd.stuck = true
 			return
 		}
 		w.number++
-		w.fill(rd.ring.Frame(slot), 0)
-		rd.ring.Release(slot, tpacket.StatusUser)
+		w.fill(p.frame, rd.size, 0)
+		rd.ring.release(p)
+		rd.ring.expire()
 		for rd.reader.next() {
 		}
 	}

@@ -12,13 +12,32 @@ import (
 )
 
 // dataAt is where packets begin in a frame: where Linux puts those of a
-// SOCK_DGRAM socket, on a 16-byte boundary.
+// SOCK_DGRAM socket with V2, on a 16-byte boundary, and behind V3's headers.
 const dataAt = 80
 
 // position is where in the writers' self-describing streams a packet lies: each
 // writer has a stream, and packet n its n'th piece.
 func (rd *round) position(p Packet) payload.Position {
 	return payload.Position{Stream: uint16(p.Writer), Offset: p.Number * uint64(rd.size)}
+}
+
+// sizeOf is how many bytes a packet has: all that a slot holds; in blocks many
+// small ones, and some that need a block for themselves.
+func (rd *round) sizeOf(p Packet) int {
+	if rd.design != Blocks {
+		return rd.size
+	}
+	h := (uint64(p.Writer)<<32 + p.Number) * 0x9e3779b97f4a7c15
+	size := uint64(rd.size) / 16
+	switch h >> 61 {
+	case 0:
+		// size
+	case 1:
+		size /= 2
+	default:
+		size = h >> 32 % (size/4 + 1)
+	}
+	return int(max(size, 2) * 16)
 }
 
 // writer offers packets without end.
@@ -60,33 +79,38 @@ func (w *writer) offer() {
 
 	w.ghost.Store(ghostAcquiring | w.number<<ghostNumber)
 	before := w.lookAround()
-	slot, v := w.ring.Acquire()
+	me := Packet{w.index, w.number}
+	size := w.sizeOf(me)
+	p, v := w.ring.acquire(size)
 	w.verdicts[v]++
 	if v != ring.Acquired {
-		if v != ring.Full && slot == w.last && w.provenFree(slot, before) {
+		switch {
+		case w.design == Blocks && v == ring.Owned && w.provenAlone(),
+			w.design != Blocks && v != ring.Full && p.slot == w.last && w.provenFree(p.slot, before):
 			w.lost++
 		}
-		w.last = slot
+		w.last = p.slot
 		w.ghost.Store(ghostIdle | w.number<<ghostNumber)
 		runtime.Gosched() // no slot: give way to those who can change that
 		return
 	}
-	s := span{packet: Packet{w.index, w.number}, slot: int(slot), acquired: w.now()}
-	w.ghost.Store(ghostFilling | uint64(slot)<<ghostSlot | w.number<<ghostNumber)
-	s.stalled, s.resumed = w.fill(w.ring.Frame(slot), w.SlowWriter)
+	s := span{packet: me, slot: int(p.slot), acquired: w.now()}
+	w.ghost.Store(ghostFilling | uint64(p.slot)<<ghostSlot | w.number<<ghostNumber)
+	s.stalled, s.resumed = w.fill(p.frame, size, w.SlowWriter)
 	s.copied = w.now()
-	w.ghost.Store(ghostReleasing | uint64(slot)<<ghostSlot | w.number<<ghostNumber)
-	w.ring.Release(slot, tpacket.StatusUser)
+	w.ghost.Store(ghostReleasing | uint64(p.slot)<<ghostSlot | w.number<<ghostNumber)
+	w.ring.release(p)
 	s.released = w.now()
-	w.last = slot
+	w.last = p.slot
 	w.ghost.Store(ghostIdle | w.number<<ghostNumber)
 	w.spans.add(s)
 }
 
-// fill writes the current packet into a frame: first the content, then the
-// header, as Linux does. With probability slowness it stalls in mid-copy.
-func (w *writer) fill(frame []byte, slowness float64) (stalled, resumed time.Duration) {
-	data := frame[dataAt : dataAt+w.size]
+// fill writes size bytes of the current packet into a frame: first the content,
+// then the header, as Linux does. With probability slowness it stalls in
+// mid-copy.
+func (w *writer) fill(frame []byte, size int, slowness float64) (stalled, resumed time.Duration) {
+	data := frame[dataAt : dataAt+size]
 	p := w.position(Packet{w.index, w.number})
 	if slow(slowness) {
 		cut := 16 * (1 + rand.IntN(len(data)/16-1))
@@ -99,8 +123,17 @@ func (w *writer) fill(frame []byte, slowness float64) (stalled, resumed time.Dur
 	}
 	payload.Fill(data, p)
 
+	if w.design == Blocks {
+		*tpacket.Header3At(frame) = tpacket.Header3{
+			NextOffset: uint32(len(frame)),
+			Sec:        uint32(w.index), Nsec: uint32(w.number),
+			Len: uint32(size), Snaplen: uint32(size),
+			Status: tpacket.StatusUser, Mac: dataAt, Net: dataAt,
+		}
+		return stalled, resumed
+	}
 	h := tpacket.Header2At(frame)
-	h.Len, h.Snaplen = uint32(w.size), uint32(w.size)
+	h.Len, h.Snaplen = uint32(size), uint32(size)
 	h.Mac, h.Net = dataAt, dataAt
 	h.Sec, h.Nsec = uint32(w.index), uint32(w.number)
 	return stalled, resumed

@@ -1,0 +1,77 @@
+package race
+
+import (
+	"time"
+	"unsafe"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// buffer is what writers race for: slots or blocks.
+type buffer interface {
+	// acquire takes a place for a packet of size bytes. On any verdict but
+	// Acquired the place's slot is that which the verdict is about, if it is known.
+	acquire(size int) (place, ring.Verdict)
+	release(place)
+	// expire does what a timer does.
+	expire()
+}
+
+// place is where a writer puts a packet.
+type place struct {
+	slot  uint32 // or block
+	frame []byte // headers first, then, at dataAt, the packet
+	room  ring.Room
+}
+
+type slots struct{ *ring.Ring }
+
+func newSlots(c Contender, m *ring.Memory, n, frame int) (slots, error) {
+	g := tpacket.Geometry{
+		Version:   tpacket.V2,
+		BlockSize: uint32(n * frame), BlockNr: 1,
+		FrameSize: uint32(frame), FrameNr: uint32(n), FramesPerBlock: uint32(n),
+	}
+	clear(m.Bytes())
+	r, err := ring.NewDesign(m, g, ring.Design(c))
+	return slots{r}, err
+}
+
+func (s slots) acquire(int) (place, ring.Verdict) {
+	slot, v := s.Acquire()
+	if v != ring.Acquired {
+		return place{slot: slot}, v
+	}
+	return place{slot: slot, frame: s.Frame(slot)}, v
+}
+
+func (s slots) release(p place) { s.Release(p.slot, tpacket.StatusUser) }
+
+func (s slots) expire() {}
+
+type blocks struct{ *ring.Blocks }
+
+func newBlocks(m *ring.Memory, n, size int) (blocks, error) {
+	clear(m.Bytes())
+	b, err := ring.NewBlocks(m, tpacket.Geometry{Version: tpacket.V3, BlockSize: uint32(size), BlockNr: uint32(n)}, ring.BlocksConfig{})
+	return blocks{b}, err
+}
+
+func (b blocks) acquire(size int) (place, ring.Verdict) {
+	room, v := b.Acquire(uint32(dataAt + size))
+	if v != ring.Acquired {
+		return place{}, v
+	}
+	frame := b.Bytes(room)
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(frame))) - uintptr(unsafe.Pointer(unsafe.SliceData(b.Memory().Bytes())))
+	return place{uint32(at / uintptr(b.Geometry().BlockSize)), frame, room}, v
+}
+
+func (b blocks) release(p place) { b.Release(p.room) }
+
+func (b blocks) expire() { b.Expire() }
+
+// retireEvery is how long a block of a race waits for the timer: not long beside
+// the time in which the writers go around.
+const retireEvery = 200 * time.Microsecond

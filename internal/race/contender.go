@@ -1,0 +1,44 @@
+package race
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/rxring/rxring/ring"
+)
+
+// Contender is what is raced: one of the ownership designs of slots, by its
+// number, or [Blocks].
+type Contender uint8
+
+// Blocks is the ring of TPACKET_V3: the slots of the others are blocks there,
+// with packets of all sizes in them.
+const Blocks = Contender(ring.ReleaseAfterPlain) + 1
+
+func (c Contender) String() string {
+	if c == Blocks {
+		return "blocks"
+	}
+	return ring.Design(c).String()
+}
+
+// Contenders lists them all, the safe ones first.
+func Contenders() (all []Contender) {
+	for _, d := range ring.Designs() {
+		all = append(all, Contender(d))
+	}
+	return slices.Insert(all, 1, Blocks) // behind ticket: what rxring uses
+}
+
+// ParseContender finds one by its name.
+func ParseContender(name string) (Contender, error) {
+	var names []string
+	for _, c := range Contenders() {
+		if c.String() == name {
+			return c, nil
+		}
+		names = append(names, c.String())
+	}
+	return 0, fmt.Errorf("design %q: want one of %s", name, strings.Join(names, ", "))
+}
