@@ -185,7 +185,6 @@ func (rx *receiver) queued(p *Packet, a *arrival, snaplen uint32) *queued {
 		vnet:      p.vnet(a, snaplen),
 		vnetKnown: p.GSO.vnetKnown(),
 	}
-	m.vnet.trim(snaplen)
 	gather(m.data, p, skip)
 	return m
 }

@@ -90,11 +90,3 @@ func (p *Packet) vnet(a *arrival, keep uint32) (h vnetHeader) {
 	}
 	return h
 }
-
-// trim is for a packet that is cut to n bytes where it lies: no more headers than
-// that are in one piece.
-func (h *vnetHeader) trim(n uint32) {
-	if hdrLen := h[2:4]; uint32(binary.LittleEndian.Uint16(hdrLen)) > n {
-		binary.LittleEndian.PutUint16(hdrLen, uint16(n))
-	}
-}
