@@ -3,7 +3,8 @@
 // A [Namespace] holds devices and the sockets on them. Writers hand packets to
 // [Device.Deliver], from any number of goroutines; every [Socket] bound to the
 // device filters, cuts and copies them into its ring, whose memory is laid out
-// as the kernel's. Readers, in this process or another, map that memory.
+// as the kernel's. Readers, in this process or another, map that memory. A socket
+// without a ring queues its packets for [Socket.Recv].
 //
 // The one invariant: a writer never waits for a reader. What does not fit is
 // dropped and counted, and for each socket delivered, dropped and filtered add

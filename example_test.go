@@ -29,3 +29,24 @@ func Example() {
 	frame.Release()
 	// Output: 20 bytes, protocol 0x800, outgoing true
 }
+
+// A socket without a ring, as small programs use one: a packet a call, with what
+// the kernel would tell of it.
+func ExampleSocket_Recv() {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	net0, _ := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	s, _ := ns.Socket(rxring.SockDgram, tpacket.ETHPAll)
+	defer s.Close()
+
+	// A frame with VLAN tag 5, to everybody.
+	net0.Deliver(&rxring.Packet{Data: []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x81\x00\x00\x05\x08\x06who has")})
+
+	b := make([]byte, 1500)
+	m, err := s.Recv(b, 0)
+	fmt.Printf("%q, VLAN %d, broadcast %v, %v\n", b[:m.N], m.Auxdata.VLANTCI, m.From.Pkttype == tpacket.PacketBroadcast, err)
+	_, err = s.Recv(b, 0)
+	fmt.Println(err)
+	// Output:
+	// "who has", VLAN 5, broadcast true, <nil>
+	// recvmsg: resource temporarily unavailable
+}
