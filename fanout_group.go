@@ -36,7 +36,9 @@ func newGroup(c FanoutConfig, s *Socket) *group {
 		config:   c,
 		protocol: uint16(s.protocol.Load()),
 		device:   s.device,
-		ifindex:  int(s.ifindex.Load()),
+	}
+	if g.device != nil {
+		g.ifindex = g.device.index
 	}
 	g.members.Store(new([]*Socket))
 	if c.Flags&FanoutFlagDefrag != 0 {

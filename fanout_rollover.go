@@ -71,10 +71,10 @@ func (s *Socket) roomNow(truesize int64) room {
 	return r
 }
 
-// relieve forgets that the socket was short of room, if it is no longer: what
-// poll does (packet_rcv_try_clear_pressure).
-func (r *rollover) relieve(s *Socket) {
-	if r.pressure.Load() && s.room(0) == roomNormal {
+// relieve forgets that the socket was short of room, if it has room for a packet
+// of truesize bytes now: what poll and recv do (packet_rcv_try_clear_pressure).
+func (r *rollover) relieve(s *Socket, truesize int64) {
+	if r.pressure.Load() && s.room(truesize) == roomNormal {
 		r.pressure.Store(false)
 	}
 }

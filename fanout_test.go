@@ -417,3 +417,36 @@ func BenchmarkDeliverToAGroup(b *testing.B) {
 		}
 	}
 }
+
+// TestAPacketPutTogetherIsTheFirstFragmentGrown, at the time and on the CPU of the
+// one that came last.
+func TestAPacketPutTogetherIsTheFirstFragmentGrown(t *testing.T) {
+	first, last := flowFrame(1, false), flowFrame(1, false)
+	first[20], last[21] = 0x20, 20/8 // more fragments; 16 bytes of payload before
+	first[17] = 36                   // 16 of 20 bytes of payload
+	for _, batch := range []bool{false, true} {
+		for _, stamped := range []int64{0, 9} {
+			dev, members := fanoutOf(t, 3, 8, rxring.FanoutConfig{Mode: rxring.FanoutCPU, Flags: rxring.FanoutFlagDefrag})
+			ps := []rxring.Packet{
+				{Data: first, Timestamp: 5, CPU: 1, VLAN: rxring.VLAN{TPID: 0x8100, TCI: 7}, Outgoing: true},
+				{Data: last[:40], Rest: [][]byte{last[40:]}, Timestamp: stamped, CPU: 2, Outgoing: true},
+			}
+			if batch {
+				dev.DeliverBatch(ps)
+			} else {
+				dev.Deliver(&ps[0])
+				dev.Deliver(&ps[1])
+			}
+			if got := counts(members); !slices.Equal(got, []int{0, 0, 1}) {
+				t.Fatalf("%v packets by member, want one at that of the last fragment's CPU", got)
+			}
+			f := next(t, members[2].reader)
+			if f.Len != 14+20+36 || f.VLANTCI != 7 || f.From.Pkttype != tpacket.PacketOutgoing {
+				t.Errorf("%+v", f)
+			}
+			if marked := f.Status&tpacket.StatusTSSoftware != 0; marked != (stamped != 0) || stamped != 0 && f.Nsec != stamped || stamped == 0 && f.Sec == 0 {
+				t.Errorf("time %d.%09d, status %#x: want the last fragment's, which is %d", f.Sec, f.Nsec, f.Status, stamped)
+			}
+		}
+	}
+}

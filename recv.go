@@ -58,7 +58,7 @@ func (s *Socket) Recv(b []byte, flags RecvFlags) (Message, error) {
 	const known = MsgPeek | MsgTrunc | MsgDontWait | MsgErrQueue | msgCompat
 	fail := func(err error) (Message, error) { return Message{}, os.NewSyscallError("recvmsg", err) }
 	s.mu.Lock()
-	closed, vnetLen, control := s.closed, int(s.vnetLen), s.controls()
+	closed, vnetLen, control, ro := s.closed, int(s.vnetLen), s.controls(), s.rollover
 	s.mu.Unlock()
 	switch {
 	case closed:
@@ -74,6 +74,13 @@ func (s *Socket) Recv(b []byte, flags RecvFlags) (Message, error) {
 	m := s.queue.take(s.ns, flags&MsgPeek != 0)
 	if m == nil {
 		return fail(syscall.EAGAIN)
+	}
+	if ro != nil {
+		size := m.truesize // Linux looks before it lets the packet go
+		if flags&MsgPeek != 0 {
+			size = 0 // it is still there
+		}
+		ro.relieve(s, size)
 	}
 	out := Message{From: m.from, Auxdata: m.aux, Timestamp: m.timestamp, Mark: m.mark, Dropped: m.dropped, control: control}
 	if vnetLen > 0 {

@@ -408,7 +408,7 @@ func (s *Socket) Readable() bool {
 	r, ro := s.ring, s.rollover
 	s.mu.Unlock()
 	if ro != nil {
-		ro.relieve(s)
+		ro.relieve(s, 0)
 	}
 	return s.queue.length.Load() > 0 || r != nil && r.Readable()
 }
