@@ -2,10 +2,12 @@ package rxring_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"unsafe"
 
@@ -314,4 +316,108 @@ func (s *kernelSocket) attachFilter(prog []cbpf.Instruction) error {
 		raw[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
 	}
 	return unix.SetsockoptSockFprog(s.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(raw)), Filter: &raw[0]})
+}
+
+func TestGroupsOnDevicesThatGoDownAsInTheKernel(t *testing.T) {
+	withTwins(t, func(w *twins) {
+		frame := udp4(1, 2, 1000, 53)
+		in := func(what string, rings []*twinRing) {
+			t.Helper()
+			for i := range 2 * len(rings) {
+				w.arrives(frame)
+				compareAll(t, fmt.Sprintf("%s, packet %d", what, i), rings)
+			}
+		}
+		up := func(up bool) {
+			t.Helper()
+			must(t, w.tap.SetUp(up))
+			w.dev.SetUp(up)
+		}
+		rings := w.group(3, tpacket.ETHPAll, fanoutArgs(1, lb, 0))
+		in("up", rings)
+		up(false)
+		late := w.ring("joined while it was down", rxring.SockRaw, tpacket.ETHPAll)
+		w.join(late, fanoutArgs(1, lb, 0))
+		rings = append(rings, late)
+		w.dev.Deliver(&rxring.Packet{Data: frame}) // a device that is down has no packets
+		up(true)
+		in("up again", rings)
+		up(false)
+		rings[1].close(t) // not a member any more, but of the group until now
+		rings = slices.Delete(rings, 1, 2)
+		up(true)
+		in("one closed meanwhile", rings)
+		for _, r := range rings {
+			args := fanoutArgs(1, lb, 0)
+			if k, o := r.kernel.SetOption(tpacket.OptFanout, args), r.ours.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args); k != unix.EALREADY || !errors.Is(o, k) {
+				t.Errorf("%s joins again: %v, the kernel %v", r.name, o, k)
+			}
+		}
+
+		w.tap.Close()
+		must(t, w.ns.RemoveDevice(w.dev))
+		for _, protocol := range []uint16{tpacket.ETHPAll, tpacket.ETHPIP} {
+			for id := range uint16(3) { // the group of a device that is gone is nobody else's
+				k, err := w.kernel.Socket(unix.SOCK_RAW, protocol)
+				must(t, err)
+				defer k.Close()
+				s, err := w.ns.Socket(rxring.SockRaw, protocol)
+				must(t, err)
+				defer s.Close()
+				args := fanoutArgs(id, lb, 0)
+				kernel, ours := k.SetOption(tpacket.OptFanout, args), s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args)
+				if errors.Is(ours, syscall.EINVAL) != (kernel == unix.EINVAL) || (ours == nil) != (kernel == nil) {
+					t.Errorf("device gone, protocol %#x, group %d: %v, the kernel %v", protocol, id, ours, kernel)
+				}
+			}
+		}
+		for _, r := range rings {
+			want, err := r.kernel.Option(tpacket.OptFanout, make([]byte, 4))
+			got := make([]byte, 4)
+			_, ourErr := r.ours.Getsockopt(tpacket.SolPacket, tpacket.OptFanout, got)
+			must(t, err, ourErr)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s, its device gone: PACKET_FANOUT is % x, the kernel's % x", r.name, got, want)
+			}
+		}
+	})
+}
+
+// TestAGroupOfSocketsWhoseDeviceIsGone: such sockets may join, and make a group of
+// sockets on all devices, as far as Linux can tell.
+func TestAGroupOfSocketsWhoseDeviceIsGone(t *testing.T) {
+	withTwins(t, func(w *twins) {
+		widow := w.ring("its device is gone", rxring.SockRaw, tpacket.ETHPAll)
+		w.tap.Close()
+		must(t, w.ns.RemoveDevice(w.dev))
+		w.join(widow, fanoutArgs(1, lb, 0))
+		w.dev = addDevice(t, w.ns, rxring.DeviceConfig{Name: "tap1", Addr: ourAddr})
+		tap, err := w.kernel.TAP("tap1", w.dev.Index(), ourAddr)
+		must(t, err)
+		defer tap.Close()
+		w.tap = tap
+		other := w.ring("on the new device", rxring.SockRaw, tpacket.ETHPAll)
+		args := fanoutArgs(1, lb, 0)
+		if k, o := other.kernel.SetOption(tpacket.OptFanout, args), other.ours.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args); k != unix.EINVAL || !errors.Is(o, k) {
+			t.Errorf("who is bound to a device joins: %v, the kernel %v", o, k)
+		}
+		k, err := w.kernel.Socket(unix.SOCK_RAW, tpacket.ETHPAll)
+		must(t, err)
+		defer k.Close()
+		s, err := w.ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+		must(t, err)
+		defer s.Close()
+		must(t, k.SetOption(tpacket.OptFanout, args), s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args))
+		for range 3 {
+			w.arrives(udp4(1, 2, 1000, 53))
+		}
+		raw, err := k.Option(tpacket.OptStatistics, make([]byte, tpacket.SizeofStats))
+		must(t, err)
+		if want, got := tpacket.Parse[tpacket.Stats](raw), s.Statistics(); want.Packets != got.Packets || got.Packets != 3 {
+			t.Errorf("who is on all devices has %d packets, the kernel's %d; want all 3: the other has no device to get any from", got.Packets, want.Packets)
+		}
+		if n := widow.compare(t, "after its device is gone"); n != 0 {
+			t.Errorf("%d packets", n)
+		}
+	})
 }
