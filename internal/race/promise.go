@@ -58,17 +58,22 @@ func (o *Outcome) judge(forced bool) {
 	p := promises[o.design]
 	o.Expected = p.expected
 	shown := o.faults()
-	own := func(f fault) bool { return slices.Contains(p.has, f) }
 	o.Verdict = OK
 	switch {
-	case slices.ContainsFunc(shown, func(f fault) bool { return !own(f) && !slices.Contains(p.may, f) }):
+	case slices.ContainsFunc(shown, func(f fault) bool { return !slices.Contains(p.has, f) && !slices.Contains(p.may, f) }):
 		o.Verdict = Failed
-	case len(p.has) == 0 || slices.ContainsFunc(shown, own):
+	case !o.owes():
 	case forced:
 		o.Verdict = Failed
 	default:
 		o.Verdict = NotForced
 	}
+}
+
+// owes says whether the design has faults of which it showed none so far.
+func (o *Outcome) owes() bool {
+	has := promises[o.design].has
+	return len(has) > 0 && !slices.ContainsFunc(o.faults(), func(f fault) bool { return slices.Contains(has, f) })
 }
 
 func (o *Outcome) faults() (shown []fault) {

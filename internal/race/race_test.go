@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // short is hard enough to force every fault.
@@ -121,6 +122,28 @@ func TestRaceUnsafeDesignsShowTheirFault(t *testing.T) {
 				t.Errorf("verdict %s: %+v", o.Verdict, *o)
 			}
 		})
+	}
+}
+
+// TestProbeOfARingThatSticksInTheMiddle: what the probe itself wrote and read
+// counts as nobody's packet, also when only some of it went through.
+func TestProbeOfARingThatSticksInTheMiddle(t *testing.T) {
+	c := short()
+	memory, err := ring.NewMemory(c.Slots * c.Frame)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer memory.Close()
+	rd, err := newRound(&run{Config: &c, design: Contender(ring.SlotMark), memory: memory}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tpacket.Header2At(rd.memory[c.Frame:]).Padding[0] = 1 // slot 1: a reader was here
+	rd.probe()
+	var o Outcome
+	rd.addTo(&o)
+	if !o.Stuck || rd.reader.read != 1 || o.Read != 0 || o.Accepted != 0 {
+		t.Errorf("the probe's packets: %d read, of which %d count; want 1 and 0: %+v", rd.reader.read, o.Read, o)
 	}
 }
 
