@@ -11,6 +11,7 @@ type arrival struct {
 	maclen    uint32             // bytes before the network header
 	status    uint32             // offload bits of tp_status
 	protocol  uint16             // skb->protocol, host byte order
+	vlan      bool               // there is a tag, in the frame or beside it
 	tags      tags               // in the frame
 	linear    uint32             // bytes in the first piece, where deliverTagged made another; 0: len(Data)
 	timestamp int64              // nanoseconds since the epoch; 0: not read yet
@@ -25,20 +26,17 @@ func (a *arrival) measure(d *Device, p *Packet) bool {
 	}
 	a.length = uint32(n)
 	a.maclen = d.maclen
-	a.from = tpacket.SockaddrLL{
-		Family:  tpacket.AFPacket,
-		Ifindex: int32(d.index),
-		Hatype:  uint16(d.typ),
-	}
+	a.vlan = p.VLAN.TPID != 0
+	a.from = d.from
 	if d.typ == Ethernet {
 		if len(head) < etherLen {
 			return false
 		}
 		a.protocol = etherType(head, p.Rest)
 		a.from.Pkttype = destination([6]byte(head[0:6]), d.addr)
-		a.from.Halen = 6
-		copy(a.from.Addr[:6], head[6:12])
+		*(*[etherAddrLen]byte)(a.from.Addr[:]) = [etherAddrLen]byte(head[etherAddrLen:])
 		if isVLAN(a.protocol) {
+			a.vlan = true
 			a.readTags(p)
 		}
 	} else {

@@ -60,7 +60,8 @@ type Device struct {
 	typ    DeviceType
 	mtu    int
 	addr   [6]byte
-	maclen uint32 // bytes of link-layer header
+	maclen uint32             // bytes of link-layer header
+	from   tpacket.SockaddrLL // what all packets' addresses have in common
 
 	ns        *Namespace
 	up        atomic.Bool
@@ -80,8 +81,9 @@ func newDevice(ns *Namespace, c DeviceConfig, index int) *Device {
 	d := &Device{ns: ns, name: c.Name, index: index, typ: c.Type, mtu: c.MTU, addr: c.Addr}
 	d.up.Store(true)
 	d.hears.Store(new(hearing))
+	d.from = tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(index), Hatype: uint16(d.typ)}
 	if d.typ == Ethernet {
-		d.maclen = etherLen
+		d.maclen, d.from.Halen = etherLen, etherAddrLen
 		if d.addr == [6]byte{} {
 			d.addr = [6]byte{0x02, 'r', 'x', 'r', byte(index >> 8), byte(index)}
 		}

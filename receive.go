@@ -17,7 +17,7 @@ func (d *Device) deliver(p *Packet, taps []tap) {
 		d.malformed.Add(1)
 		return
 	}
-	if a.tagged(p) {
+	if a.vlan && !p.Outgoing {
 		d.deliverTagged(p, &a, taps)
 		return
 	}
@@ -46,7 +46,7 @@ func (d *Device) deliverBatch(ps []Packet, taps []tap) {
 		if !as[i].measure(d, &ps[i]) {
 			d.malformed.Add(1)
 			as[i].length = 0 // for no socket
-		} else if as[i].tagged(&ps[i]) { // on its own, after those before it and before those behind it
+		} else if as[i].vlan && !ps[i].Outgoing { // on its own, after those before it and before those behind it
 			d.offerBatch(ps[:i], as[:i], taps)
 			d.deliverTagged(&ps[i], &as[i], taps)
 			d.deliverBatch(ps[i+1:], taps)
@@ -184,12 +184,10 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 			h.RxHash = flowHash(p, a)
 		}
 	}
-	tag := rx.vlan(p, a)
-	h.VLANTCI, h.VLANTPID = uint32(tag.TCI), tag.TPID
-	h.Status |= tag.status()
-	to := tpacket.SockaddrLLAt(frame, tpacket.V3)
-	stampFrom(to, &a.from)
-	to.Protocol = rx.protocol(a)
+	stampFrom(tpacket.SockaddrLLAt(frame, tpacket.V3), &a.from)
+	if a.vlan {
+		h.Status |= rx.stampVLAN(frame, p, a)
+	}
 	rx.blocks.Release(room)
 }
 
@@ -318,14 +316,12 @@ func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen 
 		h.Len, h.Snaplen = a.length-skip, snaplen
 		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
 		h.Sec, h.Nsec = uint32(now/1e9), uint32(now%1e9)
-		tag := rx.vlan(p, a)
-		h.VLANTCI, h.VLANTPID = tag.TCI, tag.TPID
-		status |= tag.status()
-		h.Padding = [4]uint8{}
+		h.VLANTCI, h.VLANTPID, h.Padding = 0, 0, [4]uint8{}
 	}
-	to := tpacket.SockaddrLLAt(frame, rx.version)
-	stampFrom(to, &a.from)
-	to.Protocol = rx.protocol(a)
+	stampFrom(tpacket.SockaddrLLAt(frame, rx.version), &a.from)
+	if a.vlan {
+		status |= rx.stampVLAN(frame, p, a)
+	}
 	return status
 }
 

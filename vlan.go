@@ -64,6 +64,27 @@ func (rx *receiver) vlan(p *Packet, a *arrival) VLAN {
 	return p.VLAN
 }
 
+// stampVLAN puts the tag into the header, and the protocol as the socket shows it
+// behind it. It returns the bits of tp_status. Like stampVnet it is rare.
+//
+//go:noinline
+func (rx *receiver) stampVLAN(frame []byte, p *Packet, a *arrival) (status uint32) {
+	tag := rx.vlan(p, a)
+	switch rx.version {
+	case tpacket.V2:
+		h := tpacket.Header2At(frame)
+		h.VLANTCI, h.VLANTPID = tag.TCI, tag.TPID
+	case tpacket.V3:
+		h := tpacket.Header3At(frame)
+		h.VLANTCI, h.VLANTPID = uint32(tag.TCI), tag.TPID
+	}
+	if rx.version != tpacket.V1 {
+		status = tag.status()
+	}
+	tpacket.SockaddrLLAt(frame, rx.version).Protocol = rx.protocol(a)
+	return status
+}
+
 // protocol is sll_protocol as the socket shows it: behind the tags of the frame,
 // if it does not see them.
 func (rx *receiver) protocol(a *arrival) uint16 {
@@ -79,12 +100,6 @@ func (v VLAN) status() uint32 {
 		return 0
 	}
 	return tpacket.StatusVLANValid | tpacket.StatusVLANTPID
-}
-
-// tagged says whether a packet that comes in has a VLAN tag, in its frame or
-// beside it: such a one is not the same for all sockets.
-func (a *arrival) tagged(p *Packet) bool {
-	return (a.tags.found || p.VLAN.TPID != 0) && !p.Outgoing
 }
 
 // deliverTagged is deliver for a packet that comes in with a VLAN tag, as
