@@ -146,8 +146,10 @@ func (w *blockWorld) name(p *word) (wordInfo, bool) {
 // fill, state and sealed say what private words hold.
 func (w *blockWorld) fill(v uint64) string {
 	l := &w.b.layout
-	what := fmt.Sprintf("units 0 to %d taken by %d packets", v&l.units-1, l.packets(v))
+	what := fmt.Sprintf("units %d to %d taken by %d packets", w.b.first, v&l.units-1, l.packets(v))
 	switch v & l.units {
+	case w.b.first:
+		what = "empty"
 	case l.closed():
 		what = "closed"
 	case l.shut():
