@@ -3,6 +3,8 @@ package rxring
 import (
 	"fmt"
 	"math"
+	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -23,6 +25,11 @@ type DeviceConfig struct {
 	Type DeviceType // 0: Ethernet
 	MTU  int        // bytes; 0: 1500
 	Addr [6]byte    // hardware address; zero: a locally administered one. Ethernet only
+
+	// Addrs are the IP addresses, each with its network's prefix length, that
+	// programs see when they ask for the device's. Nothing answers on them but
+	// what feeds the device.
+	Addrs []netip.Prefix
 }
 
 func (c *DeviceConfig) check() error {
@@ -44,6 +51,12 @@ func (c *DeviceConfig) check() error {
 	if c.Type == Ethernet && c.Addr[0]&1 != 0 {
 		return fmt.Errorf("device %s: address % x: want a unicast one: %w", c.Name, c.Addr, syscall.EINVAL)
 	}
+	for i, a := range c.Addrs {
+		ip := a.Addr()
+		if !a.IsValid() || ip.Is4In6() || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() || slices.Contains(c.Addrs[:i], a) {
+			return fmt.Errorf("device %s: address %v: want a unicast IPv4 or IPv6 address without a zone, once, and a prefix length: %w", c.Name, a, syscall.EINVAL)
+		}
+	}
 	return nil
 }
 
@@ -60,6 +73,7 @@ type Device struct {
 	typ    DeviceType
 	mtu    int
 	addr   [6]byte
+	addrs  []netip.Prefix
 	maclen uint32             // bytes of link-layer header
 	from   tpacket.SockaddrLL // what all packets' addresses have in common
 
@@ -78,7 +92,7 @@ const etherLen = 14
 const etherAddrLen = 6
 
 func newDevice(ns *Namespace, c DeviceConfig, index int) *Device {
-	d := &Device{ns: ns, name: c.Name, index: index, typ: c.Type, mtu: c.MTU, addr: c.Addr}
+	d := &Device{ns: ns, name: c.Name, index: index, typ: c.Type, mtu: c.MTU, addr: c.Addr, addrs: slices.Clone(c.Addrs)}
 	d.up.Store(true)
 	d.hears.Store(new(hearing))
 	d.from = tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(index), Hatype: uint16(d.typ)}
@@ -107,6 +121,9 @@ func (d *Device) MTU() int { return d.mtu }
 
 // Addr is the hardware address, zero on a raw-IP device.
 func (d *Device) Addr() [6]byte { return d.addr }
+
+// Addrs lists the IP addresses that programs see.
+func (d *Device) Addrs() []netip.Prefix { return slices.Clone(d.addrs) }
 
 // Watched says whether a socket would be offered a packet now. A source that
 // must work to make packets may skip the work when nobody looks.

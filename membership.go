@@ -144,7 +144,7 @@ type listeners struct {
 
 // hearing is which packets that come in a card would hear. It does not change.
 type hearing struct {
-	promiscuous, allmulti bool
+	promiscuous, allmulti int             // memberships
 	addrs                 map[[6]byte]int // beside its own and broadcast
 }
 
@@ -170,8 +170,8 @@ func (d *Device) listen(m membership, by int) error {
 		return nil
 	}
 	d.hears.Store(&hearing{
-		promiscuous: d.listeners.promiscuous > 0,
-		allmulti:    d.listeners.allmulti > 0,
+		promiscuous: d.listeners.promiscuous,
+		allmulti:    d.listeners.allmulti,
 		addrs:       maps.Clone(d.listeners.addrs),
 	})
 	return nil
@@ -179,11 +179,18 @@ func (d *Device) listen(m membership, by int) error {
 
 // Promiscuous says whether a socket asked for packets to others
 // (PACKET_MR_PROMISC).
-func (d *Device) Promiscuous() bool { return d.hears.Load().promiscuous }
+func (d *Device) Promiscuous() bool { return d.hears.Load().promiscuous > 0 }
 
 // AllMulticast says whether a socket asked for the packets of all groups
 // (PACKET_MR_ALLMULTI).
-func (d *Device) AllMulticast() bool { return d.hears.Load().allmulti }
+func (d *Device) AllMulticast() bool { return d.hears.Load().allmulti > 0 }
+
+// Memberships counts those of PACKET_MR_PROMISC and of PACKET_MR_ALLMULTI: a
+// link's IFLA_PROMISCUITY and IFLA_ALLMULTI.
+func (d *Device) Memberships() (promiscuous, allMulticast int) {
+	h := d.hears.Load()
+	return h.promiscuous, h.allmulti
+}
 
 // Hears says whether a card in the device's place would take a packet to dst from
 // its wire: one to its own address or to all, or one that the sockets'
@@ -194,10 +201,10 @@ func (d *Device) Hears(dst [6]byte) bool {
 		return false
 	}
 	h := d.hears.Load()
-	if h.promiscuous || d.typ != Ethernet || dst == d.addr || dst == broadcast {
+	if h.promiscuous > 0 || d.typ != Ethernet || dst == d.addr || dst == broadcast {
 		return true
 	}
-	if h.allmulti && dst[0]&1 != 0 {
+	if h.allmulti > 0 && dst[0]&1 != 0 {
 		return true
 	}
 	_, ok := h.addrs[dst]

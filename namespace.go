@@ -24,9 +24,7 @@ type NamespaceConfig struct {
 	MaxMemory int64
 
 	// FirstIndex is the first device's index (sll_ifindex), and those after it
-	// count up; 0 means 2. Where programs see the namespace's devices beside the
-	// system's, as under package interpose, it should be one that no device of
-	// the system has.
+	// count up; 0 means 2.
 	FirstIndex int
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -434,6 +435,11 @@ func TestDeviceConfigurationsThatLinuxRefuses(t *testing.T) {
 		{rxring.DeviceConfig{Name: "x", MTU: 65536}, syscall.EINVAL, "65535"},
 		{rxring.DeviceConfig{Name: "x", Type: 801}, syscall.EINVAL, "801"},
 		{rxring.DeviceConfig{Name: "x", Addr: [6]byte{1}}, syscall.EINVAL, "unicast"},
+		{rxring.DeviceConfig{Name: "x", Addrs: []netip.Prefix{{}}}, syscall.EINVAL, "invalid Prefix"},
+		{rxring.DeviceConfig{Name: "x", Addrs: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/8")}}, syscall.EINVAL, "0.0.0.0/8"},
+		{rxring.DeviceConfig{Name: "x", Addrs: []netip.Prefix{netip.MustParsePrefix("ff02::1/64")}}, syscall.EINVAL, "unicast"},
+		{rxring.DeviceConfig{Name: "x", Addrs: []netip.Prefix{netip.MustParsePrefix("::ffff:1.2.3.4/104")}}, syscall.EINVAL, "::ffff:1.2.3.4"},
+		{rxring.DeviceConfig{Name: "x", Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8"), netip.MustParsePrefix("10.0.0.1/8")}}, syscall.EINVAL, "once"},
 	} {
 		if _, err := ns.AddDevice(c.config); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%+v: %v, want %v that says %q", c.config, err, c.want, c.says)
@@ -518,7 +524,7 @@ func TestPromiscuousWhileSomebodyAsksForIt(t *testing.T) {
 	}
 	for i, s := range steps {
 		must(t, s.do())
-		if dev.Promiscuous() != s.want {
+		if n, _ := dev.Memberships(); dev.Promiscuous() != s.want || n > 0 != s.want {
 			t.Errorf("after step %d: promiscuous %v, want %v", i, dev.Promiscuous(), s.want)
 		}
 	}

@@ -86,9 +86,14 @@ func socketInode(link string) (uint64, bool) {
 	return ino, err == nil
 }
 
+const pidfdThread = unix.O_EXCL // PIDFD_THREAD (linux/pidfd.h)
+
 // duplicate is a descriptor of ours for what a thread has at fd.
 func duplicate(tid int, fd int32) (int, error) {
-	pidfd, err := unix.PidfdOpen(threadGroup(tid), 0)
+	pidfd, err := unix.PidfdOpen(tid, pidfdThread)
+	if err != nil { // Linux before 6.9
+		pidfd, err = unix.PidfdOpen(threadGroup(tid), 0)
+	}
 	if err != nil {
 		return -1, err
 	}

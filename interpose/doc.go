@@ -9,6 +9,9 @@
 // the ring has packets. mmap of it maps the ring's memory, and from then on
 // packets reach the program without any call to us.
 //
+// Wherever the program asks the kernel for network devices (rtnetlink, ioctl), it
+// finds the namespace's, and no others.
+//
 // The one invariant: a call that the supervisor does not serve runs in the
 // kernel exactly as the program made it.
 //

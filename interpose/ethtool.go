@@ -4,46 +4,106 @@ package interpose
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
 )
 
-// SOF_TIMESTAMPING_RX_SOFTWARE and SOF_TIMESTAMPING_SOFTWARE
-// (linux/net_tstamp.h): packets carry the time at which they were delivered.
-const softwareTimestamps = 1<<3 | 1<<4
+// openEthtool is the commands that need no CAP_NET_ADMIN (dev_ethtool in
+// net/ethtool/ioctl.c).
+var openEthtool = []uint32{
+	unix.ETHTOOL_GSET, unix.ETHTOOL_GDRVINFO, unix.ETHTOOL_GMSGLVL, unix.ETHTOOL_GLINK, unix.ETHTOOL_GCOALESCE,
+	unix.ETHTOOL_GRINGPARAM, unix.ETHTOOL_GPAUSEPARAM, unix.ETHTOOL_GRXCSUM, unix.ETHTOOL_GTXCSUM, unix.ETHTOOL_GSG,
+	unix.ETHTOOL_GSTRINGS, unix.ETHTOOL_GSTATS, unix.ETHTOOL_GTSO, unix.ETHTOOL_GPERMADDR, unix.ETHTOOL_GUFO,
+	unix.ETHTOOL_GGSO, unix.ETHTOOL_GFLAGS, unix.ETHTOOL_GPFLAGS, unix.ETHTOOL_GRXFH, unix.ETHTOOL_GGRO,
+	unix.ETHTOOL_GRXRINGS, unix.ETHTOOL_GRXCLSRLCNT, unix.ETHTOOL_GRXCLSRULE, unix.ETHTOOL_GRXCLSRLALL,
+	unix.ETHTOOL_GSSET_INFO, unix.ETHTOOL_GRXFHINDIR, unix.ETHTOOL_GFEATURES, unix.ETHTOOL_GCHANNELS,
+	unix.ETHTOOL_GET_TS_INFO, unix.ETHTOOL_GEEE, unix.ETHTOOL_GRSSH, unix.ETHTOOL_GTUNABLE, unix.ETHTOOL_GPHYSTATS,
+	unix.ETHTOOL_GLINKSETTINGS, unix.ETHTOOL_PHY_GTUNABLE, unix.ETHTOOL_GFECPARAM,
+}
 
-// ethtool serves SIOCETHTOOL: a virtual device, whose large-segment offloads
-// are on. libpcap asks, and sizes a ring's frames by the MTU when they are off.
-func (c *call) ethtool(addr uint64) error {
+// ethtool serves SIOCETHTOOL as a TAP or TUN device with offloads has it. libpcap
+// asks about large segments, and sizes a ring's frames by the MTU when there can
+// be none.
+func (c *call) ethtool(d *rxring.Device, addr uint64) error {
 	var cmd [4]byte
 	if err := c.read(addr, cmd[:]); err != nil {
 		return err
 	}
-	b, err := ethtoolAnswer(native32(cmd[:]))
+	req := cmd[:]
+	if native32(cmd[:]) == unix.ETHTOOL_GLINKSETTINGS {
+		req = make([]byte, sizeofLinkSettings)
+		if err := c.read(addr, req); err != nil {
+			return err
+		}
+	}
+	b, err := ethtoolAnswer(d, req)
 	if err != nil {
 		return err
 	}
 	return c.write(addr, b)
 }
 
-// ethtoolAnswer is the struct that a command gets, its first word the command.
-func ethtoolAnswer(cmd uint32) ([]byte, error) {
+const sizeofLinkSettings = 48 // struct ethtool_link_settings (linux/ethtool.h), without its masks
+
+// ethtoolAnswer is the struct that a command gets. Of the request there is the
+// command, its first word, and for ETHTOOL_GLINKSETTINGS the rest.
+func ethtoolAnswer(d *rxring.Device, req []byte) ([]byte, error) {
+	const (
+		// A TAP device says 10 Gbit/s, but there is no such limit here, and
+		// programs size rings by it.
+		speed, duplex = 0xffffffff, 0xff // SPEED_UNKNOWN, DUPLEX_UNKNOWN
+
+		// SOF_TIMESTAMPING_TX_SOFTWARE, _RX_SOFTWARE and _SOFTWARE
+		// (linux/net_tstamp.h).
+		softwareTimestamps = 1<<1 | 1<<3 | 1<<4
+		txVLAN             = 1 << 7 // ETH_FLAG_TXVLAN
+	)
+	cmd := native32(req)
 	b := bytes32(cmd)
+	word := func(v uint32) ([]byte, error) { return append(b, bytes32(v)...), nil } // struct ethtool_value
 	switch cmd {
-	case unix.ETHTOOL_GTSO, unix.ETHTOOL_GGSO, unix.ETHTOOL_GGRO, unix.ETHTOOL_GSG,
-		unix.ETHTOOL_GRXCSUM, unix.ETHTOOL_GTXCSUM, unix.ETHTOOL_GLINK:
-		return append(b, bytes32(1)...), nil // struct ethtool_value
-	case unix.ETHTOOL_GUFO, unix.ETHTOOL_GFLAGS, unix.ETHTOOL_GMSGLVL:
-		return append(b, bytes32(0)...), nil
+	case unix.ETHTOOL_GTSO, unix.ETHTOOL_GGSO, unix.ETHTOOL_GGRO, unix.ETHTOOL_GSG, unix.ETHTOOL_GTXCSUM, unix.ETHTOOL_GLINK:
+		return word(1)
+	case unix.ETHTOOL_GRXCSUM, unix.ETHTOOL_GMSGLVL:
+		return word(0)
+	case unix.ETHTOOL_GFLAGS:
+		return word(txVLAN)
 	case unix.ETHTOOL_GDRVINFO: // struct ethtool_drvinfo
 		b = append(b, make([]byte, 192)...)
 		copy(b[4:], "rxring")
+		if bus := b[100:]; d.Type() == rxring.Ethernet {
+			copy(bus, "tap")
+		} else {
+			copy(bus, "tun")
+		}
 		return b, nil
+	case unix.ETHTOOL_GSET: // struct ethtool_cmd
+		b = append(b, make([]byte, 40)...)
+		binary.NativeEndian.PutUint16(b[12:], speed&0xffff)
+		binary.NativeEndian.PutUint16(b[28:], speed>>16)
+		b[14] = duplex
+		return b, nil
+	case unix.ETHTOOL_GLINKSETTINGS:
+		const words, at = 4, 15 // of each mask; link_mode_masks_nwords
+		b = append(b, make([]byte, sizeofLinkSettings-4)...)
+		if req[at] != words { // the program wants to know how many there are
+			b[at] = -words & 0xff
+			return b, nil
+		}
+		binary.NativeEndian.PutUint32(b[4:], speed)
+		b[8], b[at] = duplex, words
+		return append(b, make([]byte, 3*4*words)...), nil
 	case unix.ETHTOOL_GET_TS_INFO: // struct ethtool_ts_info
 		b = append(b, make([]byte, 40)...)
 		binary.NativeEndian.PutUint32(b[4:], softwareTimestamps)
 		binary.NativeEndian.PutUint32(b[8:], ^uint32(0)) // phc_index: no clock
 		return b, nil
 	}
-	return nil, unix.EOPNOTSUPP
+	if slices.Contains(openEthtool, cmd) {
+		return nil, unix.EOPNOTSUPP
+	}
+	return nil, unix.EPERM
 }

@@ -45,13 +45,14 @@ const soRcvpriority = 82 // SO_RCVPRIORITY (asm-generic/socket.h)
 func rules() []rule {
 	const mapKind = unix.MAP_TYPE | unix.MAP_ANONYMOUS
 	rs := []rule{
-		{unix.SYS_SOCKET, []condition{{0, 0, []uint32{tpacket.AFPacket}}}},
+		{unix.SYS_SOCKET, []condition{{0, 0, []uint32{tpacket.AFPacket, unix.AF_BLUETOOTH}}}},
+		{unix.SYS_SOCKET, []condition{{0, 0, []uint32{unix.AF_NETLINK}}, {2, 0, []uint32{unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER}}}},
 		{unix.SYS_MMAP, []condition{{3, mapKind, []uint32{unix.MAP_SHARED, unix.MAP_SHARED_VALIDATE}}}},
-		{unix.SYS_IOCTL, []condition{{1, 0, ioctls()}}},
 	}
+	rs = append(rs, ioctlRules()...)
 	for _, nr := range []uint32{unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT} {
 		rs = append(rs,
-			rule{nr, []condition{{1, 0, []uint32{tpacket.SolPacket}}}},
+			rule{nr, []condition{{1, 0, []uint32{tpacket.SolPacket, unix.SOL_NETLINK}}}},
 			rule{nr, []condition{{1, 0, []uint32{unix.SOL_SOCKET}}, {2, 0, solSocketOptions}}})
 	}
 	for _, nr := range slices.Concat(socketCalls, pollCalls, archPollCalls) {

@@ -75,6 +75,13 @@ func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
 	}{
 		{"a packet socket", unix.SYS_SOCKET, args{tpacket.AFPacket, 3}, true},
 		{"a packet socket, dirty register", unix.SYS_SOCKET, args{high | tpacket.AFPacket, 3}, true},
+		{"a socket that lists devices", unix.SYS_SOCKET, args{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE}, true},
+		{"a socket of a firewall's", unix.SYS_SOCKET, args{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER}, true},
+		{"another netlink socket", unix.SYS_SOCKET, args{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_KOBJECT_UEVENT}, false},
+		{"another family with a protocol of that number", unix.SYS_SOCKET, args{unix.AF_INET, unix.SOCK_RAW, unix.NETLINK_NETFILTER}, false},
+		{"a netlink option", unix.SYS_SETSOCKOPT, args{9, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK}, true},
+		{"a device's addresses", unix.SYS_IOCTL, args{9, unix.SIOCGIFCONF}, true},
+		{"a wireless device's name", unix.SYS_IOCTL, args{9, 0x8b01}, true},
 		{"another socket", unix.SYS_SOCKET, args{unix.AF_INET, 3}, false},
 		{"a packet option", unix.SYS_SETSOCKOPT, args{9, tpacket.SolPacket, 77}, true},
 		{"a filter", unix.SYS_SETSOCKOPT, args{9, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER}, true},

@@ -3,8 +3,9 @@
 package interpose
 
 import (
+	"bytes"
 	"encoding/binary"
-	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -64,7 +65,7 @@ func FuzzIfreq(f *testing.F) {
 	f.Add([]byte("net0:1\x00..............\x01\x00\x00\x00"), uint32(unix.SIOCGIFINDEX))
 	f.Add(slices.Repeat([]byte{'x'}, 40), uint32(unix.SIOCGIFNAME))
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	d, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	d, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -83,7 +84,11 @@ func FuzzIfreq(f *testing.F) {
 		if len(s.missing) > 2 {
 			t.Errorf("missing %q", s.missing)
 		}
-		r.fill(cmd, d)
+		before := r
+		if r.address(cmd, d) == 0 && (!bytes.Equal(r[:ifreqValue], before[:ifreqValue]) || name != "net0") {
+			t.Errorf("% x became % x", before, r)
+		}
+		r.fill(cmd, d, 0)
 		if cmd == unix.SIOCGIFNAME && r.name() != "net0" {
 			t.Errorf("name %q", r.name())
 		}
@@ -91,13 +96,22 @@ func FuzzIfreq(f *testing.F) {
 }
 
 func FuzzEthtool(f *testing.F) {
-	for _, cmd := range []uint32{unix.ETHTOOL_GGSO, unix.ETHTOOL_GDRVINFO, unix.ETHTOOL_GET_TS_INFO, 0} {
+	for _, cmd := range []uint32{unix.ETHTOOL_GGSO, unix.ETHTOOL_GDRVINFO, unix.ETHTOOL_GET_TS_INFO, unix.ETHTOOL_GLINKSETTINGS, 0} {
 		f.Add(cmd)
 	}
+	d, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "net0"})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, cmd uint32) {
-		b, err := ethtoolAnswer(cmd)
-		if err == nil && (len(b) < 8 || len(b) > 196 || native32(b) != cmd) {
-			t.Errorf("command %#x: % x", cmd, b)
+		for _, words := range []byte{0, 4, 255} {
+			req := make([]byte, sizeofLinkSettings)
+			binary.NativeEndian.PutUint32(req, cmd)
+			req[15] = words // of ETHTOOL_GLINKSETTINGS
+			b, err := ethtoolAnswer(d, req)
+			if err == nil && (len(b) < 8 || len(b) > 196 || native32(b) != cmd) {
+				t.Errorf("command %#x: % x", cmd, b)
+			}
 		}
 	})
 }
@@ -140,7 +154,7 @@ func FuzzIovecs(f *testing.F) {
 	})
 }
 
-func FuzzTimespec(f *testing.F) {
+func FuzzTimes(f *testing.F) {
 	f.Add(uint64(1), uint64(5e8))
 	f.Add(^uint64(0), uint64(1e9))
 	f.Fuzz(func(t *testing.T, sec, nsec uint64) {
@@ -151,45 +165,13 @@ func FuzzTimespec(f *testing.F) {
 		if err == nil && (d < 0 || nsec >= 1e9 || sec < 1e9 && d != time.Duration(sec*1e9+nsec)) {
 			t.Errorf("%d s, %d ns: %v", sec, nsec, d)
 		}
-	})
-}
-
-func FuzzLinkDump(f *testing.F) {
-	f.Add([]byte("\x11\x00\x00\x00\x12\x00\x01\x03\x01\x00\x00\x00\x00\x00\x00\x00\x00"), 3)
-	f.Add([]byte("\x28\x00\x00\x00\x12\x00\x01\x03\x05\x00\x00\x00\x00\x00\x00\x00\x11\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x08\x00\x1d\x00\x01\x00\x00\x00"), 60)
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	var devices []*rxring.Device
-	for i := range 100 {
-		d, err := ns.AddDevice(rxring.DeviceConfig{Name: fmt.Sprintf("a-long-name%d", i), Type: []rxring.DeviceType{rxring.Ethernet, rxring.RawIP}[i%2]})
-		if err != nil {
-			f.Fatal(err)
+		if d := parseTimeval(b[:]); d < 0 {
+			t.Errorf("%d s, %d µs: %v", sec, nsec, d)
 		}
-		devices = append(devices, d)
-	}
-	f.Fuzz(func(t *testing.T, b []byte, n int) {
-		seq, ok := parseLinkDump(b)
-		if !ok {
-			return
-		}
-		n = min(max(n, 0), len(devices))
-		var told int
-		for dump := (linkDump{seq: seq}); dump.next < n; {
-			m, next := linkMessages(devices[:n], dump, 7)
-			if len(m) == 0 || len(m) > maxLinkBytes {
-				t.Fatalf("a datagram of %d bytes", len(m))
+		for n := range sizeofTimeval {
+			if d := parseTimeval(b[:n]); d != 0 {
+				t.Errorf("%d bytes of a timeval: %v", n, d)
 			}
-			for len(m) > 0 {
-				size := native32(m)
-				if size > uint32(len(m)) || size%4 != 0 || native32(m[8:]) != seq || native32(m[12:]) != 7 || native32(m[20:]) != uint32(devices[told].Index()) {
-					t.Fatalf("message for device %d: % x", told, m)
-				}
-				m = m[size:]
-				told++
-			}
-			dump.next = next
-		}
-		if told != n {
-			t.Errorf("%d of %d devices", told, n)
 		}
 	})
 }

@@ -91,7 +91,6 @@ func newWorld(t *testing.T) *world {
 }
 
 func makeWorld(c rxring.NamespaceConfig) (*world, func(), error) {
-	c.FirstIndex = FreeIndex()
 	w := &world{ns: rxring.NewNamespace(c)}
 	var err error
 	if w.busy, err = w.ns.AddDevice(rxring.DeviceConfig{Name: "net0"}); err != nil {

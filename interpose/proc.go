@@ -86,12 +86,21 @@ func descendants(pid int) []int {
 }
 
 // threadGroup is the process that a thread belongs to.
-func threadGroup(tid int) int {
+func threadGroup(tid int) int { return status(tid, "Tgid:") }
+
+// processID is what a thread's process has for its id: in a PID namespace of its
+// own another one than ours.
+func processID(tid int) int { return status(tid, "NStgid:") }
+
+// status is the last number in a line of /proc/tid/status, 0 when there is none.
+func status(tid int, key string) int {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
 	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "Tgid:"); ok {
-			n, _ := strconv.Atoi(strings.TrimSpace(v))
-			return n
+		if v, ok := strings.CutPrefix(line, key); ok {
+			if f := strings.Fields(v); len(f) > 0 {
+				n, _ := strconv.Atoi(f[len(f)-1])
+				return n
+			}
 		}
 	}
 	return 0

@@ -21,7 +21,7 @@ import (
 // word.
 type receiving struct {
 	*call
-	k        *socket
+	from     source
 	flags    int32
 	deadline time.Time // of the wait for this packet; zero: none
 
@@ -31,12 +31,28 @@ type receiving struct {
 	end       time.Time // zero: never
 }
 
+// source is what a receive call receives from: a packet socket, or an rtnetlink
+// one.
+type source interface {
+	// receive hands over the first datagram, which then leaves the queue, and
+	// returns the call's value. EAGAIN: none.
+	receive(*receiving, destination) (int64, error)
+	// nonblocking says whether O_NONBLOCK is set; the descriptor is one for the
+	// source.
+	nonblocking(tid int, fd int32) bool
+	receiveTimeout() time.Duration // SO_RCVTIMEO, 0 when there is none
+	arm(*bell)                     // to be rung when something comes
+	refresh()                      // makes it as readable as it should be
+}
+
+var _ source = (*socket)(nil)
+
 // maxMessages bounds what one recvmmsg gets, as Linux bounds sendmmsg.
 const maxMessages = 1024
 
 // recv serves recvfrom, recvmsg and recvmmsg.
-func (c *call) recv(k *socket) reply {
-	r := &receiving{call: c, k: k, flags: c.int(3)}
+func (c *call) recv(from source) reply {
+	r := &receiving{call: c, from: from, flags: c.int(3)}
 	switch c.NR {
 	case unix.SYS_RECVMSG:
 		r.flags = c.int(2)
@@ -64,12 +80,12 @@ func (c *call) recv(k *socket) reply {
 		return reply{}
 	}
 	r.wait()
-	defer k.refresh()
+	defer from.refresh()
 	if answer, ok := r.try(); ok {
 		return answer
 	}
 	// A packet may have come before the socket is armed: look again.
-	k.rx.Arm(c.s.news)
+	from.arm(c.s.news)
 	if answer, ok := r.try(); ok {
 		return answer
 	}
@@ -116,14 +132,14 @@ func (r *receiving) try() (answer reply, ok bool) {
 // wait begins to wait for the next packet.
 func (r *receiving) wait() {
 	r.deadline = time.Time{}
-	if d := r.k.receiveTimeout(); d > 0 {
+	if d := r.from.receiveTimeout(); d > 0 {
 		r.deadline = time.Now().Add(d)
 	}
 }
 
 func (r *receiving) mayWait() bool {
 	switch {
-	case r.flags&(unix.MSG_DONTWAIT|unix.MSG_ERRQUEUE) != 0, nonblocking(r.k.end) != 0:
+	case r.flags&(unix.MSG_DONTWAIT|unix.MSG_ERRQUEUE) != 0, r.from.nonblocking(r.tid, r.int(0)):
 		return false
 	case r.flags&unix.MSG_WAITFORONE != 0 && r.NR == unix.SYS_RECVMMSG && r.got > 0:
 		return false
@@ -135,7 +151,7 @@ func (r *receiving) mayWait() bool {
 func (r *receiving) one() (int64, error) {
 	at := r.Args[1]
 	if r.NR == unix.SYS_RECVFROM {
-		return r.packet(r.recvfrom())
+		return r.from.receive(r, r.recvfrom())
 	}
 	if r.NR == unix.SYS_RECVMMSG {
 		at += uint64(r.got) * sizeofMmsghdr
@@ -144,24 +160,24 @@ func (r *receiving) one() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := r.packet(d)
+	n, err := r.from.receive(r, d)
 	if err == nil && r.NR == unix.SYS_RECVMMSG {
 		err = r.write(at+mmsghdrLen, bytes32(uint32(n)))
 	}
 	return n, err
 }
 
-// packet takes a packet out of the socket's queue: once it has been handed over,
+// receive takes a packet out of the socket's queue: once it has been handed over,
 // so that it is still there if a signal ends the call before.
-func (r *receiving) packet(d destination) (int64, error) {
+func (k *socket) receive(r *receiving, d destination) (int64, error) {
 	flags := rxring.RecvFlags(r.flags)
 	if r.NR == unix.SYS_RECVMMSG {
 		flags &^= unix.MSG_WAITFORONE
 	}
-	r.k.unstage()
-	m, b, err := r.s.look(r.k.rx, flags, d.room())
+	k.unstage()
+	m, b, err := r.s.look(k.rx, flags, d.room())
 	if errors.Is(err, unix.EINVAL) {
-		_, err = r.k.rx.Recv(b, flags) // a packet that is refused goes
+		_, err = k.rx.Recv(b, flags) // a packet that is refused goes
 	}
 	if err != nil {
 		return 0, err
@@ -176,8 +192,8 @@ func (r *receiving) packet(d destination) (int64, error) {
 		},
 	})
 	if flags&rxring.MsgPeek == 0 && !errors.Is(err, unix.EINTR) {
-		r.k.rx.Recv(b, flags)
-		r.k.stamp = m.Timestamp
+		k.rx.Recv(b, flags)
+		k.stamp = m.Timestamp
 	}
 	if flags&rxring.MsgTrunc != 0 {
 		return int64(m.N), err
@@ -210,10 +226,22 @@ func (r *receiving) messages() reply {
 	return reply{kind: value, val: int64(r.got)}
 }
 
-// receiveTimeout is SO_RCVTIMEO, 0 when there is none.
+func (k *socket) arm(news *bell)              { k.rx.Arm(news) }
+func (k *socket) nonblocking(int, int32) bool { return nonblocking(k.end) != 0 }
+
 func (k *socket) receiveTimeout() time.Duration {
-	var tv [16]byte // struct timeval
-	if n, err := k.rx.Getsockopt(unix.SOL_SOCKET, unix.SO_RCVTIMEO, tv[:]); err != nil || n < len(tv) {
+	var tv [sizeofTimeval]byte
+	if _, err := k.rx.Getsockopt(unix.SOL_SOCKET, unix.SO_RCVTIMEO, tv[:]); err != nil {
+		return 0
+	}
+	return parseTimeval(tv[:])
+}
+
+const sizeofTimeval = 16 // struct timeval
+
+// parseTimeval reads a timeout, 0 when there is none.
+func parseTimeval(tv []byte) time.Duration {
+	if len(tv) < sizeofTimeval {
 		return 0
 	}
 	sec := binary.NativeEndian.Uint64(tv[:8])
@@ -227,7 +255,7 @@ func (k *socket) receiveTimeout() time.Duration {
 // now, or its time may be up.
 func (s *session) resume() {
 	for _, r := range s.parked {
-		r.k.rx.Arm(s.news) // first: what comes after it is news again
+		r.from.arm(s.news) // first: what comes after it is news again
 	}
 	s.parked = slices.DeleteFunc(s.parked, func(r *receiving) bool {
 		if !r.valid() {
@@ -236,7 +264,7 @@ func (s *session) resume() {
 		answer, ok := r.try()
 		if ok {
 			s.answer(r.notification, answer)
-			r.k.refresh()
+			r.from.refresh()
 		}
 		return ok
 	})

@@ -18,7 +18,7 @@ type lostReply struct {
 func (s *session) remember(n *notification, r reply) {
 	switch n.NR {
 	case unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT:
-	case unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG:
+	case unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG, unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG:
 		if r.err != 0 {
 			return // nothing was done
 		}

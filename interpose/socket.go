@@ -74,17 +74,37 @@ func nonblocking(fd int) int {
 	return flags & unix.O_NONBLOCK
 }
 
-// socketCall serves socket(AF_PACKET, ...). Linux asks for CAP_NET_RAW here;
-// the namespace's owner, who runs the program, has granted what it shows.
+// socketCall serves socket for the families that the filter traps.
 func (c *call) socketCall() reply {
+	switch c.int(0) {
+	case tpacket.AFPacket:
+		return c.packetCall()
+	case unix.AF_NETLINK:
+		return c.netlinkCall()
+	}
+	return reply{kind: value, err: unix.EAFNOSUPPORT} // as without the module for it
+}
+
+// socketType is socket's second argument, taken apart as __sys_socket does.
+func (c *call) socketType() (typ, flags int32, err error) {
 	const (
 		typeMask = 0xf // SOCK_TYPE_MASK (linux/net.h)
 		sockMax  = 11  // SOCK_MAX
 	)
-	s := c.s
-	typ, flags := c.int(1)&typeMask, c.int(1)&^typeMask
+	typ, flags = c.int(1)&typeMask, c.int(1)&^typeMask
 	if flags&^(unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK) != 0 || typ >= sockMax {
-		return reply{kind: value, err: unix.EINVAL}
+		return 0, 0, unix.EINVAL
+	}
+	return typ, flags, nil
+}
+
+// packetCall serves socket(AF_PACKET, ...). Linux asks for CAP_NET_RAW here;
+// the namespace's owner, who runs the program, has granted what it shows.
+func (c *call) packetCall() reply {
+	s := c.s
+	typ, flags, err := c.socketType()
+	if err != nil {
+		return result(err)
 	}
 	s.sweep()
 	if len(s.sockets) >= maxSockets {
@@ -117,14 +137,19 @@ func (c *call) socketCall() reply {
 	return reply{kind: done}
 }
 
-// bind serves bind, with the checks of packet_bind and move_addr_to_kernel.
-func (c *call) bind(k *socket) reply {
-	n := c.int(2)
+// sockaddr reads the n bytes of an address at addr, as move_addr_to_kernel does.
+func (c *call) sockaddr(addr uint64, n int32) ([]byte, error) {
 	if n < 0 || n > unix.SizeofSockaddrAny {
-		return reply{kind: value, err: unix.EINVAL}
+		return nil, unix.EINVAL
 	}
 	b := make([]byte, n)
-	if err := c.read(c.Args[1], b); err != nil {
+	return b, c.read(addr, b)
+}
+
+// bind serves bind, with the checks of packet_bind.
+func (c *call) bind(k *socket) reply {
+	b, err := c.sockaddr(c.Args[1], c.int(2))
+	if err != nil {
 		return result(err)
 	}
 	addr, err := parseSockaddr(b)
@@ -149,9 +174,15 @@ func parseSockaddr(b []byte) (tpacket.SockaddrLL, error) {
 	return tpacket.Parse[tpacket.SockaddrLL](b), nil
 }
 
-// getsockname serves getsockname: as much of the address as the caller has room
-// for, and its whole length.
+// getsockname serves getsockname.
 func (c *call) getsockname(k *socket) reply {
+	addr := k.rx.Addr()
+	return c.sockname(tpacket.Bytes(&addr)[:addrOffset+min(int(addr.Halen), len(addr.Addr))])
+}
+
+// sockname hands an address over, to getsockname or getpeername: as much of it
+// as the caller has room for, and its whole length.
+func (c *call) sockname(b []byte) reply {
 	var room [4]byte
 	if err := c.read(c.Args[2], room[:]); err != nil {
 		return result(err)
@@ -160,8 +191,6 @@ func (c *call) getsockname(k *socket) reply {
 	if n < 0 {
 		return reply{kind: value, err: unix.EINVAL}
 	}
-	addr := k.rx.Addr()
-	b := tpacket.Bytes(&addr)[:addrOffset+min(int(addr.Halen), len(addr.Addr))]
 	if err := c.write(c.Args[1], b[:min(int(n), len(b))]); err != nil {
 		return result(err)
 	}

@@ -120,16 +120,41 @@ func newReads() (reads, error) {
 // there is room again at the other end.
 func (r reads) watch(k *socket) {
 	if !k.watched {
-		ev := unix.EpollEvent{Events: unix.EPOLLOUT | 1<<31, Fd: int32(k.waker.end)} // EPOLLET
-		k.watched = unix.EpollCtl(r.fd, unix.EPOLL_CTL_ADD, k.waker.end, &ev) == nil
+		k.watched = r.add(k.waker.end, 0) == nil
 	}
 }
 
-// attend stages the next packet where one was read.
+// add has the kernel tell when there is room again at an end of ours, or when
+// one of more happens to it.
+func (r reads) add(end int, more uint32) error {
+	return r.ctl(unix.EPOLL_CTL_ADD, end, more)
+}
+
+// again has it tell once more of what add was to tell of, if it is so still.
+func (r reads) again(end int, more uint32) { r.ctl(unix.EPOLL_CTL_MOD, end, more) }
+
+func (r reads) ctl(op, end int, more uint32) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLOUT | more | 1<<31, Fd: int32(end)} // EPOLLET
+	return unix.EpollCtl(r.fd, op, end, &ev)
+}
+
+// remove ends that, before the end is closed: while we start a process it is a
+// copy of the end that is left, and what happens to it is not for who has the
+// number next.
+func (r reads) remove(end int) { unix.EpollCtl(r.fd, unix.EPOLL_CTL_DEL, end, nil) }
+
+// attend stages the next packet where one was read, and lets rtnetlink sockets
+// see to what happened to them.
 func (r reads) attend(s *session) {
 	var evs [32]unix.EpollEvent
 	n, _ := unix.EpollWait(r.fd, evs[:], 0)
 	for _, ev := range evs[:max(n, 0)] {
+		for _, r := range s.rtnls {
+			if r.end == int(ev.Fd) {
+				r.event(ev.Events)
+				break
+			}
+		}
 		i := slices.IndexFunc(s.sockets, func(k *socket) bool { return k.waker.end == int(ev.Fd) })
 		if i < 0 {
 			continue

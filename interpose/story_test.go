@@ -28,11 +28,11 @@ var stories = []string{
 	"lazy-edge net0", "timeout quiet0", "interrupt quiet0", "signal-storm quiet0", "receive quiet0",
 	"queue net0", "queue-read net0", "queue-threads net0", "queue-signals net0", "fanout net0",
 	"threads net0", "two-sockets net0", "inherit net0", "again net0", "mmap-race net0", "late net0",
-	"closed net0", "bystanders quiet0", "devices quiet0",
+	"closed net0", "bystanders quiet0", "devices quiet0", "netlink quiet0",
 }
 
 func TestProgramsSeePacketSockets(t *testing.T) {
-	for _, args := range append(stories, "hostile quiet0 1", "hostile quiet0 2", "hostile quiet0 3") {
+	for _, args := range append(stories, "bounds quiet0", "hostile quiet0 1", "hostile quiet0 2", "hostile quiet0 3") {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
 			newWorld(t).tell(t, strings.Fields(args)...).ok(t)

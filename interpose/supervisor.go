@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/interpose/internal/rtnl"
 )
 
 // maxSockets bounds the packet sockets that are open at a time: each costs this
@@ -38,7 +39,8 @@ type session struct {
 	news    *bell // rung when a packet came to a socket that a call is parked on, or one without a ring
 	reads   reads
 	lost    map[uint32]lostReply
-	dumps   map[uint64]linkDump               // by inode of the rtnetlink socket
+	bus     *rtnl.Bus
+	rtnls   map[uint64]*rtnlSocket            // by inode
 	ears    map[*rxring.Device]*rxring.Socket // have a device be promiscuous
 	swept   time.Time
 	missing []string
@@ -63,7 +65,7 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 		news.close()
 		return nil, fmt.Errorf("interpose: epoll: %w", err)
 	}
-	return &session{
+	s := &session{
 		packet:  make([]byte, 1<<16),
 		news:    news,
 		reads:   reads,
@@ -76,9 +78,11 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 		byMemfd: make(map[file]*socket),
 		swaps:   swaps{seen: make(map[uint32]uint64)},
 		lost:    make(map[uint32]lostReply),
-		dumps:   make(map[uint64]linkDump),
+		rtnls:   make(map[uint64]*rtnlSocket),
 		ears:    make(map[*rxring.Device]*rxring.Socket),
-	}, nil
+	}
+	s.bus = rtnl.NewBus(cfg.Namespace, s.flags)
+	return s, nil
 }
 
 // serve answers notifications until the eventfd says stop.
@@ -129,6 +133,9 @@ func (s *session) close() {
 	}
 	for _, ear := range s.ears {
 		ear.Close()
+	}
+	for _, r := range s.rtnls {
+		r.close()
 	}
 	s.news.close()
 	unix.Close(s.reads.fd)
@@ -215,7 +222,7 @@ func (s *session) handle(n *notification) reply {
 	switch {
 	case len(s.sockets) > 0:
 		s.unswap(c)
-	case n.NR == unix.SYS_SENDTO, n.NR == unix.SYS_SENDMSG, n.NR == unix.SYS_IOCTL, len(s.dumps) > 0:
+	case len(s.rtnls) > 0, n.NR == unix.SYS_IOCTL:
 	default:
 		return reply{}
 	}
@@ -231,13 +238,13 @@ func (s *session) handle(n *notification) reply {
 		unix.SYS_SHUTDOWN, unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG,
 		unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG:
 		k, ok := c.socket(c.int(0))
-		if !ok {
-			return c.otherSocket()
+		if ok && c.valid() {
+			return c.onSocket(k)
 		}
-		if !c.valid() {
-			return reply{}
+		if r, ok := c.rtnlSocket(); ok && c.valid() {
+			return c.onRTNL(r)
 		}
-		return c.onSocket(k)
+		return reply{}
 	case unix.SYS_EPOLL_CTL:
 		return c.epollCtl()
 	}
@@ -262,28 +269,16 @@ func (c *call) onSocket(k *socket) reply {
 	return reply{kind: value, err: unix.EOPNOTSUPP}
 }
 
-// otherSocket looks on at calls on sockets that are not ours.
-func (c *call) otherSocket() reply {
-	switch c.NR {
-	case unix.SYS_SENDTO, unix.SYS_SENDMSG:
-		c.sending()
-	case unix.SYS_RECVFROM, unix.SYS_RECVMSG:
-		if len(c.s.dumps) > 0 {
-			return c.links()
-		}
-	}
-	return reply{}
-}
-
 // tick does what is due by the clock and returns how many milliseconds may pass
 // until it is due again, -1 for any number.
 func (s *session) tick() int {
-	if len(s.sockets) == 0 {
+	if len(s.sockets) == 0 && len(s.parked) == 0 && !s.bus.Watched() {
 		return -1
 	}
 	now, every := time.Now(), s.sweepEvery()
 	if now.Sub(s.swept) >= every {
 		s.sweep()
+		s.announce()
 	}
 	next := s.nextDeadline(now)
 	if next <= 0 {

@@ -57,7 +57,9 @@ func (s *session) unheld() []*socket {
 		missing[k] = true
 	}
 	for _, r := range s.parked {
-		delete(missing, r.k)
+		if k, ok := r.from.(*socket); ok {
+			delete(missing, k)
+		}
 	}
 	note := func(_ int32, k *socket, _ bool) { delete(missing, k) }
 	for _, pid := range descendants(s.root) {

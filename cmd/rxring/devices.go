@@ -2,12 +2,12 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/interpose"
 )
 
 func newDevices() *cobra.Command {
@@ -19,12 +19,12 @@ func newDevices() *cobra.Command {
   rxring devices --from streams:16 --name wg0`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ns := rxring.NewNamespace(rxring.NamespaceConfig{FirstIndex: interpose.FreeIndex()})
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 			if _, _, err := source.open(ns); err != nil {
 				return &exitError{exitUsage, err}
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "INDEX\tNAME\tTYPE\tADDRESS\tMTU\tFED BY")
+			fmt.Fprintln(w, "INDEX\tNAME\tTYPE\tADDRESS\tMTU\tIP\tFED BY")
 			for _, d := range ns.Devices() {
 				typ, addr := "ethernet", ""
 				if d.Type() == rxring.RawIP {
@@ -37,7 +37,11 @@ func newDevices() *cobra.Command {
 						addr += fmt.Sprintf("%02x", b)
 					}
 				}
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\n", d.Index(), d.Name(), typ, addr, d.MTU(), source.from)
+				ip := "-"
+				if as := d.Addrs(); len(as) > 0 {
+					ip = strings.Trim(fmt.Sprint(as), "[]")
+				}
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\n", d.Index(), d.Name(), typ, addr, d.MTU(), ip, source.from)
 			}
 			return w.Flush()
 		},

@@ -32,7 +32,8 @@ space: it sees the devices that rxring feeds, and needs no privileges.
 When the program ends, a report of its rings goes to standard error. The exit
 code, or the signal, is the program's own; 127 when it was not found, 126 when
 it cannot be executed, 125 when this system does not let rxring run it.`,
-		Example: `  rxring run -- tcpdump -i net0 -n -c 20 greater 60000
+		Example: `  rxring run -- tcpdump
+  rxring run -- tcpdump -i net0 -n -c 20 greater 60000
   rxring run --from streams:16 -- tshark -i net0 -c 100
   rxring run --name wg0 --quiet -- ngrep -d wg0 -n 5 ''`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -45,7 +46,7 @@ it cannot be executed, 125 when this system does not let rxring run it.`,
 			if maxMemory < 1 {
 				return &exitError{exitUsage, fmt.Errorf("--max-memory %d: want at least 1 MiB", maxMemory)}
 			}
-			ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory << 20, FirstIndex: interpose.FreeIndex()})
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory << 20})
 			_, start, err := source.open(ns)
 			if err != nil {
 				return &exitError{exitUsage, err}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -35,7 +36,7 @@ func (f *sourceFlags) open(ns *rxring.Namespace) (dev *rxring.Device, start func
 			return nil, nil, fmt.Errorf("--from %q: %q streams: want a number from 1 to %d", f.from, arg, streams.MaxFlows)
 		}
 	}
-	if dev, err = ns.AddDevice(rxring.DeviceConfig{Name: f.name}); err != nil {
+	if dev, err = ns.AddDevice(rxring.DeviceConfig{Name: f.name, Addrs: []netip.Prefix{streams.LocalAddr}}); err != nil {
 		return nil, nil, fmt.Errorf("--name: %w", err)
 	}
 	return dev, func() (io.Closer, error) { return streams.Start(dev, cfg) }, nil

@@ -252,3 +252,12 @@ func (d *Device) Close() {
 	}
 	d.queues = nil
 }
+
+// Offload has the device hand over packets with the given offloads undone: flags
+// are TUN_F_* (linux/if_tun.h).
+func (d *Device) Offload(flags int) error {
+	if err := unix.IoctlSetInt(d.wire, unix.TUNSETOFFLOAD, flags); err != nil {
+		return fmt.Errorf("TUNSETOFFLOAD %#x: %w", flags, err)
+	}
+	return nil
+}

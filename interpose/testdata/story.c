@@ -973,11 +973,8 @@ static void bystanders(void)
 	want(one == SOCK_DGRAM);
 	refused(setsockopt(u, SOL_PACKET, PACKET_AUXDATA, &one, sizeof one), ENOPROTOOPT);
 
-	/* Devices of the system and of the namespace, side by side. */
+	/* Devices are the namespace's on every socket. */
 	struct ifreq q = {0};
-	strcpy(q.ifr_name, "lo");
-	must(ioctl(u, SIOCGIFINDEX, &q));
-	want(q.ifr_ifindex == 1);
 	strcpy(q.ifr_name, device);
 	must(ioctl(u, SIOCGIFINDEX, &q));
 	want(q.ifr_ifindex == index_of(device));
@@ -994,14 +991,13 @@ static void bystanders(void)
 static void devices(void)
 {
 	struct ifaddrs *all, *i;
-	int ours = 0, loopbacks = 0;
+	int ours = 0;
 	must(getifaddrs(&all));
 	for (i = all; i; i = i->ifa_next) {
 		struct sockaddr_ll *a = (void *)i->ifa_addr;
 		want(i->ifa_name);
 		if (!a || a->sll_family != AF_PACKET)
 			continue;
-		loopbacks += !strcmp(i->ifa_name, "lo");
 		if (strcmp(i->ifa_name, device))
 			continue;
 		ours++;
@@ -1009,7 +1005,7 @@ static void devices(void)
 		want(i->ifa_flags & IFF_UP && i->ifa_flags & IFF_BROADCAST);
 	}
 	freeifaddrs(all);
-	want(ours == 1 && loopbacks == 1);
+	want(ours == 1);
 	struct if_nameindex *n = if_nameindex();
 	for (; n->if_index; n++)
 		ours += !strcmp(n->if_name, device) && (int)n->if_index == index_of(device);
@@ -1062,6 +1058,181 @@ static void devices(void)
 	want(found == 1);
 	refused(recv(fd, buf, sizeof buf, 0), EAGAIN);
 	close(fd);
+}
+
+static int route_fd;
+
+static void *ask_later(void *ask)
+{
+	usleep(50000);
+	want(must(send(route_fd, ask, 20, 0)) == 20);
+	return NULL;
+}
+
+/* An rtnetlink socket waits, wakes, is read and written, inherited and closed as
+ * a socket is. */
+static void netlink(void)
+{
+	struct {
+		struct nlmsghdr h;
+		struct rtgenmsg g;
+	} ask = {{20, RTM_GETROUTE + 2 /* which no kernel knows */, NLM_F_REQUEST, 7, 0}, {0}};
+	ask.h.nlmsg_type = NLMSG_NOOP, ask.h.nlmsg_flags |= NLM_F_ACK;
+	struct sockaddr_nl me = {.nl_family = AF_NETLINK}, from;
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct timeval tv = {0, 20000};
+	char buf[4096], two[2][100];
+	socklen_t len = sizeof me;
+	pthread_t t;
+	int fd = route_fd = must(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_ROUTE)), n;
+	struct pollfd p = {fd, POLLIN, 0};
+	int ep = must(epoll_create1(0));
+	must(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+
+	must(bind(fd, (void *)&me, sizeof me));
+	must(getsockname(fd, (void *)&me, &len));
+	want(len == sizeof me && me.nl_pid == (unsigned)getpid());
+	len = sizeof n;
+	must(getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &n, &len));
+	want(n == AF_NETLINK);
+	must(getsockopt(fd, SOL_SOCKET, SO_TYPE, &n, &len));
+	want(n == SOCK_DGRAM);
+	must(getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &n, &len));
+	want(n == NETLINK_ROUTE);
+	n = 1;
+	must(setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &n, sizeof n));
+	must(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, (n = 65536, &n), sizeof n));
+	must(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &n, &len));
+	want(n == 131072);
+
+	/* Nothing there. */
+	want(must(poll(&p, 1, 0)) == 0);
+	want(must(epoll_wait(ep, &ev, 1, 0)) == 0);
+	refused(recv(fd, buf, sizeof buf, MSG_DONTWAIT), EAGAIN);
+	must(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv));
+	refused(recv(fd, buf, sizeof buf, 0), EAGAIN);
+	tv.tv_usec = 0;
+	must(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv));
+
+	/* An answer: read, and received once it was seen. */
+	for (int how = 0; how < 4; how++) {
+		if (how == 0)
+			want(must(write(fd, &ask, 20)) == 20);
+		else
+			want(must(sendto(fd, &ask, 20, 0, (void *)&(struct sockaddr_nl){.nl_family = AF_NETLINK}, sizeof me)) == 20);
+		want(must(poll(&p, 1, 1000)) == 1 && p.revents == POLLIN);
+		want(must(epoll_wait(ep, &ev, 1, 1000)) == 1);
+		if (how < 2) {
+			n = must(read(fd, buf, sizeof buf));
+		} else {
+			len = sizeof from;
+			n = must(recvfrom(fd, buf, sizeof buf, how == 3 ? MSG_TRUNC | MSG_PEEK : 0, (void *)&from, &len));
+			want(from.nl_family == AF_NETLINK && from.nl_pid == 0 && len == sizeof from);
+			if (how == 3)
+				want(must(recv(fd, buf, 3, MSG_TRUNC)) == n);
+		}
+		struct nlmsghdr *h = (void *)buf;
+		struct nlmsgerr *e = NLMSG_DATA(h);
+		want(n == 36 && h->nlmsg_type == NLMSG_ERROR && h->nlmsg_seq == 7 && h->nlmsg_pid == me.nl_pid && e->error == 0);
+		for (int i = 0; i < 100 && poll(&p, 1, 0); i++)
+			usleep(1000); /* what was read leaves a little later */
+		want(must(poll(&p, 1, 0)) == 0);
+		want(must(epoll_wait(ep, &ev, 1, 0)) == 0);
+		refused(recv(fd, buf, sizeof buf, MSG_DONTWAIT), EAGAIN);
+	}
+
+	/* Many at a time. */
+	struct iovec in[2] = {{&ask, 20}, {&ask, 20}}, out[2] = {{two[0], 100}, {two[1], 100}};
+	struct mmsghdr sends[2] = {{.msg_hdr = {.msg_iov = in, .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = in + 1, .msg_iovlen = 1}}};
+	struct mmsghdr recvs[2] = {{.msg_hdr = {.msg_iov = out, .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = out + 1, .msg_iovlen = 1}}};
+	want(must(sendmmsg(fd, sends, 2, 0)) == 2 && sends[1].msg_len == 20);
+	want(must(recvmmsg(fd, recvs, 2, 0, NULL)) == 2 && recvs[0].msg_len == 36 && recvs[1].msg_len == 36);
+
+	for (int i = 0; i < 100; i++)
+		want(must(write(fd, &ask, 20)) == 20);
+	refused(send(fd, &ask, 0, 0), ENODATA);
+	for (int i = 0; i < 100; i++)
+		want(must(recv(fd, buf, sizeof buf, 0)) == 36);
+
+	/* Control messages, whole and cut. */
+	must(setsockopt(fd, SOL_NETLINK, NETLINK_PKTINFO, (n = 1, &n), sizeof n));
+	for (unsigned room = 100; room; room = room == 100 ? 18 : room == 18 ? 8 : 0) {
+		char control[100] __attribute__((aligned(8)));
+		struct msghdr m = {.msg_iov = out, .msg_iovlen = 1, .msg_control = control, .msg_controllen = room};
+		struct cmsghdr *c = (void *)control;
+		want(must(send(fd, &ask, 20, 0)) == 20);
+		want(must(recvmsg(fd, &m, 0)) == 36);
+		want(m.msg_flags == (room < 20 ? MSG_CTRUNC : 0) && m.msg_controllen == (room == 100 ? 24 : room == 18 ? 18 : 0));
+		want(room < 16 || (c->cmsg_level == SOL_NETLINK && c->cmsg_type == NETLINK_PKTINFO && c->cmsg_len == (room < 20 ? room : 20)));
+		want(room < 20 || *(int *)CMSG_DATA(c) == 0);
+	}
+
+	/* A filter keeps answers out, until it goes. */
+	struct sock_filter none[] = {{BPF_RET | BPF_K, 0, 0, 0}};
+	struct sock_fprog f = {1, none};
+	must(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f));
+	want(must(send(fd, &ask, 20, 0)) == 20);
+	want(must(poll(&p, 1, 0)) == 0);
+	must(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &n, sizeof n));
+	refused(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &n, sizeof n), ENOENT);
+	refused(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &f, 3), EINVAL);
+
+	/* One waits for what another asks for. */
+	must(pthread_create(&t, NULL, ask_later, &ask));
+	want(must(recv(fd, buf, sizeof buf, 0)) == 36);
+	pthread_join(t, NULL);
+
+	/* A child has the same socket; what nobody holds is gone from the set. */
+	int pid = must(fork());
+	if (!pid) {
+		want(must(send(fd, &ask, 20, 0)) == 20);
+		_exit(0);
+	}
+	must(waitpid(pid, &n, 0));
+	want(n == 0);
+	want(must(epoll_wait(ep, &ev, 1, 1000)) == 1);
+	int other = must(dup(fd));
+	close(fd);
+	want(must(epoll_wait(ep, &ev, 1, 0)) == 1);
+	close(other);
+	want(must(epoll_wait(ep, &ev, 1, 0)) == 0);
+
+	/* The port is free again, and many can be open. */
+	for (int i = 0; i < 600; i++) {
+		fd = must(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+		must(bind(fd, (void *)&me, sizeof me));
+		close(fd);
+	}
+	refused(socket(AF_NETLINK, SOCK_STREAM, NETLINK_ROUTE), ESOCKTNOSUPPORT);
+	fd = must(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	refused(bind(fd, (void *)&me, 11), EINVAL);
+	refused(bind(fd, (void *)8, 12), EFAULT);
+	refused(sendto(fd, &ask, 20, MSG_OOB, NULL, 0), EOPNOTSUPP);
+	refused(sendto(fd, (void *)8, 20, 0, NULL, 0), EFAULT);
+	refused(sendto(fd, &ask, 20, 0, (void *)&me, 3), EINVAL);
+	len = sizeof n;
+	must(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &n, &len));
+	refused(send(fd, buf, n, 0), EMSGSIZE);
+	refused(recv(fd, buf, 1, MSG_OOB), EOPNOTSUPP);
+	refused(setsockopt(fd, SOL_NETLINK, 77, &n, sizeof n), ENOPROTOOPT);
+	refused(setsockopt(fd, SOL_PACKET, 1, &n, sizeof n), ENOPROTOOPT);
+	refused(shutdown(fd, SHUT_RDWR), EOPNOTSUPP);
+	refused(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0), ENODEV);
+}
+
+/* There is an end to what a program can open; and families of sockets that would
+ * show the system's devices are as if their modules were missing. */
+static void bounds(void)
+{
+	int n = 0;
+	while (socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE) >= 0)
+		n++;
+	want(errno == ENFILE && n == 256);
+	refused(socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER), EPROTONOSUPPORT);
+	refused(socket(AF_NETLINK, SOCK_RAW | 0x10, NETLINK_NETFILTER), EINVAL);
+	refused(socket(AF_BLUETOOTH, SOCK_RAW, 1), EAFNOSUPPORT);
+	must(socket(AF_NETLINK, SOCK_RAW, NETLINK_GENERIC));
+	must(socket(AF_NETLINK, SOCK_RAW, NETLINK_USERSOCK));
 }
 
 /* What Linux refuses is refused with the same errno. Each line is compared to
@@ -1237,7 +1408,7 @@ static void errnos(void)
 	struct ethtool_value gso = {ETHTOOL_GGSO, 0};
 	r.ifr_data = (void *)&gso;
 	say(ioctl(raw, SIOCETHTOOL, &r));
-	gso.cmd = 0xfff;
+	gso.cmd = ETHTOOL_GPAUSEPARAM;
 	say(ioctl(raw, SIOCETHTOOL, &r));
 	r.ifr_data = nowhere;
 	say(ioctl(raw, SIOCETHTOOL, &r));
@@ -1252,10 +1423,11 @@ static void hostile(void)
 		0x7fffffffffffffffL, (long)0x8000000000000000L, 0x7ffffffff000L, 0x7ffffffffff8L};
 	static const int calls[] = {SYS_bind, SYS_getsockname, SYS_getpeername, SYS_setsockopt, SYS_getsockopt,
 		SYS_ioctl, SYS_recvfrom, SYS_recvmsg, SYS_recvmmsg, SYS_sendto, SYS_sendmsg, SYS_shutdown, SYS_mmap, SYS_socket, SYS_epoll_ctl};
-	static const long ioctls[] = {SIOCGIFNAME, SIOCGIFINDEX, SIOCETHTOOL, SIOCGIFHWADDR};
+	static const long ioctls[] = {SIOCGIFNAME, SIOCGIFINDEX, SIOCETHTOOL, SIOCGIFHWADDR, SIOCGIFCONF, SIOCGIFADDR};
 	int count = sizeof values / sizeof *values, fd = must(socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, 0));
 	static char page[65536]; /* the kernel writes beyond the 4096 that are pointed to */
 	unsigned seed = atoi(arg ? arg : "1");
+	int packet = fd, route = must(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
 
 	set_ring(fd, TPACKET_V2, BLOCKS);
 	for (int i = 0; i < 20000; i++) {
@@ -1265,20 +1437,21 @@ static void hostile(void)
 		for (unsigned j = 0; j < 4096; j += 1 + rand_r(&seed) % 512)
 			page[j] = rand_r(&seed);
 		int nr = calls[rand_r(&seed) % (sizeof calls / sizeof *calls)];
+		fd = rand_r(&seed) % 2 ? packet : route;
 		if (nr == SYS_mmap) { /* never at a fixed address */
 			a[0] = 0, a[3] = MAP_SHARED, a[4] = rand_r(&seed) % 2 ? fd : a[4];
 			if (a[4] >= 0 && a[4] < 3)
 				continue;
 		} else if (nr == SYS_socket) {
-			a[0] = AF_PACKET, a[1] = rand_r(&seed) % 16;
+			a[0] = rand_r(&seed) % 2 ? AF_PACKET : AF_NETLINK, a[1] = rand_r(&seed) % 16;
 		} else {
 			a[0] = rand_r(&seed) % 8 ? fd : a[0];
 			if (a[0] >= 0 && a[0] < 3)
 				continue;
 			if (nr == SYS_setsockopt || nr == SYS_getsockopt)
-				a[1] = rand_r(&seed) % 2 ? SOL_PACKET : SOL_SOCKET, a[2] = rand_r(&seed) % 64;
+				a[1] = rand_r(&seed) % 2 ? fd == packet ? SOL_PACKET : SOL_NETLINK : SOL_SOCKET, a[2] = rand_r(&seed) % 64;
 			if (nr == SYS_ioctl)
-				a[1] = ioctls[rand_r(&seed) % 4];
+				a[1] = ioctls[rand_r(&seed) % 6];
 			if (nr == SYS_recvfrom || nr == SYS_recvmsg || nr == SYS_recvmmsg)
 				a[2] |= MSG_DONTWAIT, a[3] |= MSG_DONTWAIT;
 			if (nr == SYS_recvmmsg)
@@ -1344,7 +1517,7 @@ int main(int argc, char **argv)
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
 		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"fanout", fanout}, {"down", down}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
-		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
+		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"forever", forever},
 	};
 	if (argc < 3)

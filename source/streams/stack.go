@@ -63,7 +63,7 @@ func configure(s *stack.Stack, c *card, addr tcpip.Address) error {
 	if err := s.CreateNIC(nic, c); err != nil {
 		return fmt.Errorf("create network card: %v", err)
 	}
-	network := tcpip.AddressWithPrefix{Address: addr, PrefixLen: 24}
+	network := tcpip.AddressWithPrefix{Address: addr, PrefixLen: prefixLen}
 	err := s.AddProtocolAddress(nic, tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: network}, stack.AddressProperties{})
 	if err != nil {
 		return fmt.Errorf("add address %v: %v", addr, err)

@@ -3,6 +3,7 @@ package streams
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -27,6 +28,13 @@ var (
 )
 
 const remotePort = 12865
+
+// LocalAddr is the address of the stack behind the device, which programs that
+// ask for the device's addresses should see: [rxring.DeviceConfig].Addrs.
+var LocalAddr = netip.PrefixFrom(netip.AddrFrom4(localAddr.As4()), prefixLen)
+
+// prefixLen is of the network that both stacks are in.
+const prefixLen = 24
 
 // Config says what a Source sends. The zero value works.
 type Config struct {

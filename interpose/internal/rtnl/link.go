@@ -1,0 +1,222 @@
+//go:build linux
+
+package rtnl
+
+import (
+	"bytes"
+	"encoding/binary"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/interpose/internal/netdev"
+)
+
+// Attributes of links that x/sys does not name (linux/if_link.h).
+const (
+	iflaMaxPacingOffloadHorizon = 66 // IFLA_MAX_PACING_OFFLOAD_HORIZON
+	iflaNetnsImmutable          = 67 // IFLA_NETNS_IMMUTABLE
+	iflaHeadroom                = 68 // IFLA_HEADROOM
+	iflaTailroom                = 69 // IFLA_TAILROOM
+)
+
+// linkPolicy has lengths of ifla_policy (net/core/rtnetlink.c), of the
+// attributes that requests for links have.
+var linkPolicy = policy{iflaTailroom, map[uint16]length{
+	unix.IFLA_TARGET_NETNSID: {least: 4},
+	unix.IFLA_EXT_MASK:       {least: 4},
+	unix.IFLA_MASTER:         {least: 4},
+	unix.IFLA_IFNAME:         {least: 1, text: unix.IFNAMSIZ - 1},
+	unix.IFLA_ALT_IFNAME:     {least: 1, text: 127}, // ALTIFNAMSIZ - 1
+}}
+
+// getLink serves RTM_GETLINK for one device, as rtnl_getlink does.
+func (s *Socket) getLink(r request) syscall.Errno {
+	if len(r.body) < unix.SizeofIfInfomsg {
+		return syscall.EINVAL
+	}
+	strict := s.option[unix.NETLINK_GET_STRICT_CHK]
+	if strict && !onlyIndex(r.body) {
+		return syscall.EINVAL
+	}
+	found, errno := linkPolicy.parse(r.body[unix.SizeofIfInfomsg:], strict,
+		unix.IFLA_TARGET_NETNSID, unix.IFLA_EXT_MASK, unix.IFLA_IFNAME, unix.IFLA_ALT_IFNAME)
+	if errno != 0 {
+		return errno
+	}
+	if found[unix.IFLA_TARGET_NETNSID] != nil {
+		return syscall.EINVAL // there is none but this
+	}
+	index := int32(native32(r.body[4:]))
+	name, ok := found[unix.IFLA_IFNAME]
+	if !ok {
+		name, ok = found[unix.IFLA_ALT_IFNAME]
+	}
+	var d *rxring.Device
+	switch {
+	case index > 0:
+		d, ok = s.bus.ns.DeviceByIndex(int(index))
+	case ok:
+		name, _, _ = bytes.Cut(name, []byte{0})
+		d, ok = s.bus.ns.DeviceByName(string(name))
+	default:
+		return syscall.EINVAL
+	}
+	if !ok {
+		return syscall.ENODEV
+	}
+	s.reply(s.bus.linkMessage(d, header{typ: unix.RTM_NEWLINK, seq: r.seq, port: s.port}))
+	return 0
+}
+
+// dumpLinks makes the list that RTM_GETLINK asks for, as rtnl_dump_ifinfo does.
+func (s *Socket) dumpLinks(d *dump, r request) {
+	d.typ = unix.RTM_NEWLINK
+	d.encode = func(i item, h header) []byte { return s.bus.linkMessage(i.device, h) }
+	if family := r.body[0]; family == unix.AF_INET6 || family == unix.AF_BRIDGE {
+		return // links with settings of IPv6, ports of bridges: none
+	}
+	found, errno := s.linkFilter(r.body)
+	if found[unix.IFLA_TARGET_NETNSID] != nil {
+		errno = syscall.EINVAL // there is none but this
+	}
+	if d.errno = errno; errno != 0 {
+		return
+	}
+	if master, ok := found[unix.IFLA_MASTER]; ok && native32(master) != 0 {
+		d.flags |= unix.NLM_F_DUMP_FILTERED
+		if int32(native32(master)) != -1 { // who has no master
+			return
+		}
+	}
+	for typ, kind := range each(found[unix.IFLA_LINKINFO]) {
+		if typ == unix.IFLA_INFO_KIND {
+			d.flags |= unix.NLM_F_DUMP_FILTERED
+			if kind, _, _ = bytes.Cut(kind, []byte{0}); string(kind) != netdev.Kind {
+				return
+			}
+		}
+	}
+	for _, dev := range s.bus.ns.Devices() {
+		d.items = append(d.items, item{device: dev})
+	}
+}
+
+// linkFilter reads what a request for all links is narrowed by. Where the
+// program did not ask for strict checking, a wrong request is one for all.
+func (s *Socket) linkFilter(b []byte) (map[uint16][]byte, syscall.Errno) {
+	strict := s.option[unix.NETLINK_GET_STRICT_CHK]
+	switch {
+	case len(b) < unix.SizeofIfInfomsg && !strict: // struct rtgenmsg, of old programs
+		return nil, 0
+	case len(b) < unix.SizeofIfInfomsg, strict && (!onlyIndex(b) || native32(b[4:]) != 0):
+		return nil, syscall.EINVAL
+	}
+	found, errno := linkPolicy.parse(b[unix.SizeofIfInfomsg:], strict,
+		unix.IFLA_TARGET_NETNSID, unix.IFLA_EXT_MASK, unix.IFLA_MASTER, unix.IFLA_LINKINFO)
+	if errno != 0 && !strict {
+		return nil, 0
+	}
+	return found, errno
+}
+
+// onlyIndex says whether a struct ifinfomsg has nothing but a family and an
+// index.
+func onlyIndex(b []byte) bool {
+	return b[1] == 0 && binary.NativeEndian.Uint16(b[2:]) == 0 &&
+		native32(b[8:]) == 0 && native32(b[12:]) == 0
+}
+
+// linkMessage lays out a device's struct ifinfomsg and attributes, in the order
+// of rtnl_fill_ifinfo (net/core/rtnetlink.c).
+func (b *Bus) linkMessage(d *rxring.Device, h header) []byte {
+	const (
+		operUnknown  = 0 // IF_OPER_UNKNOWN: a TAP device does not say
+		operDown     = 2 // IF_OPER_DOWN
+		maxSize      = 65536
+		maxSegs      = 65535
+		notAttached  = 0      // XDP_ATTACHED_NONE
+		sizeStats    = 24 * 4 // struct rtnl_link_stats
+		sizeStats64  = 25 * 8 // struct rtnl_link_stats64, with rx_otherhost_dropped
+		sizeIfmap    = 32     // struct rtnl_link_ifmap
+		defaultQdisc = "pfifo_fast"
+	)
+	info := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint16(info[2:], uint16(d.Type()))
+	binary.NativeEndian.PutUint32(info[4:], uint32(d.Index()))
+	binary.NativeEndian.PutUint32(info[8:], b.flags(d))
+
+	var a attrs
+	a.string(unix.IFLA_IFNAME, d.Name())
+	a.uint32(unix.IFLA_TXQLEN, netdev.TxQueueLen(d))
+	if d.Up() {
+		a.uint8(unix.IFLA_OPERSTATE, operUnknown)
+	} else {
+		a.uint8(unix.IFLA_OPERSTATE, operDown)
+	}
+	a.uint8(unix.IFLA_LINKMODE, 0)
+	a.uint8(iflaNetnsImmutable, 0)
+	a.uint32(unix.IFLA_MTU, uint32(d.MTU()))
+	a.uint32(unix.IFLA_MIN_MTU, netdev.MinMTU)
+	a.uint32(unix.IFLA_MAX_MTU, netdev.MaxMTU(d))
+	a.uint32(unix.IFLA_GROUP, 0)
+	promiscuous, allMulticast := d.Memberships()
+	a.uint32(unix.IFLA_PROMISCUITY, uint32(promiscuous))
+	a.uint32(unix.IFLA_ALLMULTI, uint32(allMulticast))
+	a.uint32(unix.IFLA_NUM_TX_QUEUES, 1)
+	a.uint32(unix.IFLA_GSO_MAX_SEGS, maxSegs)
+	a.uint32(unix.IFLA_GSO_MAX_SIZE, maxSize)
+	a.uint32(unix.IFLA_GRO_MAX_SIZE, maxSize)
+	a.uint32(unix.IFLA_GSO_IPV4_MAX_SIZE, maxSize)
+	a.uint32(unix.IFLA_GRO_IPV4_MAX_SIZE, maxSize)
+	a.uint32(unix.IFLA_TSO_MAX_SIZE, maxSize)
+	a.uint32(unix.IFLA_TSO_MAX_SEGS, maxSegs)
+	a.uint32(iflaMaxPacingOffloadHorizon, 0)
+	a.uint32(unix.IFLA_NUM_RX_QUEUES, 1)
+	a.uint8(unix.IFLA_CARRIER, 1)
+	a.uint32(unix.IFLA_CARRIER_CHANGES, 0)
+	a.uint32(unix.IFLA_CARRIER_UP_COUNT, 0)
+	a.uint32(unix.IFLA_CARRIER_DOWN_COUNT, 0)
+	a.uint16(iflaHeadroom, 0)
+	a.uint16(iflaTailroom, 0)
+	a.uint8(unix.IFLA_PROTO_DOWN, 0)
+	if addr := d.Addr(); d.Type() == rxring.Ethernet {
+		a.bytes(unix.IFLA_ADDRESS, addr[:])
+		a.bytes(unix.IFLA_BROADCAST, bytes.Repeat([]byte{0xff}, len(addr)))
+	}
+	a.bytes(unix.IFLA_STATS64, make([]byte, sizeStats64))
+	a.bytes(unix.IFLA_STATS, make([]byte, sizeStats))
+	var xdp attrs
+	xdp.uint8(unix.IFLA_XDP_ATTACHED, notAttached)
+	a.bytes(unix.IFLA_XDP, xdp)
+	a.bytes(unix.IFLA_LINKINFO, linkInfo(d))
+	a.string(unix.IFLA_QDISC, defaultQdisc)
+	a.bytes(unix.IFLA_MAP, make([]byte, sizeIfmap))
+	a.bytes(unix.IFLA_DEVLINK_PORT|unix.NLA_F_NESTED, nil)
+	a.bytes(unix.IFLA_DPLL_PIN|unix.NLA_F_NESTED, nil)
+	return message(h, info, a)
+}
+
+// linkInfo is what tun_fill_info (drivers/net/tun.c) says of a device without
+// an owner, with offloads.
+func linkInfo(d *rxring.Device) attrs {
+	const (
+		tunType, tunPI, tunVnetHdr, tunPersist, tunMultiQueue = 3, 4, 5, 6, 7 // IFLA_TUN_*
+
+		kindTUN, kindTAP = 1, 2 // IFF_TUN, IFF_TAP (linux/if_tun.h)
+	)
+	typ := uint8(kindTUN)
+	if d.Type() == rxring.Ethernet {
+		typ = kindTAP
+	}
+	var data, info attrs
+	data.uint8(tunType, typ)
+	data.uint8(tunPI, 0)
+	data.uint8(tunVnetHdr, 1)
+	data.uint8(tunPersist, 0)
+	data.uint8(tunMultiQueue, 0)
+	info.string(unix.IFLA_INFO_KIND, netdev.Kind)
+	info.bytes(unix.IFLA_INFO_DATA, data)
+	return info
+}

@@ -1,0 +1,114 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+)
+
+// links is a program that asks about devices as container tools do, by a library
+// of its own: the test binary, executed again.
+func links() error {
+	all, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		a := l.Attrs()
+		fmt.Println("link:", a.Index, a.Name, a.MTU, a.HardwareAddr, l.Type())
+		addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+		if err != nil {
+			return err
+		}
+		for _, addr := range addrs {
+			fmt.Println("addr:", a.Name, addr.IPNet)
+		}
+	}
+	for _, name := range []string{"net0", "eth0", "lo"} {
+		_, err := netlink.LinkByName(name)
+		fmt.Println("find:", name, err == nil, errors.As(err, &netlink.LinkNotFoundError{}))
+	}
+	fmt.Println("down:", errors.Is(netlink.LinkSetDown(all[0]), unix.EPERM))
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return err
+	}
+	fmt.Println("routes:", len(routes))
+
+	done := make(chan struct{})
+	defer close(done)
+	updates := make(chan netlink.LinkUpdate)
+	if err := netlink.LinkSubscribe(updates, done); err != nil {
+		return err
+	}
+	addresses := make(chan netlink.AddrUpdate)
+	if err := netlink.AddrSubscribe(addresses, done); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	for range 2 {
+		select {
+		case u := <-updates:
+			fmt.Println("new link:", u.Attrs().Name)
+		case u := <-addresses:
+			fmt.Println("new addr:", u.LinkAddress.String(), u.NewAddr)
+		case <-time.After(bound):
+			return errors.New("nothing new")
+		}
+	}
+	return nil
+}
+
+// A program on a netlink library sees the namespace's devices and no others,
+// may change nothing, and hears of a device that comes while it runs.
+func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
+	needStory(t) // makes the directory
+	bin, err := testBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	add := func(c rxring.DeviceConfig) {
+		if _, err := ns.AddDevice(c); err != nil {
+			t.Error(err)
+		}
+	}
+	net1 := netip.MustParsePrefix("192.0.2.1/24")
+	add(rxring.DeviceConfig{Name: "net0", Addrs: []netip.Prefix{net1, netip.MustParsePrefix("2001:db8::1/64")}})
+	add(rxring.DeviceConfig{Name: "wg0", Type: rxring.RawIP, MTU: 1420})
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
+	defer cancel()
+	o := runContext(t, ctx, Config{
+		Namespace: ns,
+		Args:      []string{bin},
+		Env:       append(os.Environ(), "RXRING_TEST_INSTEAD=links"),
+	}, func(line string) {
+		if line == "ready" {
+			add(rxring.DeviceConfig{Name: "late0", Addrs: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}})
+		}
+	}).ok(t)
+	lines := strings.Split(strings.TrimSpace(o.stdout), "\n")
+	want := []string{
+		"link: 2 net0 1500 02:72:78:72:00:02 tuntap", "addr: net0 192.0.2.1/24", "addr: net0 2001:db8::1/64",
+		"link: 3 wg0 1420  tuntap",
+		"find: net0 true false", "find: eth0 false true", "find: lo false true",
+		"down: true", "routes: 0", "ready",
+	}
+	if n := len(want); len(lines) != n+2 || !slices.Equal(lines[:n], want) ||
+		!slices.Contains(lines[n:], "new link: late0") || !slices.Contains(lines[n:], "new addr: 198.51.100.7/32 true") {
+		t.Errorf("%s", o.stdout)
+	}
+}

@@ -1,0 +1,114 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"math"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/cbpf"
+)
+
+// setRTNLOption serves setsockopt. What of SOL_SOCKET is not ours takes effect
+// on the program's end.
+func (c *call) setRTNLOption(r *rtnlSocket) reply {
+	level, name, n := int(c.int(1)), int(c.int(2)), c.int(4)
+	if n < 0 {
+		return reply{kind: value, err: unix.EINVAL}
+	}
+	val := make([]byte, min(n, maxOption))
+	if err := c.read(c.Args[3], val); err != nil {
+		return result(err)
+	}
+	if !c.valid() {
+		return reply{}
+	}
+	if level == unix.SOL_NETLINK {
+		return result(r.nl.Setsockopt(name, val))
+	}
+	if level != unix.SOL_SOCKET {
+		return reply{kind: value, err: unix.ENOPROTOOPT}
+	}
+	switch name {
+	case unix.SO_ATTACH_BPF:
+		return reply{kind: value, err: unix.EOPNOTSUPP} // only the kernel runs eBPF
+	case unix.SO_ATTACH_FILTER:
+		prog, err := c.program(val)
+		if err != nil {
+			return result(err)
+		}
+		f, err := cbpf.Compile(prog)
+		if err == nil && c.valid() {
+			r.nl.AttachFilter(f)
+		}
+		return result(err)
+	case unix.SO_DETACH_FILTER:
+		return result(r.nl.DetachFilter())
+	case unix.SO_RCVBUF, unix.SO_RCVBUFFORCE:
+		if len(val) >= 4 {
+			r.nl.SetReceiveBuffer(2 * int(min(native32(val), math.MaxInt32)))
+		}
+	case unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW:
+		r.timeout = parseTimeval(val)
+	}
+	return reply{}
+}
+
+func (c *call) getRTNLOption(r *rtnlSocket) reply {
+	level, name := int(c.int(1)), int(c.int(2))
+	if level == unix.SOL_SOCKET && !slices.Contains(rtnlOptions, name) {
+		return reply{}
+	}
+	var room [4]byte
+	if err := c.read(c.Args[4], room[:]); err != nil {
+		return result(err)
+	}
+	n := int32(native32(room[:]))
+	if n < 0 {
+		return reply{kind: value, err: unix.EINVAL}
+	}
+	if !c.valid() {
+		return reply{}
+	}
+	val := make([]byte, min(n, maxOption))
+	var filled int
+	switch level {
+	case unix.SOL_NETLINK:
+		var err error
+		if filled, err = r.nl.Getsockopt(name, val); err != nil {
+			return result(err)
+		}
+	case unix.SOL_SOCKET:
+		filled = copy(val, bytes32(r.option(name)))
+		if name == unix.SO_ERROR {
+			r.unstage(c.tid, c.int(0)) // the error may have been it
+			r.stage()
+		}
+	default:
+		return reply{kind: value, err: unix.ENOPROTOOPT}
+	}
+	if err := c.write(c.Args[3], val[:min(filled, len(val))]); err != nil {
+		return result(err)
+	}
+	return result(c.write(c.Args[4], bytes32(uint32(filled))))
+}
+
+// rtnlOptions are those at SOL_SOCKET that differ from the program's end's.
+var rtnlOptions = []int{unix.SO_TYPE, unix.SO_DOMAIN, unix.SO_PROTOCOL, unix.SO_ERROR}
+
+func (r *rtnlSocket) option(name int) uint32 {
+	switch name {
+	case unix.SO_TYPE:
+		return uint32(r.nl.Type())
+	case unix.SO_DOMAIN:
+		return unix.AF_NETLINK
+	case unix.SO_PROTOCOL:
+		return unix.NETLINK_ROUTE
+	}
+	if err := r.nl.Error(); err != nil {
+		return uint32(errnoOf(err))
+	}
+	return 0
+}
