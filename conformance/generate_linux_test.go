@@ -145,6 +145,9 @@ func drawSetUp(s int) *rapid.Generator[script] {
 	})
 }
 
+// hugeReserve is the most that tp_net can tell of, on SOCK_RAW and V1 or V2.
+const hugeReserve = 65535 - 80
+
 // drawRingOf is a ring that the kernel takes, if nothing is in the way.
 func drawRingOf(t *rapid.T, s int) (sc script) {
 	v := tpacket.Version(rapid.SampledFrom([]int{0, 1, 1, 2, 2}).Draw(t, "version"))
@@ -159,7 +162,10 @@ func drawRingOf(t *rapid.T, s int) (sc script) {
 	}
 	r := drawBlocks(t)
 	if rapid.IntRange(0, 3).Draw(t, "set reserve") == 3 {
-		reserve := rapid.SampledFrom([]uint32{4, 7, 16, 100, 2000}).Draw(t, "reserve")
+		reserve := rapid.SampledFrom([]uint32{4, 7, 16, 100, 2000, 2000, hugeReserve, hugeReserve + 1}).Draw(t, "reserve")
+		if reserve >= hugeReserve {
+			r.ring = req{131072, 1, 131072, 1}
+		}
 		sc = append(sc, set{s, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(reserve)})
 	}
 	if v == tpacket.V3 {

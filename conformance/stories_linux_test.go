@@ -139,11 +139,16 @@ var stories = []struct {
 	}},
 	{"offsets that tp_net cannot hold drop the packet", script{
 		open(0),
-		set{0, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(65535)},
+		set{0, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(65535 - 80)},
 		rxRing(0, req{131072, 1, 131072, 1}),
 		mmap{0},
+		open(1),
+		set{1, unix.SOL_PACKET, unix.PACKET_RESERVE, i32(65535 - 79)},
+		rxRing(1, req{131072, 1, 131072, 1}),
+		mmap{1},
 		arrive{tap0, hello, 1, whole},
 		statistics(0, 8),
+		statistics(1, 8),
 	}},
 	{"statistics clear when they are read", script{
 		open(0),
