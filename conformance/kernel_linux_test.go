@@ -162,7 +162,7 @@ type kernelSocket struct {
 	ring *mapping // the one that the socket has, in no memory until mmap
 	mem  []byte
 
-	sentTo bool // packets that a program sent are in its queue, or have been
+	sentTo bool // packets whose cost is their sender's matter are in its queue, or have been
 }
 
 func (s *kernelSocket) close() error { return s.Close() }
