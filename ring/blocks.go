@@ -159,12 +159,16 @@ func NewBlocks(m *Memory, g tpacket.Geometry, c BlocksConfig) (*Blocks, error) {
 	}
 	b.begin(0)
 	b.open.Store(b.first)
-	if c.Retire > 0 {
+	b.startTimer()
+	return b, nil
+}
+
+func (b *Blocks) startTimer() {
+	if b.config.Retire > 0 {
 		b.mu.Lock() // the timer may fire before it has its name
-		b.timer = time.AfterFunc(c.Retire, b.tick)
+		b.timer = time.AfterFunc(b.config.Retire, b.tick)
 		b.mu.Unlock()
 	}
-	return b, nil
 }
 
 // tick is the retire timer. It goes round whatever happens, as Linux 6.18's does

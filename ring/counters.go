@@ -67,6 +67,14 @@ func (c *Counters) Attach(b Buffer) {
 	c.ring = b
 }
 
+// Moved makes b, which goes on where the ring before it was moved from, the one
+// that captures for c.
+func (c *Counters) Moved(b Buffer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ring = b
+}
+
 func (c *Counters) captured() uint64 {
 	n := c.retired + c.queued.Load()
 	if c.ring != nil {

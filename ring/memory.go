@@ -4,32 +4,69 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 // Memory is the bytes that writers and the reader share. On Linux they lie in
 // a sealed memfd, so that no holder of the descriptor can resize them under
 // the others; elsewhere, and with [NewHeapMemory], on the Go heap.
 type Memory struct {
-	b  []byte
-	fd int // -1: not a memfd
+	b    []byte
+	file *file // nil: not in a memfd
+	at   int   // where in the file
 
-	close sync.Once
+	close  sync.Once
+	closed atomic.Bool
+}
+
+// file is a memfd that memories lie in, one behind the other.
+type file struct {
+	fd   int
+	size int
+
+	mu   sync.Mutex
+	uses int // memories that are not closed
 }
 
 // NewMemory allocates size bytes, zeroed and present: writers meet no page
 // fault that must allocate. The error unwraps to the errno (ENOMEM, EMFILE).
 func NewMemory(size int) (*Memory, error) {
-	if size <= 0 {
-		return nil, fmt.Errorf("ring memory: %d bytes: want at least 1", size)
+	ms, err := NewMemories(size)
+	if err != nil {
+		return nil, err
 	}
-	return newMemory(size)
+	return ms[0], nil
+}
+
+// NewMemories is NewMemory for several that are mapped together: one behind the
+// other in one memfd. All sizes but the last must be multiples of the page size.
+func NewMemories(sizes ...int) ([]*Memory, error) {
+	for _, n := range sizes {
+		if n <= 0 {
+			return nil, fmt.Errorf("ring memory: %d bytes: want at least 1", n)
+		}
+	}
+	return newMemories(sizes)
+}
+
+// Together says whether ms are all that one memfd holds, in this order: who maps
+// it from its start gets them.
+func Together(ms ...*Memory) bool {
+	at := 0
+	for _, m := range ms {
+		if m.file == nil || m.file != ms[0].file || m.at != at {
+			return false
+		}
+		at += len(m.b)
+	}
+	return at > 0 && at == ms[0].file.size
 }
 
 // NewHeapMemory allocates size bytes on the Go heap: no other process can map
 // them, and the race detector watches them.
 func NewHeapMemory(size int) *Memory {
 	// Headers need 16-byte alignment, which Go gives to larger allocations.
-	return &Memory{b: make([]byte, size), fd: -1}
+	return &Memory{b: make([]byte, size)}
 }
 
 // Bytes is the memory. It stays addressable, though no longer shared, after
@@ -42,14 +79,22 @@ func (m *Memory) Size() int { return len(m.b) }
 // FD is the memfd to hand to a reader in another process, sealed against
 // growing, shrinking and further sealing; -1 when there is none or m is closed.
 // It stays m's: duplicate it to keep it.
-func (m *Memory) FD() int { return m.fd }
+func (m *Memory) FD() int {
+	if m.file == nil || m.closed.Load() {
+		return -1
+	}
+	return m.file.fd
+}
 
 // Close gives the pages back to the system at once. Writers that still hold a
 // slot may go on storing: what they store goes to private pages, which vanish
 // when m is no longer reachable. Processes that mapped the memfd keep theirs.
 func (m *Memory) Close() error {
 	var err error
-	m.close.Do(func() { err = m.release() })
+	m.close.Do(func() {
+		m.closed.Store(true)
+		err = m.release()
+	})
 	runtime.KeepAlive(m)
 	return err
 }

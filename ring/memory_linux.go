@@ -12,17 +12,24 @@ import (
 // MemfdName is what /proc/PID/fd shows of ring memory.
 const MemfdName = "rxring"
 
-func newMemory(size int) (*Memory, error) {
+func newMemories(sizes []int) ([]*Memory, error) {
 	fd, err := memfd()
 	if err != nil {
 		return nil, fmt.Errorf("ring memory: memfd_create: %w", err)
 	}
-	m := &Memory{fd: fd}
-	if err := m.allocate(size); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("ring memory of %d bytes: %w", size, err)
+	f := &file{fd: fd}
+	for _, n := range sizes {
+		f.size += n
 	}
-	return m, nil
+	var ms []*Memory
+	if err = f.allocate(); err == nil {
+		ms, err = f.mapAll(sizes)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("ring memory of %d bytes: %w", f.size, err)
+	}
+	return ms, nil
 }
 
 // memfd asks for memory that nobody can execute; Linux before 6.3 does not
@@ -36,13 +43,13 @@ func memfd() (int, error) {
 	return fd, err
 }
 
-func (m *Memory) allocate(size int) error {
-	if err := unix.Ftruncate(m.fd, int64(size)); err != nil {
+func (f *file) allocate() error {
+	if err := unix.Ftruncate(f.fd, int64(f.size)); err != nil {
 		return fmt.Errorf("ftruncate: %w", err)
 	}
 	// Take the pages now, as the kernel does for its own ring, so that memory
 	// that is not there is an error here and no fault in a writer later.
-	if err := unix.Fallocate(m.fd, 0, 0, int64(size)); err != nil {
+	if err := unix.Fallocate(f.fd, 0, 0, int64(f.size)); err != nil {
 		if errors.Is(err, unix.ENOSPC) {
 			err = unix.ENOMEM
 		}
@@ -50,35 +57,54 @@ func (m *Memory) allocate(size int) error {
 	}
 	// Sealed before it is shared. F_SEAL_SEAL last: it seals the seals.
 	const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
-	if _, err := unix.FcntlInt(uintptr(m.fd), unix.F_ADD_SEALS, seals); err != nil {
+	if _, err := unix.FcntlInt(uintptr(f.fd), unix.F_ADD_SEALS, seals); err != nil {
 		return fmt.Errorf("seal: %w", err)
 	}
-	p, err := unix.MmapPtr(m.fd, 0, nil, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
-	if err != nil {
-		return fmt.Errorf("mmap: %w", err)
-	}
-	m.b = unsafe.Slice((*byte)(p), size)
-	// Unmapped only when no writer and no reader can touch it any more.
-	runtime.AddCleanup(m, func(b []byte) {
-		unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(b)), uintptr(len(b)))
-	}, m.b)
 	return nil
 }
 
+func (f *file) mapAll(sizes []int) ([]*Memory, error) {
+	ms := make([]*Memory, len(sizes))
+	at := 0
+	for i, n := range sizes {
+		p, err := unix.MmapPtr(f.fd, int64(at), nil, uintptr(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+		if err != nil {
+			return nil, fmt.Errorf("mmap: %w", err)
+		}
+		m := &Memory{b: unsafe.Slice((*byte)(p), n), file: f, at: at}
+		// Unmapped only when no writer and no reader can touch it any more.
+		runtime.AddCleanup(m, func(b []byte) {
+			unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(b)), uintptr(len(b)))
+		}, m.b)
+		ms[i] = m
+		at += n
+	}
+	f.uses = len(ms)
+	return ms, nil
+}
+
 func (m *Memory) release() error {
-	if m.fd < 0 {
+	f := m.file
+	if f == nil {
 		return nil
 	}
 	// In place of the shared pages come private ones that take no memory until
 	// somebody stores to them: a writer in mid-copy needs no reference count.
 	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(m.b)), uintptr(len(m.b)),
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE|unix.MAP_FIXED)
-	if err2 := unix.Close(m.fd); err == nil {
-		err = err2
-	}
-	m.fd = -1
-	if err != nil {
+	if err = errors.Join(err, f.leave(m)); err != nil {
 		return fmt.Errorf("ring memory: release: %w", err)
 	}
 	return nil
+}
+
+// leave closes the file with the last memory in it. Before that, m's pages are
+// taken out of it.
+func (f *file) leave(m *Memory) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.uses--; f.uses > 0 {
+		return unix.Fallocate(f.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(m.at), int64(len(m.b)))
+	}
+	return unix.Close(f.fd)
 }

@@ -217,3 +217,48 @@ func TestHostileReaderNeverGetsTwoWritersIntoTheSameBytes(t *testing.T) {
 		t.Logf("blocks=%d: %d of %d accepted beside a hostile reader", blocks, accepted.Load(), 4*each)
 	}
 }
+
+// TestMemoriesOfOneFileAreMappedTogether: two memories, mapped by somebody else
+// in one go, and given back one by one.
+func TestMemoriesOfOneFileAreMappedTogether(t *testing.T) {
+	const page = 4096
+	ms, err := ring.NewMemories(2*page, page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := ms[0], ms[1]
+	other, err := ring.NewMemory(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if !ring.Together(a, b) || ring.Together(a) || ring.Together(b) || ring.Together(b, a) || ring.Together(a, other) || !ring.Together(other) {
+		t.Error("which memories one mapping shows is wrong")
+	}
+	mapped, err := unix.Mmap(a.FD(), 0, 3*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(mapped)
+	a.Bytes()[1], b.Bytes()[1] = 1, 2
+	if mapped[1] != 1 || mapped[2*page+1] != 2 {
+		t.Errorf("mapped together, they show %d and %d", mapped[1], mapped[2*page+1])
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if a.FD() != -1 || b.FD() < 0 || mapped[1] != 0 {
+		t.Errorf("the first one is closed: descriptors %d, %d; its page still holds %d", a.FD(), b.FD(), mapped[1])
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(b.FD(), &st); err != nil || st.Size != 3*page || st.Blocks*512 > 2*page { // one page came back as we looked
+		t.Errorf("the file has %d bytes, %d of them in memory (%v)", st.Size, st.Blocks*512, err)
+	}
+	b.Bytes()[2] = 3
+	if mapped[2*page+2] != 3 {
+		t.Error("the second one's pages are gone")
+	}
+	if err := b.Close(); err != nil || b.FD() != -1 {
+		t.Errorf("close: %v, descriptor %d", err, b.FD())
+	}
+}

@@ -2,6 +2,12 @@
 
 package ring
 
-func newMemory(size int) (*Memory, error) { return NewHeapMemory(size), nil }
+func newMemories(sizes []int) ([]*Memory, error) {
+	ms := make([]*Memory, len(sizes))
+	for i, n := range sizes {
+		ms[i] = NewHeapMemory(n)
+	}
+	return ms, nil
+}
 
 func (m *Memory) release() error { return nil }

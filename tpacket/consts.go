@@ -80,6 +80,14 @@ const (
 	StatusTSRawHW      = 1 << 31 // TP_STATUS_TS_RAW_HARDWARE: the card's clock
 )
 
+// Status of a transmit frame.
+const (
+	StatusAvailable   = 0      // TP_STATUS_AVAILABLE: free, the program's
+	StatusSendRequest = 1 << 0 // TP_STATUS_SEND_REQUEST: filled, to be sent
+	StatusSending     = 1 << 1 // TP_STATUS_SENDING: on its way
+	StatusWrongFormat = 1 << 2 // TP_STATUS_WRONG_FORMAT: not a frame that can be sent
+)
+
 // FeatureFillRxhash is TP_FT_REQ_FILL_RXHASH, the one bit of
 // tpacket_req3.tp_feature_req_word.
 const FeatureFillRxhash = 1

@@ -1,0 +1,91 @@
+package ring
+
+import (
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// TxRing is a transmit ring (PACKET_TX_RING): frames that a program fills and
+// somebody else sends. It mirrors struct packet_ring_buffer (net/packet/internal.h)
+// as tpacket_snd uses it.
+//
+// The program may change its memory at any time. So nothing in it is looked at
+// twice, and a packet is copied out before anybody looks at it. Where the ring
+// goes on is private.
+//
+// One goroutine at a time may call its methods, but for Memory, Geometry and
+// Close.
+type TxRing struct {
+	base   unsafe.Pointer // of the shared memory
+	geo    tpacket.Geometry
+	head   uint32 // the frame to send next
+	memory *Memory
+}
+
+// NewTx makes a transmit ring of g's shape in m, which must hold g.Size() bytes.
+// It takes m over. All versions have frames of equal size here, V3 too.
+func NewTx(m *Memory, g tpacket.Geometry) (*TxRing, error) {
+	if g.FrameNr == 0 || m.Size() < g.Size() || int(g.FrameSize) < g.Version.HdrLen() {
+		return nil, fmt.Errorf("transmit ring: %d frames of %d bytes, %d bytes in memory of %d bytes: want at least one frame, room for its header, and memory for all",
+			g.FrameNr, g.FrameSize, g.Size(), m.Size())
+	}
+	return &TxRing{base: unsafe.Pointer(unsafe.SliceData(m.Bytes())), geo: g, memory: m}, nil
+}
+
+// Requested says whether the head frame is to be sent.
+func (r *TxRing) Requested() bool { return r.status() == tpacket.StatusSendRequest }
+
+// Frame is the head frame's bytes, in shared memory. They stay addressable while
+// r is reachable.
+func (r *TxRing) Frame() []byte { return unsafe.Slice((*byte)(r.frame()), r.geo.FrameSize) }
+
+// SetStatus says what becomes of the head frame. Everything that the caller
+// copied out of it before was there before the program can change it.
+func (r *TxRing) SetStatus(status uint32) {
+	p := r.statusWord()
+	if r.geo.Version == tpacket.V1 {
+		atomic.StoreUint64((*uint64)(p), longStatus(status))
+		return
+	}
+	atomic.StoreUint32((*uint32)(p), status)
+}
+
+// Advance goes on to the next frame.
+func (r *TxRing) Advance() {
+	r.head++
+	if r.head == r.geo.FrameNr {
+		r.head = 0
+	}
+}
+
+// Memory is the ring's shared memory.
+func (r *TxRing) Memory() *Memory { return r.memory }
+
+// Geometry is the ring's shape.
+func (r *TxRing) Geometry() tpacket.Geometry { return r.geo }
+
+// Close gives the memory back to the system. Who is sending from it finds
+// nothing more to send.
+func (r *TxRing) Close() error { return r.memory.Close() }
+
+// status is one load of the head frame's status word, a load-acquire: what the
+// program stored to the frame before is there.
+func (r *TxRing) status() uint32 {
+	p := r.statusWord()
+	if r.geo.Version == tpacket.V1 {
+		return uint32(atomic.LoadUint64((*uint64)(p))) // Linux passes it through an int
+	}
+	return atomic.LoadUint32((*uint32)(p))
+}
+
+func (r *TxRing) statusWord() unsafe.Pointer {
+	if r.geo.Version == tpacket.V3 {
+		return unsafe.Add(r.frame(), unsafe.Offsetof(tpacket.Header3{}.Status))
+	}
+	return r.frame()
+}
+
+func (r *TxRing) frame() unsafe.Pointer { return unsafe.Add(r.base, r.geo.FrameOffset(r.head)) }
