@@ -56,6 +56,12 @@ func (a *arrival) measure(d *Device, p *Packet) bool {
 		a.from.Pkttype = tpacket.PacketOutgoing
 	}
 	a.from.Protocol = tpacket.Htons(a.protocol)
+	a.offloads(p)
+	return true
+}
+
+// offloads sets status and timestamp.
+func (a *arrival) offloads(p *Packet) {
 	a.status = tpacket.StatusUser
 	switch {
 	case p.Checksum == ChecksumPartial:
@@ -70,7 +76,6 @@ func (a *arrival) measure(d *Device, p *Packet) bool {
 		a.timestamp = p.Timestamp
 		a.status |= tpacket.StatusTSSoftware
 	}
-	return true
 }
 
 // etherType is eth_type_trans's protocol: the EtherType, or one of two numbers

@@ -50,7 +50,7 @@ func (ns *Namespace) bind(s *Socket, ifindex int32, protocol uint16) error {
 		return nil // also when the device it was bound to is gone, and all devices are asked for
 	}
 	ns.setHooked(s, false) // no packet meets half a binding
-	s.device = d
+	s.setDevice(d)
 	s.protocol.Store(uint32(protocol))
 	s.ifindex.Store(ifindex)
 	switch {
@@ -160,7 +160,7 @@ func (ns *Namespace) RemoveDevice(d *Device) error {
 	for _, s := range ns.sockets { // packet_notifier for NETDEV_UNREGISTER
 		ns.flushMemberships(s, d)
 		if s.device == d {
-			s.device = nil
+			s.setDevice(nil)
 			s.ifindex.Store(-1)
 		}
 	}

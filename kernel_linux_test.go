@@ -20,7 +20,7 @@ import (
 type twins struct {
 	t      *testing.T
 	kernel *kring.Namespace
-	tap    *kring.Device
+	tap    *kring.Device // or a TUN device
 	ns     *rxring.Namespace
 	dev    *rxring.Device
 }
@@ -35,6 +35,19 @@ func withTwins(t *testing.T, fn func(w *twins)) {
 		must(t, err)
 		defer tap.Close()
 		fn(&twins{t, k, tap, ns, dev})
+	})
+}
+
+// withTunTwins is withTwins for a device without a link-layer header.
+func withTunTwins(t *testing.T, fn func(w *twins)) {
+	kringtest.Run(t, func(k *kring.Namespace) {
+		kringtest.NeedDevices(t)
+		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
+		tun, err := k.TUN("tun0", dev.Index())
+		must(t, err)
+		defer tun.Close()
+		fn(&twins{t, k, tun, ns, dev})
 	})
 }
 
@@ -98,8 +111,8 @@ func (r *twinRing) frame() []byte {
 	return r.ours.Ring().(*ring.Ring).Frame(r.at % r.kernel.Geometry.FrameNr)
 }
 
-// compare wants the frames since the last call to be the same, times apart, and
-// returns how many they are.
+// compare wants the frames since the last call to be the same, times apart, hands
+// them back, and returns how many they are.
 func (r *twinRing) compare(t *testing.T, what string) int {
 	t.Helper()
 	for n := 0; ; n++ {

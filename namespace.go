@@ -181,26 +181,29 @@ func (ns *Namespace) hook() {
 }
 
 // newRing makes a ring within the namespace's memory bound.
-func (ns *Namespace) newRing(g tpacket.Geometry, of func(*ring.Memory) (ring.Buffer, error)) (ring.Buffer, error) {
+func newRing[R any](ns *Namespace, g tpacket.Geometry, of func(*ring.Memory) (R, error)) (r R, err error) {
 	size := int64(g.Size())
 	if held := ns.memory.Add(size); held > ns.maxMemory {
 		ns.memory.Add(-size)
-		return nil, fmt.Errorf("ring of %d bytes: the namespace holds %d of at most %d bytes of ring memory: %w",
+		return r, fmt.Errorf("ring of %d bytes: the namespace holds %d of at most %d bytes of ring memory: %w",
 			size, held-size, ns.maxMemory, syscall.ENOMEM)
 	}
 	m, err := ring.NewMemory(g.Size())
 	if err == nil {
-		var r ring.Buffer
 		if r, err = of(m); err == nil {
 			return r, nil
 		}
 		m.Close()
 	}
 	ns.memory.Add(-size)
-	return nil, err
+	return r, err
 }
 
-func (ns *Namespace) freeRing(r ring.Buffer) error {
+// freeRing ends a ring that newRing made.
+func (ns *Namespace) freeRing(r interface {
+	Close() error
+	Geometry() tpacket.Geometry
+}) error {
 	err := r.Close()
 	ns.memory.Add(-int64(r.Geometry().Size()))
 	return err

@@ -48,15 +48,20 @@ type Socket struct {
 	queue    queue
 	err      atomic.Int32 // pending errno (sk_err)
 
+	tx   atomic.Pointer[sender] // never nil; read by who sends
+	out  atomic.Pointer[Device] // bound to: see setDevice
+	txMu sync.Mutex             // held by who sends from the transmit ring; taken before mu
+
 	mu           sync.Mutex
 	closed       bool
 	version      tpacket.Version
 	reserve      uint32
 	vnetLen      uint32 // PACKET_VNET_HDR_SZ
 	kernelOwned  bool
-	fillHash     bool                    // V3: TP_FT_REQ_FILL_RXHASH
-	freezes      uint32                  // of rings before this one, not yet reported
-	ring         ring.Buffer             // nil: none
+	fillHash     bool        // V3: TP_FT_REQ_FILL_RXHASH
+	freezes      uint32      // of rings before this one, not yet reported
+	ring         ring.Buffer // nil: none
+	txRing       *ring.TxRing
 	mapped       func(*ring.Memory) bool // nil: nobody maps rings
 	filter       *cbpf.Filter
 	program      []cbpf.Instruction // the filter's
@@ -105,8 +110,8 @@ func (s *Socket) do(op string, f func() error) error {
 	return nil
 }
 
-// publish makes the options take effect on the receive path. s.mu is held, or
-// nobody else knows s yet.
+// publish makes the options take effect on what is received and sent. s.mu is
+// held, or nobody else knows s yet.
 func (s *Socket) publish() {
 	rx := &receiver{
 		epoch:          s.queue.epoch.Load(),
@@ -135,6 +140,7 @@ func (s *Socket) publish() {
 		}
 	}
 	s.rx.Store(rx) // pairs with the load in receive
+	s.publishSender()
 }
 
 // Type is the socket's type.
@@ -147,7 +153,7 @@ func (s *Socket) SetVersion(v tpacket.Version) error {
 		if v > tpacket.V3 {
 			return fmt.Errorf("%v: want V1, V2 or V3: %w", v, syscall.EINVAL)
 		}
-		if s.ring != nil {
+		if s.hasRing() {
 			return fmt.Errorf("%v: the socket has a ring already: %w", v, syscall.EBUSY)
 		}
 		s.version = v
@@ -163,7 +169,7 @@ func (s *Socket) SetReserve(n uint32) error {
 		if n > math.MaxInt32 {
 			return fmt.Errorf("%d: want at most %d bytes: %w", n, math.MaxInt32, syscall.EINVAL)
 		}
-		if s.ring != nil {
+		if s.hasRing() {
 			return fmt.Errorf("%d: the socket has a ring already: %w", n, syscall.EBUSY)
 		}
 		s.reserve = n
@@ -171,6 +177,9 @@ func (s *Socket) SetReserve(n uint32) error {
 		return nil
 	})
 }
+
+// hasRing says whether the socket has a ring of either kind. s.mu is held.
+func (s *Socket) hasRing() bool { return s.ring != nil || s.txRing != nil }
 
 // SetRxRing gives the socket a receive ring, or takes it away when r.BlockNr is
 // 0 (PACKET_RX_RING). On a V3 socket it is [Socket.SetRxRing3] with all else 0.
@@ -219,7 +228,7 @@ func (s *Socket) newRing(g tpacket.Geometry) (ring.Buffer, error) {
 	if s.kernelOwned {
 		d = ring.KernelOwned
 	}
-	return s.ns.newRing(g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewDesign(m, g, d) })
+	return newRing(s.ns, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewDesign(m, g, d) })
 }
 
 // defaultRetire is Linux's for devices that do not say how fast they are
@@ -240,7 +249,7 @@ func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (ring.Buffer, err
 	if c.Retire == 0 {
 		c.Retire = defaultRetire
 	}
-	return s.ns.newRing(g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewBlocks(m, g, c) })
+	return newRing(s.ns, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewBlocks(m, g, c) })
 }
 
 // SetMapped has the socket ask f whether anybody has a ring's memory mapped.
@@ -446,7 +455,7 @@ func (s *Socket) Arm(w ring.Waker) { s.notify.Arm(w) }
 // Disarm takes back an Arm.
 func (s *Socket) Disarm(w ring.Waker) { s.notify.Disarm(w) }
 
-// Close ends the socket and gives its ring's memory back. Writers in mid-copy
+// Close ends the socket and gives its rings' memory back. Writers in mid-copy
 // are not disturbed; sleepers are woken.
 func (s *Socket) Close() error {
 	s.mu.Lock()
@@ -457,7 +466,8 @@ func (s *Socket) Close() error {
 	s.closed = true
 	s.ns.exit(s)
 	s.ns.leave(s)
-	if err := s.replaceRing(nil); err != nil && !errors.Is(err, syscall.EBADF) {
+	err := errors.Join(s.replaceRing(nil), s.replaceTxRing(nil))
+	if err != nil && !errors.Is(err, syscall.EBADF) {
 		return os.NewSyscallError("close", err)
 	}
 	return nil

@@ -8,10 +8,9 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// packetInts are the options of SOL_PACKET that are kept as they are set. Those
-// for sending have no effect: rxring sends nothing. PACKET_TIMESTAMP has none
-// either, since no packet has a hardware's time; and PACKET_ORIGDEV has none,
-// since no device is on top of another.
+// packetInts are the options of SOL_PACKET that are kept as they are set.
+// PACKET_TIMESTAMP has no effect, since no packet has a hardware's time; nor has
+// PACKET_ORIGDEV, since no device is on top of another.
 var packetInts = map[int]intOption{
 	tpacket.OptCopyThresh:     {name: "PACKET_COPY_THRESH", exact: true, check: word},
 	tpacket.OptAuxdata:        {name: "PACKET_AUXDATA", check: flag},
@@ -31,7 +30,7 @@ func strictFlag(_ *Socket, v int32) (int32, error) {
 }
 
 func flagBeforeRing(s *Socket, v int32) (int32, error) {
-	if s.ring != nil {
+	if s.hasRing() {
 		return 0, fmt.Errorf("%d: the socket has a ring already: %w", v, syscall.EBUSY)
 	}
 	return flag(s, v)
@@ -39,7 +38,7 @@ func flagBeforeRing(s *Socket, v int32) (int32, error) {
 
 // txHasOff: Linux ignores it when there is a ring, and says nothing.
 func txHasOff(s *Socket, v int32) (int32, error) {
-	if s.ring != nil {
+	if s.hasRing() {
 		return s.flags[option{tpacket.SolPacket, tpacket.OptTxHasOff}], nil
 	}
 	return flag(s, v)
@@ -57,6 +56,8 @@ func (s *Socket) setPacketOption(name int, val []byte) error {
 		return s.setMembership(val, false)
 	case tpacket.OptRxRing:
 		return s.setRxRing(val)
+	case tpacket.OptTxRing:
+		return s.setTxRing(val)
 	case tpacket.OptVersion:
 		v, err := intValue(val, true)
 		if err != nil {
@@ -81,21 +82,29 @@ func (s *Socket) setPacketOption(name int, val []byte) error {
 	return noOption(tpacket.SolPacket, name)
 }
 
-// setRxRing takes a struct tpacket_req, or a struct tpacket_req3 on a V3 socket.
-func (s *Socket) setRxRing(val []byte) error {
+// ringRequest is a struct tpacket_req, or a struct tpacket_req3 on a V3 socket.
+func (s *Socket) ringRequest(val []byte) (tpacket.Req3, error) {
 	s.mu.Lock()
 	v := s.version
 	s.mu.Unlock()
 	if v == tpacket.V3 {
 		if len(val) < tpacket.SizeofReq3 {
-			return short("struct tpacket_req3", val, tpacket.SizeofReq3)
+			return tpacket.Req3{}, short("struct tpacket_req3", val, tpacket.SizeofReq3)
 		}
-		return s.SetRxRing3(tpacket.Parse[tpacket.Req3](val))
+		return tpacket.Parse[tpacket.Req3](val), nil
 	}
 	if len(val) < tpacket.SizeofReq {
-		return short("struct tpacket_req", val, tpacket.SizeofReq)
+		return tpacket.Req3{}, short("struct tpacket_req", val, tpacket.SizeofReq)
 	}
-	return s.SetRxRing(tpacket.Parse[tpacket.Req](val))
+	return tpacket.Req3{Req: tpacket.Parse[tpacket.Req](val)}, nil
+}
+
+func (s *Socket) setRxRing(val []byte) error {
+	r, err := s.ringRequest(val)
+	if err != nil {
+		return err
+	}
+	return s.SetRxRing3(r)
 }
 
 // packetOption is packet_getsockopt. s.mu is held.

@@ -74,6 +74,7 @@ const (
 	skfAdMax = 64 // SKF_AD_MAX (linux/filter.h): what SO_BPF_EXTENSIONS returns
 
 	esocktnosupport = 94 // ESOCKTNOSUPPORT, which not every system's syscall names
+	eprotonosupport = 93 // EPROTONOSUPPORT
 	enotsupp        = 95 // EOPNOTSUPP, which has another number elsewhere
 )
 

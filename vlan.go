@@ -47,7 +47,7 @@ func (a *arrival) readTags(p *Packet) {
 		at += vlanLen
 		if !isVLAN(protocol) {
 			a.tags.inner = protocol
-			if p.Outgoing {
+			if p.Outgoing && protocol != 0 { // 0 is to Linux as if it found none
 				a.maclen = uint32(at)
 			}
 			return

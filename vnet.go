@@ -35,7 +35,7 @@ func (s *Socket) SetVnetHeader(n int) error {
 		if n != 0 && n != sizeofVnetHeader && n != sizeofVnetMrg {
 			return fmt.Errorf("%d bytes: want 0, %d or %d: %w", n, sizeofVnetHeader, sizeofVnetMrg, syscall.EINVAL)
 		}
-		if s.ring != nil {
+		if s.hasRing() {
 			return fmt.Errorf("%d bytes: the socket has a ring already: %w", n, syscall.EBUSY)
 		}
 		s.vnetLen = uint32(n)

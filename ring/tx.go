@@ -23,6 +23,7 @@ type TxRing struct {
 	geo    tpacket.Geometry
 	head   uint32 // the frame to send next
 	memory *Memory
+	closed atomic.Bool
 }
 
 // NewTx makes a transmit ring of g's shape in m, which must hold g.Size() bytes.
@@ -36,11 +37,16 @@ func NewTx(m *Memory, g tpacket.Geometry) (*TxRing, error) {
 }
 
 // Requested says whether the head frame is to be sent.
-func (r *TxRing) Requested() bool { return r.status() == tpacket.StatusSendRequest }
+func (r *TxRing) Requested() bool {
+	return r.status() == tpacket.StatusSendRequest && !r.closed.Load()
+}
 
 // Frame is the head frame's bytes, in shared memory. They stay addressable while
 // r is reachable.
 func (r *TxRing) Frame() []byte { return unsafe.Slice((*byte)(r.frame()), r.geo.FrameSize) }
+
+// Offset is where the head frame starts, in bytes from the start of the ring.
+func (r *TxRing) Offset() int { return r.geo.FrameOffset(r.head) }
 
 // SetStatus says what becomes of the head frame. Everything that the caller
 // copied out of it before was there before the program can change it.
@@ -69,7 +75,10 @@ func (r *TxRing) Geometry() tpacket.Geometry { return r.geo }
 
 // Close gives the memory back to the system. Who is sending from it finds
 // nothing more to send.
-func (r *TxRing) Close() error { return r.memory.Close() }
+func (r *TxRing) Close() error {
+	r.closed.Store(true)
+	return r.memory.Close()
+}
 
 // status is one load of the head frame's status word, a load-acquire: what the
 // program stored to the frame before is there.
@@ -88,4 +97,4 @@ func (r *TxRing) statusWord() unsafe.Pointer {
 	return r.frame()
 }
 
-func (r *TxRing) frame() unsafe.Pointer { return unsafe.Add(r.base, r.geo.FrameOffset(r.head)) }
+func (r *TxRing) frame() unsafe.Pointer { return unsafe.Add(r.base, r.Offset()) }

@@ -149,7 +149,10 @@ func (d *Device) SetUp(up bool) error {
 	if err != nil {
 		return err
 	}
-	flags := uint16(unix.IFF_NOARP)
+	flags := uint16(0)
+	if d.Hatype == unix.ARPHRD_NONE {
+		flags = unix.IFF_NOARP
+	}
 	if up {
 		flags |= unix.IFF_UP | unix.IFF_RUNNING
 	}
@@ -230,13 +233,18 @@ func (d *Device) openOffloader() error {
 // Read takes the next packet off the wire: one that left through the device.
 // It does not wait: EAGAIN when there is none.
 func (d *Device) Read(packet []byte) (int, error) {
-	var h VnetHdr
+	_, n, err := d.ReadOffloaded(packet)
+	return n, err
+}
+
+// ReadOffloaded is Read for a device that keeps offloads.
+func (d *Device) ReadOffloaded(packet []byte) (h VnetHdr, n int, err error) {
 	buf := make([]byte, len(h)+len(packet))
-	n, err := unix.Read(d.wire, buf)
-	if err != nil {
-		return 0, err
+	if n, err = unix.Read(d.wire, buf); err != nil {
+		return h, 0, err
 	}
-	return copy(packet, buf[len(h):n]), nil
+	copy(h[:], buf)
+	return h, copy(packet, buf[len(h):n]), nil
 }
 
 // Close takes the device away.

@@ -100,6 +100,18 @@ func (s *Socket) Recv(buf []byte, flags int) (int, error) {
 	return n, err
 }
 
+// SendTo sends a frame. addr is a struct sockaddr_ll, or what a program passes for
+// one; nil for none.
+func (s *Socket) SendTo(frame, addr []byte, flags int) (int, error) {
+	n, _, errno := unix.Syscall6(unix.SYS_SENDTO, uintptr(s.FD),
+		uintptr(unsafe.Pointer(unsafe.SliceData(frame))), uintptr(len(frame)), uintptr(flags),
+		uintptr(unsafe.Pointer(unsafe.SliceData(addr))), uintptr(len(addr)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(int32(n)), nil // a ring's tp_len, which need not be positive
+}
+
 // RingConfig says what ring OpenRing makes.
 type RingConfig struct {
 	Type       int // SOCK_RAW or SOCK_DGRAM

@@ -1,0 +1,341 @@
+package rxring
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// sender is what a socket's options amount to when it sends. It is immutable: a
+// changed option publishes a new one.
+type sender struct {
+	group      *group // of fanout
+	ring       *ring.TxRing
+	version    tpacket.Version // of the ring
+	closed     bool
+	dgram      bool
+	bypass     bool // PACKET_QDISC_BYPASS
+	loss       bool // PACKET_LOSS
+	hasOffsets bool // PACKET_TX_HAS_OFF
+	noFCS      bool // SO_NOFCS
+	vnetLen    int  // PACKET_VNET_HDR_SZ
+}
+
+// publishSender makes the options take effect on what is sent. s.mu is held, or
+// nobody else knows s yet.
+func (s *Socket) publishSender() {
+	flag := func(name int) bool { return s.flags[option{tpacket.SolPacket, name}] != 0 }
+	s.tx.Store(&sender{ // pairs with the load in SendTo
+		group:      s.group,
+		ring:       s.txRing,
+		version:    s.version,
+		closed:     s.closed,
+		dgram:      s.typ == SockDgram,
+		bypass:     flag(tpacket.OptQdiscBypass),
+		loss:       flag(tpacket.OptLoss),
+		hasOffsets: flag(tpacket.OptTxHasOff),
+		noFCS:      s.flags[option{solSocket, soNofcs}] != 0,
+		vnetLen:    int(s.vnetLen),
+	})
+}
+
+// setDevice notes which device the socket is bound to, nil for none, and sends
+// through. Namespace.mu is held.
+func (s *Socket) setDevice(d *Device) {
+	s.device = d
+	s.out.Store(d) // pairs with the load in route
+}
+
+// Send sends one frame through the device that the socket is bound to: link-layer
+// header first on a SOCK_RAW socket. A SOCK_DGRAM socket needs an address to make
+// that header of, unless the device has none: SendTo. On a socket with a transmit
+// ring, see SetTxRing, the frames that are due there are sent, and frame is not
+// looked at.
+func (s *Socket) Send(frame []byte) (n int, err error) { return s.SendTo(frame, nil) }
+
+// SendTo sends one frame, as sendto does. With an address it goes through the
+// address's device (Ifindex) and has its protocol; what else is in the address is
+// the receiver's (Addr), from which a SOCK_DGRAM socket makes the link-layer
+// header. Without one, device and protocol are what the socket is bound to.
+//
+// Every socket that would see the frame leave a Linux host does, but for this one
+// and those in its fanout group; then the device's transmit function gets it. A
+// frame is not modified, and nothing of it is kept. Frames of several goroutines
+// leave side by side.
+//
+// n is the frame's length, as it was given. The errors unwrap to Linux's: ENXIO
+// for no device, ENETDOWN for one that is down, EMSGSIZE for a frame that is longer than the device's MTU and
+// headers (and a VLAN tag, if it has one), EINVAL for one without room for a
+// link-layer header, for an address without one, and for a header of
+// [Socket.SetVnetHeader] that does not fit the frame; or what the device's
+// transmit function says.
+func (s *Socket) SendTo(frame []byte, to *tpacket.SockaddrLL) (n int, err error) {
+	tx := s.tx.Load() // pairs with the store in publishSender
+	if tx.ring != nil {
+		n, err = s.sendRing(to)
+	} else {
+		n, err = s.sendFrame(tx, frame, to)
+	}
+	if err != nil {
+		return n, os.NewSyscallError("sendto", err)
+	}
+	return n, nil
+}
+
+// sendFrame is a frame's way out, in the order of packet_snd
+// (net/packet/af_packet.c): address, device, length, header, contents.
+func (s *Socket) sendFrame(tx *sender, frame []byte, to *tpacket.SockaddrLL) (n int, err error) {
+	d, protocol, err := s.route(tx, to)
+	if err != nil {
+		return 0, err
+	}
+	var offload vnetHeader
+	n = len(frame)
+	if tx.vnetLen > 0 {
+		if offload, err = cutVnet(frame, tx.vnetLen); err != nil {
+			return 0, err
+		}
+		frame = frame[tx.vnetLen:]
+	}
+	if tx.noFCS {
+		return 0, fmt.Errorf("SO_NOFCS: device %s adds no checksum that could be left out: %w", d.name, syscall.Errno(eprotonosupport))
+	}
+	if err := d.fits(tx, len(frame), offload.segmented()); err != nil {
+		return 0, err
+	}
+	out := outgoings.Get().(*outgoing)
+	defer out.put()
+	if frame, err = out.address(tx, d, frame, protocol, to); err != nil {
+		return 0, err
+	}
+	if err := d.carries(tx, frame, offload.segmented()); err != nil {
+		return 0, err
+	}
+	if err := out.fill(tx, d, frame, protocol, offload, headed(len(frame), offload)); err != nil {
+		return 0, err
+	}
+	if err := out.leave(tx, d, s); err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// headed is how much of a frame of n bytes Linux would keep in one piece, the
+// first (packet_alloc_skb): of what does not fit in a page, the headers.
+func headed(n int, offload vnetHeader) int {
+	const page, room = 4096, 16 // PAGE_SIZE nearly everywhere, LL_RESERVED_SPACE
+	if room+n < page {
+		return n
+	}
+	return max(offload.headerLen(), min(n, etherLen))
+}
+
+// route finds the device and the protocol, host byte order, of what is sent.
+func (s *Socket) route(tx *sender, to *tpacket.SockaddrLL) (d *Device, protocol uint16, err error) {
+	if tx.closed {
+		return nil, 0, ErrClosed
+	}
+	switch {
+	case to == nil:
+		if d = s.out.Load(); d == nil {
+			return nil, 0, fmt.Errorf("the socket is bound to no device: bind it, or give an address: %w", syscall.ENXIO)
+		}
+		protocol = uint16(s.protocol.Load())
+	case int(to.Halen) > len(to.Addr):
+		return nil, 0, fmt.Errorf("sll_halen %d: want at most %d: %w", to.Halen, len(to.Addr), syscall.EINVAL)
+	default:
+		var ok bool
+		if d, ok = s.ns.DeviceByIndex(int(to.Ifindex)); !ok {
+			return nil, 0, fmt.Errorf("sll_ifindex %d: no such device: %w", to.Ifindex, syscall.ENXIO)
+		}
+		protocol = tpacket.Htons(to.Protocol)
+	}
+	if !d.up.Load() {
+		return nil, 0, fmt.Errorf("device %s is down: %w", d.name, syscall.ENETDOWN)
+	}
+	return d, protocol, nil
+}
+
+// headerLen is how much of what the program sends is link-layer header: on a
+// SOCK_DGRAM socket nothing.
+func (d *Device) headerLen(tx *sender) int {
+	if tx.dgram {
+		return 0
+	}
+	return int(d.maclen)
+}
+
+// fits bounds the length of what the program sends, before anybody knows whether
+// there is a VLAN tag in it.
+func (d *Device) fits(tx *sender, n int, segmented bool) error {
+	most := d.mtu + d.headerLen(tx) + vlanLen
+	if segmented {
+		most = maxSegment
+	}
+	if n > most {
+		return tooLong(n, most)
+	}
+	return nil
+}
+
+// carries judges the whole frame.
+func (d *Device) carries(tx *sender, frame []byte, segmented bool) error {
+	if len(frame) == 0 || len(frame) < int(d.maclen) {
+		return fmt.Errorf("frame of %d bytes: want the whole link-layer header, %d bytes, and one byte at least: %w", len(frame), d.maclen, syscall.EINVAL)
+	}
+	n := len(frame) - int(d.maclen) + d.headerLen(tx)
+	if most := d.mtu + d.headerLen(tx); !segmented && n > most && !d.tagged(frame) {
+		return tooLong(n, most)
+	}
+	return nil
+}
+
+// tagged says whether the frame may be longer by a tag: Linux allows it for the
+// one EtherType.
+func (d *Device) tagged(frame []byte) bool {
+	return d.typ == Ethernet && binary.BigEndian.Uint16(frame[12:]) == tpacket.ETHP8021Q
+}
+
+func tooLong(n, most int) error {
+	return fmt.Errorf("frame of %d bytes: want at most %d: %w", n, most, syscall.EMSGSIZE)
+}
+
+// outgoing is what sending one frame needs.
+type outgoing struct {
+	packet  Packet
+	arrival arrival
+	buf     []byte // a frame that is not the caller's
+}
+
+var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
+
+// maxKept is the largest buffer that is kept for the next frame: an ordinary
+// one's, or a large segment's.
+const maxKept = 1 << 17
+
+func (o *outgoing) put() {
+	o.packet, o.arrival = Packet{}, arrival{} // holds no frame's memory back
+	if cap(o.buf) > maxKept {
+		o.buf = nil
+	}
+	outgoings.Put(o)
+}
+
+// address puts a link-layer header in front of what a SOCK_DGRAM socket sends, as
+// eth_header does (net/ethernet/eth.c).
+func (o *outgoing) address(tx *sender, d *Device, payload []byte, protocol uint16, to *tpacket.SockaddrLL) (frame []byte, err error) {
+	if !tx.dgram || d.maclen == 0 {
+		return payload, nil
+	}
+	o.buf = append(o.buf[:0], make([]byte, etherLen)...)
+	if err := d.header(o.buf, len(payload), protocol, to); err != nil {
+		return nil, err
+	}
+	o.buf = append(o.buf, payload...)
+	return o.buf, nil
+}
+
+// header makes the Ethernet header of n bytes of payload.
+func (d *Device) header(b []byte, n int, protocol uint16, to *tpacket.SockaddrLL) error {
+	if to == nil {
+		return fmt.Errorf("no address: want the receiver's, for the Ethernet header: %w", syscall.EINVAL)
+	}
+	copy(b, to.Addr[:6]) // whatever sll_halen says
+	copy(b[6:], d.addr[:])
+	if protocol == tpacket.ETHP8023 || protocol == tpacket.ETHP8022 {
+		protocol = uint16(n)
+	}
+	binary.BigEndian.PutUint16(b[12:], protocol)
+	return nil
+}
+
+// fill makes the packet that sockets and the device's owner see.
+func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, offload vnetHeader, headed int) error {
+	o.packet = Packet{Data: frame, Outgoing: true}
+	o.arrival = arrival{}
+	if !tx.dgram && (protocol == 0 || protocol == tpacket.ETHPAll) {
+		protocol = d.protocolOf(frame)
+	}
+	if tx.vnetLen > 0 {
+		var err error
+		if protocol, err = o.offload(d, offload, protocol, headed); err != nil {
+			return err
+		}
+	}
+	o.arrival.sent(d, &o.packet, protocol)
+	return nil
+}
+
+// protocolOf is dev_parse_header_protocol: the EtherType as it stands in the
+// frame, or the IP version of a packet that has a whole IP header.
+func (d *Device) protocolOf(frame []byte) uint16 {
+	if d.typ == Ethernet {
+		return binary.BigEndian.Uint16(frame[12:])
+	}
+	switch version := frame[0] >> 4; {
+	case version == 4 && len(frame) >= 20:
+		return tpacket.ETHPIP
+	case version == 6 && len(frame) >= 40:
+		return tpacket.ETHPIPv6
+	}
+	return 0
+}
+
+// sent is measure for a packet that a packet socket sends: its protocol need not
+// be what the frame says.
+func (a *arrival) sent(d *Device, p *Packet, protocol uint16) {
+	a.length = uint32(len(p.Data))
+	a.maclen = d.maclen
+	a.protocol = protocol
+	a.from = tpacket.SockaddrLL{
+		Family:   tpacket.AFPacket,
+		Protocol: tpacket.Htons(protocol),
+		Ifindex:  int32(d.index),
+		Hatype:   uint16(d.typ),
+		Pkttype:  tpacket.PacketOutgoing,
+	}
+	if d.typ == Ethernet {
+		a.from.Halen = 6
+		copy(a.from.Addr[:6], p.Data[6:12])
+		if isVLAN(protocol) {
+			a.readTags(p)
+		}
+	}
+	a.offloads(p)
+}
+
+// leave offers the packet to the sockets that look, but for who sent it, and
+// hands it to the device's owner.
+func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
+	p, a := &o.packet, &o.arrival
+	if taps := d.taps.Load(); taps != nil && !tx.bypass {
+		for _, t := range *taps {
+			switch {
+			case t.group != nil:
+				if t.group != tx.group {
+					t.group.deliver(p, a)
+				}
+			case t.socket != s && t.socket.wants(p, a):
+				t.socket.receive(p, a)
+			}
+		}
+	}
+	transmit := d.transmit.Load() // pairs with the store in SetTransmit
+	if transmit == nil {
+		return nil
+	}
+	err := (*transmit)(p)
+	if err == nil {
+		return nil
+	}
+	if errno := syscall.Errno(0); !errors.As(err, &errno) {
+		return fmt.Errorf("device %s: %w: %w", d.name, err, syscall.ENOBUFS)
+	}
+	return fmt.Errorf("device %s: %w", d.name, err)
+}

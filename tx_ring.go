@@ -1,0 +1,307 @@
+package rxring
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// SetTxRing gives the socket a transmit ring, or takes it away when r.BlockNr is 0
+// (PACKET_TX_RING). From then on a program sends by filling frames, in order,
+// with the status TP_STATUS_SEND_REQUEST, and calling Send: it sends all that are
+// due, returns how many bytes that were, and hands the frames back. What cannot
+// be sent is handed back as TP_STATUS_WRONG_FORMAT and ends the call with its
+// error, or is skipped with PACKET_LOSS.
+//
+// EINVAL for a shape that [tpacket.Layout] refuses, ENOMEM when the namespace's
+// memory bound would be passed, EBUSY when there is a transmit ring already. A
+// V3 socket's frames have equal sizes here, too.
+func (s *Socket) SetTxRing(r tpacket.Req) error {
+	s.txMu.Lock() // first: who sends holds it while others have their turn
+	defer s.txMu.Unlock()
+	return s.do("set PACKET_TX_RING", func() error {
+		if r.BlockNr == 0 {
+			if err := r.Teardown(); err != nil {
+				return err
+			}
+			return s.replaceTxRing(nil)
+		}
+		if s.txRing != nil {
+			return fmt.Errorf("the socket has a transmit ring already, take it away first: %w", syscall.EBUSY)
+		}
+		g, err := tpacket.Layout(s.version, tpacket.Req3{Req: r}, s.reserve, os.Getpagesize())
+		if err != nil {
+			return err
+		}
+		fresh, err := newRing(s.ns, g, func(m *ring.Memory) (*ring.TxRing, error) { return ring.NewTx(m, g) })
+		if err != nil {
+			return err
+		}
+		return s.replaceTxRing(fresh)
+	})
+}
+
+// replaceTxRing publishes r, nil for none, and frees the ring before it.
+func (s *Socket) replaceTxRing(r *ring.TxRing) error {
+	old := s.txRing
+	s.txRing = r
+	s.publishSender()
+	if old == nil {
+		return nil
+	}
+	return s.ns.freeRing(old)
+}
+
+// TxRing is the socket's transmit ring, nil when it has none.
+func (s *Socket) TxRing() *ring.TxRing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.txRing
+}
+
+// setTxRing takes a struct tpacket_req, or a struct tpacket_req3 on a V3 socket,
+// which must ask for nothing more than a tpacket_req can.
+func (s *Socket) setTxRing(val []byte) error {
+	r, err := s.ringRequest(val)
+	if err != nil {
+		return err
+	}
+	if r.BlockNr != 0 && (r.RetireBlkTov != 0 || r.SizeofPriv != 0 || r.FeatureReqWord != 0) {
+		return fmt.Errorf("set PACKET_TX_RING: timeout %d, private area %d, features %#x: want 0: %w",
+			r.RetireBlkTov, r.SizeofPriv, r.FeatureReqWord, syscall.EINVAL)
+	}
+	return s.SetTxRing(r.Req)
+}
+
+// sendRing sends the frames that are due in the transmit ring, in the order of
+// tpacket_snd (net/packet/af_packet.c).
+//
+// Linux goes on for as long as there are any. Here a call ends after a lap, so
+// that no program holds who serves it by filling frames faster than they leave;
+// all that were due when the call was made have left by then.
+func (s *Socket) sendRing(to *tpacket.SockaddrLL) (n int, err error) {
+	s.txMu.Lock()
+	defer s.txMu.Unlock()
+	tx := s.tx.Load()
+	if tx.ring == nil {
+		return 0, fmt.Errorf("the transmit ring was taken away: %w", syscall.EBUSY)
+	}
+	d, protocol, err := s.route(tx, to)
+	if err != nil {
+		return 0, err
+	}
+	out := outgoings.Get().(*outgoing)
+	defer out.put()
+	r := tx.ring
+	for range r.Geometry().FrameNr {
+		if !r.Requested() {
+			break
+		}
+		length, err := out.fillSlot(tx, d, protocol, to)
+		if err != nil {
+			if !tx.loss {
+				r.SetStatus(tpacket.StatusWrongFormat)
+				return 0, err
+			}
+			r.SetStatus(tpacket.StatusAvailable)
+			r.Advance()
+			continue
+		}
+		r.SetStatus(tpacket.StatusSending)
+		if err := out.leave(tx, d, s); err != nil {
+			r.SetStatus(tpacket.StatusSendRequest) // the next call tries again
+			return 0, err
+		}
+		r.SetStatus(tpacket.StatusAvailable)
+		r.Advance()
+		n += length
+	}
+	return n, nil
+}
+
+// fillSlot copies the packet out of the ring's head frame and judges it, as
+// tpacket_parse_header and tpacket_fill_skb do. The frame is shared memory:
+// everything in it is read once.
+func (o *outgoing) fillSlot(tx *sender, d *Device, protocol uint16, to *tpacket.SockaddrLL) (n int, err error) {
+	shared := tx.ring.Frame()
+	h := tpacket.ReadTxHeader(tx.version, shared)
+	first := tx.version.TxOffset()
+	most := len(shared) - first
+	if tx.vnetLen == 0 {
+		most = min(most, d.mtu+d.headerLen(tx)+vlanLen)
+	}
+	n = int(int32(h.Len)) // as Linux keeps it
+	at, err := tx.locate(h, n, most, len(shared))
+	if err != nil {
+		return 0, err
+	}
+	data := shared[at : at+n]
+	var offload vnetHeader
+	if tx.vnetLen > 0 {
+		if n < tx.vnetLen {
+			return 0, fmt.Errorf("frame of %d bytes: want a header of %d at least: %w", n, tx.vnetLen, syscall.EINVAL)
+		}
+		var head [sizeofVnetMrg]byte
+		copy(head[:], data[:tx.vnetLen]) // the one look at it
+		if offload, err = parseVnet(head[:tx.vnetLen], n-tx.vnetLen); err != nil {
+			return 0, err
+		}
+		data = data[tx.vnetLen:]
+		n -= tx.vnetLen
+	}
+	header := 0
+	if tx.dgram {
+		header = int(d.maclen)
+	}
+	if cap(o.buf) < header+n {
+		o.buf = make([]byte, header+n)
+	}
+	frame := o.buf[:header+n]
+	if header > 0 {
+		if err := d.header(frame, n, protocol, to); err != nil {
+			return 0, err
+		}
+	}
+	copy(frame[header:], data) // from here on it is private
+	o.buf = frame
+	head := max(offload.headerLen(), int(d.maclen))
+	if err := d.carries(tx, frame, tx.vnetLen > 0); err != nil {
+		return 0, err
+	}
+	if tx.vnetLen > 0 && offload.segmented() && n > maxSegment {
+		return 0, tooLong(n, maxSegment)
+	}
+	if err := inPages(tx.ring.Offset()+at+tx.vnetLen, n, head-header); err != nil {
+		return 0, err
+	}
+	return n, o.fill(tx, d, frame, protocol, offload, head)
+}
+
+// locate says where in a frame of size bytes the packet of n bytes is.
+func (tx *sender) locate(h tpacket.TxHeader, n, most, size int) (at int, err error) {
+	if tx.version == tpacket.V3 && h.Next != 0 {
+		return 0, fmt.Errorf("tp_next_offset %d: want 0: %w", h.Next, syscall.EINVAL)
+	}
+	if n > most {
+		return 0, tooLong(n, most)
+	}
+	at = tx.version.TxOffset()
+	if tx.hasOffsets {
+		first := at
+		if at = int(h.Mac); tx.dgram {
+			at = int(h.Net)
+		}
+		if at < first || at > size-n {
+			return 0, fmt.Errorf("packet of %d bytes at offset %d: want it between %d and %d: %w", n, at, first, size, syscall.EINVAL)
+		}
+	}
+	if n < 0 { // Linux returns the length where it has an errno otherwise
+		return 0, fmt.Errorf("tp_len %d: %w", h.Len, syscall.Errno(-n))
+	}
+	return at, nil
+}
+
+// maxPages is how many pages of its ring Linux makes a packet of
+// (MAX_SKB_FRAGS).
+const maxPages = 17
+
+// inPages refuses a packet of n bytes, at offset at of its ring, that lies in
+// more pages than that, less its first head bytes, which Linux copies.
+func inPages(at, n, head int) error {
+	at, n = at+min(head, n), n-min(head, n)
+	page := os.Getpagesize()
+	if n > 0 && (at+n-1)/page-at/page >= maxPages {
+		return fmt.Errorf("packet in more than %d pages: %w", maxPages, syscall.EFAULT)
+	}
+	return nil
+}
+
+// Map makes the socket's rings ready to be mapped in one piece of size bytes, the
+// receive ring first, as packet_mmap does, and returns the memfd that they are, see
+// [ring.Memory.FD]. EINVAL when there is no ring, or for another size than that of
+// all; ENOMEM when there is no memory to put them together.
+//
+// To do that it may move the rings, with all that is in them. Nobody may have one
+// mapped by then, nor go on with a [ring.Reader] of one; packets that come in that
+// moment are dropped and counted.
+func (s *Socket) Map(size int) (fd int, err error) {
+	s.txMu.Lock()
+	defer s.txMu.Unlock()
+	err = s.do("mmap", func() error {
+		all := 0
+		for _, m := range s.memories() {
+			all += m.Size()
+		}
+		if all == 0 || size != all {
+			return fmt.Errorf("%d bytes: want those of all rings, %d: %w", size, all, syscall.EINVAL)
+		}
+		if !ring.Together(s.memories()...) {
+			if err := s.moveRings(); err != nil {
+				return err
+			}
+		}
+		if fd = s.memories()[0].FD(); fd < 0 {
+			return fmt.Errorf("on this system rings lie in no memfd: %w", syscall.EINVAL)
+		}
+		return nil
+	})
+	return fd, err
+}
+
+// memories lists the rings' memory, as it is to be mapped.
+func (s *Socket) memories() (ms []*ring.Memory) {
+	if s.ring != nil {
+		ms = append(ms, s.ring.Memory())
+	}
+	if s.txRing != nil {
+		ms = append(ms, s.txRing.Memory())
+	}
+	return ms
+}
+
+// moveRings puts the rings into one memfd.
+func (s *Socket) moveRings() error {
+	var sizes []int
+	for _, m := range s.memories() {
+		sizes = append(sizes, m.Size())
+	}
+	fresh, err := ring.NewMemories(sizes...)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, m := range fresh {
+			m.Close() // those that no ring took over
+		}
+	}()
+	if s.ring != nil {
+		var moved ring.Buffer
+		switch b := s.ring.(type) {
+		case *ring.Ring:
+			moved, err = b.Move(fresh[0])
+		case *ring.Blocks:
+			moved, err = b.Move(fresh[0])
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", err, syscall.EINVAL)
+		}
+		fresh = fresh[1:]
+		s.ring = moved
+		s.counters.Moved(moved)
+		s.publish()
+		s.notify.Wake()
+	}
+	if s.txRing != nil {
+		moved, err := s.txRing.Move(fresh[0])
+		if err != nil {
+			return err
+		}
+		fresh = fresh[1:]
+		s.txRing = moved
+		s.publish()
+	}
+	return nil
+}
