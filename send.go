@@ -88,6 +88,18 @@ func (s *Socket) SendTo(frame []byte, to *tpacket.SockaddrLL) (n int, err error)
 	return n, nil
 }
 
+// Route is the device that SendTo would send through: ENXIO when there is none.
+func (s *Socket) Route(to *tpacket.SockaddrLL) (*Device, error) {
+	d, _, err := s.route(s.tx.Load(), to)
+	if err != nil {
+		return nil, os.NewSyscallError("sendto", err)
+	}
+	return d, nil
+}
+
+// Sent is how many frames have left since the socket was made.
+func (s *Socket) Sent() uint64 { return s.sent.Load() }
+
 // sendFrame is a frame's way out, in the order of packet_snd
 // (net/packet/af_packet.c): address, device, length, header, contents.
 func (s *Socket) sendFrame(tx *sender, frame []byte, to *tpacket.SockaddrLL) (n int, err error) {
@@ -328,10 +340,12 @@ func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
 	}
 	transmit := d.transmit.Load() // pairs with the store in SetTransmit
 	if transmit == nil {
+		s.sent.Add(1)
 		return nil
 	}
 	err := (*transmit)(p)
 	if err == nil {
+		s.sent.Add(1)
 		return nil
 	}
 	if errno := syscall.Errno(0); !errors.As(err, &errno) {

@@ -50,6 +50,7 @@ type Socket struct {
 
 	tx   atomic.Pointer[sender] // never nil; read by who sends
 	out  atomic.Pointer[Device] // bound to: see setDevice
+	sent atomic.Uint64          // frames
 	txMu sync.Mutex             // held by who sends from the transmit ring; taken before mu
 
 	mu           sync.Mutex
@@ -194,8 +195,8 @@ func (s *Socket) SetRxRing(r tpacket.Req) error { return s.SetRxRing3(tpacket.Re
 // [tpacket.FeatureFillRxhash]. V1 and V2 sockets look at the shape only.
 func (s *Socket) SetRxRing3(r tpacket.Req3) error {
 	return s.do("set PACKET_RX_RING", func() error {
-		if s.ring != nil && s.mapped != nil && s.mapped(s.ring.Memory()) {
-			return fmt.Errorf("the socket's ring is mapped, unmap it first: %w", syscall.EBUSY)
+		if s.isMapped() {
+			return errMapped
 		}
 		if r.BlockNr == 0 {
 			if err := r.Teardown(); err != nil {
@@ -253,13 +254,20 @@ func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (ring.Buffer, err
 }
 
 // SetMapped has the socket ask f whether anybody has a ring's memory mapped.
-// Until nobody has, PACKET_RX_RING is EBUSY whatever it asks for. Without it
-// nobody has. f must not call methods of the socket.
+// Until nobody has, PACKET_RX_RING and PACKET_TX_RING are EBUSY whatever they ask
+// for. Without it nobody has. f must not call methods of the socket.
 func (s *Socket) SetMapped(f func(*ring.Memory) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mapped = f
 }
+
+// isMapped says whether anybody has a ring mapped. s.mu is held.
+func (s *Socket) isMapped() bool {
+	return s.mapped != nil && slices.ContainsFunc(s.memories(), s.mapped)
+}
+
+var errMapped = fmt.Errorf("the socket's memory is mapped, unmap it first: %w", syscall.EBUSY)
 
 // SetKernelOwned has the ring to come mark the slots that writers fill with
 // [ring.StatusKernelOwned], in shared memory, as the commit that fixed Linux's

@@ -17,12 +17,16 @@ import (
 // error, or is skipped with PACKET_LOSS.
 //
 // EINVAL for a shape that [tpacket.Layout] refuses, ENOMEM when the namespace's
-// memory bound would be passed, EBUSY when there is a transmit ring already. A
-// V3 socket's frames have equal sizes here, too.
+// memory bound would be passed, EBUSY when there is a transmit ring already, and
+// while a ring is mapped (see SetMapped). A V3 socket's frames have equal sizes here,
+// too.
 func (s *Socket) SetTxRing(r tpacket.Req) error {
 	s.txMu.Lock() // first: who sends holds it while others have their turn
 	defer s.txMu.Unlock()
 	return s.do("set PACKET_TX_RING", func() error {
+		if s.isMapped() {
+			return errMapped
+		}
 		if r.BlockNr == 0 {
 			if err := r.Teardown(); err != nil {
 				return err

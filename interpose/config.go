@@ -56,6 +56,7 @@ type SocketReport struct {
 	Type   rxring.SockType
 	Device string // the one it was last bound to; empty: all
 	Totals ring.Totals
+	Sent   uint64 // frames that left
 
 	// HadRing says whether a receive ring was ever set. Geometry is the last
 	// one's, its Version included.

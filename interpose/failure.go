@@ -13,9 +13,8 @@ import (
 // A pending error shows in poll (POLLERR), and so must be one of the stand-in's.
 // The kernel gives one to an end of a pair of datagram sockets when the other end
 // disconnects with something unread (unix_dgram_disconnected, net/unix/af_unix.c):
-// ECONNRESET, but what the program asks for is the errno, and that we answer. So
-// each other end has something unread from the start, and when the error has been
-// taken there is a new one.
+// ECONNRESET, but what the program asks for is the errno, and that we answer. When
+// the error has been taken there is a new other end.
 
 // showError has the stand-in show an error while the socket has one.
 func (k *socket) showError() bool {
@@ -31,7 +30,7 @@ func (k *socket) showError() bool {
 		if k.staged && k.drain(1<<20) > 0 {
 			k.staged = false // it stays first in the queue
 		}
-		k.waker.disconnect()
+		k.disconnect()
 		k.failed = true
 	case !pending && k.failed:
 		unix.GetsockoptInt(k.end, unix.SOL_SOCKET, unix.SO_ERROR)
@@ -45,7 +44,10 @@ func (k *socket) showError() bool {
 }
 
 // disconnect gives the stand-in its error.
-func (w *waker) disconnect() {
+func (k *socket) disconnect() {
+	k.sendWritten()
+	unix.Send(k.end, []byte{0}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) // to be left unread
+	w := &k.waker
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var unspec unix.RawSockaddrAny
@@ -65,9 +67,6 @@ func (k *socket) connect() error {
 			err = connectTo(ends[0], ends[1])
 		}
 	}
-	if err == nil {
-		err = prepare(k.end, fd)
-	}
 	if err != nil {
 		unix.Close(fd)
 		return err
@@ -75,7 +74,7 @@ func (k *socket) connect() error {
 	k.waker.mu.Lock()
 	k.waker.end = fd
 	k.waker.mu.Unlock()
-	k.watched = false
+	k.s.pairs.watch(k)
 	return nil
 }
 
@@ -90,13 +89,4 @@ func connectTo(fd, to int) error {
 		return err
 	}
 	return unix.Connect(fd, name)
-}
-
-// prepare leaves something unread at the other end of a stand-in. What the
-// program writes to the stand-in after it is refused, not kept.
-func prepare(end, other int) error {
-	if err := unix.Send(end, []byte{0}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); err != nil {
-		return err
-	}
-	return unix.Shutdown(other, unix.SHUT_RD)
 }

@@ -73,7 +73,7 @@ func needStory(t *testing.T) string {
 	return bin
 }
 
-// world is a namespace with a busy device and a quiet one.
+// world is a namespace with a busy device, a quiet one and one to send on.
 type world struct {
 	ns          *rxring.Namespace
 	busy, quiet *rxring.Device
@@ -97,6 +97,9 @@ func makeWorld(c rxring.NamespaceConfig) (*world, func(), error) {
 		return nil, nil, err
 	}
 	if w.quiet, err = w.ns.AddDevice(rxring.DeviceConfig{Name: "quiet0"}); err != nil {
+		return nil, nil, err
+	}
+	if _, err = w.ns.AddDevice(rxring.DeviceConfig{Name: "wire0"}); err != nil {
 		return nil, nil, err
 	}
 	w.show(frame)

@@ -3,6 +3,7 @@
 package interpose
 
 import (
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -44,15 +45,17 @@ func (c *call) mmap() reply {
 	if !ok || !c.valid() {
 		return reply{}
 	}
-	r := k.rx.Ring()
 	pages := uint64(os.Getpagesize() - 1)
-	if r == nil || c.Args[5] != 0 || (c.Args[1]+pages)&^pages != uint64(r.Memory().Size()) {
+	size := (c.Args[1] + pages) &^ pages
+	if c.Args[5] != 0 || size > math.MaxInt {
 		return reply{kind: value, err: unix.EINVAL}
 	}
-	memfd := r.Memory().FD()
-	if memfd < 0 {
-		return reply{kind: value, err: unix.EINVAL}
+	// Nobody has the rings mapped, or has them where the call may leave them.
+	memfd, err := k.rx.Map(int(size))
+	if err != nil {
+		return result(err)
 	}
+	k.shares(memfd)
 	// The program may change O_NONBLOCK while the memory is in place.
 	k.swapped = nonblocking(k.end)
 	unix.SetNonblock(memfd, k.swapped != 0)
@@ -63,6 +66,24 @@ func (c *call) mmap() reply {
 	s.swaps.count++
 	s.swaps.pending = append(s.swaps.pending, swap{k, c.tid, threadGroup(c.tid), fd, time.Now()})
 	return reply{}
+}
+
+// maxMemfds bounds the former memory that a socket remembers, to know it when a
+// process still holds it.
+const maxMemfds = 16
+
+// shares remembers that the program may hold the memory at fd.
+func (k *socket) shares(fd int) {
+	f, err := fileOf(fd)
+	if err != nil || slices.Contains(k.memfds, f) {
+		return
+	}
+	k.memfds = append(k.memfds, f)
+	k.s.byMemfd[f] = k
+	if len(k.memfds) > maxMemfds {
+		delete(k.s.byMemfd, k.memfds[0])
+		k.memfds = k.memfds[1:]
+	}
 }
 
 // unswap puts stand-ins back where the calling thread's descriptors hold ring

@@ -34,7 +34,7 @@ const maxRTNLs = 256
 // netlinkCall serves socket(AF_NETLINK, ...) for the protocols that the filter
 // traps.
 func (c *call) netlinkCall() reply {
-	c.s.reads.attend(c.s) // what was closed makes room, and its port is free
+	c.s.pairs.attend(c.s) // what was closed makes room, and its port is free
 	typ, flags, err := c.socketType()
 	switch {
 	case err != nil:
@@ -62,7 +62,7 @@ func (c *call) newRTNL(typ, flags int32) error {
 	r := &rtnlSocket{s: s, end: pair[1]}
 	f, err := fileOf(pair[0])
 	if err == nil {
-		err = s.reads.add(r.end, unix.EPOLLIN)
+		err = s.pairs.add(r.end, unix.EPOLLIN)
 	}
 	if err != nil {
 		unix.Close(r.end)
@@ -85,7 +85,7 @@ func (c *call) newRTNL(typ, flags int32) error {
 func (r *rtnlSocket) close() {
 	delete(r.s.rtnls, r.inode)
 	r.nl.Close()
-	r.s.reads.remove(r.end)
+	r.s.pairs.remove(r.end)
 	unix.Close(r.end)
 	r.s.parked = slices.DeleteFunc(r.s.parked, func(p *receiving) bool {
 		if p.from == source(r) {
@@ -136,7 +136,7 @@ func (r *rtnlSocket) catchUp() {
 			r.nl.Send(nil, b)
 		}
 	}
-	r.s.reads.again(r.end, unix.EPOLLIN) // others want to be served, too
+	r.s.pairs.again(r.end, unix.EPOLLIN) // others want to be served, too
 }
 
 // maxWrites bounds what is read of a socket at a time: the program may write as

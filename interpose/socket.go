@@ -22,9 +22,8 @@ type socket struct {
 	s     *session
 
 	// Of a socket without a ring: see stage.
-	comes   comes
-	staged  bool
-	watched bool
+	comes  comes
+	staged bool
 
 	failed bool // the stand-in shows an error
 
@@ -35,6 +34,7 @@ type socket struct {
 	report  *SocketReport
 	refused bool // said that there is no memory for its ring
 	grouped bool // it is in a fanout group
+	unsent  bool // said that something written to it was not sent
 	absent  int  // sweeps in a row that found nobody holding it
 	muted   bool // nobody seems to hold it
 
@@ -54,9 +54,6 @@ func newSocket(rx *rxring.Socket, nonblock bool) (*socket, error) {
 	f, err := fileOf(k.end)
 	if err == nil && nonblock {
 		err = unix.SetNonblock(k.end, true)
-	}
-	if err == nil {
-		err = prepare(pair[0], pair[1])
 	}
 	if err != nil {
 		unix.Close(pair[0])
@@ -120,6 +117,7 @@ func (c *call) packetCall() reply {
 		return result(err)
 	}
 	rx.SetMapped(s.memoryMapped)
+	s.pairs.watch(k)
 	k.s, k.comes.news = s, s.news
 	s.sockets = append(s.sockets, k)
 	s.byInode[k.inode] = k

@@ -16,10 +16,6 @@ import (
 // is offered for one: no option has more.
 const maxOption = 4096
 
-// maxMemfds bounds the former rings that a socket remembers, to know them when
-// a process still holds one.
-const maxMemfds = 16
-
 func native32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
 
 func native16(b []byte) uint16 { return binary.NativeEndian.Uint16(b) }
@@ -43,8 +39,8 @@ func (c *call) setsockopt(k *socket) reply {
 		return c.attachFilter(k, val)
 	case level == unix.SOL_SOCKET && name == unix.SO_ATTACH_BPF:
 		return reply{kind: value, err: unix.EOPNOTSUPP} // only the kernel runs eBPF
-	case level == tpacket.SolPacket && name == tpacket.OptRxRing:
-		return c.setRing(k, val)
+	case level == tpacket.SolPacket && (name == tpacket.OptRxRing || name == tpacket.OptTxRing):
+		return c.setRing(k, name, val)
 	case level == tpacket.SolPacket && name == tpacket.OptFanout:
 		err := k.rx.Setsockopt(level, name, val)
 		if err != nil && c.s.sweepNow() { // a group of closed sockets is none
@@ -202,14 +198,14 @@ func layFilter(prog []cbpf.Instruction) (b []byte) {
 	return b
 }
 
-// setRing serves PACKET_RX_RING.
-func (c *call) setRing(k *socket, val []byte) reply {
+// setRing serves PACKET_RX_RING and PACKET_TX_RING.
+func (c *call) setRing(k *socket, name int, val []byte) reply {
 	s := c.s
 	k.unstage()
 	defer k.refresh() // from now on a packet wakes whoever polls already
-	err := k.rx.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, val)
+	err := k.rx.Setsockopt(tpacket.SolPacket, name, val)
 	if err != nil && errnoOf(err) == unix.ENOMEM && s.sweepNow() {
-		err = k.rx.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, val)
+		err = k.rx.Setsockopt(tpacket.SolPacket, name, val)
 	}
 	if err != nil {
 		if errnoOf(err) == unix.ENOMEM && !k.refused {
@@ -220,14 +216,6 @@ func (c *call) setRing(k *socket, val []byte) reply {
 	}
 	if r := k.rx.Ring(); r != nil {
 		k.report.HadRing, k.report.Geometry = true, r.Geometry()
-		if f, err := fileOf(r.Memory().FD()); err == nil {
-			k.memfds = append(k.memfds, f)
-			s.byMemfd[f] = k
-			if len(k.memfds) > maxMemfds {
-				delete(s.byMemfd, k.memfds[0])
-				k.memfds = k.memfds[1:]
-			}
-		}
 	}
 	k.rx.Disarm(&k.waker)
 	k.drain(1 << 20)

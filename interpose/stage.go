@@ -36,7 +36,6 @@ func (k *socket) put() {
 		return
 	}
 	k.staged = true
-	k.s.reads.watch(k)
 }
 
 // settle finds out whether what was staged has been read. While an error is
@@ -108,46 +107,47 @@ func (s *session) arrived() {
 	}
 }
 
-// reads is an epoll set that tells of what was read from stand-ins.
-type reads struct{ fd int }
+// pairs is an epoll set that tells of what programs read from stand-ins, and write
+// to them.
+type pairs struct{ fd int }
 
-func newReads() (reads, error) {
+func newPairs() (pairs, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	return reads{fd}, err
+	return pairs{fd}, err
 }
 
 // watch has the kernel tell when something is taken out of k's stand-in: then
-// there is room again at the other end.
-func (r reads) watch(k *socket) {
-	if !k.watched {
-		k.watched = r.add(k.waker.end, 0) == nil
+// there is room again at the other end; and when something comes out there.
+func (p pairs) watch(k *socket) {
+	if err := p.add(k.waker.end, unix.EPOLLIN); err != nil {
+		k.s.cfg.logf("packet socket: %v: what is written to it will not be sent", err)
 	}
 }
 
 // add has the kernel tell when there is room again at an end of ours, or when
 // one of more happens to it.
-func (r reads) add(end int, more uint32) error {
-	return r.ctl(unix.EPOLL_CTL_ADD, end, more)
+func (p pairs) add(end int, more uint32) error {
+	return p.ctl(unix.EPOLL_CTL_ADD, end, more)
 }
 
 // again has it tell once more of what add was to tell of, if it is so still.
-func (r reads) again(end int, more uint32) { r.ctl(unix.EPOLL_CTL_MOD, end, more) }
+func (p pairs) again(end int, more uint32) { p.ctl(unix.EPOLL_CTL_MOD, end, more) }
 
-func (r reads) ctl(op, end int, more uint32) error {
+func (p pairs) ctl(op, end int, more uint32) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLOUT | more | 1<<31, Fd: int32(end)} // EPOLLET
-	return unix.EpollCtl(r.fd, op, end, &ev)
+	return unix.EpollCtl(p.fd, op, end, &ev)
 }
 
 // remove ends that, before the end is closed: while we start a process it is a
 // copy of the end that is left, and what happens to it is not for who has the
 // number next.
-func (r reads) remove(end int) { unix.EpollCtl(r.fd, unix.EPOLL_CTL_DEL, end, nil) }
+func (p pairs) remove(end int) { unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, end, nil) }
 
-// attend stages the next packet where one was read, and lets rtnetlink sockets
-// see to what happened to them.
-func (r reads) attend(s *session) {
+// attend stages the next packet where one was read, sends what was written, and
+// lets rtnetlink sockets see to what happened to them.
+func (p pairs) attend(s *session) {
 	var evs [32]unix.EpollEvent
-	n, _ := unix.EpollWait(r.fd, evs[:], 0)
+	n, _ := unix.EpollWait(p.fd, evs[:], 0)
 	for _, ev := range evs[:max(n, 0)] {
 		for _, r := range s.rtnls {
 			if r.end == int(ev.Fd) {
@@ -159,7 +159,9 @@ func (r reads) attend(s *session) {
 		if i < 0 {
 			continue
 		}
-		if k := s.sockets[i]; k.staged && !k.muted && !k.signalled() {
+		k := s.sockets[i]
+		k.sendWritten()
+		if k.staged && !k.muted && !k.signalled() {
 			k.refresh()
 		}
 	}

@@ -29,6 +29,8 @@ var stories = []string{
 	"queue net0", "queue-read net0", "queue-threads net0", "queue-signals net0", "fanout net0",
 	"threads net0", "two-sockets net0", "inherit net0", "again net0", "mmap-race net0", "late net0",
 	"closed net0", "bystanders quiet0", "devices quiet0", "netlink quiet0",
+	"send wire0", "send-signals wire0", "send-ring wire0 1", "send-ring wire0 2", "send-ring wire0 3",
+	"both-rings wire0 0", "both-rings wire0 1",
 }
 
 func TestProgramsSeePacketSockets(t *testing.T) {
@@ -122,12 +124,12 @@ func TestStoriesHoldOnTheKernel(t *testing.T) {
 		t.Skip("SKIPPED, only root can open the kernel's packet sockets")
 	}
 	bin := needStory(t)
-	const busy, quiet = "rxrtest1", "rxrtest2"
-	ns := veths(t, busy, quiet)
+	const busy, quiet, wire = "rxrtest1", "rxrtest2", "rxrtest3"
+	ns := veths(t, busy, quiet, wire)
 	defer feed(t, ns, busy)()
 	var told sync.WaitGroup
 	for _, args := range stories { // at a time: the kernel takes long to free a ring
-		args := strings.NewReplacer("net0", busy, "quiet0", quiet).Replace(args)
+		args := strings.NewReplacer("net0", busy, "quiet0", quiet, "wire0", wire).Replace(args)
 		told.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 4*bound)
 			defer cancel()

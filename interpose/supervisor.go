@@ -35,9 +35,10 @@ type session struct {
 
 	swaps   swaps
 	packet  []byte // the one that a receive call is to get
+	frame   []byte // the one that a send call sends
 	parked  []*receiving
 	news    *bell // rung when a packet came to a socket that a call is parked on, or one without a ring
-	reads   reads
+	pairs   pairs
 	lost    map[uint32]lostReply
 	bus     *rtnl.Bus
 	rtnls   map[uint64]*rtnlSocket            // by inode
@@ -59,7 +60,7 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 		unix.Close(stop)
 		return nil, fmt.Errorf("interpose: eventfd: %w", err)
 	}
-	reads, err := newReads()
+	pairs, err := newPairs()
 	if err != nil {
 		unix.Close(stop)
 		news.close()
@@ -67,8 +68,9 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 	}
 	s := &session{
 		packet:  make([]byte, 1<<16),
+		frame:   make([]byte, maxFrame),
 		news:    news,
-		reads:   reads,
+		pairs:   pairs,
 		cfg:     cfg,
 		ns:      cfg.Namespace,
 		l:       l,
@@ -95,7 +97,7 @@ func (s *session) serve() {
 		{Fd: int32(s.stop), Events: unix.POLLIN},
 		{Fd: int32(s.l.fd), Events: unix.POLLIN},
 		{Fd: int32(s.news.fd), Events: unix.POLLIN},
-		{Fd: int32(s.reads.fd), Events: unix.POLLIN},
+		{Fd: int32(s.pairs.fd), Events: unix.POLLIN},
 	}
 	for {
 		if _, err := unix.Poll(fds, s.tick()); err != nil && err != unix.EINTR {
@@ -118,7 +120,7 @@ func (s *session) serve() {
 			s.arrived()
 		}
 		if fds[3].Revents != 0 {
-			s.reads.attend(s)
+			s.pairs.attend(s)
 		}
 	}
 }
@@ -138,7 +140,7 @@ func (s *session) close() {
 		r.close()
 	}
 	s.news.close()
-	unix.Close(s.reads.fd)
+	unix.Close(s.pairs.fd)
 	unix.Close(s.stop)
 	unix.Close(s.l.fd)
 }
@@ -253,6 +255,7 @@ func (s *session) handle(n *notification) reply {
 
 // onSocket serves the calls whose first argument is a packet socket.
 func (c *call) onSocket(k *socket) reply {
+	k.sendWritten() // what was written before this call
 	switch c.NR {
 	case unix.SYS_SETSOCKOPT:
 		return c.setsockopt(k)
@@ -264,8 +267,10 @@ func (c *call) onSocket(k *socket) reply {
 		return c.getsockname(k)
 	case unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG:
 		return c.recv(k)
+	case unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG:
+		return c.send(k)
 	}
-	// Sending is not served; the others are what Linux refuses here.
+	// The others are what Linux refuses here.
 	return reply{kind: value, err: unix.EOPNOTSUPP}
 }
 

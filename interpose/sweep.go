@@ -98,11 +98,12 @@ func (s *session) forget(k *socket) {
 		k.report.Device = d.Name()
 	}
 	s.drop(k)
-	k.report.Totals = k.rx.Totals()
+	k.report.Totals, k.report.Sent = k.rx.Totals(), k.rx.Sent()
 }
 
 // drop closes a socket.
 func (s *session) drop(k *socket) {
+	k.sendWritten()
 	k.rx.Disarm(&k.waker)
 	k.rx.Disarm(&k.comes)
 	k.rx.Disarm(s.news)

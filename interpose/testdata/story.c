@@ -352,7 +352,6 @@ static void receive(void)
 	must(fcntl(r.fd, F_SETFL, flags | O_NONBLOCK));
 	refused(recv(r.fd, &c, 1, MSG_TRUNC), EAGAIN);
 	want(must(fcntl(r.fd, F_GETFL)) & O_NONBLOCK);
-	want(write(r.fd, &c, 1) == -1); /* and no SIGPIPE */
 	int fd = must(socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 	want(must(fcntl(fd, F_GETFL)) & O_NONBLOCK);
 	want(must(fcntl(fd, F_GETFD)) & FD_CLOEXEC);
@@ -1238,6 +1237,9 @@ static void bounds(void)
 /* What Linux refuses is refused with the same errno. Each line is compared to
  * what the kernel's own packet socket says. */
 #define say(x) do { errno = 0; long r_ = (long)(x); printf("%s = %ld %s\n", #x, r_ < 0 ? r_ : 0, r_ < 0 ? strerror(errno) : ""); } while (0)
+
+#include "sending.c"
+
 static void errnos(void)
 {
 	int raw = must(socket(AF_PACKET, SOCK_RAW, 0)), one = 1, big = 99;
@@ -1414,6 +1416,7 @@ static void errnos(void)
 	say(ioctl(raw, SIOCETHTOOL, &r));
 	struct timeval tv;
 	say(ioctl(raw, SIOCGSTAMP, &tv));
+	send_errnos();
 }
 
 /* Arguments made to break whoever reads them. */
@@ -1422,7 +1425,7 @@ static void hostile(void)
 	static const long values[] = {0, 1, -1, 8, 40, 4095, 0x7fffffff, 0x80000000L, 0xffffffffL, 0x100000003L,
 		0x7fffffffffffffffL, (long)0x8000000000000000L, 0x7ffffffff000L, 0x7ffffffffff8L};
 	static const int calls[] = {SYS_bind, SYS_getsockname, SYS_getpeername, SYS_setsockopt, SYS_getsockopt,
-		SYS_ioctl, SYS_recvfrom, SYS_recvmsg, SYS_recvmmsg, SYS_sendto, SYS_sendmsg, SYS_shutdown, SYS_mmap, SYS_socket, SYS_epoll_ctl};
+		SYS_ioctl, SYS_recvfrom, SYS_recvmsg, SYS_recvmmsg, SYS_sendto, SYS_sendmsg, SYS_sendmmsg, SYS_shutdown, SYS_mmap, SYS_socket, SYS_epoll_ctl};
 	static const long ioctls[] = {SIOCGIFNAME, SIOCGIFINDEX, SIOCETHTOOL, SIOCGIFHWADDR, SIOCGIFCONF, SIOCGIFADDR};
 	int count = sizeof values / sizeof *values, fd = must(socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, 0));
 	static char page[65536]; /* the kernel writes beyond the 4096 that are pointed to */
@@ -1517,7 +1520,8 @@ int main(int argc, char **argv)
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
 		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"fanout", fanout}, {"down", down}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
-		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos}, {"hostile", hostile}, {"orphan", orphan},
+		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos},
+		{"send", send_frames}, {"send-signals", send_signals}, {"send-ring", send_ring}, {"both-rings", both_rings}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"forever", forever},
 	};
 	if (argc < 3)

@@ -1,0 +1,208 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/tpacket"
+)
+
+// maxFrame is more than any frame that a socket sends: what is longer is cut to it,
+// and refused as it would be whole.
+const maxFrame = 1 << 17
+
+// send serves sendto, sendmsg and sendmmsg. No call waits: there is no buffer that
+// could be full.
+func (c *call) send(k *socket) reply {
+	switch c.NR {
+	case unix.SYS_SENDTO:
+		return sent(c.sendto(k))
+	case unix.SYS_SENDMSG:
+		if c.Args[2]&msgCmsgCompat != 0 {
+			return reply{kind: value, err: unix.EINVAL}
+		}
+		return sent(c.sendmsg(k, c.Args[1]))
+	}
+	if c.Args[3]&msgCmsgCompat != 0 {
+		return reply{kind: value, err: unix.EINVAL}
+	}
+	want := uint64(min(uint32(c.Args[2]), maxMessages))
+	for i := range want {
+		at := c.Args[1] + i*sizeofMmsghdr
+		n, err := c.sendmsg(k, at)
+		if err == nil {
+			err = c.write(at+mmsghdrLen, bytes32(uint32(n)))
+		}
+		if err != nil {
+			if i == 0 {
+				return result(err)
+			}
+			return reply{kind: value, val: int64(i)} // the next call meets the error
+		}
+	}
+	return reply{kind: value, val: int64(want)}
+}
+
+// sent is the answer to a send call.
+func sent(n int, err error) reply {
+	r := result(err)
+	r.val = int64(n)
+	return r
+}
+
+// sendto sends what sendto's arguments say.
+func (c *call) sendto(k *socket) (int, error) {
+	iovs := []iovec{{c.Args[1], min(c.Args[2], maxRW)}}
+	if c.Args[4] == 0 {
+		return c.sendTo(k, iovs, nil)
+	}
+	n := c.int(5)
+	if n < 0 || n > unix.SizeofSockaddrAny {
+		return 0, unix.EINVAL
+	}
+	name := make([]byte, n)
+	if err := c.read(c.Args[4], name); err != nil {
+		return 0, err
+	}
+	to, err := parseReceiver(name)
+	if err != nil {
+		return 0, err
+	}
+	return c.sendTo(k, iovs, &to)
+}
+
+// sendmsg sends what the struct msghdr at addr says.
+func (c *call) sendmsg(k *socket, addr uint64) (int, error) {
+	m, err := c.msghdr(addr)
+	if err != nil {
+		return 0, err
+	}
+	if m.controlLen > maxSentControl {
+		return 0, unix.ENOBUFS
+	}
+	name, control := make([]byte, min(m.nameLen, unix.SizeofSockaddrAny)), make([]byte, m.controlLen)
+	if err := c.read(m.name, name); err != nil {
+		return 0, err
+	}
+	if err := c.read(m.control, control); err != nil {
+		return 0, err
+	}
+	var to *tpacket.SockaddrLL
+	if len(name) > 0 {
+		a, err := parseReceiver(name)
+		if err != nil {
+			return 0, err
+		}
+		to = &a
+	}
+	if err := checkControl(control); err != nil {
+		return 0, c.unroutable(k, to, err)
+	}
+	return c.sendTo(k, m.iovs, to)
+}
+
+// sendTo reads a frame out of the program's memory and sends it. Who sends from a
+// transmit ring need not have one.
+func (c *call) sendTo(k *socket, iovs []iovec, to *tpacket.SockaddrLL) (int, error) {
+	frame := c.s.frame[:0]
+	if k.rx.TxRing() == nil {
+		for _, v := range iovs {
+			piece := frame[len(frame):min(uint64(len(frame))+v.len, maxFrame)]
+			if err := c.read(v.base, piece); err != nil {
+				return 0, c.unroutable(k, to, err)
+			}
+			frame = frame[:len(frame)+len(piece)]
+		}
+	}
+	if !c.valid() {
+		return 0, unix.EINTR // nobody gets it
+	}
+	n, err := k.rx.SendTo(frame, to)
+	if to != nil && err != nil && errnoOf(err) == unix.ENXIO {
+		c.s.missingIndex(to.Ifindex)
+	}
+	return n, err
+}
+
+// unroutable is err, unless there is no device to send through: Linux looks for it
+// first.
+func (c *call) unroutable(k *socket, to *tpacket.SockaddrLL, err error) error {
+	if _, why := k.rx.Route(to); why != nil {
+		return why
+	}
+	return err
+}
+
+// parseReceiver reads the sockaddr_ll that a program sends to, with the checks of
+// packet_snd: an address longer than the struct has its place behind it.
+func parseReceiver(b []byte) (tpacket.SockaddrLL, error) {
+	a, err := parseSockaddr(b)
+	if err != nil || int(a.Halen)+addrOffset > len(b) {
+		return a, unix.EINVAL
+	}
+	a.Halen = min(a.Halen, uint8(len(a.Addr)))
+	return a, nil
+}
+
+// maxSentControl is net.core.optmem_max, which bounds control messages, as Linux
+// 6.7 and later set it.
+const maxSentControl = 128 << 10
+
+// checkControl looks through the control messages that a program sends with a
+// frame, as sock_cmsg_send does. They have no effect on a device without queues and
+// marks.
+func checkControl(b []byte) error {
+	const (
+		header  = 16 // struct cmsghdr
+		align   = 8
+		txtime  = 61                                // SCM_TXTIME (asm-generic/socket.h)
+		stampNs = 65                                // SO_TIMESTAMPING_NEW
+		txStamp = 1<<0 | 1<<1 | 1<<8 | 1<<9 | 1<<18 // SOF_TIMESTAMPING_TX_RECORD_MASK
+	)
+	for len(b) >= header {
+		n := binary.NativeEndian.Uint64(b)
+		level, typ := int32(native32(b[8:])), int32(native32(b[12:]))
+		if n < header || n > uint64(len(b)) {
+			return unix.EINVAL
+		}
+		if level == unix.SOL_SOCKET {
+			value := uint32(0)
+			switch typ {
+			case unix.SCM_RIGHTS, unix.SCM_CREDENTIALS: // of other families
+			case unix.SO_MARK, unix.SO_PRIORITY, unix.SO_TIMESTAMPING, stampNs:
+				if n != header+4 {
+					return unix.EINVAL
+				}
+				value = native32(b[header:])
+			case txtime: // without SO_TXTIME
+				return unix.EINVAL
+			default:
+				return unix.EINVAL
+			}
+			if (typ == unix.SO_TIMESTAMPING || typ == stampNs) && value&^txStamp != 0 {
+				return unix.EINVAL
+			}
+		}
+		b = b[min((n+align-1)&^(align-1), uint64(len(b))):]
+	}
+	return nil
+}
+
+// sendWritten sends what the program wrote to the stand-in: write is not trapped,
+// and what it writes comes out at the other end of the pair. The call is over by
+// then, so why a frame is refused can only be logged.
+func (k *socket) sendWritten() {
+	for {
+		n, _, err := unix.Recvfrom(k.waker.end, k.s.frame, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+		if err != nil {
+			return
+		}
+		if _, err := k.rx.Send(k.s.frame[:min(n, len(k.s.frame))]); err != nil && !k.unsent {
+			k.unsent = true
+			k.s.cfg.logf("write to a packet socket: %v", err)
+		}
+	}
+}
