@@ -2,7 +2,6 @@ package rxring_test
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -127,17 +126,6 @@ func (w *twins) to(protocol uint16, addr ...byte) *tpacket.SockaddrLL {
 	a := &tpacket.SockaddrLL{Family: tpacket.AFPacket, Protocol: tpacket.Htons(protocol), Ifindex: int32(w.dev.Index()), Halen: uint8(len(addr))}
 	copy(a.Addr[:], addr)
 	return a
-}
-
-// ethernet is a frame of n bytes.
-func ethernet(etherType uint16, n int) []byte {
-	b := make([]byte, max(n, 14))
-	copy(b, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1})
-	binary.BigEndian.PutUint16(b[12:], etherType)
-	for i := 14; i < len(b); i++ {
-		b[i] = byte(i)
-	}
-	return b[:n]
 }
 
 // TestFramesLeaveAsFromTheKernel sends everything that a SOCK_RAW socket can get

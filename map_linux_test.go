@@ -1,0 +1,195 @@
+package rxring_test
+
+import (
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// mapAll maps the socket's rings as a program would.
+func mapAll(t *testing.T, s *rxring.Socket, size int) []byte {
+	t.Helper()
+	fd, err := s.Map(size)
+	must(t, err)
+	mem, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	must(t, err)
+	return mem
+}
+
+// Of the tests below.
+const (
+	rxSize = 1 << 22
+	txSize = 1 << 14
+)
+
+var (
+	rxShape = tpacket.Req{BlockSize: 1 << 16, BlockNr: 64, FrameSize: 256, FrameNr: 64 << 16 / 256}
+	txShape = tpacket.Req{BlockSize: txSize, BlockNr: 1, FrameSize: 2048, FrameNr: 8}
+)
+
+// TestRingsAreMappedInOnePiece: a transmit ring comes and goes beside a receive
+// ring while packets come. None that got into the receive ring is lost, none is
+// there twice, and those that came at the wrong moment are counted.
+func TestRingsAreMappedInOnePiece(t *testing.T) {
+	for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2, tpacket.V3} {
+		t.Run(v.String(), func(t *testing.T) {
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+			s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+			must(t, err)
+			defer s.Close()
+			must(t, s.BindDevice(dev, 0), s.SetVersion(v), s.SetRxRing(rxShape))
+			var delivered atomic.Uint64
+			var wg sync.WaitGroup
+			stop := make(chan struct{})
+			wg.Go(func() {
+				for i := uint32(0); ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					b := frame(60)
+					binary.BigEndian.PutUint32(b[14:], i)
+					dev.Deliver(&rxring.Packet{Data: b})
+					delivered.Add(1)
+					time.Sleep(time.Microsecond)
+				}
+			})
+			const rounds = 20
+			for i := range rounds {
+				must(t, s.SetTxRing(txShape))
+				mem := mapAll(t, s, rxSize+txSize)
+				putFrame(mem[rxSize:], v, frame(60))
+				must(t, unix.Munmap(mem))
+				if n, err := s.Send(nil); n != 60 || err != nil {
+					t.Fatalf("round %d: sent %d bytes, %v", i, n, err)
+				}
+				must(t, s.SetTxRing(tpacket.Req{}), unix.Munmap(mapAll(t, s, rxSize)))
+			}
+			close(stop)
+			wg.Wait()
+			if b, ok := s.Ring().(*ring.Blocks); ok {
+				b.Expire()
+			}
+			mem := mapAll(t, s, rxSize)
+			defer unix.Munmap(mem)
+			found := numbersIn(v, mem, rxShape)
+			totals := s.Totals()
+			if uint64(len(found)) != totals.Captured || totals.Offered() != delivered.Load() {
+				t.Errorf("%d packets in the ring; %+v of %d delivered", len(found), totals, delivered.Load())
+			}
+			for i := 1; i < len(found); i++ {
+				if found[i] <= found[i-1] {
+					t.Fatalf("packet %d after %d", found[i], found[i-1])
+				}
+			}
+			t.Logf("%d packets, moved %d times, %d found no room meanwhile", len(found), 2*rounds, totals.DroppedOther)
+		})
+	}
+}
+
+// numbersIn lists the packets of a receive ring by the number that they carry.
+func numbersIn(v tpacket.Version, mem []byte, req tpacket.Req) (found []uint32) {
+	number := func(b []byte, mac uint16) { found = append(found, binary.BigEndian.Uint32(b[int(mac)+14:])) }
+	if v == tpacket.V3 {
+		for i := range req.BlockNr {
+			b := mem[i*req.BlockSize:][:req.BlockSize]
+			d := tpacket.Parse[tpacket.BlockDesc](b)
+			if d.Status == 0 {
+				continue
+			}
+			at := d.OffsetToFirstPkt
+			for range d.NumPkts {
+				h := tpacket.Header3At(b[at:])
+				number(b[at:], h.Mac)
+				at += h.NextOffset
+			}
+		}
+		return found
+	}
+	for i := range req.FrameNr {
+		b := mem[i*req.FrameSize:][:req.FrameSize]
+		if h := tpacket.Header1At(b); v == tpacket.V1 && h.Status != 0 {
+			number(b, h.Mac)
+		} else if h := tpacket.Header2At(b); v == tpacket.V2 && h.Status != 0 {
+			number(b, h.Mac)
+		}
+	}
+	return found
+}
+
+// TestTransmitRingStaysWhenAReceiveRingComesAndGoes: what is to be sent is sent, in
+// order, whatever place in the mapping the ring has.
+func TestTransmitRingStaysWhenAReceiveRingComesAndGoes(t *testing.T) {
+	for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2, tpacket.V3} {
+		t.Run(v.String(), func(t *testing.T) {
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: rxSize + txSize})
+			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+			var sent []byte
+			dev.SetTransmit(func(p *rxring.Packet) error { sent = append(sent, p.Data[14]); return nil })
+			s := sendSocket(t, ns, dev, rxring.SockRaw)
+			must(t, s.SetVersion(v), s.SetTxRing(txShape))
+			want := []byte{}
+			for i := range 40 {
+				rx := i % 2 * rxSize
+				if rx > 0 {
+					must(t, s.SetRxRing(rxShape))
+				}
+				mem := mapAll(t, s, rx+txSize)
+				data := frame(60)
+				data[14] = byte(i)
+				putFrame(mem[rx+i%8*2048:], v, data)
+				want = append(want, data[14])
+				must(t, unix.Munmap(mem))
+				if i%3 == 0 {
+					_, err := s.Send(nil)
+					must(t, err)
+				}
+				if rx > 0 {
+					must(t, s.SetRxRing(tpacket.Req{}))
+				}
+			}
+			if string(sent) != string(want) {
+				t.Errorf("sent %d, want %d", sent, want)
+			}
+			must(t, s.Close())
+		})
+	}
+}
+
+// TestMovedRingsKeepTheirReaderAwake: who polls the receive ring hears of packets
+// in the new place.
+func TestMovedRingsKeepTheirReaderAwake(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	defer s.Close()
+	must(t, s.SetVersion(tpacket.V2), s.SetRxRing(rxShape), s.SetTxRing(txShape))
+	w := make(chan struct{}, 4)
+	s.Arm(wakes(w))
+	defer unix.Munmap(mapAll(t, s, rxSize+txSize))
+	<-w // moving is news
+	s.Arm(wakes(w))
+	if s.Readable() {
+		t.Error("readable before there was a packet")
+	}
+	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	<-w
+	if !s.Readable() {
+		t.Error("not readable after a packet")
+	}
+}
+
+type wakes chan struct{}
+
+func (w wakes) Wake() { w <- struct{}{} }

@@ -1,0 +1,130 @@
+package rxring_test
+
+import (
+	"bytes"
+	"errors"
+	"syscall"
+	"testing"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// FuzzTransmitRing: whatever a program writes into a transmit ring, what leaves lies
+// in the frame that it asked for, and every frame has a status of Linux's after it.
+func FuzzTransmitRing(f *testing.F) {
+	good := make([]byte, 1360)
+	h := tpacket.Header2At(good)
+	h.Status, h.Len, h.Mac, h.Net = tpacket.StatusSendRequest, 60, 32, 32
+	copy(good[32:], frame(60))
+	f.Add(uint8(1), uint8(0), good)
+	f.Add(uint8(5), uint8(7), good)
+	h.Len, h.Mac = 1<<32-1, 65535
+	f.Add(uint8(1), uint8(2), good)
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	eth := addDevice(f, ns, rxring.DeviceConfig{Name: "eth0"})
+	raw := addDevice(f, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
+	hears, rd := openSocket(f, ns, rxring.SockRaw, tpacket.V2, smallRing)
+	must(f, hears.BindDevice(eth, tpacket.ETHPAll))
+	const frameSize, frames = 1360, 3
+	f.Fuzz(func(t *testing.T, shape, options uint8, content []byte) {
+		typ, dev := rxring.SockRaw, eth
+		if shape&4 != 0 {
+			typ = rxring.SockDgram
+		}
+		if shape&8 != 0 {
+			dev = raw
+		}
+		v := tpacket.Version(shape % 3)
+		s := sendSocket(t, ns, dev, typ)
+		must(t, s.SetVersion(v))
+		for i, o := range []int{tpacket.OptLoss, tpacket.OptTxHasOff, tpacket.OptQdiscBypass} {
+			must(t, s.Setsockopt(tpacket.SolPacket, o, cInt(int32(options>>i&1))))
+		}
+		if options&8 != 0 && typ == rxring.SockRaw {
+			must(t, s.SetVnetHeader(10+int(options>>4&1)*2))
+		}
+		must(t, s.SetTxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: frameSize, FrameNr: frames}))
+		mem := s.TxRing().Memory().Bytes()
+		copy(mem, content)
+		before := bytes.Clone(mem)
+		left := 0
+		dev.SetTransmit(func(p *rxring.Packet) error {
+			left++
+			data := p.Data
+			if typ == rxring.SockDgram && dev == eth {
+				data = data[14:]
+			}
+			if p.Checksum == rxring.ChecksumPartial {
+				if int(p.ChecksumStart)+int(p.ChecksumOffset)+2 > len(p.Data) {
+					t.Errorf("checksum at %d+%d of %d bytes", p.ChecksumStart, p.ChecksumOffset, len(p.Data))
+				}
+				return nil // it may have been written to
+			}
+			if !bytes.Contains(before, data) {
+				t.Errorf("% x left, which is nowhere in the ring", data)
+			}
+			return nil
+		})
+		to := &tpacket.SockaddrLL{Ifindex: int32(dev.Index()), Protocol: tpacket.Htons(0x800)}
+		n, err := s.SendTo(nil, to)
+		if err == nil && n < 0 || err != nil && n != 0 || left > frames {
+			t.Errorf("Send = %d, %v; %d frames left", n, err, left)
+		}
+		if errno := syscall.Errno(0); err != nil && !errors.As(err, &errno) {
+			t.Errorf("%v has no errno", err)
+		}
+		for f, ok := rd.Next(); ok; f, ok = rd.Next() {
+			f.Release()
+		}
+		must(t, s.Close())
+	})
+}
+
+// FuzzOffloads: whatever stands in front of a frame, what leaves is that frame, with
+// offsets that lie within it.
+func FuzzOffloads(f *testing.F) {
+	f.Add([]byte{1, 1, 54, 0, 100, 0, 34, 0, 16, 0}, append(ethernet(0x800, 14), tcpPacket()...), uint16(0))
+	f.Add([]byte{0, 5, 42, 0, 100, 0, 34, 0, 6, 0}, ethernet(0x8100, 400), uint16(0x8100))
+	f.Add([]byte{1, 0, 0, 0, 0, 0, 255, 255, 255, 255}, ethernet(0x86dd, 60), uint16(3))
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(f, ns, rxring.DeviceConfig{Name: "net0"})
+	hears, rd := openSocket(f, ns, rxring.SockRaw, tpacket.V2, smallRing)
+	must(f, hears.BindDevice(dev, tpacket.ETHPAll))
+	s := sendSocket(f, ns, dev, rxring.SockRaw)
+	must(f, s.SetVnetHeader(10))
+	f.Fuzz(func(t *testing.T, header, data []byte, protocol uint16) {
+		if len(header) < 10 {
+			return
+		}
+		whole := append(header[:10:10], data...)
+		dev.SetTransmit(func(p *rxring.Packet) error {
+			start, offset := int(p.ChecksumStart), int(p.ChecksumOffset)
+			if p.Checksum == rxring.ChecksumPartial && start+offset+2 > len(p.Data) {
+				t.Errorf("checksum at %d+%d of %d bytes", start, offset, len(p.Data))
+			}
+			if p.GSO.Type != rxring.GSONone && (p.GSO.Size == 0 || int(p.GSO.HdrLen) > len(p.Data)) {
+				t.Errorf("segments %+v of %d bytes", p.GSO, len(p.Data))
+			}
+			if len(p.Data) != len(data) {
+				t.Errorf("%d bytes left, of %d", len(p.Data), len(data))
+			}
+			return nil
+		})
+		n, err := s.SendTo(whole, &tpacket.SockaddrLL{Ifindex: int32(dev.Index()), Protocol: tpacket.Htons(protocol)})
+		if err == nil && n != len(whole) || !bytes.Equal(whole[10:], data) {
+			t.Errorf("Send = %d, %v", n, err)
+		}
+		for f, ok := rd.Next(); ok; f, ok = rd.Next() {
+			f.Release()
+		}
+	})
+}
+
+// tcpPacket is an IPv4 packet with a TCP header.
+func tcpPacket() []byte {
+	b := make([]byte, 300)
+	copy(b, []byte{0x45, 0, 1, 44, 0, 0, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 2, 192, 0, 2, 1, 0x9c, 0x40, 0, 53})
+	b[32] = 5 << 4
+	return b
+}
