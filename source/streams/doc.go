@@ -7,6 +7,9 @@
 // that sends it: several at once, in large segments (GSO) of up to 64 KiB, the
 // traffic under which Linux's receive ring used to tear packets.
 //
+// What packet sockets send through the device reaches the second stack, which
+// answers as any host does.
+//
 // The one invariant: every byte of every stream is what package payload says,
 // so whoever captures a segment can check it.
 package streams

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -27,11 +28,13 @@ type link struct {
 	dev   sink
 	cards [2]card
 
-	// calls counts the goroutines inside WritePackets, so that close can wait
+	// calls counts the goroutines inside WritePackets and transmit, so that close can wait
 	// for them. A frame can be answered within the call that brings it, which
 	// nests these calls: no lock will do.
 	calls  atomic.Int64
 	closed atomic.Bool
+
+	programs atomic.Uint64 // frames that programs sent
 }
 
 // newLink returns a link whose first card is the device's.
@@ -80,7 +83,9 @@ func (c *card) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 		}
 		c.count(pkt)
 		deliver(c.link.dev, pkt, c.outgoing)
-		c.peer.receive(pkt)
+		// Of its own, but it shares the frame's bytes: neither stack writes to
+		// them once they are sent.
+		c.peer.receive(pkt.ToBuffer())
 	}
 	return list.Len(), nil
 }
@@ -93,14 +98,14 @@ func (c *card) count(pkt *stack.PacketBuffer) {
 	}
 }
 
-// receive gives the stack behind c a packet of its own, which shares the
-// frame's bytes: neither stack writes to them once they are sent.
-func (c *card) receive(sent *stack.PacketBuffer) {
+// receive gives the stack behind c a frame, unless it is for somebody else.
+func (c *card) receive(frame buffer.Buffer) {
 	dispatcher := c.stack.Load()
 	if dispatcher == nil {
+		frame.Release()
 		return
 	}
-	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: sent.ToBuffer()})
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: frame})
 	defer pkt.DecRef()
 	if !c.ParseHeader(pkt) {
 		return

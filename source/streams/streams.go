@@ -46,13 +46,17 @@ type Config struct {
 
 // Source is a running set of streams.
 type Source struct {
+	dev    *rxring.Device // nil in tests of the streams alone
 	link   *link
 	stacks []*stack.Stack
 
 	stop     chan struct{}
 	flows    sync.WaitGroup
 	sockets  []*socket
+	listener *socket
 	received atomic.Uint64
+
+	strangers atomic.Uint64 // bytes of connections that programs made
 
 	mu     sync.Mutex
 	err    error // the first flow that broke
@@ -66,12 +70,17 @@ type Stats struct {
 	SentLarge                     uint64 // frames that stand for several packets (GSO)
 	ReceivedFrames, ReceivedBytes uint64
 	StreamBytes                   uint64 // payload that the far ends have read
+	ProgramFrames                 uint64 // frames that packet sockets sent
 }
 
 // Start connects the flows and lets them run until Close. The device must be an
 // Ethernet device with an MTU of 576 to 65535 bytes. From then on it is being
 // delivered packets by several goroutines at once; one Source at a time should
 // feed a device.
+//
+// What packet sockets send through the device reaches the far stack, 192.0.2.2,
+// whose answers are delivered. It takes TCP connections on the port of the flows,
+// 12865, and throws away what it gets.
 func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	if dev == nil {
 		return nil, errors.New("streams: no device")
@@ -79,7 +88,12 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	if t := dev.Type(); t != rxring.Ethernet {
 		return nil, fmt.Errorf("streams: device %s has hardware type %d: only Ethernet (%d) can carry the streams", dev.Name(), t, rxring.Ethernet)
 	}
-	return start(dev, dev.Addr(), dev.MTU(), cfg)
+	s, err := start(dev, dev.Addr(), dev.MTU(), cfg)
+	if err == nil {
+		s.dev = dev
+		dev.SetTransmit(s.link.transmit)
+	}
+	return s, err
 }
 
 func start(dev sink, addr [6]byte, mtu int, cfg Config) (*Source, error) {
@@ -109,6 +123,7 @@ func start(dev sink, addr [6]byte, mtu int, cfg Config) (*Source, error) {
 		s.flows.Go(func() { s.fail(sender.send(stream, s.stop)) })
 		s.flows.Go(func() { s.fail(receiver.receive(stream, &s.received, s.stop)) })
 	}
+	s.flows.Go(func() { s.serve(s.listener) })
 	return s, nil
 }
 
@@ -122,11 +137,11 @@ func (s *Source) connect(flows int) error {
 		s.stacks = append(s.stacks, st)
 	}
 	remote := tcpip.FullAddress{NIC: nic, Addr: remoteAddr, Port: remotePort}
-	l, err := listen(s.stacks[1], remote, flows)
+	l, err := listen(s.stacks[1], remote, max(flows, maxStrangers))
 	if err != nil {
 		return err
 	}
-	defer l.reset()
+	s.listener = l
 	for range flows {
 		sender, receiver, err := dial(s.stacks[0], l, remote)
 		if err != nil {
@@ -169,8 +184,14 @@ func (s *Source) Close() error {
 
 // shutdown takes sockets, link and stacks down; no flow runs any more.
 func (s *Source) shutdown() {
+	if s.dev != nil {
+		s.dev.SetTransmit(nil)
+	}
 	for _, socket := range s.sockets {
 		socket.reset()
+	}
+	if s.listener != nil {
+		s.listener.reset()
 	}
 	s.link.close()
 	for _, st := range s.stacks {
@@ -189,5 +210,6 @@ func (s *Source) Stats() Stats {
 		ReceivedFrames: received.packets.Load(),
 		ReceivedBytes:  received.bytes.Load(),
 		StreamBytes:    s.received.Load(),
+		ProgramFrames:  s.link.programs.Load(),
 	}
 }
