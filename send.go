@@ -25,6 +25,7 @@ type sender struct {
 	hasOffsets bool // PACKET_TX_HAS_OFF
 	noFCS      bool // SO_NOFCS
 	vnetLen    int  // PACKET_VNET_HDR_SZ
+	mark       uint32
 }
 
 // publishSender makes the options take effect on what is sent. s.mu is held, or
@@ -42,6 +43,7 @@ func (s *Socket) publishSender() {
 		hasOffsets: flag(tpacket.OptTxHasOff),
 		noFCS:      s.flags[option{solSocket, soNofcs}] != 0,
 		vnetLen:    int(s.vnetLen),
+		mark:       uint32(s.flags[option{solSocket, soMark}]),
 	})
 }
 
@@ -269,7 +271,7 @@ func (d *Device) header(b []byte, n int, protocol uint16, to *tpacket.SockaddrLL
 
 // fill makes the packet that sockets and the device's owner see.
 func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, offload vnetHeader, headed int) error {
-	o.packet = Packet{Data: frame, Outgoing: true}
+	o.packet = Packet{Data: frame, Outgoing: true, Mark: tx.mark}
 	o.arrival = arrival{}
 	if !tx.dgram && (protocol == 0 || protocol == tpacket.ETHPAll) {
 		protocol = d.protocolOf(frame)

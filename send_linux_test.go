@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -148,6 +149,19 @@ func TestFramesLeaveAsFromTheKernel(t *testing.T) {
 				}
 			}
 		}
+		marked := w.sender(rxring.SockRaw, 0, true)
+		must(t, unix.SetsockoptInt(marked.kernel.FD, unix.SOL_SOCKET, unix.SO_MARK, 77), marked.ours.Setsockopt(unix.SOL_SOCKET, unix.SO_MARK, cInt(77)))
+		must(t, unix.SetsockoptInt(marked.kernel.FD, unix.SOL_SOCKET, unix.SO_PRIORITY, 7), marked.ours.Setsockopt(unix.SOL_SOCKET, unix.SO_PRIORITY, cInt(7)))
+		byMark := w.ring("marked frames", rxring.SockRaw, tpacket.ETHPAll)
+		const loadMark, returnA = 0x20, 0x16 // ld [SKF_AD_OFF + SKF_AD_MARK]; ret a
+		prog := []unix.SockFilter{{Code: loadMark, K: 0xfffff000 + 20}, {Code: returnA}}
+		must(t, unix.SetsockoptSockFprog(byMark.kernel.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 2, Filter: &prog[0]}),
+			byMark.ours.AttachFilter([]cbpf.Instruction{{Op: loadMark, K: 0xfffff000 + 20}, {Op: returnA}}))
+		marked.sends("marked", ethernet(0x800, 100), nil)
+		if n := byMark.compare(t, "marked"); n != 1 {
+			t.Errorf("%d frames by their mark", n)
+		}
+		compare("marked")
 		for _, s := range []struct {
 			name string
 			*twinSender

@@ -36,6 +36,7 @@ var solSocketOptions = []uint32{
 	unix.SO_ATTACH_FILTER, unix.SO_DETACH_FILTER, unix.SO_PROTOCOL, unix.SO_DOMAIN,
 	unix.SO_LOCK_FILTER, unix.SO_BPF_EXTENSIONS, unix.SO_ATTACH_BPF,
 	unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PEERCRED, unix.SO_PEERSEC, unix.SO_PEERGROUPS, unix.SO_PEEK_OFF,
+	unix.SO_PRIORITY, unix.SO_MARK, unix.SO_NOFCS,
 }
 
 const soRcvpriority = 82 // SO_RCVPRIORITY (asm-generic/socket.h)

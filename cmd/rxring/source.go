@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"gvisor.dev/gvisor/pkg/log"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/source/streams"
@@ -20,7 +21,7 @@ type sourceFlags struct {
 }
 
 func (f *sourceFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.from, "from", "streams:4", "what feeds the device: streams[:N] is N TCP streams (1 to "+strconv.Itoa(streams.MaxFlows)+") in an embedded stack")
+	cmd.Flags().StringVar(&f.from, "from", "streams:4", "what feeds the device: streams[:N] is N TCP streams (0 to "+strconv.Itoa(streams.MaxFlows)+") in an embedded stack, which also answers what programs send to 192.0.2.2")
 	cmd.Flags().StringVar(&f.name, "name", "net0", "the device's name")
 }
 
@@ -32,12 +33,16 @@ func (f *sourceFlags) open(ns *rxring.Namespace) (dev *rxring.Device, start func
 	}
 	var cfg streams.Config
 	if hasArg {
-		if cfg.Flows, err = strconv.Atoi(arg); err != nil || cfg.Flows < 1 || cfg.Flows > streams.MaxFlows {
-			return nil, nil, fmt.Errorf("--from %q: %q streams: want a number from 1 to %d", f.from, arg, streams.MaxFlows)
+		if cfg.Flows, err = strconv.Atoi(arg); err != nil || cfg.Flows < 0 || cfg.Flows > streams.MaxFlows {
+			return nil, nil, fmt.Errorf("--from %q: %q streams: want a number from 0 to %d", f.from, arg, streams.MaxFlows)
+		}
+		if cfg.Flows == 0 {
+			cfg.Flows = streams.NoFlows
 		}
 	}
 	if dev, err = ns.AddDevice(rxring.DeviceConfig{Name: f.name, Addrs: []netip.Prefix{streams.LocalAddr}}); err != nil {
 		return nil, nil, fmt.Errorf("--name: %w", err)
 	}
+	log.SetLevel(log.Warning) // what it thinks of a program's packets is for nobody here
 	return dev, func() (io.Closer, error) { return streams.Start(dev, cfg) }, nil
 }

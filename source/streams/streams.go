@@ -16,6 +16,10 @@ import (
 // MaxFlows is the largest number of flows of one Source.
 const MaxFlows = 256
 
+// NoFlows, for [Config].Flows, is a device that is silent but for answers to what
+// packet sockets send.
+const NoFlows = -1
+
 const defaultFlows = 4
 
 // MTUs that gVisor's IPv4 and TCP work with.
@@ -39,7 +43,7 @@ const prefixLen = 24
 // Config says what a Source sends. The zero value works.
 type Config struct {
 	// Flows is the number of TCP connections, each with a goroutine that
-	// writes and one that reads: 1 to MaxFlows; 0: 4. Flow i, counted from 0,
+	// writes and one that reads: 1 to MaxFlows, or NoFlows; 0: 4. Flow i, counted from 0,
 	// carries stream i of package payload.
 	Flows int
 }
@@ -98,10 +102,12 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 
 func start(dev sink, addr [6]byte, mtu int, cfg Config) (*Source, error) {
 	flows := cfg.Flows
-	if flows == 0 {
+	switch {
+	case flows == 0:
 		flows = defaultFlows
-	}
-	if flows < 1 || flows > MaxFlows {
+	case flows == NoFlows:
+		flows = 0
+	case flows < 0 || flows > MaxFlows:
 		return nil, fmt.Errorf("streams: %d flows: must be 1 to %d", flows, MaxFlows)
 	}
 	if mtu < minMTU || mtu > maxMTU {

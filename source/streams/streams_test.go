@@ -201,7 +201,7 @@ func TestSourceIsRefusedWithTheValueAndItsRange(t *testing.T) {
 		flows int
 		want  string
 	}{
-		{"fewer than one flow", 1500, -1, "-1 flows: must be 1 to 256"},
+		{"fewer than one flow", 1500, -2, "-2 flows: must be 1 to 256"},
 		{"more flows than streams are allowed", 1500, 257, "257 flows: must be 1 to 256"},
 		{"an MTU below what IPv4 hosts must take", 575, 1, "MTU of 575 bytes: must be 576 to 65535"},
 		{"an MTU beyond the IP length", 65536, 1, "MTU of 65536 bytes: must be 576 to 65535"},
