@@ -53,6 +53,7 @@ func (s *Socket) replaceTxRing(r *ring.TxRing) error {
 	old := s.txRing
 	s.txRing = r
 	s.publishSender()
+	s.ns.relink(s) // in Linux the socket is unhooked meanwhile, whichever ring is set
 	if old == nil {
 		return nil
 	}

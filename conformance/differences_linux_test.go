@@ -19,9 +19,6 @@ var differences = []struct {
 	name  string
 	shown []shown
 }{
-	{"sending", []shown{
-		{script{open(0), set{0, unix.SOL_PACKET, unix.PACKET_TX_RING, onePage}}, "0", "ENOPROTOOPT"},
-	}},
 	{"SOCK_PACKET", []shown{
 		{script{socket{0, unix.SOCK_PACKET, unix.ETH_P_ALL}}, "0", "ESOCKTNOSUPPORT"},
 	}},

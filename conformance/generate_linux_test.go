@@ -50,6 +50,10 @@ func (sc script) reachable() (out script) {
 			s = o.s
 		case store:
 			s = o.s
+		case send:
+			s = o.s
+		case fill:
+			s = o.s
 		}
 		if s < 0 || open[s] {
 			out = append(out, o)
@@ -92,6 +96,9 @@ var alternatives = func() (out []func(*rapid.T) script) {
 		24, drawTraffic,
 		8, one(drawHandBack),
 		4, one(drawRecv),
+		6, one(drawSend),
+		1, drawTxRing,
+		3, drawFills,
 		5, one(drawGet),
 		5, one(drawSet),
 		3, one(drawAttach),
@@ -231,7 +238,8 @@ func drawDevice(t *rapid.T) script {
 // drawClosing takes a ring away as a program does.
 func drawClosing(t *rapid.T) script {
 	s := drawSocket(t)
-	return script{munmap{s}, set{s, unix.SOL_PACKET, unix.PACKET_RX_RING, req3{}}}
+	ring := rapid.SampledFrom([]int{unix.PACKET_RX_RING, unix.PACKET_TX_RING}).Draw(t, "ring")
+	return script{munmap{s}, set{s, unix.SOL_PACKET, ring, req3{}}}
 }
 
 func drawHandBack(t *rapid.T, s int) op {

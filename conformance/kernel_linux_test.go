@@ -131,11 +131,22 @@ func (k *kernelSide) leave(dev string, p packet, times int, _ delivery) error {
 			return err
 		}
 	}
-	for { // off the wire, or the device's queue would fill up
-		if _, err := d.Read(nil); err != nil {
-			return nil
+	k.wire() // or the device's queue would fill up
+	return nil
+}
+
+func (k *kernelSide) wire() (all []byte) {
+	for _, name := range []string{tap0, tun0} {
+		buf := make([]byte, 1<<17)
+		for k.devices[name] != nil {
+			h, n, err := k.devices[name].ReadOffloaded(buf)
+			if err != nil {
+				break
+			}
+			all = append(all, onWire(name, h, buf[:n])...)
 		}
 	}
+	return all
 }
 
 func (k *kernelSide) socket(typ, proto int) (socketSide, error) {
@@ -160,6 +171,7 @@ const defaultBuffer = 212992
 type kernelSocket struct {
 	*kring.Socket
 	ring *mapping // the one that the socket has, in no memory until mmap
+	tx   *mapping // its transmit ring
 	mem  []byte
 
 	sentTo bool // packets whose cost is their sender's matter are in its queue, or have been
@@ -181,14 +193,17 @@ func (s *kernelSocket) getsockname() ([]byte, error) {
 
 func (s *kernelSocket) setsockopt(level, name int, val []byte) error {
 	version := tpacket.V1
-	ring := level == unix.SOL_PACKET && name == unix.PACKET_RX_RING
+	ring := level == unix.SOL_PACKET && (name == unix.PACKET_RX_RING || name == unix.PACKET_TX_RING)
 	if ring {
 		version = tpacket.Version(s.int(unix.PACKET_VERSION))
 	}
 	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(s.FD), uintptr(level), uintptr(name),
 		uintptr(unsafe.Pointer(unsafe.SliceData(val))), uintptr(len(val)), 0)
 	if ring && errno == 0 {
-		return s.reshape(version, val)
+		if name == unix.PACKET_TX_RING {
+			return s.reshape(&s.tx, version, val)
+		}
+		return s.reshape(&s.ring, version, val)
 	}
 	return bare(errno)
 }
@@ -214,17 +229,17 @@ func (s *kernelSocket) queue() (held, limit int) {
 
 // reshape notes the shape of the ring that the kernel has just made or taken
 // away.
-func (s *kernelSocket) reshape(v tpacket.Version, val []byte) error {
+func (s *kernelSocket) reshape(ring **mapping, v tpacket.Version, val []byte) error {
 	r := tpacket.Parse[tpacket.Req3](val)
 	if r.BlockNr == 0 {
-		s.ring = nil
+		*ring = nil
 		return nil
 	}
 	g, err := tpacket.Layout(v, r, s.int(unix.PACKET_RESERVE), unix.Getpagesize())
 	if err != nil {
 		return fmt.Errorf("tpacket.Layout refuses what the kernel took: %v", err)
 	}
-	s.ring = &mapping{geo: g}
+	*ring = &mapping{geo: g}
 	return nil
 }
 
@@ -268,16 +283,20 @@ func (s *kernelSocket) setProgram(level, name int, prog []cbpf.Instruction) erro
 }
 
 func (s *kernelSocket) mmap() (*mapping, error) {
-	size := unix.Getpagesize()
+	m := new(mapping)
 	if s.ring != nil {
-		size = s.ring.geo.Size()
+		m.geo = s.ring.geo
 	}
-	mem, err := s.Map(size)
+	if s.tx != nil {
+		m.tx = &mapping{geo: s.tx.geo, sends: true}
+	}
+	mem, err := s.Map(max(m.size(), unix.Getpagesize()))
 	if err != nil {
 		return nil, err
 	}
 	s.mem = mem
-	return &mapping{mem: mem, geo: s.ring.geo}, nil
+	m.lie(mem)
+	return m, nil
 }
 
 func (s *kernelSocket) munmap() error { return unix.Munmap(s.mem) }

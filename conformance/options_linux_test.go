@@ -19,6 +19,7 @@ var options = []option{
 	{"PACKET_ADD_MEMBERSHIP", unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, memberships, nil},
 	{"PACKET_DROP_MEMBERSHIP", unix.SOL_PACKET, unix.PACKET_DROP_MEMBERSHIP, memberships, nil},
 	{"PACKET_RX_RING", unix.SOL_PACKET, unix.PACKET_RX_RING, requests, nil},
+	{"PACKET_TX_RING", unix.SOL_PACKET, unix.PACKET_TX_RING, requests, nil},
 	{"PACKET_STATISTICS", unix.SOL_PACKET, unix.PACKET_STATISTICS, nil, nil},
 	{"PACKET_COPY_THRESH", unix.SOL_PACKET, unix.PACKET_COPY_THRESH, ints(0, 1), nil},
 	{"PACKET_AUXDATA", unix.SOL_PACKET, unix.PACKET_AUXDATA, ints(0, 1), nil},

@@ -16,13 +16,25 @@ import (
 // mapping is a ring as a program has it in memory.
 type mapping struct {
 	mem []byte
-	geo tpacket.Geometry
+	geo tpacket.Geometry // none: FrameNr is 0
+
+	sends bool     // it is a transmit ring: of frames, also in V3
+	tx    *mapping // the transmit ring behind a receive ring, nil: none
+}
+
+// size is how many bytes mmap maps.
+func (m *mapping) size() int {
+	n := m.geo.Size()
+	if m.tx != nil {
+		n += m.tx.geo.Size()
+	}
+	return n
 }
 
 // units is how many things there are with a status word of their own: frames,
 // or blocks in V3.
 func (m *mapping) units() uint32 {
-	if m.geo.Version == tpacket.V3 {
+	if m.geo.Version == tpacket.V3 && !m.sends {
 		return m.geo.BlockNr
 	}
 	return m.geo.FrameNr
@@ -30,7 +42,7 @@ func (m *mapping) units() uint32 {
 
 // unit is frame or block i.
 func (m *mapping) unit(i uint32) []byte {
-	if m.geo.Version == tpacket.V3 {
+	if m.geo.Version == tpacket.V3 && !m.sends {
 		return m.mem[int(i)*int(m.geo.BlockSize):][:m.geo.BlockSize]
 	}
 	return m.mem[m.geo.FrameOffset(i):][:m.geo.FrameSize]
@@ -40,7 +52,10 @@ func (m *mapping) unit(i uint32) []byte {
 // the little-endian machines that this runs on.
 func (m *mapping) word(i uint32) *uint32 {
 	b := m.unit(i)
-	if m.geo.Version == tpacket.V3 {
+	switch {
+	case m.geo.Version == tpacket.V3 && m.sends:
+		return (*uint32)(unsafe.Pointer(&b[unsafe.Offsetof(tpacket.Header3{}.Status)]))
+	case m.geo.Version == tpacket.V3:
 		return (*uint32)(unsafe.Pointer(&b[unsafe.Offsetof(tpacket.BlockDesc{}.Status)]))
 	}
 	return (*uint32)(unsafe.Pointer(&b[0]))
@@ -109,6 +124,15 @@ func differ(kernel, rxring *mapping) string {
 		seen.status.Or(kernel.statuses(i))
 		if what := differUnit(kernel.geo.Version, kernel.unit(i), rxring.unit(i)); what != "" {
 			return fmt.Sprintf("unit %d: %s", i, what)
+		}
+	}
+	if (kernel.tx == nil) != (rxring.tx == nil) {
+		return fmt.Sprintf("a transmit ring: kernel %v, rxring %v", kernel.tx != nil, rxring.tx != nil)
+	}
+	if kernel.tx != nil {
+		if !bytes.Equal(kernel.tx.mem, rxring.tx.mem) {
+			at := firstDifference(kernel.tx.mem, rxring.tx.mem)
+			return fmt.Sprintf("the transmit ring, byte %d\nkernel:\n%srxring:\n%s", at, dump(kernel.tx.mem, at), dump(rxring.tx.mem, at))
 		}
 	}
 	return ""

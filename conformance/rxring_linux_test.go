@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"encoding/binary"
-	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +17,7 @@ import (
 type rxringSide struct {
 	ns      *rxring.Namespace
 	devices map[string]*rxring.Device
+	sent    []byte
 }
 
 func newRxringSide() (*rxringSide, error) {
@@ -30,13 +30,21 @@ func newRxringSide() (*rxringSide, error) {
 	return r, nil
 }
 
-func (r *rxringSide) add(name string) (err error) {
+func (r *rxringSide) add(name string) error {
 	c := rxring.DeviceConfig{Name: name, Type: rxring.Ethernet, Addr: ourAddr, MTU: deviceMTU}
 	if name == tun0 {
 		c.Type, c.Addr = rxring.RawIP, [6]byte{}
 	}
-	r.devices[name], err = r.ns.AddDevice(c)
-	return err
+	d, err := r.ns.AddDevice(c)
+	if err != nil {
+		return err
+	}
+	d.SetTransmit(func(p *rxring.Packet) error {
+		r.sent = append(r.sent, onWire(name, rxringHeader(p), p.Data)...)
+		return nil
+	})
+	r.devices[name] = d
+	return nil
 }
 
 func (r *rxringSide) device(name string, what change) error {
@@ -114,7 +122,10 @@ func (r *rxringSide) socket(typ, proto int) (socketSide, error) {
 type rxringSocket struct {
 	s      *rxring.Socket
 	mapped bool
+	mem    []byte
 }
+
+const addrOffset = 12 // offsetof(struct sockaddr_ll, sll_addr)
 
 func (s *rxringSocket) close() error { return s.s.Close() }
 
@@ -127,7 +138,6 @@ func (s *rxringSocket) bind(addr []byte) error {
 
 func (s *rxringSocket) getsockname() ([]byte, error) {
 	a := s.s.Addr()
-	const addrOffset = 12 // offsetof(struct sockaddr_ll, sll_addr)
 	return tpacket.Bytes(&a)[:addrOffset+int(a.Halen)], nil
 }
 
@@ -150,12 +160,35 @@ func (s *rxringSocket) fanoutProgram(prog []cbpf.Instruction) error {
 }
 
 func (s *rxringSocket) mmap() (*mapping, error) {
-	r := s.s.Ring()
-	if r == nil {
-		return nil, os.NewSyscallError("mmap", unix.EINVAL)
+	m := new(mapping)
+	if r := s.s.Ring(); r != nil {
+		m.geo = r.Geometry()
+	}
+	if r := s.s.TxRing(); r != nil {
+		m.tx = &mapping{geo: r.Geometry(), sends: true}
+	}
+	fd, err := s.s.Map(m.size())
+	if err != nil {
+		return nil, err
+	}
+	if s.mem, err = unix.Mmap(fd, 0, m.size(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, err
 	}
 	s.mapped = true
-	return &mapping{mem: r.Memory().Bytes(), geo: r.Geometry()}, nil
+	m.lie(s.mem)
+	return m, nil
+}
+
+func (s *rxringSocket) sendto(frame, addr []byte) (int, error) {
+	if addr == nil {
+		return s.s.Send(frame)
+	}
+	if len(addr) < tpacket.SizeofSockaddrLL || len(addr) < addrOffset+int(addr[addrOffset-1]) {
+		return 0, unix.EINVAL
+	}
+	to := tpacket.Parse[tpacket.SockaddrLL](addr)
+	to.Halen = min(to.Halen, uint8(len(to.Addr)))
+	return s.s.SendTo(frame, &to)
 }
 
 func (s *rxringSocket) inq() (int, error) { return s.s.QueuedBytes(), nil }
@@ -172,7 +205,7 @@ func (s *rxringSocket) recv(room, flags, control int) (message, error) {
 
 func (s *rxringSocket) munmap() error {
 	s.mapped = false
-	return nil
+	return unix.Munmap(s.mem)
 }
 
 func (s *rxringSocket) poll() (int, error) { return int(s.s.Events()), nil }

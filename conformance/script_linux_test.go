@@ -74,6 +74,7 @@ type side interface {
 	leave(dev string, p packet, times int, how delivery) error
 	// device sets a device up or down, removes it, or adds it again.
 	device(name string, what change) error
+	wire() []byte // what was sent through the devices since the last call, frame by frame
 }
 
 // change is what becomes of a device.
@@ -101,13 +102,14 @@ type socketSide interface {
 	// getFilter is SO_GET_FILTER with room for so many instructions.
 	getFilter(room int) ([]cbpf.Instruction, int, error)
 	fanoutProgram([]cbpf.Instruction) error
-	// mmap maps the ring and says what shape it has.
+	// mmap maps the rings and says what shape they have.
 	mmap() (*mapping, error)
 	munmap() error
 	poll() (int, error)
 	// inq is SIOCINQ: the length of the first packet in the queue.
 	inq() (int, error)
 	recv(room, flags, control int) (message, error)
+	sendto(frame, addr []byte) (int, error)
 }
 
 // message is what recvmsg fills in.
@@ -183,6 +185,7 @@ type (
 		s    int
 		prog program
 	}
+	// mmap maps all rings that there are.
 	mmap   struct{ s int }
 	munmap struct{ s int }
 	// recv is recvmsg with so many bytes of room for data and for control
@@ -279,7 +282,7 @@ func (o mmap) do(p *party) outcome {
 			return outcome{err: err}
 		}
 		s.ring, s.next = m, 0
-		return outcome{ret: len(m.mem)}
+		return outcome{ret: m.size()}
 	})
 }
 
@@ -331,7 +334,7 @@ func scrubControl(b []byte, peeked bool) {
 func (o handBack) do(p *party) outcome {
 	return p.on(o.s, func(s *socketState) outcome {
 		n := 0
-		for s.ring != nil && n < o.n && s.ring.handBack(s.next) {
+		for s.ring != nil && s.ring.units() > 0 && n < o.n && s.ring.handBack(s.next) {
 			s.next = (s.next + 1) % s.ring.units()
 			n++
 		}
@@ -341,7 +344,7 @@ func (o handBack) do(p *party) outcome {
 
 func (o store) do(p *party) outcome {
 	return p.on(o.s, func(s *socketState) outcome {
-		if s.ring != nil {
+		if s.ring != nil && s.ring.units() > 0 {
 			s.ring.setStatus(o.frame%s.ring.units(), o.status)
 		}
 		return outcome{}

@@ -61,7 +61,8 @@ func TestScript(t *testing.T) {
 				if neg || len(args) != 1 {
 					ts.Fatalf("usage: build NAME")
 				}
-				out, err := exec.Command("go", "build", "-o", filepath.Join(shared, args[0]), "./testdata/"+args[0]).CombinedOutput()
+				// Some are modules of their own.
+				out, err := exec.Command("go", "build", "-C", "testdata/"+args[0], "-o", filepath.Join(shared, args[0]), ".").CombinedOutput()
 				if err != nil {
 					ts.Fatalf("build %s: %v: %s", args[0], err, out)
 				}

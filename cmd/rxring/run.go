@@ -29,7 +29,8 @@ func newRun() *cobra.Command {
 		Long: `Run an unmodified program whose packet sockets (AF_PACKET) are served from user
 space: it sees the devices that rxring feeds, and needs no privileges.
 
-When the program ends, a report of its rings goes to standard error. The exit
+When the program ends, a report of its rings, and of what it sent, goes to standard
+error. The exit
 code, or the signal, is the program's own; 127 when it was not found, 126 when
 it cannot be executed, 125 when this system does not let rxring run it.`,
 		Example: `  rxring run -- tcpdump
@@ -107,12 +108,15 @@ func report(w io.Writer, ns *rxring.Namespace, r interpose.Result) {
 		fmt.Fprintf(w, "rxring: no device %s here: there is %s\n", m, strings.Join(names, ", "))
 	}
 	for _, s := range r.Sockets {
-		if !s.HadRing {
-			continue
-		}
 		device, t := s.Device, s.Totals
 		if device == "" {
 			device = "all devices"
+		}
+		if s.Sent > 0 {
+			fmt.Fprintf(w, "rxring: %s: %d frames sent\n", device, s.Sent)
+		}
+		if !s.HadRing {
+			continue
 		}
 		g := s.Geometry
 		if g.Version == tpacket.V3 {
