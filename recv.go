@@ -68,8 +68,8 @@ func (s *Socket) Recv(b []byte, flags RecvFlags) (Message, error) {
 	case flags&MsgErrQueue != 0:
 		return fail(syscall.EAGAIN)
 	}
-	if errno := s.err.Swap(0); errno != 0 {
-		return fail(fmt.Errorf("pending: %w", syscall.Errno(errno)))
+	if err := s.takeError(); err != nil {
+		return fail(err)
 	}
 	m := s.queue.take(s.ns, flags&MsgPeek != 0)
 	if m == nil {

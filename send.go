@@ -72,11 +72,11 @@ func (s *Socket) Send(frame []byte) (n int, err error) { return s.SendTo(frame, 
 // leave side by side.
 //
 // n is the frame's length, as it was given. The errors unwrap to Linux's: ENXIO
-// for no device, ENETDOWN for one that is down, EMSGSIZE for a frame that is longer than the device's MTU and
-// headers (and a VLAN tag, if it has one), EINVAL for one without room for a
-// link-layer header, for an address without one, and for a header of
-// [Socket.SetVnetHeader] that does not fit the frame; or what the device's
-// transmit function says.
+// for no device, ENETDOWN for one that is down, EMSGSIZE for a frame that is
+// longer than the device's MTU and headers (and a VLAN tag, if it has one), EINVAL
+// for one without room for a link-layer header, for an address without one, and
+// for a header of [Socket.SetVnetHeader] that does not fit the frame; the socket's
+// pending error, see [EventErr]; or what the device's transmit function says.
 func (s *Socket) SendTo(frame []byte, to *tpacket.SockaddrLL) (n int, err error) {
 	tx := s.tx.Load() // pairs with the store in publishSender
 	if tx.ring != nil {
@@ -123,6 +123,9 @@ func (s *Socket) sendFrame(tx *sender, frame []byte, to *tpacket.SockaddrLL) (n 
 	if err := d.fits(tx, len(frame), offload.segmented()); err != nil {
 		return 0, err
 	}
+	if err := s.takeError(); err != nil {
+		return 0, err
+	}
 	out := outgoings.Get().(*outgoing)
 	defer out.put()
 	if frame, err = out.address(tx, d, frame, protocol, to); err != nil {
@@ -138,6 +141,15 @@ func (s *Socket) sendFrame(tx *sender, frame []byte, to *tpacket.SockaddrLL) (n 
 		return 0, err
 	}
 	return n, nil
+}
+
+// takeError is the socket's pending error, which is then no longer pending: nil for
+// none.
+func (s *Socket) takeError() error {
+	if errno := s.err.Swap(0); errno != 0 {
+		return fmt.Errorf("pending: %w", syscall.Errno(errno))
+	}
+	return nil
 }
 
 // headed is how much of a frame of n bytes Linux would keep in one piece, the
@@ -307,17 +319,13 @@ func (a *arrival) sent(d *Device, p *Packet, protocol uint16) {
 	a.length = uint32(len(p.Data))
 	a.maclen = d.maclen
 	a.protocol = protocol
-	a.from = tpacket.SockaddrLL{
-		Family:   tpacket.AFPacket,
-		Protocol: tpacket.Htons(protocol),
-		Ifindex:  int32(d.index),
-		Hatype:   uint16(d.typ),
-		Pkttype:  tpacket.PacketOutgoing,
-	}
+	a.from = d.from
+	a.from.Protocol = tpacket.Htons(protocol)
+	a.from.Pkttype = tpacket.PacketOutgoing
 	if d.typ == Ethernet {
-		a.from.Halen = 6
-		copy(a.from.Addr[:6], p.Data[6:12])
+		copy(a.from.Addr[:etherAddrLen], p.Data[etherAddrLen:])
 		if isVLAN(protocol) {
+			a.vlan = true
 			a.readTags(p)
 		}
 	}

@@ -20,7 +20,10 @@ import (
 // memory bound would be passed, EBUSY when there is a transmit ring already, and
 // while a ring is mapped (see SetMapped). A V3 socket's frames have equal sizes here,
 // too.
-func (s *Socket) SetTxRing(r tpacket.Req) error {
+func (s *Socket) SetTxRing(r tpacket.Req) error { return s.setTxRing3(tpacket.Req3{Req: r}) }
+
+// setTxRing3 refuses what only a V3 receive ring can be asked for, last.
+func (s *Socket) setTxRing3(r tpacket.Req3) error {
 	s.txMu.Lock() // first: who sends holds it while others have their turn
 	defer s.txMu.Unlock()
 	return s.do("set PACKET_TX_RING", func() error {
@@ -36,9 +39,13 @@ func (s *Socket) SetTxRing(r tpacket.Req) error {
 		if s.txRing != nil {
 			return fmt.Errorf("the socket has a transmit ring already, take it away first: %w", syscall.EBUSY)
 		}
-		g, err := tpacket.Layout(s.version, tpacket.Req3{Req: r}, s.reserve, os.Getpagesize())
+		g, err := tpacket.Layout(s.version, tpacket.Req3{Req: r.Req}, s.reserve, os.Getpagesize())
 		if err != nil {
 			return err
+		}
+		if r.RetireBlkTov != 0 || r.SizeofPriv != 0 || r.FeatureReqWord != 0 {
+			return fmt.Errorf("timeout %d, private area %d, features %#x: want 0: %w",
+				r.RetireBlkTov, r.SizeofPriv, r.FeatureReqWord, syscall.EINVAL)
 		}
 		fresh, err := newRing(s.ns, g, func(m *ring.Memory) (*ring.TxRing, error) { return ring.NewTx(m, g) })
 		if err != nil {
@@ -67,18 +74,13 @@ func (s *Socket) TxRing() *ring.TxRing {
 	return s.txRing
 }
 
-// setTxRing takes a struct tpacket_req, or a struct tpacket_req3 on a V3 socket,
-// which must ask for nothing more than a tpacket_req can.
+// setTxRing takes a struct tpacket_req, or a struct tpacket_req3 on a V3 socket.
 func (s *Socket) setTxRing(val []byte) error {
 	r, err := s.ringRequest(val)
 	if err != nil {
 		return err
 	}
-	if r.BlockNr != 0 && (r.RetireBlkTov != 0 || r.SizeofPriv != 0 || r.FeatureReqWord != 0) {
-		return fmt.Errorf("set PACKET_TX_RING: timeout %d, private area %d, features %#x: want 0: %w",
-			r.RetireBlkTov, r.SizeofPriv, r.FeatureReqWord, syscall.EINVAL)
-	}
-	return s.SetTxRing(r.Req)
+	return s.setTxRing3(r)
 }
 
 // sendRing sends the frames that are due in the transmit ring, in the order of
@@ -105,7 +107,16 @@ func (s *Socket) sendRing(to *tpacket.SockaddrLL) (n int, err error) {
 		if !r.Requested() {
 			break
 		}
-		length, err := out.fillSlot(tx, d, protocol, to)
+		slot, err := tx.parseSlot(d)
+		if err == nil {
+			if err := s.takeError(); err != nil {
+				if n > 0 {
+					return n, nil // as in Linux, which forgets it
+				}
+				return 0, err // the next call tries again
+			}
+			err = out.fillSlot(tx, d, &slot, protocol, to)
+		}
 		if err != nil {
 			if !tx.loss {
 				r.SetStatus(tpacket.StatusWrongFormat)
@@ -122,42 +133,52 @@ func (s *Socket) sendRing(to *tpacket.SockaddrLL) (n int, err error) {
 		}
 		r.SetStatus(tpacket.StatusAvailable)
 		r.Advance()
-		n += length
+		n += len(slot.data)
 	}
 	return n, nil
 }
 
-// fillSlot copies the packet out of the ring's head frame and judges it, as
-// tpacket_parse_header and tpacket_fill_skb do. The frame is shared memory:
-// everything in it is read once.
-func (o *outgoing) fillSlot(tx *sender, d *Device, protocol uint16, to *tpacket.SockaddrLL) (n int, err error) {
+// txSlot is what the header of a frame says that is to be sent.
+type txSlot struct {
+	data    []byte // in shared memory
+	at      int    // where it starts in the ring
+	offload vnetHeader
+}
+
+// parseSlot judges the headers of the ring's head frame, as tpacket_parse_header
+// and packet_snd_vnet_parse do. The frame is shared memory: everything in it is
+// read once.
+func (tx *sender) parseSlot(d *Device) (slot txSlot, err error) {
 	shared := tx.ring.Frame()
 	h := tpacket.ReadTxHeader(tx.version, shared)
-	first := tx.version.TxOffset()
-	most := len(shared) - first
+	most := len(shared) - tx.version.TxOffset()
 	if tx.vnetLen == 0 {
 		most = min(most, d.mtu+d.headerLen(tx)+vlanLen)
 	}
-	n = int(int32(h.Len)) // as Linux keeps it
+	n := int(int32(h.Len)) // as Linux keeps it
 	at, err := tx.locate(h, n, most, len(shared))
 	if err != nil {
-		return 0, err
+		return slot, err
 	}
-	data := shared[at : at+n]
-	var offload vnetHeader
-	if tx.vnetLen > 0 {
-		if n < tx.vnetLen {
-			return 0, fmt.Errorf("frame of %d bytes: want a header of %d at least: %w", n, tx.vnetLen, syscall.EINVAL)
-		}
-		var head [sizeofVnetMrg]byte
-		copy(head[:], data[:tx.vnetLen]) // the one look at it
-		if offload, err = parseVnet(head[:tx.vnetLen], n-tx.vnetLen); err != nil {
-			return 0, err
-		}
-		data = data[tx.vnetLen:]
-		n -= tx.vnetLen
+	slot = txSlot{data: shared[at : at+n], at: tx.ring.Offset() + at}
+	if tx.vnetLen == 0 {
+		return slot, nil
 	}
-	header := 0
+	if n < tx.vnetLen {
+		return slot, badVnet("frame of %d bytes: want the header, %d, at least", n, tx.vnetLen)
+	}
+	var head [sizeofVnetMrg]byte
+	copy(head[:], slot.data[:tx.vnetLen]) // the one look at it
+	slot.data = slot.data[tx.vnetLen:]
+	slot.at += tx.vnetLen
+	slot.offload, err = parseVnet(head[:tx.vnetLen], len(slot.data))
+	return slot, err
+}
+
+// fillSlot copies the packet out of shared memory, and makes of it what sockets
+// and the device's owner see (tpacket_fill_skb).
+func (o *outgoing) fillSlot(tx *sender, d *Device, slot *txSlot, protocol uint16, to *tpacket.SockaddrLL) error {
+	n, header := len(slot.data), 0
 	if tx.dgram {
 		header = int(d.maclen)
 	}
@@ -167,22 +188,22 @@ func (o *outgoing) fillSlot(tx *sender, d *Device, protocol uint16, to *tpacket.
 	frame := o.buf[:header+n]
 	if header > 0 {
 		if err := d.header(frame, n, protocol, to); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	copy(frame[header:], data) // from here on it is private
+	copy(frame[header:], slot.data) // from here on it is private
 	o.buf = frame
-	head := max(offload.headerLen(), int(d.maclen))
+	head := max(slot.offload.headerLen(), int(d.maclen))
 	if err := d.carries(tx, frame, tx.vnetLen > 0); err != nil {
-		return 0, err
+		return err
 	}
-	if tx.vnetLen > 0 && offload.segmented() && n > maxSegment {
-		return 0, tooLong(n, maxSegment)
+	if tx.vnetLen > 0 && slot.offload.segmented() && n > maxSegment {
+		return tooLong(n, maxSegment)
 	}
-	if err := inPages(tx.ring.Offset()+at+tx.vnetLen, n, head-header); err != nil {
-		return 0, err
+	if err := inPages(slot.at, n, head-header); err != nil {
+		return err
 	}
-	return n, o.fill(tx, d, frame, protocol, offload, head)
+	return o.fill(tx, d, frame, protocol, slot.offload, head)
 }
 
 // locate says where in a frame of size bytes the packet of n bytes is.

@@ -43,6 +43,9 @@ var (
 	onePage = req{4096, 1, 512, 8}
 	hello   = packet{proto: unix.ETH_P_IP, n: 60}
 
+	bytesOfHello = framed{tap0, hello, false, 1 << 16, 0}
+	noBytes      = raw("")
+
 	// libpcap's filter while it sets another, and a filter for all.
 	none = program{{Op: unix.BPF_RET | unix.BPF_K}}
 	all  = program{{Op: unix.BPF_RET | unix.BPF_K, K: 262144}}
@@ -524,6 +527,38 @@ var stories = []struct {
 		arrive{tap0, hello, 1, whole}, // not for a socket that was bound to the one before
 		bindTo(0, nextIndex),
 		arrive{tap0, hello, 1, whole},
+	}},
+	{"what is pending is told to who sends", script{
+		open(0),
+		set{0, unix.SOL_PACKET, unix.PACKET_TX_RING, onePage},
+		mmap{0},
+		bindTo(0, tapIndex),
+		open(1),
+		bindTo(1, tapIndex),
+		open(2),
+		device{tap0, goesDown},
+		fails{unix.ENETDOWN, send{1, bytesOfHello, nil}}, // which takes nothing
+		device{tap0, comesUp},
+		fails{unix.EMSGSIZE, send{1, framed{tap0, packet{proto: unix.ETH_P_IP, n: deviceMTU + 20}, false, 1 << 16, 0}, nil}},
+		fails{unix.ENETDOWN, send{1, bytesOfHello, nil}},
+		send{1, bytesOfHello, nil},
+		fill{0, 0, bytesOfHello, txHeader{length: -1, status: tpacket.StatusSendRequest}},
+		fails{unix.ENETDOWN, send{0, noBytes, nil}},
+		send{0, noBytes, nil},
+		recv{2, 100, 0, 0},
+	}},
+	{"a frame goes to the wire and to who looks", script{
+		open(0),
+		bindTo(0, tapIndex),
+		open(1),
+		send{0, bytesOfHello, nil},
+		send{0, bytesOfHello, raw("\x11\x00\x08\x00\x0b\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")},
+		recv{1, 100, 0, 0},
+		recv{1, 100, 0, 0},
+		fails{unix.EAGAIN, recv{0, 100, 0, 0}},
+		fails{unix.ENXIO, send{1, bytesOfHello, nil}},
+		fails{unix.EINVAL, send{0, noBytes, nil}},
+		fails{unix.EINVAL, send{0, bytesOfHello, raw("\x11\x00")}},
 	}},
 	{"memberships", script{
 		open(0),
