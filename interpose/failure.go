@@ -13,14 +13,18 @@ import (
 // A pending error shows in poll (POLLERR), and so must be one of the stand-in's.
 // The kernel gives one to an end of a pair of datagram sockets when the other end
 // disconnects with something unread (unix_dgram_disconnected, net/unix/af_unix.c):
-// ECONNRESET, but what the program asks for is the errno, and that we answer. When
-// the error has been taken there is a new other end.
+// ECONNRESET, but what the program asks for is the errno, and that we answer. The
+// stand-in then gets a new other end at once: write, which is not trapped, takes
+// the error, as it takes that of a packet socket, and the next one comes out there.
 
 // showError has the stand-in show an error while the socket has one.
 func (k *socket) showError() bool {
+	if !k.failed && k.failing() {
+		k.sendWritten() // who wrote before meets it first
+	}
 	pending := k.rx.Events()&rxring.EventErr != 0
 	if pending && k.failed && k.polled()&unix.POLLERR == 0 {
-		// read took it.
+		// read or write took it.
 		var errno [4]byte
 		k.rx.Getsockopt(unix.SOL_SOCKET, unix.SO_ERROR, errno[:])
 		pending = false
@@ -30,52 +34,52 @@ func (k *socket) showError() bool {
 		if k.staged && k.drain(1<<20) > 0 {
 			k.staged = false // it stays first in the queue
 		}
-		k.disconnect()
 		k.failed = true
+		k.waker.hush()
+		k.fail()
+		k.connect()
 	case !pending && k.failed:
 		unix.GetsockoptInt(k.end, unix.SOL_SOCKET, unix.SO_ERROR)
 		k.drain(1 << 20)
-		if err := k.connect(); err != nil {
-			k.s.cfg.logf("packet socket: %v: it will not be seen to be readable", err)
-		}
 		k.failed = false
+		k.connect()
+		k.waker.speak()
 	}
 	return pending
 }
 
-// disconnect gives the stand-in its error.
-func (k *socket) disconnect() {
-	k.sendWritten()
+// fail gives the stand-in its error, and takes its other end. What is written in
+// that moment is lost.
+func (k *socket) fail() {
 	unix.Send(k.end, []byte{0}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) // to be left unread
-	w := &k.waker
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	k.s.pairs.remove(k.waker.end)
 	var unspec unix.RawSockaddrAny
-	unix.RawSyscall(unix.SYS_CONNECT, uintptr(w.end), uintptr(unsafe.Pointer(&unspec)), unsafe.Sizeof(unspec.Addr))
-	unix.Close(w.end)
-	w.end, w.queued = -1, 0
+	unix.RawSyscall(unix.SYS_CONNECT, uintptr(k.waker.end), uintptr(unsafe.Pointer(&unspec)), unsafe.Sizeof(unspec.Addr))
+	k.waker.close()
 }
 
-// connect gives the stand-in a new other end.
-func (k *socket) connect() error {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
+// connect gives the stand-in a new other end, if it has none.
+func (k *socket) connect() {
+	if k.waker.end >= 0 {
+		return
 	}
-	for _, ends := range [][2]int{{k.end, fd}, {fd, k.end}} {
-		if err == nil {
-			err = connectTo(ends[0], ends[1])
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		for _, ends := range [][2]int{{k.end, fd}, {fd, k.end}} {
+			if err == nil {
+				err = connectTo(ends[0], ends[1])
+			}
+		}
+		if err != nil {
+			unix.Close(fd)
 		}
 	}
 	if err != nil {
-		unix.Close(fd)
-		return err
+		k.s.cfg.logf("packet socket: %v: it will not be seen to be readable, nor can it be written to", err)
+		return
 	}
-	k.waker.mu.Lock()
-	k.waker.end = fd
-	k.waker.mu.Unlock()
+	k.waker.open(fd)
 	k.s.pairs.watch(k)
-	return nil
 }
 
 // connectTo connects a datagram socket to another one, which gets a name for it

@@ -13,6 +13,7 @@ type waker struct {
 	mu     sync.Mutex // held for one system call at most: a writer may wait for it
 	end    int        // -1: closed
 	queued int        // datagrams sent and not taken back
+	hushed bool       // an error shows, and nothing else
 }
 
 // Wake implements ring.Waker.
@@ -21,7 +22,7 @@ func (w *waker) Wake() { w.send(nil) }
 func (w *waker) send(b []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.end < 0 {
+	if w.end < 0 || w.hushed {
 		return unix.EBADF
 	}
 	err := unix.Send(w.end, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
@@ -31,10 +32,28 @@ func (w *waker) send(b []byte) error {
 	return err
 }
 
+func (w *waker) open(fd int) {
+	w.mu.Lock()
+	w.end, w.queued = fd, 0
+	w.mu.Unlock()
+}
+
 func (w *waker) close() {
 	w.mu.Lock()
 	unix.Close(w.end)
 	w.end = -1
+	w.mu.Unlock()
+}
+
+func (w *waker) hush() {
+	w.mu.Lock()
+	w.hushed = true
+	w.mu.Unlock()
+}
+
+func (w *waker) speak() {
+	w.mu.Lock()
+	w.hushed, w.queued = false, 0
 	w.mu.Unlock()
 }
 

@@ -17,6 +17,9 @@ const maxFrame = 1 << 17
 // send serves sendto, sendmsg and sendmmsg. No call waits: there is no buffer that
 // could be full.
 func (c *call) send(k *socket) reply {
+	if k.failed {
+		defer k.refresh() // it may take the error
+	}
 	switch c.NR {
 	case unix.SYS_SENDTO:
 		return sent(c.sendto(k))
@@ -59,12 +62,8 @@ func (c *call) sendto(k *socket) (int, error) {
 	if c.Args[4] == 0 {
 		return c.sendTo(k, iovs, nil)
 	}
-	n := c.int(5)
-	if n < 0 || n > unix.SizeofSockaddrAny {
-		return 0, unix.EINVAL
-	}
-	name := make([]byte, n)
-	if err := c.read(c.Args[4], name); err != nil {
+	name, err := c.sockaddr(c.Args[4], c.int(5))
+	if err != nil {
 		return 0, err
 	}
 	to, err := parseReceiver(name)
@@ -191,18 +190,27 @@ func checkControl(b []byte) error {
 	return nil
 }
 
+// maxWritten bounds the frames that are sent of what was written to a socket
+// before others are served. A pair holds fewer (net.unix.max_dgram_qlen: 10, or the
+// 512 of systemd), so all that a thread wrote before its call is among them.
+const maxWritten = 1024
+
 // sendWritten sends what the program wrote to the stand-in: write is not trapped,
 // and what it writes comes out at the other end of the pair. The call is over by
 // then, so why a frame is refused can only be logged.
 func (k *socket) sendWritten() {
-	for {
+	for range maxWritten {
 		n, _, err := unix.Recvfrom(k.waker.end, k.s.frame, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 		if err != nil {
 			return
+		}
+		if k.failed {
+			k.showError() // the write before this one took it
 		}
 		if _, err := k.rx.Send(k.s.frame[:min(n, len(k.s.frame))]); err != nil && !k.unsent {
 			k.unsent = true
 			k.s.cfg.logf("write to a packet socket: %v", err)
 		}
 	}
+	k.s.pairs.again(k.waker.end, unix.EPOLLIN)
 }

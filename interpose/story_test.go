@@ -66,22 +66,26 @@ func TestErrnosAreTheKernels(t *testing.T) {
 // A device goes down, comes up, and goes away, when a story says that it is ready
 // for it.
 func TestDevicesGoDown(t *testing.T) {
-	w := newWorld(t)
-	bin := needStory(t)
-	ctx, cancel := context.WithTimeout(context.Background(), bound)
-	defer cancel()
-	runContext(t, ctx, Config{Namespace: w.ns, Args: []string{bin, "down", "net0"}}, func(line string) {
-		switch line {
-		case "ready":
-			w.busy.SetUp(false)
-		case "down":
-			w.busy.SetUp(true)
-		case "remove":
-			if err := w.ns.RemoveDevice(w.busy); err != nil {
-				t.Error(err)
-			}
-		}
-	}).ok(t)
+	for _, story := range []string{"down", "send-down"} {
+		t.Run(story, func(t *testing.T) {
+			w := newWorld(t)
+			bin := needStory(t)
+			ctx, cancel := context.WithTimeout(context.Background(), bound)
+			defer cancel()
+			runContext(t, ctx, Config{Namespace: w.ns, Args: []string{bin, story, "net0"}}, func(line string) {
+				switch line {
+				case "ready":
+					w.busy.SetUp(false)
+				case "down":
+					w.busy.SetUp(true)
+				case "remove":
+					if err := w.ns.RemoveDevice(w.busy); err != nil {
+						t.Error(err)
+					}
+				}
+			}).ok(t)
+		})
+	}
 }
 
 // The same on the kernel's sockets.
@@ -90,12 +94,18 @@ func TestDevicesGoDownInTheKernel(t *testing.T) {
 		t.Skip("SKIPPED, only root can open the kernel's packet sockets")
 	}
 	bin := needStory(t)
+	for _, story := range []string{"down", "send-down"} {
+		t.Run(story, func(t *testing.T) { goDownInTheKernel(t, bin, story) })
+	}
+}
+
+func goDownInTheKernel(t *testing.T, bin, story string) {
 	const device = "rxrtest3"
 	ns := veths(t, device)
 	defer feed(t, ns, device)()
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, "down", device)
+	cmd := exec.CommandContext(ctx, bin, story, device)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -256,6 +256,9 @@ func (s *session) handle(n *notification) reply {
 // onSocket serves the calls whose first argument is a packet socket.
 func (c *call) onSocket(k *socket) reply {
 	k.sendWritten() // what was written before this call
+	if k.failed {
+		k.showError() // read or write may have taken it
+	}
 	switch c.NR {
 	case unix.SYS_SETSOCKOPT:
 		return c.setsockopt(k)

@@ -108,6 +108,7 @@ func (s *session) drop(k *socket) {
 	k.rx.Disarm(&k.comes)
 	k.rx.Disarm(s.news)
 	k.rx.Close()
+	s.pairs.remove(k.waker.end)
 	k.waker.close()
 	delete(s.byInode, k.inode)
 	for _, f := range k.memfds {

@@ -174,6 +174,41 @@ static void send_frames(void)
 	silence(unbound);
 }
 
+/* Who writes or sends is told that the device went down. When it is up again frames
+ * leave, after one refusal at most, and none of them is lost. */
+static void send_down(void)
+{
+	unsigned char b[60];
+	int n = sizeof b, fd = device_socket(SOCK_RAW, ETH_P_ALL), ear = device_socket(SOCK_RAW, ETH_P_ALL);
+	uint32_t seq = 0;
+
+	for (int i = 0; i < 8; i++) {
+		struct pollfd p = {fd, POLLIN, 0};
+		struct ifconf none = {0};
+		int refusals = 0;
+		say_ready("ready");
+		want(poll(&p, 1, 20000) == 1 && p.revents == POLLERR);
+		for (int j = 0; j < i % 4; j++)
+			want(write(fd, b, n) == -1 || j > 0); /* whose refusals need not be told after the first */
+		refused(send(fd, fill(b, 4711, n), n, 0), ENETDOWN);
+		say_ready("down");
+		await_up(ear);
+		must(ioctl(ear, SIOCGIFCONF, &none)); /* waits until that is done */
+		refused(recv(ear, b, n, 0), ENETDOWN);
+		while ((i & 4 ? send(fd, fill(b, seq, n), n, 0) : write(fd, fill(b, seq, n), n)) != n)
+			want(++refusals == 1);
+		seq++;
+		for (int j = 0; j < 20; j++, seq++)
+			want((j % 3 ? write(fd, fill(b, seq, n), n) : send(fd, fill(b, seq, n), n, 0)) == n);
+		for (int j = 21; j > 0; j--)
+			hear(ear, seq - j, n);
+		p.events = POLLIN | POLLOUT;
+		want(poll(&p, 1, 20000) == 1 && p.revents == POLLOUT);
+		silence(fd);
+	}
+	silence(ear);
+}
+
 /* A signal never has a frame sent twice. */
 static void send_signals(void)
 {
