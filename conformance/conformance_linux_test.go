@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	scriptsFlag = flag.Int("conformance.scripts", 2000, "how many generated scripts to run")
+	scriptsFlag = flag.Int("conformance.scripts", 2000, "how many generated scripts to run, and half as many of plain sockets and sending")
 	soakFlag    = flag.Duration("conformance.soak", 0, "run generated scripts for so long instead")
 	seedFlag    = flag.Int("conformance.seed", 0, "seed of the first generated script; 0: the clock")
 )
@@ -28,10 +28,27 @@ var (
 const workers = 64
 
 func TestGeneratedScripts(t *testing.T) {
+	if generated(t, scripts, *scriptsFlag) >= 2000 {
+		seen.enough(t)
+	}
+}
+
+// TestGeneratedPlainScripts is the same for sockets that send to each other, and
+// mostly have no receive ring.
+func TestGeneratedPlainScripts(t *testing.T) {
+	before := seen.moved()
+	if same := generated(t, plainScripts, *scriptsFlag/2); same >= 1000 && seen.moved() < before+2*same {
+		t.Errorf("%d scripts sent and received %d frames: want two each at least", same, seen.moved()-before)
+	}
+}
+
+// generated runs so many scripts, or for as long as it is told, and returns how
+// many were the same on both sides: 0 when one was not.
+func generated(t *testing.T, scripts *rapid.Generator[script], count int) (same int) {
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
 		if seed := flag.Lookup("rapid.seed").Value.String(); seed != "0" {
-			shrink(t, seed)
+			shrink(t, scripts, seed)
 			return
 		}
 		base := *seedFlag
@@ -46,7 +63,7 @@ func TestGeneratedScripts(t *testing.T) {
 			if *soakFlag > 0 {
 				ok = time.Since(start) < *soakFlag
 			} else {
-				ok = n < *scriptsFlag
+				ok = n < count
 			}
 			return base + n, ok && !failed.Load()
 		}
@@ -78,20 +95,20 @@ func TestGeneratedScripts(t *testing.T) {
 		wg.Wait()
 		seen.log(t)
 		t.Logf("seeds from %d on, %v", base, time.Since(start).Round(time.Millisecond))
-		if ran.Load() >= 2000 && !failed.Load() {
-			seen.enough(t)
-		}
 		if failed.Load() {
-			shrink(t, strconv.Itoa(seed))
+			shrink(t, scripts, strconv.Itoa(seed))
 			t.Errorf("seed %d differed once, and not again: %v", seed, first)
+			return
 		}
+		same = int(ran.Load()) - workers // each of which asked once more
 	})
+	return same
 }
 
 // shrink runs the script of one seed, and if it differs finds the smallest that
 // does: rapid makes its parts simple, and then no step is left that could be
 // left out.
-func shrink(t *testing.T, seed string) {
+func shrink(t *testing.T, scripts *rapid.Generator[script], seed string) {
 	t.Helper()
 	for name, val := range map[string]string{"rapid.seed": seed, "rapid.checks": "1", "rapid.nofailfile": "true"} {
 		if err := flag.Set(name, val); err != nil {

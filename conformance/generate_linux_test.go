@@ -18,6 +18,48 @@ var scripts = rapid.Custom(func(t *rapid.T) script {
 	return sc.reachable()
 })
 
+// plainScripts draws scripts of sockets that mostly have no receive ring: they send
+// to each other and receive.
+var plainScripts = rapid.Custom(func(t *rapid.T) (sc script) {
+	for s := range maxSockets {
+		if s > 0 && !rapid.Bool().Draw(t, "another") {
+			continue
+		}
+		sc = append(sc, socket{s, rapid.SampledFrom([]int{unix.SOCK_RAW, unix.SOCK_RAW, unix.SOCK_DGRAM}).Draw(t, "type"), protocols.Draw(t, "protocol")})
+		for range rapid.IntRange(0, 2).Draw(t, "options") {
+			sc = append(sc, drawPlainSet(t, s))
+		}
+		if rapid.IntRange(0, 5).Draw(t, "bind") > 0 {
+			sc = append(sc, bind{s, sll{unix.AF_PACKET,
+				rapid.SampledFrom([]int{tapIndex, tapIndex, tapIndex, tunIndex, 0}).Draw(t, "index"),
+				rapid.SampledFrom([]int{unix.ETH_P_ALL, unix.ETH_P_ALL, unix.ETH_P_ALL, unix.ETH_P_IP, 0}).Draw(t, "bound protocol"),
+			}})
+		}
+	}
+	for range rapid.IntRange(6, 30).Draw(t, "steps") {
+		sc = append(sc, pick(t, "what", plainAlternatives)(t)...)
+	}
+	for s := range maxSockets { // in the end what is left is read
+		for range 2 {
+			sc = append(sc, recv{s, 10000, unix.MSG_TRUNC, 200})
+		}
+	}
+	return sc.reachable()
+})
+
+// drawPlainSet sets an option that shows in what is received or sent.
+func drawPlainSet(t *rapid.T, s int) op {
+	level, name := unix.SOL_PACKET, rapid.SampledFrom([]int{
+		unix.PACKET_AUXDATA, unix.PACKET_VNET_HDR, unix.PACKET_IGNORE_OUTGOING, unix.PACKET_QDISC_BYPASS, unix.PACKET_LOSS, unix.PACKET_TX_HAS_OFF,
+	}).Draw(t, "packet option")
+	if rapid.Bool().Draw(t, "of the socket") {
+		level, name = unix.SOL_SOCKET, rapid.SampledFrom([]int{
+			unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS, unix.SO_RXQ_OVFL, unix.SO_MARK, unix.SO_RCVMARK, unix.SO_PRIORITY, unix.SO_NOFCS,
+		}).Draw(t, "socket option")
+	}
+	return set{s, level, name, i32(rapid.SampledFrom([]int{1, 1, 0}).Draw(t, "value"))}
+}
+
 // reachable is the script without steps on sockets that were never opened.
 func (sc script) reachable() (out script) {
 	var open [maxSockets]bool
@@ -81,49 +123,67 @@ func pick[T any](t *rapid.T, label string, from []T) T {
 
 // alternatives are what can come next, each as often as its weight says. The
 // first is the simplest: there shrinking ends.
-var alternatives = func() (out []func(*rapid.T) script) {
-	one := func(draw func(*rapid.T, int) op) func(*rapid.T) script {
-		return func(t *rapid.T) script { return script{draw(t, drawSocket(t))} }
-	}
-	weighted := func(alternatives ...any) {
-		for i := 0; i < len(alternatives); i += 2 {
-			for range alternatives[i].(int) {
-				out = append(out, alternatives[i+1].(func(*rapid.T) script))
-			}
+var alternatives = weighted(
+	24, drawTraffic,
+	8, one(drawHandBack),
+	4, one(drawRecv),
+	6, one(drawSend),
+	1, drawTxRing,
+	3, drawFills,
+	5, one(drawGet),
+	5, one(drawSet),
+	3, one(drawAttach),
+	1, one(func(t *rapid.T, s int) op { return getFilter{s, rapid.IntRange(0, 5).Draw(t, "room")} }),
+	2, one(drawBind),
+	1, one(func(t *rapid.T, s int) op {
+		return set{s, unix.SOL_PACKET, unix.PACKET_FANOUT, fanouts.Draw(t, "fanout")}
+	}),
+	1, one(drawFanoutProgram),
+	1, drawGroup,
+	1, drawTimed,
+	1, one(func(_ *rapid.T, s int) op { return mmap{s} }),
+	1, one(func(_ *rapid.T, s int) op { return munmap{s} }),
+	1, one(func(_ *rapid.T, s int) op { return closeSocket{s} }),
+	1, one(drawStore),
+	1, one(func(t *rapid.T, s int) op {
+		return get{s, unix.SOL_PACKET, unix.PACKET_STATISTICS, room(8)}
+	}),
+	1, func(t *rapid.T) script { return drawRingOf(t, drawSocket(t)) },
+	1, func(t *rapid.T) script { return drawSetUp(drawSocket(t)).Draw(t, "set-up") },
+	2, drawDevice,
+	1, drawClosing,
+)
+
+// plainAlternatives are the same for plainScripts.
+var plainAlternatives = weighted(
+	12, one(drawSend),
+	10, one(drawRecv),
+	6, drawTraffic,
+	3, one(drawPlainSet),
+	2, one(drawAttach),
+	1, one(drawBind),
+	1, one(drawSet),
+	1, one(drawGet),
+	2, drawTxRing,
+	6, drawFills,
+	1, drawDevice,
+	1, drawClosing,
+)
+
+// one is a script of one step on some socket.
+func one(draw func(*rapid.T, int) op) func(*rapid.T) script {
+	return func(t *rapid.T) script { return script{draw(t, drawSocket(t))} }
+}
+
+// weighted has each alternative in it as often as the number before it says.
+func weighted(alternatives ...any) (out []func(*rapid.T) script) {
+	for i := 0; i < len(alternatives); i += 2 {
+		for range alternatives[i].(int) {
+			out = append(out, alternatives[i+1].(func(*rapid.T) script))
 		}
 	}
-	weighted(
-		24, drawTraffic,
-		8, one(drawHandBack),
-		4, one(drawRecv),
-		6, one(drawSend),
-		1, drawTxRing,
-		3, drawFills,
-		5, one(drawGet),
-		5, one(drawSet),
-		3, one(drawAttach),
-		1, one(func(t *rapid.T, s int) op { return getFilter{s, rapid.IntRange(0, 5).Draw(t, "room")} }),
-		2, one(drawBind),
-		1, one(func(t *rapid.T, s int) op {
-			return set{s, unix.SOL_PACKET, unix.PACKET_FANOUT, fanouts.Draw(t, "fanout")}
-		}),
-		1, one(drawFanoutProgram),
-		1, drawGroup,
-		1, drawTimed,
-		1, one(func(_ *rapid.T, s int) op { return mmap{s} }),
-		1, one(func(_ *rapid.T, s int) op { return munmap{s} }),
-		1, one(func(_ *rapid.T, s int) op { return closeSocket{s} }),
-		1, one(drawStore),
-		1, one(func(t *rapid.T, s int) op {
-			return get{s, unix.SOL_PACKET, unix.PACKET_STATISTICS, room(8)}
-		}),
-		1, func(t *rapid.T) script { return drawRingOf(t, drawSocket(t)) },
-		1, func(t *rapid.T) script { return drawSetUp(drawSocket(t)).Draw(t, "set-up") },
-		2, drawDevice,
-		1, drawClosing,
-	)
 	return out
-}()
+}
 
 func drawSocket(t *rapid.T) int {
 	return rapid.SampledFrom([]int{0, 0, 0, 1, 1, 2}).Draw(t, "socket")

@@ -46,6 +46,13 @@ func (y *tally) step(o op, got outcome) {
 	y.calls[name+" "+errnoName(got.errno())]++
 }
 
+// moved is how many frames were sent and received by plain calls.
+func (y *tally) moved() int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.calls["conformance.send ok"] + y.calls["conformance.recv ok"]
+}
+
 // log says what was done, and what came of it.
 func (y *tally) log(t *testing.T) {
 	t.Logf("%d steps, %d packets, %d comparisons of a ring", y.steps.Load(), y.packets.Load(), y.rings.Load())
@@ -65,7 +72,7 @@ func (y *tally) enough(t *testing.T) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	for _, o := range []op{
-		socket{}, closeSocket{}, bind{}, attach{}, getFilter{}, fanoutProgram{}, mmap{}, munmap{}, recv{}, handBack{}, store{},
+		socket{}, closeSocket{}, bind{}, attach{}, getFilter{}, fanoutProgram{}, mmap{}, munmap{}, recv{}, send{}, fill{}, handBack{}, store{},
 		arrive{}, leave{}, device{}, expire{},
 	} {
 		if name := fmt.Sprintf("%T %s", o, errnoName(0)); y.calls[name] == 0 {
