@@ -6,6 +6,9 @@
 // as the kernel's. Readers, in this process or another, map that memory. A socket
 // without a ring queues its packets for [Socket.Recv].
 //
+// Sockets send, too: [Socket.Send] and [Socket.SetTxRing]. The function that
+// [Device.SetTransmit] sets is the wire.
+//
 // The one invariant: a writer never waits for a reader. What does not fit is
 // dropped and counted, and for each socket delivered, dropped and filtered add
 // up to what was offered.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // differences are where rxring is not as the kernel, and is not meant to be.
@@ -71,6 +72,16 @@ var differences = []struct {
 				statistics(0, 12),
 			},
 		}, "12 03 00 00 00 03", "12 03 00 00 00 00 00 00 00 00"},
+	}},
+	{"empty packet in a transmit ring", []shown{
+		{script{
+			socket{0, unix.SOCK_DGRAM, 0},
+			set{0, unix.SOL_PACKET, unix.PACKET_TX_RING, onePage},
+			mmap{0},
+			bindTo(0, tunIndex),
+			fill{0, 0, noBytes, txHeader{length: -1, status: tpacket.StatusSendRequest}},
+			send{0, noBytes, nil},
+		}, "0", "EINVAL"},
 	}},
 	{"who is short of room", []shown{
 		{script{

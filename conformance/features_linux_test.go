@@ -33,7 +33,7 @@ func unserved(o op, kernel *party) bool {
 	case leave:
 		return fillsQueues(arrive(o), true, kernel)
 	case send:
-		return o.fillsQueues(kernel)
+		return o.fillsQueues(kernel) || o.isEmpty(kernel)
 	case store: // a block that the program has not been given: see differences
 		s := kernel.sockets[o.s]
 		return o.status != tpacket.StatusKernel && s != nil && s.ring != nil && s.ring.geo.Version == tpacket.V3

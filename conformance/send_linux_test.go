@@ -171,6 +171,23 @@ func (o send) fillsQueues(kernel *party) bool {
 	return fillsQueues(a, true, kernel)
 }
 
+// isEmpty says whether a packet without a byte may be due in the transmit ring: see
+// differences.
+func (o send) isEmpty(kernel *party) bool {
+	s := kernel.sockets[o.s]
+	if s == nil || s.ring == nil || s.ring.tx == nil {
+		return false
+	}
+	vnet := s.socketSide.(*kernelSocket).int(unix.PACKET_VNET_HDR_SZ)
+	for i := range s.ring.tx.units() {
+		h := tpacket.ReadTxHeader(s.ring.tx.geo.Version, s.ring.tx.unit(i))
+		if s.ring.tx.status(i) == tpacket.StatusSendRequest && h.Len == vnet {
+			return true
+		}
+	}
+	return false
+}
+
 func drawFrame(t *rapid.T) framed {
 	dev := rapid.SampledFrom([]string{tap0, tap0, tun0}).Draw(t, "device")
 	p := drawPacket(t, dev)
