@@ -189,15 +189,22 @@ func TestWhatCannotBeSent(t *testing.T) {
 	must(t, vnet.SetVnetHeader(10))
 	ringed := sendSocket(t, ns, dev, rxring.SockRaw)
 	must(t, ringed.SetVersion(tpacket.V3), ringed.SetTxRing(smallRing))
+	ringless := sendSocket(t, ns, dev, rxring.SockRaw)
+	must(t, ringless.SetVersion(tpacket.V3))
 	offload := func(flags, kind byte, length, size, start, offset byte) []byte {
 		return append([]byte{flags, kind, length, 0, size, 0, start, 0, offset, 0}, ethernet(0x800, 200)...)
 	}
+	pending := sendSocket(t, ns, dev, rxring.SockRaw)
+	must(t, pending.BindDevice(dev, tpacket.ETHPAll))
+	dev.SetUp(false)
+	dev.SetUp(true)
 	for _, c := range []struct {
 		name string
 		do   func() error
 		want syscall.Errno
 		says string
 	}{
+		{"a pending error", sends(pending, frame(60), nil), syscall.ENETDOWN, "pending"},
 		{"closed", sends(closed, frame(60), nil), syscall.EBADF, "closed"},
 		{"no device", sends(unbound, frame(60), nil), syscall.ENXIO, "bound to no device"},
 		{"another's device", sends(bound, frame(60), &tpacket.SockaddrLL{Ifindex: 77}), syscall.ENXIO, "sll_ifindex 77"},
@@ -227,7 +234,7 @@ func TestWhatCannotBeSent(t *testing.T) {
 		{"no ring, but frames of it", func() error { return ringed.SetTxRing(tpacket.Req{FrameNr: 1}) }, syscall.EINVAL, "tp_frame_nr"},
 		{"a ring with a timer", func() error {
 			r := tpacket.Req3{Req: smallRing, RetireBlkTov: 8}
-			return ringed.Setsockopt(tpacket.SolPacket, tpacket.OptTxRing, tpacket.Bytes(&r))
+			return ringless.Setsockopt(tpacket.SolPacket, tpacket.OptTxRing, tpacket.Bytes(&r))
 		}, syscall.EINVAL, "timeout 8"},
 		{"skipping frames of a ring that is there", func() error { return ringed.Setsockopt(tpacket.SolPacket, tpacket.OptLoss, cInt(1)) }, syscall.EBUSY, "has a ring"},
 		{"nothing to map", func() error { _, err := bound.Map(8192); return err }, syscall.EINVAL, "all rings, 0"},
