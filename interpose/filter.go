@@ -51,6 +51,7 @@ func rules() []rule {
 		{unix.SYS_MMAP, []condition{{3, mapKind, []uint32{unix.MAP_SHARED, unix.MAP_SHARED_VALIDATE}}}},
 	}
 	rs = append(rs, ioctlRules()...)
+	rs = append(rs, openRules()...)
 	for _, nr := range []uint32{unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT} {
 		rs = append(rs,
 			rule{nr, []condition{{1, 0, []uint32{tpacket.SolPacket, unix.SOL_NETLINK}}}},

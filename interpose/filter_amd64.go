@@ -12,4 +12,7 @@ const (
 // archPollCalls are the calls that arm64 leaves to its C library.
 var archPollCalls = []uint32{unix.SYS_POLL, unix.SYS_SELECT, unix.SYS_EPOLL_WAIT}
 
+// archOpens are other ways to open a file; flags are the second argument.
+var archOpens = []uint32{unix.SYS_OPEN}
+
 var archEpollWaits = []uint32{unix.SYS_EPOLL_WAIT}

@@ -10,4 +10,6 @@ const (
 // archPollCalls is empty: the C library makes all of them from pollCalls.
 var archPollCalls []uint32
 
+var archOpens []uint32
+
 var archEpollWaits []uint32

@@ -154,6 +154,30 @@ func FuzzIovecs(f *testing.F) {
 	})
 }
 
+func FuzzProcFile(f *testing.F) {
+	f.Add([]byte("/proc/net/dev\x00"))
+	f.Add([]byte("/proc/self/net/ipv6_route\x00"))
+	f.Add([]byte("/proc/net/\x00"))
+	f.Add([]byte("/proc/net/route"))
+	d, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "net0", Addrs: []netip.Prefix{netip.MustParsePrefix("fe80::1/64")}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, path []byte) {
+		content, ok := procFile(path)
+		if !ok {
+			return
+		}
+		name, _, whole := strings.Cut(string(path), "\x00")
+		if !whole || !strings.HasPrefix(name, "/proc/") || len(name) >= longestPath {
+			t.Errorf("%q is taken for a file of /proc/net", path)
+		}
+		if b := string(content([]*rxring.Device{d})); b != "" && !strings.HasSuffix(b, "\n") {
+			t.Errorf("%s: %q", name, b)
+		}
+	})
+}
+
 func FuzzTimes(f *testing.F) {
 	f.Add(uint64(1), uint64(5e8))
 	f.Add(^uint64(0), uint64(1e9))

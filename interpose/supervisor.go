@@ -224,7 +224,7 @@ func (s *session) handle(n *notification) reply {
 	switch {
 	case len(s.sockets) > 0:
 		s.unswap(c)
-	case len(s.rtnls) > 0, n.NR == unix.SYS_IOCTL:
+	case len(s.rtnls) > 0, n.NR == unix.SYS_IOCTL, opens(n.NR):
 	default:
 		return reply{}
 	}
@@ -249,6 +249,9 @@ func (s *session) handle(n *notification) reply {
 		return reply{}
 	case unix.SYS_EPOLL_CTL:
 		return c.epollCtl()
+	}
+	if opens(n.NR) {
+		return c.open()
 	}
 	return c.poll()
 }

@@ -1059,6 +1059,55 @@ static void devices(void)
 	close(fd);
 }
 
+/* Files of /proc/net list ours. What is opened is read, and no more than that. */
+static void files(void)
+{
+	static const char *const names[] = {"dev", "if_inet6", "route", "arp", "ipv6_route"};
+	char path[64], line[256];
+	struct stat st;
+	int found = 0;
+	for (unsigned i = 0; i < sizeof names / sizeof *names * 2; i++) {
+		snprintf(path, sizeof path, i % 2 ? "/proc/self/net/%s" : "/proc/net/%s", names[i / 2]);
+		FILE *f = fopen(path, "re");
+		want(f && fcntl(fileno(f), F_GETFD) == FD_CLOEXEC);
+		want((fcntl(fileno(f), F_GETFL) & O_ACCMODE) == O_RDONLY);
+		refused(write(fileno(f), "x", 1), EBADF);
+		must(fstat(fileno(f), &st));
+		want(S_ISREG(st.st_mode));
+		while (fgets(line, sizeof line, f))
+			found += i / 2 == 0 && strstr(line, device) == line + strspn(line, " ") && line[strspn(line, " ") + strlen(device)] == ':';
+		fclose(f);
+	}
+	want(found == 2);
+
+	/* The path may end where memory does, and others are as they were. */
+	int page = getpagesize(), fd;
+	char *two = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(munmap(two + page, page));
+	char *end = two + page - sizeof "/proc/net/dev";
+	strcpy(end, "/proc/net/dev");
+	fd = must(open(end, O_RDONLY));
+	want(must(read(fd, line, 6)) == 6 && !memcmp(line, "Inter-", 6));
+	want(fcntl(fd, F_GETFD) == 0);
+	must(lseek(fd, 0, SEEK_SET));
+	close(fd);
+#ifdef SYS_open
+	fd = must(syscall(SYS_open, end, O_RDONLY | O_CLOEXEC));
+	want(must(read(fd, line, 6)) == 6 && !memcmp(line, "Inter-", 6) && fcntl(fd, F_GETFD) == FD_CLOEXEC);
+	close(fd);
+#endif
+	refused(openat(AT_FDCWD, end + 1, O_RDONLY), ENOENT);
+	refused(open(two + page - 1, O_RDONLY), ENOENT);
+	memset(two, 'x', page);
+	refused(open(two + page - 5, O_RDONLY), EFAULT);
+	refused(open((char *)8, O_RDONLY), EFAULT);
+	refused(open("/proc/net/devices", O_RDONLY), ENOENT);
+	refused(open("/proc/net/dev", O_RDONLY | O_DIRECTORY), ENOTDIR);
+	fd = must(open("/proc/self/comm", O_RDONLY));
+	want(must(read(fd, line, sizeof line)) > 0);
+	close(fd);
+}
+
 static int route_fd;
 
 static void *ask_later(void *ask)
@@ -1520,7 +1569,7 @@ int main(int argc, char **argv)
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
 		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"fanout", fanout}, {"down", down}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
-		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos},
+		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"files", files}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos},
 		{"send", send_frames}, {"send-down", send_down}, {"send-signals", send_signals}, {"send-ring", send_ring}, {"both-rings", both_rings}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"forever", forever},
 	};

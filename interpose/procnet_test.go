@@ -1,0 +1,91 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/kring"
+)
+
+// Lines of the kernel's files that a namespace's do not have: of lo, and routes
+// that come with addresses.
+var wantedProcDifferences = map[string]*regexp.Regexp{
+	"dev":        regexp.MustCompile(`^ +lo: `),
+	"if_inet6":   regexp.MustCompile(` lo$`),
+	"route":      regexp.MustCompile(`^tap2\t`),
+	"ipv6_route": regexp.MustCompile(` (tap2|lo)$`),
+}
+
+// To the byte, the files have in them what the kernel's have for such devices,
+// but for counters.
+func TestFilesOfProcNetAreTheKernels(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED, only root can compare with the kernel's devices")
+	}
+	ours := rxring.NewNamespace(rxring.NamespaceConfig{})
+	d, err := ours.AddDevice(rxring.DeviceConfig{Name: "tap2", Addrs: []netip.Prefix{
+		netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("2001:db8::1/64"), netip.MustParsePrefix("fe80::77/64"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, err := kring.New()
+	if err != nil {
+		t.Skipf("SKIPPED, no namespace to compare in: %v", err)
+	}
+	t.Cleanup(ns.Close)
+	if err := deviceAlike(t, ns, d); err != nil {
+		t.Skipf("SKIPPED, no device to compare with: %v", err)
+	}
+	for _, script := range []string{ // without addresses that Linux makes
+		"ip link set tap2 addrgenmode none", "echo 0 >/proc/sys/net/ipv6/conf/tap2/disable_ipv6",
+		"echo 0 | tee /proc/sys/net/ipv6/conf/all/accept_dad >/proc/sys/net/ipv6/conf/tap2/accept_dad",
+		"ip addr add 2001:db8::1/64 dev tap2", "ip addr add fe80::77/64 dev tap2",
+		"timeout 10 sh -c 'while ip -6 addr show tentative | grep -q .; do sleep 0.01; done'",
+	} {
+		if out, err := in(ns, exec.Command("sh", "-c", script)); err != nil {
+			t.Skipf("SKIPPED, no IPv6 to compare: %s: %v: %s", script, err, out)
+		}
+	}
+	for name := range procNet {
+		args := []string{"cat", "/proc/self/net/" + name}
+		theirs, err := in(ns, exec.Command(args[0], args[1:]...))
+		if err != nil {
+			t.Fatalf("%v: %s", err, theirs)
+		}
+		mine := run(t, Config{Namespace: ours, Args: args}).ok(t).stdout
+		if k, o := procLines(name, theirs), procLines(name, mine); !slices.Equal(k, o) {
+			t.Errorf("%s: rxring\n%s\nkernel\n%s", name, strings.Join(o, "\n"), strings.Join(k, "\n"))
+		}
+	}
+}
+
+// procLines is a file's lines, without what is wanted to differ, and in an order of
+// ours: the kernel lists addresses by their hashes.
+func procLines(name, text string) []string {
+	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(l string) bool {
+		return wantedProcDifferences[name] != nil && wantedProcDifferences[name].MatchString(l)
+	})
+	if name == "dev" {
+		for i, l := range lines {
+			if device, counters, ok := strings.Cut(l, ": "); ok {
+				lines[i] = device + ": " + count.ReplaceAllStringFunc(counters, func(n string) string {
+					return fmt.Sprintf("%*d", len(n), 0)
+				})
+			}
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+var count = regexp.MustCompile(` *[0-9]+`)
