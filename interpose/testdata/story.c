@@ -192,7 +192,8 @@ static int wait_by(const char *how, int fd, int ms)
 			ep = must(epoll_create1(0));
 			if (!strcmp(how, "epoll-edge"))
 				ev.events |= EPOLLET;
-			must(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+			while (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == -1)
+				want(errno == EINTR); /* the one call that Linux does not interrupt */
 		}
 		if (!strcmp(how, "epoll") || !strcmp(how, "epoll-edge"))
 #ifdef SYS_epoll_wait
