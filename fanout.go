@@ -128,10 +128,10 @@ func (s *Socket) fanoutData(mode FanoutMode) error {
 	switch {
 	case s.group == nil:
 		return fmt.Errorf("the socket is in no fanout group, join one first: %w", syscall.EINVAL)
+	case s.filterLocked && (s.group.config.Mode == FanoutCBPF || s.group.config.Mode == FanoutEBPF):
+		return errFilterLocked
 	case s.group.config.Mode != mode:
 		return fmt.Errorf("fanout mode %d: want %d: %w", s.group.config.Mode, mode, syscall.EINVAL)
-	case s.filterLocked:
-		return errFilterLocked
 	}
 	return nil
 }

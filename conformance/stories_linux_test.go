@@ -491,6 +491,13 @@ var stories = []struct {
 		set{0, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, i32(1)},
 		fails{unix.EPERM, fanoutProgram{0, all}},
 	}},
+	{"a group for eBPF whose filter is locked", script{
+		open(0),
+		join(0, fanout{1, unix.PACKET_FANOUT_EBPF, 0, -1}),
+		fails{unix.EINVAL, fanoutProgram{0, all}},
+		set{0, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, i32(1)},
+		fails{unix.EPERM, fanoutProgram{0, all}},
+	}},
 	{"a device goes down and comes up", script{
 		open(0),
 		rxRing(0, onePage),
