@@ -139,7 +139,11 @@ func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 	m := rx.queued(p, a, snaplen)
 	m.truesize = size
 	m.from = a.from
-	m.from.Protocol = rx.protocol(a)
+	if !rx.dgram || rx.skip(a)+snaplen >= uint32(a.tags.end) { // Linux looks for it in what the filter left
+		m.from.Protocol = rx.protocol(a)
+	} else {
+		m.from.Protocol = 0
+	}
 	m.aux.Len = a.length - rx.skip(a)
 	if s.queue.tellDrops.Load() {
 		m.dropped = s.queue.dropped.Load()

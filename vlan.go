@@ -22,6 +22,7 @@ type tags struct {
 	found bool
 	tci   uint16 // of the outermost; 0 when it is cut off
 	inner uint16 // protocol behind them all; 0 when it is cut off
+	end   uint16 // bytes of the frame up to there
 }
 
 // readTags follows the tags behind the addresses of the frame. Those of an
@@ -46,7 +47,7 @@ func (a *arrival) readTags(p *Packet) {
 		}
 		at += vlanLen
 		if !isVLAN(protocol) {
-			a.tags.inner = protocol
+			a.tags.inner, a.tags.end = protocol, uint16(at)
 			if p.Outgoing && protocol != 0 { // 0 is to Linux as if it found none
 				a.maclen = uint32(at)
 			}

@@ -535,6 +535,17 @@ var stories = []struct {
 		bindTo(0, nextIndex),
 		arrive{tap0, hello, 1, whole},
 	}},
+	{"a filter leaves nothing of the tags", script{
+		socket{0, unix.SOCK_DGRAM, unix.ETH_P_ALL},
+		attach{0, program{{Op: unix.BPF_RET | unix.BPF_K, K: 1}}},
+		arrive{tap0, packet{tag: 0x88a80005, proto: unix.ETH_P_8021Q, n: 100}, 1, whole},
+		leave{tap0, packet{tag: 0x88a80005, proto: unix.ETH_P_8021Q, n: 100}, 1, whole},
+		recv{0, 100, 0, 0},
+		recv{0, 100, 0, 0},
+		attach{0, program{{Op: unix.BPF_RET | unix.BPF_K, K: 4}}},
+		arrive{tap0, packet{tag: 0x88a80005, proto: unix.ETH_P_8021Q, n: 100}, 1, whole},
+		recv{0, 100, 0, 0},
+	}},
 	{"what is pending is told to who sends", script{
 		open(0),
 		set{0, unix.SOL_PACKET, unix.PACKET_TX_RING, onePage},
