@@ -134,7 +134,7 @@ func (s *Socket) sendFrame(tx *sender, frame []byte, to *tpacket.SockaddrLL) (n 
 	if err := d.carries(tx, frame, offload.segmented()); err != nil {
 		return 0, err
 	}
-	if err := out.fill(tx, d, frame, protocol, offload, headed(len(frame), offload)); err != nil {
+	if err := out.fill(tx, d, frame, protocol, offload, d.headed(len(frame), offload)); err != nil {
 		return 0, err
 	}
 	if err := out.leave(tx, d, s); err != nil {
@@ -153,13 +153,15 @@ func (s *Socket) takeError() error {
 }
 
 // headed is how much of a frame of n bytes Linux would keep in one piece, the
-// first (packet_alloc_skb): of what does not fit in a page, the headers.
-func headed(n int, offload vnetHeader) int {
+// first (packet_alloc_skb): of what does not fit in a page the headers, as far as
+// it knows of any.
+func (d *Device) headed(n int, offload vnetHeader) int {
 	const page, room = 4096, 16 // PAGE_SIZE nearly everywhere, LL_RESERVED_SPACE
-	if room+n < page {
+	head := max(offload.headerLen(), min(n, int(d.maclen)))
+	if room+n < page || head == 0 {
 		return n
 	}
-	return max(offload.headerLen(), min(n, etherLen))
+	return head
 }
 
 // route finds the device and the protocol, host byte order, of what is sent.
@@ -286,7 +288,7 @@ func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, of
 	o.packet = Packet{Data: frame, Outgoing: true, Mark: tx.mark}
 	o.arrival = arrival{}
 	if !tx.dgram && (protocol == 0 || protocol == tpacket.ETHPAll) {
-		protocol = d.protocolOf(frame)
+		protocol = d.protocolOf(frame[:min(headed, len(frame))])
 	}
 	if tx.vnetLen > 0 {
 		var err error
@@ -299,15 +301,15 @@ func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, of
 }
 
 // protocolOf is dev_parse_header_protocol: the EtherType as it stands in the
-// frame, or the IP version of a packet that has a whole IP header.
+// frame's first piece, or the IP version if the whole IP header is there.
 func (d *Device) protocolOf(frame []byte) uint16 {
 	if d.typ == Ethernet {
 		return binary.BigEndian.Uint16(frame[12:])
 	}
-	switch version := frame[0] >> 4; {
-	case version == 4 && len(frame) >= 20:
+	switch {
+	case len(frame) >= 20 && frame[0]>>4 == 4:
 		return tpacket.ETHPIP
-	case version == 6 && len(frame) >= 40:
+	case len(frame) >= 40 && frame[0]>>4 == 6:
 		return tpacket.ETHPIPv6
 	}
 	return 0
