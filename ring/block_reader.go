@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"runtime"
 	"sync/atomic"
 	"unsafe"
 
@@ -16,15 +17,16 @@ type blockReader struct {
 	at     uint32 // of its next packet, bytes
 	left   uint32 // packets in it; 0: it has not been begun
 
-	// By block: packets that are neither skipped nor released. Frames may be
-	// released by others than the reader.
+	// By block: packets that are neither skipped nor released, or handingBack.
+	// Frames may be released by others than the reader.
 	held []atomic.Uint32
-
-	reader Waker // who sleeps when there is nothing
 }
 
-func newBlockReader(b *Blocks, reader Waker) blockReader {
-	return blockReader{blocks: b, held: make([]atomic.Uint32, b.geo.BlockNr), reader: reader}
+// handingBack is held of a block while its status is stored.
+const handingBack = 1<<32 - 1
+
+func newBlockReader(b *Blocks) blockReader {
+	return blockReader{blocks: b, held: make([]atomic.Uint32, b.geo.BlockNr)}
 }
 
 // ready says whether next has a packet, after it has given back blocks without
@@ -35,9 +37,7 @@ func (rd *blockReader) ready() bool {
 		if rd.left > 0 {
 			return true
 		}
-		// A block that is held is one that was read a lap ago. Look at that first:
-		// it is held until its status says that it is not (see done).
-		if rd.held[rd.block].Load() > 0 || !b.full(rd.block) {
+		if rd.read(rd.block) || !b.full(rd.block) {
 			return false
 		}
 		d := b.desc(rd.block)
@@ -50,6 +50,22 @@ func (rd *blockReader) ready() bool {
 		}
 	}
 	return rd.left > 0
+}
+
+// read says whether the block is one that was read a lap ago and is not the
+// writers' yet. While it is being handed back its status may be of its next life
+// already, for which nobody will be woken again; that moment is waited for.
+func (rd *blockReader) read(block uint32) bool {
+	for {
+		switch rd.held[block].Load() { // before the status: see done
+		case 0:
+			return false
+		case handingBack:
+			runtime.Gosched()
+		default:
+			return true
+		}
+	}
 }
 
 // skip gives back a block that has nothing to read.
@@ -119,16 +135,15 @@ func (rd *blockReader) done(block, n uint32) {
 	held := &rd.held[block]
 	for {
 		h := held.Load()
-		if h == n { // nobody else has any
-			rd.blocks.setStatus(block, tpacket.StatusKernel)
-			held.Store(0)
-			if rd.blocks.full(block) {
-				rd.reader.Wake() // it came round in between, and found the block held
+		if h != n {
+			if held.CompareAndSwap(h, h-n) {
+				return
 			}
-			return
+			continue
 		}
-		if held.CompareAndSwap(h, h-n) {
-			return
-		}
+		held.Store(handingBack) // nobody else has any
+		rd.blocks.setStatus(block, tpacket.StatusKernel)
+		held.Store(0)
+		return
 	}
 }

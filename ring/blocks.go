@@ -149,7 +149,7 @@ func NewBlocks(m *Memory, g tpacket.Geometry, c BlocksConfig) (*Blocks, error) {
 		return nil, fmt.Errorf("ring: %d blocks of %d bytes: want fewer blocks, or smaller ones", g.BlockNr, g.BlockSize)
 	}
 	b := &Blocks{
-		base:   unsafe.Pointer(unsafe.SliceData(m.Bytes())),
+		base:   m.base(),
 		geo:    g,
 		first:  first / unit,
 		layout: layout,

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // Memory is the bytes that writers and the reader share. On Linux they lie in
@@ -72,6 +73,8 @@ func NewHeapMemory(size int) *Memory {
 // Bytes is the memory. It stays addressable, though no longer shared, after
 // Close, for as long as m is reachable.
 func (m *Memory) Bytes() []byte { return m.b }
+
+func (m *Memory) base() unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(m.b)) }
 
 // Size is the memory's length in bytes.
 func (m *Memory) Size() int { return len(m.b) }

@@ -19,22 +19,49 @@ type Reader struct {
 	next   uint32 // slot
 	blocks blockReader
 
-	closed *atomic.Bool // the ring's
-	notify *Notify
-	wake   chan struct{}
+	sleep Sleeper
+	ready func() bool // Ready, made once
+}
+
+// Sleeper is how a [Reader] waits for writers.
+type Sleeper interface {
+	// Sleep returns nil as soon as ready does, and tries it again whenever the
+	// ring may have news; otherwise it returns why it gave up. News after ready
+	// was last tried must not be missed.
+	Sleep(ctx context.Context, ready func() bool) error
 }
 
 // NewReader returns the reader of b, which sleeps on n, the Notify that b's
 // writers wake.
 func NewReader(b Buffer, n *Notify) *Reader {
-	rd := &Reader{notify: n, wake: make(chan struct{}, 1)}
+	rd := &Reader{}
 	switch b := b.(type) {
 	case *Ring:
-		rd.ring, rd.closed = b, &b.closed
+		rd.ring = b
+		rd.sleep = newNotified(n, &b.closed)
 	case *Blocks:
-		rd.blocks, rd.closed = newBlockReader(b, rd), &b.closed
+		rd.blocks = newBlockReader(b)
+		rd.sleep = newNotified(n, &b.closed)
 	}
+	rd.ready = rd.Ready
 	return rd
+}
+
+// OpenReader returns the reader of a ring that the kernel or another process
+// writes, of g's shape, in m, which must hold g.Size() bytes. Nothing that m
+// says is believed.
+func OpenReader(m *Memory, g tpacket.Geometry, s Sleeper) (*Reader, error) {
+	if err := checkShape(m, g); err != nil {
+		return nil, err
+	}
+	rd := &Reader{sleep: s}
+	if g.Version == tpacket.V3 {
+		rd.blocks = newBlockReader(&Blocks{base: m.base(), geo: g, memory: m})
+	} else {
+		rd.ring = newRing(m, g)
+	}
+	rd.ready = rd.Ready
+	return rd, nil
 }
 
 // Frame is one packet in its slot. Its bytes are shared memory: they are the
@@ -107,28 +134,14 @@ func (f *Frame) Release() {
 // has none ([ErrClosed]). A packet whose writer was in mid-copy when the ring was
 // closed is not waited for.
 func (rd *Reader) Wait(ctx context.Context) error {
-	for {
-		if rd.ready() {
-			return nil
-		}
-		rd.notify.Arm(rd)
-		if rd.ready() || rd.closed.Load() { // look again: see Notify
-			rd.notify.Disarm(rd)
-			if rd.ready() {
-				return nil
-			}
-			return ErrClosed
-		}
-		select {
-		case <-rd.wake:
-		case <-ctx.Done():
-			rd.notify.Disarm(rd)
-			return ctx.Err()
-		}
+	if rd.Ready() {
+		return nil
 	}
+	return rd.sleep.Sleep(ctx, rd.ready)
 }
 
-func (rd *Reader) ready() bool {
+// Ready says whether Next has a packet.
+func (rd *Reader) Ready() bool {
 	if rd.ring == nil {
 		return rd.blocks.ready()
 	}
@@ -141,10 +154,42 @@ func (rd *Reader) mine(status uint32) bool {
 	return status != tpacket.StatusKernel && status != StatusKernelOwned
 }
 
+// notified sleeps until a Notify wakes it.
+type notified struct {
+	notify *Notify
+	closed *atomic.Bool // the ring's
+	wake   chan struct{}
+}
+
+func newNotified(n *Notify, closed *atomic.Bool) *notified {
+	return &notified{notify: n, closed: closed, wake: make(chan struct{}, 1)}
+}
+
 // Wake implements [Waker].
-func (rd *Reader) Wake() {
+func (s *notified) Wake() {
 	select {
-	case rd.wake <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default: // already awake
 	}
+}
+
+// Sleep implements [Sleeper].
+func (s *notified) Sleep(ctx context.Context, ready func() bool) error {
+	for !ready() {
+		s.notify.Arm(s)
+		if ready() || s.closed.Load() { // look again: see Notify
+			s.notify.Disarm(s)
+			if ready() {
+				return nil
+			}
+			return ErrClosed
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			s.notify.Disarm(s)
+			return ctx.Err()
+		}
+	}
+	return nil
 }

@@ -61,16 +61,10 @@ func NewDesign(m *Memory, g tpacket.Geometry, d Design) (*Ring, error) {
 	if g.Version > tpacket.V2 {
 		return nil, fmt.Errorf("ring: version %v has blocks, not slots: want V1 or V2", g.Version)
 	}
-	if g.FrameNr == 0 || m.Size() < g.Size() {
-		return nil, fmt.Errorf("ring: %d frames, %d bytes in memory of %d bytes: want at least one frame, and memory for all", g.FrameNr, g.Size(), m.Size())
+	if err := checkShape(m, g); err != nil {
+		return nil, err
 	}
-	r := &Ring{
-		base:   unsafe.Pointer(unsafe.SliceData(m.Bytes())),
-		geo:    g,
-		dense:  g.BlockSize%g.FrameSize == 0,
-		wide:   g.Version == tpacket.V1,
-		memory: m,
-	}
+	r := newRing(m, g)
 	if d != Ticket {
 		if r.other = newOwner(d, g.FrameNr); r.other == nil {
 			return nil, fmt.Errorf("ring: ownership design %v: want one of %v", d, Designs())
@@ -78,6 +72,26 @@ func NewDesign(m *Memory, g tpacket.Geometry, d Design) (*Ring, error) {
 	}
 	r.ticket.init(g.FrameNr)
 	return r, nil
+}
+
+// newRing is a ring without an owner of its slots.
+func newRing(m *Memory, g tpacket.Geometry) *Ring {
+	return &Ring{
+		base:   m.base(),
+		geo:    g,
+		dense:  g.BlockSize%g.FrameSize == 0,
+		wide:   g.Version == tpacket.V1,
+		memory: m,
+	}
+}
+
+// checkShape says whether m can hold a ring of g's shape.
+func checkShape(m *Memory, g tpacket.Geometry) error {
+	if g.BlockNr == 0 || g.Version != tpacket.V3 && g.FrameNr == 0 || m.Size() < g.Size() {
+		return fmt.Errorf("ring: %d blocks, %d frames, %d bytes in memory of %d bytes: want at least one of each, and memory for all",
+			g.BlockNr, g.FrameNr, g.Size(), m.Size())
+	}
+	return nil
 }
 
 // Acquire takes the head slot. On [Acquired] the caller owns it, has it to fill
