@@ -133,6 +133,9 @@ func (d *Device) SetTransmit(f TransmitFunc) {
 	d.transmit.Store(&f) // pairs with the load in outgoing.leave
 }
 
+// Namespace is the namespace that the device is in, or was.
+func (d *Device) Namespace() *Namespace { return d.ns }
+
 // Name is the device's name.
 func (d *Device) Name() string { return d.name }
 

@@ -16,6 +16,8 @@ type Memory struct {
 	file *file // nil: not in a memfd
 	at   int   // where in the file
 
+	foreign bool // the pages are somebody else's: see MapMemory
+
 	close  sync.Once
 	closed atomic.Bool
 }

@@ -67,32 +67,57 @@ func (f *file) mapAll(sizes []int) ([]*Memory, error) {
 	ms := make([]*Memory, len(sizes))
 	at := 0
 	for i, n := range sizes {
-		p, err := unix.MmapPtr(f.fd, int64(at), nil, uintptr(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
-		if err != nil {
-			return nil, fmt.Errorf("mmap: %w", err)
+		ms[i] = &Memory{file: f, at: at}
+		if err := ms[i].mapShared(f.fd, n, unix.MAP_POPULATE); err != nil {
+			return nil, err
 		}
-		m := &Memory{b: unsafe.Slice((*byte)(p), n), file: f, at: at}
-		// Unmapped only when no writer and no reader can touch it any more.
-		runtime.AddCleanup(m, func(b []byte) {
-			unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(b)), uintptr(len(b)))
-		}, m.b)
-		ms[i] = m
 		at += n
 	}
 	f.uses = len(ms)
 	return ms, nil
 }
 
+// MapMemory maps size bytes of a ring that fd stands for: a packet socket, or a
+// memfd of another process. The descriptor may be closed afterwards. As with
+// memory that was made here, what is touched after Close is private and of no use,
+// but no fault.
+func MapMemory(fd, size int) (*Memory, error) {
+	if size <= 0 {
+		return nil, fmt.Errorf("ring memory: %d bytes: want at least 1", size)
+	}
+	m := &Memory{foreign: true}
+	if err := m.mapShared(fd, size, 0); err != nil {
+		return nil, fmt.Errorf("ring memory of %d bytes: %w", size, err)
+	}
+	return m, nil
+}
+
+// mapShared maps size bytes of fd, from m.at on.
+func (m *Memory) mapShared(fd, size, flags int) error {
+	p, err := unix.MmapPtr(fd, int64(m.at), nil, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|flags)
+	if err != nil {
+		return fmt.Errorf("mmap: %w", err)
+	}
+	m.b = unsafe.Slice((*byte)(p), size)
+	// Unmapped only when no writer and no reader can touch it any more.
+	runtime.AddCleanup(m, func(b []byte) {
+		unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(b)), uintptr(len(b)))
+	}, m.b)
+	return nil
+}
+
 func (m *Memory) release() error {
-	f := m.file
-	if f == nil {
+	if m.file == nil && !m.foreign {
 		return nil
 	}
 	// In place of the shared pages come private ones that take no memory until
 	// somebody stores to them: a writer in mid-copy needs no reference count.
 	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(m.b)), uintptr(len(m.b)),
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE|unix.MAP_FIXED)
-	if err = errors.Join(err, f.leave(m)); err != nil {
+	if m.file != nil {
+		err = errors.Join(err, m.file.leave(m))
+	}
+	if err != nil {
 		return fmt.Errorf("ring memory: release: %w", err)
 	}
 	return nil

@@ -3,7 +3,7 @@ package ring
 import (
 	"context"
 	"errors"
-	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/rxring/rxring/tpacket"
@@ -29,6 +29,10 @@ type Sleeper interface {
 	// ring may have news; otherwise it returns why it gave up. News after ready
 	// was last tried must not be missed.
 	Sleep(ctx context.Context, ready func() bool) error
+
+	// SetDeadline makes Sleep, also one that is under way, return
+	// [os.ErrDeadlineExceeded] from t on; the zero time: never.
+	SetDeadline(t time.Time) error
 }
 
 // NewReader returns the reader of b, which sleeps on n, the Notify that b's
@@ -140,6 +144,11 @@ func (rd *Reader) Wait(ctx context.Context) error {
 	return rd.sleep.Sleep(ctx, rd.ready)
 }
 
+// SetDeadline makes Wait, also one that is under way, return
+// [os.ErrDeadlineExceeded] from t on; the zero time: never. Any goroutine may call
+// it.
+func (rd *Reader) SetDeadline(t time.Time) error { return rd.sleep.SetDeadline(t) }
+
 // Ready says whether Next has a packet.
 func (rd *Reader) Ready() bool {
 	if rd.ring == nil {
@@ -152,44 +161,4 @@ func (rd *Reader) Ready() bool {
 // every reader's from before it, this one knows [StatusKernelOwned].
 func (rd *Reader) mine(status uint32) bool {
 	return status != tpacket.StatusKernel && status != StatusKernelOwned
-}
-
-// notified sleeps until a Notify wakes it.
-type notified struct {
-	notify *Notify
-	closed *atomic.Bool // the ring's
-	wake   chan struct{}
-}
-
-func newNotified(n *Notify, closed *atomic.Bool) *notified {
-	return &notified{notify: n, closed: closed, wake: make(chan struct{}, 1)}
-}
-
-// Wake implements [Waker].
-func (s *notified) Wake() {
-	select {
-	case s.wake <- struct{}{}:
-	default: // already awake
-	}
-}
-
-// Sleep implements [Sleeper].
-func (s *notified) Sleep(ctx context.Context, ready func() bool) error {
-	for !ready() {
-		s.notify.Arm(s)
-		if ready() || s.closed.Load() { // look again: see Notify
-			s.notify.Disarm(s)
-			if ready() {
-				return nil
-			}
-			return ErrClosed
-		}
-		select {
-		case <-s.wake:
-		case <-ctx.Done():
-			s.notify.Disarm(s)
-			return ctx.Err()
-		}
-	}
-	return nil
 }

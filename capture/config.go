@@ -1,0 +1,134 @@
+package capture
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/bits"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// Config says how to capture. The zero value takes whole packets of all
+// protocols, in blocks.
+type Config struct {
+	// Immediate hands over each packet at once, from a ring of slots (TPACKET_V2).
+	// Otherwise packets come in blocks (TPACKET_V3), when one is full or after
+	// Retire: less work a packet.
+	Immediate bool
+	Retire    time.Duration // whole milliseconds, 1 ms at least; 0: 64 ms
+
+	Buffer  int // bytes of the ring, about; 0: 4 MiB, and 16 MiB with Immediate, whose slots are all of the same size
+	Snaplen int // bytes of each packet that are wanted, at most 262144; 0: 262144, and 65535 with Immediate
+
+	Protocol uint16             // EtherType; 0: all (ETH_P_ALL)
+	Cooked   bool               // without the link-layer header (SOCK_DGRAM)
+	Filter   []cbpf.Instruction // nil: everything
+
+	Promiscuous    bool // also packets to others
+	IgnoreOutgoing bool // only packets that come in
+
+	Fanout *rxring.FanoutConfig // shares the packets with other handles; nil: gets all of them
+}
+
+const (
+	maxSnaplen       = 262144 // tcpdump's own
+	immediateSnaplen = 65535
+	defaultBuffer    = 4 << 20
+	immediateBuffer  = 16 << 20
+	maxBuffer        = 1 << 30
+	defaultRetire    = 64 * time.Millisecond
+	minBlock         = 256 << 10
+	minSlots         = 1 << 20 // bytes of a block of them: little goes to waste at its end
+)
+
+func refuse(field string, value any, want string, args ...any) error {
+	return fmt.Errorf("capture: %s %v: want %s: %w", field, value, fmt.Sprintf(want, args...), syscall.EINVAL)
+}
+
+// check sets what is 0 to what it stands for.
+func (c *Config) check() error {
+	if c.Snaplen == 0 {
+		c.Snaplen = maxSnaplen
+		if c.Immediate {
+			c.Snaplen = immediateSnaplen
+		}
+	}
+	if c.Buffer == 0 {
+		c.Buffer = defaultBuffer
+		if c.Immediate {
+			c.Buffer = immediateBuffer
+		}
+	}
+	if c.Retire == 0 {
+		c.Retire = defaultRetire
+	}
+	if c.Protocol == 0 {
+		c.Protocol = tpacket.ETHPAll
+	}
+	switch {
+	case c.Snaplen < 0 || c.Snaplen > maxSnaplen:
+		return refuse("Snaplen", c.Snaplen, "1 to %d bytes, or 0 for the most", maxSnaplen)
+	case c.Buffer < 0 || c.Buffer > maxBuffer:
+		return refuse("Buffer", c.Buffer, "1 to %d bytes, or 0 for a good one", maxBuffer)
+	case c.Retire < time.Millisecond || c.Retire > math.MaxInt32*time.Millisecond || c.Retire%time.Millisecond != 0:
+		return refuse("Retire", c.Retire, "whole milliseconds, 1 ms at least")
+	}
+	if c.Filter != nil {
+		if _, err := cbpf.Compile(c.Filter); err != nil {
+			return fmt.Errorf("capture: Filter: %w", err)
+		}
+	}
+	return nil
+}
+
+// version is the ring's.
+func (c *Config) version() tpacket.Version {
+	if c.Immediate {
+		return tpacket.V2
+	}
+	return tpacket.V3
+}
+
+// request is the ring to ask for: at least two blocks, each with room for the
+// longest packet that is wanted.
+func (c *Config) request() tpacket.Req3 {
+	const headers = 128 // of either version, and room to align in
+	frame := uint32(tpacket.Align(c.Snaplen + headers))
+	least := max(minBlock, uint32(os.Getpagesize()), frame+tpacket.SizeofBlockDesc)
+	if c.Immediate {
+		least = max(least, minSlots)
+	}
+	block := uint32(1) << bits.Len32(least-1)
+	r := tpacket.Req3{Req: tpacket.Req{BlockSize: block, BlockNr: max(2, uint32(c.Buffer)/block), FrameSize: frame}}
+	if c.Immediate {
+		r.FrameNr = r.BlockNr * (block / frame)
+		return r
+	}
+	r.FrameNr = r.BlockNr * (block / frame) // looked at, though of no use to blocks
+	r.RetireBlkTov = uint32(c.Retire / time.Millisecond)
+	return r
+}
+
+// snap is prog with what it lets pass cut to n bytes, for a socket to attach.
+func snap(prog []cbpf.Instruction, n int) []byte {
+	const retK = 0x06
+	if prog == nil {
+		prog = []cbpf.Instruction{{Op: retK, K: math.MaxUint32}}
+	}
+	b := make([]byte, 0, len(prog)*8) // of struct sock_filter
+	for _, in := range prog {
+		if in.Op == retK {
+			in.K = min(in.K, uint32(n))
+		}
+		b = binary.NativeEndian.AppendUint16(b, in.Op)
+		b = append(b, in.Jt, in.Jf)
+		b = binary.NativeEndian.AppendUint32(b, in.K)
+	}
+	return b
+}

@@ -1,0 +1,59 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// OpenDevice captures what passes a device of a namespace in this program.
+func OpenDevice(d *rxring.Device, c Config) (*Handle, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	typ := rxring.SockRaw
+	if c.Cooked {
+		typ = rxring.SockDgram
+	}
+	s, err := d.Namespace().Socket(typ, 0)
+	if err != nil {
+		return nil, fmt.Errorf("capture: device %s: %w", d.Name(), err)
+	}
+	h := &Handle{socket: deviceSocket{s}, hatype: uint16(d.Type()), snaplen: c.Snaplen}
+	if err := h.setUp(d.Index(), &c); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("capture: device %s: %w", d.Name(), err)
+	}
+	return h, nil
+}
+
+// deviceSocket is a socket of a namespace.
+type deviceSocket struct{ s *rxring.Socket }
+
+func (d deviceSocket) setsockopt(opt int, val []byte) error {
+	return d.s.Setsockopt(tpacket.SolPacket, opt, val)
+}
+
+func (d deviceSocket) setFilter(prog []byte) error {
+	return d.s.AttachFilter(unsafe.Slice((*cbpf.Instruction)(unsafe.Pointer(unsafe.SliceData(prog))), len(prog)/8))
+}
+
+func (d deviceSocket) bind(ifindex int, protocol uint16) error {
+	return d.s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(ifindex), Protocol: tpacket.Htons(protocol)})
+}
+
+func (d deviceSocket) reader(tpacket.Geometry) (*ring.Reader, error) { return d.s.NewReader() }
+
+func (d deviceSocket) statistics() (tpacket.Stats3, error) { return d.s.Statistics(), nil }
+
+func (d deviceSocket) close() error {
+	if err := d.s.Close(); !errors.Is(err, rxring.ErrClosed) {
+		return err
+	}
+	return ErrClosed
+}

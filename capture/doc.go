@@ -1,0 +1,19 @@
+// Package capture reads packets, from a live interface through the kernel's own
+// receive ring ([Open]) or from a device of a namespace in this program
+// ([OpenDevice]): in place, in pure Go, without an allocation a packet.
+//
+//	h, err := capture.Open("eth0", capture.Config{})
+//	if err != nil {
+//		return err
+//	}
+//	defer h.Close()
+//	for p, err := range h.Packets(ctx) {
+//		if err != nil {
+//			return err
+//		}
+//		fmt.Println(time.Unix(p.Sec, p.Nsec), p.Len, p.Data)
+//	}
+//
+// A [Handle] is also a gopacket.PacketDataSource and a
+// gopacket.ZeroCopyPacketDataSource.
+package capture

@@ -1,0 +1,151 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
+)
+
+// ErrClosed is what reading from a closed Handle returns.
+var ErrClosed = ring.ErrClosed
+
+// Handle reads the packets of one ring. One goroutine at a time may read; Close,
+// SetDeadline and Stats may be called at any time by any.
+type Handle struct {
+	reader  *ring.Reader
+	socket  socket
+	hatype  uint16
+	snaplen int
+
+	frame ring.Frame // the last that Next returned
+	held  bool
+
+	mu    sync.Mutex
+	stats Stats
+}
+
+// Stats counts packets since the handle was opened.
+type Stats struct {
+	Packets uint64 // passed the filter: those dropped, too (tp_packets)
+	Drops   uint64 // did not fit into the ring (tp_drops)
+	Freezes uint64 // how often the ring of blocks stood still, full (tp_freeze_q_cnt)
+}
+
+// Hatype is the hardware type of the device, ARPHRD_ETHER and others: what the
+// link-layer header is, unless packets are cooked.
+func (h *Handle) Hatype() uint16 { return h.hatype }
+
+// Next returns the next packet as soon as there is one; ErrClosed after Close,
+// ctx.Err(), or [os.ErrDeadlineExceeded]. The packet lies in the ring: it is good
+// until the next call.
+func (h *Handle) Next(ctx context.Context) (*ring.Frame, error) {
+	h.giveBack()
+	for {
+		var ok bool
+		if h.frame, ok = h.reader.Next(); ok {
+			h.held = true
+			return &h.frame, nil
+		}
+		if err := h.reader.Wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (h *Handle) giveBack() {
+	if h.held {
+		h.frame.Release()
+		h.held = false
+	}
+}
+
+// askEvery is after how many packets a loop looks whether its context has ended
+// though there is more to read.
+const askEvery = 64
+
+// Packets goes through the packets until the handle is closed, which ends the
+// loop, or there is an error, which is its last turn. A packet lies in the ring:
+// it is good until the loop's next turn.
+func (h *Handle) Packets(ctx context.Context) iter.Seq2[*ring.Frame, error] {
+	return func(yield func(*ring.Frame, error) bool) {
+		defer h.giveBack()
+		for n := 1; ; n++ {
+			if n%askEvery == 0 && ctx.Err() != nil {
+				yield(nil, ctx.Err())
+				return
+			}
+			p, err := h.Next(ctx)
+			if errors.Is(err, ErrClosed) {
+				return
+			}
+			if !yield(p, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// ReadBatch waits for a packet and takes as many as there are and frames has room
+// for. The caller calls Release for each, in whatever order, from any goroutine.
+func (h *Handle) ReadBatch(ctx context.Context, frames []ring.Frame) (n int, err error) {
+	h.giveBack()
+	for n == 0 && len(frames) > 0 {
+		for n < len(frames) {
+			var ok bool
+			if frames[n], ok = h.reader.Next(); !ok {
+				break
+			}
+			n++
+		}
+		if n == 0 {
+			if err := h.reader.Wait(ctx); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return n, nil
+}
+
+// SetDeadline makes reading, also what is under way, return
+// [os.ErrDeadlineExceeded] once it would have to wait past t; the zero time: never.
+func (h *Handle) SetDeadline(t time.Time) error { return h.reader.SetDeadline(t) }
+
+// SetFilter replaces the filter; nil takes everything. Packets that the one before
+// let pass may still be in the ring.
+func (h *Handle) SetFilter(prog []cbpf.Instruction) error {
+	if prog != nil {
+		if _, err := cbpf.Compile(prog); err != nil {
+			return err
+		}
+	}
+	return h.socket.setFilter(snap(prog, h.snaplen))
+}
+
+// Stats is what has become of all packets so far. The last answer stands after
+// Close.
+func (h *Handle) Stats() (Stats, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now, err := h.socket.statistics()
+	if err == nil {
+		h.stats.Packets += uint64(now.Packets)
+		h.stats.Drops += uint64(now.Drops)
+		h.stats.Freezes += uint64(now.FreezeQCount)
+	} else if errors.Is(err, ErrClosed) {
+		err = nil
+	}
+	return h.stats, err
+}
+
+// Close ends the capture and gives the ring back. Who is reading, gets ErrClosed;
+// the bytes of packets that somebody still holds are no longer theirs to believe,
+// but may be touched.
+func (h *Handle) Close() error {
+	h.Stats() // the last word
+	return h.socket.close()
+}

@@ -1,0 +1,79 @@
+package capture
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// socket is a packet socket: the kernel's, or a namespace's. They take the same
+// options.
+type socket interface {
+	setsockopt(opt int, val []byte) error // SOL_PACKET
+	setFilter(prog []byte) error          // struct sock_filter after another
+	bind(ifindex int, protocol uint16) error
+	reader(g tpacket.Geometry) (*ring.Reader, error) // once there is a ring
+	statistics() (tpacket.Stats3, error)             // since the last call
+	close() error
+}
+
+// setUp makes the ring, and binds when all is set: nothing comes in before, and
+// nothing unasked for.
+func (h *Handle) setUp(ifindex int, c *Config) (err error) {
+	s := h.socket
+	set := func(what string, opt int, val []byte) {
+		if err == nil {
+			if err = s.setsockopt(opt, val); err != nil {
+				err = fmt.Errorf("%s: %w", what, err)
+			}
+		}
+	}
+	v, r := c.version(), c.request()
+	set(v.String(), tpacket.OptVersion, u32(uint32(v)))
+	if c.IgnoreOutgoing {
+		set("PACKET_IGNORE_OUTGOING", tpacket.OptIgnoreOutgoing, u32(1))
+	}
+	if c.Promiscuous && ifindex != 0 {
+		set("promiscuous", tpacket.OptAddMembership, mreq(ifindex))
+	}
+	request := tpacket.Bytes(&r)
+	if v != tpacket.V3 {
+		request = tpacket.Bytes(&r.Req)
+	}
+	set(fmt.Sprintf("ring of %d blocks of %d bytes", r.BlockNr, r.BlockSize), tpacket.OptRxRing, request)
+	if err != nil {
+		return err
+	}
+	if c.Filter != nil || c.Snaplen < maxSnaplen {
+		if err := s.setFilter(snap(c.Filter, c.Snaplen)); err != nil {
+			return fmt.Errorf("filter: %w", err)
+		}
+	}
+	g, err := tpacket.Layout(v, r, 0, os.Getpagesize())
+	if err != nil {
+		return err
+	}
+	if h.reader, err = s.reader(g); err != nil {
+		return err
+	}
+	if err := s.bind(ifindex, c.Protocol); err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	if f := c.Fanout; f != nil {
+		val := u32(uint32(f.ID) | uint32(uint16(f.Mode)|uint16(f.Flags))<<16)
+		set(fmt.Sprintf("fanout group %d", f.ID), tpacket.OptFanout, append(val, u32(f.MaxMembers)...))
+	}
+	return err
+}
+
+func u32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
+
+// mreq is a struct packet_mreq of type PACKET_MR_PROMISC.
+func mreq(ifindex int) []byte {
+	const promisc = 1
+	b := binary.NativeEndian.AppendUint16(u32(uint32(ifindex)), promisc)
+	return append(b, make([]byte, 10)...)
+}
