@@ -22,6 +22,7 @@ const (
 	pathTable    = "Path"
 	writersTable = "Writers"
 	filterTable  = "Filter"
+	drainTable   = "Drain"
 )
 
 // Rows that others are compared with.
@@ -38,6 +39,7 @@ const (
 	rowReader      = "Deliver and a reader's goroutine"
 	rowReaders     = "fanout of 2, Deliver and two readers' goroutines"
 	rowCbpf        = "rxring/cbpf"
+	rowCapture     = "rxring/capture, V3"
 )
 
 // contender is a way to capture packets that one writer hands over.
@@ -131,7 +133,7 @@ func cells() ([]cell, error) {
 			cell{filterTable, "golang.org/x/net/bpf", p.name, func(budget time.Duration) (Sample, error) { return filter(xnetMachine, p, budget) }},
 		)
 	}
-	return all, nil
+	return append(all, drainCells()...), nil
 }
 
 // bursts are the ways to fill a ring together.

@@ -5,6 +5,8 @@ go 1.26.0
 replace github.com/rxring/rxring => ../
 
 require (
+	github.com/gopacket/gopacket v1.7.7
+	github.com/mdlayher/packet v1.2.0
 	github.com/rxring/rxring v0.0.0
 	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0
@@ -14,6 +16,8 @@ require (
 require (
 	github.com/bazelbuild/rules_go v0.44.2 // indirect
 	github.com/google/btree v1.1.2 // indirect
+	github.com/mdlayher/socket v0.7.0 // indirect
+	golang.org/x/sync v0.23.0 // indirect
 	golang.org/x/time v0.7.0 // indirect
 	google.golang.org/protobuf v1.33.0 // indirect
 )
