@@ -22,8 +22,7 @@ type Handle struct {
 	hatype  uint16
 	snaplen int
 
-	frame ring.Frame // the last that Next returned
-	held  bool
+	frame ring.Frame // the last that Next returned; zero: it was given back
 
 	mu    sync.Mutex
 	stats Stats
@@ -44,25 +43,16 @@ func (h *Handle) Hatype() uint16 { return h.hatype }
 // ctx.Err(), or [os.ErrDeadlineExceeded]. The packet lies in the ring: it is good
 // until the next call.
 func (h *Handle) Next(ctx context.Context) (*ring.Frame, error) {
-	h.giveBack()
-	for {
-		var ok bool
-		if h.frame, ok = h.reader.Next(); ok {
-			h.held = true
-			return &h.frame, nil
-		}
+	for !h.reader.Advance(&h.frame) {
 		if err := h.reader.Wait(ctx); err != nil {
 			return nil, err
 		}
 	}
+	return &h.frame, nil
 }
 
-func (h *Handle) giveBack() {
-	if h.held {
-		h.frame.Release()
-		h.held = false
-	}
-}
+// giveBack releases what Next returned last.
+func (h *Handle) giveBack() { h.frame.Release() }
 
 // askEvery is after how many packets a loop looks whether its context has ended
 // though there is more to read.
@@ -94,18 +84,12 @@ func (h *Handle) Packets(ctx context.Context) iter.Seq2[*ring.Frame, error] {
 // for. The caller calls Release for each, in whatever order, from any goroutine.
 func (h *Handle) ReadBatch(ctx context.Context, frames []ring.Frame) (n int, err error) {
 	h.giveBack()
-	for n == 0 && len(frames) > 0 {
-		for n < len(frames) {
-			var ok bool
-			if frames[n], ok = h.reader.Next(); !ok {
-				break
-			}
-			n++
+	for len(frames) > 0 {
+		if n = h.reader.NextBatch(frames); n > 0 {
+			break
 		}
-		if n == 0 {
-			if err := h.reader.Wait(ctx); err != nil {
-				return 0, err
-			}
+		if err := h.reader.Wait(ctx); err != nil {
+			return 0, err
 		}
 	}
 	return n, nil

@@ -16,6 +16,7 @@ type blockReader struct {
 	block  uint32 // the one to read
 	at     uint32 // of its next packet, bytes
 	left   uint32 // packets in it; 0: it has not been begun
+	own    uint32 // packets of it that release has taken: of held, for when it is left
 
 	// By block: packets that are neither skipped nor released, or handingBack.
 	// Frames may be released by others than the reader.
@@ -75,15 +76,19 @@ func (rd *blockReader) skip() {
 }
 
 func (rd *blockReader) advance() {
+	if rd.own > 0 {
+		rd.done(rd.block, rd.own)
+		rd.own = 0
+	}
 	rd.block++
 	if rd.block == rd.blocks.geo.BlockNr {
 		rd.block = 0
 	}
 }
 
-func (rd *blockReader) next() (f Frame, ok bool) {
+func (rd *blockReader) next(f *Frame) bool {
 	b := rd.blocks
-	for rd.ready() {
+	for rd.left > 0 || rd.ready() {
 		size := b.geo.BlockSize
 		if rd.at%unit != 0 || rd.at > size-uint32(headers3) {
 			// Nobody lawful wrote this: what is left of the block is lost.
@@ -91,30 +96,33 @@ func (rd *blockReader) next() (f Frame, ok bool) {
 			continue
 		}
 		mem := unsafe.Slice((*byte)(unsafe.Add(b.block(rd.block), rd.at)), size-rd.at)
-		h := *(*tpacket.Header3)(unsafe.Pointer(&mem[0]))
+		h := (*tpacket.Header3)(unsafe.Pointer(&mem[0]))
+		next := h.NextOffset
 		mac := min(uint32(h.Mac), uint32(len(mem)))
 		snaplen := min(h.Snaplen, uint32(len(mem))-mac)
-		f = Frame{
-			Data: mem[mac : mac+snaplen : mac+snaplen], Len: int(h.Len), Status: h.Status,
-			Sec: int64(h.Sec), Nsec: int64(h.Nsec),
-			Net:     int(min(max(uint32(h.Net), mac)-mac, snaplen)),
-			VLANTCI: uint16(h.VLANTCI), VLANTPID: h.VLANTPID, Hash: h.RxHash,
-			From: tpacket.Parse[tpacket.SockaddrLL](mem[tpacket.Align(tpacket.SizeofHeader3):]),
-			slot: rd.block, blocks: rd,
-		}
+		f.Data = mem[mac : mac+snaplen : mac+snaplen]
+		f.Len, f.Status = int(h.Len), h.Status
+		f.Sec, f.Nsec = int64(h.Sec), int64(h.Nsec)
+		f.Net = int(min(max(uint32(h.Net), mac)-mac, snaplen))
+		f.VLANTCI, f.VLANTPID, f.Hash = uint16(h.VLANTCI), h.VLANTPID, h.RxHash
+		f.From = *(*tpacket.SockaddrLL)(unsafe.Pointer(&mem[address3]))
+		f.ring, f.slot, f.blocks = nil, rd.block, rd
 		rd.left--
 		switch {
 		case rd.left == 0:
 			rd.advance()
-		case h.NextOffset == 0 || h.NextOffset > size-rd.at: // fewer than it said
+		case next == 0 || next > size-rd.at: // fewer than it said
 			rd.drop(rd.left)
 		default:
-			rd.at += h.NextOffset
+			rd.at += next
 		}
-		return f, true
+		return true
 	}
-	return Frame{}, false
+	return false
 }
+
+// address3 is where a packet in a block has its sockaddr_ll.
+var address3 = tpacket.Align(tpacket.SizeofHeader3)
 
 // headers3 is what a packet in a block takes at least.
 const headers3 = tpacket.SizeofHeader3 + tpacket.SizeofSockaddrLL
@@ -126,6 +134,16 @@ func (rd *blockReader) drop(n uint32) {
 	rd.left = 0
 	rd.advance()
 	rd.done(block, n)
+}
+
+// release is done for one packet, by the reader itself: a block goes back as a
+// whole, so while it is being read it is enough to count.
+func (rd *blockReader) release(block uint32) {
+	if block == rd.block && rd.left > 0 {
+		rd.own++
+		return
+	}
+	rd.done(block, 1)
 }
 
 // done says that nobody needs n packets of the block any more. With the last of

@@ -15,9 +15,10 @@ var ErrClosed = errors.New("ring is closed")
 // Reader reads a ring's packets in place, in order. It is the one reader that a
 // ring has: one goroutine at a time may call its methods.
 type Reader struct {
-	ring   *Ring  // nil: it has blocks
-	next   uint32 // slot
-	blocks blockReader
+	ring    *Ring  // nil: it has blocks
+	slot    uint32 // the next
+	address int    // where a slot has its sockaddr_ll
+	blocks  blockReader
 
 	sleep Sleeper
 	ready func() bool // Ready, made once
@@ -41,7 +42,7 @@ func NewReader(b Buffer, n *Notify) *Reader {
 	rd := &Reader{}
 	switch b := b.(type) {
 	case *Ring:
-		rd.ring = b
+		rd.setRing(b)
 		rd.sleep = newNotified(n, &b.closed)
 	case *Blocks:
 		rd.blocks = newBlockReader(b)
@@ -49,6 +50,11 @@ func NewReader(b Buffer, n *Notify) *Reader {
 	}
 	rd.ready = rd.Ready
 	return rd
+}
+
+func (rd *Reader) setRing(r *Ring) {
+	rd.ring = r
+	rd.address = tpacket.Align(r.geo.Version.HeaderSize())
 }
 
 // OpenReader returns the reader of a ring that the kernel or another process
@@ -62,7 +68,7 @@ func OpenReader(m *Memory, g tpacket.Geometry, s Sleeper) (*Reader, error) {
 	if g.Version == tpacket.V3 {
 		rd.blocks = newBlockReader(&Blocks{base: m.base(), geo: g, memory: m})
 	} else {
-		rd.ring = newRing(m, g)
+		rd.setRing(newRing(m, g))
 	}
 	rd.ready = rd.Ready
 	return rd, nil
@@ -90,48 +96,84 @@ type Frame struct {
 // Next returns the next packet if there is one. Several may be held at once;
 // each goes back to the writers with its Release.
 func (rd *Reader) Next() (f Frame, ok bool) {
+	ok = rd.next(&f)
+	return f, ok
+}
+
+// NextBatch puts as many packets as there are, and frames has room for, into
+// frames, and says how many.
+func (rd *Reader) NextBatch(frames []Frame) (n int) {
+	for n < len(frames) && rd.next(&frames[n]) {
+		n++
+	}
+	return n
+}
+
+// Advance releases the packet in f, unless f is zero, and puts the next one there:
+// false, and a zero f, if there is none. It is Release and Next for who needs one
+// packet at a time, for less.
+func (rd *Reader) Advance(f *Frame) (ok bool) {
+	switch {
+	case f.ring != nil:
+		f.ring.handBack(f.slot)
+	case f.blocks != nil:
+		rd.blocks.release(f.slot)
+	}
+	if ok = rd.next(f); !ok {
+		*f = Frame{}
+	}
+	return ok
+}
+
+func (rd *Reader) next(f *Frame) bool {
 	r := rd.ring
 	if r == nil {
-		return rd.blocks.next()
+		return rd.blocks.next(f)
 	}
-	status := r.status(rd.next)
+	status := r.status(rd.slot)
 	if !rd.mine(status) {
-		return Frame{}, false
+		return false
 	}
-	f = Frame{Status: status, ring: r, slot: rd.next}
-	b := r.Frame(rd.next)
+	// The memory is shared: each word of it is read once, and offsets are bounded
+	// before they are used.
+	b := r.Frame(rd.slot)
 	var mac, net, snaplen uint32
 	if r.wide {
 		h := *(*tpacket.Header1)(unsafe.Pointer(&b[0]))
 		mac, net, snaplen, f.Len = uint32(h.Mac), uint32(h.Net), h.Snaplen, int(h.Len)
 		f.Sec, f.Nsec = int64(h.Sec), int64(h.Usec)*1000
+		f.VLANTCI, f.VLANTPID = 0, 0
 	} else {
 		h := *(*tpacket.Header2)(unsafe.Pointer(&b[0]))
 		mac, net, snaplen, f.Len = uint32(h.Mac), uint32(h.Net), h.Snaplen, int(h.Len)
 		f.Sec, f.Nsec = int64(h.Sec), int64(h.Nsec)
 		f.VLANTCI, f.VLANTPID = h.VLANTCI, h.VLANTPID
 	}
-	f.From = tpacket.Parse[tpacket.SockaddrLL](b[tpacket.Align(r.geo.Version.HeaderSize()):])
-	// The memory is shared: offsets from it are bounded before they are used.
+	f.Status, f.Hash = status, 0
+	f.ring, f.slot, f.blocks = r, rd.slot, nil
+	f.From = *(*tpacket.SockaddrLL)(unsafe.Pointer(&b[rd.address]))
 	mac = min(mac, uint32(len(b)))
 	snaplen = min(snaplen, uint32(len(b))-mac)
 	f.Data = b[mac : mac+snaplen : mac+snaplen]
 	f.Net = int(min(max(net, mac)-mac, snaplen))
-	rd.next++
-	if rd.next == r.geo.FrameNr {
-		rd.next = 0
+	rd.slot++
+	if rd.slot == r.geo.FrameNr {
+		rd.slot = 0
 	}
-	return f, true
+	return true
 }
 
 // Release gives the packet's memory back to the writers: its slot, or its block
-// with the last packet of it. It must be called once, from any goroutine.
+// with the last packet of it. Any goroutine may call it, for one copy of the
+// Frame, which is zero then: once more does nothing.
 func (f *Frame) Release() {
-	if f.ring == nil {
+	switch {
+	case f.ring != nil:
+		f.ring.handBack(f.slot)
+	case f.blocks != nil:
 		f.blocks.done(f.slot, 1)
-		return
 	}
-	f.ring.setStatus(f.slot, tpacket.StatusKernel)
+	*f = Frame{}
 }
 
 // Wait sleeps until Next has a packet, ctx ends, or the ring is closed and Next
@@ -154,7 +196,7 @@ func (rd *Reader) Ready() bool {
 	if rd.ring == nil {
 		return rd.blocks.ready()
 	}
-	return rd.mine(rd.ring.status(rd.next))
+	return rd.mine(rd.ring.status(rd.slot))
 }
 
 // mine says whether a slot of that status is the reader's. Unlike libpcap's, and

@@ -87,9 +87,13 @@ func newRing(m *Memory, g tpacket.Geometry) *Ring {
 
 // checkShape says whether m can hold a ring of g's shape.
 func checkShape(m *Memory, g tpacket.Geometry) error {
-	if g.BlockNr == 0 || g.Version != tpacket.V3 && g.FrameNr == 0 || m.Size() < g.Size() {
+	slots := g.Version != tpacket.V3
+	if g.BlockNr == 0 || slots && g.FrameNr == 0 || m.Size() < g.Size() {
 		return fmt.Errorf("ring: %d blocks, %d frames, %d bytes in memory of %d bytes: want at least one of each, and memory for all",
 			g.BlockNr, g.FrameNr, g.Size(), m.Size())
+	}
+	if slots && int(g.FrameSize) < g.Version.HdrLen() {
+		return fmt.Errorf("ring: frames of %d bytes: want room for headers of %d", g.FrameSize, g.Version.HdrLen())
 	}
 	return nil
 }
@@ -224,7 +228,7 @@ func (r *Ring) setStatus(slot, status uint32) {
 }
 
 // publishStatus is setStatus for a caller that goes on to a store which is a
-// full barrier: a store-release will do.
+// full barrier, or needs none: a store-release will do.
 func (r *Ring) publishStatus(slot, status uint32) {
 	if exploring {
 		stepStore(r, stepStatus, slot, status)
@@ -236,6 +240,10 @@ func (r *Ring) publishStatus(slot, status uint32) {
 	}
 	storeRelease32((*uint32)(p), status)
 }
+
+// handBack gives a slot back to the writers, after everything that the reader
+// loaded from it. They do not wait for it, so no barrier has to follow.
+func (r *Ring) handBack(slot uint32) { r.publishStatus(slot, tpacket.StatusKernel) }
 
 // longStatus is a status as V1's unsigned long holds it. Linux passes it through
 // an int: bit 31 fills the upper half.
