@@ -173,6 +173,16 @@ func TestReportsSayWhatSocketsDid(t *testing.T) {
 	}
 }
 
+func TestWhatWriteCannotSendIsSaidOnce(t *testing.T) {
+	o := newWorld(t).tell(t, "write-faults", "wire0").ok(t)
+	if len(o.Sockets) != 2 || o.Sockets[0].Device != "wire0" || o.Sockets[0].Sent != 20 || o.Sockets[1].Sent != 0 {
+		t.Errorf("%+v", o.Sockets)
+	}
+	if strings.Count(o.log, "\n") != 1 || !strings.Contains(o.log, "write to a packet socket: sendto: frame of 13 bytes: want the whole link-layer header") {
+		t.Errorf("logged %q", o.log)
+	}
+}
+
 func TestReportsNameMissingDevices(t *testing.T) {
 	o := newWorld(t).tell(t, "errnos", "quiet0").ok(t)
 	if want := []string{"index 9999", "nosuch0"}; !slices.Equal(o.Missing, want) {

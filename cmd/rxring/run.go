@@ -113,7 +113,11 @@ func report(w io.Writer, ns *rxring.Namespace, r interpose.Result) {
 			device = "all devices"
 		}
 		if s.Sent > 0 {
-			fmt.Fprintf(w, "rxring: %s: %d frames sent\n", device, s.Sent)
+			frames := "frames"
+			if s.Sent == 1 {
+				frames = "frame"
+			}
+			fmt.Fprintf(w, "rxring: %s: %d %s sent\n", device, s.Sent, frames)
 		}
 		if !s.HadRing {
 			continue

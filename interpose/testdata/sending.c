@@ -174,6 +174,20 @@ static void send_frames(void)
 	silence(unbound);
 }
 
+/* Frames that are refused do not keep those behind them. */
+static void write_faults(void)
+{
+	unsigned char b[70000];
+	int fd = device_socket(SOCK_RAW, 0), ear = device_socket(SOCK_RAW, ETH_P_ALL);
+	for (uint32_t seq = 0; seq < 20; seq++) {
+		want(write(fd, fill(b, 4711, HEADER - 1), HEADER - 1) != 0);
+		want(write(fd, fill(b, 4712, sizeof b), sizeof b) != 0);
+		want(write(fd, fill(b, seq, 60), 60) == 60);
+		hear(ear, seq, 60);
+	}
+	silence(ear);
+}
+
 /* Who writes or sends is told that the device went down. When it is up again frames
  * leave, after one refusal at most, and none of them is lost. */
 static void send_down(void)
