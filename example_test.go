@@ -50,3 +50,31 @@ func ExampleSocket_Recv() {
 	// "who has", VLAN 5, broadcast true, <nil>
 	// recvmsg: resource temporarily unavailable
 }
+
+// What a program sends: the device's owner gets it, and may answer at once.
+func ExampleDevice_SetTransmit() {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	net0, _ := ns.AddDevice(rxring.DeviceConfig{Name: "net0", Addr: [6]byte{2, 0, 0, 0, 0, 1}})
+	net0.SetTransmit(func(p *rxring.Packet) error {
+		fmt.Printf("sent: %q\n", p.Data[14:])
+		answer := append([]byte(nil), p.Data...)                           // p is the sender's again
+		copy(answer, answer[6:12])                                         // to who asked
+		copy(answer[6:], "\x02\x00\x00\x00\x00\x02")                       // from somebody
+		net0.Deliver(&rxring.Packet{Data: append(answer[:14], "I am"...)}) // as from the wire
+		return nil
+	})
+
+	s, _ := ns.Socket(rxring.SockDgram, 0x88b5)
+	defer s.Close()
+	everybody := tpacket.SockaddrLL{
+		Ifindex: int32(net0.Index()), Protocol: tpacket.Htons(0x88b5),
+		Halen: 6, Addr: [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+	}
+	s.SendTo([]byte("who is there?"), &everybody)
+	b := make([]byte, 1500)
+	m, _ := s.Recv(b, 0)
+	fmt.Printf("heard: %q from % x\n", b[:m.N], m.From.Addr[:m.From.Halen])
+	// Output:
+	// sent: "who is there?"
+	// heard: "I am" from 02 00 00 00 00 02
+}
