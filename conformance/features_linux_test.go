@@ -43,8 +43,8 @@ func unserved(o op, kernel *party) bool {
 
 // fillsQueues says whether a queue may run full with packets whose cost depends
 // on the sender's buffers: those that do not lie in one page, of which a TAP
-// device puts the headers of a large segment apart, and those that a program
-// sends. See differences.
+// device puts the headers of a large segment apart, those of a TUN device, and those
+// that a program sends. See differences.
 func fillsQueues(o arrive, sent bool, kernel *party) bool {
 	const (
 		page     = 3500 // and headers
@@ -58,7 +58,7 @@ func fillsQueues(o arrive, sent bool, kernel *party) bool {
 		if k.ring != nil && k.int(unix.PACKET_COPY_THRESH) == 0 {
 			continue
 		}
-		k.sentTo = k.sentTo || sent || o.packet.load != offload{}
+		k.sentTo = k.sentTo || sent || o.dev == tun0 || o.packet.load != offload{}
 		held, limit := k.queue()
 		if o.packet.n > page || k.sentTo && held+o.times*(o.packet.n+overhead) > limit {
 			return true
