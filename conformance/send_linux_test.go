@@ -175,10 +175,14 @@ func (o send) fillsQueues(kernel *party) bool {
 // differences.
 func (o send) isEmpty(kernel *party) bool {
 	s := kernel.sockets[o.s]
-	if s == nil || s.ring == nil || s.ring.tx == nil {
+	if s == nil {
 		return false
 	}
-	vnet := s.socketSide.(*kernelSocket).int(unix.PACKET_VNET_HDR_SZ)
+	k := s.socketSide.(*kernelSocket)
+	if s.ring == nil || s.ring.tx == nil {
+		return k.tx != nil // filled, maybe, and unmapped
+	}
+	vnet := k.int(unix.PACKET_VNET_HDR_SZ)
 	for i := range s.ring.tx.units() {
 		h := tpacket.ReadTxHeader(s.ring.tx.geo.Version, s.ring.tx.unit(i))
 		if s.ring.tx.status(i) == tpacket.StatusSendRequest && h.Len == vnet {

@@ -4,10 +4,12 @@ package interpose
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -133,10 +135,32 @@ func inet6Scope(scope uint8) int {
 	return 0
 }
 
-// procRoute is /proc/net/route (net/ipv4/fib_trie.c): there are no routes.
-func procRoute([]*rxring.Device) []byte {
+// procRoute is /proc/net/route (fib_route_seq_show in net/ipv4/fib_trie.c). The
+// only routes are those to the networks that devices have an address of.
+func procRoute(devices []*rxring.Device) []byte {
 	const head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"
-	return []byte(head + strings.Repeat(" ", 127-len(head)) + "\n")
+	type route struct {
+		netip.Prefix
+		dev string
+	}
+	var routes []route
+	for _, d := range devices {
+		for _, a := range netdev.Addresses(d, true) {
+			if d.Up() && !a.Secondary && a.Bits() < a.Addr().BitLen() {
+				routes = append(routes, route{a.Masked(), d.Name()})
+			}
+		}
+	}
+	slices.SortStableFunc(routes, func(a, b route) int { return cmp.Or(a.Addr().Compare(b.Addr()), b.Bits()-a.Bits()) })
+	line := func(text string) string { return fmt.Sprintf("%-127s\n", text) }
+	b := []byte(line(head))
+	for _, r := range routes {
+		to, mask := r.Addr().As4(), ^uint32(0)<<(32-r.Bits())
+		b = append(b, line(fmt.Sprintf("%s\t%08X\t%08X\t%04X\t%d\t%d\t%d\t%08X\t%d\t%d\t%d", r.dev,
+			binary.NativeEndian.Uint32(to[:]), 0, unix.RTF_UP, 0, 0, 0,
+			binary.NativeEndian.Uint32(binary.BigEndian.AppendUint32(nil, mask)), 0, 0, 0))...)
+	}
+	return b
 }
 
 // procARP is /proc/net/arp (net/ipv4/arp.c): there are no neighbours.
