@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,4 +113,28 @@ func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
 		!slices.Contains(lines[n:], "new link: late0") || !slices.Contains(lines[n:], "new addr: 198.51.100.7/32 true") {
 		t.Errorf("%s", o.stdout)
 	}
+}
+
+// While this process starts others, those hold copies of all its descriptors for a
+// moment: nobody may take that for a socket that the program has not closed.
+func TestPortsAreFreeWhileProcessesStart(t *testing.T) {
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					exec.Command("true").Run()
+				}
+			}
+		})
+	}
+	for range 3 {
+		newWorld(t).tell(t, "netlink", "quiet0").ok(t)
+	}
+	close(stop)
+	wg.Wait()
 }

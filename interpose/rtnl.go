@@ -4,6 +4,7 @@ package interpose
 
 import (
 	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,6 +55,7 @@ func (c *call) netlinkCall() reply {
 
 func (c *call) newRTNL(typ, flags int32) error {
 	s := c.s
+	defer noForks()()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|int(flags&unix.SOCK_NONBLOCK), 0)
 	if err != nil {
 		return err
@@ -79,6 +81,14 @@ func (c *call) newRTNL(typ, flags int32) error {
 		r.close()
 	}
 	return err
+}
+
+// noForks keeps this process from starting others until what it returns is called.
+// Until it execs, such a one would hold a copy of every descriptor, also of the
+// program's end, whose last close we want to hear of.
+func noForks() (end func()) {
+	syscall.ForkLock.RLock()
+	return syscall.ForkLock.RUnlock
 }
 
 // close is for when nobody holds the program's end.
@@ -176,6 +186,7 @@ func (r *rtnlSocket) unstage(tid int, fd int32) {
 	if !r.staged {
 		return
 	}
+	defer noForks()()
 	end, err := duplicate(tid, fd)
 	if err != nil {
 		return
