@@ -13,9 +13,34 @@ type lostReply struct {
 	nr    int32
 	args  [6]uint64
 	reply reply
+	fills []fill // which it has not got either
+}
+
+// fill is what a call leaves in the program's memory.
+type fill struct {
+	addr uint64
+	b    []byte
+}
+
+// fill fills the program's memory, which ends the call.
+func (c *call) fill(fills ...fill) reply {
+	for _, f := range fills {
+		if err := c.write(f.addr, f.b); err != nil {
+			if errnoOf(err) == unix.EINTR {
+				c.s.unfilled = fills
+			}
+			return result(err)
+		}
+	}
+	return reply{kind: value}
 }
 
 func (s *session) remember(n *notification, r reply) {
+	fills := s.unfilled
+	s.unfilled = nil
+	if fills != nil {
+		r = reply{kind: value} // had there been somebody to get it
+	}
 	switch n.NR {
 	case unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT:
 	case unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG,
@@ -29,13 +54,20 @@ func (s *session) remember(n *notification, r reply) {
 	if len(s.lost) >= 1024 {
 		clear(s.lost) // of threads long gone, nearly all
 	}
-	s.lost[n.TID] = lostReply{n.NR, n.Args, r}
+	s.lost[n.TID] = lostReply{n.NR, n.Args, r, fills}
 }
 
-func (s *session) recall(n *notification) (reply, bool) {
-	l, ok := s.lost[n.TID]
-	if ok {
-		delete(s.lost, n.TID)
+func (c *call) recall() (reply, bool) {
+	l, ok := c.s.lost[c.TID]
+	if !ok {
+		return reply{}, false
 	}
-	return l.reply, ok && l.nr == n.NR && l.args == n.Args
+	delete(c.s.lost, c.TID)
+	if l.nr != c.NR || l.args != c.Args {
+		return reply{}, false
+	}
+	if l.fills != nil {
+		return c.fill(l.fills...), true
+	}
+	return l.reply, true
 }

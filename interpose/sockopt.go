@@ -84,10 +84,7 @@ func (c *call) getsockopt(k *socket) reply {
 	if err != nil {
 		return option(level, err)
 	}
-	if err := c.write(c.Args[4], bytes32(uint32(filled))); err != nil {
-		return result(err)
-	}
-	return result(c.write(c.Args[3], buf[:filled]))
+	return c.fill(fill{c.Args[4], bytes32(uint32(filled))}, fill{c.Args[3], buf[:filled]})
 }
 
 // getFilter serves SO_GET_FILTER, whose length counts instructions.

@@ -33,21 +33,22 @@ type session struct {
 	byInode map[uint64]*socket
 	byMemfd map[file]*socket
 
-	swaps   swaps
-	packet  []byte // the one that a receive call is to get
-	frame   []byte // the one that a send call sends
-	parked  []*receiving
-	news    *bell // rung when a packet came to a socket that a call is parked on, or one without a ring
-	pairs   pairs
-	lost    map[uint32]lostReply
-	bus     *rtnl.Bus
-	rtnls   map[uint64]*rtnlSocket            // by inode
-	ears    map[*rxring.Device]*rxring.Socket // have a device be promiscuous
-	swept   time.Time
-	missing []string
-	reports []*SocketReport
-	omitted int
-	blind   bool // said that a program cannot be looked into
+	swaps    swaps
+	packet   []byte // the one that a receive call is to get
+	frame    []byte // the one that a send call sends
+	parked   []*receiving
+	news     *bell // rung when a packet came to a socket that a call is parked on, or one without a ring
+	pairs    pairs
+	lost     map[uint32]lostReply
+	unfilled []fill // by the call that is being handled: nobody waited for it any more
+	bus      *rtnl.Bus
+	rtnls    map[uint64]*rtnlSocket            // by inode
+	ears     map[*rxring.Device]*rxring.Socket // have a device be promiscuous
+	swept    time.Time
+	missing  []string
+	reports  []*SocketReport
+	omitted  int
+	blind    bool // said that a program cannot be looked into
 }
 
 func newSession(cfg *Config, l *listener, root int) (*session, error) {
@@ -228,7 +229,7 @@ func (s *session) handle(n *notification) reply {
 	default:
 		return reply{}
 	}
-	if r, ok := s.recall(n); ok {
+	if r, ok := c.recall(); ok {
 		return r
 	}
 	switch n.NR {
