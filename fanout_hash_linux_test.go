@@ -296,23 +296,39 @@ func (c *chooser) choose(frame []byte) (kernel, ours int) {
 
 // TestFlowsAreWhatTheKernelTakesForThem: hashes are seeded, so nobody's values can
 // be compared, but what goes together can. Pairs of packets that always meet at
-// one member are of one flow.
+// one member are of one flow; unless each is always at the same one, since nothing
+// of what was drawn goes into its hash: such a pair may meet by accident.
 func TestFlowsAreWhatTheKernelTakesForThem(t *testing.T) {
 	withTwins(t, func(w *twins) {
 		c := newChooser(w, 64)
 		for _, pair := range flowPairs {
 			kernel, ours := true, true
+			members := make(map[int]bool) // of the kernel's, for the first of the pair
 			var drawn string
 			for range 12 { // 64 to the power of 12 to 1 that it is no accident
 				a, b, p, q := rand.Uint32(), rand.Uint32(), uint16(rand.Uint32()), uint16(rand.Uint32())
-				k1, o1 := c.choose(pair.first(a, b, p, q))
-				k2, o2 := c.choose(pair.second(a, b, p, q))
-				if kernel, ours = kernel && k1 == k2, ours && o1 == o2; drawn == "" && !(kernel && ours) {
+				first, second := pair.first(a, b, p, q), pair.second(a, b, p, q)
+				k1, o1 := c.choose(first)
+				k2, o2 := c.choose(second)
+				met := o1 == o2
+				if !isTagged(first) && !isTagged(second) { // of others, FlowHash is not told all
+					met = rxring.FlowHash(w.dev, &rxring.Packet{Data: first}) == rxring.FlowHash(w.dev, &rxring.Packet{Data: second})
+					if met && o1 != o2 {
+						t.Errorf("%s: one hash, members %d and %d", pair.name, o1, o2)
+					}
+				}
+				members[k1] = true
+				if kernel, ours = kernel && k1 == k2, ours && met; drawn == "" && !(kernel && ours) {
 					drawn = fmt.Sprintf("a %#x, b %#x, p %#x, q %#x", a, b, p, q)
 				}
 			}
-			if kernel != (pair.same != pair.differs) || ours != pair.same {
-				t.Errorf("%s: one flow here %v, in the kernel %v; want %v and %v; they part with %s", pair.name, ours, kernel, pair.same, pair.same != pair.differs, drawn)
+			want := pair.same != pair.differs
+			if kernel && !want && len(members) == 1 {
+				t.Logf("%s: met in the kernel, maybe by accident", pair.name)
+				kernel = false
+			}
+			if kernel != want || ours != pair.same {
+				t.Errorf("%s: one flow here %v, in the kernel %v; want %v and %v; they part with %s", pair.name, ours, kernel, pair.same, want, drawn)
 			}
 		}
 	})
