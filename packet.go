@@ -42,6 +42,9 @@ type Packet struct {
 	Mark  uint32
 	Queue uint16
 	CPU   uint16
+
+	// Priority is skb->priority, which SO_RCVPRIORITY shows.
+	Priority uint32
 }
 
 // ChecksumState says what is known of the transport checksum.

@@ -34,6 +34,7 @@ type queued struct {
 	aux       tpacket.Auxdata
 	timestamp int64
 	mark      uint32
+	priority  uint32
 	dropped   uint32 // sk_drops before it; 0 without SO_RXQ_OVFL
 	vnet      vnetHeader
 	vnetKnown bool
@@ -186,6 +187,7 @@ func (rx *receiver) queued(p *Packet, a *arrival, snaplen uint32) *queued {
 		},
 		timestamp: a.clock(),
 		mark:      p.Mark,
+		priority:  p.Priority,
 		vnet:      p.vnet(a, snaplen),
 		vnetKnown: p.GSO.vnetKnown(),
 	}

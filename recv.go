@@ -31,6 +31,7 @@ type Message struct {
 	Auxdata   tpacket.Auxdata
 	Timestamp int64  // nanoseconds since the epoch
 	Mark      uint32 // skb->mark
+	Priority  uint32 // skb->priority
 	Dropped   uint32 // packets dropped before this one; 0 without SO_RXQ_OVFL
 
 	control controls
@@ -82,7 +83,7 @@ func (s *Socket) Recv(b []byte, flags RecvFlags) (Message, error) {
 		}
 		ro.relieve(s, size)
 	}
-	out := Message{From: m.from, Auxdata: m.aux, Timestamp: m.timestamp, Mark: m.mark, Dropped: m.dropped, control: control}
+	out := Message{From: m.from, Auxdata: m.aux, Timestamp: m.timestamp, Mark: m.mark, Priority: m.priority, Dropped: m.dropped, control: control}
 	if vnetLen > 0 {
 		if len(b) < vnetLen || !m.vnetKnown {
 			return fail(fmt.Errorf("%d bytes for a vnet header of %d, GSO type %d: %w", len(b), vnetLen, m.vnet[1], syscall.EINVAL))
@@ -158,7 +159,7 @@ func (m *Message) Control(room int) []byte {
 		put(solSocket, soMark, binary.NativeEndian.AppendUint32(nil, m.Mark))
 	}
 	if c.priority {
-		put(solSocket, soPriority, make([]byte, 4)) // skb->priority: nobody sets it
+		put(solSocket, soPriority, binary.NativeEndian.AppendUint32(nil, m.Priority))
 	}
 	if c.auxdata {
 		put(tpacket.SolPacket, tpacket.OptAuxdata, tpacket.Bytes(&m.Auxdata))

@@ -26,6 +26,7 @@ type sender struct {
 	noFCS      bool // SO_NOFCS
 	vnetLen    int  // PACKET_VNET_HDR_SZ
 	mark       uint32
+	priority   uint32
 }
 
 // publishSender makes the options take effect on what is sent. s.mu is held, or
@@ -44,6 +45,7 @@ func (s *Socket) publishSender() {
 		noFCS:      s.flags[option{solSocket, soNofcs}] != 0,
 		vnetLen:    int(s.vnetLen),
 		mark:       uint32(s.flags[option{solSocket, soMark}]),
+		priority:   uint32(s.flags[option{solSocket, soPriority}]),
 	})
 }
 
@@ -285,7 +287,7 @@ func (d *Device) header(b []byte, n int, protocol uint16, to *tpacket.SockaddrLL
 
 // fill makes the packet that sockets and the device's owner see.
 func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, offload vnetHeader, headed int) error {
-	o.packet = Packet{Data: frame, Outgoing: true, Mark: tx.mark}
+	o.packet = Packet{Data: frame, Outgoing: true, Mark: tx.mark, Priority: tx.priority}
 	o.arrival = arrival{}
 	if !tx.dgram && (protocol == 0 || protocol == tpacket.ETHPAll) {
 		protocol = d.protocolOf(frame[:min(headed, len(frame))])

@@ -153,6 +153,17 @@ var stories = []struct {
 		statistics(0, 8),
 		statistics(1, 8),
 	}},
+	{"the sender's priority is told", script{
+		socket{0, unix.SOCK_RAW, 0},
+		set{0, unix.SOL_SOCKET, unix.SO_PRIORITY, i32(5)},
+		socket{1, unix.SOCK_RAW, unix.ETH_P_ALL},
+		set{1, unix.SOL_SOCKET, unix.SO_RCVPRIORITY, i32(1)},
+		bind{0, sll{unix.AF_PACKET, tapIndex, 0}},
+		send{0, framed{tap0, hello, false, 1 << 16, 0}, nil},
+		recv{1, 10000, 0, 200},
+		arrive{tap0, hello, 1, whole},
+		recv{1, 10000, 0, 200},
+	}},
 	{"statistics clear when they are read", script{
 		open(0),
 		rxRing(0, onePage),
