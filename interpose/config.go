@@ -22,6 +22,11 @@ type Config struct {
 	Env []string // environment; nil: this process's
 	Dir string   // working directory; empty: this process's
 
+	// NoMlock has the program's mlock, mlock2 and mlockall return 0 and lock
+	// nothing, for those that insist and whose user may not (netsniff-ng). Not for
+	// programs that keep secrets.
+	NoMlock bool
+
 	// Stdin, Stdout and Stderr are inherited as they are, terminals included;
 	// nil: this process's.
 	Stdin, Stdout, Stderr *os.File

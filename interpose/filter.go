@@ -14,8 +14,9 @@ import (
 // A rule traps one system call when every one of its conditions holds. Several
 // rules for one call are alternatives.
 type rule struct {
-	nr  uint32
-	all []condition
+	nr   uint32
+	all  []condition
+	idle bool // the call is not trapped, but returns 0 and does nothing
 }
 
 // condition: the low 32 bits of an argument, masked, are one of values. The low
@@ -43,19 +44,24 @@ const soRcvpriority = 82 // SO_RCVPRIORITY (asm-generic/socket.h)
 
 // rules is what the program's system calls are trapped for. Everything else
 // never reaches the supervisor.
-func rules() []rule {
+func rules(noMlock bool) []rule {
 	const mapKind = unix.MAP_TYPE | unix.MAP_ANONYMOUS
 	rs := []rule{
-		{unix.SYS_SOCKET, []condition{{0, 0, []uint32{tpacket.AFPacket, unix.AF_BLUETOOTH}}}},
-		{unix.SYS_SOCKET, []condition{{0, 0, []uint32{unix.AF_NETLINK}}, {2, 0, []uint32{unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER}}}},
-		{unix.SYS_MMAP, []condition{{3, mapKind, []uint32{unix.MAP_SHARED, unix.MAP_SHARED_VALIDATE}}}},
+		{nr: unix.SYS_SOCKET, all: []condition{{0, 0, []uint32{tpacket.AFPacket, unix.AF_BLUETOOTH}}}},
+		{nr: unix.SYS_SOCKET, all: []condition{{0, 0, []uint32{unix.AF_NETLINK}}, {2, 0, []uint32{unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER}}}},
+		{nr: unix.SYS_MMAP, all: []condition{{3, mapKind, []uint32{unix.MAP_SHARED, unix.MAP_SHARED_VALIDATE}}}},
+	}
+	if noMlock {
+		for _, nr := range []uint32{unix.SYS_MLOCK, unix.SYS_MLOCK2, unix.SYS_MLOCKALL} {
+			rs = append(rs, rule{nr: nr, idle: true})
+		}
 	}
 	rs = append(rs, ioctlRules()...)
 	rs = append(rs, openRules()...)
 	for _, nr := range []uint32{unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT} {
 		rs = append(rs,
-			rule{nr, []condition{{1, 0, []uint32{tpacket.SolPacket, unix.SOL_NETLINK}}}},
-			rule{nr, []condition{{1, 0, []uint32{unix.SOL_SOCKET}}, {2, 0, solSocketOptions}}})
+			rule{nr: nr, all: []condition{{1, 0, []uint32{tpacket.SolPacket, unix.SOL_NETLINK}}}},
+			rule{nr: nr, all: []condition{{1, 0, []uint32{unix.SOL_SOCKET}}, {2, 0, solSocketOptions}}})
 	}
 	for _, nr := range slices.Concat(socketCalls, pollCalls, archPollCalls) {
 		rs = append(rs, rule{nr: nr})
@@ -112,7 +118,7 @@ func assemble(rs []rule) ([]unix.SockFilter, error) {
 		var body []unix.SockFilter
 		for _, r := range rs {
 			if r.nr == nr {
-				body = append(body, trap(r.all)...)
+				body = append(body, r.code()...)
 			}
 		}
 		body = append(body, allow)
@@ -126,10 +132,14 @@ func assemble(rs []rule) ([]unix.SockFilter, error) {
 	return append(prog, allow), nil
 }
 
-// trap is built back to front: a condition that fails jumps over what follows.
-func trap(all []condition) []unix.SockFilter {
-	code := []unix.SockFilter{{Code: opRet, K: unix.SECCOMP_RET_USER_NOTIF}}
-	for _, c := range slices.Backward(all) {
+// code is built back to front: a condition that fails jumps over what follows.
+func (r *rule) code() []unix.SockFilter {
+	action := uint32(unix.SECCOMP_RET_USER_NOTIF)
+	if r.idle {
+		action = unix.SECCOMP_RET_ERRNO // 0
+	}
+	code := []unix.SockFilter{{Code: opRet, K: action}}
+	for _, c := range slices.Backward(r.all) {
 		// Both machines are little-endian: the low half comes first.
 		test := []unix.SockFilter{{Code: opLoad, K: uint32(dataArgs + 8*c.arg)}}
 		if c.mask != 0 {

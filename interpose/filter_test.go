@@ -58,7 +58,7 @@ func evaluate(t *testing.T, prog []unix.SockFilter, arch, nr uint32, args [6]uin
 }
 
 func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
-	prog, err := assemble(rules())
+	prog, err := assemble(rules(false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +120,27 @@ func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
 			if got := evaluate(t, prog, auditArch, c.nr|firstForeignNr, c.args); got != unix.SECCOMP_RET_ALLOW {
 				t.Errorf("%s, as an x32 program: %#x", c.behaviour, got)
 			}
+		}
+	}
+}
+
+func TestFilterMayLetMlockDoNothing(t *testing.T) {
+	for _, noMlock := range []bool{false, true} {
+		prog, err := assemble(rules(noMlock))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := uint32(unix.SECCOMP_RET_ALLOW)
+		if noMlock {
+			want = unix.SECCOMP_RET_ERRNO
+		}
+		for _, nr := range []uint32{unix.SYS_MLOCK, unix.SYS_MLOCK2, unix.SYS_MLOCKALL} {
+			if got := evaluate(t, prog, auditArch, nr, [6]uint64{}); got != want {
+				t.Errorf("no mlock %v: call %d: %#x, want %#x", noMlock, nr, got, want)
+			}
+		}
+		if got := evaluate(t, prog, auditArch, unix.SYS_MUNLOCKALL, [6]uint64{}); got != unix.SECCOMP_RET_ALLOW {
+			t.Errorf("munlockall: %#x", got)
 		}
 	}
 }

@@ -66,8 +66,8 @@ var (
 // decided here, so that nothing of that kind is forgotten.
 func ioctlRules() []rule {
 	return []rule{
-		{unix.SYS_IOCTL, []condition{{1, ioctlGroupMask, []uint32{ioctlGroup, siociwfirst}}}},
-		{unix.SYS_IOCTL, []condition{{1, 0, []uint32{siocinq}}}},
+		{nr: unix.SYS_IOCTL, all: []condition{{1, ioctlGroupMask, []uint32{ioctlGroup, siociwfirst}}}},
+		{nr: unix.SYS_IOCTL, all: []condition{{1, 0, []uint32{siocinq}}}},
 	}
 }
 

@@ -25,9 +25,9 @@ import (
 // does not see: all files are asked about, and nearly all are not for us.
 func openRules() []rule {
 	const kind = unix.O_ACCMODE | unix.O_CREAT | unix.O_DIRECTORY | unix.O_PATH
-	rs := []rule{{unix.SYS_OPENAT, []condition{{2, kind, []uint32{unix.O_RDONLY}}}}}
+	rs := []rule{{nr: unix.SYS_OPENAT, all: []condition{{2, kind, []uint32{unix.O_RDONLY}}}}}
 	for _, nr := range archOpens {
-		rs = append(rs, rule{nr, []condition{{1, kind, []uint32{unix.O_RDONLY}}}})
+		rs = append(rs, rule{nr: nr, all: []condition{{1, kind, []uint32{unix.O_RDONLY}}}})
 	}
 	return rs
 }

@@ -81,8 +81,7 @@ func installed(t *testing.T, program string) bool {
 	return true
 }
 
-// sharedDir is a directory that every user can read, with rxring, asuser, and
-// aslocker, which leaves the user the one right to lock memory.
+// sharedDir is a directory that every user can read, with rxring and asuser.
 func sharedDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "rxring-test")
 	if err != nil {
@@ -92,24 +91,19 @@ func sharedDir(t *testing.T) string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, caps := range map[string]string{
-		"asuser":   "--inh-caps=-all --bounding-set=-all",
-		"aslocker": "--inh-caps=-all,+ipc_lock --ambient-caps=+ipc_lock --bounding-set=-all,+ipc_lock",
-	} {
-		script := "#!/bin/sh\nexec \"$@\"\n"
-		if os.Geteuid() == 0 {
-			// Coverage data goes where nobody can write, or each run complains.
-			script = `#!/bin/sh
+	asuser := "#!/bin/sh\nexec \"$@\"\n"
+	if os.Geteuid() == 0 {
+		// Coverage data goes where nobody can write, or each run complains.
+		asuser = `#!/bin/sh
 if [ -n "${GOCOVERDIR-}" ]; then
 	export GOCOVERDIR="$HOME/.cover"
 	mkdir -p -m 777 "$GOCOVERDIR"
 fi
-exec setpriv --reuid=65534 --regid=65534 --clear-groups ` + caps + ` -- "$@"
+exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all -- "$@"
 `
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
-			t.Fatal(err)
-		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "asuser"), []byte(asuser), 0o755); err != nil {
+		t.Fatal(err)
 	}
 	// The test binary is rxring when it is called so: see TestMain.
 	self, err := os.Executable()

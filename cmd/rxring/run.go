@@ -21,6 +21,7 @@ func newRun() *cobra.Command {
 	var (
 		source    sourceFlags
 		quiet     bool
+		noMlock   bool
 		maxMemory int64
 	)
 	cmd := &cobra.Command{
@@ -59,6 +60,7 @@ it cannot be executed, 125 when this system does not let rxring run it.`,
 			result, err := interpose.Run(cmd.Context(), interpose.Config{
 				Namespace: ns,
 				Args:      args,
+				NoMlock:   noMlock,
 				Logf:      func(format string, a ...any) { fmt.Fprintf(os.Stderr, "rxring: "+format+"\n", a...) },
 			})
 			if err2 := feed.Close(); err == nil && err2 != nil {
@@ -83,6 +85,7 @@ it cannot be executed, 125 when this system does not let rxring run it.`,
 	cmd.Flags().SetInterspersed(false) // the program's flags are the program's
 	source.register(cmd)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no report at the end")
+	cmd.Flags().BoolVar(&noMlock, "no-mlock", false, "the program's mlockall succeeds and locks nothing, for programs that insist, such as netsniff-ng")
 	cmd.Flags().Int64Var(&maxMemory, "max-memory", rxring.DefaultMaxMemory>>20, "bound on the memory of all rings together, in MiB")
 	return cmd
 }
