@@ -14,12 +14,9 @@ import (
 // setRTNLOption serves setsockopt. What of SOL_SOCKET is not ours takes effect
 // on the program's end.
 func (c *call) setRTNLOption(r *rtnlSocket) reply {
-	level, name, n := int(c.int(1)), int(c.int(2)), c.int(4)
-	if n < 0 {
-		return reply{kind: value, err: unix.EINVAL}
-	}
-	val := make([]byte, min(n, maxOption))
-	if err := c.read(c.Args[3], val); err != nil {
+	level, name := int(c.int(1)), int(c.int(2))
+	val, err := c.optionValue()
+	if err != nil {
 		return result(err)
 	}
 	if !c.valid() {
@@ -61,13 +58,9 @@ func (c *call) getRTNLOption(r *rtnlSocket) reply {
 	if level == unix.SOL_SOCKET && !slices.Contains(rtnlOptions, name) {
 		return reply{}
 	}
-	var room [4]byte
-	if err := c.read(c.Args[4], room[:]); err != nil {
+	n, err := c.optionRoom()
+	if err != nil {
 		return result(err)
-	}
-	n := int32(native32(room[:]))
-	if n < 0 {
-		return reply{kind: value, err: unix.EINVAL}
 	}
 	if !c.valid() {
 		return reply{}
@@ -76,7 +69,6 @@ func (c *call) getRTNLOption(r *rtnlSocket) reply {
 	var filled int
 	switch level {
 	case unix.SOL_NETLINK:
-		var err error
 		if filled, err = r.nl.Getsockopt(name, val); err != nil {
 			return result(err)
 		}
@@ -89,10 +81,7 @@ func (c *call) getRTNLOption(r *rtnlSocket) reply {
 	default:
 		return reply{kind: value, err: unix.ENOPROTOOPT}
 	}
-	if err := c.write(c.Args[3], val[:min(filled, len(val))]); err != nil {
-		return result(err)
-	}
-	return result(c.write(c.Args[4], bytes32(uint32(filled))))
+	return c.fill(fill{c.Args[3], val[:min(filled, len(val))]}, fill{c.Args[4], bytes32(uint32(filled))})
 }
 
 // rtnlOptions are those at SOL_SOCKET that differ from the program's end's.

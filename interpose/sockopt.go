@@ -22,13 +22,33 @@ func native16(b []byte) uint16 { return binary.NativeEndian.Uint16(b) }
 
 func bytes32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 
-func (c *call) setsockopt(k *socket) reply {
-	level, name, n := int(c.int(1)), int(c.int(2)), c.int(4)
+// optionValue reads what setsockopt is given.
+func (c *call) optionValue() ([]byte, error) {
+	n := c.int(4)
 	if n < 0 {
-		return reply{kind: value, err: unix.EINVAL}
+		return nil, unix.EINVAL
 	}
 	val := make([]byte, min(n, maxOption))
-	if err := c.read(c.Args[3], val); err != nil {
+	return val, c.read(c.Args[3], val)
+}
+
+// optionRoom reads how much room getsockopt is offered.
+func (c *call) optionRoom() (int32, error) {
+	var room [4]byte
+	if err := c.read(c.Args[4], room[:]); err != nil {
+		return 0, err
+	}
+	n := int32(native32(room[:]))
+	if n < 0 {
+		return 0, unix.EINVAL
+	}
+	return n, nil
+}
+
+func (c *call) setsockopt(k *socket) reply {
+	level, name := int(c.int(1)), int(c.int(2))
+	val, err := c.optionValue()
+	if err != nil {
 		return result(err)
 	}
 	if !c.valid() {
@@ -55,13 +75,9 @@ func (c *call) setsockopt(k *socket) reply {
 }
 
 func (c *call) getsockopt(k *socket) reply {
-	var room [4]byte
-	if err := c.read(c.Args[4], room[:]); err != nil {
+	n, err := c.optionRoom()
+	if err != nil {
 		return result(err)
-	}
-	n := int32(native32(room[:]))
-	if n < 0 {
-		return reply{kind: value, err: unix.EINVAL}
 	}
 	level, name := int(c.int(1)), int(c.int(2))
 	if level == unix.SOL_SOCKET && name == unix.SO_ATTACH_FILTER {
@@ -96,10 +112,7 @@ func (c *call) getFilter(k *socket, room int) reply {
 	if err != nil {
 		return result(err)
 	}
-	if err := c.write(c.Args[3], layFilter(prog)); err != nil {
-		return result(err)
-	}
-	return result(c.write(c.Args[4], bytes32(uint32(n))))
+	return c.fill(fill{c.Args[3], layFilter(prog)}, fill{c.Args[4], bytes32(uint32(n))})
 }
 
 // option is a call's answer. Options of sockets in general that the namespace

@@ -219,6 +219,7 @@ func (c *call) valid() bool { return c.s.l.valid(c.ID) }
 // natively.
 func (s *session) handle(n *notification) reply {
 	c := &call{notification: n, s: s, tid: int(n.TID)}
+	s.unfilled = nil // of a call that was answered after all
 	if n.NR == unix.SYS_SOCKET {
 		return c.socketCall()
 	}
