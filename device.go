@@ -26,11 +26,18 @@ type DeviceConfig struct {
 	MTU  int        // bytes; 0: 1500
 	Addr [6]byte    // hardware address; zero: a locally administered one. Ethernet only
 
+	// Index is the device's index (sll_ifindex), for one that stands for another
+	// device and is to be known by its number; 0: the next that is free.
+	Index int
+
 	// Addrs are the IP addresses, each with its network's prefix length, that
 	// programs see when they ask for the device's. Nothing answers on them but
 	// what feeds the device.
 	Addrs []netip.Prefix
 }
+
+// maxGivenIndex leaves numbers to count up to: an index is an int32.
+const maxGivenIndex = 1 << 30
 
 func (c *DeviceConfig) check() error {
 	if err := checkName(c.Name); err != nil {
@@ -50,6 +57,9 @@ func (c *DeviceConfig) check() error {
 	}
 	if c.Type == Ethernet && c.Addr[0]&1 != 0 {
 		return fmt.Errorf("device %s: address % x: want a unicast one: %w", c.Name, c.Addr, syscall.EINVAL)
+	}
+	if c.Index < 0 || c.Index > maxGivenIndex {
+		return fmt.Errorf("device %s: index %d: want 1 to %d, or 0 for the next: %w", c.Name, c.Index, maxGivenIndex, syscall.EINVAL)
 	}
 	for i, a := range c.Addrs {
 		ip := a.Addr()
@@ -92,15 +102,15 @@ const etherLen = 14
 // etherAddrLen is ETH_ALEN.
 const etherAddrLen = 6
 
-func newDevice(ns *Namespace, c DeviceConfig, index int) *Device {
-	d := &Device{ns: ns, name: c.Name, index: index, typ: c.Type, mtu: c.MTU, addr: c.Addr, addrs: slices.Clone(c.Addrs)}
+func newDevice(ns *Namespace, c DeviceConfig) *Device {
+	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, mtu: c.MTU, addr: c.Addr, addrs: slices.Clone(c.Addrs)}
 	d.up.Store(true)
 	d.hears.Store(new(hearing))
-	d.from = tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(index), Hatype: uint16(d.typ)}
+	d.from = tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Hatype: uint16(d.typ)}
 	if d.typ == Ethernet {
 		d.maclen, d.from.Halen = etherLen, etherAddrLen
 		if d.addr == [6]byte{} {
-			d.addr = [6]byte{0x02, 'r', 'x', 'r', byte(index >> 8), byte(index)}
+			d.addr = [6]byte{0x02, 'r', 'x', 'r', byte(d.index >> 8), byte(d.index)}
 		}
 	}
 	return d

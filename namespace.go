@@ -65,9 +65,16 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 	if slices.ContainsFunc(ns.devices, func(d *Device) bool { return d.name == c.Name }) {
 		return nil, fmt.Errorf("device name %q: want one that is not taken: %w", c.Name, syscall.EEXIST)
 	}
-	d := newDevice(ns, c, ns.nextIndex)
-	ns.nextIndex++
-	ns.devices = append(ns.devices, d)
+	if c.Index == 0 {
+		c.Index = ns.nextIndex
+	}
+	if slices.ContainsFunc(ns.devices, func(d *Device) bool { return d.index == c.Index }) {
+		return nil, fmt.Errorf("device %s: index %d: want one that is not taken: %w", c.Name, c.Index, syscall.EEXIST)
+	}
+	ns.nextIndex = max(ns.nextIndex, c.Index+1) // as dev_new_index does, which never gives one again
+	d := newDevice(ns, c)
+	i, _ := slices.BinarySearchFunc(ns.devices, c.Index, func(d *Device, index int) int { return d.index - index })
+	ns.devices = slices.Insert(ns.devices, i, d)
 	ns.hook()
 	return d, nil
 }

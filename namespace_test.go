@@ -1,6 +1,10 @@
 package rxring_test
 
 import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rxring/rxring"
@@ -17,6 +21,35 @@ func TestDeviceIndexesCountUpFromTheFirst(t *testing.T) {
 			if d.Index() != want+i {
 				t.Errorf("FirstIndex %d: %s has index %d, want %d", first, name, d.Index(), want+i)
 			}
+		}
+	}
+}
+
+func TestDevicesMayHaveAnotherDevicesIndex(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	var order []string
+	for _, c := range []rxring.DeviceConfig{{Name: "far", Index: 77}, {Name: "near", Index: 3}, {Name: "next"}, {Name: "lo", Index: 1}} {
+		if _, err := ns.AddDevice(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, d := range ns.Devices() {
+		order = append(order, fmt.Sprint(d.Name(), d.Index()))
+	}
+	if got := strings.Join(order, " "); got != "lo1 near3 far77 next78" {
+		t.Errorf("devices %s, want them by index, and the next one behind all that were given", got)
+	}
+	for _, c := range []struct {
+		index int
+		want  error
+		says  string
+	}{
+		{3, syscall.EEXIST, "index 3: want one that is not taken"},
+		{-1, syscall.EINVAL, "index -1: want 1 to 1073741824"},
+		{1<<30 + 1, syscall.EINVAL, "index 1073741825: want"},
+	} {
+		if _, err := ns.AddDevice(rxring.DeviceConfig{Name: "x", Index: c.index}); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("index %d: %v; want %v, %q", c.index, err, c.want, c.says)
 		}
 	}
 }
