@@ -21,3 +21,6 @@ func Compile(prog []Instruction) (*Filter, error) {
 	}
 	return &Filter{prog: slices.Clone(prog), first: lower(prog)}, nil
 }
+
+// Program is the program that f was compiled from. It is not to be changed.
+func (f *Filter) Program() []Instruction { return f.prog }

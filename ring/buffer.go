@@ -9,6 +9,7 @@ type Buffer interface {
 	Geometry() tpacket.Geometry
 	Captured() uint64 // packets that have got a place in it, final after Close
 	Readable() bool   // packet_poll's rule for EPOLLIN
+	States(cells []SlotState) (n, head int)
 	Close() error
 }
 

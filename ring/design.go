@@ -72,6 +72,10 @@ type position interface {
 	previous() uint32 // the slot before head
 	taken() uint64    // slots acquired so far
 	close()           // no slot is acquired after it
+
+	// watch returns what says whether a writer fills a slot, to an onlooker: see
+	// States.
+	watch(*Ring) func(slot uint32) bool
 }
 
 func newOwner(d Design, slots uint32) owner {

@@ -93,7 +93,8 @@ func (m *Memory) FD() int {
 
 // Close gives the pages back to the system at once. Writers that still hold a
 // slot may go on storing: what they store goes to private pages, which vanish
-// when m is no longer reachable. Processes that mapped the memfd keep theirs.
+// when m is no longer reachable. To processes that mapped the memfd all is zero, and
+// what they store from then on is theirs.
 func (m *Memory) Close() error {
 	var err error
 	m.close.Do(func() {

@@ -123,13 +123,14 @@ func (m *Memory) release() error {
 	return nil
 }
 
-// leave closes the file with the last memory in it. Before that, m's pages are
-// taken out of it.
+// leave takes m's pages out of the file, and closes it with the last memory in it.
+// Closing alone would leave the pages to who has the file open or mapped.
 func (f *file) leave(m *Memory) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.uses--; f.uses > 0 {
-		return unix.Fallocate(f.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(m.at), int64(len(m.b)))
+	err := unix.Fallocate(f.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(m.at), int64(len(m.b)))
+	if f.uses--; f.uses == 0 {
+		err = errors.Join(err, unix.Close(f.fd))
 	}
-	return unix.Close(f.fd)
+	return err
 }

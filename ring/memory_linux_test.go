@@ -262,3 +262,56 @@ func TestMemoriesOfOneFileAreMappedTogether(t *testing.T) {
 		t.Errorf("close: %v, descriptor %d", err, b.FD())
 	}
 }
+
+// TestClosedMemoryIsTakenFromWhoKeepsItMapped: a process that goes on holding the
+// memfd and its mapping holds no pages of the ring's.
+func TestClosedMemoryIsTakenFromWhoKeepsItMapped(t *testing.T) {
+	const size = 1 << 20
+	m, err := ring.NewMemory(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Dup(m.FD())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	mapped, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(mapped)
+	blocks := func() int64 {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Blocks * 512
+	}
+	m.Bytes()[size-1] = 7
+	if got := blocks(); got < size || mapped[size-1] != 7 {
+		t.Fatalf("%d bytes are in memory, want %d at least; the last one is %d, want 7", got, size, mapped[size-1])
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := blocks(); got != 0 {
+		t.Errorf("%d bytes are in memory after Close, want none", got)
+	}
+	if mapped[size-1] != 0 { // no fault either
+		t.Errorf("the last byte is %d after Close, want 0", mapped[size-1])
+	}
+}
+
+// BenchmarkMemory is what a ring's memory costs to make and to close.
+func BenchmarkMemory(b *testing.B) {
+	for b.Loop() {
+		m, err := ring.NewMemory(8 << 20)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := m.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -43,10 +43,10 @@ func NewReader(b Buffer, n *Notify) *Reader {
 	switch b := b.(type) {
 	case *Ring:
 		rd.setRing(b)
-		rd.sleep = newNotified(n, &b.closed)
+		rd.sleep = NewSleeper(n, closing(&b.closed))
 	case *Blocks:
 		rd.blocks = newBlockReader(b)
-		rd.sleep = newNotified(n, &b.closed)
+		rd.sleep = NewSleeper(n, closing(&b.closed))
 	}
 	rd.ready = rd.Ready
 	return rd
@@ -163,6 +163,24 @@ func (rd *Reader) next(f *Frame) bool {
 	return true
 }
 
+// Valid says that writers wrote this packet. It is not when the ring's memory was
+// taken away before it was read: there are zeros then.
+func (f *Frame) Valid() bool { return f.From.Family == tpacket.AFPacket }
+
+// Whole says that the packet is still there, so that what has been read of it is
+// what was written: it has not been released, and the ring's memory has not been
+// taken away, as its owner may do at any time. Who copies a packet of another
+// process's ring asks afterwards.
+func (f *Frame) Whole() bool {
+	switch {
+	case f.ring != nil:
+		return f.ring.status(f.slot) != tpacket.StatusKernel
+	case f.blocks != nil:
+		return f.blocks.blocks.status(f.slot) != tpacket.StatusKernel
+	}
+	return false
+}
+
 // Release gives the packet's memory back to the writers: its slot, or its block
 // with the last packet of it. Any goroutine may call it, for one copy of the
 // Frame, which is zero then: once more does nothing.
@@ -174,6 +192,26 @@ func (f *Frame) Release() {
 		f.blocks.done(f.slot, 1)
 	}
 	*f = Frame{}
+}
+
+// Before is the n bytes of the ring's memory right before the packet, where
+// PACKET_VNET_HDR has a struct virtio_net_hdr put. It is nil when there are not so
+// many, or the packet is empty. They are the reader's as Data is.
+func (f *Frame) Before(n int) []byte {
+	var base unsafe.Pointer
+	switch {
+	case len(f.Data) == 0:
+		return nil
+	case f.ring != nil:
+		base = f.ring.base
+	case f.blocks != nil:
+		base = f.blocks.blocks.base
+	}
+	p := unsafe.Pointer(unsafe.SliceData(f.Data))
+	if base == nil || uintptr(p)-uintptr(base) < uintptr(n) {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Add(p, -n)), n)
 }
 
 // Wait sleeps until Next has a packet, ctx ends, or the ring is closed and Next

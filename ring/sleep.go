@@ -8,16 +8,34 @@ import (
 	"time"
 )
 
-// notified sleeps until a Notify wakes it.
+// Armer wakes those who armed it, as [Notify] does.
+type Armer interface {
+	Arm(w Waker)
+	Disarm(w Waker)
+}
+
+// notified sleeps until an Armer wakes it.
 type notified struct {
-	notify   *Notify
-	closed   *atomic.Bool // the ring's
+	armer    Armer
+	over     func() error
 	wake     chan struct{}
 	deadline deadline
 }
 
-func newNotified(n *Notify, closed *atomic.Bool) *notified {
-	return &notified{notify: n, closed: closed, wake: make(chan struct{}, 1)}
+// NewSleeper returns the Sleeper of a ring whose writers wake whom a has armed. Over
+// says why nothing more will come, nil while something may; it is asked after Arm.
+func NewSleeper(a Armer, over func() error) Sleeper {
+	return &notified{armer: a, over: over, wake: make(chan struct{}, 1)}
+}
+
+// closing is over for a ring that has been closed once closed says so.
+func closing(closed *atomic.Bool) func() error {
+	return func() error {
+		if closed.Load() {
+			return ErrClosed
+		}
+		return nil
+	}
 }
 
 // Wake implements [Waker].
@@ -31,24 +49,25 @@ func (s *notified) Wake() {
 // Sleep implements [Sleeper].
 func (s *notified) Sleep(ctx context.Context, ready func() bool) error {
 	for !ready() {
-		s.notify.Arm(s)
-		if ready() || s.closed.Load() { // look again: see Notify
-			s.notify.Disarm(s)
+		s.armer.Arm(s)
+		err := s.over()
+		if ready() || err != nil { // look again: see Notify
+			s.armer.Disarm(s)
 			if ready() {
 				return nil
 			}
-			return ErrClosed
+			return err
 		}
 		passed, changed := s.deadline.get()
 		select {
 		case <-s.wake:
 		case <-changed:
-			s.notify.Disarm(s)
+			s.armer.Disarm(s)
 		case <-passed:
-			s.notify.Disarm(s)
+			s.armer.Disarm(s)
 			return os.ErrDeadlineExceeded
 		case <-ctx.Done():
-			s.notify.Disarm(s)
+			s.armer.Disarm(s)
 			return ctx.Err()
 		}
 	}
