@@ -8,11 +8,13 @@ import (
 // arrival is what is the same about a packet for every socket.
 type arrival struct {
 	length    uint32             // bytes, link-layer header included
+	seen      uint32             // how many of them there are: see Grant.Snaplen
 	maclen    uint32             // bytes before the network header
 	status    uint32             // offload bits of tp_status
 	protocol  uint16             // skb->protocol, host byte order
 	vlan      bool               // there is a tag, in the frame or beside it
 	tags      tags               // in the frame
+	hidden    VLAN               // a tag that was beside the frame: see deliverTagged
 	linear    uint32             // bytes in the first piece, where deliverTagged made another; 0: len(Data)
 	timestamp int64              // nanoseconds since the epoch; 0: not read yet
 	from      tpacket.SockaddrLL // as the ring shows it
@@ -25,6 +27,7 @@ func (a *arrival) measure(d *Device, p *Packet) bool {
 		n += len(b)
 	}
 	a.length = uint32(n)
+	a.seen = a.length
 	a.maclen = d.maclen
 	a.vlan = p.VLAN.TPID != 0
 	a.from = d.from

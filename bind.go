@@ -39,7 +39,7 @@ func (ns *Namespace) bind(s *Socket, ifindex int32, protocol uint16) error {
 	var d *Device
 	if ifindex != 0 {
 		var ok bool
-		if d, ok = ns.findLocked(func(d *Device) bool { return d.index == int(ifindex) }); !ok {
+		if d, ok = ns.findLocked(func(d *Device) bool { return d.index == int(ifindex) }); !ok || !s.grant.sees(ifindex) {
 			return fmt.Errorf("sll_ifindex %d: no such device: %w", ifindex, syscall.ENODEV)
 		}
 	}
@@ -94,6 +94,7 @@ func (ns *Namespace) enter(s *Socket) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	ns.sockets = append(ns.sockets, s)
+	s.grant.look(ns.devices)
 	if s.protocol.Load() != 0 {
 		ns.setHooked(s, true)
 	}

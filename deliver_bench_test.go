@@ -108,6 +108,21 @@ func BenchmarkDeliver(b *testing.B) {
 			}
 		})
 	}
+	b.Run("64B-granted", func(b *testing.B) {
+		dev, s, rd := benchRing(b, 256, nil)
+		must(b, s.SetGrant(&rxring.Grant{Devices: only("net0"), Filter: acceptN(1 << 18), Snaplen: 60}))
+		p := rxring.Packet{Data: frame(64), Timestamp: 1}
+		b.ReportAllocs()
+		b.ResetTimer()
+		for i := 0; i < b.N; i++ {
+			if i%4096 == 4095 {
+				b.StopTimer()
+				drain(rd)
+				b.StartTimer()
+			}
+			dev.Deliver(&p)
+		}
+	})
 	b.Run("64B-batch-32", func(b *testing.B) {
 		dev, _, rd := benchRing(b, 256, nil)
 		ps := make([]rxring.Packet, 32)

@@ -26,6 +26,10 @@ type DeviceConfig struct {
 	MTU  int        // bytes; 0: 1500
 	Addr [6]byte    // hardware address; zero: a locally administered one. Ethernet only
 
+	// Loopback says that what the host sends through the device comes in by it
+	// (IFF_LOOPBACK). A zero Addr stays so, as lo's is in Linux.
+	Loopback bool
+
 	// Index is the device's index (sll_ifindex), for one that stands for another
 	// device and is to be known by its number; 0: the next that is free.
 	Index int
@@ -84,6 +88,7 @@ type Device struct {
 	mtu    int
 	addr   [6]byte
 	addrs  []netip.Prefix
+	loop   bool
 	maclen uint32             // bytes of link-layer header
 	from   tpacket.SockaddrLL // what all packets' addresses have in common
 
@@ -93,7 +98,9 @@ type Device struct {
 	malformed atomic.Uint64
 	hears     atomic.Pointer[hearing] // never nil
 
-	listeners listeners // Namespace.mu guards it
+	// Namespace.mu guards these.
+	listeners listeners
+	watch     func() // nil: nobody is told
 }
 
 // etherLen is ETH_HLEN: addresses and EtherType.
@@ -103,13 +110,13 @@ const etherLen = 14
 const etherAddrLen = 6
 
 func newDevice(ns *Namespace, c DeviceConfig) *Device {
-	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, mtu: c.MTU, addr: c.Addr, addrs: slices.Clone(c.Addrs)}
+	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, mtu: c.MTU, addr: c.Addr, addrs: slices.Clone(c.Addrs), loop: c.Loopback}
 	d.up.Store(true)
 	d.hears.Store(new(hearing))
 	d.from = tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Hatype: uint16(d.typ)}
 	if d.typ == Ethernet {
 		d.maclen, d.from.Halen = etherLen, etherAddrLen
-		if d.addr == [6]byte{} {
+		if d.addr == [6]byte{} && !d.loop {
 			d.addr = [6]byte{0x02, 'r', 'x', 'r', byte(d.index >> 8), byte(d.index)}
 		}
 	}
@@ -163,11 +170,15 @@ func (d *Device) MTU() int { return d.mtu }
 // Addr is the hardware address, zero on a raw-IP device.
 func (d *Device) Addr() [6]byte { return d.addr }
 
+// Loopback says whether the device is a loopback device.
+func (d *Device) Loopback() bool { return d.loop }
+
 // Addrs lists the IP addresses that programs see.
 func (d *Device) Addrs() []netip.Prefix { return slices.Clone(d.addrs) }
 
 // Watched says whether a socket would be offered a packet now. A source that
-// must work to make packets may skip the work when nobody looks.
+// must work to make packets may skip the work when nobody looks; SetWatch tells
+// when that changes.
 func (d *Device) Watched() bool { return d.taps.Load() != nil }
 
 // Malformed counts packets delivered that hold no whole link-layer header or,

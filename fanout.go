@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/defrag"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -77,16 +78,20 @@ const (
 	fanoutMaxDefault = 256
 )
 
-// JoinFanout puts the socket into a fanout group of its namespace
-// (PACKET_FANOUT), and makes the group if there is none of that id. From then on
+// JoinFanout puts the socket into a fanout group of its namespace, and of its
+// grant's scope (PACKET_FANOUT), and makes the group if there is none of that id. From then on
 // a packet for the group goes to one of its members, whose filter is run after
 // the choice. A socket leaves its group when it is closed, and cannot be bound
 // anew while it is in one.
 //
+// A group's choice tells nothing of packets that its first member's grant keeps
+// from it, and it gets none of a device that a member is not granted.
+//
 // EALREADY when it is in a group already; EINVAL for a mode or flags that Linux
 // does not take, for a socket without a protocol, and when the group's mode,
 // flags, bound, device or protocol are other ones; ENOSPC when the group is
-// full; ENOMEM when no id is free for FanoutFlagUniqueID.
+// full; ENOMEM when no id is free for FanoutFlagUniqueID, and when the socket's
+// [Budget] has no room for the fragments of FanoutFlagDefrag, 4 MiB.
 func (s *Socket) JoinFanout(c FanoutConfig) error {
 	return s.do("set PACKET_FANOUT", func() error { return s.ns.join(s, c) })
 }
@@ -108,7 +113,7 @@ func (s *Socket) Fanout() (c FanoutConfig, ok bool) {
 // To the program a packet that comes in begins with its network header, and one
 // that goes out with its link-layer header, as in Linux. EINVAL when the socket
 // is in no FanoutCBPF group, or for a program that Linux refuses; EPERM once the
-// socket's filter is locked.
+// socket's filter is locked, and under a [Grant] with a Filter or Snaplen.
 func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
 	f, err := cbpf.Compile(prog)
 	return s.do("set PACKET_FANOUT_DATA", func() error {
@@ -128,6 +133,8 @@ func (s *Socket) fanoutData(mode FanoutMode) error {
 	switch {
 	case s.group == nil:
 		return fmt.Errorf("the socket is in no fanout group, join one first: %w", syscall.EINVAL)
+	case s.grant.restricts():
+		return fmt.Errorf("the program would look at packets that the socket is not granted: %w", syscall.EPERM)
 	case s.filterLocked && (s.group.config.Mode == FanoutCBPF || s.group.config.Mode == FanoutEBPF):
 		return errFilterLocked
 	case s.group.config.Mode != mode:
@@ -182,14 +189,15 @@ func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
 		if c.ID != 0 {
 			return fmt.Errorf("fanout id %d: want 0 with the unique-id flag: %w", c.ID, syscall.EINVAL)
 		}
-		id, ok := ns.freeGroupID()
+		id, ok := ns.freeGroupID(s.scope())
 		if !ok {
 			return fmt.Errorf("all fanout ids are taken: %w", syscall.ENOMEM)
 		}
 		c.ID = id
 		c.Flags &^= FanoutFlagUniqueID // the group's first socket asked for it, others join by id
 	}
-	g := ns.groups[c.ID]
+	key := groupKey{s.scope(), c.ID}
+	g := ns.groups[key]
 	if g == nil {
 		if c.MaxMembers > fanoutMax {
 			return fmt.Errorf("fanout group of at most %d members: want at most %d: %w", c.MaxMembers, fanoutMax, syscall.EINVAL)
@@ -198,11 +206,17 @@ func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
 			c.MaxMembers = fanoutMaxDefault
 		}
 		g = newGroup(c, s)
+		g.key = key
 	}
 	if err := g.admits(s, c); err != nil {
 		return err
 	}
-	ns.groups[c.ID] = g
+	if g.defrag != nil && g.sockets == 0 {
+		if g.budget = s.budget(); !g.budget.take(defrag.MaxBytes) {
+			return fmt.Errorf("fanout group that holds fragments: %w", g.budget.refuse(defrag.MaxBytes))
+		}
+	}
+	ns.groups[key] = g
 	g.sockets++
 	if g.rollsOver() {
 		s.rollover = new(rollover)
@@ -219,12 +233,27 @@ func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
 	return nil
 }
 
-// freeGroupID is fanout_find_new_id: ids are given in turn.
-func (ns *Namespace) freeGroupID() (id uint16, ok bool) {
+// groupKey names a fanout group.
+type groupKey struct {
+	scope uint32 // see Grant.Scope
+	id    uint16
+}
+
+// scope is where the socket's fanout group is. s.mu is held.
+func (s *Socket) scope() uint32 {
+	if s.grant == nil {
+		return 0
+	}
+	return s.grant.Scope
+}
+
+// freeGroupID is fanout_find_new_id: ids are given in turn, in each scope by
+// itself.
+func (ns *Namespace) freeGroupID(scope uint32) (id uint16, ok bool) {
 	for range 1 << 16 {
-		id = ns.nextGroup
-		ns.nextGroup++
-		if ns.groups[id] == nil {
+		id = ns.nextGroup[scope]
+		ns.nextGroup[scope]++
+		if ns.groups[groupKey{scope, id}] == nil {
 			return id, true
 		}
 	}
@@ -239,7 +268,10 @@ func (ns *Namespace) leave(s *Socket) {
 	if g := s.group; g != nil {
 		s.group = nil
 		if g.sockets--; g.sockets == 0 {
-			delete(ns.groups, g.config.ID)
+			delete(ns.groups, g.key)
+			if g.defrag != nil {
+				g.budget.giveBack(defrag.MaxBytes)
+			}
 		}
 	}
 }

@@ -57,6 +57,7 @@ func (g *group) deliverFragment(f defrag.Frame[heldBack], p *Packet, a *arrival)
 	first.packet.CPU = p.CPU
 	first.packet.Timestamp = p.Timestamp
 	first.arrival.length = uint32(len(whole.Data))
+	first.arrival.seen = first.arrival.length
 	first.arrival.timestamp = a.timestamp
 	const stamped = tpacket.StatusTSSoftware
 	first.arrival.status = first.arrival.status&^stamped | a.status&stamped

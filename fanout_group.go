@@ -17,16 +17,20 @@ import (
 // It has one place among the taps of its devices, as long as a member is linked:
 // bound to a device that is up.
 type group struct {
+	key      groupKey
+	budget   *Budget // that defrag's memory is taken from
 	config   FanoutConfig
 	protocol uint16 // host byte order
 	device   *Device
 	ifindex  int // 0: every device
 	sockets  int // that joined, linked or not; Namespace.mu guards it
+	grants   int // members that have one; Namespace.mu guards it
 
 	// Read by writers for every packet.
 	members atomic.Pointer[[]*Socket] // never nil; a published slice does not change
 	turns   atomic.Uint32             // packets chosen for so far, with FanoutLB
 	program atomic.Pointer[cbpf.Filter]
+	grant   atomic.Pointer[granted] // the first member's, nil: none
 	defrag  *defrag.Table[heldBack] // nil: without FanoutFlagDefrag
 }
 
@@ -71,7 +75,9 @@ func (g *group) admits(s *Socket, c FanoutConfig) error {
 // link adds s to g's members (__fanout_link).
 func (ns *Namespace) link(g *group, s *Socket) {
 	members := append(*g.members.Load(), s) // what is published does not change: the room behind it is nobody's yet
-	g.members.Store(&members)               // pairs with the load in deliver
+	g.count(s.grant, 1)
+	g.members.Store(&members) // pairs with the load in deliver
+	g.regrant()
 	if len(members) == 1 {
 		ns.taps = append(ns.taps, tap{group: g})
 	}
@@ -97,7 +103,9 @@ func (ns *Namespace) unlink(g *group, s *Socket) {
 	members[slices.Index(members, s)] = members[last]
 	members[last] = nil
 	members = members[:last:last]
+	g.count(s.grant, -1)
 	g.members.Store(&members)
+	g.regrant()
 	if last == 0 {
 		ns.untap(tap{group: g})
 	}
@@ -115,6 +123,9 @@ func (g *group) deliver(p *Packet, a *arrival) {
 		return
 	}
 	if g.defrag != nil {
+		if gr := g.grant.Load(); gr != nil && gr.judge(p, a) == 0 {
+			return // before it could become part of another packet
+		}
 		if f, ok := fragment(p, a); ok {
 			g.deliverFragment(f, p, a)
 			return
@@ -126,7 +137,9 @@ func (g *group) deliver(p *Packet, a *arrival) {
 // give is deliver for a packet that is no fragment, or need not be whole.
 func (g *group) give(p *Packet, a *arrival) {
 	members := *g.members.Load() // pairs with the stores in link and unlink
-	if len(members) > 0 {
+	if gr := g.grant.Load(); gr != nil {
+		g.giveGranted(gr, members, p, a)
+	} else if len(members) > 0 {
 		members[g.choose(members, p, a)].receive(p, a)
 	}
 }
@@ -140,7 +153,7 @@ func (g *group) deliverBatch(ps []Packet, as []arrival) {
 	}
 	// Who has room is known only when the packets before have theirs; and a
 	// fragment may turn into a packet that is not in the batch.
-	if g.rollsOver() || g.defrag != nil {
+	if g.rollsOver() || g.defrag != nil || g.grant.Load() != nil {
 		for i := range ps {
 			if as[i].length > 0 {
 				g.deliver(&ps[i], &as[i])

@@ -83,7 +83,7 @@ func (ns *Namespace) addMembership(s *Socket, m membership) error {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	d, ok := ns.findLocked(func(d *Device) bool { return d.index == int(m.ifindex) })
-	if !ok {
+	if !ok || !s.grant.sees(m.ifindex) {
 		return fmt.Errorf("mr_ifindex %d: no such device: %w", m.ifindex, syscall.ENODEV)
 	}
 	if most := addrLen(d); int(m.alen) > most {
@@ -174,6 +174,7 @@ func (d *Device) listen(m membership, by int) error {
 		allmulti:    d.listeners.allmulti,
 		addrs:       maps.Clone(d.listeners.addrs),
 	})
+	d.ns.mu.tell(d)
 	return nil
 }
 

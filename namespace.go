@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -34,13 +33,13 @@ type Namespace struct {
 	maxMemory int64
 	memory    atomic.Int64 // bytes held by rings
 
-	mu        sync.Mutex
+	mu        watchedMutex
 	devices   []*Device // by index
 	nextIndex int
 	sockets   []*Socket // open ones, oldest first
 	taps      []tap     // oldest first
-	groups    map[uint16]*group
-	nextGroup uint16 // the id that FanoutFlagUniqueID tries first
+	groups    map[groupKey]*group
+	nextGroup map[uint32]uint16 // by scope: the id that FanoutFlagUniqueID tries first
 }
 
 // NewNamespace makes an empty namespace.
@@ -51,7 +50,7 @@ func NewNamespace(c NamespaceConfig) *Namespace {
 	if c.FirstIndex <= 1 {
 		c.FirstIndex = 2 // 1 is the loopback device's everywhere on Linux, and programs know
 	}
-	return &Namespace{maxMemory: c.MaxMemory, nextIndex: c.FirstIndex, groups: make(map[uint16]*group)}
+	return &Namespace{maxMemory: c.MaxMemory, nextIndex: c.FirstIndex, groups: make(map[groupKey]*group), nextGroup: make(map[uint32]uint16)}
 }
 
 // AddDevice makes a device, up and ready to deliver to. The errors unwrap to
@@ -75,6 +74,9 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 	d := newDevice(ns, c)
 	i, _ := slices.BinarySearchFunc(ns.devices, c.Index, func(d *Device, index int) int { return d.index - index })
 	ns.devices = slices.Insert(ns.devices, i, d)
+	for _, s := range ns.sockets {
+		s.grant.look(ns.devices)
+	}
 	ns.hook()
 	return d, nil
 }
@@ -130,6 +132,14 @@ func (t tap) protocol() uint16 {
 	return uint16(t.socket.protocol.Load()) // pairs with the store in Bind
 }
 
+// sees says whether the tap is granted d. Namespace.mu is held.
+func (t tap) sees(d *Device) bool {
+	if t.group != nil {
+		return t.group.sees(d)
+	}
+	return t.socket.grant.sees(int32(d.index))
+}
+
 // receive is for a packet that the tap wants.
 func (t tap) receive(p *Packet, a *arrival) {
 	if t.group != nil {
@@ -175,7 +185,7 @@ func (ns *Namespace) hook() {
 	for _, d := range ns.devices {
 		var taps []tap
 		for _, t := range ns.taps {
-			if i := t.ifindex(); d.up.Load() && (i == 0 || i == d.index) {
+			if i := t.ifindex(); d.up.Load() && (i == 0 || i == d.index) && t.sees(d) {
 				taps = append(taps, t)
 			}
 		}
@@ -184,14 +194,20 @@ func (ns *Namespace) hook() {
 		} else {
 			d.taps.Store(&taps)
 		}
+		ns.mu.tell(d)
 	}
 }
 
-// newRing makes a ring within the namespace's memory bound.
-func newRing[R any](ns *Namespace, g tpacket.Geometry, of func(*ring.Memory) (R, error)) (r R, err error) {
-	size := int64(g.Size())
+// newRing makes a ring for s within its budget and the namespace's memory bound.
+// s.mu is held.
+func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ring.Memory) (R, error)) (r R, err error) {
+	ns, budget, size := s.ns, s.budget(), int64(g.Size())
+	if !budget.take(size) {
+		return r, fmt.Errorf("ring of %w", budget.refuse(size))
+	}
 	if held := ns.memory.Add(size); held > ns.maxMemory {
 		ns.memory.Add(-size)
+		budget.giveBack(size)
 		return r, fmt.Errorf("ring of %d bytes: the namespace holds %d of at most %d bytes of ring memory: %w",
 			size, held-size, ns.maxMemory, syscall.ENOMEM)
 	}
@@ -203,16 +219,18 @@ func newRing[R any](ns *Namespace, g tpacket.Geometry, of func(*ring.Memory) (R,
 		m.Close()
 	}
 	ns.memory.Add(-size)
+	budget.giveBack(size)
 	return r, err
 }
 
-// freeRing ends a ring that newRing made.
+// freeRing ends a ring that newRing made of budget's memory.
 func (ns *Namespace) freeRing(r interface {
 	Close() error
 	Geometry() tpacket.Geometry
-}) error {
+}, budget *Budget) error {
 	err := r.Close()
 	ns.memory.Add(-int64(r.Geometry().Size()))
+	budget.giveBack(int64(r.Geometry().Size()))
 	return err
 }
 

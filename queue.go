@@ -28,6 +28,7 @@ type queue struct {
 type queued struct {
 	next     *queued // guarded by the queue's lock
 	truesize int64
+	budget   *Budget // that it is taken from
 
 	data      []byte // what the socket sees of the packet, cut to the snaplen
 	from      tpacket.SockaddrLL
@@ -57,9 +58,10 @@ func truesize(n uint32) int64 {
 	return skBuff + sharedInfo + (int64(n)+headroom+cacheLine-1)&^(cacheLine-1)
 }
 
-// reserve takes size bytes of the queue's bound and of the namespace's, if the
-// queue is not full: the last packet may go past the bound, as in Linux.
-func (q *queue) reserve(ns *Namespace, size int64) bool {
+// reserve takes size bytes of the queue's bound, of the budget and of the
+// namespace's, if the queue is not full: the last packet may go past the queue's
+// bound, as in Linux.
+func (q *queue) reserve(ns *Namespace, budget *Budget, size int64) bool {
 	for {
 		held := q.held.Load()
 		if held >= q.limit.Load() {
@@ -69,15 +71,20 @@ func (q *queue) reserve(ns *Namespace, size int64) bool {
 			break
 		}
 	}
+	if !budget.take(size) {
+		q.held.Add(-size)
+		return false
+	}
 	if ns.memory.Add(size) > ns.maxMemory {
-		q.release(ns, size)
+		q.release(ns, budget, size)
 		return false
 	}
 	return true
 }
 
-func (q *queue) release(ns *Namespace, size int64) {
+func (q *queue) release(ns *Namespace, budget *Budget, size int64) {
 	q.held.Add(-size)
+	budget.giveBack(size)
 	ns.memory.Add(-size)
 }
 
@@ -87,7 +94,7 @@ func (q *queue) push(ns *Namespace, m *queued, epoch uint32) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if epoch != q.epoch.Load() {
-		q.release(ns, m.truesize)
+		q.release(ns, m.budget, m.truesize)
 		return
 	}
 	if q.last == nil {
@@ -112,7 +119,7 @@ func (q *queue) take(ns *Namespace, peek bool) *queued {
 		q.last = nil
 	}
 	q.length.Add(-1)
-	q.release(ns, m.truesize)
+	q.release(ns, m.budget, m.truesize)
 	return m
 }
 
@@ -123,7 +130,7 @@ func (q *queue) purge(ns *Namespace) {
 	defer q.mu.Unlock()
 	q.epoch.Add(1)
 	for m := q.first; m != nil; m = m.next {
-		q.release(ns, m.truesize)
+		q.release(ns, m.budget, m.truesize)
 	}
 	q.first, q.last = nil, nil
 	q.length.Store(0)
@@ -132,7 +139,7 @@ func (q *queue) purge(ns *Namespace) {
 // enqueue is packet_rcv from where the filter has said yes.
 func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 	size := truesize(a.length)
-	if !s.queue.reserve(s.ns, size) {
+	if !s.queue.reserve(s.ns, rx.budget, size) {
 		s.counters.Drop(ring.Full)
 		s.queue.dropped.Add(1)
 		return // without a wake-up, as Linux has it
@@ -155,14 +162,14 @@ func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 }
 
 // enqueueCopy queues the whole of a packet that its frame has cut, whatever the
-// filter wanted of it, if the queue is not full. In Linux it has lost its address
+// socket's own filter wanted of it, if the queue is not full. In Linux it has lost its address
 // and length, and with the address the way to a tag in its frame.
 func (s *Socket) enqueueCopy(rx *receiver, p *Packet, a *arrival) bool {
 	size := truesize(a.length)
-	if !s.queue.reserve(s.ns, size) {
+	if !s.queue.reserve(s.ns, rx.budget, size) {
 		return false
 	}
-	m := rx.queued(p, a, a.length-rx.skip(a))
+	m := rx.queued(p, a, a.seen-rx.skip(a))
 	m.truesize = size
 	m.from = tpacket.SockaddrLL{Family: a.from.Family, Protocol: rx.protocol(a)}
 	m.aux.Status &^= VLAN{TPID: m.aux.VLANTPID}.status()
@@ -177,7 +184,8 @@ func (s *Socket) enqueueCopy(rx *receiver, p *Packet, a *arrival) bool {
 func (rx *receiver) queued(p *Packet, a *arrival, snaplen uint32) *queued {
 	skip, tag := rx.skip(a), rx.vlan(p, a)
 	m := &queued{
-		data: make([]byte, snaplen),
+		budget: rx.budget,
+		data:   make([]byte, snaplen),
 		aux: tpacket.Auxdata{
 			Status:   a.status&^tpacket.StatusTSSoftware | tag.status(),
 			Snaplen:  snaplen,

@@ -2,6 +2,7 @@ package rxring_test
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -125,3 +126,80 @@ func TestArmedWakerHearsOfQueuedPackets(t *testing.T) {
 type countingWaker struct{ atomic.Int32 }
 
 func (w *countingWaker) Wake() { w.Add(1) }
+
+// A writer that is under way when a socket is closed leaves nothing in its queue:
+// nobody would give the memory back.
+func TestNothingIsQueuedAfterClose(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	d, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	for range 2 {
+		writers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					d.Deliver(&rxring.Packet{Data: make([]byte, 1000)})
+				}
+			}
+		})
+	}
+	budget := rxring.NewBudget(1 << 30)
+	for range 1000 {
+		s, err := ns.SocketFor(&rxring.Grant{Budget: budget}, rxring.SockRaw, tpacket.ETHPAll)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			runtime.Gosched()
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	writers.Wait()
+	if held := budget.Held(); held != 0 {
+		t.Errorf("%d bytes are held by closed sockets", held)
+	}
+}
+
+// Who peeks and discards does not take the error that is pending.
+func TestPeekAndDiscardLeaveTheError(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	d, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.Index()), Protocol: tpacket.Htons(tpacket.ETHPAll)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{60, 70} {
+		d.Deliver(&rxring.Packet{Data: make([]byte, n)})
+	}
+	d.SetUp(false)
+	b := make([]byte, 10)
+	for _, n := range []int{60, 70} {
+		if m, err := s.Peek(b); err != nil || m.N != n || m.Copied != len(b) {
+			t.Errorf("peek: %+v, %v: want a packet of %d bytes, cut to %d", m, err, n, len(b))
+		}
+		s.Discard()
+	}
+	s.Discard() // nothing
+	if _, err := s.Peek(b); !errors.Is(err, syscall.EAGAIN) {
+		t.Errorf("peek: %v: want EAGAIN", err)
+	}
+	if _, err := s.Recv(b, 0); !errors.Is(err, syscall.ENETDOWN) {
+		t.Errorf("receive: %v: want ENETDOWN", err)
+	}
+}

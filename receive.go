@@ -93,6 +93,10 @@ type receiver struct {
 	copyWhole      bool   // PACKET_COPY_THRESH: what a slot cuts goes to the queue, too
 
 	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
+
+	budget *Budget   // of what is queued
+	grant  *granted  // nil: everything
+	own    *receiver // the same without the grant, for packets that it was applied to
 }
 
 // offsets is where the packet's headers go in a frame.
@@ -118,11 +122,19 @@ func (rx *receiver) skip(a *arrival) uint32 {
 	return 0
 }
 
-// receive is a packet's life at one socket, in the order of tpacket_rcv
+// receive is for a packet that the socket wants.
+func (s *Socket) receive(p *Packet, a *arrival) {
+	s.take(s.rx.Load(), p, a) // pairs with the store in Socket.publish
+}
+
+// take is a packet's life at one socket, in the order of tpacket_rcv
 // (net/packet/af_packet.c): filter, measure, acquire, copy, stamp, release,
 // wake.
-func (s *Socket) receive(p *Packet, a *arrival) {
-	rx := s.rx.Load() // pairs with the store in Socket.publish
+func (s *Socket) take(rx *receiver, p *Packet, a *arrival) {
+	if rx.grant != nil {
+		s.takeGranted(rx, p, a)
+		return
+	}
 	snaplen, cut, ok := s.admit(rx, p, a)
 	if !ok {
 		return
@@ -140,7 +152,7 @@ func (s *Socket) receive(p *Packet, a *arrival) {
 	s.notify.Wake()
 }
 
-// receiveOther is the rest of receive for a socket without a ring of slots.
+// receiveOther is the rest of take for a socket without a ring of slots.
 func (s *Socket) receiveOther(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 	if rx.blocks != nil {
 		s.receiveBlock(rx, p, a, snaplen)
@@ -149,7 +161,7 @@ func (s *Socket) receiveOther(rx *receiver, p *Packet, a *arrival, snaplen uint3
 	}
 }
 
-// receiveBlock is the rest of receive for a V3 ring, which wakes its reader for
+// receiveBlock is the rest of take for a V3 ring, which wakes its reader for
 // blocks, not for packets.
 func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 	at, skip := rx.offsets(a), rx.skip(a)
@@ -195,6 +207,10 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 // slots together.
 func (s *Socket) receiveBatch(ps []Packet, as []arrival, mask batchMask) {
 	rx := s.rx.Load() // pairs with the store in Socket.publish
+	if rx.grant != nil {
+		s.takeBatchGranted(rx, ps, as, mask)
+		return
+	}
 	var (
 		admitted [maxBatch]uint8 // by number
 		snaplens [maxBatch]uint32
@@ -265,7 +281,7 @@ func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, cut
 		return 0, false, false
 	}
 	skip := rx.skip(a)
-	snaplen = a.length - skip
+	snaplen = a.seen - skip
 	verdict := snaplen // in Linux, too, an empty packet is refused unless a filter wants it
 	if rx.filter != nil {
 		verdict = a.filter(rx.filter, p, skip)

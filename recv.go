@@ -55,7 +55,12 @@ type controls struct {
 // A socket without a ring has all its packets there; one with a ring whole copies
 // of those that were cut, if PACKET_COPY_THRESH asks for them. Of a copy's sender
 // only the protocol is known.
-func (s *Socket) Recv(b []byte, flags RecvFlags) (Message, error) {
+func (s *Socket) Recv(b []byte, flags RecvFlags) (Message, error) { return s.recv(b, flags, true) }
+
+// Peek is Recv with [MsgPeek] and [MsgTrunc], but that a pending error stays.
+func (s *Socket) Peek(b []byte) (Message, error) { return s.recv(b, MsgPeek|MsgTrunc, false) }
+
+func (s *Socket) recv(b []byte, flags RecvFlags, takesError bool) (Message, error) {
 	const known = MsgPeek | MsgTrunc | MsgDontWait | MsgErrQueue | msgCompat
 	fail := func(err error) (Message, error) { return Message{}, os.NewSyscallError("recvmsg", err) }
 	s.mu.Lock()
@@ -69,8 +74,10 @@ func (s *Socket) Recv(b []byte, flags RecvFlags) (Message, error) {
 	case flags&MsgErrQueue != 0:
 		return fail(syscall.EAGAIN)
 	}
-	if err := s.takeError(); err != nil {
-		return fail(err)
+	if takesError {
+		if err := s.takeError(); err != nil {
+			return fail(err)
+		}
 	}
 	m := s.queue.take(s.ns, flags&MsgPeek != 0)
 	if m == nil {
@@ -101,6 +108,17 @@ func (s *Socket) Recv(b []byte, flags RecvFlags) (Message, error) {
 		out.N = vnetLen + len(m.data)
 	}
 	return out, nil
+}
+
+// Discard takes the first packet out of the socket's queue, if there is one, and
+// leaves a pending error. It is for who has peeked at the packet and is done with it.
+func (s *Socket) Discard() {
+	s.mu.Lock()
+	ro := s.rollover
+	s.mu.Unlock()
+	if m := s.queue.take(s.ns, false); m != nil && ro != nil {
+		ro.relieve(s, m.truesize)
+	}
 }
 
 // QueuedBytes is the length of the first packet in the queue, 0 when there is

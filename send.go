@@ -16,6 +16,7 @@ import (
 // changed option publishes a new one.
 type sender struct {
 	group      *group // of fanout
+	grant      *granted
 	ring       *ring.TxRing
 	version    tpacket.Version // of the ring
 	closed     bool
@@ -35,6 +36,7 @@ func (s *Socket) publishSender() {
 	flag := func(name int) bool { return s.flags[option{tpacket.SolPacket, name}] != 0 }
 	s.tx.Store(&sender{ // pairs with the load in SendTo
 		group:      s.group,
+		grant:      s.grant,
 		ring:       s.txRing,
 		version:    s.version,
 		closed:     s.closed,
@@ -73,8 +75,8 @@ func (s *Socket) Send(frame []byte) (n int, err error) { return s.SendTo(frame, 
 // frame is not modified, and nothing of it is kept. Frames of several goroutines
 // leave side by side.
 //
-// n is the frame's length, as it was given. The errors unwrap to Linux's: ENXIO
-// for no device, ENETDOWN for one that is down, EMSGSIZE for a frame that is
+// n is the frame's length, as it was given. The errors unwrap to Linux's: EPERM
+// for a [Grant] with NoSend, ENXIO for no device, ENETDOWN for one that is down, EMSGSIZE for a frame that is
 // longer than the device's MTU and headers (and a VLAN tag, if it has one), EINVAL
 // for one without room for a link-layer header, for an address without one, and
 // for a header of [Socket.SetVnetHeader] that does not fit the frame; the socket's
@@ -171,9 +173,12 @@ func (s *Socket) route(tx *sender, to *tpacket.SockaddrLL) (d *Device, protocol 
 	if tx.closed {
 		return nil, 0, ErrClosed
 	}
+	if tx.grant != nil && tx.grant.NoSend {
+		return nil, 0, errNoSend
+	}
 	switch {
 	case to == nil:
-		if d = s.out.Load(); d == nil {
+		if d = s.out.Load(); d == nil || !tx.grant.sees(int32(d.index)) {
 			return nil, 0, fmt.Errorf("the socket is bound to no device: bind it, or give an address: %w", syscall.ENXIO)
 		}
 		protocol = uint16(s.protocol.Load())
@@ -181,7 +186,7 @@ func (s *Socket) route(tx *sender, to *tpacket.SockaddrLL) (d *Device, protocol 
 		return nil, 0, fmt.Errorf("sll_halen %d: want at most %d: %w", to.Halen, len(to.Addr), syscall.EINVAL)
 	default:
 		var ok bool
-		if d, ok = s.ns.DeviceByIndex(int(to.Ifindex)); !ok {
+		if d, ok = s.ns.DeviceByIndex(int(to.Ifindex)); !ok || !tx.grant.sees(to.Ifindex) {
 			return nil, 0, fmt.Errorf("sll_ifindex %d: no such device: %w", to.Ifindex, syscall.ENXIO)
 		}
 		protocol = tpacket.Htons(to.Protocol)
@@ -321,6 +326,7 @@ func (d *Device) protocolOf(frame []byte) uint16 {
 // be what the frame says.
 func (a *arrival) sent(d *Device, p *Packet, protocol uint16) {
 	a.length = uint32(len(p.Data))
+	a.seen = a.length
 	a.maclen = d.maclen
 	a.protocol = protocol
 	a.from = d.from

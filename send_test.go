@@ -401,12 +401,19 @@ func TestSendingAllocatesNothing(t *testing.T) {
 		"dgram":  func() { dgram.SendTo(data, to) },
 		"ringed": func() { put(ringed.TxRing(), tpacket.V2, 0, data); ringed.Send(nil) },
 	} {
-		if n := testing.AllocsPerRun(200, func() {
-			send()
-			if f, ok := rd.Next(); ok {
-				f.Release()
+		var n float64
+		for range 10 { // the pool is emptied now and then, and what other goroutines allocate counts, too
+			n = testing.AllocsPerRun(200, func() {
+				send()
+				if f, ok := rd.Next(); ok {
+					f.Release()
+				}
+			})
+			if n == 0 {
+				break
 			}
-		}); n > 0.5 { // the pool is emptied now and then
+		}
+		if n > 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}

@@ -63,7 +63,9 @@ type Socket struct {
 	freezes      uint32      // of rings before this one, not yet reported
 	ring         ring.Buffer // nil: none
 	txRing       *ring.TxRing
-	mapped       func(*ring.Memory) bool // nil: nobody maps rings
+	ringBudget   *Budget              // that ring's memory is taken from
+	txBudget     *Budget              // and txRing's
+	mapped       func(memfd int) bool // nil: nobody maps rings
 	filter       *cbpf.Filter
 	program      []cbpf.Instruction // the filter's
 	filterLocked bool
@@ -72,6 +74,7 @@ type Socket struct {
 	rcvtimeo     timeout
 	sndtimeo     timeout
 	group        *group    // of fanout, nil: none; to be written, Namespace.mu is held, too
+	grant        *granted  // nil: everything; to be written, Namespace.mu is held, too
 	rollover     *rollover // not nil: the group rolls over
 
 	// Namespace.mu guards these.
@@ -84,16 +87,7 @@ type Socket struct {
 // [tpacket.ETHPAll] for everything, 0 for nothing until Bind. It sees all
 // devices of the namespace until Bind names one.
 func (ns *Namespace) Socket(t SockType, protocol uint16) (*Socket, error) {
-	if t != SockRaw && t != SockDgram {
-		return nil, fmt.Errorf("socket type %d: want SOCK_RAW (%d) or SOCK_DGRAM (%d): %w", t, SockRaw, SockDgram, syscall.Errno(esocktnosupport))
-	}
-	s := &Socket{ns: ns, typ: t, flags: make(map[option]int32)}
-	s.queue.limit.Store(rcvbufDefault)
-	s.rx.Store(&receiver{})
-	s.publish()
-	s.protocol.Store(uint32(protocol))
-	ns.enter(s)
-	return s, nil
+	return ns.SocketFor(nil, t, protocol)
 }
 
 // do runs f with the options locked, unless the socket is closed, and names the
@@ -140,6 +134,11 @@ func (s *Socket) publish() {
 			rx.framed = rx.bare
 		}
 	}
+	rx.budget = s.budget()
+	if s.grant.bounds() {
+		own := *rx
+		rx.grant, rx.own = s.grant, &own
+	}
 	s.rx.Store(rx) // pairs with the load in receive
 	s.publishSender()
 }
@@ -185,7 +184,7 @@ func (s *Socket) hasRing() bool { return s.ring != nil || s.txRing != nil }
 // SetRxRing gives the socket a receive ring, or takes it away when r.BlockNr is
 // 0 (PACKET_RX_RING). On a V3 socket it is [Socket.SetRxRing3] with all else 0.
 // See [tpacket.Layout] for what is refused; ENOMEM when the namespace's memory
-// bound would be passed; EBUSY when there is a ring already, and while it is
+// bound or the socket's [Budget] would be passed; EBUSY when there is a ring already, and while it is
 // mapped (see SetMapped).
 func (s *Socket) SetRxRing(r tpacket.Req) error { return s.SetRxRing3(tpacket.Req3{Req: r}) }
 
@@ -212,6 +211,7 @@ func (s *Socket) SetRxRing3(r tpacket.Req3) error {
 			return err
 		}
 		var fresh ring.Buffer
+		budget := s.budget()
 		if s.version == tpacket.V3 {
 			fresh, err = s.newBlocks(g, r)
 		} else {
@@ -220,7 +220,9 @@ func (s *Socket) SetRxRing3(r tpacket.Req3) error {
 		if err != nil {
 			return err
 		}
-		return s.replaceRing(fresh)
+		err = s.replaceRing(fresh)
+		s.ringBudget = budget
+		return err
 	})
 }
 
@@ -229,7 +231,7 @@ func (s *Socket) newRing(g tpacket.Geometry) (ring.Buffer, error) {
 	if s.kernelOwned {
 		d = ring.KernelOwned
 	}
-	return newRing(s.ns, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewDesign(m, g, d) })
+	return newRing(s, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewDesign(m, g, d) })
 }
 
 // defaultRetire is Linux's for devices that do not say how fast they are
@@ -250,13 +252,14 @@ func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (ring.Buffer, err
 	if c.Retire == 0 {
 		c.Retire = defaultRetire
 	}
-	return newRing(s.ns, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewBlocks(m, g, c) })
+	return newRing(s, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewBlocks(m, g, c) })
 }
 
-// SetMapped has the socket ask f whether anybody has a ring's memory mapped.
-// Until nobody has, PACKET_RX_RING and PACKET_TX_RING are EBUSY whatever they ask
-// for. Without it nobody has. f must not call methods of the socket.
-func (s *Socket) SetMapped(f func(*ring.Memory) bool) {
+// SetMapped has the socket ask f whether anybody has a ring's memory mapped, by
+// its memfd, see [ring.Memory.FD]. Until nobody has, PACKET_RX_RING and
+// PACKET_TX_RING are EBUSY whatever they ask for. Without it nobody has. f must not
+// call methods of the socket.
+func (s *Socket) SetMapped(f func(memfd int) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mapped = f
@@ -264,7 +267,7 @@ func (s *Socket) SetMapped(f func(*ring.Memory) bool) {
 
 // isMapped says whether anybody has a ring mapped. s.mu is held.
 func (s *Socket) isMapped() bool {
-	return s.mapped != nil && slices.ContainsFunc(s.memories(), s.mapped)
+	return s.mapped != nil && slices.ContainsFunc(s.memories(), func(m *ring.Memory) bool { return s.mapped(m.FD()) })
 }
 
 var errMapped = fmt.Errorf("the socket's memory is mapped, unmap it first: %w", syscall.EBUSY)
@@ -296,7 +299,7 @@ func (s *Socket) replaceRing(r ring.Buffer) error {
 	s.ns.relink(s)
 	var err error
 	if old != nil {
-		err = s.ns.freeRing(old) // no slot can be acquired in it from here on
+		err = s.ns.freeRing(old, s.ringBudget) // no slot can be acquired in it from here on
 	}
 	if b, ok := old.(*ring.Blocks); ok {
 		s.freezes += b.FreezeCount()
@@ -337,6 +340,7 @@ func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
 		}
 		s.filter, s.program = f, slices.Clone(prog)
 		s.publish()
+		s.ns.refiltered(s)
 		return nil
 	})
 }
@@ -353,6 +357,7 @@ func (s *Socket) DetachFilter() error {
 		}
 		s.filter, s.program = nil, nil
 		s.publish()
+		s.ns.refiltered(s)
 		return nil
 	})
 }
@@ -475,6 +480,7 @@ func (s *Socket) Close() error {
 	s.ns.exit(s)
 	s.ns.leave(s)
 	err := errors.Join(s.replaceRing(nil), s.replaceTxRing(nil))
+	s.queue.purge(s.ns) // and no receiver is published for the new one: writers under way leave nothing
 	if err != nil && !errors.Is(err, syscall.EBADF) {
 		return os.NewSyscallError("close", err)
 	}

@@ -197,9 +197,9 @@ func (s *Socket) setSocketOption(name int, val []byte) error {
 	}
 	switch name {
 	case soRcvbufforce:
-		return s.setInt(option{solSocket, soRcvbuf}, intOption{name: "SO_RCVBUFFORCE", check: receiveBuffer(forcedBuffer(rcvbufMin))}, val)
+		return s.setInt(option{solSocket, soRcvbuf}, intOption{name: "SO_RCVBUFFORCE", check: forced(receiveBuffer(forcedBuffer(rcvbufMin)))}, val)
 	case soSndbufforce:
-		return s.setInt(option{solSocket, soSndbuf}, intOption{name: "SO_SNDBUFFORCE", check: forcedBuffer(sndbufMin)}, val)
+		return s.setInt(option{solSocket, soSndbuf}, intOption{name: "SO_SNDBUFFORCE", check: forced(forcedBuffer(sndbufMin))}, val)
 	case soTimestamp, soTimestampNS, soTimestampNew, soTimestampNSNew:
 		return s.do("set SO_TIMESTAMP", func() error {
 			s.stamp = 0 // one of them at a time; what turns one off turns off all
@@ -276,7 +276,7 @@ func (s *Socket) setBindToDevice(val []byte) error {
 		index := 0
 		if len(name) > 0 {
 			d, ok := s.ns.DeviceByName(string(name))
-			if !ok {
+			if !ok || !s.grant.sees(int32(d.index)) {
 				return fmt.Errorf("%q: no such device: %w", name, syscall.ENODEV)
 			}
 			index = d.index
@@ -296,7 +296,7 @@ func (s *Socket) boundDevice(buf []byte) (int, error) {
 		return 0, short("get SO_BINDTODEVICE", buf, ifNameSize)
 	}
 	d, ok := s.ns.DeviceByIndex(int(index))
-	if !ok {
+	if !ok || !s.grant.sees(index) {
 		return 0, fmt.Errorf("get SO_BINDTODEVICE: index %d: no such device: %w", index, syscall.ENODEV)
 	}
 	return copy(buf, d.name+"\x00"), nil

@@ -17,8 +17,9 @@ import (
 // error, or is skipped with PACKET_LOSS.
 //
 // EINVAL for a shape that [tpacket.Layout] refuses, ENOMEM when the namespace's
-// memory bound would be passed, EBUSY when there is a transmit ring already, and
-// while a ring is mapped (see SetMapped). A V3 socket's frames have equal sizes here,
+// memory bound or the socket's [Budget] would be passed, EPERM when its [Grant] says
+// NoSend, EBUSY when there is a transmit ring already, and while a ring is mapped
+// (see SetMapped). A V3 socket's frames have equal sizes here,
 // too.
 func (s *Socket) SetTxRing(r tpacket.Req) error { return s.setTxRing3(tpacket.Req3{Req: r}) }
 
@@ -47,11 +48,17 @@ func (s *Socket) setTxRing3(r tpacket.Req3) error {
 			return fmt.Errorf("timeout %d, private area %d, features %#x: want 0: %w",
 				r.RetireBlkTov, r.SizeofPriv, r.FeatureReqWord, syscall.EINVAL)
 		}
-		fresh, err := newRing(s.ns, g, func(m *ring.Memory) (*ring.TxRing, error) { return ring.NewTx(m, g) })
+		if s.grant != nil && s.grant.NoSend {
+			return errNoSend
+		}
+		budget := s.budget()
+		fresh, err := newRing(s, g, func(m *ring.Memory) (*ring.TxRing, error) { return ring.NewTx(m, g) })
 		if err != nil {
 			return err
 		}
-		return s.replaceTxRing(fresh)
+		err = s.replaceTxRing(fresh)
+		s.txBudget = budget
+		return err
 	})
 }
 
@@ -64,7 +71,7 @@ func (s *Socket) replaceTxRing(r *ring.TxRing) error {
 	if old == nil {
 		return nil
 	}
-	return s.ns.freeRing(old)
+	return s.ns.freeRing(old, s.txBudget)
 }
 
 // TxRing is the socket's transmit ring, nil when it has none.

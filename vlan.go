@@ -171,7 +171,7 @@ func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) {
 			if q.VLAN.TCI&vidMask != 0 {
 				a.from.Pkttype = tpacket.PacketOtherHost
 			}
-			q.VLAN = VLAN{}
+			a.hidden, q.VLAN = q.VLAN, VLAN{} // a grant's filter goes by it nevertheless
 		}
 		for _, t := range taps {
 			protocol := t.protocol()

@@ -8,7 +8,6 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
-	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -115,7 +114,7 @@ func (r *rxringSide) socket(typ, proto int) (socketSide, error) {
 		return nil, err
 	}
 	k := &rxringSocket{s: s}
-	s.SetMapped(func(*ring.Memory) bool { return k.mapped })
+	s.SetMapped(func(int) bool { return k.mapped })
 	return k, nil
 }
 

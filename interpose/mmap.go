@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/rxring/rxring/ring"
 )
 
 // A packet socket's mmap maps its ring. The stand-in cannot be mapped, so for
@@ -146,8 +144,8 @@ func (s *session) putBack(c *call, fd int32, k *socket) bool {
 }
 
 // memoryMapped says whether a process of the session has a ring's memory mapped.
-func (s *session) memoryMapped(m *ring.Memory) bool {
-	f, err := fileOf(m.FD())
+func (s *session) memoryMapped(memfd int) bool {
+	f, err := fileOf(memfd)
 	return err == nil && s.mapped(f)
 }
 

@@ -23,10 +23,16 @@ const Kind = "tun"
 // low 16 bits are SIOCGIFFLAGS'.
 func Flags(d *rxring.Device) uint32 {
 	f := uint32(unix.IFF_MULTICAST)
+	if d.Loopback() {
+		f = unix.IFF_LOOPBACK
+	}
 	if d.Up() {
 		f |= unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
 	}
-	if d.Type() == rxring.Ethernet {
+	switch {
+	case d.Loopback():
+		return f
+	case d.Type() == rxring.Ethernet:
 		return f | unix.IFF_BROADCAST
 	}
 	return f | unix.IFF_POINTOPOINT | unix.IFF_NOARP

@@ -1,0 +1,98 @@
+package rxring
+
+import (
+	"context"
+	"time"
+
+	"github.com/rxring/rxring/ring"
+)
+
+// Room says whether every socket that looks at the device has room for n packets
+// more, as far as can be told: where its ring or queue is small, whether most of that is
+// free. A source that can wait, such as a file, asks it before it delivers; it is
+// what PACKET_FANOUT_ROLLOVER asks, for more than one packet.
+func (d *Device) Room(n int) bool {
+	for s := range d.readers {
+		if !s.roomFor(n) {
+			return false
+		}
+	}
+	return true
+}
+
+// drainEvery is how often Drain looks: nobody tells when a reader hands a slot back.
+const drainEvery = time.Millisecond
+
+// Drain hands over what lies in blocks that are not full yet, and waits until all
+// readers have read what there was. It is for a source that has come to its end: a
+// device that is removed at once takes packets with it that nobody has read.
+// The error is ctx's.
+func (d *Device) Drain(ctx context.Context) error {
+	t := time.NewTicker(drainEvery)
+	defer t.Stop()
+	for {
+		drained := true
+		for s := range d.readers {
+			drained = s.drained() && drained
+		}
+		if drained {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+	}
+}
+
+// readers are the sockets that see the device's packets, alone or in a group.
+func (d *Device) readers(yield func(*Socket) bool) {
+	taps := d.taps.Load()
+	if taps == nil {
+		return
+	}
+	for _, t := range *taps {
+		if t.group == nil {
+			if !yield(t.socket) {
+				return
+			}
+			continue
+		}
+		for _, s := range *t.group.members.Load() {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Socket) roomFor(n int) bool {
+	rx := s.rx.Load() // pairs with the store in Socket.publish
+	switch {
+	case rx.ring != nil:
+		slots := rx.ring.Geometry().FrameNr
+		return rx.ring.Free(min(uint32(n), slots-1))
+	case rx.blocks != nil:
+		g := rx.blocks.Geometry()
+		return rx.blocks.Free(min(max(g.BlockNr/4, 1), g.BlockNr-1))
+	}
+	limit := s.queue.limit.Load()
+	return s.queue.held.Load() <= limit/4
+}
+
+func (s *Socket) drained() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queue.length.Load() > 0 {
+		return false
+	}
+	switch r := s.ring.(type) {
+	case *ring.Ring:
+		return r.Free(r.Geometry().FrameNr - 1) // the slot before head: the latest packet's
+	case *ring.Blocks:
+		r.Expire()
+		return !r.Readable() && r.Free(0)
+	}
+	return true
+}

@@ -1,0 +1,132 @@
+package rxring_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// reading is a socket on a device with a reader of its ring.
+func reading(t *testing.T, dev *rxring.Device, v tpacket.Version, req tpacket.Req3) (*rxring.Socket, *ring.Reader) {
+	t.Helper()
+	s, err := dev.Namespace().Socket(rxring.SockRaw, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if err := errors.Join(s.SetVersion(v), s.SetRxRing3(req), s.BindDevice(dev, tpacket.ETHPAll)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.NewReader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, r
+}
+
+// An hour: blocks are handed over by Drain, not by their timer.
+const never = 3600 * 1000
+
+func TestASourceThatAsksForRoomLosesNothingAndDrainWaitsForReaders(t *testing.T) {
+	rings := map[string]struct {
+		v   tpacket.Version
+		req tpacket.Req3
+	}{
+		"many slots": {tpacket.V2, tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 16, BlockNr: 4, FrameSize: 2048, FrameNr: 128}}},
+		"few slots":  {tpacket.V2, tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 1 << 12, FrameNr: 16}}},
+		"blocks":     {tpacket.V3, tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 16, BlockNr: 8, FrameSize: 1 << 16, FrameNr: 8}, RetireBlkTov: never}},
+	}
+	const packets, batch = 5000, 8
+	for name, tt := range rings {
+		t.Run(name, func(t *testing.T) {
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+			dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !dev.Room(1 << 20) {
+				t.Error("no room where nobody looks")
+			}
+			socket, reader := reading(t, dev, tt.v, tt.req)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			read := make(chan int)
+			go func() {
+				n := 0
+				defer func() { read <- n }()
+				for ; n < packets; n++ {
+					if err := reader.Wait(ctx); err != nil {
+						return
+					}
+					f, _ := reader.Next()
+					f.Release()
+				}
+			}()
+			frame := make([]byte, 1000)
+			for range packets / batch {
+				for !dev.Room(batch) {
+					if ctx.Err() != nil {
+						t.Fatal("no room in a minute")
+					}
+					time.Sleep(time.Millisecond)
+				}
+				for range batch {
+					dev.Deliver(&rxring.Packet{Data: frame})
+				}
+			}
+			if err := dev.Drain(ctx); err != nil {
+				t.Fatal(err)
+			}
+			// All that Drain waited for, without the timer of the last block.
+			if n := <-read; n != packets || socket.Totals().Dropped() != 0 {
+				t.Errorf("%d packets read, %+v: want %d and none dropped", n, socket.Totals(), packets)
+			}
+			dev.Deliver(&rxring.Packet{Data: frame})
+			short, stop := context.WithCancel(ctx)
+			stop()
+			if err := dev.Drain(short); !errors.Is(err, context.Canceled) {
+				t.Errorf("Drain with a packet that nobody reads: %v", err)
+			}
+		})
+	}
+}
+
+func TestAFilterThatMayNotSeeAllOfThePacketIsNotForTheSourceToRun(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := []cbpf.Instruction{{Op: 0x06, K: 100}} // ret #100
+	mandatory := []cbpf.Instruction{{Op: 0x06, K: 200}}
+	for _, tt := range []struct {
+		name  string
+		grant *rxring.Grant
+		want  []cbpf.Instruction // nil: all packets are wanted
+	}{
+		{"no grant", nil, own},
+		{"everything", &rxring.Grant{}, own},
+		{"a snaplen", &rxring.Grant{Snaplen: 42}, nil},
+		{"a filter", &rxring.Grant{Filter: mandatory}, mandatory},
+	} {
+		s, err := ns.SocketFor(tt.grant, rxring.SockRaw, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.AttachFilter(own), s.BindDevice(dev, tpacket.ETHPAll)); err != nil {
+			t.Fatal(err)
+		}
+		programs, all := dev.Filters()
+		if all != (tt.want == nil) || !all && !slices.Equal(programs[0], tt.want) {
+			t.Errorf("%s: %v, all packets: %v; want %v", tt.name, programs, all, tt.want)
+		}
+		s.Close()
+	}
+}

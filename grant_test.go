@@ -1,0 +1,627 @@
+package rxring_test
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// anyProgram draws a program that Linux accepts.
+func anyProgram(t *rapid.T, name string) []cbpf.Instruction {
+	offset := rapid.OneOf(rapid.Uint32Range(0, 90), rapid.SampledFrom([]uint32{
+		skfLLOff, skfLLOff + 30, skfLLOff + 60, skfNetOff, skfNetOff + 20, skfNetOff + 50, skfAdOff + 52, skfAdOff + 32, skfAdOff, 1 << 31, ^uint32(0),
+	}))
+	constant := rapid.OneOf(rapid.Uint32Range(0, 300), rapid.Uint32())
+	one := rapid.Custom(func(t *rapid.T) cbpf.Instruction {
+		in := cbpf.Instruction{
+			Op: rapid.SampledFrom([]uint16{
+				0x20, 0x28, 0x30, 0x30, 0x40, 0x48, 0x50, 0xb1, // loads from the packet
+				0x00, 0x01, 0x80, 0x81, 0x07, 0x87, 0x04, 0x54, 0x5c, 0xa4, // and others, arithmetic
+				0x15, 0x25, 0x35, 0x45, 0x1d, 0x05, 0x06, 0x06, 0x16,
+			}).Draw(t, "op"),
+		}
+		switch in.Op {
+		case 0x20, 0x28, 0x30, 0x40, 0x48, 0x50, 0xb1:
+			in.K = offset.Draw(t, "k")
+		case 0x15, 0x25, 0x35, 0x45, 0x1d:
+			in.Jt, in.Jf = rapid.Uint8Range(0, 2).Draw(t, "jt"), rapid.Uint8Range(0, 2).Draw(t, "jf")
+			in.K = constant.Draw(t, "k")
+		case 0x05:
+			in.K = rapid.Uint32Range(0, 2).Draw(t, "k")
+		default:
+			in.K = constant.Draw(t, "k")
+		}
+		return in
+	})
+	prog := rapid.SliceOfN(one, 0, 12).Draw(t, name)
+	end := cbpf.Instruction{Op: rapid.SampledFrom([]uint16{0x06, 0x16}).Draw(t, "end"), K: rapid.Uint32Range(0, 200).Draw(t, "keep")}
+	prog = append(prog, end, end, end) // where jumps may lead
+	if _, err := cbpf.Compile(prog); err != nil {
+		t.Skip(err)
+	}
+	return prog
+}
+
+// grantIsAnd: a socket gets of a packet what the grant's filter, its snaplen and its
+// own filter all let through, and what the own filter says depends on nothing else.
+func grantIsAnd(t *rapid.T) {
+	var (
+		g       rxring.Grant
+		own     []cbpf.Instruction
+		length  = rapid.IntRange(34, 120).Draw(t, "length")
+		typ     = rapid.SampledFrom([]rxring.SockType{rxring.SockRaw, rxring.SockDgram}).Draw(t, "type")
+		first   = rapid.IntRange(14, length).Draw(t, "first piece")
+		outgoes = rapid.Bool().Draw(t, "outgoing")
+	)
+	g.Snaplen = rapid.IntRange(0, 130).Draw(t, "snaplen")
+	if rapid.Bool().Draw(t, "mandatory") {
+		g.Filter = anyProgram(t, "mandatory filter")
+	}
+	if rapid.Bool().Draw(t, "filtered") {
+		own = anyProgram(t, "own filter")
+	}
+	payload := rapid.SliceOfN(rapid.Byte(), length-14, length-14).Draw(t, "payload")
+	data := taggedFrame(ourAddr, tpacket.ETHPIP, payload)
+
+	// What must come out.
+	p := cbpf.Packet{
+		Data: data, Len: uint32(length), NetOff: 14, Ifindex: 2, Protocol: tpacket.ETHPIP, Hatype: tpacket.ARPHRDEther, RxHash: 99,
+	}
+	if outgoes {
+		p.PacketType = uint8(tpacket.PacketOutgoing)
+	}
+	run := func(prog []cbpf.Instruction) uint32 {
+		f, err := cbpf.Compile(prog)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.Run(&p)
+	}
+	seen := uint32(length)
+	if g.Snaplen > 0 {
+		seen = min(seen, uint32(g.Snaplen))
+	}
+	if g.Filter != nil {
+		seen = min(seen, run(g.Filter))
+	}
+	if typ == rxring.SockDgram {
+		p.Start = 14
+	}
+	want := int64(max(seen, p.Start) - p.Start)
+	captured := seen > 0 && want > 0
+	if own != nil {
+		p.Data = data[:seen]
+		if seen < uint32(length) {
+			p.RxHash = 0
+		}
+		verdict := run(own)
+		want = min(want, int64(verdict))
+		captured = seen > 0 && verdict > 0
+	}
+
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ns.SocketFor(&g, typ, tpacket.ETHPAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if own != nil {
+		if err := s.AttachFilter(own); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dev.Deliver(&rxring.Packet{Data: data[:first], Rest: [][]byte{data[first:]}, Outgoing: outgoes, Hash: 99})
+	buf := make([]byte, 200)
+	m, err := s.Recv(buf, rxring.MsgTrunc)
+	if captured != (err == nil) {
+		t.Fatalf("captured %v (%v), want %v", err == nil, err, captured)
+	}
+	if captured && (int64(m.N) != want || !slices.Equal(buf[:m.Copied], data[p.Start:][:want]) || m.Auxdata.Len != uint32(length)-p.Start) {
+		t.Fatalf("%d bytes of %d, % x: want %d, % x", m.N, m.Auxdata.Len, buf[:m.Copied], want, data[p.Start:][:want])
+	}
+}
+
+func TestAGrantIsAnAnd(t *testing.T) { rapid.Check(t, grantIsAnd) }
+
+func FuzzAGrantIsAnAnd(f *testing.F) { f.Fuzz(rapid.MakeFuzz(grantIsAnd)) }
+
+// TestTheOwnFilterStaysTheSocketsOwn: attaching, reading back and locking it means
+// what it meant, whatever the grant's filter does.
+func TestTheOwnFilterStaysTheSocketsOwn(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	nothing, some := &rxring.Grant{Filter: acceptN(0)}, &rxring.Grant{Filter: acceptN(30)}
+	s, err := ns.SocketFor(nothing, rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	defer s.Close()
+	captured := func(want int) {
+		t.Helper()
+		dev.Deliver(&rxring.Packet{Data: frame(60)})
+		m, err := s.Recv(make([]byte, 100), 0)
+		if want == 0 && errnoOf(err) != syscall.EAGAIN || want > 0 && (err != nil || m.N != want) {
+			t.Errorf("received %d bytes, %v: want %d", m.N, err, want)
+		}
+	}
+	captured(0)
+	if err := s.DetachFilter(); !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("detach of no filter of its own: %v, want %v", err, syscall.ENOENT)
+	}
+	if _, n, err := s.GetFilter(0); n != 0 || err != nil {
+		t.Errorf("a filter of %d instructions is attached, %v: want none", n, err)
+	}
+	must(t, s.SetGrant(some))
+	captured(30)
+	must(t, s.AttachFilter(acceptN(1<<18)))
+	captured(30)
+	must(t, s.AttachFilter(acceptN(20)), s.LockFilter())
+	captured(20)
+	if prog, _, err := s.GetFilter(10); err != nil || !slices.Equal(prog, acceptN(20)) {
+		t.Errorf("the filter reads back as %v, %v", prog, err)
+	}
+	must(t, s.SetGrant(nothing)) // locked or not
+	captured(0)
+	if err := s.SetGrant(&rxring.Grant{Filter: []cbpf.Instruction{}}); !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), "mandatory filter") {
+		t.Errorf("an empty program as a grant's filter: %v", err)
+	}
+	if err := s.SetGrant(&rxring.Grant{Snaplen: -1}); !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), "-1") {
+		t.Errorf("a negative snaplen: %v", err)
+	}
+	captured(0) // as before
+	must(t, s.SetGrant(nil))
+	captured(20)
+	if err := s.AttachFilter(acceptN(1)); !errors.Is(err, syscall.EPERM) {
+		t.Errorf("attach to a locked filter: %v, want %v", err, syscall.EPERM)
+	}
+	long := make([]cbpf.Instruction, 4096) // as long as programs get, both of them
+	for i := range long {
+		long[i] = cbpf.Instruction{Op: 0x06, K: 40}
+	}
+	both, err := ns.SocketFor(&rxring.Grant{Filter: long}, rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	must(t, both.AttachFilter(long), both.Close())
+	must(t, s.Close())
+	if err := s.SetGrant(nil); !errors.Is(err, rxring.ErrClosed) {
+		t.Errorf("grant for a closed socket: %v", err)
+	}
+	if _, err := ns.SocketFor(&rxring.Grant{Snaplen: -1}, rxring.SockRaw, 0); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("socket with a negative snaplen: %v", err)
+	}
+}
+
+// only grants the devices of these names.
+func only(names ...string) func(*rxring.Device) bool {
+	return func(d *rxring.Device) bool { return slices.Contains(names, d.Name()) }
+}
+
+func TestWhatIsNotGrantedIsNotThere(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	ours := addDevice(t, ns, rxring.DeviceConfig{Name: "ours"})
+	other := addDevice(t, ns, rxring.DeviceConfig{Name: "other"})
+	s, err := ns.SocketFor(&rxring.Grant{Devices: only("ours", "later"), NoSend: true, Filter: acceptN(100)}, rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	defer s.Close()
+	sends, err := ns.SocketFor(&rxring.Grant{Devices: only("ours")}, rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	defer sends.Close()
+	to := func(d *rxring.Device) *tpacket.SockaddrLL {
+		return &tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.Index())}
+	}
+	sendTo := func(s *rxring.Socket, d *rxring.Device) error {
+		_, err := s.SendTo(frame(60), to(d))
+		return err
+	}
+	route := func(s *rxring.Socket, d *rxring.Device) error { _, err := s.Route(to(d)); return err }
+	get := func(name int) error { _, err := s.Getsockopt(solSocket, name, make([]byte, 16)); return err }
+	const bindtodevice, bindtoifindex, sndbufforce, rcvbufforce = 25, 62, 32, 33
+	member, err := ns.SocketFor(&rxring.Grant{Snaplen: 20}, rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	defer member.Close()
+	must(t, member.JoinFanout(rxring.FanoutConfig{ID: 9, Mode: rxring.FanoutCBPF}))
+	for _, c := range []struct {
+		name string
+		err  error
+		want error
+	}{
+		{"bind", s.BindDevice(other, tpacket.ETHPAll), syscall.ENODEV},
+		{"membership", s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(other.Index(), 1, 0)), syscall.ENODEV},
+		{"SO_BINDTODEVICE", s.Setsockopt(solSocket, bindtodevice, []byte("other\x00")), syscall.ENODEV},
+		{"SO_BINDTOIFINDEX of any number", s.Setsockopt(solSocket, bindtoifindex, cInt(int32(other.Index()))), nil},
+		{"and its name", get(bindtodevice), syscall.ENODEV},
+		{"send", sendTo(sends, other), syscall.ENXIO},
+		{"route", route(sends, other), syscall.ENXIO},
+		{"send on what is granted", sendTo(sends, ours), nil},
+		{"send without being granted to", sendTo(s, ours), syscall.EPERM},
+		{"route without being granted to send", route(s, ours), syscall.EPERM},
+		{"transmit ring", s.SetTxRing(smallRing), syscall.EPERM},
+		{"SO_RCVBUFFORCE", s.Setsockopt(solSocket, rcvbufforce, cInt(1<<30)), syscall.EPERM},
+		{"SO_SNDBUFFORCE", s.Setsockopt(solSocket, sndbufforce, cInt(1<<30)), syscall.EPERM},
+		{"bind to what is granted", s.BindDevice(ours, tpacket.ETHPAll), nil},
+		{"membership on it", s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(ours.Index(), 1, 0)), nil},
+		{"SO_BINDTODEVICE to it", s.Setsockopt(solSocket, bindtodevice, []byte("ours\x00")), nil},
+		{"and its name", get(bindtodevice), nil},
+		{"bind to all", s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket}), nil},
+		{"fanout program under a snaplen", member.SetFanoutProgram(acceptN(1)), syscall.EPERM},
+		{"the same as an option", member.Setsockopt(tpacket.SolPacket, tpacket.OptFanoutData, make([]byte, 16)), syscall.EPERM},
+	} {
+		if !errors.Is(c.err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, c.err, c.want)
+		} else {
+			t.Logf("%s: %v", c.name, c.err)
+		}
+	}
+	if other.Promiscuous() {
+		t.Error("a refused membership counts")
+	}
+	for range 3 {
+		ours.Deliver(&rxring.Packet{Data: frame(60)})
+		other.Deliver(&rxring.Packet{Data: frame(60)})
+	}
+	later := addDevice(t, ns, rxring.DeviceConfig{Name: "later"})
+	never := addDevice(t, ns, rxring.DeviceConfig{Name: "never"})
+	later.Deliver(&rxring.Packet{Data: frame(60)})
+	never.Deliver(&rxring.Packet{Data: frame(60)})
+	if got := s.Totals().Offered(); got != 1+3+1 { // one that the other socket sent
+		t.Errorf("bound to all devices: offered %d packets, want 5", got)
+	}
+}
+
+// TestADeviceThatIsRevokedIsGoneForTheSocket, and for nobody else.
+func TestADeviceThatIsRevokedIsGoneForTheSocket(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	open := func() *rxring.Socket {
+		s, err := ns.SocketFor(&rxring.Grant{Devices: only("net0")}, rxring.SockRaw, 0)
+		must(t, err)
+		t.Cleanup(func() { s.Close() })
+		must(t, s.BindDevice(dev, tpacket.ETHPAll), s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(dev.Index(), 1, 0)))
+		return s
+	}
+	s, stays, a, b := open(), open(), open(), open()
+	must(t, a.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}), b.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}))
+	nothing := &rxring.Grant{Devices: only()}
+	must(t, s.SetGrant(nothing), a.SetGrant(nothing))
+	for range 4 {
+		dev.Deliver(&rxring.Packet{Data: frame(60)})
+	}
+	for name, c := range map[string]struct {
+		s    *rxring.Socket
+		want uint64
+	}{"revoked": {s, 0}, "another": {stays, 4}, "member, revoked": {a, 0}, "member": {b, 4}} {
+		if got := c.s.Totals().Offered(); got != c.want {
+			t.Errorf("%s: offered %d packets, want %d", name, got, c.want)
+		}
+	}
+	if s.Addr().Ifindex != -1 || s.Events()&rxring.EventErr == 0 {
+		t.Errorf("bound to %d, events %#x: want -1 and EventErr", s.Addr().Ifindex, s.Events())
+	}
+	if _, err := s.Recv(nil, 0); !errors.Is(err, syscall.ENETDOWN) {
+		t.Errorf("receive: %v, want %v", err, syscall.ENETDOWN)
+	}
+	if _, err := s.Recv(nil, 0); !errors.Is(err, syscall.EAGAIN) {
+		t.Errorf("receive again: %v, want %v", err, syscall.EAGAIN)
+	}
+	if _, err := s.Send(frame(60)); !errors.Is(err, syscall.ENXIO) {
+		t.Errorf("send: %v, want %v", err, syscall.ENXIO)
+	}
+	if n, _ := dev.Memberships(); n != 2 {
+		t.Errorf("%d memberships, want those of the two others", n)
+	}
+	dev.SetUp(false)
+	dev.SetUp(true) // does not bring it back
+	must(t, s.SetGrant(nil))
+	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	if got := s.Totals().Offered(); got != 0 {
+		t.Errorf("offered %d packets after the device was granted again, without a bind", got)
+	}
+	must(t, s.BindDevice(dev, 0))
+	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	if got := s.Totals().Offered(); got != 1 {
+		t.Errorf("offered %d packets after a bind, want 1", got)
+	}
+}
+
+func TestFanoutGroupsAreNobodyElses(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	addDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
+	join := func(g *rxring.Grant, c rxring.FanoutConfig) *rxring.Socket {
+		t.Helper()
+		s, err := ns.SocketFor(g, rxring.SockRaw, tpacket.ETHPAll)
+		must(t, err)
+		t.Cleanup(func() { s.Close() })
+		must(t, s.JoinFanout(c))
+		return s
+	}
+	lb := rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutLB}
+	mine, alsoMine := join(&rxring.Grant{Scope: 1}, lb), join(&rxring.Grant{Scope: 1}, lb)
+	theirs := join(&rxring.Grant{Scope: 2}, rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutHash}) // as if 7 were free
+	nobodys := join(nil, lb)
+	for range 4 {
+		dev.Deliver(&rxring.Packet{Data: frame(60)})
+	}
+	for name, c := range map[string]struct {
+		s    *rxring.Socket
+		want uint64
+	}{"mine": {mine, 2}, "also mine": {alsoMine, 2}, "theirs": {theirs, 4}, "without a grant": {nobodys, 4}} {
+		if got := c.s.Totals().Offered(); got != c.want {
+			t.Errorf("%s: offered %d packets, want %d", name, got, c.want)
+		}
+	}
+	unique := rxring.FanoutConfig{Flags: rxring.FanoutFlagUniqueID}
+	for scope := range uint32(3) { // ids do not tell how many others took
+		c, _ := join(&rxring.Grant{Scope: scope + 10}, unique).Fanout()
+		if c.ID != 0 {
+			t.Errorf("scope %d: the first unique id is %d", scope, c.ID)
+		}
+	}
+	// A group on all devices gets nothing from one that a member is not granted.
+	net0 := &rxring.Grant{Scope: 1, Devices: only("net0")}
+	other, _ := ns.DeviceByName("net1")
+	must(t, alsoMine.SetGrant(net0))
+	before := mine.Totals().Offered() + alsoMine.Totals().Offered()
+	for range 4 {
+		other.Deliver(&rxring.Packet{Data: frame(60)})
+	}
+	if got := mine.Totals().Offered() + alsoMine.Totals().Offered(); got != before {
+		t.Errorf("the group got %d packets of a device that not all members are granted", got-before)
+	}
+	must(t, alsoMine.Close())
+	other.Deliver(&rxring.Packet{Data: frame(60)})
+	if got := mine.Totals().Offered(); got != 3 {
+		t.Errorf("once that member was gone the other was offered %d packets, want 3", got)
+	}
+}
+
+// TestWholeCopiesAreNotWhole under a snaplen.
+func TestWholeCopiesAreNotWhole(t *testing.T) {
+	for typ, want := range map[rxring.SockType]int{rxring.SockRaw: 50, rxring.SockDgram: 36} {
+		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+		s, err := ns.SocketFor(&rxring.Grant{Snaplen: 50}, typ, tpacket.ETHPAll)
+		must(t, err)
+		defer s.Close()
+		must(t, s.SetVersion(tpacket.V2), s.Setsockopt(tpacket.SolPacket, tpacket.OptCopyThresh, cInt(1)),
+			s.SetRxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: 96, FrameNr: 42}))
+		dev.Deliver(&rxring.Packet{Data: frame(600)})
+		if n := s.QueuedBytes(); n != want {
+			t.Errorf("type %d: SIOCINQ is %d, want %d", typ, n, want)
+		}
+		m, err := s.Recv(make([]byte, 1000), rxring.MsgTrunc)
+		if err != nil || m.N != want || m.Copied != want || int(m.Auxdata.Snaplen) != want {
+			t.Errorf("type %d: a copy of %d bytes, tp_snaplen %d, %v: want %d", typ, m.N, m.Auxdata.Snaplen, err, want)
+		}
+	}
+}
+
+func TestBudgetsBoundWhatSocketsHoldTogether(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 1 << 20})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	budget := rxring.NewBudget(3 * 8192)
+	g := &rxring.Grant{Budget: budget}
+	a, err := ns.SocketFor(g, rxring.SockRaw, 0)
+	must(t, err)
+	b, err := ns.SocketFor(g, rxring.SockRaw, 0)
+	must(t, err)
+	held := func(want int64) {
+		t.Helper()
+		if got := budget.Held(); got != want {
+			t.Errorf("the budget has given %d bytes, want %d", got, want)
+		}
+	}
+	must(t, a.SetRxRing(smallRing), a.SetTxRing(smallRing), b.SetRxRing(smallRing))
+	held(3 * 8192)
+	err = b.SetTxRing(smallRing)
+	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "ring of 8192 bytes: the budget has given 24576 of at most 24576 bytes") {
+		t.Errorf("past the budget: %v", err)
+	}
+	held(3 * 8192)
+	must(t, a.SetRxRing(tpacket.Req{}))
+	held(2 * 8192)
+	if err := b.SetTxRing(tpacket.Req{BlockSize: 1 << 20, BlockNr: 2, FrameSize: 2048, FrameNr: 1024}); !errors.Is(err, syscall.ENOMEM) {
+		t.Errorf("past both bounds: %v", err)
+	}
+	held(2 * 8192)
+
+	// Another budget is for what is taken from now on.
+	next := rxring.NewBudget(1 << 20)
+	must(t, b.SetGrant(&rxring.Grant{Budget: next}), b.SetTxRing(smallRing))
+	held(2 * 8192)
+	if next.Held() != 8192 {
+		t.Errorf("the new budget has given %d bytes, want 8192", next.Held())
+	}
+	must(t, b.Close())
+	held(8192)
+	if next.Held() != 0 {
+		t.Errorf("the new budget has still given %d bytes", next.Held())
+	}
+	must(t, a.Close())
+	held(0)
+
+	// Queues, and what a group holds back.
+	q, err := ns.SocketFor(g, rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	must(t, q.Setsockopt(solSocket, 8, cInt(1<<20)))
+	for range 100 {
+		dev.Deliver(&rxring.Packet{Data: frame(1000)})
+	}
+	if got := q.Totals(); got.Captured == 0 || got.DroppedFull == 0 || budget.Held() > 3*8192 || budget.Held() == 0 {
+		t.Errorf("%+v with %d bytes of the budget", got, budget.Held())
+	}
+	must(t, q.SetGrant(nil)) // what is queued stays the budget's
+	for {
+		if _, err := q.Recv(nil, 0); err != nil {
+			break
+		}
+	}
+	held(0)
+	must(t, q.SetGrant(g))
+	if err := q.JoinFanout(rxring.FanoutConfig{Flags: rxring.FanoutFlagDefrag}); !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "4194304 bytes") {
+		t.Errorf("a group that holds more than the budget: %v", err)
+	}
+	held(0)
+	large := rxring.NewBudget(5 << 20)
+	must(t, q.SetGrant(&rxring.Grant{Budget: large}), q.JoinFanout(rxring.FanoutConfig{Flags: rxring.FanoutFlagDefrag}))
+	if large.Held() != 4<<20 {
+		t.Errorf("the group holds %d bytes", large.Held())
+	}
+	must(t, q.Close())
+	if large.Held() != 0 {
+		t.Errorf("the group that is gone holds %d bytes", large.Held())
+	}
+	must(t, func() error {
+		s, err := ns.Socket(rxring.SockRaw, 0)
+		must(t, err)
+		defer s.Close()
+		return s.SetRxRing(smallRing)
+	}())
+}
+
+// TestAGrantIsReplacedAsAWhole: no packet is judged by half of one grant and half
+// of the next, while several writers deliver.
+func TestAGrantIsReplacedAsAWhole(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	a := addDevice(t, ns, rxring.DeviceConfig{Name: "a"})
+	b := addDevice(t, ns, rxring.DeviceConfig{Name: "b"})
+	grants := []*rxring.Grant{
+		{Devices: only("a"), Filter: acceptN(20)},
+		{Devices: only("b"), Snaplen: 30},
+	}
+	long := tpacket.Req{BlockSize: 1 << 16, BlockNr: 4, FrameSize: 256, FrameNr: 1024}
+	var ss []*rxring.Socket
+	for range 3 {
+		s, err := ns.SocketFor(grants[0], rxring.SockRaw, tpacket.ETHPAll)
+		must(t, err)
+		defer s.Close()
+		must(t, s.SetVersion(tpacket.V2), s.SetRxRing(long))
+		ss = append(ss, s)
+	}
+	must(t, ss[1].JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}), ss[2].JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}))
+	var writers, readers sync.WaitGroup
+	var stop atomic.Bool
+	for w := range 4 {
+		writers.Go(func() {
+			d := []*rxring.Device{a, b}[w%2]
+			p := rxring.Packet{Data: frame(100), Timestamp: 1}
+			batch := slices.Repeat([]rxring.Packet{p}, 40)
+			for !stop.Load() {
+				d.DeliverBatch(batch)
+				for range 20 {
+					d.Deliver(&p)
+				}
+			}
+		})
+	}
+	var seen [2]atomic.Uint64
+	for _, s := range ss {
+		rd, err := s.NewReader()
+		must(t, err)
+		readers.Go(func() {
+			for last := false; ; {
+				for f, ok := rd.Next(); ok; f, ok = rd.Next() {
+					want := map[int32]int{int32(a.Index()): 20, int32(b.Index()): 30}[f.From.Ifindex]
+					if len(f.Data) != want {
+						t.Errorf("%d bytes of a packet of device %d, want %d", len(f.Data), f.From.Ifindex, want)
+					}
+					seen[int(f.From.Ifindex)-a.Index()].Add(1)
+					f.Release()
+				}
+				if last {
+					return
+				}
+				last = stop.Load()
+				runtime.Gosched()
+			}
+		})
+	}
+	const most = 1 << 20 // changes
+	for i := range most {
+		if i > 500 && seen[0].Load() > 1000 && seen[1].Load() > 1000 {
+			break
+		}
+		for _, s := range ss {
+			must(t, s.SetGrant(grants[i%2]))
+		}
+		runtime.Gosched()
+	}
+	stop.Store(true)
+	writers.Wait()
+	readers.Wait()
+	if seen[0].Load() == 0 || seen[1].Load() == 0 {
+		t.Errorf("%d and %d packets, want some of both", seen[0].Load(), seen[1].Load())
+	}
+	// From now on is for each packet: none of what is revoked comes after SetGrant.
+	for i := range 10 {
+		must(t, ss[0].SetGrant(grants[i%2]))
+		before := ss[0].Totals().Offered()
+		[]*rxring.Device{b, a}[i%2].Deliver(&rxring.Packet{Data: frame(60)})
+		if got := ss[0].Totals().Offered(); got != before {
+			t.Fatal("a packet of a revoked device was offered")
+		}
+	}
+}
+
+func TestDeliverToGrantedSocketsAllocatesNothing(t *testing.T) {
+	for _, version := range []tpacket.Version{tpacket.V2, tpacket.V3} {
+		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+		s, err := ns.SocketFor(&rxring.Grant{Devices: only("net0"), Filter: acceptN(1000), Snaplen: 300}, rxring.SockRaw, tpacket.ETHPAll)
+		must(t, err)
+		defer s.Close()
+		must(t, s.SetVersion(version), s.SetRxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 2, FrameSize: 2048, FrameNr: 64}), s.AttachFilter(acceptN(200)))
+		rd, err := s.NewReader()
+		must(t, err)
+		b := frame(700)
+		batch := slices.Repeat([]rxring.Packet{{Data: b}}, 32)
+		tagged := taggedFrame(dev.Addr(), 0x800, b, 0x8100, 5)
+		for name, deliver := range map[string]func(){
+			"whole":     func() { dev.Deliver(&rxring.Packet{Data: b}) },
+			"in pieces": func() { dev.Deliver(&rxring.Packet{Data: b[:20], Rest: [][]byte{b[20:40], b[40:]}}) },
+			"tagged":    func() { dev.Deliver(&rxring.Packet{Data: tagged}) },
+			"in batch":  func() { dev.DeliverBatch(batch) },
+		} {
+			if allocs := testing.AllocsPerRun(500, func() { deliver(); drain(rd) }); allocs != 0 {
+				t.Errorf("%v, %s: %v allocations", version, name, allocs)
+			}
+		}
+		if got := s.Totals().Captured; got == 0 {
+			t.Error("nothing was captured")
+		}
+	}
+}
+
+func TestRingsTellTheirShape(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	s, err := ns.Socket(rxring.SockRaw, 0)
+	must(t, err)
+	defer s.Close()
+	if g, ok := s.Geometry(); ok || s.HasTxRing() {
+		t.Errorf("without rings: %+v", g)
+	}
+	must(t, s.SetRxRing(smallRing), s.SetTxRing(smallRing))
+	if g, ok := s.Geometry(); !ok || g != s.Ring().Geometry() || !s.HasTxRing() {
+		t.Errorf("with rings: %+v, %v, transmit ring %v", g, ok, s.HasTxRing())
+	}
+	var asked []int
+	s.SetMapped(func(memfd int) bool { asked = append(asked, memfd); return false })
+	must(t, s.SetTxRing(tpacket.Req{}))
+	if want := fmt.Sprint(s.Ring().(*ring.Ring).Memory().FD()); !strings.HasPrefix(strings.Trim(fmt.Sprint(asked), "[]"), want) || len(asked) != 2 {
+		t.Errorf("asked about descriptors %v, want two, %s the first", asked, want)
+	}
+}
