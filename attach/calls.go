@@ -1,0 +1,239 @@
+package attach
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// call carries a request out: its results go to p.answer, and fd goes with them if
+// it is not negative. A faultError ends the connection, another error is the
+// answer.
+func (p *peer) call(o op, id uint32, m *message) (fd int, err error) {
+	switch o {
+	case opDevices:
+		return -1, p.piece(m, p.handOutDevices)
+	case opStatus:
+		return -1, p.piece(m, func() any { return p.server.status(p) })
+	case opSocket:
+		return -1, p.socket(m)
+	}
+	p.mu.Lock()
+	k, had := p.sockets[id], id != 0 && id <= p.last
+	p.mu.Unlock()
+	if k == nil && had { // a call that Close overtook
+		return -1, rxring.ErrClosed
+	}
+	if k == nil {
+		return -1, fault("operation %d on socket %d: it has none of that number", o, id)
+	}
+	a := &p.answer
+	fd = -1
+	switch o {
+	case opClose:
+		if !m.end() {
+			break
+		}
+		p.close(k)
+		p.counts(k)
+	case opBind:
+		addr := record[tpacket.SockaddrLL](m)
+		if !m.end() {
+			break
+		}
+		err = k.Bind(addr)
+		p.opened(k)
+	case opAddr:
+		addr := k.Addr()
+		a.bytes(tpacket.Bytes(&addr))
+	case opSetsockopt:
+		level, name, mapped, val := m.int(), m.int(), m.yes(), m.rest()
+		if len(val) > maxOption {
+			return -1, fault("option of %d bytes", len(val))
+		}
+		if m.end() {
+			k.mapped = mapped // who says no falsely has lost what it mapped
+			err = k.Setsockopt(level, name, val)
+			p.opened(k)
+		}
+	case opGetsockopt:
+		level, name, room, val := m.int(), m.int(), m.word(), m.rest()
+		if room > maxOption {
+			return -1, fault("room for an option of %d bytes", room)
+		}
+		if m.end() {
+			buf := make([]byte, room)
+			copy(buf, val)
+			var n int
+			n, err = k.Getsockopt(level, name, buf)
+			a.bytes(buf[:n])
+		}
+	case opSetFilter:
+		if prog := m.takeProgram(); m.end() {
+			err = k.AttachFilter(prog)
+		}
+	case opFanoutProg:
+		if prog := m.takeProgram(); m.end() {
+			err = k.SetFanoutProgram(prog)
+		}
+	case opGetFilter:
+		if room := m.word(); m.end() {
+			prog, n, err := k.GetFilter(int(min(room, math.MaxInt32)))
+			if err != nil {
+				return -1, err
+			}
+			a.u32(uint32(n))
+			a.program(prog)
+		}
+	case opMap:
+		if size := m.long(); m.end() && size <= math.MaxInt {
+			return k.Map(int(size))
+		}
+	case opRings:
+		g, ok := k.Geometry()
+		a.flag(ok)
+		a.flag(k.HasTxRing())
+		for _, v := range []uint32{uint32(g.Version), g.BlockSize, g.BlockNr, g.FrameSize, g.FrameNr, g.FramesPerBlock} {
+			a.u32(v)
+		}
+	case opPoll:
+		if arm := m.yes(); m.end() {
+			if arm {
+				k.Arm(&k.waker) // first: see ring.Notify
+			}
+			a.u32(uint32(k.Events()))
+			a.flag(k.Readable())
+			a.u64(uint64(k.QueuedBytes()))
+		}
+	case opRecv, opPeek:
+		if flags, room := m.word(), m.word(); m.end() {
+			receive := func(b []byte) (rxring.Message, error) { return k.Recv(b, rxring.RecvFlags(flags)) }
+			if o == opPeek {
+				receive = k.Peek
+			}
+			err = p.recv(receive, int(min(room, maxPayload)))
+		}
+	case opSend:
+		if to, frame := m.takeAddress(), m.rest(); m.end() {
+			var n int
+			if n, err = k.SendTo(frame, to); err == nil {
+				a.u64(uint64(n))
+			}
+		}
+	case opRoute:
+		if to := m.takeAddress(); m.end() {
+			var d *rxring.Device
+			if d, err = k.Route(to); err == nil {
+				a.u32(uint32(d.Index()))
+			}
+		}
+	case opDiscard:
+		k.Discard()
+	case opCounts:
+		p.counts(k)
+	}
+	if !m.end() {
+		return -1, fault("operation %d with arguments of %d bytes", o, len(m.b)-headerLen)
+	}
+	return fd, err
+}
+
+// socket makes one.
+func (p *peer) socket(m *message) error {
+	typ, protocol := m.int(), m.word()
+	if !m.end() || protocol > math.MaxUint16 {
+		return fault("a socket of protocol %d, with arguments of %d bytes", protocol, len(m.b)-headerLen)
+	}
+	s := p.server
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.mu.Lock()
+	full := p.user.sockets >= p.grant.MaxSockets
+	if !full {
+		p.user.sockets++
+	}
+	s.mu.Unlock()
+	if full {
+		return fmt.Errorf("user %d has %d packet sockets, the most that are granted: %w", p.UID, p.grant.MaxSockets, syscall.ENFILE)
+	}
+	g := p.grant.Socket
+	rx, err := s.config.Namespace.SocketFor(&g, rxring.SockType(typ), uint16(protocol))
+	if err != nil {
+		s.mu.Lock()
+		p.user.sockets--
+		s.mu.Unlock()
+		return err
+	}
+	p.last++
+	k := &peerSocket{Socket: rx, id: p.last, opened: time.Now(), waker: waker{&p.events, p.last}}
+	rx.SetMapped(func(int) bool { return k.mapped })
+	p.sockets[k.id] = k
+	p.answer.u32(k.id)
+	return nil
+}
+
+// opened tells the owner of a socket that hears, once.
+func (p *peer) opened(k *peerSocket) {
+	if k.told || k.Addr().Protocol == 0 {
+		return
+	}
+	k.told = true
+	st := p.socketStatus(k)
+	p.server.config.Notify(Event{Kind: SocketOpened, Peer: p.Peer, Socket: &st})
+}
+
+func (p *peer) recv(receive func([]byte) (rxring.Message, error), room int) error {
+	if len(p.packet) < room {
+		p.packet = make([]byte, room)
+	}
+	got, err := receive(p.packet[:room])
+	if err != nil {
+		return err
+	}
+	b, err := got.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	p.answer.u32(uint32(len(b)))
+	p.answer.bytes(b)
+	p.answer.bytes(p.packet[:got.Copied])
+	return nil
+}
+
+func (p *peer) counts(k *peerSocket) {
+	t := k.Totals()
+	for _, v := range []uint64{t.Filtered, t.Captured, t.DroppedFull, t.DroppedOwned, t.DroppedReleasing, t.DroppedOther, k.Sent()} {
+		p.answer.u64(v)
+	}
+}
+
+// piece hands out what make makes, as JSON, from the byte on that is asked for;
+// it is made for the first.
+func (p *peer) piece(m *message, make func() any) error {
+	from := m.word()
+	if !m.end() {
+		return fault("a list, with arguments of %d bytes", len(m.b)-headerLen)
+	}
+	if from == 0 {
+		b, err := json.Marshal(make())
+		if err != nil {
+			return err
+		}
+		p.list = b
+	}
+	if int64(from) > int64(len(p.list)) {
+		return fault("a list from byte %d on: it has %d", from, len(p.list))
+	}
+	rest := p.list[from:]
+	p.answer.u32(uint32(len(p.list)))
+	p.answer.bytes(rest[:min(len(rest), maxPayload)])
+	if len(rest) <= maxPayload {
+		p.list = nil
+	}
+	return nil
+}

@@ -1,0 +1,309 @@
+package attach
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring"
+)
+
+// Client is attached to another process's namespace. All methods may be called
+// concurrently.
+type Client struct {
+	path   string
+	ns     *rxring.Namespace
+	events *net.UnixConn
+	all    sync.WaitGroup // the goroutine that reads events
+	done   chan struct{}
+
+	lists   sync.Mutex // held for all the pieces of one
+	turn    sync.Mutex // held for a request and its answer
+	conn    *conn
+	request message
+	seq     uint32
+
+	mu      sync.Mutex
+	err     error // why it has ended
+	sockets map[uint32]*Socket
+}
+
+// errDetached is what calls on a connection that has ended return. To a program
+// the device is down.
+var errDetached = fmt.Errorf("attach: the connection has ended: %w", syscall.ENETDOWN)
+
+// Dial attaches to the namespace that is offered at path. The error names path
+// and says what to do: nobody listens there, another version does, or its owner
+// refuses this user.
+func Dial(ctx context.Context, path string) (*Client, error) {
+	c := &Client{path: path, ns: rxring.NewNamespace(rxring.NamespaceConfig{}), done: make(chan struct{}), sockets: make(map[uint32]*Socket)}
+	if err := c.dial(ctx); err != nil {
+		return nil, fmt.Errorf("attach: %s: %w", path, err)
+	}
+	c.all.Go(c.listen)
+	return c, nil
+}
+
+func (c *Client) dial(ctx context.Context) error {
+	var d net.Dialer
+	uc, err := d.DialContext(ctx, "unixpacket", c.path)
+	if err != nil {
+		return c.explain(err)
+	}
+	c.conn = newConn(uc.(*net.UnixConn))
+	stop := context.AfterFunc(ctx, func() { uc.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err = c.hello(); err == nil {
+		err = c.followDevices()
+	}
+	if err == nil && !stop() { // from here on ctx does not end it any more
+		err = ctx.Err()
+	}
+	if err == nil {
+		c.conn.direct, err = newDirect(c.conn.UnixConn, patience)
+	}
+	if err != nil {
+		uc.Close()
+		if c.events != nil {
+			c.events.Close()
+		}
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+	}
+	return err
+}
+
+// explain says what to do about a connection that could not be made.
+func (c *Client) explain(err error) error {
+	cause := err
+	if op := new(net.OpError); errors.As(err, &op) {
+		cause = op.Err
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no such socket: start `rxring serve --at %s`, or name the one that is there: %w", c.path, cause)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("nobody listens there any more: start `rxring serve --at %s` again: %w", c.path, cause)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("this user may not connect: ask its owner to grant it (the socket's mode and group): %w", cause)
+	case errors.Is(err, syscall.EPROTOTYPE), errors.Is(err, syscall.ENOTSOCK):
+		return fmt.Errorf("it is not a socket of rxring's: %w", cause)
+	}
+	return cause
+}
+
+func (c *Client) hello() error {
+	m, fd, err := c.roundTrip(opHello, 0, func(m *message) {
+		m.bytes([]byte(magic))
+		m.u32(version)
+	})
+	if err != nil {
+		return err
+	}
+	if v := m.word(); v != version || !m.end() {
+		closeFD(fd)
+		return fmt.Errorf("it speaks version %d of the protocol, this is version %d: use the same rxring at both ends: %w", v, version, syscall.EPROTONOSUPPORT)
+	}
+	if fd < 0 {
+		return errMessage
+	}
+	c.events, err = eventConn(fd)
+	return err
+}
+
+// roundTrip makes a request and waits for the answer, whose words are good until
+// c.turn is given back: so either it is held by the caller, or nobody else has c
+// yet.
+func (c *Client) roundTrip(o op, socket uint32, arguments func(*message)) (m message, fd int, err error) {
+	c.seq++
+	c.request.start(o, socket, c.seq)
+	if arguments != nil {
+		arguments(&c.request)
+	}
+	if c.conn.direct == nil {
+		c.conn.SetDeadline(time.Now().Add(patience))
+	}
+	if err = c.conn.send(&c.request, -1); err == nil {
+		m, fd, err = c.conn.recv()
+	} else {
+		fd = -1
+	}
+	if err != nil {
+		return m, fd, fmt.Errorf("%w: %w", gone(err), syscall.ENETDOWN)
+	}
+	got, no, seq := m.head()
+	if m.bad || got != o || seq != c.seq {
+		closeFD(fd)
+		return m, -1, errMessage
+	}
+	if no != 0 {
+		closeFD(fd)
+		return m, -1, &remoteError{syscall.Errno(no), string(m.rest())}
+	}
+	return m, fd, nil
+}
+
+// call is roundTrip for everybody. Results reads the answer.
+func (c *Client) call(o op, socket uint32, arguments func(*message), results func(*message)) (fd int, err error) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	if c.Err() != nil {
+		return -1, errDetached
+	}
+	m, fd, err := c.roundTrip(o, socket, arguments)
+	if remote := new(remoteError); errors.As(err, &remote) {
+		return -1, err
+	}
+	if err == nil {
+		if results != nil {
+			results(&m)
+		}
+		if m.end() {
+			return fd, nil
+		}
+		closeFD(fd)
+		err = errMessage
+	}
+	if errors.Is(err, syscall.EMSGSIZE) {
+		return -1, err // nothing was sent
+	}
+	c.end(err)
+	return -1, errDetached
+}
+
+// maxList is more than the sockets of all users make, in bytes.
+const maxList = 64 << 20
+
+// list asks for something that comes as JSON in pieces.
+func (c *Client) list(o op, v any) error {
+	c.lists.Lock()
+	defer c.lists.Unlock()
+	var all []byte
+	for size := 1; len(all) < size; {
+		var got []byte
+		_, err := c.call(o, 0, func(m *message) { m.u32(uint32(len(all))) }, func(m *message) {
+			size = int(m.word())
+			got = append(got, m.rest()...)
+		})
+		switch {
+		case err != nil:
+			return err
+		case len(got) == 0 || len(all)+len(got) > size || size > maxList:
+			c.end(errMessage)
+			return errDetached
+		}
+		all = append(all, got...)
+	}
+	return json.Unmarshal(all, v)
+}
+
+func (c *Client) followDevices() error {
+	var list []device
+	if err := c.list(opDevices, &list); err != nil {
+		return err
+	}
+	return mirror(c.ns, list)
+}
+
+// listen reads events until the connection ends.
+func (c *Client) listen() {
+	var b [eventLen]byte
+	for {
+		n, err := c.events.Read(b[:])
+		if err != nil || n == 0 {
+			c.end(errors.New("the other end has gone"))
+			return
+		}
+		if n != eventLen {
+			continue
+		}
+		switch op(binary.NativeEndian.Uint16(b[:])) {
+		case evWake:
+			c.mu.Lock()
+			s := c.sockets[binary.NativeEndian.Uint32(b[4:])]
+			c.mu.Unlock()
+			if s != nil {
+				s.notify.Wake()
+			}
+		case evDevices:
+			if err := c.followDevices(); err != nil {
+				c.end(err)
+				return
+			}
+		}
+	}
+}
+
+// end ends the connection. Devices go away, and sleepers are woken: their sockets
+// have an error now.
+func (c *Client) end(why error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = fmt.Errorf("attach: %s: %w", c.path, why)
+	var left []*Socket
+	for _, s := range c.sockets {
+		left = append(left, s)
+	}
+	c.mu.Unlock()
+	c.conn.hangUp()
+	c.events.Close()
+	mirror(c.ns, nil)
+	for _, s := range left {
+		s.detached()
+	}
+	close(c.done)
+}
+
+// Namespace has the devices that are granted, as they are there: names, indexes,
+// addresses, whether they are up; it follows what happens to them. No packets pass
+// them here: sockets are had from Client.Socket.
+func (c *Client) Namespace() *rxring.Namespace { return c.ns }
+
+// Status is what happens in the other process's namespace.
+func (c *Client) Status() (st Status, err error) {
+	err = c.list(opStatus, &st)
+	return st, err
+}
+
+// Done is closed when the connection has ended; Err says why then.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err is why the connection has ended, nil while it has not.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// errClosedClient is Err after Close.
+var errClosedClient = fmt.Errorf("closed by this end: %w", net.ErrClosed)
+
+// Close ends the connection, and with it all sockets.
+func (c *Client) Close() error {
+	c.end(errClosedClient)
+	c.all.Wait()
+	c.mu.Lock()
+	var left []*Socket
+	for _, s := range c.sockets {
+		left = append(left, s)
+	}
+	c.mu.Unlock()
+	for _, s := range left {
+		s.Close()
+	}
+	c.turn.Lock()
+	c.conn.direct.free()
+	c.turn.Unlock()
+	return nil
+}

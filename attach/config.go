@@ -1,0 +1,133 @@
+package attach
+
+import (
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cbpf"
+)
+
+// Config says what a [Server] offers, and to whom. Only Namespace must be set.
+type Config struct {
+	Namespace *rxring.Namespace
+
+	// Grant decides what a peer gets; an error refuses it, and is what the peer is
+	// told. It is asked when a peer comes, and again by [Server.Regrant]. nil: this
+	// process's own user and root get everything, and nobody else anything.
+	Grant func(Peer) (Grant, error)
+
+	// Notify is told what happens, for logs. It is called by several goroutines at
+	// once, and should be quick. nil: nobody is.
+	Notify func(Event)
+
+	// Describe adds what only the owner knows of a device to [Server.Status]. nil:
+	// nothing.
+	Describe func(*rxring.Device) Description
+}
+
+// Peer is the process at the other end, as the kernel tells of it (SO_PEERCRED,
+// SO_PEERGROUPS).
+type Peer struct {
+	ID     uint64   `json:"id"` // counts the peers of a Server from 1
+	PID    int      `json:"pid"`
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	Groups []uint32 `json:"groups,omitempty"`
+}
+
+// Grant is what a peer gets.
+type Grant struct {
+	// Socket bounds what each of the peer's sockets sees and does. Its Budget and
+	// Scope may be left zero: then the peer has a budget of MaxMemory bytes, and its
+	// user's fanout groups are nobody else's.
+	Socket rxring.Grant
+
+	MaxMemory  int64 // bytes of ring memory, all sockets together; 0: DefaultMaxMemory
+	MaxSockets int   // 0: DefaultMaxSockets
+	AllStatus  bool  // Status tells of everybody's sockets, not of its own user's only
+}
+
+const (
+	DefaultMaxMemory  = 256 << 20
+	DefaultMaxSockets = 64
+)
+
+// EventKind says what happened.
+type EventKind string
+
+const (
+	PeerAttached EventKind = "attached"
+	PeerRefused  EventKind = "refused" // Err says why
+	PeerDetached EventKind = "detached"
+	SocketOpened EventKind = "socket opened" // it is bound to a device and has a place for packets
+	SocketClosed EventKind = "socket closed" // Socket has its last counts
+	PeerFaulted  EventKind = "faulted"       // sent what no client of ours sends: Err says what; it is detached
+)
+
+// Event is for an audit log.
+type Event struct {
+	Kind   EventKind
+	Peer   Peer
+	Socket *SocketStatus      // of SocketOpened and SocketClosed
+	Filter []cbpf.Instruction // of SocketClosed: the program's own filter, the last it had; nil: none
+	Err    error
+}
+
+// Status is what [Server.Status] and [Client.Status] tell.
+type Status struct {
+	Time    time.Time      `json:"time"`
+	Devices []DeviceStatus `json:"devices"`
+	Sockets []SocketStatus `json:"sockets"`
+}
+
+// DeviceStatus is a device that the asker may see.
+type DeviceStatus struct {
+	Index int      `json:"index"`
+	Name  string   `json:"name"`
+	Type  string   `json:"type"` // ethernet, raw-ip
+	Addr  string   `json:"address,omitempty"`
+	Addrs []string `json:"addresses,omitempty"` // with prefix lengths
+	MTU   int      `json:"mtu"`
+	Up    bool     `json:"up"`
+	Description
+}
+
+// Description is what a device's owner knows of it.
+type Description struct {
+	Source   string            `json:"source,omitempty"`   // as in rxring serve --from
+	Counters map[string]uint64 `json:"counters,omitempty"` // the source's own, as kernel_drops
+}
+
+// SocketStatus is a peer's packet socket.
+type SocketStatus struct {
+	ID     uint32    `json:"id"` // within its peer
+	Peer   Peer      `json:"peer"`
+	Opened time.Time `json:"opened"`
+	Device string    `json:"device"` // "": all
+	Filter int       `json:"filter"` // instructions of the program's own filter
+
+	Ring  *RingStatus `json:"ring,omitempty"` // nil: it has a queue
+	Queue int         `json:"queue"`          // bytes of the first packet in it
+
+	Offered          uint64 `json:"offered"`
+	Filtered         uint64 `json:"filtered"`
+	Captured         uint64 `json:"captured"`
+	DroppedFull      uint64 `json:"dropped_full"`
+	DroppedOwned     uint64 `json:"dropped_owned"`
+	DroppedReleasing uint64 `json:"dropped_releasing"`
+	DroppedOther     uint64 `json:"dropped_other"`
+	Sent             uint64 `json:"sent"`
+}
+
+// RingStatus is a receive ring: its shape, and a picture of its slots or blocks.
+type RingStatus struct {
+	Version   string `json:"version"` // V1, V2, V3
+	Slots     uint32 `json:"slots"`   // or blocks
+	SlotBytes uint32 `json:"slot_bytes"`
+
+	// States has a letter for each slot or block, or for as many neighbours as
+	// make at most 256 letters, in the order of the ring: '.' free, 'w' being filled,
+	// 'R' with the reader; of neighbours the one that is furthest from free.
+	States string `json:"states"`
+	Head   int    `json:"head"` // the letter where the next packet goes
+}

@@ -1,0 +1,90 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+)
+
+// conn is a connection of one kind of message at a time in each direction.
+type conn struct {
+	*net.UnixConn
+	direct *direct // takes UnixConn's place, nil: not yet, or not here
+	in     []byte
+	oob    []byte
+}
+
+func newConn(c *net.UnixConn) *conn {
+	// As much as one message, whatever net.core.wmem_default is; it need not succeed.
+	c.SetWriteBuffer(2 * maxMessage)
+	return &conn{UnixConn: c, in: make([]byte, maxMessage), oob: make([]byte, oobRoom)}
+}
+
+// send sends a message, with a descriptor unless it is negative.
+func (c *conn) send(m *message, fd int) error {
+	if len(m.b) > maxMessage {
+		return fmt.Errorf("attach: message of %d bytes: want at most %d: %w", len(m.b), maxMessage, syscall.EMSGSIZE)
+	}
+	if c.direct != nil {
+		return c.direct.write(m.b)
+	}
+	var oob []byte
+	if fd >= 0 {
+		oob = rights(fd)
+	}
+	_, _, err := c.WriteMsgUnix(m.b, oob, nil)
+	return err
+}
+
+// recv reads a message, which is good until the next call, and a descriptor that
+// came with it, -1 for none.
+func (c *conn) recv() (m message, fd int, err error) {
+	var n, oobn, flags int
+	if c.direct != nil {
+		n, oobn, flags, err = c.direct.read(c.in, c.oob)
+	} else {
+		n, oobn, flags, _, err = c.ReadMsgUnix(c.in, c.oob)
+	}
+	fd = takeRights(c.oob[:oobn])
+	switch {
+	case err != nil:
+	case n == 0:
+		err = io.EOF
+	case truncated(flags):
+		err = errMessage
+	default:
+		return message{b: c.in[:n]}, fd, nil
+	}
+	closeFD(fd)
+	return message{}, -1, err
+}
+
+// hangUp ends the connection.
+func (c *conn) hangUp() {
+	if c.direct != nil {
+		c.direct.hangUp()
+	} else {
+		c.Close()
+	}
+}
+
+// patience is how long an end waits for the other one to do what it does in
+// microseconds: to answer, to read an answer, to say hello. Tests change it.
+var patience = 10 * time.Second
+
+// gone turns an error of a connection into what a person understands.
+func gone(err error) error {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return errors.New("the other end has gone")
+	case errors.Is(err, syscall.ETIMEDOUT):
+		return err
+	}
+	if t, ok := err.(net.Error); ok && t.Timeout() {
+		return fmt.Errorf("the other end did not answer for %v", patience)
+	}
+	return err
+}

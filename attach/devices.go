@@ -1,0 +1,94 @@
+package attach
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/rxring/rxring"
+)
+
+// device is a device as a client is told of it.
+type device struct {
+	Index int               `json:"index"`
+	Name  string            `json:"name"`
+	Type  rxring.DeviceType `json:"type"`
+	MTU   int               `json:"mtu"`
+	Addr  [6]byte           `json:"addr"`
+	Addrs []netip.Prefix    `json:"addrs,omitempty"`
+	Up    bool              `json:"up"`
+}
+
+// visible lists the devices that p sees.
+func (p *peer) visible() []*rxring.Device {
+	g := p.granted()
+	return slices.DeleteFunc(p.server.config.Namespace.Devices(), func(d *rxring.Device) bool {
+		return g.Socket.Devices != nil && !g.Socket.Devices(d)
+	})
+}
+
+func (p *peer) devicesNow() []device {
+	all := []device{}
+	for _, d := range p.visible() {
+		all = append(all, device{d.Index(), d.Name(), d.Type(), d.MTU(), d.Addr(), d.Addrs(), d.Up()})
+	}
+	return all
+}
+
+// lookForDevices tells the peer when its devices are others than it was told of
+// last.
+func (p *peer) lookForDevices() {
+	b, err := json.Marshal(p.devicesNow())
+	if err != nil {
+		return // a device of this process's own that has no words: its name is checked
+	}
+	p.mu.Lock()
+	changed := p.known != "" && p.known != string(b) // "": it did not ask yet
+	if changed {
+		p.known = string(b)
+	}
+	p.mu.Unlock()
+	if changed {
+		p.events.tell(evDevices, 0)
+	}
+}
+
+// handOutDevices makes the list for opDevices.
+func (p *peer) handOutDevices() any {
+	now := p.devicesNow()
+	if b, err := json.Marshal(now); err == nil {
+		p.mu.Lock()
+		p.known = string(b)
+		p.mu.Unlock()
+	}
+	return now
+}
+
+// mirror makes ns's devices those of the list: what a client shows of another
+// process's namespace.
+func mirror(ns *rxring.Namespace, list []device) error {
+	for _, d := range ns.Devices() {
+		if !slices.ContainsFunc(list, func(o device) bool { return o.is(d) }) {
+			ns.RemoveDevice(d)
+		}
+	}
+	for _, o := range list {
+		d, ok := ns.DeviceByIndex(o.Index)
+		if !ok {
+			var err error
+			d, err = ns.AddDevice(rxring.DeviceConfig{Index: o.Index, Name: o.Name, Type: o.Type, MTU: o.MTU, Addr: o.Addr, Addrs: o.Addrs})
+			if err != nil {
+				return fmt.Errorf("attach: a device of the other end's: %w", err)
+			}
+		}
+		d.SetUp(o.Up)
+	}
+	return nil
+}
+
+// is says whether d is o, but for whether it is up.
+func (o device) is(d *rxring.Device) bool {
+	return o.Index == d.Index() && o.Name == d.Name() && o.Type == d.Type() && o.MTU == d.MTU() &&
+		o.Addr == d.Addr() && slices.Equal(o.Addrs, d.Addrs())
+}

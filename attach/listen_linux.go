@@ -1,0 +1,84 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxPath is how long a socket's path can be: sizeof(sun_path) less its end
+// (linux/un.h).
+const maxPath = 107
+
+// listenAt makes the socket in a directory of its own, where nobody else can
+// connect to it before it has its mode, and moves it to path.
+func listenAt(path string) (*net.UnixListener, error) {
+	if err := free(path); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".rxring")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	d, err := os.Open(dir) // by its descriptor it has a short name
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	fresh := fmt.Sprintf("/proc/self/fd/%d/socket", d.Fd())
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: fresh, Net: "unixpacket"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false) // it has another name by then
+	if err := errors.Join(os.Chmod(fresh, 0o600), os.Rename(fresh, path)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// free says whether path can be had: there is nothing, or a socket that nobody
+// listens at any more.
+func free(path string) error {
+	if len(path) > maxPath || path == "" || strings.HasPrefix(path, "@") {
+		return fmt.Errorf("want a path of 1 to %d bytes, not an abstract address: %w", maxPath, unix.EINVAL)
+	}
+	fi, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case fi.Mode().Type() != os.ModeSocket:
+		return fmt.Errorf("there is something that is no socket, remove it or choose another path: %w", unix.EEXIST)
+	}
+	c, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: path, Net: "unixpacket"})
+	switch {
+	case err == nil:
+		c.Close()
+	case errors.Is(err, unix.ECONNREFUSED):
+		return nil
+	}
+	return fmt.Errorf("somebody listens there already, end that process or choose another path: %w", unix.EADDRINUSE)
+}
+
+// pathID says which file a path names.
+func pathID(path string) (id [2]uint64, err error) {
+	var st unix.Stat_t
+	err = unix.Lstat(path, &st)
+	return [2]uint64{st.Dev, st.Ino}, err
+}
+
+// removeOurs removes the socket at path if it is still the one that we made.
+func removeOurs(path string, id [2]uint64) {
+	if now, err := pathID(path); err == nil && now == id {
+		os.Remove(path)
+	}
+}

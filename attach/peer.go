@@ -1,0 +1,301 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring"
+)
+
+// peer is a process that is attached. Its goroutine reads requests and answers
+// them, one by one.
+type peer struct {
+	Peer
+	server *Server
+	user   *user
+	conn   *conn
+	events events
+	answer message
+	list   []byte // what opDevices or opStatus is handing out in pieces
+	packet []byte // that opRecv is handing out
+
+	mu      sync.Mutex
+	grant   Grant
+	sockets map[uint32]*peerSocket
+	last    uint32 // ID
+	known   string // what the devices were like when it was told last
+}
+
+// peerSocket is one of its sockets.
+type peerSocket struct {
+	*rxring.Socket
+	id     uint32
+	opened time.Time
+	told   bool // SocketOpened
+	mapped bool // a ring of it is, its peer says
+	waker  waker
+}
+
+// ownUser is the Grant of a Server that has none.
+func ownUser(p Peer) (Grant, error) {
+	if p.UID == uint32(os.Geteuid()) || p.UID == 0 {
+		return Grant{AllStatus: true}, nil
+	}
+	return Grant{}, fmt.Errorf("user %d is not user %d, whose namespace this is: %w", p.UID, os.Geteuid(), syscall.EACCES)
+}
+
+// serve is a connection's life.
+func (s *Server) serve(c *net.UnixConn) {
+	defer c.Close()
+	defer context.AfterFunc(s.open, func() { c.Close() })()
+	p := &peer{server: s, events: events{fd: -1}, sockets: make(map[uint32]*peerSocket)}
+	var err error
+	if p.Peer, err = peerOf(c); err != nil {
+		return
+	}
+	if err = s.admit(p, c); err != nil {
+		s.config.Notify(Event{Kind: PeerRefused, Peer: p.Peer, Err: err})
+		select {
+		case s.refusing <- struct{}{}:
+			p.conn = newConn(c)
+			p.refuse(err)
+			<-s.refusing
+		default:
+		}
+		return
+	}
+	defer s.dismiss(p)
+	if err := p.hello(); err != nil {
+		s.config.Notify(Event{Kind: PeerFaulted, Peer: p.Peer, Err: err})
+		return
+	}
+	s.config.Notify(Event{Kind: PeerAttached, Peer: p.Peer})
+	for err == nil {
+		err = p.turn()
+	}
+	p.closeAll()
+	kind := PeerDetached
+	if fault := new(faultError); errors.As(err, &fault) {
+		kind = PeerFaulted
+	} else {
+		err = nil // it has gone, or we close
+	}
+	s.config.Notify(Event{Kind: kind, Peer: p.Peer, Err: err})
+}
+
+// admit makes p one of the server's peers, if it may be.
+func (s *Server) admit(p *peer, c *net.UnixConn) error {
+	s.mu.Lock()
+	s.lastID++
+	p.ID = s.lastID
+	s.mu.Unlock()
+	for {
+		s.mu.Lock()
+		asked := s.regrants
+		s.mu.Unlock()
+		g, err := s.config.Grant(p.Peer)
+		if err != nil {
+			return err
+		}
+		if again, err := s.enroll(p, c, g, asked); !again {
+			return err
+		}
+	}
+}
+
+// enroll takes p in with what it was granted, unless that may be out of date: then
+// it is to be asked for again.
+func (s *Server) enroll(p *peer, c *net.UnixConn, g Grant, asked uint64) (again bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.regrants != asked {
+		return true, nil
+	}
+	u := s.users[p.UID]
+	if u == nil {
+		u = &user{budget: rxring.NewBudget(0)}
+	}
+	if u.peers >= maxPeers {
+		return false, fmt.Errorf("user %d has %d processes attached, the most that may be: %w", p.UID, maxPeers, syscall.EAGAIN)
+	}
+	s.users[p.UID] = u
+	u.peers++
+	p.user = u
+	p.conn = newConn(c)
+	s.peers[p.ID] = p
+	p.grant = p.fill(g)
+	return false, nil
+}
+
+func (s *Server) dismiss(p *peer) {
+	p.events.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.peers, p.ID)
+	if p.user.peers--; p.user.peers == 0 {
+		delete(s.users, p.UID)
+	}
+}
+
+// fill sets what is 0 in g to what it stands for.
+func (p *peer) fill(g Grant) Grant {
+	if g.MaxMemory <= 0 {
+		g.MaxMemory = DefaultMaxMemory
+	}
+	if g.MaxSockets <= 0 {
+		g.MaxSockets = DefaultMaxSockets
+	}
+	if g.Socket.Budget == nil {
+		p.user.budget.SetMax(g.MaxMemory)
+		g.Socket.Budget = p.user.budget
+	}
+	if g.Socket.Scope == 0 {
+		g.Socket.Scope = p.UID + 1 // 0 is this process's own sockets'
+	}
+	return g
+}
+
+func (p *peer) granted() Grant {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.grant
+}
+
+// regrant asks for the grant again.
+func (p *peer) regrant() {
+	g, err := p.server.config.Grant(p.Peer)
+	if err != nil {
+		p.conn.Close() // its goroutine does the rest
+		return
+	}
+	g = p.fill(g)
+	p.mu.Lock()
+	p.grant = g
+	for _, k := range p.sockets {
+		k.SetGrant(&g.Socket) // what it cannot have any more it has not, whatever this says
+	}
+	p.mu.Unlock()
+	p.lookForDevices()
+}
+
+// refuse answers a hello with err.
+func (p *peer) refuse(err error) {
+	p.conn.SetDeadline(time.Now().Add(patience))
+	m, fd, err2 := p.conn.recv()
+	closeFD(fd)
+	if o, _, seq := m.head(); err2 == nil && o == opHello {
+		p.fail(o, seq, err)
+	}
+}
+
+// hello is the first exchange.
+func (p *peer) hello() error {
+	p.conn.SetDeadline(time.Now().Add(patience))
+	m, fd, err := p.conn.recv()
+	closeFD(fd)
+	if err != nil {
+		return fault("no hello: %v", gone(err))
+	}
+	o, _, seq := m.head()
+	word, v := string(m.take(len(magic))), m.word()
+	if o != opHello || m.bad || word != magic {
+		return fault("what came is no hello")
+	}
+	ours, theirs, err := eventPair()
+	if err != nil {
+		p.fail(o, seq, err)
+		return fault("%v", err)
+	}
+	defer closeFD(theirs)
+	p.events.fd = ours
+	p.answer.start(opHello, 0, seq)
+	p.answer.u32(version)
+	if err := p.conn.send(&p.answer, theirs); err != nil {
+		return fault("hello: %v", gone(err))
+	}
+	if v != version {
+		return fault("it speaks version %d, this is %d", v, version)
+	}
+	return p.conn.SetDeadline(time.Time{})
+}
+
+// turn reads a request and answers it.
+func (p *peer) turn() error {
+	m, fd, err := p.conn.recv()
+	closeFD(fd) // nobody asked for one
+	if err != nil {
+		if errors.Is(err, errMessage) {
+			return fault("%v", err)
+		}
+		return err
+	}
+	o, id, seq := m.head()
+	if m.bad || o <= opHello || o >= opMost {
+		return fault("operation %d: there is none of that number", o)
+	}
+	p.answer.start(o, 0, seq)
+	fd, err = p.call(o, id, &m)
+	switch f := new(faultError); {
+	case errors.As(err, &f):
+		return err
+	case err != nil:
+		return p.fail(o, seq, err)
+	}
+	return p.reply(fd)
+}
+
+// fail answers with an error.
+func (p *peer) fail(o op, seq uint32, err error) error {
+	p.answer.start(o, uint32(errno(err)), seq)
+	text := err.Error()
+	p.answer.bytes([]byte(text[:min(len(text), 1024)]))
+	return p.reply(-1)
+}
+
+func (p *peer) reply(fd int) error {
+	p.conn.SetWriteDeadline(time.Now().Add(patience))
+	return p.conn.send(&p.answer, fd)
+}
+
+// closeAll closes what the peer has left.
+func (p *peer) closeAll() {
+	p.mu.Lock()
+	left := slices.Collect(maps.Values(p.sockets))
+	p.mu.Unlock()
+	for _, k := range left {
+		p.close(k)
+	}
+}
+
+// close closes a socket.
+func (p *peer) close(k *peerSocket) {
+	st := p.socketStatus(k) // where it was bound to
+	filter, _, _ := k.GetFilter(st.Filter)
+	k.Disarm(&k.waker)
+	k.Close()
+	p.mu.Lock()
+	delete(p.sockets, k.id)
+	p.mu.Unlock()
+	p.server.mu.Lock()
+	p.user.sockets--
+	p.server.mu.Unlock()
+	if k.told {
+		st.count(k.Socket)
+		p.server.config.Notify(Event{Kind: SocketClosed, Peer: p.Peer, Socket: &st, Filter: filter})
+	}
+}
+
+// faultError is of a peer that no client of ours is.
+type faultError struct{ text string }
+
+func (e *faultError) Error() string { return "attach: peer: " + e.text }
+
+func fault(format string, args ...any) error { return &faultError{fmt.Sprintf(format, args...)} }

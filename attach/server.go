@@ -1,0 +1,196 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring"
+)
+
+// Server offers a namespace at a unix socket.
+type Server struct {
+	config   Config
+	listener *net.UnixListener
+	path     string
+	file     [2]uint64 // the socket's, to be removed; zero: it is not ours to remove
+
+	open  context.Context // until Close
+	close func()
+	all   sync.WaitGroup // accept, watch, and a goroutine for each peer
+
+	mu     sync.Mutex
+	peers  map[uint64]*peer // by ID
+	users  map[uint32]*user // by UID, those that have peers
+	lastID uint64
+
+	regrants uint64 // how often Regrant was called: who came meanwhile is asked for again
+
+	refusing chan struct{} // has an element for each peer that is being told why it is refused
+}
+
+// user is what the peers of one user share, however many they are.
+type user struct {
+	budget  *rxring.Budget
+	peers   int
+	sockets int
+}
+
+// maxPeers bounds a user's connections: each costs a goroutine, three descriptors
+// and the room for a message.
+const maxPeers = 64
+
+// maxRefusals bounds those that are told why they are refused at a time: to be told,
+// they must say hello first, for which they have patience. What comes past it is
+// hung up on.
+const maxRefusals = 32
+
+// Listen offers c.Namespace at path, a new unix socket of type SOCK_SEQPACKET that
+// only this process's user may connect to (mode 0600; chmod it for others: Grant
+// decides, too), until Close. A socket that a dead process left there is replaced.
+func Listen(path string, c Config) (*Server, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	l, err := listenAt(path)
+	if err != nil {
+		return nil, fmt.Errorf("attach: listen at %s: %w", path, err)
+	}
+	s := newServer(l, path, c)
+	if s.file, err = pathID(path); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("attach: listen at %s: %w", path, err)
+	}
+	s.start()
+	return s, nil
+}
+
+// NewServer is Listen at a socket that is listening already, as from systemd
+// (ListenSequentialPacket=). It becomes the Server's; its file is not removed.
+func NewServer(l *net.UnixListener, c Config) (*Server, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if l.Addr().Network() != "unixpacket" {
+		return nil, fmt.Errorf("attach: a listener of network %s: want unixpacket (SOCK_SEQPACKET, systemd's ListenSequentialPacket): %w", l.Addr().Network(), syscall.EPROTOTYPE)
+	}
+	l.SetUnlinkOnClose(false)
+	s := newServer(l, l.Addr().String(), c)
+	s.start()
+	return s, nil
+}
+
+func (c *Config) check() error {
+	if c.Namespace == nil {
+		return fmt.Errorf("attach: Config: want a Namespace: %w", syscall.EINVAL)
+	}
+	if c.Grant == nil {
+		c.Grant = ownUser
+	}
+	if c.Notify == nil {
+		c.Notify = func(Event) {}
+	}
+	if c.Describe == nil {
+		c.Describe = func(*rxring.Device) (d Description) { return d }
+	}
+	return nil
+}
+
+func newServer(l *net.UnixListener, path string, c Config) *Server {
+	open, close := context.WithCancel(context.Background())
+	return &Server{
+		config:   c,
+		listener: l,
+		path:     path,
+		open:     open,
+		close:    close,
+		peers:    make(map[uint64]*peer),
+		users:    make(map[uint32]*user),
+		refusing: make(chan struct{}, maxRefusals),
+	}
+}
+
+func (s *Server) start() {
+	s.all.Go(s.accept)
+	s.all.Go(s.watch)
+}
+
+func (s *Server) accept() {
+	for {
+		c, err := s.listener.AcceptUnix()
+		switch {
+		case err == nil:
+			s.all.Go(func() { s.serve(c) })
+		case errors.Is(err, net.ErrClosed):
+			return
+		default: // out of descriptors, say: somebody may close one
+			select {
+			case <-s.open.Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// lookEvery is how often peers' devices are compared with the namespace's.
+const lookEvery = 250 * time.Millisecond
+
+// watch tells peers when their devices are others. What happens to sockets they
+// hear at once.
+func (s *Server) watch() {
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.open.Done():
+			return
+		case <-t.C:
+		}
+		for _, p := range s.list() {
+			p.lookForDevices()
+		}
+	}
+}
+
+func (s *Server) list() []*peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ps := make([]*peer, 0, len(s.peers))
+	for _, p := range s.peers {
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+// Addr is the socket's path.
+func (s *Server) Addr() string { return s.path }
+
+// Regrant asks Config.Grant for each peer anew: what is granted no longer is taken
+// away, from sockets that are open, too, and the others go on undisturbed.
+func (s *Server) Regrant() {
+	s.mu.Lock()
+	s.regrants++
+	s.mu.Unlock()
+	for _, p := range s.list() {
+		p.regrant()
+	}
+}
+
+// Close detaches all peers and removes the socket.
+func (s *Server) Close() error {
+	if s.open.Err() != nil {
+		return net.ErrClosed
+	}
+	s.close()
+	if s.file != [2]uint64{} {
+		removeOurs(s.path, s.file) // while we listen, nobody else can have it
+	}
+	err := s.listener.Close()
+	s.all.Wait()
+	return err
+}

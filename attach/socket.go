@@ -1,0 +1,409 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// Socket is a packet socket in the other process. Its methods are those of
+// [rxring.Socket], with the same errors; when the connection has ended, they fail
+// with ENETDOWN. All may be called concurrently.
+type Socket struct {
+	client *Client
+	id     uint32
+	typ    rxring.SockType
+	notify ring.Notify
+	down   atomic.Bool // ENETDOWN is pending, of this end's own making
+
+	mu     sync.Mutex
+	closed bool
+	mapped func(memfd int) bool
+	memfds []memfd // of its rings, as far as Map returned them
+	counts counts
+}
+
+// memfd is a ring's memory.
+type memfd struct {
+	fd int
+	id [2]uint64
+}
+
+// counts are the last that are known.
+type counts struct {
+	totals ring.Totals
+	sent   uint64
+}
+
+// Socket makes a packet socket in the other process.
+func (c *Client) Socket(t rxring.SockType, protocol uint16) (*Socket, error) {
+	s := &Socket{client: c, typ: t}
+	_, err := c.call(opSocket, 0, func(m *message) {
+		m.u32(uint32(t))
+		m.u32(uint32(protocol))
+	}, func(m *message) { s.id = m.word() })
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil, errDetached
+	}
+	c.sockets[s.id] = s
+	return s, nil
+}
+
+// call makes a call on the socket.
+func (s *Socket) call(o op, arguments, results func(*message)) (fd int, err error) {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return -1, rxring.ErrClosed
+	}
+	return s.client.call(o, s.id, arguments, results)
+}
+
+// detached is for a connection that has ended.
+func (s *Socket) detached() {
+	s.down.Store(true)
+	s.notify.Wake()
+}
+
+// Type is the socket's type.
+func (s *Socket) Type() rxring.SockType { return s.typ }
+
+// Bind is [rxring.Socket.Bind].
+func (s *Socket) Bind(a tpacket.SockaddrLL) error {
+	_, err := s.call(opBind, func(m *message) { m.bytes(tpacket.Bytes(&a)) }, nil)
+	return err
+}
+
+// Addr is [rxring.Socket.Addr]; its Ifindex is -1 when the connection has ended.
+func (s *Socket) Addr() (a tpacket.SockaddrLL) {
+	if _, err := s.call(opAddr, nil, func(m *message) { a = record[tpacket.SockaddrLL](m) }); err != nil {
+		return tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: -1}
+	}
+	return a
+}
+
+// Setsockopt is [rxring.Socket.Setsockopt].
+func (s *Socket) Setsockopt(level, name int, val []byte) error {
+	rings := level == tpacket.SolPacket && (name == tpacket.OptRxRing || name == tpacket.OptTxRing)
+	mapped := rings && s.isMapped()
+	_, err := s.call(opSetsockopt, func(m *message) {
+		m.u32(uint32(level))
+		m.u32(uint32(name))
+		m.flag(mapped)
+		m.bytes(val[:min(len(val), maxOption)])
+	}, nil)
+	if rings && err == nil {
+		s.forgetMemory()
+	}
+	return err
+}
+
+// Getsockopt is [rxring.Socket.Getsockopt].
+func (s *Socket) Getsockopt(level, name int, buf []byte) (n int, err error) {
+	if level == solSocket && name == soError && s.down.CompareAndSwap(true, false) {
+		return copy(buf, nativeInt(syscall.ENETDOWN)), nil
+	}
+	buf = buf[:min(len(buf), maxOption)]
+	_, err = s.call(opGetsockopt, func(m *message) {
+		m.u32(uint32(level))
+		m.u32(uint32(name))
+		m.u32(uint32(len(buf)))
+		m.bytes(buf)
+	}, func(m *message) { n = copy(buf, m.rest()) })
+	if level == solSocket && name == soError && errors.Is(err, errDetached) {
+		return copy(buf, nativeInt(0)), nil // it was told
+	}
+	return n, err
+}
+
+// SOL_SOCKET and SO_ERROR (asm-generic/socket.h).
+const (
+	solSocket = 1
+	soError   = 4
+)
+
+func nativeInt(e syscall.Errno) []byte {
+	var m message
+	m.u32(uint32(e))
+	return m.b
+}
+
+// AttachFilter is [rxring.Socket.AttachFilter].
+func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
+	_, err := s.call(opSetFilter, func(m *message) { m.program(prog) }, nil)
+	return err
+}
+
+// GetFilter is [rxring.Socket.GetFilter].
+func (s *Socket) GetFilter(room int) (prog []cbpf.Instruction, n int, err error) {
+	_, err = s.call(opGetFilter, func(m *message) { m.u32(uint32(room)) }, func(m *message) {
+		n = int(m.word())
+		prog = m.takeProgram()
+	})
+	return prog, n, err
+}
+
+// SetFanoutProgram is [rxring.Socket.SetFanoutProgram].
+func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
+	_, err := s.call(opFanoutProg, func(m *message) { m.program(prog) }, nil)
+	return err
+}
+
+// Geometry is [rxring.Socket.Geometry].
+func (s *Socket) Geometry() (g tpacket.Geometry, ok bool) {
+	g, ok, _, _ = s.rings()
+	return g, ok
+}
+
+// HasTxRing is [rxring.Socket.HasTxRing].
+func (s *Socket) HasTxRing() bool {
+	_, _, tx, _ := s.rings()
+	return tx
+}
+
+func (s *Socket) rings() (g tpacket.Geometry, rx, tx bool, err error) {
+	_, err = s.call(opRings, nil, func(m *message) {
+		rx, tx = m.yes(), m.yes()
+		g.Version = tpacket.Version(m.word())
+		for _, v := range []*uint32{&g.BlockSize, &g.BlockNr, &g.FrameSize, &g.FrameNr, &g.FramesPerBlock} {
+			*v = m.word()
+		}
+	})
+	return g, rx, tx, err
+}
+
+// SetMapped has the socket ask f whether anybody has a ring's memory, that of a
+// descriptor that Map returned, mapped: see [rxring.Socket.SetMapped].
+func (s *Socket) SetMapped(f func(memfd int) bool) {
+	s.mu.Lock()
+	s.mapped = f
+	s.mu.Unlock()
+}
+
+func (s *Socket) isMapped() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mapped == nil {
+		return false
+	}
+	for _, f := range s.memfds {
+		if s.mapped(f.fd) {
+			return true
+		}
+	}
+	return false
+}
+
+// Map is [rxring.Socket.Map]: the descriptor stays the socket's.
+func (s *Socket) Map(size int) (fd int, err error) {
+	fd, err = s.call(opMap, func(m *message) { m.u64(uint64(size)) }, nil)
+	if err != nil {
+		return -1, err
+	}
+	id, err := sealedMemory(fd, size)
+	if err != nil {
+		closeFD(fd)
+		s.client.end(err)
+		return -1, errDetached
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.memfds {
+		if f.id == id {
+			closeFD(fd)
+			return f.fd, nil
+		}
+	}
+	s.memfds = append(s.memfds, memfd{fd, id})
+	return fd, nil
+}
+
+func (s *Socket) forgetMemory() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.memfds {
+		closeFD(f.fd)
+	}
+	s.memfds = nil
+}
+
+// Poll is Events, Readable and QueuedBytes in one call, and with a w not nil Arm
+// before it.
+func (s *Socket) Poll(w ring.Waker) (e rxring.Events, readable bool, queued int) {
+	if w != nil {
+		s.notify.Arm(w)
+	}
+	_, err := s.call(opPoll, func(m *message) { m.flag(w != nil) }, func(m *message) {
+		e, readable, queued = rxring.Events(m.word()), m.yes(), int(m.long())
+	})
+	if s.down.Load() {
+		e |= rxring.EventErr
+		if w != nil && err != nil {
+			s.notify.Wake() // it may have been too late for the news
+		}
+	}
+	return e, readable, queued
+}
+
+// QueuedBytes is [rxring.Socket.QueuedBytes].
+func (s *Socket) QueuedBytes() int {
+	_, _, n := s.Poll(nil)
+	return n
+}
+
+// Readable is [rxring.Socket.Readable].
+func (s *Socket) Readable() bool {
+	_, r, _ := s.Poll(nil)
+	return r
+}
+
+// Events is [rxring.Socket.Events].
+func (s *Socket) Events() rxring.Events {
+	e, _, _ := s.Poll(nil)
+	return e
+}
+
+// Arm is [rxring.Socket.Arm]. Its Wake comes from a goroutine of the client's.
+func (s *Socket) Arm(w ring.Waker) { s.Poll(w) }
+
+// Disarm is [rxring.Socket.Disarm]. The other process may still send what is then
+// for nobody.
+func (s *Socket) Disarm(w ring.Waker) { s.notify.Disarm(w) }
+
+// Recv is [rxring.Socket.Recv].
+func (s *Socket) Recv(b []byte, flags rxring.RecvFlags) (got rxring.Message, err error) {
+	if s.down.CompareAndSwap(true, false) {
+		return got, os.NewSyscallError("recvmsg", syscall.ENETDOWN)
+	}
+	return s.recv(opRecv, b, flags)
+}
+
+// Peek is [rxring.Socket.Peek].
+func (s *Socket) Peek(b []byte) (rxring.Message, error) {
+	return s.recv(opPeek, b, rxring.MsgPeek|rxring.MsgTrunc)
+}
+
+func (s *Socket) recv(o op, b []byte, flags rxring.RecvFlags) (got rxring.Message, err error) {
+	bad := false
+	_, err = s.call(o, func(m *message) {
+		m.u32(uint32(flags))
+		m.u32(uint32(len(b)))
+	}, func(m *message) {
+		head := m.take(int(m.word()))
+		bad = got.UnmarshalBinary(head) != nil
+		got.Copied = copy(b, m.rest())
+	})
+	switch {
+	case errors.Is(err, errDetached):
+		return rxring.Message{}, os.NewSyscallError("recvmsg", syscall.EAGAIN) // it was told that the device is down, and nothing comes any more
+	case bad:
+		s.client.end(errMessage)
+		return rxring.Message{}, errDetached
+	case err == nil && got.Copied < min(got.N, len(b)):
+		return got, fmt.Errorf("packet of %d bytes: what has no ring can take %d from another process: %w", got.N, maxPayload, syscall.EMSGSIZE)
+	}
+	return got, err
+}
+
+// Discard is [rxring.Socket.Discard].
+func (s *Socket) Discard() { s.call(opDiscard, nil, nil) }
+
+// Send is [rxring.Socket.Send].
+func (s *Socket) Send(frame []byte) (int, error) { return s.SendTo(frame, nil) }
+
+// SendTo is [rxring.Socket.SendTo].
+func (s *Socket) SendTo(frame []byte, to *tpacket.SockaddrLL) (n int, err error) {
+	_, err = s.call(opSend, func(m *message) {
+		m.address(to)
+		m.bytes(frame)
+	}, func(m *message) { n = int(m.long()) })
+	return n, err
+}
+
+// Route is [rxring.Socket.Route], a device of [Client.Namespace].
+func (s *Socket) Route(to *tpacket.SockaddrLL) (*rxring.Device, error) {
+	index := 0
+	if _, err := s.call(opRoute, func(m *message) { m.address(to) }, func(m *message) { index = m.int() }); err != nil {
+		return nil, err
+	}
+	d, ok := s.client.ns.DeviceByIndex(index)
+	if !ok { // it came a moment ago
+		return nil, os.NewSyscallError("sendto", syscall.ENXIO)
+	}
+	return d, nil
+}
+
+// Statistics is [rxring.Socket.Statistics].
+func (s *Socket) Statistics() tpacket.Stats3 {
+	var st tpacket.Stats3
+	s.Getsockopt(tpacket.SolPacket, tpacket.OptStatistics, tpacket.Bytes(&st))
+	return st
+}
+
+// Totals is [rxring.Socket.Totals], the last that were heard of when the connection
+// has ended.
+func (s *Socket) Totals() ring.Totals { return s.count().totals }
+
+// Sent is [rxring.Socket.Sent], likewise.
+func (s *Socket) Sent() uint64 { return s.count().sent }
+
+func (s *Socket) count() counts {
+	var c counts
+	_, err := s.call(opCounts, nil, c.read)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.counts = c
+	}
+	return s.counts
+}
+
+func (c *counts) read(m *message) {
+	t := &c.totals
+	for _, v := range []*uint64{&t.Filtered, &t.Captured, &t.DroppedFull, &t.DroppedOwned, &t.DroppedReleasing, &t.DroppedOther, &c.sent} {
+		*v = m.long()
+	}
+}
+
+// Close is [rxring.Socket.Close].
+func (s *Socket) Close() error {
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
+		return os.NewSyscallError("close", rxring.ErrClosed)
+	}
+	var last counts
+	_, err := s.client.call(opClose, s.id, nil, last.read)
+	c := s.client
+	c.mu.Lock()
+	delete(c.sockets, s.id)
+	c.mu.Unlock()
+	s.forgetMemory()
+	s.mu.Lock()
+	if err == nil {
+		s.counts = last
+	}
+	s.mu.Unlock()
+	s.notify.Wake()
+	if errors.Is(err, errDetached) || errors.Is(err, net.ErrClosed) {
+		err = nil // it is closed
+	}
+	return err
+}

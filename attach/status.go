@@ -1,0 +1,29 @@
+package attach
+
+import (
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// maxStates is how many letters RingStatus.States has at most.
+const maxStates = 256
+
+// stateLetters are the letters of RingStatus.States.
+var stateLetters = [...]byte{ring.SlotFree: '.', ring.SlotWriting: 'w', ring.SlotReading: 'R'}
+
+// ringStatus is the picture of b as it is now.
+func ringStatus(b ring.Buffer) *RingStatus {
+	g := b.Geometry()
+	s := &RingStatus{Version: g.Version.String(), Slots: g.FrameNr, SlotBytes: g.FrameSize}
+	if g.Version == tpacket.V3 {
+		s.Slots, s.SlotBytes = g.BlockNr, g.BlockSize
+	}
+	var cells [maxStates]ring.SlotState
+	n, head := b.States(cells[:])
+	letters := make([]byte, n)
+	for i, c := range cells[:n] {
+		letters[i] = stateLetters[c]
+	}
+	s.States, s.Head = string(letters), head
+	return s
+}

@@ -1,0 +1,112 @@
+package attach
+
+import (
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// oobRoom is for one descriptor. What more comes is thrown away by the kernel.
+var oobRoom = unix.CmsgSpace(4)
+
+func rights(fd int) []byte { return unix.UnixRights(fd) }
+
+// takeRights returns the descriptor in control messages, -1 for none. The runtime
+// has asked for MSG_CMSG_CLOEXEC.
+func takeRights(oob []byte) int {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return -1
+	}
+	one := -1
+	for _, m := range msgs {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			closeFD(one)
+			one = fd
+		}
+	}
+	return one
+}
+
+func closeFD(fd int) {
+	if fd >= 0 {
+		unix.Close(fd)
+	}
+}
+
+func truncated(flags int) bool { return flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 }
+
+// peerOf asks the kernel who connected.
+func peerOf(c *net.UnixConn) (p Peer, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return p, err
+	}
+	err2 := raw.Control(func(fd uintptr) {
+		var cred *unix.Ucred
+		if cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err != nil {
+			return
+		}
+		p = Peer{PID: int(cred.Pid), UID: cred.Uid, GID: cred.Gid}
+		p.Groups, err = peerGroups(int(fd))
+	})
+	if err == nil {
+		err = err2
+	}
+	return p, os.NewSyscallError("getsockopt", err)
+}
+
+// eventPair makes the second connection: a socket pair, of which an end goes to
+// the peer.
+func eventPair() (ours, theirs int, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, -1, os.NewSyscallError("socketpair", err)
+	}
+	return pair[0], pair[1], nil
+}
+
+// tell sends an event. Whatever the peer does to its end, this one does not wait:
+// an event that finds no room is the peer's loss.
+func tell(fd int, event []byte) { unix.Send(fd, event, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) }
+
+// eventConn is the peer's end of the second connection.
+func eventConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "events")
+	defer f.Close()
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, err
+	}
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, errMessage
+	}
+	return u, nil
+}
+
+// sealedMemory says whether fd is memory of size bytes that nobody can take away
+// under who maps it, and which file it is.
+func sealedMemory(fd, size int) (id [2]uint64, err error) {
+	if fd < 0 {
+		return id, errMessage
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return id, os.NewSyscallError("fstat", err)
+	}
+	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
+	if err != nil || seals&unix.F_SEAL_SHRINK == 0 || st.Size < int64(size) {
+		return id, errMessage
+	}
+	return [2]uint64{st.Dev, st.Ino}, nil
+}

@@ -1,0 +1,27 @@
+//go:build !linux
+
+package attach
+
+import (
+	"errors"
+	"net"
+)
+
+// errSystem is why there is no attaching: SOCK_SEQPACKET, SO_PEERCRED and sealed
+// memfds are Linux's.
+var errSystem = errors.New("attach: only Linux can share a namespace between processes")
+
+const oobRoom = 0
+
+func rights(int) []byte                               { return nil }
+func takeRights([]byte) int                           { return -1 }
+func closeFD(int)                                     {}
+func truncated(int) bool                              { return false }
+func peerOf(*net.UnixConn) (Peer, error)              { return Peer{}, errSystem }
+func eventPair() (ours, theirs int, err error)        { return -1, -1, errSystem }
+func tell(int, []byte)                                {}
+func sealedMemory(int, int) (id [2]uint64, err error) { return id, errSystem }
+func listenAt(string) (*net.UnixListener, error)      { return nil, errSystem }
+func removeOurs(string, [2]uint64)                    {}
+func pathID(string) (id [2]uint64, err error)         { return id, errSystem }
+func eventConn(int) (*net.UnixConn, error)            { return nil, errSystem }
