@@ -33,6 +33,9 @@ type Config struct {
 	Promiscuous    bool // also packets to others
 	IgnoreOutgoing bool // only packets that come in
 
+	VnetHeader bool // a struct virtio_net_hdr of 10 bytes right before each packet: see [ring.Frame.Before]
+	Hash       bool // each packet's flow hash; not with Immediate, whose rings have no place for it
+
 	Fanout *rxring.FanoutConfig // shares the packets with other handles; nil: gets all of them
 }
 
@@ -79,6 +82,12 @@ func (c *Config) check() error {
 	case c.Retire < time.Millisecond || c.Retire > math.MaxInt32*time.Millisecond || c.Retire%time.Millisecond != 0:
 		return refuse("Retire", c.Retire, "whole milliseconds, 1 ms at least")
 	}
+	switch {
+	case c.VnetHeader && c.Cooked:
+		return refuse("VnetHeader", true, "it without Cooked: the kernel has none for SOCK_DGRAM")
+	case c.Hash && c.Immediate:
+		return refuse("Hash", true, "it without Immediate: TPACKET_V2 has no place for it")
+	}
 	if c.Filter != nil {
 		if _, err := cbpf.Compile(c.Filter); err != nil {
 			return fmt.Errorf("capture: Filter: %w", err)
@@ -112,6 +121,9 @@ func (c *Config) request() tpacket.Req3 {
 	}
 	r.FrameNr = r.BlockNr * (block / frame) // looked at, though of no use to blocks
 	r.RetireBlkTov = uint32(c.Retire / time.Millisecond)
+	if c.Hash {
+		r.FeatureReqWord = tpacket.FeatureFillRxhash
+	}
 	return r
 }
 

@@ -39,6 +39,11 @@ func (d deviceSocket) setsockopt(opt int, val []byte) error {
 	return d.s.Setsockopt(tpacket.SolPacket, opt, val)
 }
 
+func (d deviceSocket) getsockopt(opt int, val []byte) error {
+	_, err := d.s.Getsockopt(tpacket.SolPacket, opt, val)
+	return err
+}
+
 func (d deviceSocket) setFilter(prog []byte) error {
 	return d.s.AttachFilter(unsafe.Slice((*cbpf.Instruction)(unsafe.Pointer(unsafe.SliceData(prog))), len(prog)/8))
 }

@@ -1,6 +1,6 @@
 // Package capture reads packets, from a live interface through the kernel's own
-// receive ring ([Open]) or from a device of a namespace in this program
-// ([OpenDevice]): in place, in pure Go, without an allocation a packet.
+// receive ring ([Open]), from a device of a namespace in this program ([OpenDevice]) or
+// in another one ([OpenAttached]): in place, in pure Go, without an allocation a packet.
 //
 //	h, err := capture.Open("eth0", capture.Config{})
 //	if err != nil {

@@ -2,13 +2,16 @@ package capture
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // ErrClosed is what reading from a closed Handle returns.
@@ -21,6 +24,7 @@ type Handle struct {
 	socket  socket
 	hatype  uint16
 	snaplen int
+	ifindex int // 0: all devices
 
 	frame ring.Frame // the last that Next returned; zero: it was given back
 
@@ -48,8 +52,24 @@ func (h *Handle) Next(ctx context.Context) (*ring.Frame, error) {
 			return nil, err
 		}
 	}
+	if !h.frame.Valid() {
+		return nil, h.vanished()
+	}
 	return &h.frame, nil
 }
+
+// vanished is why the ring's memory is not there any more: Close, or another process
+// that had it.
+func (h *Handle) vanished() error {
+	h.frame = ring.Frame{}
+	if s, ok := h.socket.(interface{ vanished() error }); ok {
+		return s.vanished()
+	}
+	return ErrClosed
+}
+
+// Ready says whether Next has a packet without waiting.
+func (h *Handle) Ready() bool { return h.reader.Ready() }
 
 // giveBack releases what Next returned last.
 func (h *Handle) giveBack() { h.frame.Release() }
@@ -86,6 +106,11 @@ func (h *Handle) ReadBatch(ctx context.Context, frames []ring.Frame) (n int, err
 	h.giveBack()
 	for len(frames) > 0 {
 		if n = h.reader.NextBatch(frames); n > 0 {
+			if i := slices.IndexFunc(frames[:n], invalid); i == 0 {
+				return 0, h.vanished()
+			} else if i > 0 {
+				n = i
+			}
 			break
 		}
 		if err := h.reader.Wait(ctx); err != nil {
@@ -94,6 +119,8 @@ func (h *Handle) ReadBatch(ctx context.Context, frames []ring.Frame) (n int, err
 	}
 	return n, nil
 }
+
+func invalid(f ring.Frame) bool { return !f.Valid() }
 
 // SetDeadline makes reading, also what is under way, return
 // [os.ErrDeadlineExceeded] once it would have to wait past t; the zero time: never.
@@ -108,6 +135,27 @@ func (h *Handle) SetFilter(prog []cbpf.Instruction) error {
 		}
 	}
 	return h.socket.setFilter(snap(prog, h.snaplen))
+}
+
+// Join has the device hear what m says, beside what it hears anyway, until Leave or
+// Close. Joining twice takes leaving twice.
+func (h *Handle) Join(m Membership) error {
+	return h.socket.setsockopt(tpacket.OptAddMembership, m.mreq(h.ifindex))
+}
+
+// Leave takes a Join back; without one it may do nothing, or return an error.
+func (h *Handle) Leave(m Membership) error {
+	return h.socket.setsockopt(tpacket.OptDropMembership, m.mreq(h.ifindex))
+}
+
+// FanoutID is the number of the handle's fanout group, 0 when it has none: who
+// asked for [rxring.FanoutFlagUniqueID] learns it here.
+func (h *Handle) FanoutID() (uint16, error) {
+	val := make([]byte, 4)
+	if err := h.socket.getsockopt(tpacket.OptFanout, val); err != nil {
+		return 0, err
+	}
+	return uint16(binary.NativeEndian.Uint32(val)), nil
 }
 
 // Stats is what has become of all packets so far. The last answer stands after

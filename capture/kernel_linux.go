@@ -91,6 +91,18 @@ func (k *kernelSocket) setsockopt(opt int, val []byte) error {
 	return k.control(func(fd int) error { return unix.SetsockoptString(fd, unix.SOL_PACKET, opt, string(val)) })
 }
 
+func (k *kernelSocket) getsockopt(opt int, val []byte) error {
+	return k.control(func(fd int) error {
+		n := uint32(len(val))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_PACKET, uintptr(opt),
+			uintptr(unsafe.Pointer(unsafe.SliceData(val))), uintptr(unsafe.Pointer(&n)), 0)
+		if errno != 0 {
+			return os.NewSyscallError("getsockopt", errno)
+		}
+		return nil
+	})
+}
+
 func (k *kernelSocket) setFilter(prog []byte) error {
 	return k.control(func(fd int) error {
 		p := unix.SockFprog{Len: uint16(len(prog) / unix.SizeofSockFilter), Filter: (*unix.SockFilter)(unsafe.Pointer(unsafe.SliceData(prog)))}

@@ -13,6 +13,7 @@ import (
 // options.
 type socket interface {
 	setsockopt(opt int, val []byte) error // SOL_PACKET
+	getsockopt(opt int, val []byte) error // SOL_PACKET, fills val
 	setFilter(prog []byte) error          // struct sock_filter after another
 	bind(ifindex int, protocol uint16) error
 	reader(g tpacket.Geometry) (*ring.Reader, error) // once there is a ring
@@ -24,6 +25,7 @@ type socket interface {
 // nothing unasked for.
 func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 	s := h.socket
+	h.ifindex = ifindex
 	set := func(what string, opt int, val []byte) {
 		if err == nil {
 			if err = s.setsockopt(opt, val); err != nil {
@@ -37,7 +39,10 @@ func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 		set("PACKET_IGNORE_OUTGOING", tpacket.OptIgnoreOutgoing, u32(1))
 	}
 	if c.Promiscuous && ifindex != 0 {
-		set("promiscuous", tpacket.OptAddMembership, mreq(ifindex))
+		set("promiscuous", tpacket.OptAddMembership, Membership{Type: Promiscuous}.mreq(ifindex))
+	}
+	if c.VnetHeader {
+		set("PACKET_VNET_HDR", tpacket.OptVnetHdr, u32(1))
 	}
 	request := tpacket.Bytes(&r)
 	if v != tpacket.V3 {
@@ -47,8 +52,12 @@ func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.Filter != nil || c.Snaplen < maxSnaplen {
-		if err := s.setFilter(snap(c.Filter, c.Snaplen)); err != nil {
+	filter := snap(c.Filter, c.Snaplen)
+	if c.Fanout != nil {
+		filter = snap(nil, 0) // nothing before it is a member, when others get it, too
+	}
+	if c.Filter != nil || c.Snaplen < maxSnaplen || c.Fanout != nil {
+		if err := s.setFilter(filter); err != nil {
 			return fmt.Errorf("filter: %w", err)
 		}
 	}
@@ -65,15 +74,11 @@ func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 	if f := c.Fanout; f != nil {
 		val := u32(uint32(f.ID) | uint32(uint16(f.Mode)|uint16(f.Flags))<<16)
 		set(fmt.Sprintf("fanout group %d", f.ID), tpacket.OptFanout, append(val, u32(f.MaxMembers)...))
+		if err == nil {
+			err = s.setFilter(snap(c.Filter, c.Snaplen))
+		}
 	}
 	return err
 }
 
 func u32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
-
-// mreq is a struct packet_mreq of type PACKET_MR_PROMISC.
-func mreq(ifindex int) []byte {
-	const promisc = 1
-	b := binary.NativeEndian.AppendUint16(u32(uint32(ifindex)), promisc)
-	return append(b, make([]byte, 10)...)
-}
