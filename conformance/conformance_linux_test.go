@@ -28,7 +28,7 @@ var (
 const workers = 64
 
 func TestGeneratedScripts(t *testing.T) {
-	if generated(t, scripts, *scriptsFlag) >= 2000 {
+	if generated(t, here, scripts, *scriptsFlag) >= 2000 {
 		seen.enough(t)
 	}
 }
@@ -37,18 +37,25 @@ func TestGeneratedScripts(t *testing.T) {
 // mostly have no receive ring.
 func TestGeneratedPlainScripts(t *testing.T) {
 	before := seen.moved()
-	if same := generated(t, plainScripts, *scriptsFlag/2); same >= 1000 && seen.moved() < before+2*same {
+	if same := generated(t, here, plainScripts, *scriptsFlag/2); same >= 1000 && seen.moved() < before+2*same {
 		t.Errorf("%d scripts sent and received %d frames: want two each at least", same, seen.moved()-before)
 	}
 }
 
+// TestGeneratedScriptsAttached is the same once more with all of rxring's calls made
+// from another process, as it were: what is true of its sockets must be true there.
+func TestGeneratedScriptsAttached(t *testing.T) {
+	generated(t, attached, scripts, *scriptsFlag/4)
+	generated(t, attached, plainScripts, *scriptsFlag/8)
+}
+
 // generated runs so many scripts, or for as long as it is told, and returns how
 // many were the same on both sides: 0 when one was not.
-func generated(t *testing.T, scripts *rapid.Generator[script], count int) (same int) {
+func generated(t *testing.T, w where, scripts *rapid.Generator[script], count int) (same int) {
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
 		if seed := flag.Lookup("rapid.seed").Value.String(); seed != "0" {
-			shrink(t, scripts, seed)
+			shrink(t, w, scripts, seed)
 			return
 		}
 		base := *seedFlag
@@ -75,7 +82,7 @@ func generated(t *testing.T, scripts *rapid.Generator[script], count int) (same 
 		)
 		for range workers {
 			wg.Go(func() {
-				l, err := newLab()
+				l, err := newLab(w)
 				if err != nil {
 					t.Error(err)
 					return
@@ -107,7 +114,7 @@ func generated(t *testing.T, scripts *rapid.Generator[script], count int) (same 
 			t.Errorf("%d of %d scripts differed until they ran again: want few, of those with timers", late.Load(), ran.Load())
 		}
 		if failed.Load() {
-			shrink(t, scripts, strconv.Itoa(seed))
+			shrink(t, w, scripts, strconv.Itoa(seed))
 			t.Errorf("seed %d differed once, and not again: %v", seed, first)
 			return
 		}
@@ -129,14 +136,14 @@ func (sc script) timed() bool {
 // shrink runs the script of one seed, and if it differs finds the smallest that
 // does: rapid makes its parts simple, and then no step is left that could be
 // left out.
-func shrink(t *testing.T, scripts *rapid.Generator[script], seed string) {
+func shrink(t *testing.T, w where, scripts *rapid.Generator[script], seed string) {
 	t.Helper()
 	for name, val := range map[string]string{"rapid.seed": seed, "rapid.checks": "1", "rapid.nofailfile": "true"} {
 		if err := flag.Set(name, val); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l, err := newLab()
+	l, err := newLab(w)
 	if err != nil {
 		t.Fatal(err)
 	}

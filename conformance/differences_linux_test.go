@@ -139,7 +139,7 @@ func (o together) String() string {
 func TestDifferences(t *testing.T) {
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
-		l, err := newLab()
+		l, err := newLab(here)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,6 +41,20 @@ func unserved(o op, kernel *party) bool {
 	return false
 }
 
+// unattached is unserved for sockets of another process, which do not have
+// CAP_NET_ADMIN there: see rxring.Grant.
+func unattached(o op, kernel *party) bool {
+	switch o := o.(type) {
+	case fails:
+		return unattached(o.op, kernel)
+	case set:
+		if o.level == unix.SOL_SOCKET && (o.name == unix.SO_RCVBUFFORCE || o.name == unix.SO_SNDBUFFORCE) {
+			return true
+		}
+	}
+	return unserved(o, kernel)
+}
+
 // fillsQueues says whether a queue may run full with packets whose cost depends
 // on the sender's buffers: those that do not lie in one page, of which a TAP
 // device puts the headers of a large segment apart, those of a TUN device, and those

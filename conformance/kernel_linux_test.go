@@ -201,9 +201,9 @@ func (s *kernelSocket) setsockopt(level, name int, val []byte) error {
 		uintptr(unsafe.Pointer(unsafe.SliceData(val))), uintptr(len(val)), 0)
 	if ring && errno == 0 {
 		if name == unix.PACKET_TX_RING {
-			return s.reshape(&s.tx, version, val)
+			return reshape(&s.tx, version, s.int(unix.PACKET_RESERVE), val)
 		}
-		return s.reshape(&s.ring, version, val)
+		return reshape(&s.ring, version, s.int(unix.PACKET_RESERVE), val)
 	}
 	return bare(errno)
 }
@@ -227,17 +227,16 @@ func (s *kernelSocket) queue() (held, limit int) {
 	return int(binary.NativeEndian.Uint32(buf)), int(binary.NativeEndian.Uint32(buf[4:]))
 }
 
-// reshape notes the shape of the ring that the kernel has just made or taken
-// away.
-func (s *kernelSocket) reshape(ring **mapping, v tpacket.Version, val []byte) error {
+// reshape notes the shape of a ring that has just been made or taken away.
+func reshape(ring **mapping, v tpacket.Version, reserve uint32, val []byte) error {
 	r := tpacket.Parse[tpacket.Req3](val)
 	if r.BlockNr == 0 {
 		*ring = nil
 		return nil
 	}
-	g, err := tpacket.Layout(v, r, s.int(unix.PACKET_RESERVE), unix.Getpagesize())
+	g, err := tpacket.Layout(v, r, reserve, unix.Getpagesize())
 	if err != nil {
-		return fmt.Errorf("tpacket.Layout refuses what the kernel took: %v", err)
+		return fmt.Errorf("tpacket.Layout refuses what was taken: %v", err)
 	}
 	*ring = &mapping{geo: g}
 	return nil

@@ -14,9 +14,22 @@ import (
 type lab struct {
 	ns     *kring.Namespace
 	kernel *kernelSide
+	where
 }
 
-func newLab() (*lab, error) {
+// where is how rxring's sockets are come by.
+type where struct {
+	name     string
+	ours     func() (*rxringSide, error)
+	unserved func(op, *party) bool
+}
+
+var (
+	here     = where{"here", newRxringSide, unserved}
+	attached = where{"attached", newAttachedSide, unattached}
+)
+
+func newLab(w where) (*lab, error) {
 	ns, err := kring.New()
 	if err != nil {
 		return nil, err
@@ -26,7 +39,7 @@ func newLab() (*lab, error) {
 		ns.Close()
 		return nil, err
 	}
-	return &lab{ns, k}, nil
+	return &lab{ns, k, w}, nil
 }
 
 func (l *lab) close() {
@@ -54,7 +67,7 @@ func (d *difference) Error() string {
 // the middle of a step.
 func (l *lab) run(sc script) (err error) {
 	for range sc.chances() {
-		if err = l.play(sc, unserved); err == nil {
+		if err = l.play(sc, l.unserved); err == nil {
 			break
 		}
 	}
@@ -72,7 +85,7 @@ func (sc script) chances() int {
 
 // play is run once, without the steps that skip says to leave out.
 func (l *lab) play(sc script, skip func(op, *party) bool) (err error) {
-	r, err := newRxringSide()
+	r, err := l.ours()
 	if err != nil {
 		return err
 	}
@@ -83,6 +96,7 @@ func (l *lab) play(sc script, skip func(op, *party) bool) (err error) {
 				err = fmt.Errorf("close: %w", e)
 			}
 		}
+		r.end()
 		if e := l.kernel.reset(); e != nil && err == nil {
 			err = fmt.Errorf("devices: %w", e)
 		}

@@ -1,12 +1,17 @@
 package conformance
 
 import (
+	"context"
 	"encoding/binary"
+	"os"
+	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	remote "github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -15,12 +20,71 @@ import (
 // that the API's types do away with, and the count of mappings.
 type rxringSide struct {
 	ns      *rxring.Namespace
+	open    func(rxring.SockType, uint16) (ours, error)
+	end     func()
 	devices map[string]*rxring.Device
-	sent    []byte
+
+	mu   sync.Mutex // attached, a device transmits on the server's goroutine
+	sent []byte
+}
+
+// ours is a packet socket of a namespace of this process, or of another's.
+type ours interface {
+	Bind(tpacket.SockaddrLL) error
+	Addr() tpacket.SockaddrLL
+	Setsockopt(level, name int, val []byte) error
+	Getsockopt(level, name int, buf []byte) (int, error)
+	AttachFilter([]cbpf.Instruction) error
+	GetFilter(room int) ([]cbpf.Instruction, int, error)
+	SetFanoutProgram([]cbpf.Instruction) error
+	Geometry() (tpacket.Geometry, bool)
+	SetMapped(func(memfd int) bool)
+	Map(size int) (memfd int, err error)
+	Events() rxring.Events
+	QueuedBytes() int
+	Recv([]byte, rxring.RecvFlags) (rxring.Message, error)
+	Send([]byte) (int, error)
+	SendTo([]byte, *tpacket.SockaddrLL) (int, error)
+	Close() error
+}
+
+var (
+	_ ours = (*rxring.Socket)(nil)
+	_ ours = (*remote.Socket)(nil)
+)
+
+// newAttachedSide is newRxringSide with all calls made from the other end of a unix
+// socket.
+func newAttachedSide() (*rxringSide, error) {
+	r, err := newRxringSide()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "rxring-conformance-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir) // it is no longer needed when the client is there
+	srv, err := remote.Listen(filepath.Join(dir, "s"), remote.Config{Namespace: r.ns})
+	if err != nil {
+		return nil, err
+	}
+	client, err := remote.Dial(context.Background(), srv.Addr())
+	if err != nil {
+		srv.Close()
+		return nil, err
+	}
+	r.open = func(t rxring.SockType, protocol uint16) (ours, error) { return client.Socket(t, protocol) }
+	r.end = func() {
+		client.Close()
+		srv.Close()
+	}
+	return r, nil
 }
 
 func newRxringSide() (*rxringSide, error) {
-	r := &rxringSide{ns: rxring.NewNamespace(rxring.NamespaceConfig{FirstIndex: tapIndex}), devices: make(map[string]*rxring.Device)}
+	r := &rxringSide{ns: rxring.NewNamespace(rxring.NamespaceConfig{FirstIndex: tapIndex}), devices: make(map[string]*rxring.Device), end: func() {}}
+	r.open = func(t rxring.SockType, protocol uint16) (ours, error) { return r.ns.Socket(t, protocol) }
 	for _, name := range []string{tap0, tun0} {
 		if err := r.add(name); err != nil {
 			return nil, err
@@ -39,6 +103,8 @@ func (r *rxringSide) add(name string) error {
 		return err
 	}
 	d.SetTransmit(func(p *rxring.Packet) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.sent = append(r.sent, onWire(name, rxringHeader(p), p.Data)...)
 		return nil
 	})
@@ -109,7 +175,7 @@ func deliver(d *rxring.Device, q rxring.Packet, times int, how delivery) {
 }
 
 func (r *rxringSide) socket(typ, proto int) (socketSide, error) {
-	s, err := r.ns.Socket(rxring.SockType(typ), uint16(proto))
+	s, err := r.open(rxring.SockType(typ), uint16(proto))
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +185,8 @@ func (r *rxringSide) socket(typ, proto int) (socketSide, error) {
 }
 
 type rxringSocket struct {
-	s      *rxring.Socket
+	s      ours
+	tx     *mapping // the shape of the transmit ring, nil: there is none
 	mapped bool
 	mem    []byte
 }
@@ -141,7 +208,20 @@ func (s *rxringSocket) getsockname() ([]byte, error) {
 }
 
 func (s *rxringSocket) setsockopt(level, name int, val []byte) error {
-	return s.s.Setsockopt(level, name, val)
+	err := s.s.Setsockopt(level, name, val)
+	if err == nil && level == tpacket.SolPacket && name == tpacket.OptTxRing {
+		return reshape(&s.tx, tpacket.Version(s.int(tpacket.OptVersion)), s.int(tpacket.OptReserve), val)
+	}
+	return err
+}
+
+// int is a SOL_PACKET option.
+func (s *rxringSocket) int(name int) uint32 {
+	b := make([]byte, 4)
+	if _, err := s.s.Getsockopt(tpacket.SolPacket, name, b); err != nil {
+		panic(err)
+	}
+	return binary.NativeEndian.Uint32(b)
 }
 
 func (s *rxringSocket) getsockopt(level, name int, buf []byte) (int, error) {
@@ -160,11 +240,11 @@ func (s *rxringSocket) fanoutProgram(prog []cbpf.Instruction) error {
 
 func (s *rxringSocket) mmap() (*mapping, error) {
 	m := new(mapping)
-	if r := s.s.Ring(); r != nil {
-		m.geo = r.Geometry()
+	if g, ok := s.s.Geometry(); ok {
+		m.geo = g
 	}
-	if r := s.s.TxRing(); r != nil {
-		m.tx = &mapping{geo: r.Geometry(), sends: true}
+	if s.tx != nil {
+		m.tx = &mapping{geo: s.tx.geo, sends: true}
 	}
 	fd, err := s.s.Map(m.size())
 	if err != nil {

@@ -143,6 +143,8 @@ func rxringHeader(p *rxring.Packet) (h kring.VnetHdr) {
 }
 
 func (r *rxringSide) wire() (all []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	all, r.sent = r.sent, nil
 	return all
 }

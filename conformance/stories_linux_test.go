@@ -629,14 +629,16 @@ var stories = []struct {
 func TestStories(t *testing.T) {
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
-		l, err := newLab()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.close()
-		for _, story := range stories {
-			if err := l.run(story.script); err != nil {
-				t.Errorf("%s: %v", story.name, err)
+		for _, w := range []where{here, attached} {
+			l, err := newLab(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.close()
+			for _, story := range stories {
+				if err := l.run(story.script); err != nil {
+					t.Errorf("%s, %s: %v", w.name, story.name, err)
+				}
 			}
 		}
 		for _, b := range statusBits {

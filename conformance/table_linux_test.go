@@ -61,7 +61,7 @@ func TestTableOfOptions(t *testing.T) {
 	}
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
-		l, err := newLab()
+		l, err := newLab(here)
 		if err != nil {
 			t.Fatal(err)
 		}

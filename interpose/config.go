@@ -1,20 +1,27 @@
 package interpose
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Config says what to run on what. Namespace and Args must be set.
+// Config says what to run on what. Args must be set, and one of Namespace and At.
 type Config struct {
 	// Namespace serves the program's packet sockets. Devices may be added to it
 	// while the program runs.
 	Namespace *rxring.Namespace
+
+	// At does so in the place of Namespace: another process's namespace. It stays
+	// open when Run returns. When the connection ends before the program does,
+	// devices are gone and sockets fail with ENETDOWN.
+	At *attach.Client
 
 	// Args is the program, looked up in PATH, and its arguments.
 	Args []string
@@ -63,6 +70,10 @@ type SocketReport struct {
 	Totals ring.Totals
 	Sent   uint64 // frames that left
 
+	// Unknown says that Totals and Sent are not known: the other process, which
+	// counts, was gone before the socket was closed.
+	Unknown bool
+
 	// HadRing says whether a receive ring was ever set. Geometry is the last
 	// one's, its Version included.
 	HadRing  bool
@@ -76,6 +87,9 @@ func (r SocketReport) String() string {
 	}
 	if !r.HadRing {
 		return device + ": no ring"
+	}
+	if r.Unknown {
+		return fmt.Sprintf("%s: %v ring of %d x %d bytes, counts unknown", device, r.Geometry.Version, r.Geometry.FrameNr, r.Geometry.FrameSize)
 	}
 	return fmt.Sprintf("%s: %v ring of %d x %d bytes, %d captured, %d dropped, %d filtered",
 		device, r.Geometry.Version, r.Geometry.FrameNr, r.Geometry.FrameSize,
@@ -94,6 +108,22 @@ func (e *UnsupportedError) Error() string {
 }
 
 func (e *UnsupportedError) Unwrap() error { return e.Err }
+
+// check refuses what cannot be run.
+func (c *Config) check() error {
+	if (c.Namespace == nil) == (c.At == nil) || len(c.Args) == 0 {
+		return errors.New("interpose: Config: want either a Namespace or At, and at least one of Args")
+	}
+	return nil
+}
+
+// namespace is where devices are looked up.
+func (c *Config) namespace() *rxring.Namespace {
+	if c.At != nil {
+		return c.At.Namespace()
+	}
+	return c.Namespace
+}
 
 func (c *Config) logf(format string, args ...any) {
 	if c.Logf != nil {

@@ -9,6 +9,8 @@
 // the ring has packets. mmap of it maps the ring's memory, and from then on
 // packets reach the program without any call to us.
 //
+// The namespace may be another process's: see [Config.At].
+//
 // Wherever the program asks the kernel for network devices (rtnetlink, ioctl), it
 // finds the namespace's, and no others.
 //

@@ -17,12 +17,13 @@ import (
 // stand-in then gets a new other end at once: write, which is not trapped, takes
 // the error, as it takes that of a packet socket, and the next one comes out there.
 
-// showError has the stand-in show an error while the socket has one.
-func (k *socket) showError() bool {
-	if !k.failed && k.failing() {
-		k.sendWritten() // who wrote before meets it first
+// showError has the stand-in show an error while the socket has one, as it has by
+// the events that it has just told.
+func (k *socket) showError(ev rxring.Events) bool {
+	pending := ev&rxring.EventErr != 0
+	if pending && !k.failed && k.sendWritten() > 0 { // who wrote before meets it first
+		pending = k.rx.Events()&rxring.EventErr != 0
 	}
-	pending := k.rx.Events()&rxring.EventErr != 0
 	if pending && k.failed && k.polled()&unix.POLLERR == 0 {
 		// read or write took it.
 		var errno [4]byte
@@ -31,9 +32,7 @@ func (k *socket) showError() bool {
 	}
 	switch {
 	case pending && !k.failed:
-		if k.staged && k.drain(1<<20) > 0 {
-			k.staged = false // it stays first in the queue
-		}
+		k.unstage() // it stays first in the queue
 		k.failed = true
 		k.waker.hush()
 		k.fail()

@@ -76,7 +76,7 @@ func FuzzIfreq(f *testing.F) {
 		if len(name) > 15 || strings.ContainsAny(name, ":\x00") {
 			t.Errorf("name %q", name)
 		}
-		s := session{ns: ns}
+		s := session{ns: ns, cfg: &Config{Namespace: ns}}
 		for range 3 {
 			s.addMissing(name)
 			s.missingIndex(r.int32())

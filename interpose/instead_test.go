@@ -37,7 +37,11 @@ func instead(what string, args []string) int {
 			return 3
 		}
 	}
-	w, stop, err := makeWorld(rxring.NamespaceConfig{})
+	p := here
+	if at, ok := strings.CutPrefix(what, attached.host("")); ok {
+		p, what = attached, at
+	}
+	w, stop, err := makeWorld(rxring.NamespaceConfig{}, p)
 	if err != nil {
 		fmt.Println(err)
 		return 3
@@ -46,11 +50,9 @@ func instead(what string, args []string) int {
 	if what == "ip" {
 		w.show(needle)
 	}
-	res, err := Run(context.Background(), Config{
-		Namespace: w.ns,
-		Args:      args,
-		Logf:      func(format string, args ...any) { fmt.Printf("log: "+format+"\n", args...) },
-	})
+	cfg := w.config(args...)
+	cfg.Logf = func(format string, args ...any) { fmt.Printf("log: "+format+"\n", args...) }
+	res, err := Run(context.Background(), cfg)
 	switch {
 	case err != nil:
 		fmt.Printf("error: %v\n", err)
@@ -116,6 +118,14 @@ var testBinary = sync.OnceValues(func() (string, error) {
 	}
 	return path, f.Close()
 })
+
+// host is what of startHost in the place p.
+func (p place) host(what string) string {
+	if p == here {
+		return what
+	}
+	return string(p) + " " + what
+}
 
 // startHost runs args under a host of their own, in a process group of its own,
 // as the user uid.

@@ -201,6 +201,9 @@ func (c *call) deviceIoctl(cmd uint32, r *ifreq, d *rxring.Device) reply {
 const maxMissing = 16
 
 func (s *session) addMissing(name string) {
+	if s.detached() {
+		return // it was there
+	}
 	// A name is the program's bytes, on their way to a terminal.
 	name = strings.ToValidUTF8(name, "?")
 	if name != "" && len(s.missing) < maxMissing && !slices.Contains(s.missing, name) {

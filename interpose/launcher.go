@@ -72,6 +72,7 @@ const (
 // The byte that comes first: a listener, or the event that says why not.
 const (
 	byteListener = 'L'
+	byteKillable = 'K' // a listener whose calls no signal interrupts once they are received
 	byteRefused  = 'R'
 )
 
@@ -201,14 +202,18 @@ func (l *launcher) listen(noMlock bool) (what string, errno syscall.Errno) {
 	// The filter is no sandbox: the program need not pay for the processor's
 	// speculation being held back, as Linux before 5.16 has it under a filter.
 	const flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-	fd, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
-		flags, uintptr(unsafe.Pointer(&fprog)))
+	first := byte(byteKillable)
+	fd, errno := setFilter(flags|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &fprog)
+	if errno == unix.EINVAL { // before Linux 5.19
+		first = byteListener
+		fd, errno = setFilter(flags, &fprog)
+	}
 	if errno != 0 {
 		return "seccomp", errno
 	}
 	sent := make(chan error)
 	go func() {
-		_, _, err := l.conn.WriteMsgUnix([]byte{byteListener}, unix.UnixRights(int(fd)), nil)
+		_, _, err := l.conn.WriteMsgUnix([]byte{first}, unix.UnixRights(int(fd)), nil)
 		unix.Close(int(fd))
 		sent <- err
 	}()
@@ -216,6 +221,11 @@ func (l *launcher) listen(noMlock bool) (what string, errno syscall.Errno) {
 		return "sendmsg", errnoOf(err)
 	}
 	return "", 0
+}
+
+func setFilter(flags uintptr, prog *unix.SockFprog) (fd uintptr, errno unix.Errno) {
+	fd, _, errno = unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(prog)))
+	return fd, errno
 }
 
 // reap waits for everything that the program starts and leaves.

@@ -44,6 +44,8 @@ type listener struct {
 	// atomic says that the kernel can inject a descriptor and answer the call
 	// with it in one step (Linux 5.14).
 	atomic bool
+	// killable says that calls which were received are not interrupted (Linux 5.19).
+	killable bool
 }
 
 func (l *listener) ioctl(cmd uintptr, arg unsafe.Pointer) (int, error) {

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/attach"
 )
 
 func TestMain(m *testing.M) {
@@ -73,16 +74,33 @@ func needStory(t *testing.T) string {
 	return bin
 }
 
+// place is where the namespace is that serves a program.
+type place string
+
+const (
+	here     place = "here"
+	attached place = "attached" // as in another process: at the other end of a unix socket
+)
+
+// inBothPlaces is for what must not depend on it.
+func inBothPlaces(t *testing.T, f func(*testing.T, place)) {
+	for _, p := range []place{here, attached} {
+		t.Run(string(p), func(t *testing.T) { f(t, p) })
+	}
+}
+
 // world is a namespace with a busy device, a quiet one and one to send on.
 type world struct {
 	ns          *rxring.Namespace
+	at          *attach.Client // nil: here
+	server      *attach.Server
 	busy, quiet *rxring.Device
 	frames      atomic.Pointer[func(seq uint32) []byte]
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, p place) *world {
 	t.Helper()
-	w, stop, err := makeWorld(rxring.NamespaceConfig{})
+	w, stop, err := makeWorld(rxring.NamespaceConfig{}, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,8 +108,13 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func makeWorld(c rxring.NamespaceConfig) (*world, func(), error) {
+func makeWorld(c rxring.NamespaceConfig, p place) (*world, func(), error) {
 	w := &world{ns: rxring.NewNamespace(c)}
+	detach := func() {}
+	every := 200 * time.Microsecond
+	if p == attached {
+		every = time.Millisecond // each packet without a ring is some messages: under the race detector, more than one of the above
+	}
 	var err error
 	if w.busy, err = w.ns.AddDevice(rxring.DeviceConfig{Name: "net0"}); err != nil {
 		return nil, nil, err
@@ -102,11 +125,16 @@ func makeWorld(c rxring.NamespaceConfig) (*world, func(), error) {
 	if _, err = w.ns.AddDevice(rxring.DeviceConfig{Name: "wire0"}); err != nil {
 		return nil, nil, err
 	}
+	if p == attached {
+		if detach, err = w.attach(); err != nil {
+			return nil, nil, err
+		}
+	}
 	w.show(frame)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		tick := time.NewTicker(200 * time.Microsecond)
+		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for seq := uint32(0); ; seq++ {
 			select {
@@ -120,7 +148,43 @@ func makeWorld(c rxring.NamespaceConfig) (*world, func(), error) {
 	return w, func() {
 		close(stop)
 		<-stopped
+		detach()
 	}, nil
+}
+
+// attach offers the world, and attaches to it.
+func (w *world) attach() (detach func(), err error) {
+	dir, err := os.MkdirTemp("", "rxring-attach-")
+	if err != nil {
+		return nil, err
+	}
+	remove := func() { os.RemoveAll(dir) }
+	w.server, err = attach.Listen(filepath.Join(dir, "s"), attach.Config{
+		Namespace: w.ns,
+		Grant:     func(attach.Peer) (attach.Grant, error) { return attach.Grant{MaxSockets: 2 * maxSockets}, nil },
+	})
+	if err != nil {
+		remove()
+		return nil, err
+	}
+	if w.at, err = attach.Dial(context.Background(), w.server.Addr()); err != nil {
+		w.server.Close()
+		remove()
+		return nil, err
+	}
+	return func() {
+		w.at.Close()
+		w.server.Close()
+		remove()
+	}, nil
+}
+
+// config is for a program in the world.
+func (w *world) config(args ...string) Config {
+	if w.at != nil {
+		return Config{At: w.at, Args: args}
+	}
+	return Config{Namespace: w.ns, Args: args}
 }
 
 // show chooses the packets of the busy device.
@@ -212,5 +276,5 @@ func runContext(t *testing.T, ctx context.Context, cfg Config, line func(string)
 // tell runs a story.
 func (w *world) tell(t *testing.T, args ...string) output {
 	t.Helper()
-	return run(t, Config{Namespace: w.ns, Args: append([]string{needStory(t)}, args...)})
+	return run(t, w.config(append([]string{needStory(t)}, args...)...))
 }

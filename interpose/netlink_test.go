@@ -133,7 +133,7 @@ func TestPortsAreFreeWhileProcessesStart(t *testing.T) {
 		})
 	}
 	for range 3 {
-		newWorld(t).tell(t, "netlink", "quiet0").ok(t)
+		newWorld(t, here).tell(t, "netlink", "quiet0").ok(t)
 	}
 	close(stop)
 	wg.Wait()

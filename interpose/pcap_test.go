@@ -45,21 +45,23 @@ func TestEventLoopOnLibpcapSeesEveryPacket(t *testing.T) {
 	}
 	for user, uid := range users(t) {
 		for how, version := range map[string]string{"immediate level": "V2", "immediate edge": "V2", "buffered level": "V3", "buffered edge": "V3"} {
-			t.Run(user+"/"+how, func(t *testing.T) {
-				t.Parallel()
-				h := startHost(t, "run", uid, append([]string{bin, "net0"}, strings.Fields(how)...)...)
-				h.await(t, "seen 2000")
-				h.cmd.Process.Signal(syscall.SIGTERM)
-				out, code := h.end()
-				missed, dropped := 1, 0
-				if told := toldToEnd.FindStringSubmatch(out); told != nil {
-					missed, _ = strconv.Atoi(told[1])
-					dropped, _ = strconv.Atoi(told[2])
-				}
-				if code != 0 || missed > dropped || !strings.Contains(out, "socket: net0: "+version+" ring") {
-					t.Errorf("exit code %d:\n%s", code, out)
-				}
-			})
+			for _, what := range []string{here.host("run"), attached.host("run")} {
+				t.Run(user+"/"+how+"/"+what, func(t *testing.T) {
+					t.Parallel()
+					h := startHost(t, what, uid, append([]string{bin, "net0"}, strings.Fields(how)...)...)
+					h.await(t, "seen 2000")
+					h.cmd.Process.Signal(syscall.SIGTERM)
+					out, code := h.end()
+					missed, dropped := 1, 0
+					if told := toldToEnd.FindStringSubmatch(out); told != nil {
+						missed, _ = strconv.Atoi(told[1])
+						dropped, _ = strconv.Atoi(told[2])
+					}
+					if code != 0 || missed > dropped || !strings.Contains(out, "socket: net0: "+version+" ring") {
+						t.Errorf("exit code %d:\n%s", code, out)
+					}
+				})
+			}
 		}
 	}
 }

@@ -37,7 +37,7 @@ func (s *session) setFlags(d *rxring.Device, to uint16) error {
 	case ear != nil:
 		return nil
 	}
-	ear, err := s.ns.Socket(rxring.SockRaw, 0)
+	ear, err := s.open(rxring.SockRaw, 0)
 	if err != nil {
 		return err
 	}

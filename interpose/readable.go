@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
 )
 
 // waker makes a stand-in readable. Writers call Wake, any goroutine.
@@ -13,6 +15,7 @@ type waker struct {
 	mu     sync.Mutex // held for one system call at most: a writer may wait for it
 	end    int        // -1: closed
 	queued int        // datagrams sent and not taken back
+	sent   uint64     // datagrams
 	hushed bool       // an error shows, and nothing else
 }
 
@@ -28,6 +31,7 @@ func (w *waker) send(b []byte) error {
 	err := unix.Send(w.end, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	if err == nil {
 		w.queued++
+		w.sent++
 	}
 	return err
 }
@@ -66,6 +70,13 @@ func (w *waker) taken() int {
 	return n
 }
 
+// times is how often it was woken so far.
+func (w *waker) times() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sent
+}
+
 // maxQueued keeps empty datagrams below net.unix.max_dgram_qlen, which is 10
 // unless somebody changed it.
 const maxQueued = 4
@@ -79,23 +90,31 @@ const maxQueued = 4
 //
 // While an error is pending that is all there is to see.
 func (k *socket) refresh() {
-	if k.showError() {
-		return
-	}
-	if k.rx.Ring() == nil {
+	if !k.ringed {
 		k.stage()
 		return
 	}
-	if !k.rx.Readable() {
+	for {
+		before := k.waker.times()
+		ev := k.rx.armedEvents(&k.waker)
+		switch {
+		case k.showError(ev):
+			return
+		case ev&rxring.EventIn != 0:
+			k.signal()
+			return
+		}
 		k.drain(1 << 20)
 		k.waker.taken()
-		k.rx.Arm(&k.waker)
-		if k.rx.Readable() { // look again: see ring.Notify
-			k.waker.Wake()
+		if k.waker.times() == before {
+			return
 		}
-		return
+		// A packet came, and its datagram may be among those taken out.
 	}
-	k.rx.Arm(&k.waker)
+}
+
+// signal makes the stand-in readable.
+func (k *socket) signal() {
 	if !k.signalled() {
 		k.waker.taken()
 		k.waker.Wake()

@@ -17,13 +17,15 @@ import (
 
 // receiving is a call of recvfrom, recvmsg or recvmmsg on one of our sockets. It
 // is parked while it waits for a packet: no thread of ours waits with it. A
-// signal ends it in the kernel, which takes the notification away without a
-// word.
+// signal ends it: see interrupted.go; before Linux 5.19 in the kernel, which takes the
+// notification away without a word.
 type receiving struct {
 	*call
 	from     source
 	flags    int32
 	deadline time.Time // of the wait for this packet; zero: none
+
+	signalled bool // a signal was on its way to its process when somebody looked last
 
 	// Of recvmmsg: how many messages it wants, how many it has, and when it
 	// takes no more than those that it has.
@@ -175,7 +177,7 @@ func (k *socket) receive(r *receiving, d destination) (int64, error) {
 		flags &^= unix.MSG_WAITFORONE
 	}
 	k.unstage()
-	m, b, err := r.s.look(k.rx, flags, d.room())
+	m, b, err := r.s.look(func(b []byte) (rxring.Message, error) { return k.rx.Recv(b, flags|rxring.MsgPeek|rxring.MsgTrunc) }, d.room())
 	if errors.Is(err, unix.EINVAL) {
 		_, err = k.rx.Recv(b, flags) // a packet that is refused goes
 	}
@@ -192,7 +194,7 @@ func (k *socket) receive(r *receiving, d destination) (int64, error) {
 		},
 	})
 	if flags&rxring.MsgPeek == 0 && !errors.Is(err, unix.EINTR) {
-		k.rx.Recv(b, flags)
+		k.rx.Discard()
 		k.stamp = m.Timestamp
 	}
 	if flags&rxring.MsgTrunc != 0 {
@@ -203,10 +205,10 @@ func (k *socket) receive(r *receiving, d destination) (int64, error) {
 
 // look returns as much of the first packet as there is room for, until the next
 // call of it, and leaves it in the queue.
-func (s *session) look(rx *rxring.Socket, flags rxring.RecvFlags, room uint64) (rxring.Message, []byte, error) {
+func (s *session) look(peek func([]byte) (rxring.Message, error), room uint64) (rxring.Message, []byte, error) {
 	for {
 		b := s.packet[:min(uint64(len(s.packet)), room)]
-		m, err := rx.Recv(b, flags|rxring.MsgPeek|rxring.MsgTrunc)
+		m, err := peek(b)
 		if err != nil || m.Copied == m.N || uint64(m.Copied) == room {
 			return m, b[:m.Copied], err
 		}
@@ -229,7 +231,10 @@ func (r *receiving) messages() reply {
 func (k *socket) arm(news *bell)              { k.rx.Arm(news) }
 func (k *socket) nonblocking(int, int32) bool { return nonblocking(k.end) != 0 }
 
-func (k *socket) receiveTimeout() time.Duration {
+func (k *socket) receiveTimeout() time.Duration { return k.timeout }
+
+// askTimeout is for when SO_RCVTIMEO may have changed.
+func (k *socket) askTimeout() time.Duration {
 	var tv [sizeofTimeval]byte
 	if _, err := k.rx.Getsockopt(unix.SOL_SOCKET, unix.SO_RCVTIMEO, tv[:]); err != nil {
 		return 0

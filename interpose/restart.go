@@ -2,7 +2,11 @@
 
 package interpose
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // A lostReply is the answer to a call that a signal ended before it got it. If
 // the handler was installed with SA_RESTART the kernel makes the same call
@@ -51,10 +55,32 @@ func (s *session) remember(n *notification, r reply) {
 	default:
 		return
 	}
-	if len(s.lost) >= 1024 {
+	if len(s.lost) >= maxThreads {
 		clear(s.lost) // of threads long gone, nearly all
 	}
 	s.lost[n.TID] = lostReply{n.NR, n.Args, r, fills}
+}
+
+// maxThreads bounds what is remembered by thread.
+const maxThreads = 1024
+
+// hitLately is how long a thread that a signal has hit may be hit again soon.
+const hitLately = time.Second
+
+func (s *session) signalled(tid uint32) {
+	if len(s.hit) >= maxThreads {
+		clear(s.hit)
+	}
+	s.hit[tid] = time.Now()
+}
+
+// doubtful says whether an answer that the kernel took may be lost all the same. From
+// the moment in which a signal wakes the thread to that in which it runs, the kernel
+// takes the answer, throws it away, and makes the call again. Nobody tells. So to a
+// thread that signals hit, the same setsockopt once more, with no other call in
+// between, is the same call; from any other thread it is a second one.
+func (s *session) doubtful(n *notification) bool {
+	return n.NR == unix.SYS_SETSOCKOPT && time.Since(s.hit[n.TID]) < hitLately
 }
 
 func (c *call) recall() (reply, bool) {

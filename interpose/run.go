@@ -34,8 +34,8 @@ var killGrace = 5 * time.Second
 // When Run returns, all processes, goroutines and descriptors of it are gone.
 // Several may run at a time, on the same namespace or others.
 func Run(ctx context.Context, cfg Config) (Result, error) {
-	if cfg.Namespace == nil || len(cfg.Args) == 0 {
-		return Result{}, errors.New("interpose: Config: want a Namespace and at least one of Args")
+	if err := cfg.check(); err != nil {
+		return Result{}, err
 	}
 	if !initCalled {
 		return Result{}, errors.New("interpose: Init was not called: main must call it first")
@@ -160,12 +160,12 @@ func (p *program) listener() (*listener, error) {
 	switch {
 	case err != nil || n == 0:
 		return nil, fmt.Errorf("interpose: the launcher ended early: %w", errors.Join(err, p.end()))
-	case first[0] == byteListener:
+	case first[0] == byteListener, first[0] == byteKillable:
 		msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
 		if err == nil && len(msgs) == 1 {
 			var fds []int
 			if fds, err = unix.ParseUnixRights(&msgs[0]); err == nil && len(fds) == 1 {
-				return &listener{fd: fds[0]}, nil
+				return &listener{fd: fds[0], killable: first[0] == byteKillable}, nil
 			}
 		}
 		return nil, fmt.Errorf("interpose: no listener from the launcher: %w", err)

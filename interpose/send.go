@@ -107,7 +107,7 @@ func (c *call) sendmsg(k *socket, addr uint64) (int, error) {
 // transmit ring need not have one.
 func (c *call) sendTo(k *socket, iovs []iovec, to *tpacket.SockaddrLL) (int, error) {
 	frame := c.s.frame[:0]
-	if k.rx.TxRing() == nil {
+	if !k.sends {
 		for _, v := range iovs {
 			piece := frame[len(frame):min(uint64(len(frame))+v.len, maxFrame)]
 			if err := c.read(v.base, piece); err != nil {
@@ -197,20 +197,22 @@ const maxWritten = 1024
 
 // sendWritten sends what the program wrote to the stand-in: write is not trapped,
 // and what it writes comes out at the other end of the pair. The call is over by
-// then, so why a frame is refused can only be logged.
-func (k *socket) sendWritten() {
-	for range maxWritten {
-		n, _, err := unix.Recvfrom(k.waker.end, k.s.frame, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+// then, so why a frame is refused can only be logged. It says how many there were.
+func (k *socket) sendWritten() (n int) {
+	for n < maxWritten {
+		size, _, err := unix.Recvfrom(k.waker.end, k.s.frame, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 		if err != nil {
-			return
+			return n
 		}
+		n++
 		if k.failed {
-			k.showError() // the write before this one took it
+			k.showError(k.rx.Events()) // the write before this one took it
 		}
-		if _, err := k.rx.Send(k.s.frame[:min(n, len(k.s.frame))]); err != nil && !k.unsent {
+		if _, err := k.rx.Send(k.s.frame[:min(size, len(k.s.frame))]); err != nil && !k.unsent {
 			k.unsent = true
 			k.s.cfg.logf("write to a packet socket: %v", err)
 		}
 	}
 	k.s.pairs.again(k.waker.end, unix.EPOLLIN)
+	return n
 }

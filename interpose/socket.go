@@ -3,6 +3,8 @@
 package interpose
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
@@ -15,11 +17,16 @@ import (
 // It is readable while an empty datagram, sent through the other end, lies in
 // it: whoever polls it, in whatever way, waits in the kernel.
 type socket struct {
-	rx    *rxring.Socket
+	rx    packetSocket
 	inode uint64 // of the stand-in: what says, in /proc, that a descriptor is this socket
 	end   int    // our duplicate of the stand-in
 	waker waker
 	s     *session
+
+	// What rx would say if it were asked.
+	ringed  bool          // it has a receive ring
+	sends   bool          // it has a transmit ring
+	timeout time.Duration // SO_RCVTIMEO, 0 when there is none
 
 	// Of a socket without a ring: see stage.
 	comes  comes
@@ -44,13 +51,13 @@ type socket struct {
 }
 
 // newSocket makes the pair for rx.
-func newSocket(rx *rxring.Socket, nonblock bool) (*socket, error) {
+func newSocket(rx packetSocket, t rxring.SockType, nonblock bool) (*socket, error) {
 	typ := unix.SOCK_DGRAM | unix.SOCK_CLOEXEC
 	pair, err := unix.Socketpair(unix.AF_UNIX, typ, 0)
 	if err != nil {
 		return nil, err
 	}
-	k := &socket{rx: rx, end: pair[0], waker: waker{end: pair[1]}, report: &SocketReport{Type: rx.Type()}}
+	k := &socket{rx: rx, end: pair[0], waker: waker{end: pair[1]}, report: &SocketReport{Type: t}}
 	f, err := fileOf(k.end)
 	if err == nil && nonblock {
 		err = unix.SetNonblock(k.end, true)
@@ -107,11 +114,11 @@ func (c *call) packetCall() reply {
 	if len(s.sockets) >= maxSockets {
 		return reply{kind: value, err: unix.ENFILE}
 	}
-	rx, err := s.ns.Socket(rxring.SockType(typ), tpacket.Htons(uint16(c.int(2))))
+	rx, err := s.open(rxring.SockType(typ), tpacket.Htons(uint16(c.int(2))))
 	if err != nil {
 		return result(err)
 	}
-	k, err := newSocket(rx, flags&unix.SOCK_NONBLOCK != 0)
+	k, err := newSocket(rx, rxring.SockType(typ), flags&unix.SOCK_NONBLOCK != 0)
 	if err != nil {
 		rx.Close()
 		return result(err)
@@ -158,7 +165,13 @@ func (c *call) bind(k *socket) reply {
 		return reply{}
 	}
 	err = k.rx.Bind(addr)
-	if errnoOf(err) == unix.ENODEV {
+	switch {
+	case err == nil:
+		k.report.Device = ""
+		if d, ok := c.s.ns.DeviceByIndex(int(addr.Ifindex)); ok {
+			k.report.Device = d.Name()
+		}
+	case errnoOf(err) == unix.ENODEV:
 		c.s.missingIndex(addr.Ifindex)
 	}
 	return result(err)

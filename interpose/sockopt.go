@@ -71,8 +71,14 @@ func (c *call) setsockopt(k *socket) reply {
 	case level == tpacket.SolPacket && name == tpacket.OptFanoutData:
 		return c.fanoutData(k, val)
 	}
-	return option(level, k.rx.Setsockopt(level, name, val))
+	err = k.rx.Setsockopt(level, name, val)
+	if level == unix.SOL_SOCKET && slices.Contains(timeoutOptions, name) {
+		k.timeout = k.askTimeout()
+	}
+	return option(level, err)
 }
+
+var timeoutOptions = []int{unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW}
 
 func (c *call) getsockopt(k *socket) reply {
 	n, err := c.optionRoom()
@@ -224,8 +230,14 @@ func (c *call) setRing(k *socket, name int, val []byte) reply {
 		}
 		return result(err)
 	}
-	if r := k.rx.Ring(); r != nil {
-		k.report.HadRing, k.report.Geometry = true, r.Geometry()
+	if name == tpacket.OptTxRing {
+		k.sends = k.rx.HasTxRing()
+	} else {
+		var g tpacket.Geometry
+		if g, k.ringed = k.rx.Geometry(); k.ringed {
+			k.report.HadRing, k.report.Geometry = true, g
+		}
+		k.staged = false // no packet stays in the queue
 	}
 	k.rx.Disarm(&k.waker)
 	k.drain(1 << 20)

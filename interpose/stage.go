@@ -19,9 +19,12 @@ import (
 // stage makes the stand-in of a socket without a ring as readable as its queue
 // is.
 func (k *socket) stage() {
+	ev := k.rx.armedEvents(&k.comes)
+	if k.showError(ev) {
+		return
+	}
 	k.settle()
-	k.rx.Arm(&k.comes)
-	if !k.staged {
+	if !k.staged && ev&rxring.EventIn != 0 {
 		k.put()
 	}
 }
@@ -38,40 +41,30 @@ func (k *socket) put() {
 	k.staged = true
 }
 
-// settle finds out whether what was staged has been read. While an error is
-// pending it cannot leave the queue: Recv would give the error.
+// settle finds out whether what was staged has been read.
 func (k *socket) settle() {
-	if k.staged && !k.failing() && !k.signalled() {
+	if k.staged && !k.signalled() {
 		k.taken()
 	}
 }
 
 // taken has the packet that was read leave the queue.
 func (k *socket) taken() {
-	k.rx.Recv(nil, 0)
+	k.rx.Discard()
 	k.staged = false
 }
 
-// unstage takes the staged packet back.
+// unstage takes the staged packet back. If it has been read it leaves the queue.
 func (k *socket) unstage() {
-	if k.failing() {
-		return
-	}
-	k.settle()
 	if k.staged && k.drain(1<<20) == 0 {
-		k.taken() // just now
+		k.taken()
 	}
 	k.staged = false
 }
-
-func (k *socket) failing() bool { return k.failed || k.rx.Events()&rxring.EventErr != 0 }
 
 // first is a copy of the first packet in the queue.
 func (k *socket) first() ([]byte, bool) {
-	if k.rx.QueuedBytes() == 0 {
-		return nil, false
-	}
-	_, b, err := k.s.look(k.rx, 0, maxRW)
+	_, b, err := k.s.look(k.rx.Peek, maxRW)
 	return b, err == nil || errnoOf(err) == unix.EINVAL
 }
 
@@ -90,8 +83,8 @@ func (w *comes) Wake() {
 // arrived attends to the sockets without a ring that a packet came to.
 func (s *session) arrived() {
 	for _, k := range s.sockets {
-		if k.comes.rung.Swap(false) && k.rx.Ring() == nil && !k.muted {
-			if k.showError() {
+		if k.comes.rung.Swap(false) && !k.ringed && !k.muted {
+			if k.showError(k.rx.Events()) {
 				continue
 			}
 			if k.settle(); k.staged {

@@ -34,58 +34,99 @@ var stories = []string{
 }
 
 func TestProgramsSeePacketSockets(t *testing.T) {
-	for _, args := range append(stories, "bounds quiet0", "hostile quiet0 1", "hostile quiet0 2", "hostile quiet0 3") {
-		t.Run(args, func(t *testing.T) {
-			t.Parallel()
-			newWorld(t).tell(t, strings.Fields(args)...).ok(t)
-		})
-	}
+	inBothPlaces(t, func(t *testing.T, p place) {
+		for _, args := range append(stories, "bounds quiet0", "hostile quiet0 1", "hostile quiet0 2", "hostile quiet0 3") {
+			t.Run(args, func(t *testing.T) {
+				t.Parallel()
+				args := strings.Fields(args)
+				newWorld(t, p).tell(t, args...).ok(t)
+			})
+		}
+	})
 }
 
 func TestErrnosAreTheKernels(t *testing.T) {
-	ours := newWorld(t).tell(t, "errnos", "quiet0").ok(t).stdout
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED, only root can compare with the kernel's packet socket")
-	}
-	ns := veths(t, "rxrtest0")
-	theirs, err := in(ns, exec.Command(needStory(t), "errnos", "rxrtest0"))
-	if err != nil {
-		t.Fatalf("%v: %s", err, theirs)
-	}
-	a, b := strings.Split(ours, "\n"), strings.Split(theirs, "\n")
-	if len(a) != len(b) {
-		t.Fatalf("%d lines, the kernel %d:\n%s\n%s", len(a), len(b), ours, theirs)
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			t.Errorf("rxring: %s\nkernel: %s", a[i], b[i])
+	inBothPlaces(t, func(t *testing.T, p place) {
+		ours := newWorld(t, p).tell(t, "errnos", "quiet0").ok(t).stdout
+		if os.Getuid() != 0 {
+			t.Skip("SKIPPED, only root can compare with the kernel's packet socket")
 		}
-	}
+		ns := veths(t, "rxrtest0")
+		theirs, err := in(ns, exec.Command(needStory(t), "errnos", "rxrtest0"))
+		if err != nil {
+			t.Fatalf("%v: %s", err, theirs)
+		}
+		a, b := strings.Split(ours, "\n"), strings.Split(theirs, "\n")
+		if len(a) != len(b) {
+			t.Fatalf("%d lines, the kernel %d:\n%s\n%s", len(a), len(b), ours, theirs)
+		}
+		for i := range a {
+			if a[i] != b[i] {
+				t.Errorf("rxring: %s\nkernel: %s", a[i], b[i])
+			}
+		}
+	})
 }
 
 // A device goes down, comes up, and goes away, when a story says that it is ready
 // for it.
 func TestDevicesGoDown(t *testing.T) {
-	for _, story := range []string{"down", "send-down"} {
-		t.Run(story, func(t *testing.T) {
-			w := newWorld(t)
-			bin := needStory(t)
-			ctx, cancel := context.WithTimeout(context.Background(), bound)
-			defer cancel()
-			runContext(t, ctx, Config{Namespace: w.ns, Args: []string{bin, story, "net0"}}, func(line string) {
-				switch line {
-				case "ready":
-					w.busy.SetUp(false)
-				case "down":
-					w.busy.SetUp(true)
-				case "remove":
-					if err := w.ns.RemoveDevice(w.busy); err != nil {
-						t.Error(err)
+	inBothPlaces(t, func(t *testing.T, p place) {
+		for _, story := range []string{"down", "send-down"} {
+			t.Run(story, func(t *testing.T) {
+				w := newWorld(t, p)
+				bin := needStory(t)
+				ctx, cancel := context.WithTimeout(context.Background(), bound)
+				defer cancel()
+				runContext(t, ctx, w.config(bin, story, "net0"), func(line string) {
+					switch line {
+					case "ready":
+						w.busy.SetUp(false)
+					case "down":
+						w.busy.SetUp(true)
+					case "remove":
+						if err := w.ns.RemoveDevice(w.busy); err != nil {
+							t.Error(err)
+						}
 					}
+				}).ok(t)
+			})
+		}
+	})
+}
+
+// A device goes away while a program waits for it, and with it, maybe, all others.
+func TestDevicesGoAway(t *testing.T) {
+	inBothPlaces(t, func(t *testing.T, p place) {
+		for _, how := range []string{"poll", "epoll", "recv", "read"} {
+			for what, goes := range map[string]func(*world) error{
+				"device": func(w *world) error { return w.ns.RemoveDevice(w.quiet) },
+				"server": func(w *world) error { return w.server.Close() },
+			} {
+				if what == "server" && p == here {
+					continue
 				}
-			}).ok(t)
-		})
-	}
+				t.Run(how+"/"+what, func(t *testing.T) {
+					w := newWorld(t, p)
+					ctx, cancel := context.WithTimeout(context.Background(), bound)
+					defer cancel()
+					o := runContext(t, ctx, w.config(needStory(t), "gone", "quiet0", how), func(line string) {
+						if line == "remove" {
+							if err := goes(w); err != nil {
+								t.Error(err)
+							}
+						}
+					}).ok(t)
+					if len(o.Sockets) != 1 || o.Sockets[0].Device != "quiet0" || o.Sockets[0].Unknown != (what == "server") {
+						t.Errorf("reports: %+v", o.Sockets)
+					}
+					if what == "server" && len(o.Missing) > 0 {
+						t.Errorf("%q are said to be missing", o.Missing)
+					}
+				})
+			}
+		}
+	})
 }
 
 // The same on the kernel's sockets.

@@ -24,7 +24,8 @@ const maxSockets = 256
 // called from elsewhere.
 type session struct {
 	cfg  *Config
-	ns   *rxring.Namespace
+	ns   *rxring.Namespace // to look devices up
+	open opener            // makes packet sockets
 	l    *listener
 	root int // the launcher: everything below it is the program's
 	stop int // eventfd
@@ -40,11 +41,14 @@ type session struct {
 	news     *bell // rung when a packet came to a socket that a call is parked on, or one without a ring
 	pairs    pairs
 	lost     map[uint32]lostReply
-	unfilled []fill // by the call that is being handled: nobody waited for it any more
+	hit      map[uint32]time.Time // by thread: when a signal was seen to end a call of it
+	unfilled []fill               // by the call that is being handled: nobody waited for it any more
 	bus      *rtnl.Bus
-	rtnls    map[uint64]*rtnlSocket            // by inode
-	ears     map[*rxring.Device]*rxring.Socket // have a device be promiscuous
+	rtnls    map[uint64]*rtnlSocket          // by inode
+	ears     map[*rxring.Device]packetSocket // have a device be promiscuous
 	swept    time.Time
+	killable bool      // calls that were received are not interrupted: see interruptParked
+	looked   time.Time // for signals
 	missing  []string
 	reports  []*SocketReport
 	omitted  int
@@ -68,25 +72,32 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 		return nil, fmt.Errorf("interpose: epoll: %w", err)
 	}
 	s := &session{
-		packet:  make([]byte, 1<<16),
-		frame:   make([]byte, maxFrame),
-		news:    news,
-		pairs:   pairs,
-		cfg:     cfg,
-		ns:      cfg.Namespace,
-		l:       l,
-		root:    root,
-		stop:    stop,
-		byInode: make(map[uint64]*socket),
-		byMemfd: make(map[file]*socket),
-		swaps:   swaps{seen: make(map[uint32]uint64)},
-		lost:    make(map[uint32]lostReply),
-		rtnls:   make(map[uint64]*rtnlSocket),
-		ears:    make(map[*rxring.Device]*rxring.Socket),
+		packet: make([]byte, 1<<16),
+		frame:  make([]byte, maxFrame),
+		news:   news,
+		pairs:  pairs,
+		cfg:    cfg,
+		ns:     cfg.namespace(),
+		open:   cfg.opener(),
+		l:      l,
+		root:   root,
+		stop:   stop,
+
+		killable: l.killable,
+		byInode:  make(map[uint64]*socket),
+		byMemfd:  make(map[file]*socket),
+		swaps:    swaps{seen: make(map[uint32]uint64)},
+		lost:     make(map[uint32]lostReply),
+		hit:      make(map[uint32]time.Time),
+		rtnls:    make(map[uint64]*rtnlSocket),
+		ears:     make(map[*rxring.Device]packetSocket),
 	}
-	s.bus = rtnl.NewBus(cfg.Namespace, s.flags)
+	s.bus = rtnl.NewBus(s.ns, s.flags)
 	return s, nil
 }
+
+// detached says whether the sockets were another process's that is gone.
+func (s *session) detached() bool { return s.cfg.At != nil && s.cfg.At.Err() != nil }
 
 // serve answers notifications until the eventfd says stop.
 func (s *session) serve() {
@@ -187,7 +198,11 @@ func (s *session) answer(n *notification, r reply) {
 	default:
 		resp.Val = r.val
 	}
-	if err := s.l.send(resp); errors.Is(err, unix.ENOENT) && r.kind == value {
+	lost := errors.Is(s.l.send(resp), unix.ENOENT)
+	if lost {
+		s.signalled(n.TID)
+	}
+	if r.kind == value && (lost || s.doubtful(n)) {
 		s.remember(n, r)
 	}
 }
@@ -262,7 +277,7 @@ func (s *session) handle(n *notification) reply {
 func (c *call) onSocket(k *socket) reply {
 	k.sendWritten() // what was written before this call
 	if k.failed {
-		k.showError() // read or write may have taken it
+		k.showError(k.rx.Events()) // read or write may have taken it
 	}
 	switch c.NR {
 	case unix.SYS_SETSOCKOPT:
@@ -293,10 +308,14 @@ func (s *session) tick() int {
 		s.sweep()
 		s.announce()
 	}
+	s.interruptParked(now)
 	next := s.nextDeadline(now)
 	if next <= 0 {
 		s.resume()
 		next = s.nextDeadline(now)
+	}
+	if s.killable && len(s.parked) > 0 {
+		next = min(next, lookForSignals)
 	}
 	return int(min(every-now.Sub(s.swept), next).Milliseconds()) + 1
 }

@@ -93,12 +93,9 @@ func (s *session) unheld() []*socket {
 
 // forget closes a socket and keeps its report.
 func (s *session) forget(k *socket) {
-	addr := k.rx.Addr()
-	if d, ok := s.ns.DeviceByIndex(int(addr.Ifindex)); ok {
-		k.report.Device = d.Name()
-	}
 	s.drop(k)
 	k.report.Totals, k.report.Sent = k.rx.Totals(), k.rx.Sent()
+	k.report.Unknown = s.detached()
 }
 
 // drop closes a socket.

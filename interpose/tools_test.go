@@ -41,21 +41,23 @@ func TestToolsCapture(t *testing.T) {
 			{"tshark -n -i net0 -c 10", 10, "0x88b5"},
 		} {
 			tool, _, _ := strings.Cut(c.args, " ")
-			t.Run(user+"/"+c.args, func(t *testing.T) {
-				needTool(t, tool)
-				t.Parallel()
-				h := startHost(t, "run", uid, strings.Fields(c.args)...)
-				out, code := h.end()
-				if code != 0 {
-					t.Fatalf("exit code %d:\n%s", code, out)
-				}
-				if n := linesWith(out, c.with); n < c.count {
-					t.Errorf("%d lines with %q: want %d:\n%s", n, c.with, c.count, out)
-				}
-				if linesWith(out, "socket: net0: V") == 0 && linesWith(out, "socket: all devices: V") == 0 {
-					t.Errorf("no ring reported:\n%s", out)
-				}
-			})
+			for _, what := range []string{here.host("run"), attached.host("run")} {
+				t.Run(user+"/"+what+" "+c.args, func(t *testing.T) {
+					needTool(t, tool)
+					t.Parallel()
+					h := startHost(t, what, uid, strings.Fields(c.args)...)
+					out, code := h.end()
+					if code != 0 {
+						t.Fatalf("exit code %d:\n%s", code, out)
+					}
+					if n := linesWith(out, c.with); n < c.count {
+						t.Errorf("%d lines with %q: want %d:\n%s", n, c.with, c.count, out)
+					}
+					if linesWith(out, "socket: net0: V") == 0 && linesWith(out, "socket: all devices: V") == 0 {
+						t.Errorf("no ring reported:\n%s", out)
+					}
+				})
+			}
 		}
 	}
 }
@@ -76,73 +78,92 @@ func TestNgrepMatches(t *testing.T) {
 
 // Ctrl-C and kill end tcpdump as they always do: with its statistics.
 func TestTcpdumpEndsWithStatistics(t *testing.T) {
-	needTool(t, "tcpdump")
-	for user, uid := range users(t) {
-		for _, c := range []struct {
-			how, device string
-			kill        func(h *host)
-		}{
-			{"Ctrl-C while packets come", "net0", func(h *host) { syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT) }},
-			{"Ctrl-C while it waits", "quiet0", func(h *host) { syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT) }},
-			{"kill while packets come", "net0", func(h *host) { h.cmd.Process.Signal(syscall.SIGTERM) }},
-			{"kill while it waits", "quiet0", func(h *host) { h.cmd.Process.Signal(syscall.SIGTERM) }},
-			{"kill -INT while it waits", "quiet0", func(h *host) { h.cmd.Process.Signal(syscall.SIGINT) }},
-		} {
-			t.Run(user+"/"+c.how, func(t *testing.T) {
-				h := startHost(t, "run", uid, "tcpdump", "-ni", c.device, "-w", "/dev/null", "-U")
-				h.await(t, "listening on")
-				c.kill(h)
-				out, code := h.end()
-				if code != 0 || linesWith(out, "received by filter") != 1 || linesWith(out, "dropped by kernel") != 1 {
-					t.Errorf("exit code %d:\n%s", code, out)
-				}
-			})
+	inBothPlaces(t, func(t *testing.T, p place) {
+		needTool(t, "tcpdump")
+		for user, uid := range users(t) {
+			for _, c := range []struct {
+				how, device string
+				kill        func(h *host)
+			}{
+				{"Ctrl-C while packets come", "net0", func(h *host) { syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT) }},
+				{"Ctrl-C while it waits", "quiet0", func(h *host) { syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT) }},
+				{"kill while packets come", "net0", func(h *host) { h.cmd.Process.Signal(syscall.SIGTERM) }},
+				{"kill while it waits", "quiet0", func(h *host) { h.cmd.Process.Signal(syscall.SIGTERM) }},
+				{"kill -INT while it waits", "quiet0", func(h *host) { h.cmd.Process.Signal(syscall.SIGINT) }},
+			} {
+				t.Run(user+"/"+c.how, func(t *testing.T) {
+					h := startHost(t, p.host("run"), uid, "tcpdump", "-ni", c.device, "-w", "/dev/null", "-U")
+					h.await(t, "listening on")
+					c.kill(h)
+					out, code := h.end()
+					if code != 0 || linesWith(out, "received by filter") != 1 || linesWith(out, "dropped by kernel") != 1 {
+						t.Errorf("exit code %d:\n%s", code, out)
+					}
+				})
+			}
 		}
-	}
+	})
 }
 
 // A device that goes away ends tcpdump, with libpcap's words for it; one that goes
 // down and comes up again does not.
 func TestTcpdumpHearsOfItsDevice(t *testing.T) {
-	needTool(t, "tcpdump")
-	for _, mode := range []string{"", "--immediate-mode"} {
-		for _, name := range []string{"net0", "quiet0"} {
-			t.Run(strings.TrimSpace("goes away "+name+" "+mode), func(t *testing.T) {
-				w := newWorld(t)
-				d, _ := w.ns.DeviceByName(name)
-				ctx, cancel := context.WithTimeout(context.Background(), bound)
-				defer cancel()
-				o := runContext(t, ctx, Config{Namespace: w.ns, Args: strings.Fields("tcpdump -w /dev/null -ni " + name + " " + mode)}, func(line string) {
-					if strings.Contains(line, "listening on") {
-						w.ns.RemoveDevice(d)
+	inBothPlaces(t, func(t *testing.T, p place) {
+		needTool(t, "tcpdump")
+		for _, mode := range []string{"", "--immediate-mode"} {
+			if p == attached {
+				t.Run(strings.TrimSpace("server goes away "+mode), func(t *testing.T) {
+					w := newWorld(t, p)
+					ctx, cancel := context.WithTimeout(context.Background(), bound)
+					defer cancel()
+					o := runContext(t, ctx, w.config(strings.Fields("tcpdump -w /dev/null -ni net0 "+mode)...), func(line string) {
+						if strings.Contains(line, "listening on") {
+							w.server.Close()
+						}
+					})
+					if o.err != nil || o.ExitCode != 1 || !strings.Contains(o.stdout, "The interface disappeared") {
+						t.Errorf("exit code %d, %v:\n%s", o.ExitCode, o.err, o.stdout)
 					}
 				})
-				if o.err != nil || o.ExitCode != 1 || !strings.Contains(o.stdout, "The interface disappeared") {
-					t.Errorf("exit code %d, %v:\n%s", o.ExitCode, o.err, o.stdout)
+			}
+			for _, name := range []string{"net0", "quiet0"} {
+				t.Run(strings.TrimSpace("goes away "+name+" "+mode), func(t *testing.T) {
+					w := newWorld(t, p)
+					d, _ := w.ns.DeviceByName(name)
+					ctx, cancel := context.WithTimeout(context.Background(), bound)
+					defer cancel()
+					o := runContext(t, ctx, w.config(strings.Fields("tcpdump -w /dev/null -ni "+name+" "+mode)...), func(line string) {
+						if strings.Contains(line, "listening on") {
+							w.ns.RemoveDevice(d)
+						}
+					})
+					if o.err != nil || o.ExitCode != 1 || !strings.Contains(o.stdout, "The interface disappeared") {
+						t.Errorf("exit code %d, %v:\n%s", o.ExitCode, o.err, o.stdout)
+					}
+				})
+			}
+			t.Run(strings.TrimSpace("goes down "+mode), func(t *testing.T) {
+				w := newWorld(t, p)
+				ctx, cancel := context.WithTimeout(context.Background(), bound)
+				defer cancel()
+				n := 0
+				o := runContext(t, ctx, w.config(strings.Fields("tcpdump -lni net0 -c 900 "+mode)...), func(line string) {
+					if n++; n == 100 || n == 500 {
+						w.busy.SetUp(false)
+						time.AfterFunc(100*time.Millisecond, func() { w.busy.SetUp(true) })
+					}
+				}).ok(t)
+				if !strings.Contains(o.stdout, "900 packets captured") {
+					t.Errorf("%s", o.stdout)
 				}
 			})
 		}
-		t.Run(strings.TrimSpace("goes down "+mode), func(t *testing.T) {
-			w := newWorld(t)
-			ctx, cancel := context.WithTimeout(context.Background(), bound)
-			defer cancel()
-			n := 0
-			o := runContext(t, ctx, Config{Namespace: w.ns, Args: strings.Fields("tcpdump -lni net0 -c 900 " + mode)}, func(line string) {
-				if n++; n == 100 || n == 500 {
-					w.busy.SetUp(false)
-					time.AfterFunc(100*time.Millisecond, func() { w.busy.SetUp(true) })
-				}
-			}).ok(t)
-			if !strings.Contains(o.stdout, "900 packets captured") {
-				t.Errorf("%s", o.stdout)
-			}
-		})
-	}
+	})
 }
 
 func TestTcpdumpNamesTheMissingDevice(t *testing.T) {
 	needTool(t, "tcpdump")
-	o := run(t, Config{Namespace: newWorld(t).ns, Args: []string{"tcpdump", "-i", "eth7"}})
+	o := run(t, Config{Namespace: newWorld(t, here).ns, Args: []string{"tcpdump", "-i", "eth7"}})
 	if o.ExitCode != 1 || !strings.Contains(o.stdout, "eth7: No such device exists") {
 		t.Errorf("exit code %d: %s", o.ExitCode, o.stdout)
 	}
@@ -156,7 +177,7 @@ func TestTcpdumpNamesTheMissingDevice(t *testing.T) {
 func TestTcpdumpRotatesAndCompresses(t *testing.T) {
 	needTool(t, "tcpdump")
 	dir := t.TempDir()
-	w := newWorld(t)
+	w := newWorld(t, here)
 	run(t, Config{
 		Namespace: w.ns,
 		Args:      []string{"tcpdump", "-Z", "root", "-ni", "net0", "-c", "3000", "-C", "1", "-z", "gzip", "-w", "cap"},

@@ -1,0 +1,79 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Since Linux 5.19 a call that was received here is ended by our answer or by the
+// thread's death, and by no other signal (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV).
+// Without it, an answer that comes in the moment in which a signal wakes the thread is
+// taken and thrown away, and nobody tells. So signals for those who wait for a packet
+// are looked for.
+
+// lookForSignals is how often: how much later a handler may run, at most.
+const lookForSignals = 10 * time.Millisecond
+
+// erestartsys has the kernel make a call again, or return EINTR, as the signal's
+// handler was installed (linux/errno.h). It must meet a thread that has a signal:
+// another one would see the number.
+const erestartsys = unix.Errno(512)
+
+// interruptParked ends the receive calls of threads that signals wait for.
+func (s *session) interruptParked(now time.Time) {
+	if !s.killable || len(s.parked) == 0 || now.Sub(s.looked) < lookForSignals {
+		return
+	}
+	s.looked = now
+	s.parked = slices.DeleteFunc(s.parked, func(r *receiving) bool {
+		answer, ok := r.interrupted()
+		if ok {
+			s.answer(r.notification, answer)
+		}
+		return ok
+	})
+}
+
+// interrupted is what a signal, if there is one, makes of the call, as
+// sock_intr_errno (include/net/sock.h) has it.
+func (r *receiving) interrupted() (answer reply, ok bool) {
+	mine, anybodys := pendingSignals(r.tid)
+	before := r.signalled
+	r.signalled = anybodys
+	switch {
+	case !mine && !(anybodys && before): // one that is anybody's may be another thread's, who has had time now
+		return reply{}, false
+	case r.got > 0:
+		return r.messages(), true
+	case mine && r.deadline.IsZero():
+		return reply{kind: value, err: erestartsys}, true
+	}
+	return reply{kind: value, err: unix.EINTR}, true
+}
+
+// pendingSignals says whether a signal is on its way to a thread for sure, and whether
+// one is on its way to its process that it might get.
+func pendingSignals(tid int) (mine, anybodys bool) {
+	masks := make(map[string]uint64)
+	threads := ""
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	for line := range strings.Lines(string(b)) {
+		key, v, _ := strings.Cut(line, ":")
+		switch v = strings.TrimSpace(v); key {
+		case "SigPnd", "ShdPnd", "SigBlk":
+			masks[key], _ = strconv.ParseUint(v, 16, 64)
+		case "Threads":
+			threads = v
+		}
+	}
+	shared := masks["ShdPnd"]&^masks["SigBlk"] != 0
+	return masks["SigPnd"]&^masks["SigBlk"] != 0 || shared && threads == "1", shared
+}
