@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rxring/rxring/internal/progress"
 	"github.com/rxring/rxring/internal/race"
 )
 
@@ -53,8 +54,8 @@ shows nothing. With --kernel 1 when the kernel tears a packet.`,
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			out.w = cmd.OutOrStdout()
-			if race.IsTerminal(os.Stderr) {
-				out.bar = race.NewBar(os.Stderr)
+			if progress.IsTerminal(os.Stderr) {
+				out.bar = progress.NewBar(os.Stderr)
 			}
 			if !byKernel {
 				if design != "all" {
@@ -114,7 +115,7 @@ func designNames() string {
 // raceOutput is where a race's result goes.
 type raceOutput struct {
 	w    io.Writer
-	bar  *race.Bar // nil when nobody sees it
+	bar  *progress.Bar // nil when nobody sees it
 	json bool
 	html string // file, "" for none
 }
@@ -131,7 +132,7 @@ func raceDesigns(ctx context.Context, c race.Config, out raceOutput) error {
 		page = f
 	}
 	if out.bar != nil {
-		c.Progress = out.bar.Design
+		c.Progress = func(design race.Contender, done float64) { out.bar.Set(design.String(), done) }
 	}
 	r, err := race.Run(ctx, c)
 	if err != nil {

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package race
+package progress
 
 import "os"
 

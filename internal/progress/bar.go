@@ -1,4 +1,4 @@
-package race
+package progress
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Bar draws progress on one line of a terminal.
+// Bar draws progress on one line of a terminal. One goroutine at a time may use it.
 type Bar struct {
 	w     io.Writer
 	drawn time.Time
@@ -22,11 +22,14 @@ const (
 	barEvery = 100 * time.Millisecond
 )
 
-// Design is for [Config.Progress].
-func (b *Bar) Design(d Contender, done float64) { b.Set(d.String(), done) }
-
-// Set draws the bar when it has changed, a few times a second at most.
+// Set draws the bar when it has changed, a few times a second at most. Of what is
+// done, less than 0 is nothing and more than 1 is everything: a file may grow
+// while it is read. It is nothing, too, where it is not a number: 0 of 0.
 func (b *Bar) Set(what string, done float64) {
+	if !(done > 0) {
+		done = 0
+	}
+	done = min(done, 1)
 	full := int(done * barWidth)
 	line := fmt.Sprintf("[%s%s] %3.0f%% %s", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), done*100, what)
 	if line == b.line || time.Since(b.drawn) < barEvery {
@@ -36,5 +39,8 @@ func (b *Bar) Set(what string, done float64) {
 	fmt.Fprintf(b.w, "\r\x1b[K%s", line)
 }
 
-// Clear takes the bar away.
-func (b *Bar) Clear() { fmt.Fprint(b.w, "\r\x1b[K") }
+// Clear takes the bar away. Set draws it again.
+func (b *Bar) Clear() {
+	b.line = ""
+	fmt.Fprint(b.w, "\r\x1b[K")
+}
