@@ -8,6 +8,12 @@ import (
 	"github.com/rxring/rxring/source/streams/payload"
 )
 
+// Magic numbers of pcap files.
+const (
+	pcapMicro = 0xa1b2c3d4
+	pcapNano  = 0xa1b23c4d
+)
+
 // A capture is a pcap file in the making: what the tests put in a packet's
 // headers, and what they put under them, is apart.
 type capture struct {

@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/gopacket/gopacket/layers"
-
+	"github.com/rxring/rxring/internal/capfile"
 	"github.com/rxring/rxring/source/streams/payload"
 )
 
@@ -21,7 +20,7 @@ type checker struct {
 
 // packet judges the next packet. Its error says that packets of
 // this link type cannot be judged.
-func (c *checker) packet(link layers.LinkType, data []byte, original int) error {
+func (c *checker) packet(link capfile.LinkType, data []byte, original int) error {
 	p, err := parse(link, data, original)
 	if err != nil {
 		return err

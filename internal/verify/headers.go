@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/gopacket/gopacket/layers"
+	"github.com/rxring/rxring/internal/capfile"
 )
 
 // Header lengths and field offsets, in bytes.
@@ -33,12 +33,6 @@ const (
 	protoRouting     = 43
 	protoICMPv6      = 58
 	protoDestOptions = 60
-)
-
-// LINKTYPE_RAW is 101; these are what some systems' DLT_RAW was written as.
-const (
-	linkRawBSD     = layers.LinkType(12)
-	linkRawOpenBSD = layers.LinkType(14)
 )
 
 // flowKey names one direction of a TCP connection.
@@ -73,7 +67,7 @@ type packet struct {
 }
 
 // errLinkType says that packets of a link type cannot be taken apart.
-type errLinkType layers.LinkType
+type errLinkType capfile.LinkType
 
 func (e errLinkType) Error() string {
 	return fmt.Sprintf("link type %d is not supported: capture Ethernet (1), raw IP (12, 14, 101, 228, 229) or Linux cooked packets (113, 276)", uint16(e))
@@ -81,10 +75,10 @@ func (e errLinkType) Error() string {
 
 // parse takes the headers of a packet apart. original is the length that the
 // packet had before it was cut to the snapshot length.
-func parse(link layers.LinkType, data []byte, original int) (packet, error) {
+func parse(link capfile.LinkType, data []byte, original int) (packet, error) {
 	header, etherType := 0, 0
 	switch link {
-	case layers.LinkTypeEthernet:
+	case capfile.LinkEthernet:
 		header = ethernetLen
 		for {
 			if len(data) < header {
@@ -96,15 +90,15 @@ func parse(link layers.LinkType, data []byte, original int) (packet, error) {
 			}
 			header += vlanLen
 		}
-	case layers.LinkTypeLinuxSLL:
+	case capfile.LinkLinuxSLL:
 		if header = sllLen; len(data) >= header {
 			etherType = int(binary.BigEndian.Uint16(data[14:]))
 		}
-	case layers.LinkTypeLinuxSLL2:
+	case capfile.LinkLinuxSLL2:
 		if header = sll2Len; len(data) >= header {
 			etherType = int(binary.BigEndian.Uint16(data))
 		}
-	case layers.LinkTypeRaw, linkRawBSD, linkRawOpenBSD, layers.LinkTypeIPv4, layers.LinkTypeIPv6:
+	case capfile.LinkRaw, capfile.LinkRawBSD, capfile.LinkRawOpenBSD, capfile.LinkIPv4, capfile.LinkIPv6:
 		if len(data) > 0 {
 			etherType = map[byte]int{4: etherIPv4, 6: etherIPv6}[data[0]>>4]
 		}

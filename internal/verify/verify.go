@@ -1,8 +1,6 @@
 package verify
 
 import (
-	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,20 +8,18 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
+	"github.com/rxring/rxring/internal/capfile"
 )
 
 // ErrNoPayload says that a file is well but holds no packet of a stream.
 var ErrNoPayload = errors.New("no stream payload in any packet: capture the device that the streams run on, with enough snapshot length (tcpdump -s 0)")
 
-// ErrTruncated says that a file ends within a packet, as one does whose writer
-// was killed.
-var ErrTruncated = errors.New("file ends within a packet: let the capturing program end by itself or by SIGINT")
-
-// ErrFormat says that a file is no capture.
-var ErrFormat = errors.New("neither pcap nor pcapng")
+// ErrTruncated and ErrFormat say that a file ends within a packet, and that it is
+// no capture.
+var (
+	ErrTruncated = capfile.ErrTruncated
+	ErrFormat    = capfile.ErrFormat
+)
 
 // Files checks the capture files of one capture together, as those that tcpdump
 // rotates: a connection may go on from file to file. Errors are those of
@@ -50,9 +46,10 @@ func Files(paths ...string) (Report, error) {
 	return report, err
 }
 
-// Reader checks a capture, pcap or pcapng of either byte order, of Ethernet,
-// raw IP or Linux cooked packets. It reads until the end and holds one packet
-// in memory at a time, besides what is known of each connection.
+// Reader checks a capture, pcap or pcapng of either byte order, plain or compressed
+// by gzip or zstd, of Ethernet, raw IP or Linux cooked packets. It reads until the
+// end and holds one packet in memory at a time, besides what is known of each
+// connection.
 //
 // Its error wraps [ErrFormat], [ErrTruncated], [ErrNoPayload] or what r or the
 // decoder said. The Report is that of the packets before the error.
@@ -83,100 +80,26 @@ func (c *checker) file(path string) error {
 
 // read judges the packets of one file.
 func (c *checker) read(r io.Reader) error {
-	next, err := open(r)
+	file, err := capfile.NewReader(r)
 	if err != nil {
 		return err
 	}
+	defer file.Close()
 	before := c.report.Packets
+	ins := file.Interfaces()
 	for {
-		link, data, original, err := next()
-		if err == nil {
-			err = c.packet(link, data, original)
-		}
-		switch err {
-		case nil:
-		case io.EOF:
+		p, err := file.Next()
+		if err == io.EOF {
 			return nil
-		default:
+		}
+		if err != nil {
+			return err
+		}
+		if p.Interface >= len(ins) {
+			ins = file.Interfaces()
+		}
+		if err := c.packet(ins[p.Interface].LinkType, p.Data, p.Len); err != nil {
 			return fmt.Errorf("after %d whole packets: %w", c.report.Packets-before, err)
 		}
 	}
-}
-
-// next returns the following packet, whose bytes are good until it is called
-// again, or io.EOF.
-type next func() (link layers.LinkType, data []byte, original int, err error)
-
-const (
-	pcapMicro  = 0xa1b2c3d4
-	pcapNano   = 0xa1b23c4d
-	pcapngMark = 0x0a0d0d0a // the same in both byte orders
-)
-
-// open finds out a file's format.
-func open(r io.Reader) (next, error) {
-	buffered := bufio.NewReaderSize(r, 1<<20)
-	magic, err := buffered.Peek(4)
-	switch {
-	case err == io.EOF && len(magic) == 0:
-		return nil, fmt.Errorf("%w: the file is empty", ErrFormat)
-	case err == io.EOF:
-		return nil, fmt.Errorf("%w: the file has %d bytes", ErrFormat, len(magic))
-	case err != nil:
-		return nil, err
-	case magic[0] == 0x1f && magic[1] == 0x8b:
-		return nil, fmt.Errorf("%w: compressed by gzip: decompress it first", ErrFormat)
-	}
-	switch little, big := binary.LittleEndian.Uint32(magic), binary.BigEndian.Uint32(magic); {
-	case little == pcapngMark:
-		return openPcapng(buffered)
-	case little == pcapMicro, little == pcapNano, big == pcapMicro, big == pcapNano:
-		return openPcap(buffered)
-	}
-	return nil, fmt.Errorf("%w: begins with bytes % x", ErrFormat, magic)
-}
-
-func openPcap(r io.Reader) (next, error) {
-	file, err := pcapgo.NewReader(r)
-	if err != nil {
-		return nil, headerError(err)
-	}
-	return func() (layers.LinkType, []byte, int, error) {
-		data, info, err := file.ZeroCopyReadPacketData()
-		if err == io.EOF && info.CaptureLength > 0 {
-			err = io.ErrUnexpectedEOF // after the record's header
-		}
-		return file.LinkType(), data, info.Length, recordError(err, info)
-	}, nil
-}
-
-func openPcapng(r io.Reader) (next, error) {
-	file, err := pcapgo.NewNgReader(r, pcapgo.NgReaderOptions{WantMixedLinkType: true, SkipUnknownVersion: true})
-	if err != nil {
-		return nil, headerError(err)
-	}
-	return func() (layers.LinkType, []byte, int, error) {
-		data, info, err := file.ZeroCopyReadPacketData()
-		if err != nil {
-			return 0, nil, 0, recordError(err, info)
-		}
-		return info.AncillaryData[0].(layers.LinkType), data, info.Length, nil
-	}, nil
-}
-
-func headerError(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fmt.Errorf("%w: the file ends within its header", ErrTruncated)
-	}
-	return fmt.Errorf("file header: %w", err)
-}
-
-func recordError(err error, info gopacket.CaptureInfo) error {
-	switch err {
-	case nil, io.EOF:
-		return err
-	case io.ErrUnexpectedEOF:
-		return ErrTruncated
-	}
-	return fmt.Errorf("packet header: %w", err)
 }

@@ -1,0 +1,107 @@
+package capfile
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// maxBlock is the longest block whose content matters, in bytes, as in libpcap
+// (MAX_BLOCKSIZE). Others are skipped, however long they are.
+const maxBlock = 16 << 20
+
+// block returns the next block, whole, that is of a kind that matters. It is good
+// until the next call.
+func (s *sections) block() (kind uint32, block []byte, err error) {
+	for {
+		head, err := s.f.r.Peek(blockHead)
+		if err == io.EOF && len(head) == 0 {
+			return 0, nil, io.EOF
+		}
+		if err != nil {
+			return 0, nil, truncated(err)
+		}
+		if binary.LittleEndian.Uint32(head) == blockSection {
+			if err := s.setOrder(); err != nil {
+				return 0, nil, err
+			}
+		}
+		kind, length := s.order.Uint32(head), s.order.Uint32(head[4:])
+		if length < blockFrame || length%4 != 0 {
+			return 0, nil, fmt.Errorf("block of type %#x with a length of %d bytes: want at least %d, a multiple of 4", kind, length, blockFrame)
+		}
+		switch kind {
+		case blockSection, blockInterface, blockPacket, blockSimple, blockEnhanced:
+			block, err := s.whole(kind, length)
+			return kind, block, err
+		}
+		if err := s.skip(length); err != nil {
+			return 0, nil, err
+		}
+		s.f.pos += int64(length)
+	}
+}
+
+// setOrder looks at the byte order of the section that begins.
+func (s *sections) setOrder() error {
+	head, err := s.f.r.Peek(blockHead + 4)
+	if err != nil {
+		return truncated(err)
+	}
+	switch magic := head[blockHead:]; uint32(byteOrderMagic) {
+	case binary.LittleEndian.Uint32(magic):
+		s.order = binary.LittleEndian
+	case binary.BigEndian.Uint32(magic):
+		s.order = binary.BigEndian
+	default:
+		return fmt.Errorf("section with byte-order magic % x: want %#x in either order", magic, byteOrderMagic)
+	}
+	return nil
+}
+
+func (s *sections) whole(kind, length uint32) ([]byte, error) {
+	if length > maxBlock {
+		return nil, fmt.Errorf("block of type %#x with %d bytes: want at most %d", kind, length, maxBlock)
+	}
+	n := int(length)
+	var block []byte
+	var err error
+	if n <= readBuffer {
+		block, err = s.f.r.Peek(n)
+		s.f.r.Discard(len(block)) // the bytes stay until the next read
+	} else {
+		block, err = s.readLarge(n)
+	}
+	if err != nil {
+		return nil, truncated(err)
+	}
+	if again := s.order.Uint32(block[n-blockTail:]); again != length {
+		return nil, fmt.Errorf("block of type %#x with %d bytes says at its end that it has %d", kind, length, again)
+	}
+	return block, nil
+}
+
+// readLarge believes a length piece by piece, as the bytes come.
+func (s *sections) readLarge(n int) ([]byte, error) {
+	s.large = s.large[:0]
+	for len(s.large) < n {
+		at := len(s.large)
+		s.large = slices.Grow(s.large, min(n-at, readBuffer))[:at+min(n-at, readBuffer)]
+		if _, err := io.ReadFull(s.f.r, s.large[at:]); err != nil {
+			return nil, err
+		}
+	}
+	return s.large, nil
+}
+
+func (s *sections) skip(length uint32) error {
+	for left := int64(length); left > 0; { // an int may have 32 bits
+		n, err := s.f.r.Discard(int(min(left, maxBlock)))
+		if err != nil {
+			return truncated(err)
+		}
+		left -= int64(n)
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package capfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ErrFormat says that a file is no capture.
+var ErrFormat = errors.New("neither pcap nor pcapng")
+
+// ErrTruncated says that a file ends within a packet, as one does whose writer
+// was killed.
+var ErrTruncated = errors.New("file ends within a packet: let the capturing program end by itself or by SIGINT")
+
+// Error is what keeps a [Reader] from the rest of a file. It unwraps to
+// [ErrTruncated], or to what the decompressor or the underlying reader said.
+type Error struct {
+	Packets    int64 // whole ones before it
+	Offset     int64 // bytes before the record in question
+	Compressed bool  // Offset counts what the file decompresses to
+	Err        error
+}
+
+func (e *Error) Error() string {
+	of := ""
+	if e.Compressed {
+		of = " of what it decompresses to"
+	}
+	return fmt.Sprintf("after %d whole packets, at byte %d%s: %v", e.Packets, e.Offset, of, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// truncated is err, but for ends in the middle of something.
+func truncated(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return ErrTruncated
+	}
+	return err
+}

@@ -1,0 +1,207 @@
+package capfile
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// maxText is how much of a name or a filter is kept, in bytes.
+const maxText = 4096
+
+// sections reads the blocks of a pcapng file, from section to section.
+type sections struct {
+	f     *Reader
+	order binary.ByteOrder // of the section; nil: there is none yet
+	local []local          // the section's interfaces
+	large []byte           // a block that the buffer does not hold
+}
+
+// local is an interface of a section.
+type local struct {
+	number  int // in Reader.interfaces
+	snapLen uint32
+	clock   clock
+}
+
+// next reads blocks up to the next packet.
+func (s *sections) next(p *Packet) error {
+	for {
+		kind, block, err := s.block()
+		if err != nil {
+			return err
+		}
+		found := false
+		switch kind {
+		case blockSection:
+			err = s.section(block)
+		case blockInterface:
+			err = s.addInterface(block)
+		case blockEnhanced, blockPacket:
+			found, err = true, s.enhanced(kind, block, p)
+		case blockSimple:
+			found, err = true, s.simple(block, p)
+		}
+		if err != nil {
+			return err
+		}
+		s.f.pos += int64(len(block))
+		if found {
+			return nil
+		}
+	}
+}
+
+// section begins a section. Its own length is not needed, its options say nothing
+// of packets.
+func (s *sections) section(block []byte) error {
+	s.local = s.local[:0]
+	body := block[blockHead : len(block)-blockTail]
+	if len(body) < 16 {
+		return fmt.Errorf("section header of %d bytes: want at least %d", len(block), blockFrame+16)
+	}
+	major, minor := s.order.Uint16(body[4:]), s.order.Uint16(body[6:])
+	if major != versionMajor || minor != versionMinor && minor != 2 { // 1.2 is 1.0, says the draft
+		return fmt.Errorf("section of pcapng version %d.%d: want 1.0", major, minor)
+	}
+	return nil
+}
+
+// addInterface is for an interface of the section.
+func (s *sections) addInterface(block []byte) error {
+	body := block[blockHead : len(block)-blockTail]
+	if len(body) < 8 {
+		return fmt.Errorf("interface description of %d bytes: want at least %d", len(block), blockFrame+8)
+	}
+	i := Interface{LinkType: LinkType(s.order.Uint16(body)), SnapLen: s.order.Uint32(body[4:])}
+	resolution, offset := uint8(resolutionMicro), int64(0)
+	err := s.options(body[8:], func(code uint16, value []byte) {
+		switch {
+		case code == optName:
+			i.Name = text(value)
+		case code == optFilter && len(value) > 0 && value[0] == 0: // an expression; 1 is a program
+			i.Filter = text(value[1:])
+		case code == optResolution && len(value) == 1:
+			resolution = value[0]
+		case code == optOffset && len(value) == 8:
+			offset = int64(s.order.Uint64(value))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	number := s.number(i)
+	if number == MaxInterfaces {
+		return fmt.Errorf("more than %d interfaces", MaxInterfaces)
+	}
+	s.local = append(s.local, local{number, i.SnapLen, newClock(resolution, offset)})
+	return nil
+}
+
+// number is the interface's in the file: a new one, unless a section before had
+// one like it.
+func (s *sections) number(i Interface) int {
+	for n, known := range s.f.interfaces {
+		if known.Name == i.Name && known.LinkType == i.LinkType &&
+			!slices.ContainsFunc(s.local, func(l local) bool { return l.number == n }) {
+			return n
+		}
+	}
+	if len(s.f.interfaces) < MaxInterfaces {
+		s.f.interfaces = append(s.f.interfaces, i)
+		return len(s.f.interfaces) - 1
+	}
+	return MaxInterfaces
+}
+
+// enhanced is for an EPB, or a PB, which has a count of drops where the upper half
+// of the interface's number is.
+func (s *sections) enhanced(kind uint32, block []byte, p *Packet) error {
+	body := block[blockHead : len(block)-blockTail]
+	if len(body) < enhancedFixed {
+		return fmt.Errorf("packet block of %d bytes: want at least %d", len(block), blockFrame+enhancedFixed)
+	}
+	id := s.order.Uint32(body)
+	if kind == blockPacket {
+		id = uint32(s.order.Uint16(body))
+	}
+	l, err := s.interfaceOf(id)
+	if err != nil {
+		return err
+	}
+	time := uint64(s.order.Uint32(body[4:]))<<32 | uint64(s.order.Uint32(body[8:]))
+	p.Interface, p.Timestamp = l.number, l.clock.nanoseconds(time)
+	rest, err := s.data(body[enhancedFixed:], s.order.Uint32(body[12:]), s.order.Uint32(body[16:]), p)
+	if err != nil || len(rest) == 0 {
+		return err
+	}
+	return s.options(rest, func(code uint16, value []byte) {
+		if code == optFlags && len(value) == 4 {
+			if d := Direction(s.order.Uint32(value) & 3); d <= Outbound {
+				p.Direction = d
+			}
+		}
+	})
+}
+
+// simple is for an SPB: of the section's first interface, at no time, as long as
+// that one's snapshot length says.
+func (s *sections) simple(block []byte, p *Packet) error {
+	body := block[blockHead : len(block)-blockTail]
+	if len(body) < 4 {
+		return fmt.Errorf("packet block of %d bytes: want at least %d", len(block), blockFrame+4)
+	}
+	l, err := s.interfaceOf(0)
+	if err != nil {
+		return err
+	}
+	p.Interface = l.number
+	length := s.order.Uint32(body)
+	kept := length
+	if l.snapLen != 0 {
+		kept = min(kept, l.snapLen)
+	}
+	_, err = s.data(body[4:], kept, length, p)
+	return err
+}
+
+func (s *sections) interfaceOf(id uint32) (*local, error) {
+	if uint64(id) >= uint64(len(s.local)) {
+		return nil, fmt.Errorf("packet of interface %d: the section has told of %d", id, len(s.local))
+	}
+	return &s.local[id], nil
+}
+
+// data sets the packet's bytes and length, and returns what is behind them.
+func (s *sections) data(b []byte, kept, length uint32, p *Packet) (rest []byte, err error) {
+	if kept > MaxPacket {
+		return nil, fmt.Errorf("packet of %d bytes: want at most %d", kept, MaxPacket)
+	}
+	if end := padded(int(kept)); end > len(b) {
+		return nil, fmt.Errorf("packet of %d bytes in a block with %d bytes for it", kept, len(b))
+	}
+	p.Data, p.Len = b[:kept:kept], max(int(kept), int(length))
+	return b[padded(int(kept)):], nil
+}
+
+var errOption = errors.New("option that is longer than its block")
+
+// options calls each for every option in b.
+func (s *sections) options(b []byte, each func(code uint16, value []byte)) error {
+	for len(b) >= optionHead {
+		code, n := s.order.Uint16(b), int(s.order.Uint16(b[2:]))
+		if code == optEnd {
+			return nil
+		}
+		b = b[optionHead:]
+		if padded(n) > len(b) {
+			return errOption
+		}
+		each(code, b[:n])
+		b = b[padded(n):]
+	}
+	return nil
+}
+
+func text(b []byte) string { return string(b[:min(len(b), maxText)]) }

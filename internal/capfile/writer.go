@@ -1,0 +1,222 @@
+package capfile
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+)
+
+// Section is what a file's header says of where it was written. Empty strings are
+// left out.
+type Section struct {
+	Hardware, OS, Application string
+}
+
+// Writer writes a pcapng file of one section, little-endian, with times in
+// nanoseconds. One goroutine at a time may use it. After an error of the
+// underlying writer every call returns it.
+type Writer struct {
+	w          *bufio.Writer
+	interfaces []Interface
+	scratch    [blockHead + enhancedFixed]byte
+	tail       [3 + flagsOption + blockTail]byte // padding, options, length
+	block      []byte                            // one that is not a packet's, in the making
+}
+
+// flagsOption is the length of an epb_flags option and the end of options.
+const flagsOption = 2*optionHead + 4
+
+// writerBuffer is what goes to the file at once, in bytes.
+const writerBuffer = 1 << 18
+
+// NewWriter begins a file on w. What is written reaches w when it has become much,
+// and by Flush.
+func NewWriter(w io.Writer, s Section) (*Writer, error) {
+	f := &Writer{w: bufio.NewWriterSize(w, writerBuffer)}
+	f.begin(blockSection)
+	f.uint32(byteOrderMagic)
+	f.uint16(versionMajor)
+	f.uint16(versionMinor)
+	f.uint64(unknownLength)
+	if err := f.textOptions([]textOption{{optHardware, s.Hardware}, {optOS, s.OS}, {optApplication, s.Application}}); err != nil {
+		return nil, err
+	}
+	return f, f.end()
+}
+
+// AddInterface tells of an interface, and returns its number for packets and
+// statistics: 0, 1 and so on. There may be packets of others before. Its errors are
+// that there are [MaxInterfaces], a text longer than an option holds, and w's.
+func (f *Writer) AddInterface(i Interface) (id int, err error) {
+	id = len(f.interfaces)
+	if id == MaxInterfaces {
+		return 0, fmt.Errorf("interface %s: a file can have %d", i.Name, MaxInterfaces)
+	}
+	f.begin(blockInterface)
+	f.uint16(uint16(i.LinkType))
+	f.uint16(0)
+	f.uint32(i.SnapLen)
+	filter := i.Filter
+	if filter != "" {
+		filter = "\x00" + filter // if_filter's first byte: a libpcap expression
+	}
+	if err := f.textOptions([]textOption{{optName, i.Name}, {optFilter, filter}, {optResolution, string(rune(resolutionNano))}}); err != nil {
+		return 0, err
+	}
+	if err := f.end(); err != nil {
+		return 0, err
+	}
+	f.interfaces = append(f.interfaces, i)
+	return id, nil
+}
+
+// WritePacket writes a packet of interface id that passed at ts, in nanoseconds
+// since the Unix epoch. It had origLen bytes, of which data is the beginning. It
+// keeps nothing of data and allocates nothing. It refuses, with nothing written, an
+// interface that there is not, a time before the epoch, and lengths that cannot be.
+func (f *Writer) WritePacket(id int, ts int64, origLen int, data []byte, d Direction) error {
+	if err := f.check(id, ts); err != nil {
+		return err
+	}
+	if len(data) > MaxPacket || origLen < len(data) || uint64(origLen) > math.MaxUint32 {
+		return fmt.Errorf("packet with %d of %d bytes: want at most %d, of as many or more", len(data), origLen, MaxPacket)
+	}
+	padding := padded(len(data)) - len(data)
+	tail := f.tail[:padding]
+	clear(tail)
+	if d != DirectionUnknown {
+		tail = appendOptionHead(tail, optFlags, 4)
+		tail = binary.LittleEndian.AppendUint32(tail, uint32(d&3))
+		tail = appendOptionHead(tail, optEnd, 0)
+	}
+	length := uint32(len(f.scratch) + len(data) + len(tail) + blockTail)
+	tail = binary.LittleEndian.AppendUint32(tail, length)
+
+	h := f.scratch[:]
+	le := binary.LittleEndian
+	le.PutUint32(h[0:], blockEnhanced)
+	le.PutUint32(h[4:], length)
+	le.PutUint32(h[8:], uint32(id))
+	le.PutUint32(h[12:], uint32(ts>>32)) // the halves of a time, high one first
+	le.PutUint32(h[16:], uint32(ts))
+	le.PutUint32(h[20:], uint32(len(data)))
+	le.PutUint32(h[24:], uint32(origLen))
+	f.w.Write(h) // bufio keeps the first error and returns it from now on
+	f.w.Write(data)
+	_, err := f.w.Write(tail)
+	return err
+}
+
+// Stats are an interface's counts from Start on, as they were at Time. Times are
+// nanoseconds since the Unix epoch; a Start or End of 0 and counts that are nil are
+// not known, and not written.
+type Stats struct {
+	Time, Start, End int64
+
+	Received  *uint64 // isb_ifrecv: packets that the interface had
+	Dropped   *uint64 // isb_ifdrop: packets that it lost
+	Accepted  *uint64 // isb_filteraccept: packets that the filter let through
+	OSDropped *uint64 // isb_osdrop: of those, the ones lost before the reader, for a full ring
+	Delivered *uint64 // isb_usrdeliv: those that the reader got
+}
+
+// WriteStats writes an interface's statistics. It can be called more than once for
+// an interface; the last call counts.
+func (f *Writer) WriteStats(id int, s Stats) error {
+	for _, t := range []int64{s.Time, s.Start, s.End} {
+		if err := f.check(id, t); err != nil {
+			return err
+		}
+	}
+	f.begin(blockStats)
+	f.uint32(uint32(id))
+	f.time(s.Time)
+	for _, t := range []struct {
+		code uint16
+		at   int64
+	}{{optStart, s.Start}, {optStop, s.End}} {
+		if t.at != 0 {
+			f.block = appendOptionHead(f.block, t.code, 8)
+			f.time(t.at)
+		}
+	}
+	for _, c := range []struct {
+		code  uint16
+		count *uint64
+	}{{optReceived, s.Received}, {optDropped, s.Dropped}, {optAccepted, s.Accepted}, {optOSDropped, s.OSDropped}, {optDelivered, s.Delivered}} {
+		if c.count != nil {
+			f.block = appendOptionHead(f.block, c.code, 8)
+			f.uint64(*c.count)
+		}
+	}
+	f.block = appendOptionHead(f.block, optEnd, 0)
+	return f.end()
+}
+
+// Flush hands everything written to the underlying writer.
+func (f *Writer) Flush() error { return f.w.Flush() }
+
+func (f *Writer) check(id int, ts int64) error {
+	if id < 0 || id >= len(f.interfaces) {
+		return fmt.Errorf("interface %d: want one that AddInterface has returned, of %d", id, len(f.interfaces))
+	}
+	if ts < 0 {
+		return fmt.Errorf("time of %d ns: want none before 1970", ts)
+	}
+	return nil
+}
+
+// begin, end and those between make the block that is not a packet's.
+func (f *Writer) begin(kind uint32) {
+	f.block = f.block[:0]
+	f.uint32(kind)
+	f.uint32(0) // the length: end knows it
+}
+
+func (f *Writer) end() error {
+	length := uint32(len(f.block) + blockTail)
+	binary.LittleEndian.PutUint32(f.block[4:], length)
+	f.uint32(length)
+	_, err := f.w.Write(f.block)
+	return err
+}
+
+func (f *Writer) uint16(v uint16) { f.block = binary.LittleEndian.AppendUint16(f.block, v) }
+func (f *Writer) uint32(v uint32) { f.block = binary.LittleEndian.AppendUint32(f.block, v) }
+func (f *Writer) uint64(v uint64) { f.block = binary.LittleEndian.AppendUint64(f.block, v) }
+
+func (f *Writer) time(ts int64) {
+	f.uint32(uint32(ts >> 32))
+	f.uint32(uint32(ts))
+}
+
+type textOption struct {
+	code uint16
+	text string
+}
+
+// textOptions adds those that are not empty, and the end of options.
+func (f *Writer) textOptions(options []textOption) error {
+	for _, o := range options {
+		if o.text == "" {
+			continue
+		}
+		if len(o.text) > math.MaxUint16 {
+			return fmt.Errorf("text of %d bytes, beginning %.20q: a pcapng option holds %d", len(o.text), o.text, math.MaxUint16)
+		}
+		f.block = appendOptionHead(f.block, o.code, len(o.text))
+		f.block = append(f.block, o.text...)
+		for len(f.block)%4 != 0 {
+			f.block = append(f.block, 0)
+		}
+	}
+	f.block = appendOptionHead(f.block, optEnd, 0)
+	return nil
+}
+
+func appendOptionHead(b []byte, code uint16, length int) []byte {
+	b = binary.LittleEndian.AppendUint16(b, code)
+	return binary.LittleEndian.AppendUint16(b, uint16(length))
+}
