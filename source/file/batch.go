@@ -1,0 +1,150 @@
+package file
+
+import (
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/capfile"
+)
+
+// MaxBatch is how many packets are delivered at once: as many as sockets take
+// slots for at once.
+const MaxBatch = 32
+
+// batchBytes is room for a batch of ordinary packets. Longer ones are delivered
+// alone, from where they were read.
+const batchBytes = 64 << 10
+
+// How often Hold is asked and Progress is told.
+const (
+	holdEvery     = time.Millisecond
+	progressEvery = 100 * time.Millisecond
+)
+
+// batch collects packets of one device that are due together.
+type batch struct {
+	s      *Source
+	reader *capfile.Reader
+	loop   int
+
+	pace pacer
+	now  time.Time // when it was last looked at; zero: not yet
+	told time.Time // when Progress was
+
+	dev     *rxring.Device
+	packets [MaxBatch]rxring.Packet
+	n       int
+	cut     uint64
+	bytes   [batchBytes]byte
+	used    int
+}
+
+// await returns when a packet of the time ts is due. What is due before it has been
+// delivered.
+func (b *batch) await(ts int64) error {
+	due := b.pace.due(ts, time.Now)
+	if !due.After(b.now) {
+		return nil
+	}
+	if b.now = time.Now(); !due.After(b.now) {
+		return nil
+	}
+	if err := b.flush(); err != nil {
+		return err
+	}
+	due = b.pace.due(ts, time.Now) // Hold may have moved it
+	if err := b.s.sleep(time.Until(due)); err != nil {
+		return err
+	}
+	b.now = time.Now()
+	return nil
+}
+
+// add puts p, whose bytes are good until the next one is read, behind the others.
+func (b *batch) add(dev *rxring.Device, p *capfile.Packet) error {
+	if dev != b.dev || b.n == MaxBatch || b.used+len(p.Data) > batchBytes {
+		if err := b.flush(); err != nil {
+			return err
+		}
+		b.dev = dev
+	}
+	data := p.Data
+	alone := len(data) > batchBytes
+	if !alone {
+		data = b.bytes[b.used : b.used+copy(b.bytes[b.used:], data)]
+		b.used += len(data)
+	}
+	ts := max(p.Timestamp, 0)
+	if b.s.cfg.Now {
+		ts = 0
+	}
+	b.packets[b.n] = rxring.Packet{Data: data, Timestamp: ts, Outgoing: p.Direction == capfile.Outbound}
+	b.n++
+	if p.Len > len(p.Data) {
+		b.cut++
+	}
+	if alone {
+		return b.flush()
+	}
+	return nil
+}
+
+// flush delivers what there is, unless the source is closed.
+func (b *batch) flush() error {
+	if b.n == 0 {
+		return nil
+	}
+	if err := b.hold(); err != nil {
+		return err
+	}
+	s := b.s
+	if !b.dev.Watched() {
+		s.unseen.Add(uint64(b.n))
+	}
+	b.dev.DeliverBatch(b.packets[:b.n])
+	sum := 0
+	for i := range b.packets[:b.n] {
+		sum += len(b.packets[i].Data)
+	}
+	s.packets.Add(uint64(b.n))
+	s.bytes.Add(uint64(sum))
+	s.cut.Add(b.cut)
+	b.n, b.used, b.cut = 0, 0, 0
+	if s.cfg.Progress != nil && time.Since(b.told) >= progressEvery {
+		b.progress()
+	}
+	return nil
+}
+
+// hold waits as long as Hold says.
+func (b *batch) hold() error {
+	select {
+	case <-b.s.stop:
+		return errStopped
+	default:
+	}
+	if b.s.cfg.Hold == nil || !b.s.cfg.Hold() {
+		return nil
+	}
+	start := time.Now()
+	for {
+		if err := b.s.sleep(holdEvery); err != nil {
+			return err
+		}
+		if !b.s.cfg.Hold() {
+			b.pace.held(time.Since(start))
+			return nil
+		}
+	}
+}
+
+func (b *batch) progress() {
+	if b.s.cfg.Progress == nil {
+		return
+	}
+	b.told = time.Now()
+	b.s.cfg.Progress(Progress{
+		Offset: b.reader.Offset(), Size: b.s.file.info.Size,
+		Packets: b.s.packets.Load(), Loop: b.loop,
+	})
+}

@@ -1,0 +1,152 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/capfile"
+)
+
+// Lengths in bytes, and the tags that a card may add to what the MTU allows.
+const (
+	etherLen   = 14
+	vlanLen    = 4
+	etherVLAN  = 0x8100
+	etherQinQ  = 0x88a8
+	defaultMTU = 1500
+)
+
+// deviceType is the type of a device whose packets are of the link type; 0: there
+// is none.
+func deviceType(t capfile.LinkType) rxring.DeviceType {
+	switch t {
+	case capfile.LinkEthernet:
+		return rxring.Ethernet
+	case capfile.LinkRaw, capfile.LinkIPv4, capfile.LinkIPv6, capfile.LinkRawBSD, capfile.LinkRawOpenBSD:
+		return rxring.RawIP
+	}
+	return 0
+}
+
+// payload is how long the packet was for the MTU: without its link-layer header.
+func payload(t capfile.LinkType, p *capfile.Packet) int {
+	if t != capfile.LinkEthernet {
+		return p.Len
+	}
+	header := etherLen
+	for len(p.Data) >= header {
+		if t := int(p.Data[header-2])<<8 | int(p.Data[header-1]); t != etherVLAN && t != etherQinQ {
+			break
+		}
+		header += vlanLen
+	}
+	return p.Len - header
+}
+
+// plan makes a device for each interface, but for those that have no packets and
+// could have no device.
+func (f *File) plan(longest []int, packets []int64) error {
+	if len(f.interfaces) == 0 {
+		return errors.New("it tells of no interface: nothing was captured")
+	}
+	for i, in := range f.interfaces {
+		typ := deviceType(in.LinkType)
+		if typ == 0 && packets[i] == 0 && len(f.interfaces) > 1 {
+			f.device = append(f.device, -1)
+			continue
+		}
+		if typ == 0 {
+			return errLinkType(in)
+		}
+		f.device = append(f.device, len(f.devices))
+		f.devices = append(f.devices, kind{in.Name, typ, min(max(longest[i], defaultMTU), math.MaxUint16)})
+	}
+	if len(f.devices) == 0 {
+		return errLinkType(f.interfaces[0])
+	}
+	return nil
+}
+
+// errLinkType says what to do with a file whose packets no device has.
+func errLinkType(in capfile.Interface) error {
+	interfaceName := "its interface"
+	if in.Name != "" {
+		interfaceName = fmt.Sprintf("interface %q", in.Name)
+	}
+	advice := "capture on a device that has such packets"
+	switch in.LinkType {
+	case capfile.LinkLinuxSLL:
+		advice = cookedAdvice(16)
+	case capfile.LinkLinuxSLL2:
+		advice = cookedAdvice(20)
+	}
+	return fmt.Errorf("%s has packets of link type %v: want Ethernet (1) or raw IP (101, 228, 229, 12 or 14): %s", interfaceName, in.LinkType, advice)
+}
+
+// cookedAdvice is for captures of all devices, by the length of the header that
+// their packets begin with.
+func cookedAdvice(header int) string {
+	return fmt.Sprintf("capture one device (tcpdump -i eth0) instead of any, or make raw IP of the file: editcap -C %d -T rawip IN OUT", header)
+}
+
+// Devices describes the devices that the file needs, in the order of its
+// interfaces: for [rxring.Namespace.AddDevice], and then for Start. A device has its
+// interface's name, where a device can have it and no other has; the others are
+// base0, base1 and so on. The MTU is 1500, or more if the file has longer packets.
+func (f *File) Devices(base string) []rxring.DeviceConfig {
+	devices := make([]rxring.DeviceConfig, len(f.devices))
+	taken := make(map[string]bool)
+	for i, k := range f.devices {
+		devices[i] = rxring.DeviceConfig{Type: k.typ, MTU: k.mtu}
+		if isName(k.name) && !taken[k.name] {
+			devices[i].Name, taken[k.name] = k.name, true
+		}
+	}
+	n := 0
+	for i := range devices {
+		for devices[i].Name == "" {
+			if name := base + strconv.Itoa(n); !taken[name] {
+				devices[i].Name, taken[name] = name, true
+			}
+			n++
+		}
+	}
+	return devices
+}
+
+// maxName is IFNAMSIZ without the byte that ends a name.
+const maxName = 15
+
+// isName says whether a device can have the name: Linux's rule, but for bytes that
+// a terminal should not be shown, and for the name that libpcap has for all devices.
+func isName(s string) bool {
+	if s == "" || len(s) > maxName || slices.Contains([]string{".", "..", "any"}, s) {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' || c == '/' || c == ':' {
+			return false
+		}
+	}
+	return true
+}
+
+// check says whether the devices are those that the file needs.
+func (f *File) check(devices []*rxring.Device) error {
+	if len(devices) != len(f.devices) {
+		return fmt.Errorf("%d devices: want %d, as Devices describes them", len(devices), len(f.devices))
+	}
+	for i, d := range devices {
+		if d == nil {
+			return fmt.Errorf("device %d is nil: want one of those that Devices describes", i)
+		}
+		if want := f.devices[i].typ; d.Type() != want {
+			return fmt.Errorf("device %s has hardware type %d: want %d, that of the packets", d.Name(), d.Type(), want)
+		}
+	}
+	return nil
+}

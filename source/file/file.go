@@ -1,0 +1,140 @@
+package file
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/capfile"
+)
+
+// File is a capture file that [Open] has read through. It holds nothing open. Its
+// methods may be called concurrently.
+type File struct {
+	path string
+	info Info
+
+	interfaces []capfile.Interface
+	device     []int // by interface: the device's place; -1: none
+	devices    []kind
+}
+
+// Info is what a file holds.
+type Info struct {
+	Size        int64 // of the file, in bytes
+	Compression string
+	Packets     int64
+	Bytes       int64 // of packets, as far as they were kept
+	Cut         int64 // packets that were not kept whole
+
+	// First and Last are the earliest and the latest time of a packet, in
+	// nanoseconds since the Unix epoch; 0: no packet has one.
+	First, Last int64
+
+	// Damage is what ends the file before its end; nil: nothing. What is before it
+	// is replayed.
+	Damage error
+}
+
+// Duration is from First to Last.
+func (i Info) Duration() time.Duration { return time.Duration(i.Last - i.First) }
+
+// Info says what the file held when it was opened.
+func (f *File) Info() Info { return f.info }
+
+// Open reads a regular file through. Its errors, which name the file, are those of
+// opening it, that it is no capture, that it is damaged before the first packet,
+// that it tells of no interface, and that packets have a link type that no device has.
+func Open(path string) (*File, error) {
+	f := &File{path: path}
+	if err := f.scan(); err != nil {
+		return nil, fmt.Errorf("file %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// reading is a file that is being read.
+type reading struct {
+	file *os.File
+	*capfile.Reader
+}
+
+func (f *File) open() (r reading, err error) {
+	if r.file, err = os.Open(f.path); err != nil {
+		return r, err
+	}
+	if r.Reader, err = capfile.NewReader(r.file); err != nil {
+		r.file.Close()
+	}
+	return r, err
+}
+
+func (r reading) close() {
+	r.Reader.Close()
+	r.file.Close()
+}
+
+// scan reads the packets to see how long they are.
+func (f *File) scan() error {
+	stat, err := os.Stat(f.path)
+	if err != nil {
+		return err
+	}
+	if !stat.Mode().IsRegular() {
+		return fmt.Errorf("not a regular file (%v): want one that can be read twice: write what comes into a file first", stat.Mode().Type())
+	}
+	r, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	f.info = Info{Size: stat.Size(), Compression: r.Compression()}
+	var longest [capfile.MaxInterfaces]int // packets, without their link-layer header
+	var packets [capfile.MaxInterfaces]int64
+	ins := r.Interfaces()
+	for {
+		p, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil && f.info.Packets == 0 {
+			return err
+		}
+		if err != nil {
+			f.info.Damage = fmt.Errorf("file %s: %w", f.path, err)
+			break
+		}
+		if p.Interface >= len(ins) {
+			ins = r.Interfaces()
+		}
+		f.info.add(&p)
+		packets[p.Interface]++
+		longest[p.Interface] = max(longest[p.Interface], payload(ins[p.Interface].LinkType, &p))
+	}
+	f.interfaces = r.Interfaces()
+	return f.plan(longest[:], packets[:])
+}
+
+func (i *Info) add(p *capfile.Packet) {
+	i.Packets++
+	i.Bytes += int64(len(p.Data))
+	if p.Len > len(p.Data) {
+		i.Cut++
+	}
+	if p.Timestamp <= 0 {
+		return
+	}
+	if i.First == 0 {
+		i.First = p.Timestamp
+	}
+	i.First, i.Last = min(i.First, p.Timestamp), max(i.Last, p.Timestamp)
+}
+
+// kind is a device in the making.
+type kind struct {
+	name string // of the interface
+	typ  rxring.DeviceType
+	mtu  int
+}

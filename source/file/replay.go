@@ -1,0 +1,150 @@
+package file
+
+import (
+	"errors"
+	"io"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/capfile"
+)
+
+// SettleTime is how long somebody must have looked when [Config].Wait is set.
+// Between its bind and its filter libpcap throws away what comes; tshark opens a
+// device to ask about it, closes it and opens it again.
+const SettleTime = 250 * time.Millisecond
+
+// watchEvery is how often to see whether somebody looks.
+const watchEvery = 10 * time.Millisecond
+
+var (
+	errStopped = errors.New("closed")
+	errChanged = errors.New("its interfaces are not those that it had when it was opened: open it again")
+)
+
+// run replays the file as often as it should be.
+func (s *Source) run() error {
+	if s.cfg.Wait {
+		if err := s.awaitWatcher(); err != nil {
+			return err
+		}
+	}
+	b := batch{s: s, pace: pacer{speed: s.cfg.Speed}}
+	for loop := 0; s.cfg.Loop == Forever || loop < s.cfg.Loop; loop++ {
+		before := s.packets.Load()
+		if err := s.replay(&b, loop); err != nil {
+			return err
+		}
+		s.loops.Add(1)
+		if s.packets.Load() == before {
+			return nil // it would be nothing again, for ever
+		}
+	}
+	return nil
+}
+
+func (s *Source) awaitWatcher() error {
+	var since time.Time
+	for {
+		watched := slices.ContainsFunc(s.devices, (*rxring.Device).Watched)
+		switch {
+		case !watched:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) >= SettleTime:
+			return nil
+		}
+		if err := s.sleep(watchEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// sleep returns early, with an error, when the source is closed.
+func (s *Source) sleep(d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-s.stop:
+		return errStopped
+	}
+}
+
+// replay delivers the file once.
+func (s *Source) replay(b *batch, loop int) error {
+	r, err := s.file.open()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	b.reader, b.loop = r.Reader, loop
+	shift := s.file.info.shift(loop)
+	ins := r.Interfaces()
+	for {
+		p, err := r.Next()
+		if err != nil {
+			if flushed := b.flush(); flushed != nil {
+				return flushed
+			}
+			b.progress()
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+		if p.Interface >= len(ins) {
+			ins = r.Interfaces()
+		}
+		dev := s.deviceOf(ins, p.Interface)
+		if dev == nil {
+			return errors.Join(b.flush(), errChanged)
+		}
+		if p.Timestamp > 0 {
+			p.Timestamp = later(p.Timestamp, shift)
+			if s.cfg.Speed != FullSpeed {
+				if err := b.await(p.Timestamp); err != nil {
+					return err
+				}
+			}
+		}
+		if err := b.add(dev, &p); err != nil {
+			return err
+		}
+	}
+}
+
+// deviceOf is the device of an interface that there was in Open, too.
+func (s *Source) deviceOf(ins []capfile.Interface, i int) *rxring.Device {
+	known := s.file.interfaces
+	if i >= len(known) || s.file.device[i] < 0 || known[i].Name != ins[i].Name || known[i].LinkType != ins[i].LinkType {
+		return nil
+	}
+	return s.devices[s.file.device[i]]
+}
+
+// shift is what to add to times in a loop, in nanoseconds: as if it had been
+// captured behind the one before it, at a distance as packets have on average.
+func (i *Info) shift(loop int) int64 {
+	span := i.Last - i.First
+	gap := max(span/max(i.Packets-1, 1), 1)
+	if span > math.MaxInt64-gap {
+		return 0
+	}
+	if span += gap; int64(loop) > math.MaxInt64/span {
+		return math.MaxInt64
+	}
+	return span * int64(loop)
+}
+
+// later adds to a time, as far as there are times.
+func later(ts, shift int64) int64 {
+	if ts > math.MaxInt64-shift {
+		return math.MaxInt64
+	}
+	return ts + shift
+}

@@ -1,0 +1,276 @@
+package file
+
+import (
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/capfile"
+)
+
+// Full speed, a ring of 64 slots and a reader that is slow: with Hold, which knows
+// how far the reader is, nothing is lost.
+func TestHoldLosesNothingAtFullSpeed(t *testing.T) {
+	const packets, slots = 20000, 64
+	w := open(t, frames(t, packets, 1)).look(t, slots)
+	var read atomic.Uint64
+	s := w.start(t, Config{Hold: func() bool {
+		return w.socket.Totals().Captured-read.Load() > slots-MaxBatch
+	}})
+	want, got := inFile(t, w.file.path), 0
+	for got < packets {
+		for _, p := range w.read() {
+			if p != want[got] {
+				t.Fatalf("packet %d is %+v, want %+v", got, p, want[got])
+			}
+			got++
+		}
+		read.Store(uint64(got))
+		select {
+		case <-s.Done():
+			if got += len(w.read()); got != packets {
+				t.Fatalf("%d packets, totals %+v", got, w.socket.Totals())
+			}
+		default:
+		}
+	}
+	<-s.Done()
+	if totals := w.socket.Totals(); totals.Dropped() != 0 || totals.Captured != packets {
+		t.Errorf("totals %+v", totals)
+	}
+}
+
+func TestReaderThatIsFullIsNotWaitedFor(t *testing.T) {
+	w := open(t, frames(t, 1000, 1)).look(t, 16)
+	s := w.start(t, Config{})
+	<-s.Done()
+	if totals := w.socket.Totals(); totals.Captured != 16 || totals.Dropped() != 984 || s.Stats().Packets != 1000 {
+		t.Errorf("totals %+v, stats %+v", totals, s.Stats())
+	}
+}
+
+func TestForeverIsUntilClose(t *testing.T) {
+	w := open(t, frames(t, 10, 1)).look(t, 16)
+	enough := make(chan struct{})
+	s := w.start(t, Config{Loop: Forever, Progress: func(p Progress) {
+		if p.Loop == 50 {
+			close(enough)
+		}
+	}})
+	<-enough
+	if err := s.Close(); err != nil || s.Stats().Loops < 50 {
+		t.Errorf("error %v, stats %+v", err, s.Stats())
+	}
+}
+
+func TestForeverOfNothingEnds(t *testing.T) {
+	w := open(t, frames(t, 0, 1)).look(t, 16)
+	s := w.start(t, Config{Loop: Forever})
+	<-s.Done()
+	if err := s.Err(); err != nil || s.Stats() != (Stats{Loops: 1}) {
+		t.Errorf("error %v, stats %+v", err, s.Stats())
+	}
+}
+
+func TestForeverOfAFileThatIsEmptiedEnds(t *testing.T) {
+	w := open(t, frames(t, 10, 1))
+	empty, err := os.ReadFile(frames(t, 0, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(w.file.path, empty, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := w.start(t, Config{Loop: Forever})
+	<-s.Done()
+	if err := s.Err(); err != nil || s.Stats() != (Stats{Loops: 1}) {
+		t.Errorf("error %v, stats %+v", err, s.Stats())
+	}
+}
+
+func TestProgressGoesToTheEnd(t *testing.T) {
+	path := convert(t, "gzip", "-c", frames(t, 50000, 1))
+	w := open(t, path).look(t, 16)
+	var all []Progress
+	s := w.start(t, Config{Loop: 2, Progress: func(p Progress) { all = append(all, p) }})
+	<-s.Done()
+	stat, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := all[len(all)-1]
+	if want := (Progress{stat.Size(), stat.Size(), 100000, 1}); last != want {
+		t.Errorf("the last is %+v, want %+v", last, want)
+	}
+	for i, p := range all {
+		if i > 0 && (p.Packets < all[i-1].Packets || p.Loop < all[i-1].Loop) || p.Offset > p.Size {
+			t.Errorf("%+v after %+v", p, all[max(i-1, 0)])
+		}
+	}
+}
+
+func TestDamageEndsTheSourceWithAnError(t *testing.T) {
+	whole, err := os.ReadFile(testdata + "micro.pcap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(t.TempDir(), "broken.pcap")
+	for name, c := range map[string]struct {
+		file    []byte
+		packets int
+		want    string
+		is      error
+	}{
+		"cut in a packet": {whole[:len(whole)-1], 4, "after 4 whole packets, at byte 370: file ends within a packet", capfile.ErrTruncated},
+		"corrupt":         {append(append([]byte(nil), whole[:100]...), []byte(strings.Repeat("\xff", 100))...), 1, "after 1 whole packets, at byte 100: capture length exceeds", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(broken, c.file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			w := open(t, broken).look(t, 16)
+			s := w.start(t, Config{Loop: Forever})
+			<-s.Done()
+			for _, err := range []error{w.file.Info().Damage, s.Err(), s.Close()} {
+				if err == nil || !strings.HasPrefix(err.Error(), "file "+broken+": "+c.want) || c.is != nil && !errors.Is(err, c.is) {
+					t.Errorf("error %v, want %q in it", err, c.want)
+				}
+			}
+			if got := len(w.read()); got != c.packets || w.file.Info().Packets != int64(c.packets) {
+				t.Errorf("%d packets, info %+v, want %d", got, w.file.Info(), c.packets)
+			}
+		})
+	}
+}
+
+func TestFileThatChangesBetweenOpenAndEnd(t *testing.T) {
+	path := frames(t, 10, 1)
+	w := open(t, path)
+	other, err := os.ReadFile(testdata + "raw.pcapng")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, other, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := w.start(t, Config{})
+	if <-s.Done(); !errors.Is(s.Err(), errChanged) {
+		t.Errorf("error %v", s.Err())
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	s = w.start(t, Config{})
+	if <-s.Done(); !errors.Is(s.Err(), os.ErrNotExist) || !strings.Contains(s.Err().Error(), path) {
+		t.Errorf("error %v", s.Err())
+	}
+}
+
+func TestFilesThatCannotBeReplayed(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte("hello, world"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	truncated := filepath.Join(dir, "truncated.pcap")
+	if err := os.WriteFile(truncated, []byte("\xd4\xc3\xb2\xa1\x02\x00\x04\x00"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "nowhere"): "no such file",
+		dir:                           "not a regular file (d",
+		os.DevNull:                    "not a regular file (D",
+		text:                          "neither pcap nor pcapng: begins with bytes 68 65 6c 6c",
+		truncated:                     "the file ends within its header",
+		write(t, func(*capfile.Writer) error { return nil }): "it tells of no interface",
+		testdata + "cooked.pcap":                             "its interface has packets of link type Linux cooked v2 (276): want Ethernet (1) or raw IP (101, 228, 229, 12 or 14): capture one device (tcpdump -i eth0) instead of any, or make raw IP of the file: editcap -C 20 -T rawip",
+		write(t, func(w *capfile.Writer) error { return w.WritePacket(1, 1, 4, []byte("abcd"), 0) }, eth0, capfile.Interface{Name: "wlan0mon", LinkType: 127}): `interface "wlan0mon" has packets of link type IEEE 802.11 with radiotap (127)`,
+		write(t, func(*capfile.Writer) error { return nil }, capfile.Interface{LinkType: 113}, capfile.Interface{LinkType: 999}):                               "link type Linux cooked (113)",
+	} {
+		f, err := Open(path)
+		if err == nil || !strings.HasPrefix(err.Error(), "file "+path+": ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, error %v, want %q in it", f, err, want)
+		}
+	}
+}
+
+// What the error says to do with cooked packets works.
+func TestAdviceForCookedPackets(t *testing.T) {
+	ip := []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2}
+	for link, header := range map[capfile.LinkType]int{capfile.LinkLinuxSLL: 16, capfile.LinkLinuxSLL2: 20} {
+		cooked := append(make([]byte, header), ip...)
+		path := write(t, func(w *capfile.Writer) error { return w.WritePacket(0, 1e9, len(cooked), cooked, 0) }, capfile.Interface{Name: "any", LinkType: link})
+		_, err := Open(path)
+		if err == nil {
+			t.Fatalf("%v is accepted", link)
+		}
+		_, advice, _ := strings.Cut(err.Error(), "editcap ")
+		args := strings.Fields(strings.Replace(advice, "IN", path, 1))
+		w := open(t, convert(t, "editcap", args...)).look(t, 16)
+		<-w.start(t, Config{}).Done()
+		if got := w.read(); len(got) != 1 || got[0].data != string(ip) || got[0].device != "file0" {
+			t.Errorf("%v: %+v, want %q", link, got, ip)
+		}
+	}
+}
+
+func TestConfigsThatCannotBe(t *testing.T) {
+	w := open(t, testdata+"two.pcapng")
+	tun, err := w.ns.AddDevice(rxring.DeviceConfig{Name: "tun9", Type: rxring.RawIP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, c := range map[string]struct {
+		devices []*rxring.Device
+		cfg     Config
+	}{
+		"speed -1: want a multiple": {w.devices, Config{Speed: -1}},
+		"speed NaN":                 {w.devices, Config{Speed: math.NaN()}},
+		"speed +Inf":                {w.devices, Config{Speed: math.Inf(1)}},
+		"loop -2 times: want 1 or more, or -1 for ever":               {w.devices, Config{Loop: -2}},
+		"1 devices: want 2":                                           {w.devices[:1], Config{}},
+		"device 1 is nil":                                             {[]*rxring.Device{w.devices[0], nil}, Config{}},
+		"device tun9 has hardware type 65534: want 1, that of the pa": {[]*rxring.Device{w.devices[0], tun}, Config{}},
+	} {
+		_, err := w.file.Start(c.devices, c.cfg)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "two.pcapng") {
+			t.Errorf("error %v, want %q in it", err, want)
+		}
+	}
+}
+
+func TestErrBeforeTheEndIsNil(t *testing.T) {
+	s := open(t, frames(t, 10, 1)).start(t, Config{Wait: true})
+	if err := s.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+func BenchmarkReplay(b *testing.B) {
+	const packets = 10000
+	for name, watched := range map[string]bool{"unseen": false, "ring": true} {
+		b.Run(name, func(b *testing.B) {
+			w := open(b, frames(b, packets, 1))
+			if watched {
+				w.look(b, 64)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				s, err := w.file.Start(w.devices, Config{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				<-s.Done()
+				if watched {
+					w.read()
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/packets, "ns/packet")
+		})
+	}
+}
