@@ -1,0 +1,110 @@
+package iface
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/capture"
+)
+
+// MaxFanout is the largest number of kernel rings of one Source.
+const MaxFanout = 256 // which every kernel's groups have room for (PACKET_FANOUT_MAX)
+
+// defaultSnaplen is the longest IP packet behind an Ethernet header with a tag: also
+// of a large segment, but those of BIG TCP.
+const defaultSnaplen = 65535 + 14 + 4
+
+// The kernel's own timeout of blocks (DEFAULT_PRB_RETIRE_TOV), and memory for half a
+// second of blocks of 256 KiB that hold one packet each.
+const (
+	defaultRetire = 8 * time.Millisecond
+	defaultBuffer = 16 << 20
+)
+
+// Config says what a Source asks of the kernel. The zero value works.
+type Config struct {
+	Name string // of the interface; "": the device's
+
+	// Immediate hands each packet on at once, from a ring of slots (TPACKET_V2).
+	// Otherwise the kernel hands over blocks (TPACKET_V3), when one is full or after
+	// Retire: less work a packet.
+	Immediate bool
+	Retire    time.Duration // whole milliseconds; 0: 8 ms
+
+	Buffer  int // bytes of each kernel ring, about, which the kernel cannot page out; 0: 16 MiB
+	Snaplen int // bytes of each packet, at most 262144; 0: 65553, which large segments fit into
+
+	// Fanout is how many rings share the packets, each with a goroutine that
+	// delivers, 1 to MaxFanout; 0: 1. Packets keep their order within a ring, so with
+	// FanoutHash within a flow.
+	Fanout     int
+	FanoutMode rxring.FanoutMode // FanoutHash, FanoutCPU, FanoutQM or another that needs no program
+
+	Hash bool // the kernel's flow hash goes with each packet; not with Immediate
+
+	// Failed is told when the kernel's sockets cannot be opened or set though
+	// somebody reads. It must not call the Source's methods. nil: nobody is told.
+	Failed func(error)
+}
+
+func refuse(field string, value any, want string, args ...any) error {
+	return fmt.Errorf("iface: %s %v: want %s: %w", field, value, fmt.Sprintf(want, args...), syscall.EINVAL)
+}
+
+// check sets what is 0 to what it stands for. The rest is for package capture to
+// judge.
+func (c *Config) check(dev *rxring.Device) error {
+	if c.Name == "" {
+		c.Name = dev.Name()
+	}
+	if c.Fanout == 0 {
+		c.Fanout = 1
+	}
+	if c.Snaplen == 0 {
+		c.Snaplen = defaultSnaplen
+	}
+	if c.Retire == 0 {
+		c.Retire = defaultRetire
+	}
+	if c.Buffer == 0 {
+		c.Buffer = defaultBuffer
+	}
+	switch {
+	case c.Fanout < 0 || c.Fanout > MaxFanout:
+		return refuse("Fanout", c.Fanout, "1 to %d rings, or 0 for 1", MaxFanout)
+	case c.FanoutMode == rxring.FanoutCBPF || c.FanoutMode == rxring.FanoutEBPF || c.FanoutMode > rxring.FanoutEBPF:
+		return refuse("FanoutMode", c.FanoutMode, "one that needs no program: FanoutHash (%d), FanoutCPU (%d), FanoutQM (%d), ...",
+			rxring.FanoutHash, rxring.FanoutCPU, rxring.FanoutQM)
+	}
+	return nil
+}
+
+// capture is the kernel ring to ask for.
+func (c *Config) capture() capture.Config {
+	return capture.Config{
+		Immediate:  c.Immediate,
+		Retire:     c.Retire,
+		Buffer:     c.Buffer,
+		Snaplen:    c.Snaplen,
+		Hash:       c.Hash,
+		VnetHeader: true,
+	}
+}
+
+// Stats is what a Source has done since Start, of all rings together.
+type Stats struct {
+	Packets uint64 // delivered to the device
+	Cut     uint64 // of these, not whole: longer than Snaplen. Readers take what is there for all of it
+
+	// What the kernel's rings had no room for: no reader's socket counts it.
+	Drops   uint64 // packets (tp_drops)
+	Freezes uint64 // how often a ring of blocks stood still, full (tp_freeze_q_cnt)
+
+	Opens    uint64 // how often the kernel's sockets were opened, because somebody began to read
+	Restarts uint64 // and opened again because they had failed
+	Open     bool   // they are open now
+	Filtered bool   // and run the readers' filter: what it refuses, no reader's socket counts
+	Err      error  // why they are not open, or not as they should be, though somebody reads
+}

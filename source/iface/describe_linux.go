@@ -1,0 +1,72 @@
+package iface
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+)
+
+// maxMTU is what a device can have; the loopback interface's is a byte more.
+const maxMTU = 65535
+
+// Describe is the configuration of a device that stands for the interface of that
+// name in the calling thread's network namespace: with its index, type, MTU and
+// addresses. A loopback interface is an Ethernet device. It needs no privilege.
+// ENODEV when there is none; ENOTSUP for hardware whose frames are neither
+// Ethernet's nor bare IP.
+func Describe(name string) (rxring.DeviceConfig, error) {
+	c, err := describe(name)
+	if err != nil {
+		return rxring.DeviceConfig{}, fmt.Errorf("iface: interface %s: %w", name, err)
+	}
+	return c, nil
+}
+
+func describe(name string) (c rxring.DeviceConfig, err error) {
+	l, err := lookUp(name)
+	if err != nil {
+		return c, err
+	}
+	c = rxring.DeviceConfig{Name: name, Index: l.index}
+	switch l.hatype {
+	case unix.ARPHRD_ETHER:
+		c.Type = rxring.Ethernet
+	case unix.ARPHRD_LOOPBACK:
+		c.Type, c.Loopback = rxring.Ethernet, true
+	case unix.ARPHRD_NONE, unix.ARPHRD_RAWIP:
+		c.Type = rxring.RawIP
+	default:
+		return c, fmt.Errorf("hardware type %d: want Ethernet (%d), loopback (%d) or bare IP (%d, %d): %w", l.hatype,
+			unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK, unix.ARPHRD_NONE, unix.ARPHRD_RAWIP, unix.ENOTSUP)
+	}
+	i, err := net.InterfaceByIndex(l.index)
+	if err != nil {
+		return c, err
+	}
+	c.MTU = min(i.MTU, maxMTU)
+	if c.Type == rxring.Ethernet {
+		copy(c.Addr[:], i.HardwareAddr)
+	}
+	addrs, err := i.Addrs()
+	if err != nil {
+		return c, err
+	}
+	for _, a := range addrs {
+		ipnet, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		ip, _ := netip.AddrFromSlice(ipnet.IP)
+		ones, _ := ipnet.Mask.Size()
+		// A peer's address is listed with the prefix of both, maybe twice.
+		if p := netip.PrefixFrom(ip.Unmap(), ones); p.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && !slices.Contains(c.Addrs, p) {
+			c.Addrs = append(c.Addrs, p)
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,22 @@
+// Package iface feeds a device with what passes a live Linux interface, through
+// the kernel's own receive ring: captures can be lent to those who may not open
+// one.
+//
+// Packets are delivered out of the kernel's blocks, where they lie: the only copies
+// are those in the readers' rings. With them goes what the kernel knows of each:
+// direction, time, VLAN tag, checksum state and, of large segments, how they are to
+// be cut (a virtio_net_hdr). On a loopback interface each packet passes twice, as it
+// goes out and as it comes in, and is delivered twice, as Linux shows it.
+//
+// The one invariant: the kernel is asked for no more than the device's sockets want.
+// While nobody reads there is no packet socket; the interface is promiscuous, and
+// hears other addresses, as long as a reader asks for it; and when all readers have
+// the same filter the kernel runs it, too.
+//
+// What the kernel cannot say in a virtio_net_hdr, large segments of SCTP, it drops and
+// counts. What a device says of its MTU and addresses is as it was described: only up
+// and down follow the interface.
+//
+// Nothing is sent: what packet sockets send through the device, other sockets of the
+// namespace see, and nobody else.
+package iface

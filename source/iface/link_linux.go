@@ -1,0 +1,84 @@
+package iface
+
+import (
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// link is what an interface is at a moment.
+type link struct {
+	index  int
+	name   string
+	hatype uint16 // ARPHRD_*
+	up     bool   // IFF_UP
+}
+
+// lookUp finds an interface by its name, lookUpIndex by its number, in the calling
+// thread's network namespace: ENODEV when there is none.
+func lookUp(name string) (link, error) {
+	r, err := unix.NewIfreq(name)
+	if err != nil {
+		return link{}, fmt.Errorf("want a name of 1 to %d bytes: %w", unix.IFNAMSIZ-1, err)
+	}
+	return ask(r, unix.SIOCGIFINDEX)
+}
+
+func lookUpIndex(index int) (link, error) {
+	r, err := unix.NewIfreq("x") // SIOCGIFNAME overwrites it
+	if err != nil {
+		return link{}, err
+	}
+	r.SetUint32(uint32(index))
+	return ask(r, unix.SIOCGIFNAME)
+}
+
+func ask(r *unix.Ifreq, first uint) (l link, err error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) // any will do
+	if err != nil {
+		return l, err
+	}
+	defer unix.Close(fd)
+	if err := unix.IoctlIfreq(fd, first, r); err != nil {
+		return l, err
+	}
+	l.index, l.name = int(r.Uint32()), r.Name()
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, r); err != nil {
+		return l, err
+	}
+	l.hatype = r.Uint16() // ifr_hwaddr.sa_family
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, r); err != nil {
+		return l, err
+	}
+	l.up = r.Uint16()&unix.IFF_UP != 0
+	return l, nil
+}
+
+// subscription is news of the namespace's interfaces. The channel is closed when it
+// ends, by itself or after stop is closed, and must be read until then.
+type subscription struct {
+	updates chan netlink.LinkUpdate
+	stop    chan struct{}
+}
+
+// subscribe is for the calling thread's network namespace. It needs no privilege.
+func subscribe() (subscription, error) {
+	s := subscription{make(chan netlink.LinkUpdate), make(chan struct{})}
+	if err := netlink.LinkSubscribeWithOptions(s.updates, s.stop, netlink.LinkSubscribeOptions{}); err != nil {
+		return s, fmt.Errorf("subscribe to news of interfaces: %w", err)
+	}
+	return s, nil
+}
+
+func (s subscription) end() {
+	close(s.stop)
+	for range s.updates {
+	}
+}
+
+// concerns says whether u is about the interface itself: a bridge has news of its
+// own about its ports.
+func concerns(u *netlink.LinkUpdate, index int) bool {
+	return int(u.Index) == index && u.Family == unix.AF_UNSPEC
+}

@@ -1,0 +1,88 @@
+package iface
+
+import (
+	"encoding/binary"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// batchSize is how many packets are delivered at once: for as many a socket takes
+// slots together.
+const batchSize = 32
+
+// batch is packets that lie in a kernel ring.
+type batch struct {
+	frames  [batchSize]ring.Frame
+	packets [batchSize]rxring.Packet
+	rest    [batchSize][1][]byte
+}
+
+// Of a struct virtio_net_hdr (linux/virtio_net.h): its size, and offsets in it.
+const (
+	sizeofVnet   = 10
+	vnetGSOType  = 1
+	vnetHdrLen   = 2
+	vnetGSOSize  = 4
+	vnetCsumFrom = 6
+	vnetCsumAt   = 8
+)
+
+const vnetDataValid = 2 // VIRTIO_NET_HDR_F_DATA_VALID
+
+// etherLen is ETH_HLEN, which a packet's first piece must hold.
+const etherLen = 14
+
+// load makes packet i of frame i: what tpacket_rcv (net/packet/af_packet.c) has put
+// down, read back. cut says that the kernel left some of it out.
+func (b *batch) load(i int) (cut bool) {
+	f, p := &b.frames[i], &b.packets[i]
+	*p = rxring.Packet{
+		Data:      f.Data,
+		Timestamp: f.Sec*1e9 + f.Nsec,
+		Outgoing:  f.From.Pkttype == tpacket.PacketOutgoing,
+		Hash:      f.Hash,
+	}
+	switch {
+	case f.Status&tpacket.StatusCsumNotReady != 0:
+		p.Checksum = rxring.ChecksumPartial
+	case f.Status&tpacket.StatusCsumValid != 0:
+		p.Checksum = rxring.ChecksumValid
+	}
+	if f.Status&tpacket.StatusVLANValid != 0 {
+		p.VLAN = rxring.VLAN{TPID: tpacket.ETHP8021Q, TCI: f.VLANTCI}
+		if f.Status&tpacket.StatusVLANTPID != 0 {
+			p.VLAN.TPID = f.VLANTPID
+		}
+	}
+	if h := f.Before(sizeofVnet); h != nil && h[0]|h[vnetGSOType] != 0 {
+		b.offload(i, h)
+	}
+	return f.Len > len(f.Data)
+}
+
+// offload reads packet i's virtio_net_hdr, which is in host byte order.
+func (b *batch) offload(i int, h []byte) {
+	p := &b.packets[i]
+	switch {
+	case p.Checksum == rxring.ChecksumPartial:
+		p.ChecksumStart = binary.NativeEndian.Uint16(h[vnetCsumFrom:])
+		p.ChecksumOffset = binary.NativeEndian.Uint16(h[vnetCsumAt:])
+	case h[0]&vnetDataValid != 0:
+		p.Checksum = rxring.ChecksumValid
+	}
+	if h[vnetGSOType] == byte(rxring.GSONone) {
+		return
+	}
+	p.GSO = rxring.GSO{
+		Type:   rxring.GSOType(h[vnetGSOType]),
+		Size:   binary.NativeEndian.Uint16(h[vnetGSOSize:]),
+		HdrLen: binary.NativeEndian.Uint16(h[vnetHdrLen:]),
+	}
+	// The kernel says how much lay in the packet's first piece, and so does rxring.
+	if n := int(p.GSO.HdrLen); n >= etherLen && n < len(p.Data) {
+		b.rest[i][0] = p.Data[n:]
+		p.Data, p.Rest = p.Data[:n], b.rest[i][:]
+	}
+}

@@ -1,0 +1,175 @@
+package iface
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/cbpf"
+)
+
+// tap is the kernel's sockets while somebody reads. Source.mu guards it.
+type tap struct {
+	drains []*drain                    // none: it is not open
+	joined map[capture.Membership]bool // of the first socket
+	filter []cbpf.Instruction          // that the kernel runs, nil: none
+}
+
+func (t *tap) open() bool { return len(t.drains) > 0 }
+
+// start opens it. When it returns the kernel keeps packets.
+func (t *tap) start(dev *rxring.Device, cfg *Config, name string, filter []cbpf.Instruction, ended func()) error {
+	c := cfg.capture()
+	c.Filter = filter
+	var fanout rxring.FanoutConfig
+	if cfg.Fanout > 1 {
+		fanout = rxring.FanoutConfig{Mode: cfg.FanoutMode, Flags: rxring.FanoutFlagUniqueID}
+		c.Fanout = &fanout
+	}
+	var handles []*capture.Handle
+	err := func() error {
+		for i := range cfg.Fanout {
+			h, err := capture.Open(name, c)
+			if err != nil {
+				return advise(err)
+			}
+			handles = append(handles, h)
+			if i == 0 && c.Fanout != nil { // the others join it
+				if fanout.ID, err = h.FanoutID(); err != nil {
+					return err
+				}
+				fanout.Flags = 0
+			}
+		}
+		return nil
+	}()
+	if err != nil {
+		for _, h := range handles {
+			h.Close()
+		}
+		return err
+	}
+	t.filter, t.joined = filter, make(map[capture.Membership]bool)
+	for _, h := range handles {
+		d := &drain{dev: dev, handle: h, done: make(chan struct{})}
+		t.drains = append(t.drains, d)
+		go d.run(ended)
+	}
+	return nil
+}
+
+// advise says what to do about a missing privilege.
+func advise(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: be root, or have the program given it (setcap cap_net_raw+ep FILE)", err)
+	}
+	return err
+}
+
+// set has the open tap hear and refuse what the readers do. What it can, it does in
+// spite of errors.
+func (t *tap) set(hear map[capture.Membership]bool, filter []cbpf.Instruction) error {
+	err := t.setFilter(filter)
+	first := t.drains[0].handle
+	for m := range t.joined {
+		if !hear[m] {
+			first.Leave(m) // it may be gone with the interface
+			delete(t.joined, m)
+		}
+	}
+	for m := range hear {
+		if t.joined[m] {
+			continue
+		}
+		if e := first.Join(m); e != nil {
+			err = errors.Join(err, fmt.Errorf("membership of type %d, address % x: %w", m.Type, m.Addr, e))
+			continue
+		}
+		t.joined[m] = true
+	}
+	return err
+}
+
+func (t *tap) setFilter(filter []cbpf.Instruction) error {
+	if slices.Equal(filter, t.filter) {
+		return nil
+	}
+	err := t.attach(filter)
+	if err != nil && filter != nil { // too long for the kernel, say (ENOMEM): the readers' own must do
+		filter, err = nil, t.attach(nil)
+	}
+	if err == nil {
+		t.filter = filter
+	}
+	return err
+}
+
+func (t *tap) attach(filter []cbpf.Instruction) error {
+	for _, d := range t.drains {
+		if err := d.handle.SetFilter(filter); err != nil {
+			return fmt.Errorf("filter: %w", err)
+		}
+	}
+	return nil
+}
+
+// memberships is what the device's sockets ask to hear.
+func memberships(dev *rxring.Device) map[capture.Membership]bool {
+	ms := make(map[capture.Membership]bool)
+	if dev.Promiscuous() {
+		ms[capture.Membership{Type: capture.Promiscuous}] = true
+	}
+	if dev.AllMulticast() {
+		ms[capture.Membership{Type: capture.AllMulticast}] = true
+	}
+	for _, a := range dev.Addresses() {
+		m := capture.Membership{Type: capture.Unicast, Addr: a}
+		if a[0]&1 != 0 {
+			m.Type = capture.Multicast
+		}
+		ms[m] = true
+	}
+	return ms
+}
+
+// failed is why a drain has ended by itself.
+func (t *tap) failed() error {
+	for _, d := range t.drains {
+		select {
+		case <-d.done:
+			return d.err
+		default:
+		}
+	}
+	return nil
+}
+
+// close closes it, and returns what it consisted of, for its statistics.
+func (t *tap) close() (was []*drain) {
+	was = t.drains
+	for _, d := range was {
+		d.stop.Store(true) // all at once
+	}
+	for _, d := range was {
+		d.close()
+	}
+	*t = tap{}
+	return was
+}
+
+// tryOut says whether a tap could be opened: it opens one and closes it.
+func (s *Source) tryOut(name string) error {
+	var t tap
+	if err := t.start(s.dev, &s.cfg, name, drop, func() {}); err != nil {
+		return err
+	}
+	t.close()
+	return nil
+}
+
+// drop is a filter that lets nothing pass.
+var drop = []cbpf.Instruction{{Op: retK}}

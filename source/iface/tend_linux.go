@@ -1,0 +1,116 @@
+package iface
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// retryAfter is how long a Source waits before it tries again what has failed.
+const retryAfter = time.Second
+
+// look has tend look after the tap soon.
+func (s *Source) look() {
+	select {
+	case s.kick <- struct{}{}:
+	default: // it will
+	}
+}
+
+// tend keeps an eye on the interface and on the tap.
+func (s *Source) tend(news subscription) {
+	defer close(s.done)
+	defer func() { news.end() }()
+	var retry <-chan time.Time
+	for {
+		select {
+		case <-s.quit:
+			return
+		case u, ok := <-news.updates:
+			switch {
+			case !ok: // too much news for the socket
+				if err := s.resubscribe(&news); err != nil {
+					s.end(err)
+					return
+				}
+			case !concerns(&u, s.index):
+			case u.Header.Type == unix.RTM_DELLINK:
+				s.end(ErrGone)
+				return
+			default:
+				s.dev.SetUp(u.Flags&unix.IFF_UP != 0) // which calls adjust
+			}
+		case <-s.kick:
+			if s.tidy() {
+				retry = time.After(retryAfter)
+			}
+		case <-retry:
+			retry = nil
+			s.adjust()
+		}
+	}
+}
+
+// resubscribe is for news that has ended, and was missed.
+func (s *Source) resubscribe(news *subscription) error {
+	return s.netns.do(func() error {
+		fresh, err := subscribe()
+		if err != nil {
+			return err
+		}
+		news.end()
+		*news = fresh
+		l, err := lookUpIndex(s.index)
+		if errors.Is(err, unix.ENODEV) {
+			return ErrGone
+		} else if err != nil {
+			return err
+		}
+		s.dev.SetUp(l.up)
+		return nil
+	})
+}
+
+// tidy closes a tap that nobody needs, or that has failed. again says that somebody
+// would need one.
+func (s *Source) tidy() (again bool) {
+	s.mu.Lock()
+	watched, err := s.dev.Watched(), s.tap.failed()
+	if !watched || err != nil {
+		s.closeTap()
+	}
+	switch {
+	case !watched:
+		s.past.Err = nil
+	case err != nil:
+		s.past.Restarts++
+		err = fmt.Errorf("iface: interface %s: %w", s.cfg.Name, err)
+		s.past.Err = err
+	}
+	again = watched && s.past.Err != nil
+	s.mu.Unlock()
+	s.report(err)
+	return again
+}
+
+// closeTap closes what is open. mu is held.
+func (s *Source) closeTap() {
+	for _, d := range s.tap.close() {
+		d.addTo(&s.past)
+	}
+}
+
+// end is for a Source that is over by itself.
+func (s *Source) end(why error) {
+	s.mu.Lock()
+	s.over = true
+	if !s.closed {
+		s.gone = fmt.Errorf("iface: interface %s: %w", s.cfg.Name, why)
+	}
+	s.closeTap()
+	s.mu.Unlock()
+	s.dev.SetWatch(nil)
+	s.dev.SetUp(false)
+}
