@@ -1,0 +1,142 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/rxring/rxring"
+)
+
+// Config says what devices are for. Only Namespace must be set.
+type Config struct {
+	Namespace *rxring.Namespace
+
+	// Patient says that readers can be waited for: they are of one user, who wants
+	// every packet of a file, and as soon as can be. Otherwise a file comes at the
+	// pace in which it was captured, and waits for nobody.
+	Patient bool
+
+	// Progress is told how much of a file has come, a few times a second, by its
+	// goroutine. nil: nobody is.
+	Progress func(done float64)
+
+	// Failed is told why nothing comes though somebody reads, and that is tried
+	// again. nil: nobody is.
+	Failed func(error)
+
+	name string // of the device; "": the kind's own
+}
+
+// Running feeds a device. Counters and Done may be called concurrently with
+// everything else.
+type Running interface {
+	// Close returns when nothing is delivered any more. Its error is why it had
+	// ended before.
+	Close() error
+	// Counters are its own, by name: what no socket's counts can tell, such as
+	// KernelDrops.
+	Counters() map[string]uint64
+	// Done is closed when nothing more will come; nil: that never happens by
+	// itself.
+	Done() <-chan struct{}
+}
+
+// KernelDrops is the counter of what a live interface's ring in the kernel had no
+// room for.
+const KernelDrops = "kernel_drops"
+
+// Feed is devices, at least one, with what feeds it. Its methods are called by one goroutine, but
+// for Counters.
+type Feed struct {
+	Spec    Spec
+	Devices []*rxring.Device
+
+	start   func() (Running, error)
+	running Running // nil: not started
+}
+
+// Open makes the devices. Nothing comes yet.
+func (s Spec) Open(c Config) (*Feed, error) {
+	c.name = s.name
+	f, err := s.plan.open(c)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", s.String(), err)
+	}
+	f.Spec = s
+	return f, nil
+}
+
+// Start lets packets come.
+func (f *Feed) Start() error {
+	r, err := f.start()
+	if err != nil {
+		return fmt.Errorf("%q: %w", f.Spec.String(), err)
+	}
+	f.running = r
+	return nil
+}
+
+// Done is closed when nothing more will come; nil: that never happens by itself.
+func (f *Feed) Done() <-chan struct{} {
+	if f.running == nil {
+		return nil
+	}
+	return f.running.Done()
+}
+
+// Counters are the source's own. It may be called at any time after Start,
+// concurrently with everything.
+func (f *Feed) Counters() map[string]uint64 {
+	if f.running == nil {
+		return nil
+	}
+	return f.running.Counters()
+}
+
+// Stop ends what feeds the devices, which stay. Its error is why that had ended
+// before. Stopping again does nothing.
+func (f *Feed) Stop() error {
+	r := f.running
+	if r == nil {
+		return nil
+	}
+	if err := r.Close(); err != nil {
+		return fmt.Errorf("%q: %w", f.Spec.String(), err)
+	}
+	return nil
+}
+
+// Close is Stop, and takes the devices away: who reads them gets ENETDOWN.
+func (f *Feed) Close() error {
+	return errors.Join(f.Stop(), remove(f.Devices))
+}
+
+// Finish is Close after all that has come has been read, or when ctx ends.
+func (f *Feed) Finish(ctx context.Context) error {
+	err := f.Stop()
+	for _, d := range f.Devices {
+		if d.Drain(ctx) != nil {
+			break
+		}
+	}
+	return errors.Join(err, remove(f.Devices))
+}
+
+func remove(devices []*rxring.Device) error {
+	var errs []error
+	for _, d := range devices {
+		errs = append(errs, d.Namespace().RemoveDevice(d))
+	}
+	return errors.Join(errs...)
+}
+
+// Names are the devices' names, for messages.
+func (f *Feed) Names() string {
+	var names []string
+	for _, d := range f.Devices {
+		names = append(names, d.Name())
+	}
+	return strings.Join(names, ", ")
+}

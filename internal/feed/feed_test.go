@@ -1,0 +1,99 @@
+package feed
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/rxring/rxring"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestASpecIsWrittenAsItIsRead(t *testing.T) {
+	for text, want := range map[string]string{ // the device's name
+		"streams":                                    "",
+		"streams:4":                                  "",
+		"wg0=streams:4":                              "wg0",
+		"iface:eth0":                                 "",
+		"lan=iface:eth0.7,immediate,fanout=2":        "lan",
+		"file:trace.pcapng,speed=10,loop":            "",
+		"file:a=b.pcap":                              "",
+		"x=file:a=b,,c.pcap,loop=3,now,speed=0.5":    "x",
+		"file:/srv/1:2.pcap,speed=max":               "",
+		"iface:eth0,buffer=64MiB,snaplen=128":        "",
+		"file:comma at the end,,":                    "",
+		"file:,,comma at the beginning,,,,two":       "",
+		"streams:0":                                  "",
+		"a-name.of_15-xx=file:x,now,loop=2147483647": "a-name.of_15-xx",
+	} {
+		s, err := Parse(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if s.String() != text || s.Name() != want {
+			t.Errorf("%s: written as %s, name %q", text, s, s.Name())
+		}
+		if n := s.WithName("z"); n.String() != "z="+s.WithoutName() {
+			t.Errorf("%s: with a name: %s, without one: %s", text, n, s.WithoutName())
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{"streams:4", "a=iface:b,fanout=3", "x=file:a=b,,c.pcap,loop=3,now,speed=0.5", "=", ",,", "file:,,,"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := Parse(text)
+		if err != nil {
+			return
+		}
+		if again, err := Parse(s.String()); err != nil || again.String() != s.String() || again.Name() != s.Name() {
+			t.Errorf("%q: written as %q, which is read as %q, %v", text, s, again, err)
+		}
+	})
+}
+
+func TestADeviceComesAndGoesWithItsFeed(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	open := func(text string) (*Feed, error) {
+		s, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Open(Config{Namespace: ns})
+	}
+	f, err := open("a=streams:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Names() != "a" || f.Counters() != nil || f.Done() != nil {
+		t.Errorf("%s, %v, %v before Start", f.Names(), f.Counters(), f.Done())
+	}
+	if _, err := open("a=streams:2"); !errors.Is(err, syscall.EEXIST) || !strings.Contains(err.Error(), `"a=streams:2"`) {
+		t.Errorf("another a: %v", err)
+	}
+	if err := f.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if n, ok := f.Counters()["frames"]; !ok {
+		t.Errorf("frames: %d, %v", n, ok)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	if ds := ns.Devices(); len(ds) != 0 {
+		t.Errorf("devices %v", ds)
+	}
+	if f, err = open("a=streams:0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil { // never started
+		t.Error(err)
+	}
+}

@@ -1,0 +1,199 @@
+package feed
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rxring/rxring"
+)
+
+// Spec is one --from: [NAME=]KIND[:ARGUMENT][,OPTION[=VALUE]]… A comma in an
+// argument is written twice.
+type Spec struct {
+	name   string // as given; "": the kind's own
+	kind   string
+	arg    string
+	hasArg bool
+	opts   []option
+
+	plan plan
+}
+
+type option struct {
+	key, value string
+	hasValue   bool
+}
+
+// plan is a spec that its kind has understood.
+type plan interface {
+	open(Config) (*Feed, error)
+}
+
+type kind struct {
+	name  string
+	form  string // what to write
+	parse func(*Spec) (plan, error)
+}
+
+// kinds are what there is, in the order of messages.
+var kinds = []kind{
+	{"streams", "streams:N", parseStreams},
+	{"iface", "iface:NAME", parseIface},
+	{"file", "file:PATH", parseFile},
+}
+
+// Forms lists what Parse takes, for messages and help.
+func Forms() string {
+	var forms []string
+	for _, k := range kinds {
+		forms = append(forms, k.form)
+	}
+	if n := len(forms); n > 1 {
+		return strings.Join(forms[:n-1], ", ") + " or " + forms[n-1]
+	}
+	return forms[0]
+}
+
+// Parse reads a spec. Its error names the word that is wrong, and what would do.
+func Parse(text string) (Spec, error) {
+	s, err := parse(text)
+	if err != nil {
+		return Spec{}, fmt.Errorf("%q: %w", text, err)
+	}
+	return s, nil
+}
+
+func parse(text string) (s Spec, err error) {
+	rest := text
+	// A device's name holds no ':', an option's no '=' before the first ','.
+	if i := strings.IndexAny(text, "=:,"); i >= 0 && text[i] == '=' {
+		if i == 0 {
+			return s, fmt.Errorf("no name before '=': want NAME=%s", kinds[0].form)
+		}
+		s.name, rest = text[:i], text[i+1:]
+		if err := checkName(s.name); err != nil {
+			return s, err
+		}
+	}
+	words := split(rest)
+	s.kind, s.arg, s.hasArg = strings.Cut(words[0], ":")
+	for _, w := range words[1:] {
+		var o option
+		o.key, o.value, o.hasValue = strings.Cut(w, "=")
+		if slices.ContainsFunc(s.opts, func(b option) bool { return b.key == o.key }) {
+			return s, fmt.Errorf("option %q: want it once", o.key)
+		}
+		s.opts = append(s.opts, o)
+	}
+	for _, k := range kinds {
+		if k.name == s.kind {
+			s.plan, err = k.parse(&s)
+			return s, err
+		}
+	}
+	return s, fmt.Errorf("want %s", Forms())
+}
+
+// checkName says what a namespace would.
+func checkName(name string) error {
+	_, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: name})
+	return err
+}
+
+// split parts text at commas, but not at doubled ones, which stand for one.
+func split(text string) []string {
+	words := []string{""}
+	for i := 0; i < len(text); i++ {
+		last := &words[len(words)-1]
+		switch {
+		case text[i] != ',':
+			*last += text[i : i+1]
+		case i+1 < len(text) && text[i+1] == ',':
+			*last += ","
+			i++
+		default:
+			words = append(words, "")
+		}
+	}
+	return words
+}
+
+// String writes the spec so that Parse reads the same: two specs that say the same
+// in the same order are the same text.
+func (s Spec) String() string {
+	var b strings.Builder
+	if s.name != "" {
+		b.WriteString(s.name + "=")
+	}
+	b.WriteString(s.kind)
+	if s.hasArg {
+		b.WriteString(":" + strings.ReplaceAll(s.arg, ",", ",,"))
+	}
+	for _, o := range s.opts {
+		b.WriteString("," + strings.ReplaceAll(o.key, ",", ",,"))
+		if o.hasValue {
+			b.WriteString("=" + strings.ReplaceAll(o.value, ",", ",,"))
+		}
+	}
+	return b.String()
+}
+
+// WithoutName is String without the device's name.
+func (s Spec) WithoutName() string {
+	s.name = ""
+	return s.String()
+}
+
+// WithName is the spec with another name for the device, if name is not empty.
+func (s Spec) WithName(name string) Spec {
+	if name != "" {
+		s.name = name
+	}
+	return s
+}
+
+// Name is the device's name if the spec gives one.
+func (s Spec) Name() string { return s.name }
+
+// want refuses options that a kind does not have. known is by name: whether it has
+// a value.
+func (s *Spec) want(known map[string]bool) error {
+	for _, o := range s.opts {
+		hasValue, ok := known[o.key]
+		switch {
+		case !ok && len(known) == 0:
+			return fmt.Errorf("option %q: %s has none", o.key, s.kind)
+		case !ok:
+			return fmt.Errorf("option %q: want %s; a comma in the name before it is written twice", o.key, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		case o.hasValue && !hasValue:
+			return fmt.Errorf("option %q: it has no value", o.key)
+		}
+	}
+	return nil
+}
+
+// option is the value of an option.
+func (s *Spec) option(key string) (value string, ok bool) {
+	for _, o := range s.opts {
+		if o.key == key {
+			return o.value, true
+		}
+	}
+	return "", false
+}
+
+// number is an option's value from min to max; 0 when it is not given.
+func (s *Spec) number(key string, min, max int) (int, error) {
+	value, ok := s.option(key)
+	if !ok {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < min || n > max {
+		return 0, fmt.Errorf("%s=%s: want a number from %d to %d", key, value, min, max)
+	}
+	return n, nil
+}

@@ -1,0 +1,78 @@
+//go:build !nolibpcap && (darwin || linux) && (amd64 || arm64)
+
+package pcapfilter
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"github.com/rxring/rxring/cbpf"
+)
+
+// Compile returns the program of a filter expression for packets of a link type (a
+// LINKTYPE_* of capture files), which lets snaplen bytes of a packet pass, or 262144 if
+// it is 0. The empty expression lets every packet pass.
+//
+// The error has libpcap's own words for what is wrong with expr, and unwraps to EINVAL;
+// where libpcap is missing, it says how to get it, and unwraps to
+// [errors.ErrUnsupported]. Expressions with names of hosts wait for the resolver.
+func Compile(expr string, linktype int, snaplen int) ([]cbpf.Instruction, error) {
+	return compile(names(), expr, linktype, snaplen)
+}
+
+const (
+	maxSnaplen     = 262144     // MAXIMUM_SNAPLEN: tcpdump's own
+	netmaskUnknown = 0xffffffff // PCAP_NETMASK_UNKNOWN
+)
+
+func compile(names []string, expr string, linktype, snaplen int) ([]cbpf.Instruction, error) {
+	if snaplen == 0 {
+		snaplen = maxSnaplen
+	}
+	switch {
+	case strings.ContainsRune(expr, 0):
+		return nil, refuse(expr, "a zero byte within")
+	case snaplen < 0 || snaplen > maxSnaplen:
+		return nil, refuse(expr, fmt.Sprintf("snaplen %d: want 1 to %d, or 0 for the most", snaplen, maxSnaplen))
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	l, err := load(names)
+	if err != nil {
+		return nil, fmt.Errorf("filter %q: %w", expr, err)
+	}
+	p := l.openDead(int32(dlt(linktype)), int32(snaplen))
+	if p == 0 {
+		return nil, fmt.Errorf("filter %q: pcap_open_dead: %w", expr, syscall.ENOMEM)
+	}
+	defer l.close(p)
+	const optimize = 1
+	var prog program
+	if l.compile(p, &prog, expr, optimize, netmaskUnknown) != 0 {
+		return nil, refuse(expr, l.getErr(p))
+	}
+	defer l.freeCode(&prog)
+	code := slices.Clone(unsafe.Slice(prog.instructions, prog.length))
+	if _, err := cbpf.Compile(code); err != nil { // protochain jumps back
+		return nil, fmt.Errorf("filter %q: libpcap makes a program of it that no packet socket takes: %w", expr, err)
+	}
+	return code, nil
+}
+
+func refuse(expr, why string) error {
+	return fmt.Errorf("filter %q: %s: %w", expr, why, syscall.EINVAL)
+}
+
+// missingError is that there is no libpcap.
+type missingError struct{ err error }
+
+func (e *missingError) Error() string {
+	return "libpcap compiles filter expressions, and is not to be had (" + strings.ReplaceAll(e.err.Error(), "\n", "; ") +
+		"): install it (on Debian and Ubuntu: apt-get install libpcap0.8), or capture without an expression"
+}
+
+func (e *missingError) Unwrap() []error { return []error{e.err, errors.ErrUnsupported} }

@@ -1,0 +1,86 @@
+//go:build !nolibpcap && (darwin || linux) && (amd64 || arm64)
+
+package pcapfilter
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/ebitengine/purego"
+
+	"github.com/rxring/rxring/cbpf"
+)
+
+// library is libpcap, as far as it is needed here. pcap_t is a number.
+type library struct {
+	openDead func(linktype, snaplen int32) uintptr
+	compile  func(p uintptr, prog *program, expr string, optimize int32, netmask uint32) int32
+	getErr   func(p uintptr) string
+	freeCode func(prog *program)
+	close    func(p uintptr)
+}
+
+// program mirrors struct bpf_program (pcap/bpf.h); a struct bpf_insn is an
+// [cbpf.Instruction].
+type program struct {
+	length       uint32
+	instructions *cbpf.Instruction // malloc's
+}
+
+// names are what libpcap goes by: the name that most have, Debian's, and what is there
+// for compilers.
+func names() []string {
+	if runtime.GOOS == "darwin" {
+		return []string{"libpcap.A.dylib", "libpcap.dylib"}
+	}
+	return []string{"libpcap.so.1", "libpcap.so.0.8", "libpcap.so"}
+}
+
+var (
+	mu     sync.Mutex // libpcap before 1.8 compiles one at a time
+	loaded *library
+)
+
+// load finds libpcap under the first of names that there is. The caller holds mu.
+func load(names []string) (*library, error) {
+	if loaded != nil {
+		return loaded, nil
+	}
+	var errs []error
+	for _, name := range names {
+		handle, err := purego.Dlopen(name, purego.RTLD_NOW|purego.RTLD_LOCAL)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		l, err := bind(handle)
+		if err != nil {
+			purego.Dlclose(handle)
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			continue
+		}
+		loaded = l // for good
+		return l, nil
+	}
+	return nil, &missingError{errors.Join(errs...)}
+}
+
+func bind(handle uintptr) (*library, error) {
+	l := &library{}
+	for name, f := range map[string]any{
+		"pcap_open_dead": &l.openDead,
+		"pcap_compile":   &l.compile,
+		"pcap_geterr":    &l.getErr,
+		"pcap_freecode":  &l.freeCode,
+		"pcap_close":     &l.close,
+	} {
+		sym, err := purego.Dlsym(handle, name)
+		if err != nil {
+			return nil, err
+		}
+		purego.RegisterFunc(f, sym)
+	}
+	return l, nil
+}
