@@ -1,0 +1,179 @@
+package dump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/cbpf"
+)
+
+// Result is what became of the packets.
+type Result struct {
+	Began    bool   // packets were let in
+	Captured uint64 // written
+	Dropped  uint64 // found no room in the ring
+	Files    int    // that were written; 0: lines of text
+}
+
+// packet is what an output gets.
+type packet struct {
+	time     int64 // nanoseconds since the Unix epoch
+	len      int   // as it was
+	data     []byte
+	outgoing bool
+}
+
+// output is where packets go. An error ends the capture.
+type output interface {
+	write(p *packet) error
+	idle() error // nothing more to write for now
+	close(capture.Stats) error
+	files() int
+}
+
+// dumper is one capture.
+type dumper struct {
+	Config
+	in     *Input
+	out    output
+	own    *cbpf.Filter
+	packet packet
+	copy   []byte // of a packet whose bytes must not lie in the ring
+	frame  cbpf.Packet
+	start  time.Time
+	end    int64  // packets from then on are too late
+	read   uint64 // packets, whatever became of them
+
+	captured atomic.Uint64
+}
+
+// errEnough ends a capture that has all that was asked for.
+var errEnough = errors.New("enough")
+
+// Run captures from in until ctx ends, or all that was asked for is there. Text goes
+// to stdout, and so does file "-"; what a person is told meanwhile, to stderr. Its
+// error is why the capture ended too early, with a result all the same.
+func Run(ctx context.Context, in *Input, c Config, stdout, stderr *os.File) (Result, error) {
+	d := &dumper{Config: c, in: in, end: math.MaxInt64}
+	if err := d.begin(stdout); err != nil {
+		return Result{}, err
+	}
+	if !d.Quiet {
+		fmt.Fprintf(stderr, "rxring: listening on %s (%v)\n", in.Device, in.link)
+	}
+	stop := d.watch(stderr)
+	err := d.capture(ctx)
+	stop()
+	stats, _ := in.Handle.Stats() // the last that is known
+	if err2 := d.out.close(stats); err == nil {
+		err = err2
+	}
+	return Result{Began: true, Captured: d.captured.Load(), Dropped: stats.Drops, Files: d.out.files()}, in.over(err)
+}
+
+// begin makes the output, and lets packets in.
+func (d *dumper) begin(stdout *os.File) error {
+	f, err := d.in.compile(d.Expression, d.Capture.Snaplen)
+	if errors.Is(err, syscall.EINVAL) {
+		return &UsageError{err}
+	}
+	if err != nil {
+		return err
+	}
+	d.own = f.own
+	d.start = time.Now()
+	if d.File == "" {
+		d.out = newText(stdout, d.in.link)
+	} else if d.out, err = newFiles(d, stdout); err != nil {
+		return err
+	}
+	if err := d.in.Handle.SetFilter(f.socket); err != nil {
+		d.out.close(capture.Stats{})
+		return d.in.over(err)
+	}
+	return nil
+}
+
+// capture reads until the end, and then what is left in the ring.
+func (d *dumper) capture(ctx context.Context) error {
+	span := d.For
+	if r := d.Rotation; r.Period > 0 && r.Files > 0 {
+		all := r.Period * time.Duration(r.Files)
+		if span == 0 || all < span {
+			span = all
+		}
+	}
+	if span > 0 {
+		end := d.start.Add(span)
+		d.end = end.UnixNano()
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end)
+		defer cancel()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if d.in.Start != nil {
+		done, err := d.in.Start()
+		if err != nil {
+			return err
+		}
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer cancel()
+		wg.Go(func() {
+			select {
+			case <-done:
+				cancel()
+			case <-ctx.Done():
+			}
+		})
+	}
+	err := d.take(ctx, math.MaxUint64)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = d.drain()
+	} else if errors.Is(err, syscall.ENETDOWN) { // what is in the ring is still good
+		if err2 := d.drain(); err2 != nil {
+			err = err2
+		}
+	}
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return err
+}
+
+// drain reads what is in the ring, or on its way there: as many packets as were let
+// in. Nothing else comes in.
+func (d *dumper) drain() error {
+	h := d.in.Handle
+	h.SetFilter(nothing) // an error: nothing comes in at all
+	h.SetDeadline(time.Now().Add(drainTime))
+	for {
+		stats, err := h.Stats()
+		left := stats.Packets - stats.Drops - d.read
+		if err != nil { // nobody hands over blocks any more
+			left = math.MaxUint64
+			h.SetDeadline(time.Now())
+		}
+		if left == 0 {
+			return nil
+		}
+		if err := d.take(context.Background(), left); errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// drainTime is how long what was let in may take to be handed over. A block's time
+// (Config.Capture.Retire) is much less; on a busy machine it may be late.
+const drainTime = 5 * time.Second

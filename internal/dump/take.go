@@ -1,0 +1,99 @@
+package dump
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"syscall"
+
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// What capture.Config's Snaplen of 0 stands for.
+const (
+	maxSnaplen       = 262144
+	immediateSnaplen = 65535
+)
+
+func (d *dumper) snaplen() int {
+	switch {
+	case d.Capture.Snaplen > 0:
+		return d.Capture.Snaplen
+	case d.Capture.Immediate:
+		return immediateSnaplen
+	}
+	return maxSnaplen
+}
+
+// askEvery is after how many packets it is asked whether the context has ended,
+// though there is more to read.
+const askEvery = 64
+
+// take is a packet's life here, for so many packets, or until there is an error.
+func (d *dumper) take(ctx context.Context, most uint64) error {
+	h := d.in.Handle
+	for n := uint64(1); n <= most; n++ {
+		if n%askEvery == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !h.Ready() {
+			if err := d.out.idle(); err != nil {
+				return err
+			}
+		}
+		f, err := h.Next(ctx)
+		if err != nil {
+			return err
+		}
+		d.read++
+		p := &d.packet
+		p.time, p.len, p.data = f.Sec*1e9+f.Nsec, f.Len, f.Data
+		p.outgoing = f.From.Pkttype == tpacket.PacketOutgoing
+		if p.time >= d.end {
+			continue
+		}
+		if t := tagged(f); t || d.in.shared {
+			if d.copy = d.copy[:0]; t {
+				d.copy = appendTagged(d.copy, f)
+				p.len += tagLen
+			} else {
+				d.copy = append(d.copy, f.Data...)
+			}
+			if p.data = d.copy; d.in.shared && !f.Whole() {
+				return errTakenBack
+			}
+		}
+		pass := d.snaplen() // a tag that was put back may have made it longer
+		if d.own != nil {
+			if pass = d.passes(f); pass == 0 {
+				continue
+			}
+		}
+		p.data = p.data[:min(len(p.data), pass)]
+		if err := d.out.write(p); err != nil {
+			return err
+		}
+		if d.captured.Add(1) == uint64(d.Count) {
+			return errEnough
+		}
+	}
+	return nil
+}
+
+var errTakenBack = fmt.Errorf("its owner has taken the ring back: %w", syscall.ENETDOWN)
+
+// passes says how many bytes of the packet its own filter lets pass.
+func (d *dumper) passes(f *ring.Frame) int {
+	d.frame = cbpf.Packet{
+		Data:       d.packet.data,
+		Len:        uint32(d.packet.len),
+		Ifindex:    uint32(f.From.Ifindex),
+		RxHash:     f.Hash,
+		Protocol:   tpacket.Htons(f.From.Protocol),
+		Hatype:     f.From.Hatype,
+		PacketType: uint8(f.From.Pkttype),
+	}
+	return int(min(d.own.Run(&d.frame), math.MaxInt32))
+}
