@@ -1,0 +1,93 @@
+package top
+
+import (
+	"slices"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+)
+
+// model is the screen with its keys.
+type model struct {
+	screen
+	latest *Report // differs from what is shown while that is paused
+}
+
+// What the goroutine that asks the server tells the model.
+type (
+	reportMsg struct{ report *Report }
+	lostMsg   struct{ err error } // it is trying again
+)
+
+// Size of a terminal that does not say.
+const (
+	defaultWidth  = 80
+	defaultHeight = 24
+)
+
+func (m *model) Init() tea.Cmd { return nil }
+
+func (m *model) View() tea.View {
+	v := tea.NewView(strings.Join(m.lines(), "\n"))
+	v.AltScreen = true
+	v.WindowTitle = "rxring top " + clean(m.path)
+	return v
+}
+
+func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.width, m.height = msg.Width, msg.Height
+		if m.width <= 0 || m.height <= 0 {
+			m.width, m.height = defaultWidth, defaultHeight
+		}
+	case reportMsg:
+		m.latest, m.trouble = msg.report, ""
+		if !m.paused {
+			m.report = m.latest
+		}
+	case lostMsg:
+		m.trouble = "no news (trying again): " + msg.err.Error()
+	case tea.KeyPressMsg:
+		return m, m.key(msg.String())
+	}
+	return m, nil
+}
+
+func (m *model) key(name string) tea.Cmd {
+	switch name {
+	case "q", "ctrl+c":
+		return tea.Quit
+	case "p", "space":
+		m.paused = !m.paused
+		if !m.paused {
+			m.report = m.latest
+		}
+	case "?", "h":
+		m.help = !m.help
+	case "esc":
+		m.help = false
+	case "s":
+		m.order = (m.order + 1) % orders
+	case "up", "k":
+		m.move(-1)
+	case "down", "j":
+		m.move(1)
+	case "home", "g":
+		m.move(-len(m.report.Sockets))
+	case "end", "G":
+		m.move(len(m.report.Sockets))
+	}
+	return nil
+}
+
+// move selects the reader that is by further down.
+func (m *model) move(by int) {
+	all := sorted(m.report.Sockets, m.order)
+	if len(all) == 0 {
+		return
+	}
+	at := slices.IndexFunc(all, func(s Socket) bool { return keyOf(&s.SocketStatus) == m.selected })
+	at = min(max(max(at, 0)+by, 0), len(all)-1)
+	m.selected = keyOf(&all[at].SocketStatus)
+}

@@ -1,0 +1,140 @@
+package top
+
+import (
+	"time"
+
+	"github.com/rxring/rxring/attach"
+)
+
+// Report is a Status with what an onlooker adds: rates, and who the readers are.
+type Report struct {
+	Time     time.Time `json:"time"`
+	Interval float64   `json:"interval"` // seconds that the rates are over; 0: there are none
+	Devices  []Device  `json:"devices"`
+	Sockets  []Socket  `json:"sockets"`
+}
+
+// Device is a device, and how fast its source's counters count.
+type Device struct {
+	attach.DeviceStatus
+	Rates map[string]float64 `json:"rates,omitempty"` // a second; nil: not known yet
+}
+
+// Socket is a packet socket, how fast it counts, and whose it is.
+type Socket struct {
+	attach.SocketStatus
+	User    string `json:"user,omitempty"`    // the name of Peer.UID
+	Program string `json:"program,omitempty"` // "": it cannot be seen from here
+	Rates   *Rates `json:"rates,omitempty"`   // nil: not known yet
+}
+
+// Rates are a socket's counts, a second.
+type Rates struct {
+	Offered          float64 `json:"offered"`
+	Filtered         float64 `json:"filtered"`
+	Captured         float64 `json:"captured"`
+	DroppedFull      float64 `json:"dropped_full"`
+	DroppedOwned     float64 `json:"dropped_owned"`
+	DroppedReleasing float64 `json:"dropped_releasing"`
+	DroppedOther     float64 `json:"dropped_other"`
+	Sent             float64 `json:"sent"`
+}
+
+// Dropped is the drops of all reasons, a second.
+func (r *Rates) Dropped() float64 {
+	return r.DroppedFull + r.DroppedOwned + r.DroppedReleasing + r.DroppedOther
+}
+
+// dropped is the drops of all reasons.
+func (s *Socket) dropped() uint64 {
+	return s.DroppedFull + s.DroppedOwned + s.DroppedReleasing + s.DroppedOther
+}
+
+// key tells sockets apart, those of a server that was started again, too.
+type key struct {
+	peer   uint64
+	id     uint32
+	opened int64 // nanoseconds since 1970
+}
+
+func keyOf(s *attach.SocketStatus) key { return key{s.Peer.ID, s.ID, s.Opened.UnixNano()} }
+
+// Compare makes a Report of now. Its rates are over the time since before; a zero
+// before gives none.
+//
+// A count that is less than before has begun anew from 0, and so has a socket's
+// that was opened since. A socket that was there but not seen before has no rates.
+func Compare(before, now attach.Status) *Report {
+	r := &Report{Time: now.Time, Devices: []Device{}, Sockets: []Socket{}}
+	if !before.Time.IsZero() {
+		r.Interval = max(0, now.Time.Sub(before.Time).Seconds())
+	}
+	rate := func(before, now uint64) float64 {
+		if now < before {
+			before = 0
+		}
+		return float64(now-before) / r.Interval
+	}
+
+	devices := make(map[int]attach.DeviceStatus)
+	for _, d := range before.Devices {
+		devices[d.Index] = d
+	}
+	for _, d := range now.Devices {
+		device := Device{DeviceStatus: d}
+		if old, ok := devices[d.Index]; ok && r.Interval > 0 && old.Name == d.Name && len(d.Counters) > 0 {
+			device.Rates = make(map[string]float64)
+			for name, n := range d.Counters {
+				device.Rates[name] = rate(old.Counters[name], n)
+			}
+		}
+		r.Devices = append(r.Devices, device)
+	}
+
+	sockets := make(map[key]attach.SocketStatus)
+	for _, s := range before.Sockets {
+		sockets[keyOf(&s)] = s
+	}
+	for _, s := range now.Sockets {
+		socket := Socket{SocketStatus: s}
+		old, ok := sockets[keyOf(&s)]
+		if r.Interval > 0 && (ok || !s.Opened.Before(before.Time)) {
+			socket.Rates = &Rates{
+				Offered:          rate(old.Offered, s.Offered),
+				Filtered:         rate(old.Filtered, s.Filtered),
+				Captured:         rate(old.Captured, s.Captured),
+				DroppedFull:      rate(old.DroppedFull, s.DroppedFull),
+				DroppedOwned:     rate(old.DroppedOwned, s.DroppedOwned),
+				DroppedReleasing: rate(old.DroppedReleasing, s.DroppedReleasing),
+				DroppedOther:     rate(old.DroppedOther, s.DroppedOther),
+				Sent:             rate(old.Sent, s.Sent),
+			}
+		}
+		r.Sockets = append(r.Sockets, socket)
+	}
+	return r
+}
+
+// History keeps the statuses of a while, so that rates are over Window though
+// statuses come more often. The zero value is ready.
+type History struct {
+	Window time.Duration // 0: from one status to the next
+	past   []attach.Status
+}
+
+// Next makes a Report of the next status.
+func (h *History) Next(now attach.Status) *Report {
+	if n := len(h.past); n > 0 && !now.Time.After(h.past[n-1].Time) {
+		h.past = nil // the other process's clock was set back
+	}
+	// The oldest is the last one that is as old as the window.
+	for len(h.past) > 1 && now.Time.Sub(h.past[1].Time) >= h.Window {
+		h.past = h.past[1:]
+	}
+	var before attach.Status
+	if len(h.past) > 0 {
+		before = h.past[0]
+	}
+	h.past = append(h.past, now)
+	return Compare(before, now)
+}

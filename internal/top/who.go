@@ -1,0 +1,58 @@
+package top
+
+import (
+	"os/user"
+	"strconv"
+)
+
+// names finds who peers are. It is for one goroutine.
+type names struct {
+	users map[uint32]string
+}
+
+// fill says of r's sockets whose they are, as far as this process may know.
+func (n *names) fill(r *Report) {
+	programs := make(map[int]string) // of this moment: processes come, go and change
+	for i := range r.Sockets {
+		s := &r.Sockets[i]
+		s.User = n.user(s.Peer.UID)
+		name, ok := programs[s.Peer.PID]
+		if !ok {
+			name = program(s.Peer)
+			programs[s.Peer.PID] = name
+		}
+		s.Program = name
+	}
+}
+
+func (n *names) user(uid uint32) string {
+	name, ok := n.users[uid]
+	if !ok {
+		if u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10)); err == nil {
+			name = u.Username
+		}
+		if n.users == nil {
+			n.users = make(map[uint32]string)
+		}
+		n.users[uid] = name
+	}
+	return name
+}
+
+// who is a reader in words: program, user, process.
+func who(s *Socket) string {
+	text := ""
+	for _, word := range []string{s.Program, userName(s), "pid " + strconv.Itoa(s.Peer.PID)} {
+		if word != "" {
+			text += " " + clean(word)
+		}
+	}
+	return text[1:]
+}
+
+func userName(s *Socket) string {
+	if s.User != "" {
+		return s.User
+	}
+	return "uid " + strconv.FormatUint(uint64(s.Peer.UID), 10)
+}
