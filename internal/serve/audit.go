@@ -1,0 +1,118 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/cbpf"
+)
+
+// audit logs an event: a line for each process that comes, is refused or goes, and for
+// each of its sockets, whose device is device.
+func audit(log *slog.Logger, e attach.Event, device string) {
+	level := slog.LevelInfo
+	if e.Kind == attach.PeerRefused || e.Kind == attach.PeerFaulted {
+		level = slog.LevelWarn
+	}
+	ctx := context.Background()
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("event", string(e.Kind)),
+		slog.Uint64("peer", e.Peer.ID),
+		slog.Uint64("uid", uint64(e.Peer.UID)),
+		slog.String("user", UserName(e.Peer.UID)),
+		slog.Uint64("gid", uint64(e.Peer.GID)),
+		slog.Int("pid", e.Peer.PID),
+	}
+	if line := command(e.Peer.PID); line != "" {
+		attrs = append(attrs, slog.String("command", line))
+	}
+	if s := e.Socket; s != nil {
+		attrs = append(attrs, socketAttrs(e.Kind, s, device)...)
+	}
+	if len(e.Filter) > 0 {
+		attrs = append(attrs, slog.String("filter", oneLine(e.Filter)))
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("err", e.Err.Error()))
+	}
+	log.LogAttrs(ctx, level, "audit", attrs...)
+}
+
+func socketAttrs(kind attach.EventKind, s *attach.SocketStatus, device string) []slog.Attr {
+	attrs := []slog.Attr{
+		slog.Uint64("socket", uint64(s.ID)),
+		slog.String("device", device),
+		slog.Int("filter_instructions", s.Filter),
+	}
+	if r := s.Ring; r != nil {
+		attrs = append(attrs, slog.String("ring", r.Version), slog.Uint64("ring_bytes", uint64(r.Slots)*uint64(r.SlotBytes)))
+	}
+	if kind != attach.SocketClosed {
+		return attrs
+	}
+	attrs = append(attrs,
+		slog.Uint64("offered", s.Offered),
+		slog.Uint64("filtered", s.Filtered),
+		slog.Uint64("captured", s.Captured),
+		slog.Uint64("sent", s.Sent),
+	)
+	for _, d := range drops(s) {
+		attrs = append(attrs, slog.Uint64("dropped_"+d.reason, d.n))
+	}
+	return attrs
+}
+
+// maxFilter is how many instructions of a filter are logged.
+const maxFilter = 256
+
+// oneLine is a program as filter_ddd takes it, if it is not too long.
+func oneLine(prog []cbpf.Instruction) string {
+	line := strings.ReplaceAll(strings.TrimSuffix(formatDDD(prog[:min(len(prog), maxFilter)]), "\n"), "\n", ",")
+	if n := len(prog) - maxFilter; n > 0 {
+		line += fmt.Sprintf(",... %d more", n)
+	}
+	return line
+}
+
+// drop is why packets were not captured, and how many.
+type drop struct {
+	reason string
+	n      uint64
+}
+
+func drops(s *attach.SocketStatus) []drop {
+	return []drop{
+		{"ring_full", s.DroppedFull},
+		{"slot_owned", s.DroppedOwned},
+		{"slot_releasing", s.DroppedReleasing},
+		{"no_room", s.DroppedOther},
+	}
+}
+
+// maxCommand is how much of a command line is logged.
+const maxCommand = 256
+
+// command is a process's command line: it may lie, and be gone. "": nobody knows.
+func command(pid int) string {
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b := make([]byte, maxCommand+1)
+	n, _ := io.ReadFull(f, b)
+	line := strings.ReplaceAll(strings.TrimRight(string(b[:min(n, maxCommand)]), "\x00"), "\x00", " ")
+	if n > maxCommand {
+		line += "..."
+	}
+	return line
+}

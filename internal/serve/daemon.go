@@ -1,0 +1,222 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/feed"
+)
+
+// Options are what the command line says.
+type Options struct {
+	At   string      // "": the file's, or DefaultPath
+	From []feed.Spec // beside the file's
+
+	// Config reads the file: at once, and whenever Reload says so. nil: there is
+	// none.
+	Config func() (*Config, error)
+	Reload <-chan os.Signal
+
+	Log io.Writer
+}
+
+// server is the daemon.
+type server struct {
+	opts   Options
+	level  slog.LevelVar
+	log    *slog.Logger
+	config atomic.Pointer[Config]
+	meter  *meter
+
+	sources  *sources
+	attach   *attach.Server
+	handed   bool // the socket is systemd's
+	exporter *exporter
+}
+
+// ConfigError is what is wrong with the command line or the file.
+type ConfigError struct{ error }
+
+func (e ConfigError) Unwrap() error { return e.error }
+
+// Run offers what o says until ctx ends. Then its error is nil, and all is as it was
+// before.
+func Run(ctx context.Context, o Options) error {
+	s := &server{opts: o, meter: newMeter()}
+	c, err := s.load()
+	if err != nil {
+		return ConfigError{err}
+	}
+	s.config.Store(c)
+	s.level.Set(c.Log.Level)
+	s.log = newLogger(o.Log, c.Log.JSON, &s.level)
+	if err := s.open(c); err != nil {
+		return errors.Join(err, s.close())
+	}
+	s.ready()
+	for {
+		select {
+		case <-ctx.Done():
+			notify(daemon.SdNotifyStopping)
+			s.log.Info("stopping")
+			return s.close()
+		case <-o.Reload:
+			s.reload()
+		}
+	}
+}
+
+func newLogger(w io.Writer, json bool, level slog.Leveler) *slog.Logger {
+	if json {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// load is what the file and the command line say together.
+func (s *server) load() (*Config, error) {
+	c := Default()
+	if s.opts.Config != nil {
+		var err error
+		if c, err = s.opts.Config(); err != nil {
+			return nil, err
+		}
+	}
+	if s.opts.At != "" {
+		c.At = s.opts.At
+	}
+	c.Sources = slices.Concat(c.Sources, s.opts.From)
+	if len(c.Sources) == 0 {
+		return nil, fmt.Errorf("there is nothing to offer: want --from %s, or [[source]] in the file of --config", feed.Forms())
+	}
+	return c, nil
+}
+
+func (s *server) open(c *Config) error {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: c.MaxMemory})
+	s.sources = newSources(ns, s.log)
+	change, err := s.sources.prepare(c.Sources)
+	if err != nil {
+		return err
+	}
+	if err := s.sources.commit(change); err != nil {
+		return err
+	}
+	if c.Metrics.Network != "" {
+		if s.exporter, err = newExporter(c.Metrics, s.meter, s.log); err != nil {
+			return err
+		}
+		s.log.Info("metrics", "listen", s.exporter.addr.String())
+	}
+	s.attach, s.handed, err = listen(c, attach.Config{
+		Namespace: ns,
+		Grant:     func(p attach.Peer) (attach.Grant, error) { return s.config.Load().Grant(p) },
+		Notify: func(e attach.Event) {
+			audit(s.log, e, s.meter.note(e))
+		},
+		Describe: s.sources.describe,
+	})
+	if err != nil {
+		return err
+	}
+	s.meter.watch(s.attach.Status)
+	return nil
+}
+
+// ready says that programs can attach.
+func (s *server) ready() {
+	c := s.config.Load()
+	s.log.Info("offered", "at", s.attach.Addr(), "by_systemd", s.handed, "rules", len(c.Rules))
+	if !s.handed && !c.opened() {
+		s.log.Warn("the rules name others, whom the socket's mode keeps out: want a wider mode, or a group", "mode", fmt.Sprintf("%04o", uint32(c.Mode)))
+	}
+	notify(daemon.SdNotifyReady)
+}
+
+// notify tells systemd, if it has started us.
+func notify(state string) { daemon.SdNotify(false, state) }
+
+// reload reads the file again. Who reads packets is not disturbed, unless the rules
+// grant less now; a file that is wrong changes nothing.
+func (s *server) reload() {
+	notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	defer notify(daemon.SdNotifyReady)
+	if s.opts.Config == nil {
+		s.log.Warn("nothing to reload: there is no --config")
+		return
+	}
+	next, err := s.load()
+	var change *change
+	if err == nil {
+		change, err = s.sources.prepare(next.Sources)
+	}
+	if err != nil {
+		s.failed("not reloaded: what was before goes on", err)
+		return
+	}
+	// The rules before the packets: no new device is seen by what the old ones grant.
+	old := s.config.Swap(next)
+	s.level.Set(next.Log.Level)
+	s.attach.Regrant()
+	if err := s.sources.commit(change); err != nil {
+		s.failed("reloaded, without a source", err)
+	}
+	s.changed(old, next)
+}
+
+// failed logs an error, a line for each of those that it joins.
+func (s *server) failed(what string, err error) {
+	for line := range strings.Lines(err.Error()) {
+		s.log.Error(what, "err", strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// changed logs what is other now, and what will be only after a restart.
+func (s *server) changed(old, next *Config) {
+	equal := slices.EqualFunc(old.Rules, next.Rules, func(a, b Rule) bool { return a.equal(&b) })
+	s.log.Info("reloaded", "rules", len(next.Rules), "rules_changed", !equal, "sources", len(next.Sources))
+	if !s.handed {
+		if err := next.permit(s.attach.Addr()); err != nil {
+			s.log.Error("the socket's file keeps its mode and group", "err", err)
+		}
+	}
+	for _, k := range []struct {
+		key     string
+		changed bool
+	}{
+		{"at", old.At != next.At},
+		{"max_memory", old.MaxMemory != next.MaxMemory},
+		{"metrics", old.Metrics != next.Metrics},
+		{"log.format", old.Log.JSON != next.Log.JSON},
+	} {
+		if k.changed {
+			s.log.Warn("a change that takes a restart", "key", k.key)
+		}
+	}
+}
+
+// close ends what there is, readers first.
+func (s *server) close() error {
+	var errs []error
+	if s.attach != nil {
+		errs = append(errs, s.attach.Close())
+	}
+	if s.exporter != nil {
+		errs = append(errs, s.exporter.close())
+	}
+	if s.sources != nil {
+		errs = append(errs, s.sources.close())
+	}
+	return errors.Join(errs...)
+}

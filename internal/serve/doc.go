@@ -1,0 +1,15 @@
+// Package serve is `rxring serve`: a daemon that offers devices to other users'
+// programs, by rules that an operator wrote.
+//
+//	config.go    the file: what it may say, and where it says something else
+//	policy.go    who gets what: rules become an attach.Grant for each peer
+//	headers.go   the filter that lets headers pass and no byte of payload
+//	sources.go   what feeds the devices, and what a reload changes of it
+//	listen.go    the unix socket: made here, or handed over by systemd
+//	audit.go     who did what, for the log
+//	metrics.go   how much of everything, for Prometheus
+//	daemon.go    all of it together, from the start to SIGTERM
+//
+// The one invariant: nobody is granted more than the first rule that names them
+// says, and a file that is wrong anywhere changes nothing.
+package serve
