@@ -1,51 +1,112 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/feed"
 )
 
 func newDevices() *cobra.Command {
-	var source sourceFlags
+	var (
+		source sourceFlags
+		at     string
+		asJSON bool
+	)
 	cmd := &cobra.Command{
-		Use:   "devices [--from SOURCE] [--name NAME]",
+		Use:   "devices [--from SOURCE] [--name NAME] | --at PATH",
 		Short: "List the devices that a program under 'rxring run' would see",
+		Long: `List the devices that a program under 'rxring run' would see: those of --from, or, with
+--at, those that 'rxring serve' or a program with rxring in it offers to this user.`,
 		Example: `  rxring devices
-  rxring devices --from streams:16 --name wg0`,
+  rxring devices --from streams:16 --name wg0
+  rxring devices --at /run/rxring.sock
+  rxring devices --at /run/rxring.sock --json | jq -r '.[].name'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			if _, _, err := source.open(ns); err != nil {
-				return &exitError{exitUsage, err}
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "INDEX\tNAME\tTYPE\tADDRESS\tMTU\tIP\tFED BY")
-			for _, d := range ns.Devices() {
-				typ, addr := "ethernet", ""
-				if d.Type() == rxring.RawIP {
-					typ, addr = "raw-ip", "-"
-				} else {
-					for i, b := range d.Addr() {
-						if i > 0 {
-							addr += ":"
-						}
-						addr += fmt.Sprintf("%02x", b)
-					}
+			var devices []attach.DeviceStatus
+			var err error
+			if cmd.Flags().Changed("at") {
+				if err := alone(cmd, "at", "from", "name"); err != nil {
+					return &exitError{exitUsage, err}
 				}
-				ip := "-"
-				if as := d.Addrs(); len(as) > 0 {
-					ip = strings.Trim(fmt.Sprint(as), "[]")
-				}
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\n", d.Index(), d.Name(), typ, addr, d.MTU(), ip, source.from)
+				devices, err = offered(cmd.Context(), at)
+			} else {
+				devices, err = source.devices()
 			}
-			return w.Flush()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				e := json.NewEncoder(cmd.OutOrStdout())
+				e.SetIndent("", "  ")
+				return e.Encode(devices)
+			}
+			return listDevices(cmd.OutOrStdout(), devices)
 		},
 	}
 	source.register(cmd)
+	cmd.Flags().StringVar(&at, "at", "", "list what another process offers at this unix socket, in the place of --from")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as a JSON array, with each source's counters")
 	return cmd
+}
+
+// offered lists what there is at a unix socket.
+func offered(ctx context.Context, path string) ([]attach.DeviceStatus, error) {
+	c, err := attach.Dial(ctx, path)
+	if err != nil {
+		return nil, &exitError{exitFailure, err}
+	}
+	defer c.Close()
+	st, err := c.Status()
+	if err != nil {
+		return nil, &exitError{exitFailure, err}
+	}
+	return st.Devices, nil
+}
+
+// devices lists what --from makes.
+func (f *sourceFlags) devices() ([]attach.DeviceStatus, error) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	feeds, err := f.open(feed.Config{Namespace: ns})
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	defer feeds.Close()
+	fedBy := make(map[*rxring.Device]string)
+	for _, f := range feeds.feeds {
+		for _, d := range f.Devices {
+			fedBy[d] = f.Spec.WithoutName()
+		}
+	}
+	var all []attach.DeviceStatus
+	for _, d := range ns.Devices() {
+		st := attach.StatusOf(d)
+		st.Source = fedBy[d]
+		all = append(all, st)
+	}
+	return all, nil
+}
+
+func listDevices(out io.Writer, devices []attach.DeviceStatus) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "INDEX\tNAME\tTYPE\tADDRESS\tMTU\tIP\tUP\tFED BY")
+	for _, d := range devices {
+		up := "no"
+		if d.Up {
+			up = "yes"
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", d.Index, d.Name, d.Type, cmp.Or(d.Addr, "-"), d.MTU,
+			cmp.Or(strings.Join(d.Addrs, " "), "-"), up, cmp.Or(d.Source, "-"))
+	}
+	return w.Flush()
 }

@@ -73,6 +73,6 @@ privileges, on receive rings that Go code writes.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newRun(), newVerify(), newDevices(), newVersion(), newRace())
+	root.AddCommand(newRun(), newDump(), newServe(), newTop(), newDevices(), newVerify(), newRace(), newVersion())
 	return root
 }

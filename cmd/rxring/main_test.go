@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) {
 	interpose.Init()
-	testscript.Main(m, map[string]func(){"rxring": main})
+	testscript.Main(m, map[string]func(){"rxring": main, "killserver": killServer})
 }
 
 // TestScript runs testdata/script: sessions at a terminal, as a user has them.
@@ -126,4 +127,30 @@ exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --boundi
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// TestReadmeExampleIsWhatTheScriptsRun: README's lines about package attach are those
+// of testdata/offer, which attach.txtar builds and runs.
+func TestReadmeExampleIsWhatTheScriptsRun(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	offer, err := os.ReadFile("testdata/offer/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, ok := strings.Cut(string(readme), "```go\nsrv, err := attach.Listen")
+	example, _, ok2 := strings.Cut("srv, err := attach.Listen"+example, "```")
+	if !ok || !ok2 {
+		t.Fatal("README has no example of attach.Listen")
+	}
+	left := string(offer)
+	for line := range strings.Lines(example) {
+		line = strings.TrimSpace(line)
+		var found bool
+		if _, left, found = strings.Cut(left, line); !found {
+			t.Errorf("testdata/offer/main.go does not have README's %q, after the lines before it", line)
+		}
+	}
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/internal/progress"
 	"github.com/rxring/rxring/interpose"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -20,6 +22,7 @@ import (
 func newRun() *cobra.Command {
 	var (
 		source    sourceFlags
+		at        string
 		quiet     bool
 		noMlock   bool
 		maxMemory int64
@@ -31,13 +34,17 @@ func newRun() *cobra.Command {
 space: it sees the devices that rxring feeds, and needs no privileges.
 
 When the program ends, a report of its rings, and of what it sent, goes to standard
-error. The exit
-code, or the signal, is the program's own; 127 when it was not found, 126 when
-it cannot be executed, 125 when this system does not let rxring run it.`,
+error. The exit code, or the signal, is the program's own; 127 when it was not found,
+126 when it cannot be executed, 125 when this system does not let rxring run it, or
+when nothing can be attached to with --at.
+
+With --at, the devices are those that another process offers at a unix socket: rxring
+serve, or a program that uses package attach.`,
 		Example: `  rxring run -- tcpdump
   rxring run -- tcpdump -i net0 -n -c 20 greater 60000
   rxring run --from streams:16 -- tshark -i net0 -c 100
-  rxring run --name wg0 --quiet -- ngrep -d wg0 -n 5 ''`,
+  rxring run --name wg0 --quiet -- ngrep -d wg0 -n 5 ''
+  rxring run --at /run/user/1000/wg0.sock -- tcpdump -i wg0 -n`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("run: no program given: want rxring run -- PROGRAM [ARGS], for instance rxring run -- tcpdump -i net0 -n -c 20")
@@ -45,32 +52,29 @@ it cannot be executed, 125 when this system does not let rxring run it.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if maxMemory < 1 {
-				return &exitError{exitUsage, fmt.Errorf("--max-memory %d: want at least 1 MiB", maxMemory)}
+			cfg := interpose.Config{
+				Args:    args,
+				NoMlock: noMlock,
+				Logf:    func(format string, a ...any) { fmt.Fprintf(os.Stderr, "rxring: "+format+"\n", a...) },
 			}
-			ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory << 20})
-			_, start, err := source.open(ns)
+			ns, feeds, err := provide(cmd, &cfg, source, at, maxMemory, quiet)
 			if err != nil {
-				return &exitError{exitUsage, err}
+				return err
 			}
-			feed, err := start()
-			if err != nil {
-				return &exitError{exitNotRun, err}
+			before := ns.Devices()
+			result, err := interpose.Run(cmd.Context(), cfg)
+			devices := ns.Devices()
+			if len(devices) == 0 { // their sources have ended
+				devices = before
 			}
-			result, err := interpose.Run(cmd.Context(), interpose.Config{
-				Namespace: ns,
-				Args:      args,
-				NoMlock:   noMlock,
-				Logf:      func(format string, a ...any) { fmt.Fprintf(os.Stderr, "rxring: "+format+"\n", a...) },
-			})
-			if err2 := feed.Close(); err == nil && err2 != nil {
+			if err2 := feeds.Close(); err == nil && err2 != nil {
 				err = err2
 			}
 			if err != nil {
 				return &exitError{exitCode(err), err}
 			}
 			if !quiet {
-				report(os.Stderr, ns, result)
+				report(os.Stderr, devices, result)
 			}
 			if result.Signal != 0 {
 				dieOf(result.Signal)
@@ -84,10 +88,55 @@ it cannot be executed, 125 when this system does not let rxring run it.`,
 	}
 	cmd.Flags().SetInterspersed(false) // the program's flags are the program's
 	source.register(cmd)
+	cmd.Flags().StringVar(&at, "at", "", "attach to the devices that another process offers at this unix socket, in the place of --from")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no report at the end")
 	cmd.Flags().BoolVar(&noMlock, "no-mlock", false, "the program's mlockall succeeds and locks nothing, for programs that insist, such as netsniff-ng")
 	cmd.Flags().Int64Var(&maxMemory, "max-memory", rxring.DefaultMaxMemory>>20, "bound on the memory of all rings together, in MiB")
 	return cmd
+}
+
+// provide sets up what serves the program's packet sockets, and returns where its
+// devices are, and what ends it.
+func provide(cmd *cobra.Command, cfg *interpose.Config, source sourceFlags, at string, maxMemory int64, quiet bool) (*rxring.Namespace, io.Closer, error) {
+	if cmd.Flags().Changed("at") {
+		if err := alone(cmd, "at", "from", "name", "max-memory"); err != nil {
+			return nil, nil, &exitError{exitUsage, err}
+		}
+		a, err := attachTo(cmd.Context(), at)
+		if err != nil {
+			return nil, nil, &exitError{exitNotRun, err}
+		}
+		cfg.At = a.client
+		return a.client.Namespace(), a, nil
+	}
+	if maxMemory < 1 {
+		return nil, nil, &exitError{exitUsage, fmt.Errorf("--max-memory %d: want at least 1 MiB", maxMemory)}
+	}
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory << 20})
+	failed := func(err error) { cfg.Logf("%v", err) }
+	feeds, err := source.open(feed.Config{Namespace: ns, Patient: true, Failed: failed, Progress: replayBar(quiet)})
+	if err != nil {
+		return nil, nil, &exitError{exitUsage, err}
+	}
+	if err := feeds.start(); err != nil {
+		return nil, nil, &exitError{exitNotRun, err}
+	}
+	cfg.Namespace = ns
+	return ns, feeds, nil
+}
+
+// replayBar draws how far a file is, nil if nobody would see it: on standard error, when
+// that is a terminal that the program does not write its lines to.
+func replayBar(quiet bool) func(done float64) {
+	if quiet || !progress.IsTerminal(os.Stderr) || progress.IsTerminal(os.Stdout) {
+		return nil
+	}
+	bar := progress.NewBar(os.Stderr)
+	return func(done float64) {
+		if bar.Set("replayed", done); done == 1 {
+			bar.Clear()
+		}
+	}
 }
 
 // exitCode is a shell's for a program that did not run.
@@ -102,10 +151,13 @@ func exitCode(err error) int {
 }
 
 // report says what became of the packets, a paragraph for each ring.
-func report(w io.Writer, ns *rxring.Namespace, r interpose.Result) {
+func report(w io.Writer, devices []*rxring.Device, r interpose.Result) {
 	var names []string
-	for _, d := range ns.Devices() {
+	for _, d := range devices {
 		names = append(names, d.Name())
+	}
+	if names == nil {
+		names = []string{"none"}
 	}
 	for _, m := range r.Missing {
 		fmt.Fprintf(w, "rxring: no device %s here: there is %s\n", m, strings.Join(names, ", "))
@@ -115,7 +167,7 @@ func report(w io.Writer, ns *rxring.Namespace, r interpose.Result) {
 		if device == "" {
 			device = "all devices"
 		}
-		if s.Sent > 0 {
+		if s.Sent > 0 && !s.Unknown {
 			frames := "frames"
 			if s.Sent == 1 {
 				frames = "frame"
@@ -130,6 +182,10 @@ func report(w io.Writer, ns *rxring.Namespace, r interpose.Result) {
 			fmt.Fprintf(w, "rxring: %s: %v ring of %d blocks x %d bytes\n", device, g.Version, g.BlockNr, g.BlockSize)
 		} else {
 			fmt.Fprintf(w, "rxring: %s: %v ring of %d slots x %d bytes\n", device, g.Version, g.FrameNr, g.FrameSize)
+		}
+		if s.Unknown {
+			fmt.Fprintf(w, "rxring: its counts are lost with the process that offered it\n")
+			continue
 		}
 		for _, row := range []struct {
 			n      uint64

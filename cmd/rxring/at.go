@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rxring/rxring/attach"
+)
+
+// alone refuses flags beside one that excludes them.
+func alone(cmd *cobra.Command, name string, others ...string) error {
+	var beside []string
+	for _, o := range others {
+		if cmd.Flags().Changed(o) {
+			beside = append(beside, "--"+o)
+		}
+	}
+	if beside != nil {
+		return fmt.Errorf("--%s and %s: want one or the other: what is attached to has devices and a memory bound of its own", name, strings.Join(beside, ", "))
+	}
+	return nil
+}
+
+// attachment is a client that says when the other end goes.
+type attachment struct {
+	client *attach.Client
+	told   chan struct{} // closed when it has said so, or will not
+}
+
+func attachTo(ctx context.Context, path string) (*attachment, error) {
+	if path == "" {
+		return nil, errors.New("--at: want the path of the unix socket that another process listens at")
+	}
+	c, err := attach.Dial(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	a := &attachment{c, make(chan struct{})}
+	go func() {
+		defer close(a.told)
+		<-c.Done()
+		if err := c.Err(); !errors.Is(err, net.ErrClosed) {
+			fmt.Fprintf(os.Stderr, "rxring: %v\n", err)
+		}
+	}()
+	return a, nil
+}
+
+// Close ends the connection.
+func (a *attachment) Close() error {
+	err := a.client.Close()
+	<-a.told
+	return err
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/dump"
+	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/internal/serve"
+)
+
+// dumpFlags are those of dump that need looking at.
+type dumpFlags struct {
+	device, at string
+	from       []string
+	size       string
+	seconds    int
+	modest     bool // not promiscuous
+	bufferKiB  int
+}
+
+func newDump() *cobra.Command {
+	var (
+		f dumpFlags
+		c dump.Config
+		n bool
+	)
+	cmd := &cobra.Command{
+		Use:   "dump [flags] [EXPRESSION]",
+		Short: "Capture packets, for where there is no tcpdump",
+		Long: `Capture packets, as a line each on standard output or into pcapng files (-w).
+
+They come from a live network interface through the kernel's ring, which needs
+CAP_NET_RAW; with --at from a device that 'rxring serve', or a program with rxring in
+it, offers to this user, which needs no capability; with --from from a source inside
+this process.
+
+EXPRESSION is a filter as tcpdump has it ("tcp port 80"); the system's libpcap
+compiles it.
+
+-w - is standard output. -C and -G begin new files, named as tcpdump does: FILE, FILE1,
+FILE2 and so on; with -G, FILE may hold the time as strftime writes it, and each period
+that has packets has its file. -W with -G ends the capture after as many periods; with -C
+alone so many files, FILE0, FILE1 and so on, are written again and again. Each file ends
+with what was received and dropped while it was written.
+
+Ends after -c packets, after --for, by SIGINT or SIGTERM, and with exit code 1 when
+the device or who offers it goes away.`,
+		Example: `  rxring dump -i eth0 -c 10 tcp port 443
+  rxring dump --at /run/rxring.sock -i wg0 -w wg0.pcapng
+  rxring dump --at /run/rxring.sock -w - | tshark -r -
+  rxring dump -i eth0 -w 'eth0-%Y%m%d-%H%M%S.pcapng' -G 3600 -W 24
+  rxring dump --from streams:4 -c 20 greater 60000`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c.Expression = strings.Join(args, " ")
+			c.Version = version()
+			return f.run(cmd.Context(), c)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&f.device, "interface", "i", "", "the `DEVICE` (default: the first)")
+	fl.StringVar(&f.at, "at", "", "read a device that is offered at this unix socket; rxring serve's own is rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root")
+	fl.StringArrayVar(&f.from, "from", nil, "read what a `SOURCE` in this process makes, as for rxring run")
+	fl.IntVarP(&c.Count, "count", "c", 0, "end after so many packets")
+	fl.DurationVar(&c.For, "for", 0, "end after this time, such as 30s")
+	fl.IntVarP(&c.Capture.Snaplen, "snapshot-length", "s", 0, "`BYTES` of each packet to keep (default: 262144, and 65535 with --immediate)")
+	fl.StringVarP(&c.File, "write", "w", "", "write pcapng to this `FILE`, - for standard output")
+	fl.StringVarP(&f.size, "size", "C", "", "begin a new file after `SIZE` million bytes, or KiB, MiB, GiB with k, m, g behind the number")
+	fl.IntVarP(&f.seconds, "rotate-seconds", "G", 0, "begin a new file every so many `SECONDS`")
+	fl.IntVarP(&c.Rotation.Files, "files", "W", 0, "how many `FILES`: see above")
+	fl.IntVarP(&f.bufferKiB, "buffer-size", "B", 0, "about so many `KiB` of ring (default: 4096, and 16384 with --immediate)")
+	fl.BoolVar(&c.Capture.Immediate, "immediate", false, "each packet at once, not with others within 64 ms")
+	fl.BoolVarP(&f.modest, "no-promiscuous-mode", "p", false, "only what is meant for this device")
+	fl.BoolVarP(&c.Quiet, "quiet", "q", false, "say nothing on standard error but what goes wrong")
+	fl.BoolVarP(&n, "numeric", "n", false, "no names: it is always so")
+	cmd.MarkFlagsMutuallyExclusive("at", "from")
+	return cmd
+}
+
+func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
+	usage := func(err error) error { return &exitError{exitUsage, err} }
+	if f.size != "" {
+		if c.Rotation.Size, err = dump.ParseSize(f.size); err != nil {
+			return usage(err)
+		}
+	}
+	if f.bufferKiB < 0 || f.bufferKiB > 1<<20 {
+		return usage(fmt.Errorf("-B %d: want 1 to %d KiB, or 0 for a good size", f.bufferKiB, 1<<20))
+	}
+	c.Rotation.Period = time.Duration(f.seconds) * time.Second
+	c.Capture.Buffer = f.bufferKiB << 10
+	c.Capture.Promiscuous = !f.modest
+	if err := c.Check(); err != nil {
+		return usage(err)
+	}
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // by nohup
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(ctx, signals...)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends at once
+
+	in, closeInput, err := f.open(ctx, &c)
+	if err != nil {
+		if exit := new(exitError); errors.As(err, &exit) {
+			return err
+		}
+		return &exitError{exitFailure, err}
+	}
+	result, err := dump.Run(ctx, in, c, os.Stdout, os.Stderr)
+	if err2 := closeInput(); err == nil {
+		err = err2
+	}
+	if bad := new(dump.UsageError); errors.As(err, &bad) {
+		return usage(err)
+	}
+	if !c.Quiet && result.Began {
+		fmt.Fprintf(os.Stderr, "rxring: %s: %v\n", in.Device, result)
+	}
+	if err != nil {
+		return &exitError{exitFailure, err}
+	}
+	return nil
+}
+
+// open makes the input, and what ends it.
+func (f *dumpFlags) open(ctx context.Context, c *dump.Config) (*dump.Input, func() error, error) {
+	var in *dump.Input
+	var err error
+	switch {
+	case len(f.from) > 0:
+		return f.openSource(c)
+	case f.at != "":
+		in, err = dump.OpenAttached(ctx, f.at, f.device, c.Capture)
+	default:
+		at, err2 := serve.DefaultPath()
+		if err2 != nil {
+			at = "PATH"
+		}
+		in, err = dump.OpenLive(f.device, at, c.Capture)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return in, in.Close, nil
+}
+
+// openSource makes devices in this process. What feeds them starts when they are
+// read.
+func (f *dumpFlags) openSource(c *dump.Config) (*dump.Input, func() error, error) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	flags := sourceFlags{from: f.from}
+	feeds, err := flags.open(feed.Config{Namespace: ns, Patient: true})
+	if err != nil {
+		return nil, nil, &exitError{exitUsage, err}
+	}
+	var from *feed.Feed
+	var device *rxring.Device
+	var names []string
+	for _, feed := range feeds.feeds {
+		for _, d := range feed.Devices {
+			names = append(names, d.Name())
+			if device == nil && (f.device == "" || f.device == d.Name()) {
+				from, device = feed, d
+			}
+		}
+	}
+	if device == nil {
+		feeds.Close()
+		return nil, nil, &exitError{exitUsage, fmt.Errorf("-i %s: --from makes %s", f.device, strings.Join(names, ", "))}
+	}
+	in, err := dump.OpenDevice(device, c.Capture)
+	if err != nil {
+		return nil, nil, errors.Join(err, feeds.Close())
+	}
+	in.Start = func() (<-chan struct{}, error) {
+		err := feeds.start()
+		return from.Done(), err
+	}
+	return in, func() error { return errors.Join(feeds.Close(), in.Close()) }, nil
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rxring/rxring/internal/serve"
+)
+
+func newServe() *cobra.Command {
+	var (
+		at, config string
+		from       []string
+	)
+	cmd := &cobra.Command{
+		Use:   "serve [--at PATH] [--from SOURCE]... [--config FILE]",
+		Short: "Offer devices to other processes, as a daemon",
+		Long: `Offer devices at a unix socket, to the programs that other processes run with
+'rxring run --at PATH'. Without --config, only to this user's and root's; a file has
+rules for others: who sees which devices, which packets, how much of each.
+
+It logs to standard error: what is started and ended, and a line for each process
+that attaches or is refused and for each of its sockets. SIGHUP reads the file again,
+SIGTERM and SIGINT end it. systemd may hand over the socket.`,
+		Example: `  # a terminal:
+  rxring serve --from iface:eth0
+
+  # another:
+  rxring run --at /run/rxring.sock -- tcpdump -i eth0
+
+  # with rules for others (docs/serve.md):
+  rxring serve --config /etc/rxring.toml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			specs, err := parseFrom(from)
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			o := serve.Options{At: at, From: specs, Reload: hangup, Log: os.Stderr}
+			if config != "" {
+				o.Config = func() (*serve.Config, error) { return serve.Load(config, serve.System) }
+			}
+			err = serve.Run(ctx, o)
+			var wrong serve.ConfigError
+			switch {
+			case err == nil:
+				return nil
+			case errors.As(err, &wrong):
+				return &exitError{exitUsage, err}
+			}
+			return &exitError{exitFailure, err}
+		},
+	}
+	cmd.Flags().StringVar(&at, "at", "", "the unix socket to offer the devices at (default: rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root)")
+	cmd.Flags().StringArrayVar(&from, "from", nil, fromHelp)
+	cmd.Flags().StringVar(&config, "config", "", "a TOML file with sources and rules: see docs/serve.md")
+	return cmd
+}

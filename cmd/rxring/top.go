@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rxring/rxring/internal/top"
+)
+
+// Bounds of rxring top --interval.
+const (
+	leastInterval = 20 * time.Millisecond
+	mostInterval  = time.Hour
+)
+
+func newTop() *cobra.Command {
+	var (
+		config top.Config
+		order  string
+		once   bool
+		asJSON bool
+		n      int
+	)
+	cmd := &cobra.Command{
+		Use:   "top [--at PATH]",
+		Short: "Watch a namespace that is served: its devices, its readers, their rings",
+		Long: `Watch what 'rxring serve' offers: its devices and their sources, who reads them and
+how fast, what is dropped and why, and each ring's slots: free, being filled, or with
+the reader. A reader whose ring is full, and who therefore loses packets, is called
+slow.
+
+Without a terminal, --once, --json and --count print reports instead, with rates over
+--interval. A JSON report is one line, of what attach.Status has and the rates.
+
+You see the readers of your own user, and everybody's where the server grants it.`,
+		Example: `  rxring top
+  rxring top --at /run/user/1000/wg0.sock --sort drops
+  rxring top --once
+  rxring top --json --interval 10s --count 0 | jq -c '.sockets[] | [.program, .rates.captured]'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			given := cmd.Flags().Changed
+			var err error
+			switch {
+			case given("interval") && (config.Interval < leastInterval || config.Interval > mostInterval):
+				err = fmt.Errorf("--interval %v: want %v to %v", config.Interval, leastInterval, mostInterval)
+			case n < 0:
+				err = fmt.Errorf("--count %d: want how many reports to print, or 0 for no end", n)
+			case once && given("count") && n != 1:
+				err = fmt.Errorf("--count %d: want it without --once, which is --count 1", n)
+			}
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			if config.Order, err = top.ParseOrder(order); err != nil {
+				return &exitError{exitUsage, fmt.Errorf("--sort: %w", err)}
+			}
+			if !given("at") {
+				if config.Path, err = defaultAt(); err != nil {
+					return &exitError{exitUsage, err}
+				}
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			switch {
+			case asJSON:
+				err = top.Print(ctx, config, cmd.OutOrStdout(), n, top.JSON)
+			case once || given("count"):
+				err = top.Print(ctx, config, cmd.OutOrStdout(), n, top.Text(config.Path, top.Width(os.Stdout), config.Order))
+			default:
+				err = top.Live(ctx, config, os.Stdin, os.Stdout)
+			}
+			if errors.Is(err, top.ErrNoTerminal) {
+				return &exitError{exitUsage, err}
+			}
+			if err != nil {
+				return &exitError{exitFailure, err}
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&config.Path, "at", "", "the `PATH` that rxring serve offers the namespace at (default $XDG_RUNTIME_DIR/rxring.sock, for root /run/rxring.sock)")
+	f.BoolVar(&once, "once", false, "print one report as text")
+	f.BoolVar(&asJSON, "json", false, "print reports as JSON, one a line")
+	f.DurationVar(&config.Interval, "interval", 0, fmt.Sprintf("time from one look to the next (default %v, and %v for reports)", top.LiveInterval, top.PrintInterval))
+	f.IntVar(&n, "count", 1, "print so many reports, 0: until interrupted")
+	f.StringVar(&order, "sort", top.ByOpened.String(), "order of readers: opened, drops, held (how much of its ring a reader has) or captured")
+	return cmd
+}
+
+// defaultAt is where rxring serve offers a namespace when nobody says where.
+func defaultAt() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/run/rxring.sock", nil
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "rxring.sock"), nil
+	}
+	return "", errors.New("there is no XDG_RUNTIME_DIR to look for rxring.sock in: want --at PATH")
+}
