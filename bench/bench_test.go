@@ -33,8 +33,13 @@ func TestEveryCellMovesThePacketsItCounts(t *testing.T) {
 	if log.Len() > 0 {
 		t.Logf("%s", &log)
 	}
-	if got := strings.Count(raw.String(), "\n"); got+len(r.skipped) != len(r.cells) {
+	if got := strings.Count(raw.String(), "\n"); got+len(r.skipped) != len(r.cells)+skippedFloods(r) {
 		t.Errorf("%d samples and %d cells skipped, of %d cells", got, len(r.skipped), len(r.cells))
+	}
+	for _, f := range r.floods {
+		if f.skipped == "" && (f.most <= 0 || f.kept <= 0 || f.kept > 1) {
+			t.Errorf("%s: %+v: want packets sent, and a share of them received", f.row, f)
+		}
 	}
 	lossless := make(map[string]bool)
 	programs, err := filterPrograms()
@@ -74,6 +79,14 @@ func TestEveryCellMovesThePacketsItCounts(t *testing.T) {
 		}
 	}
 
+	for _, f := range r.floods {
+		for name, out := range map[string]string{"text": text.String(), "markdown": markdown.String()} {
+			if !strings.Contains(out, f.row) {
+				t.Errorf("%s is not in the %s", f.row, name)
+			}
+		}
+	}
+
 	// Nothing may be left: no process, no descriptor.
 	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
 		t.Errorf("a child is left (%d, %v)", pid, err)
@@ -81,6 +94,15 @@ func TestEveryCellMovesThePacketsItCounts(t *testing.T) {
 	if err := waitFor(func() bool { return len(openFiles(t)) <= descriptors+2 }); err != nil { // the poller's two
 		t.Errorf("%d descriptors before, now %q", descriptors, openFiles(t))
 	}
+}
+
+func skippedFloods(r *Report) (n int) {
+	for _, f := range r.floods {
+		if f.skipped != "" {
+			n++
+		}
+	}
+	return n
 }
 
 func openFiles(t *testing.T) (links []string) {

@@ -2,54 +2,42 @@ package bench
 
 import (
 	"errors"
-	"runtime"
-	"sync"
-	"sync/atomic"
+	"fmt"
 	"time"
 
+	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
 
 // burst measures the whole path with writers that fill a ring together: laps of
 // it, each emptied off the clock. Nothing is dropped, so the rate is that at
 // which writers get packets in. As with a real reader, each slot comes back from
-// another core, and nobody finds the ring in his own cache; and as with a burst
-// that a ring is there to take, the reader costs the writers no time.
+// the core of somebody who has read it, header and packet, and stored to it; and
+// as with a burst that a ring is there to take, the reader costs the writers no
+// time. See [crew] for who is on which core.
+//
+// Each writer has his share of a lap, and the lap ends with the last one's: nobody
+// does another's work, or one who shares the reader's core would do it all.
+//
+// A lap that the writer empties himself would be another thing: he would find
+// every slot warm in his own cache, as no writer beside a reader does, and two
+// writers would be compared with that.
 func burst(writers, size int, c deliverConfig, budget time.Duration) (s Sample, err error) {
 	c.ring = burstRing(size)
+	together, err := newCrew(writers)
+	if err != nil {
+		return Sample{}, err
+	}
+	defer together.close()
 	opened, err := openDeliver(size, c)
 	if err != nil {
 		return Sample{}, err
 	}
 	defer func() { err = errors.Join(err, opened.close()) }()
 	d := opened.(*deliver)
-	// Writers take turns of a lap as they come. With fanout each is a CPU of its
-	// own, and has its own share.
-	lap := int(c.ring.FrameNr)
-	var taken atomic.Int64
-	work := func(int) {
-		const turn = 32
-		for taken.Add(turn) <= int64(lap) {
-			d.send(turn)
-		}
-	}
-	if c.fanout > 0 {
-		lap *= min(writers, c.fanout)
-		work = func(i int) { d.sendOn(i, lap/writers) }
-	}
-	for i := range writers {
-		d.sendOn(i, lap/writers)
-	}
-	d.drain()
-	runtime.GC()
-	mallocs := mallocs()
-	for s.Elapsed < budget {
-		taken.Store(0)
-		s.Elapsed += lapTogether(writers, work)
-		s.Offered += uint64(lap)
-		d.drain()
-	}
-	s.Mallocs = mallocs() // the goroutines', too: one in thousands of packets
+	lap := int(c.ring.FrameNr) * max(1, min(writers, c.fanout)) // with fanout each writer is a CPU of its own
+	laps, s := together.laps(budget, func(i int) { d.sendOn(i, lap/writers) }, d.drain)
+	s.Offered = uint64(laps * lap)
 	t, err := d.settle()
 	if err != nil {
 		return Sample{}, err
@@ -58,39 +46,52 @@ func burst(writers, size int, c deliverConfig, budget time.Duration) (s Sample, 
 	return s, t.check(s.Offered+uint64(lap), uint64(size))
 }
 
-// lapTogether runs work(0), work(1), ..., work(writers-1), and says how long they
-// took from the moment when all of them were ready.
-func lapTogether(writers int, work func(writer int)) time.Duration {
-	var ready, start atomic.Int64
-	var wg sync.WaitGroup
-	for i := range writers - 1 {
-		wg.Go(func() {
-			ready.Add(1)
-			for start.Load() == 0 {
-				if writers > runtime.GOMAXPROCS(0) {
-					runtime.Gosched()
-				}
-			}
-			work(1 + i)
-		})
+// bareBurst is burst at a bare ring of a design: no device, no socket, no clock.
+func bareBurst(design ring.Design, writers, size int, budget time.Duration) (s Sample, err error) {
+	together, err := newCrew(writers)
+	if err != nil {
+		return Sample{}, err
 	}
-	for ready.Load() < int64(writers-1) {
-		time.Sleep(10 * time.Microsecond) // spinning here could keep a writer off its core
+	defer together.close()
+	r, err := openRing(design, burstRing(size))
+	if err != nil {
+		return Sample{}, err
 	}
-	began := time.Now()
-	start.Store(1)
-	work(0)
-	wg.Wait()
-	return time.Since(began)
+	defer func() { err = errors.Join(err, r.Close()) }()
+	all := make([]*ownerWriter, writers)
+	for i := range all {
+		all[i] = &ownerWriter{ring: r, packet: packet(size), status: tpacket.StatusUser}
+	}
+	var t tally
+	rd := ring.NewReader(r, nil)
+	scratch := make([]byte, size)
+	lap := int(r.Geometry().FrameNr)
+	laps, s := together.laps(budget,
+		func(i int) { all[i].offer(lap / writers) },
+		func() { readAll(rd, scratch, &t) })
+	for _, w := range all {
+		t.accepted += w.accepted
+		t.dropped += w.offered - w.accepted
+	}
+	s.Offered = uint64(laps * lap)
+	s.Accepted = t.accepted - uint64(lap)
+	if t.accepted != r.Captured() {
+		return Sample{}, fmt.Errorf("%v: writers say %d accepted, the ring %d: want the same", design, t.accepted, r.Captured())
+	}
+	return s, t.check(s.Offered+uint64(lap), uint64(size))
 }
 
-// burstRing is a ring large enough that filling it takes milliseconds: turning
-// writers on and off is then a small part.
+// burstRing is a ring as large as a program's that is to take bursts, some MiB.
+// Filling it takes milliseconds: turning writers on and off is a small part of
+// that, and a scheduler's time slice is longer.
 func burstRing(size int) tpacket.Req {
 	r := ringRequest(size)
-	n := uint32(4)
-	if size <= 128 {
-		n = 16
+	n := uint32(1)
+	switch {
+	case size <= 128:
+		n = 4
+	case size <= 1900:
+		n = 2
 	}
 	r.BlockNr *= n
 	r.FrameNr *= n

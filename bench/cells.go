@@ -21,6 +21,7 @@ func (c cell) name() string { return c.table + "/" + c.row + "/" + c.column }
 const (
 	pathTable    = "Path"
 	writersTable = "Writers"
+	unreadTable  = "Unread"
 	filterTable  = "Filter"
 	drainTable   = "Drain"
 )
@@ -104,26 +105,33 @@ func cells() ([]cell, error) {
 	}
 	for _, size := range Sizes {
 		for _, writers := range Writers {
-			add := func(d ring.Design, name string, yield bool) {
-				all = append(all, cell{writersTable, writersRow(size, name), writersColumn(writers), func(budget time.Duration) (Sample, error) {
-					return owners(d, writers, size, yield, budget)
-				}})
+			add := func(table, row string, run func(budget time.Duration) (Sample, error)) {
+				all = append(all, cell{table, writersRow(size, row), writersColumn(writers), run})
 			}
-			for _, d := range ring.Designs() {
-				add(d, d.String(), false)
-			}
-			for _, d := range yielding() {
-				add(d, yieldingName(d), true)
+			for _, d := range compared() {
+				add(writersTable, fillsName(d), func(budget time.Duration) (Sample, error) {
+					return bareBurst(d, writers, size, budget)
+				})
 			}
 			for _, b := range bursts {
-				all = append(all, cell{writersTable, writersRow(size, b.row), writersColumn(writers), func(budget time.Duration) (Sample, error) {
+				add(writersTable, b.row, func(budget time.Duration) (Sample, error) {
 					return burst(writers, size, b.config, budget)
-				}})
+				})
 			}
 			for _, r := range readers {
-				all = append(all, cell{writersTable, writersRow(size, r.row), writersColumn(writers), func(budget time.Duration) (Sample, error) {
+				add(writersTable, r.row, func(budget time.Duration) (Sample, error) {
 					return deliverers(writers, size, r.fanout, budget)
-				}})
+				})
+			}
+			for _, d := range ring.Designs() {
+				add(unreadTable, d.String(), func(budget time.Duration) (Sample, error) {
+					return owners(d, writers, size, false, budget)
+				})
+			}
+			for _, d := range compared() {
+				add(unreadTable, yieldingName(d), func(budget time.Duration) (Sample, error) {
+					return owners(d, writers, size, true, budget)
+				})
 			}
 		}
 	}
@@ -156,13 +164,11 @@ var readers = []struct {
 	{rowReaders, 2},
 }
 
-// yielding are the designs also measured with writers that yield after a drop.
-func yielding() []ring.Design {
-	if ring.DefaultDesign == ring.Ticket {
-		return []ring.Design{ring.Ticket, ring.OwnerMap}
-	}
-	return []ring.Design{ring.Ticket, ring.DefaultDesign}
-}
+// compared are the designs also measured with a reader, and with writers that
+// yield after a drop: ours and Linux's.
+func compared() []ring.Design { return []ring.Design{ring.Ticket, ring.OwnerMap} }
+
+func fillsName(d ring.Design) string { return d.String() + " fills the ring" }
 
 func yieldingName(d ring.Design) string { return d.String() + ", yield after a drop" }
 

@@ -71,7 +71,7 @@ func drainCells() (all []cell) {
 	for _, d := range drainers {
 		all = append(all, cell{drainTable, d.row, sizeName(drainSize), func(budget time.Duration) (Sample, error) {
 			n := most
-			if budget < 10*time.Millisecond { // not a measurement: does it work?
+			if budget < aMeasurement {
 				n = 5000
 			}
 			return drained(d, n)

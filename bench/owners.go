@@ -36,6 +36,11 @@ var Writers = []int{1, 2, 4, 8}
 // the others have gone around the ring meanwhile. A reader that read in turn
 // would stop the ring at that same slot.
 //
+// It is the worst case for a second writer, and no use of a ring: a single writer
+// whose ring nobody reads has head, sequence words and slots in his own cache for
+// good, and every slot that a second one takes is taken away from him. Beside a
+// reader he has to fetch each slot from the reader's core anyway: see [bareBurst].
+//
 // For the designs that are not safe this is the kindest reader there is: what
 // they accept includes packets that two writers wrote over each other.
 //
@@ -43,27 +48,19 @@ var Writers = []int{1, 2, 4, 8}
 // refused, millions more while the slot's owner waits for a core. yield has it
 // let others run first.
 func owners(d ring.Design, writers, size int, yield bool, budget time.Duration) (s Sample, err error) {
-	g, err := geometry(size)
+	r, err := openRing(d, ringRequest(size))
 	if err != nil {
 		return Sample{}, err
-	}
-	m, err := ring.NewMemory(g.Size())
-	if err != nil {
-		return Sample{}, err
-	}
-	r, err := ring.NewDesign(m, g, d)
-	if err != nil {
-		return Sample{}, errors.Join(err, m.Close())
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 
-	warm := &ownerWriter{ring: r, packet: packet(size), yield: yield}
+	warm := &ownerWriter{ring: r, packet: packet(size), status: tpacket.StatusKernel, yield: yield}
 	warm.offer(lapOf(size))
 	runtime.GC()
 
 	all := make([]*ownerWriter, writers)
 	for i := range all {
-		all[i] = &ownerWriter{ring: r, packet: packet(size), yield: yield}
+		all[i] = &ownerWriter{ring: r, packet: packet(size), status: tpacket.StatusKernel, yield: yield}
 	}
 	mallocs := mallocs()
 	s.Elapsed = together(writers, budget, func(i int) { all[i].offer(32) })
@@ -83,6 +80,23 @@ func owners(d ring.Design, writers, size int, yield bool, budget time.Duration) 
 	return s, checkSlots(r, warm.packet, d)
 }
 
+// openRing makes a V2 ring of a design.
+func openRing(d ring.Design, request tpacket.Req) (*ring.Ring, error) {
+	g, err := geometry(request)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ring.NewMemory(g.Size())
+	if err != nil {
+		return nil, err
+	}
+	r, err := ring.NewDesign(m, g, d)
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return r, nil
+}
+
 // checkSlots looks whether every slot holds the packet and is free. All writers
 // write the same bytes: this finds a ring that nobody wrote to, not a torn one.
 func checkSlots(r *ring.Ring, want []byte, d ring.Design) error {
@@ -100,7 +114,8 @@ func checkSlots(r *ring.Ring, want []byte, d ring.Design) error {
 type ownerWriter struct {
 	ring              *ring.Ring
 	packet            []byte
-	yield             bool // after a drop
+	status            uint32 // of the slots that it releases
+	yield             bool   // after a drop
 	offered, accepted uint64
 	_                 [64]byte // writers count all the time, each on lines of its own
 }
@@ -120,7 +135,7 @@ func (w *ownerWriter) offer(n int) {
 		h := tpacket.Header2At(f)
 		h.Len, h.Snaplen = uint32(len(w.packet)), uint32(len(w.packet))
 		h.Mac, h.Net = uint16(macOffset), uint16(macOffset+macLen)
-		w.ring.Release(slot, tpacket.StatusKernel) // and the reader is done with it
+		w.ring.Release(slot, w.status)
 		accepted++
 	}
 	w.offered += uint64(n)

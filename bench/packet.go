@@ -61,8 +61,8 @@ func ringRequest(size int) tpacket.Req {
 // lapOf is how many packets of a size fill their ring.
 func lapOf(size int) int { return int(ringRequest(size).FrameNr) }
 
-func geometry(size int) (tpacket.Geometry, error) {
-	return tpacket.Layout(tpacket.V2, tpacket.Req3{Req: ringRequest(size)}, 0, unix.Getpagesize())
+func geometry(r tpacket.Req) (tpacket.Geometry, error) {
+	return tpacket.Layout(tpacket.V2, tpacket.Req3{Req: r}, 0, unix.Getpagesize())
 }
 
 // macOffset is where a packet lies in its slot.

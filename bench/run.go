@@ -22,6 +22,9 @@ type Config struct {
 	Raw io.Writer // gets every sample in Go's benchmark format; nil: nobody
 }
 
+// aMeasurement is the budget that takes more than to see whether all works.
+const aMeasurement = 10 * time.Millisecond
+
 // Figure is a cell's medians over the rounds.
 type Figure struct {
 	Ns     float64 // a packet offered
@@ -40,6 +43,7 @@ type Report struct {
 	cells   []cell // those measured, in order
 	figures map[string]Figure
 	skipped map[string]string // why, by the name of the cell
+	floods  []flood
 }
 
 // Run measures, round by round. When ctx ends, Run does too, with its error.
@@ -51,8 +55,12 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.Only != nil {
 		all = slices.DeleteFunc(all, func(cell cell) bool { return !c.Only.MatchString(cell.name()) })
 	}
-	if len(all) == 0 || c.Rounds < 1 || c.Budget <= 0 {
-		return nil, fmt.Errorf("%d cells, %d rounds of %v a sample: want at least one of each", len(all), c.Rounds, c.Budget)
+	floods := slices.Clone(floods)
+	if c.Only != nil {
+		floods = slices.DeleteFunc(floods, func(f flooded) bool { return !c.Only.MatchString(f.name()) })
+	}
+	if len(all)+len(floods) == 0 || c.Rounds < 1 || c.Budget <= 0 {
+		return nil, fmt.Errorf("%d cells, %d rounds of %v a sample: want at least one of each", len(all)+len(floods), c.Rounds, c.Budget)
 	}
 	r := &Report{Config: c, Start: time.Now(), Machine: thisMachine(), cells: all, figures: make(map[string]Figure), skipped: make(map[string]string)}
 	samples := make(map[string][]Sample)
@@ -76,6 +84,17 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 			samples[name] = append(samples[name], s)
 			c.raw(name, s)
 		}
+	}
+	for _, f := range floods { // once: each is a search
+		result, err := f.run(ctx, c.Budget < aMeasurement)
+		switch {
+		case errors.Is(err, errSkip):
+			result.skipped = err.Error()
+			r.skip(f.name(), err)
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", f.name(), err)
+		}
+		r.floods = append(r.floods, result)
 	}
 	r.Took = time.Since(r.Start)
 	for name, of := range samples {

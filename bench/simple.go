@@ -20,7 +20,7 @@ type bareCopy struct {
 }
 
 func openCopy(size int) (session, error) {
-	g, err := geometry(size)
+	g, err := geometry(ringRequest(size))
 	if err != nil {
 		return nil, err
 	}

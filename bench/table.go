@@ -84,15 +84,20 @@ func (r *Report) tables() (all []table) {
 	path := r.grid(pathTable, "One writer, the whole path", rowDeliver, true)
 	path.notes = []string{
 		"ns: the writer's time for a packet, kept or dropped; ×: that against the row rxring; ok: share of the packets that was kept; M/s: millions kept in a second; allocs: a packet, the most of the sizes.",
-		"The writer never pauses. A ring (rxring, gVisor packetmmap) is emptied off the clock before it is full, unless the row names a reader: then reader and writer run side by side, and what the reader cannot take is dropped, or the writer waits (pipe).",
+		"The writer never pauses. A ring (rxring, gVisor packetmmap) is emptied off the clock before it is full, by the same thread, unless the row names a reader: then reader and writer run side by side, and what the reader cannot take is dropped, or the writer waits (pipe).",
 		"All but the rows with a caller's timestamp, the bare copy, the channel and the plain TAP read the clock for each packet. gVisor's contenders get a PacketBuffer that is made already.",
 	}
-	writers := r.grid(writersTable, "Writers on one ring, million packets accepted a second", ring.DefaultDesign.String(), false)
+	writers := r.grid(writersTable, "Writers on one ring with a reader, million packets accepted a second", fillsName(ring.DefaultDesign), false)
 	writers.notes = []string{
-		"M/s: millions of packets accepted a second; ×: against the default design, " + ring.DefaultDesign.String() + "; ok: share of the packets offered that was accepted; 2+/1: the worst of two and more writers against one.",
+		"M/s: millions of packets accepted a second; ×: against the bare ring of the default design, " + fillsName(ring.DefaultDesign) + "; ok: share of the packets offered that was accepted; 2+/1: the worst of two and more writers against one.",
+		"In the rows that fill the ring, a reader on a thread of its own empties it off the clock, so nothing is dropped. It has read header and packet when it hands a slot back. Threads are pinned: writers to the first cores, the reader to the last, so that a single writer finds each slot in another core's cache, as he does beside any reader; of two writers on two cores one shares his with the reader, so that half of the slots come to who has them already, which three cores would not give him. Each writer has his share of a lap; a lap is over when the last one is done. Samples of up to as many writers as cores are of the median lap. More writers than cores are goroutines. On a machine with other work the reader's cache does not stay his, and a single writer looks better than he is: measure on a quiet one. All but the bare rings go the whole path with a clock reading for each packet, or each batch.",
+		"In the last two rows of a size the readers read at the same time, on goroutines: of one socket, and of two in a fanout group, where each writer is another CPU.",
+	}
+	unread := r.grid(unreadTable, "Writers on one ring that nobody reads, the worst case for a second one, million packets accepted a second", ring.DefaultDesign.String(), false)
+	unread.notes = []string{
+		"Columns as above; ×: against the default design, " + ring.DefaultDesign.String() + ". A slot is free again as soon as it is released. So a single writer keeps head and slots in his own cache for good, which he never does beside a reader, and a second one takes them away: this compares designs, and is no use of a ring.",
 		"What unguarded, release-before and release-after-plain accept is not always one writer's packet; package ring says what else is wrong with a design.",
-		"Each writer goes on at once, also after a drop, but in the rows that yield. The reader is ideal: a slot is free again as soon as it is released. Packets are dropped, then, because the head slot's writer was preempted before it had finished. In the last two rows of a size the readers are real ones, on goroutines of their own: of one socket, and of two in a fanout group, where each writer is another CPU.",
-		"In the rows that fill the ring, writers go the whole path with a clock reading for each packet, or each batch; the ring is emptied off the clock, so nothing is dropped, and each slot comes back from another core.",
+		"Each writer goes on at once, also after a drop, but in the rows that yield. Packets are dropped because the head slot's writer was preempted before it had finished.",
 	}
 	for _, c := range r.cells {
 		if why := r.skipped[c.name()]; why != "" {
@@ -104,7 +109,7 @@ func (r *Report) tables() (all []table) {
 	drain.notes = []string{
 		"ns: the reader's CPU time for a packet, in user space and in the kernel; ×: that against the first row. The packets come off a TAP device and are all there before the reader begins. mdlayher/packet has no ring: they lie in its socket's queue. libpcap's reader is a program of its own, whose allocations are not counted.",
 	}
-	for _, t := range []table{path, writers, filters, drain, r.budgets()} {
+	for _, t := range []table{path, writers, unread, filters, drain, r.floodTable(), r.budgets()} {
 		if len(t.rows) > 0 {
 			all = append(all, t)
 		}
@@ -136,7 +141,7 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 		switch name {
 		case pathTable:
 			t.head = append(t.head, c+": ns", "×", "ok", "M/s")
-		case writersTable:
+		case writersTable, unreadTable:
 			t.head = append(t.head, c+": M/s", "×", "ok")
 		case filterTable, drainTable:
 			t.head = append(t.head, c+": ns", "×")
@@ -145,12 +150,12 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 	switch name {
 	case pathTable, drainTable:
 		t.head = append(t.head, "allocs")
-	case writersTable:
+	case writersTable, unreadTable:
 		t.head = append(t.head, "2+/1", "allocs")
 	}
 	for _, row := range rows {
 		baseRow := base
-		if size, _, ok := strings.Cut(row, ", "); ok && name == writersTable {
+		if size, _, ok := strings.Cut(row, ", "); ok && (name == writersTable || name == unreadTable) {
 			baseRow = size + ", " + base
 		}
 		line := []string{row}
@@ -177,7 +182,7 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 			}
 			share := ""
 			if ok && row != rowUnwatched {
-				share = fmt.Sprintf("%.0f%%", math.Floor(100*f.Share)) // 100 only if all
+				share = shareText(f.Share)
 			}
 			line = append(line, share)
 			if name == pathTable {
@@ -191,9 +196,9 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 		switch name {
 		case pathTable, drainTable:
 			line = append(line, allocsText(allocs))
-		case writersTable:
+		case writersTable, unreadTable:
 			worst := ""
-			if v, ok := r.worstOfMany(row); ok {
+			if v, ok := r.worstOfMany(name, row); ok {
 				worst = number(v)
 			}
 			line = append(line, worst, allocsText(allocs))
@@ -205,10 +210,10 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 
 // worstOfMany is the packets that two or more writers have accepted against
 // those of one.
-func (r *Report) worstOfMany(row string) (ratio float64, ok bool) {
+func (r *Report) worstOfMany(table, row string) (ratio float64, ok bool) {
 	ratio = math.Inf(1)
 	for _, n := range Writers[1:] {
-		v, ok := r.againstOne(row, n)
+		v, ok := r.againstOne(table, row, n)
 		if !ok {
 			return 0, false
 		}
@@ -219,9 +224,9 @@ func (r *Report) worstOfMany(row string) (ratio float64, ok bool) {
 
 // againstOne is the packets that so many writers have accepted against those of
 // one.
-func (r *Report) againstOne(row string, writers int) (ratio float64, ok bool) {
-	one, ok := r.figures[cell{table: writersTable, row: row, column: writersColumn(1)}.name()]
-	f, ok2 := r.figures[cell{table: writersTable, row: row, column: writersColumn(writers)}.name()]
+func (r *Report) againstOne(table, row string, writers int) (ratio float64, ok bool) {
+	one, ok := r.figures[cell{table: table, row: row, column: writersColumn(1)}.name()]
+	f, ok2 := r.figures[cell{table: table, row: row, column: writersColumn(writers)}.name()]
 	return f.Rate / one.Rate, ok && ok2
 }
 
@@ -278,8 +283,8 @@ func (r *Report) budgets() table {
 	f, ok := r.figures[cell{table: pathTable, row: rowStamped, column: sizeName(64)}.name()]
 	add("allocations, Deliver 64 B", math.Round(f.Allocs*10)/10, ok, 0, false, "")
 	for _, size := range Sizes {
-		for _, row := range []string{rowFill, rowFillBatches, ring.DefaultDesign.String(), yieldingName(ring.DefaultDesign)} {
-			v, ok := r.againstOne(writersRow(size, row), 2)
+		for _, row := range []string{rowFill, rowFillBatches, fillsName(ring.DefaultDesign)} {
+			v, ok := r.againstOne(writersTable, writersRow(size, row), 2)
 			add(fmt.Sprintf("two writers against one, %s, %s", sizeName(size), row), v, ok, 1, true, " ×")
 		}
 	}

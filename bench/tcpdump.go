@@ -25,6 +25,7 @@ type tcpdump struct {
 	signal func() error
 	end    func() error     // ends it and waits for it
 	result interpose.Result // after end, if it was interposed
+	cpu    time.Duration    // after end, if it was a process of its own
 }
 
 const tcpdumpBuffer = 16 << 20
@@ -36,15 +37,19 @@ func tcpdumpArgs(device string) []string {
 
 // kernelTcpdump runs tcpdump in a namespace, on the kernel's packet sockets.
 func kernelTcpdump(ns *kring.Namespace) (*tcpdump, error) {
-	path, err := exec.LookPath("tcpdump")
-	if err != nil {
+	return startTcpdump(ns, tcpdumpArgs(tapName))
+}
+
+// startTcpdump runs a command in a namespace that is a tcpdump or becomes one.
+func startTcpdump(ns *kring.Namespace, args []string) (*tcpdump, error) {
+	if _, err := exec.LookPath("tcpdump"); err != nil {
 		return nil, fmt.Errorf("%w: %w", errSkip, err)
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(path, tcpdumpArgs(tapName)[1:]...)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stderr = w
 	// The namespace's thread starts it, and so it ends with that, whatever
 	// becomes of this process.
@@ -53,21 +58,29 @@ func kernelTcpdump(ns *kring.Namespace) (*tcpdump, error) {
 	w.Close()
 	if err != nil {
 		r.Close()
-		return nil, fmt.Errorf("%w: tcpdump: %w", errSkip, err)
+		return nil, fmt.Errorf("%w: %s: %w", errSkip, args[0], err)
 	}
 	d := &tcpdump{
 		lines:  lines(r),
 		signal: func() error { return cmd.Process.Signal(syscall.SIGUSR1) },
-		end: func() error {
-			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				return err
-			}
-			kill := time.AfterFunc(patience, func() { cmd.Process.Kill() })
-			defer kill.Stop()
-			return cmd.Wait()
-		},
+	}
+	d.end = func() (err error) {
+		d.cpu, err = terminate(cmd)
+		return err
 	}
 	return d, d.start()
+}
+
+// terminate ends a program, and says what CPU time it took, its children
+// included that it waited for.
+func terminate(cmd *exec.Cmd) (cpu time.Duration, err error) {
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return 0, err
+	}
+	kill := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	defer kill.Stop()
+	err = cmd.Wait()
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), err
 }
 
 // interposedTcpdump runs tcpdump on an rxring namespace.

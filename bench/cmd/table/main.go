@@ -28,7 +28,7 @@ func main() {
 
 func run() (err error) {
 	c := bench.Config{Log: os.Stderr}
-	flag.IntVar(&c.Rounds, "count", 7, "samples of each contender in each situation, taken in turn")
+	flag.IntVar(&c.Rounds, "count", 5, "samples of each contender in each situation, taken in turn")
 	flag.DurationVar(&c.Budget, "sample", 100*time.Millisecond, "time on the clock, a sample")
 	only := flag.String("only", "", "measure what matches this `regexp`, such as ^Path/rxring or /64.B$")
 	markdown := flag.Bool("markdown", false, "print markdown")
