@@ -13,6 +13,10 @@ demo: build ## packets longer than 60000 bytes, from streams in a Go process, in
 build: ## bin/rxring
 	$(GO) build -o $(RXRING) ./cmd/rxring
 
+.PHONY: static
+static: ## bin/rxring without a C library, and without filter expressions
+	$(GO) build -tags nolibpcap -o $(RXRING) ./cmd/rxring
+
 .PHONY: test
 test: deps lint explore fuzz-smoke bench-smoke ## everything that must hold
 	CGO_ENABLED=1 $(GO) test -race -cover ./...
@@ -27,7 +31,7 @@ spec: deps ## the Promela models, each with the verdict it must have (make test 
 
 .PHONY: deps
 deps: ## the Debian packages that tests use, when this user may install them
-	@scripts/deps --optional tcpdump tshark ngrep netsniff-ng tcpreplay p0f tcpflow iproute2 net-tools gcc libpcap-dev python3 python3-scapy util-linux procps spin
+	@scripts/deps --optional tcpdump tshark ngrep netsniff-ng tcpreplay p0f tcpflow iproute2 net-tools gcc libpcap-dev python3 python3-scapy util-linux procps spin iperf3 wireshark-common zstd systemd
 
 .PHONY: lint
 lint: ## formatting, vet on every system that builds, staticcheck
