@@ -26,10 +26,11 @@ func (g *group) count(gr *granted, by int) {
 	}
 }
 
-// regrant goes by the grant of who is the first member now. Namespace.mu is held.
+// regrant goes by the grant of who is the first member now, if it bounds anything.
+// Namespace.mu is held.
 func (g *group) regrant() {
 	var gr *granted
-	if members := *g.members.Load(); len(members) > 0 {
+	if members := *g.members.Load(); len(members) > 0 && members[0].grant.bounds() {
 		gr = members[0].grant
 	}
 	g.grant.Store(gr)

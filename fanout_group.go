@@ -30,7 +30,7 @@ type group struct {
 	members atomic.Pointer[[]*Socket] // never nil; a published slice does not change
 	turns   atomic.Uint32             // packets chosen for so far, with FanoutLB
 	program atomic.Pointer[cbpf.Filter]
-	grant   atomic.Pointer[granted] // the first member's, nil: none
+	grant   atomic.Pointer[granted] // the first member's, nil: it bounds nothing; pairs with the store in regrant
 	defrag  *defrag.Table[heldBack] // nil: without FanoutFlagDefrag
 }
 
