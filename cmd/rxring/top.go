@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/rxring/rxring/internal/serve"
 	"github.com/rxring/rxring/internal/top"
 )
 
@@ -98,11 +98,9 @@ You see the readers of your own user, and everybody's where the server grants it
 
 // defaultAt is where rxring serve offers a namespace when nobody says where.
 func defaultAt() (string, error) {
-	if os.Geteuid() == 0 {
-		return "/run/rxring.sock", nil
+	path, err := serve.DefaultPath()
+	if err != nil { // its advice is for who serves
+		return "", errors.New("there is no XDG_RUNTIME_DIR to look for rxring.sock in: want --at PATH")
 	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "rxring.sock"), nil
-	}
-	return "", errors.New("there is no XDG_RUNTIME_DIR to look for rxring.sock in: want --at PATH")
+	return path, nil
 }
