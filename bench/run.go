@@ -42,7 +42,8 @@ type Report struct {
 
 	cells   []cell // those measured, in order
 	figures map[string]Figure
-	skipped map[string]string // why, by the name of the cell
+	samples map[string][]Sample // by the name of the cell, a round each
+	skipped map[string]string   // why, by the name of the cell
 	floods  []flood
 }
 
@@ -62,8 +63,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if len(all)+len(floods) == 0 || c.Rounds < 1 || c.Budget <= 0 {
 		return nil, fmt.Errorf("%d cells, %d rounds of %v a sample: want at least one of each", len(all)+len(floods), c.Rounds, c.Budget)
 	}
-	r := &Report{Config: c, Start: time.Now(), Machine: thisMachine(), cells: all, figures: make(map[string]Figure), skipped: make(map[string]string)}
-	samples := make(map[string][]Sample)
+	r := &Report{Config: c, Start: time.Now(), Machine: thisMachine(), cells: all, figures: make(map[string]Figure), samples: make(map[string][]Sample), skipped: make(map[string]string)}
 	for range c.Rounds {
 		for _, cell := range all {
 			name := cell.name()
@@ -81,7 +81,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 			case err != nil:
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
-			samples[name] = append(samples[name], s)
+			r.samples[name] = append(r.samples[name], s)
 			c.raw(name, s)
 		}
 	}
@@ -97,7 +97,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		r.floods = append(r.floods, result)
 	}
 	r.Took = time.Since(r.Start)
-	for name, of := range samples {
+	for name, of := range r.samples {
 		r.figures[name] = Figure{
 			Ns:     median(of, Sample.NsPerPacket),
 			Rate:   median(of, Sample.Rate),
@@ -128,6 +128,11 @@ func median(of []Sample, value func(Sample) float64) float64 {
 	for i, s := range of {
 		v[i] = value(s)
 	}
+	return middle(v)
+}
+
+// middle is the median of v, which it sorts.
+func middle(v []float64) float64 {
 	slices.Sort(v)
 	mid := len(v) / 2
 	if len(v)%2 == 1 {

@@ -89,7 +89,7 @@ func (r *Report) tables() (all []table) {
 	}
 	writers := r.grid(writersTable, "Writers on one ring with a reader, million packets accepted a second", fillsName(ring.DefaultDesign), false)
 	writers.notes = []string{
-		"M/s: millions of packets accepted a second; ×: against the bare ring of the default design, " + fillsName(ring.DefaultDesign) + "; ok: share of the packets offered that was accepted; 2+/1: the worst of two and more writers against one.",
+		"M/s: millions of packets accepted a second; ×: against the bare ring of the default design, " + fillsName(ring.DefaultDesign) + "; ok: share of the packets offered that was accepted; 2+/1: the worst of two and more writers against one, each the median of the rounds' ratios.",
 		"In the rows that fill the ring, a reader on a thread of its own empties it off the clock, so nothing is dropped. It has read header and packet when it hands a slot back. Threads are pinned: writers to the first cores, the reader to the last, so that a single writer finds each slot in another core's cache, as he does beside any reader; of two writers on two cores one shares his with the reader, so that half of the slots come to who has them already, which three cores would not give him. Each writer has his share of a lap; a lap is over when the last one is done. Samples of up to as many writers as cores are of the median lap. More writers than cores are goroutines. On a machine with other work the reader's cache does not stay his, and a single writer looks better than he is: measure on a quiet one. All but the bare rings go the whole path with a clock reading for each packet, or each batch.",
 		"In the last two rows of a size the readers read at the same time, on goroutines: of one socket, and of two in a fanout group, where each writer is another CPU.",
 	}
@@ -223,11 +223,20 @@ func (r *Report) worstOfMany(table, row string) (ratio float64, ok bool) {
 }
 
 // againstOne is the packets that so many writers have accepted against those of
-// one.
+// one, the median of the rounds' ratios: within a round they are measured one after
+// the other, while from round to round the machine may change (where a hypervisor
+// has its cores, for one).
 func (r *Report) againstOne(table, row string, writers int) (ratio float64, ok bool) {
-	one, ok := r.figures[cell{table: table, row: row, column: writersColumn(1)}.name()]
-	f, ok2 := r.figures[cell{table: table, row: row, column: writersColumn(writers)}.name()]
-	return f.Rate / one.Rate, ok && ok2
+	one := r.samples[cell{table: table, row: row, column: writersColumn(1)}.name()]
+	many := r.samples[cell{table: table, row: row, column: writersColumn(writers)}.name()]
+	if len(one) == 0 || len(one) != len(many) {
+		return 0, false
+	}
+	ratios := make([]float64, len(one))
+	for i := range one {
+		ratios[i] = many[i].Rate() / one[i].Rate()
+	}
+	return middle(ratios), true
 }
 
 // number has three digits that matter.

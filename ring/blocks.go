@@ -42,6 +42,8 @@ type Blocks struct {
 	open word     // the open block and what is taken of it: see fillLayout
 	_    [64]byte
 
+	contention contention
+
 	mu      lock   // guards what follows, and the change from one block to the next
 	taken   uint64 // packets in the blocks before the open one
 	freezes uint32 // since FreezeCount was asked
@@ -157,6 +159,7 @@ func NewBlocks(m *Memory, g tpacket.Geometry, c BlocksConfig) (*Blocks, error) {
 		memory: m,
 		blocks: make([]block, g.BlockNr),
 	}
+	b.contention.init()
 	b.begin(0)
 	b.open.Store(b.first)
 	b.startTimer()
@@ -224,7 +227,7 @@ func (b *Blocks) Acquire(n uint32) (Room, Verdict) {
 		if b.open.CompareAndSwap(o, o+b.layout.packet+units) {
 			return b.room(o, units), Acquired
 		}
-		backOff(&lost, backOffSlot)
+		b.contention.makeWay(b, &lost)
 	}
 }
 
@@ -499,6 +502,13 @@ func (b *Blocks) Captured() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.taken + b.layout.packets(b.open.Load())
+}
+
+// progress counts units, and those that blocks have left.
+func (b *Blocks) progress() uint64 {
+	l, o, units := &b.layout, b.open.Load(), uint64(b.geo.BlockSize/unit)
+	blocks := o>>l.number>>l.lap*uint64(b.geo.BlockNr) + uint64(l.block(o))
+	return blocks*units + min(o&l.units, units)
 }
 
 // Memory is the ring's shared memory.

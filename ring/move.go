@@ -24,13 +24,13 @@ func (r *Ring) Move(m *Memory) (*Ring, error) {
 	if head&ticketClosed != 0 {
 		return nil, ErrClosed
 	}
-	for slot := range d.seq {
+	for slot := range d.slots {
 		// Once it is the next ticket's that names it, its last writer is done.
 		next := head>>d.shift<<d.shift | uint64(slot)
-		if uint32(slot) < d.slot(head) {
+		if slot < d.slot(head) {
 			next += 1 << d.shift
 		}
-		await(func() bool { return d.seq[slot].Load() == next })
+		await(func() bool { return d.sequence(slot).Load() == next })
 	}
 	moved := &Ring{
 		base:   unsafe.Pointer(unsafe.SliceData(m.Bytes())),
@@ -41,6 +41,7 @@ func (r *Ring) Move(m *Memory) (*Ring, error) {
 	}
 	copy(m.Bytes(), r.memory.Bytes()[:r.geo.Size()])
 	moved.ticket.seq, moved.ticket.slots, moved.ticket.shift = d.seq, d.slots, d.shift // nobody stores to r's any more
+	moved.ticket.contention.init()
 	moved.ticket.next.Store(head)
 	return moved, r.Close()
 }
@@ -79,6 +80,7 @@ func (b *Blocks) Move(m *Memory) (*Blocks, error) {
 		seq:     b.seq,
 	}
 	copy(m.Bytes(), b.memory.Bytes()[:b.geo.Size()])
+	moved.contention.init()
 	moved.open.Store(o)
 	moved.startTimer()
 	return moved, b.memory.Close()

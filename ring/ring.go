@@ -144,7 +144,8 @@ func (r *Ring) ReleaseEarly(slot, status uint32) {
 		r.other.release(r, slot, status)
 		return
 	}
-	publishWord(&r.ticket.seq[slot], r.publishTicket(slot, status))
+	seq := r.ticket.sequence(slot)
+	publishWord(seq, r.publishTicket(seq, slot, status))
 }
 
 // position is where the writers stand, off the hot path.

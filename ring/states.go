@@ -86,7 +86,7 @@ func (d *ticket) watch(*Ring) func(slot uint32) bool {
 		if slot < d.slot(head) {
 			next += 1 << d.shift
 		}
-		return d.seq[slot].Load()&^ticketReleasing < next // not below, though given, if it was given since
+		return d.sequence(slot).Load()&^ticketReleasing < next // not below, though given, if it was given since
 	}
 }
 

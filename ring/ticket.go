@@ -26,9 +26,11 @@ type ticket struct {
 	_     [64]byte // writers swap head all the time: nothing else on its line
 	next  word     // head: the next ticket
 	_     [64]byte
-	seq   []word
+	seq   []word // of each slot: see sequence
 	slots uint32
 	shift uint8 // a ticket is lap<<shift | slot
+
+	contention contention
 }
 
 // Bits of a ticket and of a sequence word beside lap and slot.
@@ -40,11 +42,22 @@ const (
 func (d *ticket) init(slots uint32) {
 	d.slots = slots
 	d.shift = uint8(bits.Len32(slots - 1))
-	d.seq = make([]word, slots)
-	for i := range d.seq {
-		d.seq[i].Store(uint64(i))
+	d.seq = make([]word, (slots+sequenceGroup-1)&^(sequenceGroup-1))
+	for i := range slots {
+		d.sequence(i).Store(uint64(i))
 	}
+	d.contention.init()
 }
+
+// sequence is slot's sequence word. Four slots in a row have theirs in different
+// cache lines: writers who take them in turn are less in each other's way, and
+// those who take runs of them still have lines of their own.
+func (d *ticket) sequence(slot uint32) *word {
+	return &d.seq[slot^slot<<3&(sequenceGroup-8)]
+}
+
+// sequenceGroup is the slots whose sequence words share four cache lines.
+const sequenceGroup = 32
 
 func (d *ticket) slot(t uint64) uint32 { return uint32(t & (1<<d.shift - 1)) }
 
@@ -65,13 +78,13 @@ func (r *Ring) acquireTicket() (slot uint32, v Verdict) {
 			return 0, NoRoom
 		}
 		slot = d.slot(t)
-		seq := d.seq[slot].Load()                      // pairs with the last store of releaseTicket
+		seq := d.sequence(slot).Load()                 // pairs with the last store of releaseTicket
 		free := r.status(slot) == tpacket.StatusKernel // pairs with the reader's store
 		if seq == t && free {
 			if d.next.CompareAndSwap(t, d.after(t)) {
 				return slot, Acquired
 			}
-			backOff(&lost, backOffSlot) // somebody else has this ticket
+			d.contention.makeWay(d, &lost) // somebody else has this ticket
 			continue
 		}
 		if d.next.Load() != t {
@@ -90,38 +103,17 @@ func (r *Ring) acquireTicket() (slot uint32, v Verdict) {
 	}
 }
 
-// backOff is what a writer does that lost a swap: it leaves head alone for a
-// while, twice as long each time, from a sixteenth of most up. Two cores that
-// take slots in turn spend more time on moving cache lines than on packets; one
-// that has them for a run of slots does not.
-func backOff(lost *uint32, most uint32) {
-	if exploring {
-		return
-	}
-	*lost = min(max(2**lost, most/16), most)
-	for range *lost {
-	}
-}
-
-// Rounds of an empty loop, a quarter of a nanosecond each: up to 65 microseconds
-// for who takes one slot at a time, up to 16 for who takes runs of them.
-const (
-	backOffSlot = 1 << 18
-	backOffRun  = 1 << 16
-)
-
 func (r *Ring) releaseTicket(slot, status uint32) {
-	next := r.publishTicket(slot, status)
-	r.ticket.seq[slot].Store(next) // pairs with the load in acquireTicket; a full barrier for Notify.Wake
+	seq := r.ticket.sequence(slot)
+	seq.Store(r.publishTicket(seq, slot, status)) // pairs with the load in acquireTicket; a full barrier for Notify.Wake
 }
 
 // publishTicket hands slot to the reader and returns the ticket that may have it
-// next, which its sequence word is yet to say. It is not inlined, so that no
+// next, which seq, its sequence word, is yet to say. It is not inlined, so that no
 // compiler can find the releasing bit overwritten unread and leave it out.
 //
 //go:noinline
-func (r *Ring) publishTicket(slot, status uint32) (next uint64) {
-	seq := &r.ticket.seq[slot]
+func (r *Ring) publishTicket(seq *word, slot, status uint32) (next uint64) {
 	t := loadOwn(seq)
 	publishWord(seq, t|ticketReleasing)
 	r.publishStatus(slot, status) // pairs with the reader's load
@@ -144,7 +136,7 @@ func (r *Ring) acquireTickets(slots []uint32) (n int, v Verdict) {
 		end := t
 		for n = 0; n < len(slots); n++ {
 			slots[n] = d.slot(end)
-			seq = d.seq[slots[n]].Load()
+			seq = d.sequence(slots[n]).Load()
 			free = r.status(slots[n]) == tpacket.StatusKernel
 			if seq != end || !free {
 				break
@@ -155,7 +147,7 @@ func (r *Ring) acquireTickets(slots []uint32) (n int, v Verdict) {
 			if d.next.CompareAndSwap(t, end) {
 				return n, Acquired
 			}
-			backOff(&lost, backOffRun)
+			d.contention.makeWay(d, &lost)
 			continue
 		}
 		if d.next.Load() != t {
@@ -186,5 +178,8 @@ func (d *ticket) taken() uint64 {
 	t := d.next.Load() &^ ticketClosed
 	return t>>d.shift*uint64(d.slots) + uint64(d.slot(t))
 }
+
+// progress counts slots.
+func (d *ticket) progress() uint64 { return d.taken() }
 
 func (d *ticket) close() { d.next.Or(ticketClosed) }
