@@ -96,8 +96,12 @@ func (ns *Namespace) addMembership(s *Socket, m membership) error {
 	if len(s.memberships) == maxMemberships {
 		return fmt.Errorf("the socket has %d memberships: want at most so many: %w", maxMemberships, syscall.ENOBUFS)
 	}
-	if err := d.listen(m, 1); err != nil {
+	changed, err := d.listen(m, 1)
+	if err != nil {
 		return err
+	}
+	if changed {
+		d.hear()
 	}
 	s.memberships = append(s.memberships, joined{m, d, 1})
 	return nil
@@ -113,7 +117,9 @@ func (ns *Namespace) dropMembership(s *Socket, m membership) {
 	}
 	j := &s.memberships[i]
 	if j.count--; j.count == 0 {
-		j.device.listen(m, -1)
+		if changed, _ := j.device.listen(m, -1); changed {
+			j.device.hear()
+		}
 		s.memberships = slices.Delete(s.memberships, i, i+1)
 	}
 }
@@ -121,13 +127,19 @@ func (ns *Namespace) dropMembership(s *Socket, m membership) {
 // flushMemberships drops those of s on device d, or all when d is nil. ns.mu is
 // held.
 func (ns *Namespace) flushMemberships(s *Socket, d *Device) {
+	changed := make(map[*Device]bool)
 	s.memberships = slices.DeleteFunc(s.memberships, func(j joined) bool {
 		if d != nil && j.device != d {
 			return false
 		}
-		j.device.listen(j.membership, -1)
+		if yes, _ := j.device.listen(j.membership, -1); yes {
+			changed[j.device] = true
+		}
 		return true
 	})
+	for d := range changed { // once: there may be thousands of memberships
+		d.hear()
+	}
 }
 
 // membership is where m is among the socket's, -1: nowhere.
@@ -148,8 +160,9 @@ type hearing struct {
 	addrs                 map[[6]byte]int // beside its own and broadcast
 }
 
-// listen is packet_dev_mc: by is 1 or -1. Namespace.mu is held.
-func (d *Device) listen(m membership, by int) error {
+// listen is packet_dev_mc: by is 1 or -1. When it has changed something, hear is to be
+// called. Namespace.mu is held.
+func (d *Device) listen(m membership, by int) (changed bool, err error) {
 	switch l := &d.listeners; m.typ {
 	case mrPromisc:
 		l.promiscuous += by
@@ -157,7 +170,7 @@ func (d *Device) listen(m membership, by int) error {
 		l.allmulti += by
 	case mrMulticast, mrUnicast:
 		if int(m.alen) != addrLen(d) {
-			return fmt.Errorf("mr_alen %d: want %d: %w", m.alen, addrLen(d), syscall.EINVAL)
+			return false, fmt.Errorf("mr_alen %d: want %d: %w", m.alen, addrLen(d), syscall.EINVAL)
 		}
 		if l.addrs == nil {
 			l.addrs = make(map[[6]byte]int)
@@ -167,15 +180,19 @@ func (d *Device) listen(m membership, by int) error {
 			delete(l.addrs, addr)
 		}
 	default:
-		return nil
+		return false, nil
 	}
+	return true, nil
+}
+
+// hear makes known what listen has changed. Namespace.mu is held.
+func (d *Device) hear() {
 	d.hears.Store(&hearing{
 		promiscuous: d.listeners.promiscuous,
 		allmulti:    d.listeners.allmulti,
 		addrs:       maps.Clone(d.listeners.addrs),
 	})
 	d.ns.mu.tell(d)
-	return nil
 }
 
 // Promiscuous says whether a socket asked for packets to others

@@ -3,6 +3,7 @@ package rxring_test
 import (
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -141,3 +142,41 @@ func FuzzMemberships(f *testing.F) {
 }
 
 var group1 = []byte{1, 0, 0x5e, 0, 0, 0xfb}
+
+// A socket with as many memberships as it may have closes at one go: whoever else
+// wants the namespace waits for that, and who watches the device is told of it.
+func TestManyMembershipsEndAtOnce(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+	s, err := ns.Socket(rxring.SockRaw, 0)
+	must(t, err)
+	const most = 8192
+	add := func(i int) error {
+		return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(dev.Index(), 3, 6, 2, 0, 0, 0, byte(i>>8), byte(i)))
+	}
+	for i := range most {
+		must(t, add(i))
+	}
+	if err := add(most); errnoOf(err) != syscall.ENOBUFS {
+		t.Errorf("%d memberships and one more: %v", most, err)
+	}
+	if n := len(dev.Addresses()); n != most {
+		t.Errorf("%d addresses", n)
+	}
+	told := 0
+	dev.SetWatch(func() { told++ })
+	told = 0
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	must(t, s.Close())
+	runtime.ReadMemStats(&after)
+	if n := len(dev.Addresses()); n != 0 {
+		t.Errorf("%d addresses are left", n)
+	}
+	if told < 1 || told > 8 {
+		t.Errorf("told %d times: want one or a few", told)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+		t.Errorf("%d bytes allocated for it", n)
+	}
+}
