@@ -146,7 +146,7 @@ func (c *Client) roundTrip(o op, socket uint32, arguments func(*message)) (m mes
 	}
 	if no != 0 {
 		closeFD(fd)
-		return m, -1, &remoteError{syscall.Errno(no), string(m.rest())}
+		return m, -1, remote(syscall.Errno(no), m.rest())
 	}
 	return m, fd, nil
 }

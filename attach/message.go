@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/tpacket"
@@ -209,6 +211,17 @@ func errno(err error) syscall.Errno {
 type remoteError struct {
 	errno syscall.Errno
 	text  string
+}
+
+// remote makes an error of what the other end says. Its text may end on a terminal,
+// which is nobody else's to write to: what is not to be read is left out.
+func remote(errno syscall.Errno, text []byte) error {
+	return &remoteError{errno, strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, string(text))}
 }
 
 func (e *remoteError) Error() string {

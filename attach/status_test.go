@@ -1,7 +1,9 @@
 package attach
 
 import (
+	"errors"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rxring/rxring/ring"
@@ -54,5 +56,19 @@ func wantStatus(t *testing.T, b ring.Buffer, want RingStatus) {
 	t.Helper()
 	if got := *ringStatus(b); got != want {
 		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestTextOfAnErrorLeavesTheTerminalAlone(t *testing.T) {
+	for text, want := range map[string]string{
+		`"wg0": no such device, µ`:        `"wg0": no such device, µ`,
+		"\x1b]0;title\a\x1b[2Jno\r\nroom": "�]0;title��[2Jno��room",
+		"\xff\u202e":                      "��",
+		"":                                syscall.ENODEV.Error(),
+	} {
+		err := remote(syscall.ENODEV, []byte(text))
+		if err.Error() != want || !errors.Is(err, syscall.ENODEV) {
+			t.Errorf("%q: %q, want %q", text, err, want)
+		}
 	}
 }
