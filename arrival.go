@@ -1,6 +1,8 @@
 package rxring
 
 import (
+	"math"
+
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -8,7 +10,7 @@ import (
 // arrival is what is the same about a packet for every socket.
 type arrival struct {
 	length    uint32             // bytes, link-layer header included
-	seen      uint32             // how many of them there are: see Grant.Snaplen
+	seen      uint32             // how many of them there are: see Packet.Len, Grant.Snaplen
 	maclen    uint32             // bytes before the network header
 	status    uint32             // offload bits of tp_status
 	protocol  uint16             // skb->protocol, host byte order
@@ -28,6 +30,9 @@ func (a *arrival) measure(d *Device, p *Packet) bool {
 	}
 	a.length = uint32(n)
 	a.seen = a.length
+	if p.Len > n {
+		a.length = uint32(min(p.Len, math.MaxInt32))
+	}
 	a.maclen = d.maclen
 	a.vlan = p.VLAN.TPID != 0
 	a.from = d.from

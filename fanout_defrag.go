@@ -17,7 +17,7 @@ type heldBack struct {
 // together with others, and copies it if so (ip_check_defrag,
 // net/ipv4/ip_fragment.c). What is cut off or makes no sense is not.
 func fragment(p *Packet, a *arrival) (f defrag.Frame[heldBack], ok bool) {
-	if a.protocol != tpacket.ETHPIP || a.length < a.maclen+ipv4Header {
+	if a.protocol != tpacket.ETHPIP || a.seen < a.maclen+ipv4Header {
 		return f, false
 	}
 	var h [ipv4Header]byte
@@ -26,7 +26,7 @@ func fragment(p *Packet, a *arrival) (f defrag.Frame[heldBack], ok bool) {
 		return f, false
 	}
 	n := uint32(binary.BigEndian.Uint16(h[2:])) // of the IPv4 packet: the frame may be padded
-	if a.length < a.maclen+n || n < uint32(h[0]&15)*4 {
+	if a.seen < a.maclen+n || n < uint32(h[0]&15)*4 {
 		return f, false
 	}
 	f = defrag.Frame[heldBack]{

@@ -123,7 +123,7 @@ func (g *granted) judge(p *Packet, a *arrival) (seen uint32) {
 	if !g.sees(a.from.Ifindex) {
 		return 0 // revoked while the packet was under way
 	}
-	seen = min(a.length, g.snaplen)
+	seen = min(a.seen, g.snaplen)
 	if g.filter == nil {
 		return seen
 	}
@@ -148,7 +148,7 @@ type view struct {
 func limit(p *Packet, a *arrival, n, skip uint32) (v view) {
 	v.packet, v.arrival = *p, *a
 	v.packet.Rest = nil
-	if n < a.length {
+	if n < a.seen {
 		v.arrival.seen = max(n, skip)
 		v.packet.Hash = 0 // of more than is left
 	}

@@ -63,7 +63,8 @@ func grantIsAnd(t *rapid.T) {
 		own     []cbpf.Instruction
 		length  = rapid.IntRange(34, 120).Draw(t, "length")
 		typ     = rapid.SampledFrom([]rxring.SockType{rxring.SockRaw, rxring.SockDgram}).Draw(t, "type")
-		first   = rapid.IntRange(14, length).Draw(t, "first piece")
+		there   = rapid.IntRange(14, length).Draw(t, "bytes of it") // the rest was cut off before
+		first   = rapid.IntRange(14, there).Draw(t, "first piece")
 		outgoes = rapid.Bool().Draw(t, "outgoing")
 	)
 	g.Snaplen = rapid.IntRange(0, 130).Draw(t, "snaplen")
@@ -74,7 +75,7 @@ func grantIsAnd(t *rapid.T) {
 		own = anyProgram(t, "own filter")
 	}
 	payload := rapid.SliceOfN(rapid.Byte(), length-14, length-14).Draw(t, "payload")
-	data := taggedFrame(ourAddr, tpacket.ETHPIP, payload)
+	data := taggedFrame(ourAddr, tpacket.ETHPIP, payload)[:there]
 
 	// What must come out.
 	p := cbpf.Packet{
@@ -90,7 +91,7 @@ func grantIsAnd(t *rapid.T) {
 		}
 		return f.Run(&p)
 	}
-	seen := uint32(length)
+	seen := uint32(there)
 	if g.Snaplen > 0 {
 		seen = min(seen, uint32(g.Snaplen))
 	}
@@ -104,7 +105,7 @@ func grantIsAnd(t *rapid.T) {
 	captured := seen > 0 && want > 0
 	if own != nil {
 		p.Data = data[:seen]
-		if seen < uint32(length) {
+		if seen < uint32(there) {
 			p.RxHash = 0
 		}
 		verdict := run(own)
@@ -127,7 +128,7 @@ func grantIsAnd(t *rapid.T) {
 			t.Fatal(err)
 		}
 	}
-	dev.Deliver(&rxring.Packet{Data: data[:first], Rest: [][]byte{data[first:]}, Outgoing: outgoes, Hash: 99})
+	dev.Deliver(&rxring.Packet{Data: data[:first], Rest: [][]byte{data[first:]}, Len: length, Outgoing: outgoes, Hash: 99})
 	buf := make([]byte, 200)
 	m, err := s.Recv(buf, rxring.MsgTrunc)
 	if captured != (err == nil) {

@@ -11,6 +11,11 @@ type Packet struct {
 	Data []byte
 	Rest [][]byte
 
+	// Len is how many bytes the packet had where Data and Rest are only its
+	// beginning, as in a capture that was cut at a snaplen. Sockets show it as the
+	// packet's length. Less than there are, as 0: they are the whole packet.
+	Len int
+
 	// Timestamp is when the packet passed, in nanoseconds since the Unix
 	// epoch; 0: the clock is read, if a socket takes the packet: once for each
 	// Deliver, once for each socket and batch in DeliverBatch.

@@ -157,6 +157,7 @@ func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) {
 				m++
 			}
 			q.Data, q.Rest = head[:n], rest[:m]
+			q.Len = p.Len - cut*vlanLen
 			timestamp := a.timestamp
 			*a = arrival{}
 			if !a.measure(d, &q) {

@@ -78,7 +78,7 @@ func (b *batch) add(dev *rxring.Device, p *capfile.Packet) error {
 	if b.s.cfg.Now {
 		ts = 0
 	}
-	b.packets[b.n] = rxring.Packet{Data: data, Timestamp: ts, Outgoing: p.Direction == capfile.Outbound}
+	b.packets[b.n] = rxring.Packet{Data: data, Len: p.Len, Timestamp: ts, Outgoing: p.Direction == capfile.Outbound}
 	b.n++
 	if p.Len > len(p.Data) {
 		b.cut++

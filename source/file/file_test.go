@@ -28,6 +28,7 @@ type packet struct {
 	device string
 	time   int64
 	kind   tpacket.PacketType
+	len    int // that it had
 	data   string
 }
 
@@ -58,7 +59,7 @@ func inFile(t *testing.T, path string) []packet {
 		if p.Direction == capfile.Outbound {
 			kind = tpacket.PacketOutgoing
 		}
-		all = append(all, packet{r.Interfaces()[p.Interface].Name, p.Timestamp, kind, string(p.Data)})
+		all = append(all, packet{r.Interfaces()[p.Interface].Name, p.Timestamp, kind, p.Len, string(p.Data)})
 	}
 }
 
@@ -170,7 +171,7 @@ func (w *world) read() (ps []packet) {
 			return ps
 		}
 		d, _ := w.ns.DeviceByIndex(int(f.From.Ifindex))
-		ps = append(ps, packet{d.Name(), f.Sec*1e9 + f.Nsec, f.From.Pkttype, string(f.Data)})
+		ps = append(ps, packet{d.Name(), f.Sec*1e9 + f.Nsec, f.From.Pkttype, f.Len, string(f.Data)})
 		f.Release()
 	}
 }
@@ -327,13 +328,18 @@ func TestRawIPGetsARawIPDevice(t *testing.T) {
 	}
 }
 
-func TestCutPacketsAreCounted(t *testing.T) {
+func TestCutPacketsKeepTheirLengthAndAreCounted(t *testing.T) {
 	path := testdata + "cut.pcap"
 	w := open(t, path).look(t, 16)
 	s := w.start(t, Config{})
 	<-s.Done()
 	got := w.read()
-	if len(got) != 5 || len(got[0].data) != 40 || s.Stats().Cut != 5 || w.file.Info().Cut != 5 {
+	want := inFile(t, path)
+	for i := range want {
+		want[i].device = got[i].device
+	}
+	same(t, got, want)
+	if len(got) != 5 || len(got[0].data) != 40 || got[0].len <= 40 || s.Stats().Cut != 5 || w.file.Info().Cut != 5 {
 		t.Errorf("%d packets, stats %+v, info %+v", len(got), s.Stats(), w.file.Info())
 	}
 }

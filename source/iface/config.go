@@ -96,7 +96,7 @@ func (c *Config) capture() capture.Config {
 // Stats is what a Source has done since Start, of all rings together.
 type Stats struct {
 	Packets uint64 // delivered to the device
-	Cut     uint64 // of these, not whole: longer than Snaplen. Readers take what is there for all of it
+	Cut     uint64 // of these, not whole: longer than Snaplen
 
 	// What the kernel's rings had no room for: no reader's socket counts it.
 	Drops   uint64 // packets (tp_drops)

@@ -40,6 +40,7 @@ func (b *batch) load(i int) (cut bool) {
 	f, p := &b.frames[i], &b.packets[i]
 	*p = rxring.Packet{
 		Data:      f.Data,
+		Len:       f.Len,
 		Timestamp: f.Sec*1e9 + f.Nsec,
 		Outgoing:  f.From.Pkttype == tpacket.PacketOutgoing,
 		Hash:      f.Hash,

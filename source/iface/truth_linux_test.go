@@ -285,7 +285,8 @@ func TestFanout(t *testing.T) {
 	})
 }
 
-// What does not fit into the kernel's frames is cut, and counted.
+// What does not fit into the kernel's frames is cut, and counted. Readers see how long
+// it was.
 func TestSnaplen(t *testing.T) {
 	withWire(t, func(w *wire) {
 		s := w.start(Config{Snaplen: 100, Retire: time.Millisecond})
@@ -295,7 +296,7 @@ func TestSnaplen(t *testing.T) {
 		w.comes(frame(900))
 		w.comes(frame(20))
 		got := read(t, ours, 2)
-		if len(got[0].data) != 100 || got[0].data != string(frame(900)[:100]) || got[1].data != string(frame(20)) {
+		if len(got[0].data) != 100 || got[0].data != string(frame(900)[:100]) || got[0].len != len(frame(900)) || got[1].data != string(frame(20)) {
 			t.Errorf("%v", got)
 		}
 		if st := s.Stats(); st.Cut != 1 || st.Packets != 2 {
