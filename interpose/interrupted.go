@@ -23,11 +23,11 @@ import (
 const lookForSignals = 10 * time.Millisecond
 
 // erestartsys has the kernel make a call again, or return EINTR, as the signal's
-// handler was installed (linux/errno.h). It must meet a thread that has a signal:
-// another one would see the number.
+// handler was installed (linux/errno.h). It must meet a thread that was woken for a
+// signal, or to be frozen: another one would see the number.
 const erestartsys = unix.Errno(512)
 
-// interruptParked ends the receive calls of threads that signals wait for.
+// interruptParked ends the receive calls of threads that signals or the freezer wait for.
 func (s *session) interruptParked(now time.Time) {
 	if !s.killable || len(s.parked) == 0 || now.Sub(s.looked) < lookForSignals {
 		return
@@ -45,7 +45,7 @@ func (s *session) interruptParked(now time.Time) {
 // interrupted is what a signal, if there is one, makes of the call, as
 // sock_intr_errno (include/net/sock.h) has it.
 func (r *receiving) interrupted() (answer reply, ok bool) {
-	mine, anybodys := pendingSignals(r.tid)
+	mine, anybodys := wanted(r.tid)
 	before := r.signalled
 	r.signalled = anybodys
 	switch {
@@ -59,15 +59,22 @@ func (r *receiving) interrupted() (answer reply, ok bool) {
 	return reply{kind: value, err: unix.EINTR}, true
 }
 
-// pendingSignals says whether a signal is on its way to a thread for sure, and whether
-// one is on its way to its process that it might get.
-func pendingSignals(tid int) (mine, anybodys bool) {
+// wanted says whether a thread that waits for our answer is wanted elsewhere for sure,
+// and whether a signal is on its way to its process that it might get.
+//
+// It sleeps interruptibly until something wakes it, and killably from then on
+// (seccomp_do_user_notification, kernel/seccomp.c). So one that sleeps killably has been
+// woken: for a signal, which another thread may have taken since, or to be frozen, as
+// when its container is paused or the machine goes to sleep. That waits for it.
+func wanted(tid int) (mine, anybodys bool) {
 	masks := make(map[string]uint64)
-	threads := ""
+	threads, killably := "", false
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
 	for line := range strings.Lines(string(b)) {
 		key, v, _ := strings.Cut(line, ":")
 		switch v = strings.TrimSpace(v); key {
+		case "State":
+			killably = strings.HasPrefix(v, "D")
 		case "SigPnd", "ShdPnd", "SigBlk":
 			masks[key], _ = strconv.ParseUint(v, 16, 64)
 		case "Threads":
@@ -75,5 +82,5 @@ func pendingSignals(tid int) (mine, anybodys bool) {
 		}
 	}
 	shared := masks["ShdPnd"]&^masks["SigBlk"] != 0
-	return masks["SigPnd"]&^masks["SigBlk"] != 0 || shared && threads == "1", shared
+	return killably || masks["SigPnd"]&^masks["SigBlk"] != 0 || shared && threads == "1", shared
 }

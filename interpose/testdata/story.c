@@ -708,6 +708,34 @@ static void gone(void)
 	want(poll(&p, 1, 20) == 0);
 }
 
+/* All threads are frozen again and again while they wait, and thawed: as for a signal
+ * without a handler, only who waits for a time sees it. Then the device goes away. */
+static void *frozen_thread(void *socket)
+{
+	char b[100];
+	int fd = *(int *)socket, interrupted = 0;
+	while (recv(fd, b, sizeof b, 0) == -1 && errno == EINTR)
+		interrupted++;
+	want(errno == ENETDOWN && interrupted > 0);
+	return NULL;
+}
+
+static void frozen(void)
+{
+	char b[100];
+	struct timeval minute = {60, 0};
+	pthread_t t;
+	int fd = must(socket(AF_PACKET, SOCK_RAW, 0)), timed = must(socket(AF_PACKET, SOCK_RAW, 0));
+	bind_to(fd, device);
+	bind_to(timed, device);
+	must(setsockopt(timed, SOL_SOCKET, SO_RCVTIMEO, &minute, sizeof minute));
+	want(!pthread_create(&t, NULL, frozen_thread, &timed));
+	printf("freeze %d\n", getpid());
+	fflush(stdout);
+	refused(recv(fd, b, sizeof b, 0), ENETDOWN);
+	pthread_join(t, NULL);
+}
+
 /* Threads that wait in receive calls share the packets between them: each goes
  * to one of them. */
 static int shared_fd;
@@ -1605,7 +1633,7 @@ int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*tell)(void); } stories[] = {
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
-		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"fanout", fanout}, {"down", down}, {"gone", gone}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
+		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"fanout", fanout}, {"down", down}, {"gone", gone}, {"frozen", frozen}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
 		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"files", files}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos},
 		{"send", send_frames}, {"send-down", send_down}, {"write-faults", write_faults}, {"send-signals", send_signals}, {"send-ring", send_ring}, {"both-rings", both_rings}, {"hostile", hostile}, {"orphan", orphan},

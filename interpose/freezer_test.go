@@ -1,0 +1,132 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// freezer is a control group whose processes can be frozen: as containers are that are
+// paused, and everybody when the machine goes to sleep.
+type freezer struct {
+	dir, procs, control, state string
+	freeze, thaw, frozen       string
+}
+
+// newFreezer makes one, of version 1 or 2.
+func newFreezer(t *testing.T) *freezer {
+	t.Helper()
+	name := fmt.Sprintf("rxring-test-%d", os.Getpid())
+	for _, f := range []freezer{
+		{"/sys/fs/cgroup/freezer", "cgroup.procs", "freezer.state", "freezer.state", "FROZEN", "THAWED", "FROZEN"},
+		{"/sys/fs/cgroup", "cgroup.procs", "cgroup.freeze", "cgroup.events", "1", "0", "frozen 1"},
+	} {
+		if _, err := os.Stat(filepath.Join(f.dir, "cgroup.procs")); err != nil {
+			continue
+		}
+		f.dir = filepath.Join(f.dir, name)
+		if os.Mkdir(f.dir, 0o755) != nil {
+			continue
+		}
+		t.Cleanup(func() { // the process may be about to end
+			for range 500 {
+				if os.Remove(f.dir) == nil {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			t.Errorf("%s is left", f.dir)
+		})
+		if _, err := os.Stat(filepath.Join(f.dir, f.control)); err == nil {
+			return &f
+		}
+	}
+	t.Skip("SKIPPED: no control group to freeze is to be had")
+	return nil
+}
+
+func (f *freezer) write(t *testing.T, file, text string) {
+	if err := os.WriteFile(filepath.Join(f.dir, file), []byte(text), 0); err != nil {
+		t.Error(err)
+	}
+}
+
+// cycle freezes process pid and thaws it, some times.
+func (f *freezer) cycle(t *testing.T, pid string) {
+	f.write(t, f.procs, pid)
+	for i := range 5 {
+		time.Sleep(50 * time.Millisecond) // it waits by now
+		f.write(t, f.control, f.freeze)
+		state, frozen := "", false
+		for end := time.Now().Add(10 * time.Second); !frozen && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			b, err := os.ReadFile(filepath.Join(f.dir, f.state))
+			if err != nil {
+				t.Error(err)
+			}
+			state = string(b)
+			frozen = strings.Contains(state, f.frozen)
+		}
+		f.write(t, f.control, f.thaw)
+		if !frozen {
+			t.Errorf("round %d: not frozen: %s", i, strings.TrimSpace(state))
+			return
+		}
+	}
+}
+
+// Who waits for a packet can be frozen: a container is paused, a laptop sleeps.
+func TestProgramsThatWaitCanBeFrozen(t *testing.T) {
+	f := newFreezer(t)
+	inBothPlaces(t, func(t *testing.T, p place) {
+		w := newWorld(t, p)
+		ctx, cancel := context.WithTimeout(context.Background(), bound)
+		defer cancel()
+		runContext(t, ctx, w.config(needStory(t), "frozen", "quiet0"), func(line string) {
+			if pid, ok := strings.CutPrefix(line, "freeze "); ok {
+				f.cycle(t, pid)
+				if err := w.ns.RemoveDevice(w.quiet); err != nil {
+					t.Error(err)
+				}
+			}
+		}).ok(t)
+	})
+	t.Run("kernel", func(t *testing.T) {
+		if os.Getuid() != 0 {
+			t.Skip("SKIPPED, only root can open the kernel's packet sockets")
+		}
+		const device = "rxrtest4"
+		ns := veths(t, device)
+		ctx, cancel := context.WithTimeout(context.Background(), bound)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, needStory(t), "frozen", device)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ns.Do(cmd.Start); err != nil {
+			t.Fatal(err)
+		}
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			pid, ok := strings.CutPrefix(lines.Text(), "freeze ")
+			if !ok {
+				t.Error(lines.Text())
+				continue
+			}
+			f.cycle(t, pid)
+			if out, err := in(ns, exec.Command("ip", "link", "del", device)); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
