@@ -89,6 +89,7 @@ type Device struct {
 	addr   [6]byte
 	addrs  []netip.Prefix
 	loop   bool
+	own    uint64             // addr, as addrWord has it
 	maclen uint32             // bytes of link-layer header
 	from   tpacket.SockaddrLL // what all packets' addresses have in common
 
@@ -119,6 +120,7 @@ func newDevice(ns *Namespace, c DeviceConfig) *Device {
 		if d.addr == [6]byte{} && !d.loop {
 			d.addr = [6]byte{0x02, 'r', 'x', 'r', byte(d.index >> 8), byte(d.index)}
 		}
+		d.own = addrWord(append(d.addr[:], 0, 0))
 	}
 	return d
 }
