@@ -12,7 +12,7 @@ type Totals struct {
 	DroppedFull      uint64 // the head slot was still the reader's, or the queue was full
 	DroppedOwned     uint64 // the head slot was free but a slower writer was still filling it
 	DroppedReleasing uint64 // the slot was free but its writer did not get to say so: see Releasing
-	DroppedOther     uint64 // headers that no frame has room for, or offloads that no vnet header has a word for
+	DroppedOther     uint64 // the ring was closed or exchanged meanwhile, no frame has room for the headers, or no vnet header has a word for the offload
 }
 
 // Dropped is the sum of the drops.

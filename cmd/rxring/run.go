@@ -198,7 +198,7 @@ func report(w io.Writer, devices []*rxring.Device, r interpose.Result) {
 			{t.DroppedFull, "dropped: ring full", true},
 			{t.DroppedOwned, "dropped: slot still owned by a slower writer", true},
 			{t.DroppedReleasing, "dropped: slot about to be released", false},
-			{t.DroppedOther, "dropped: no room for headers", false},
+			{t.DroppedOther, "dropped: ring just closed, or no room for headers", false},
 		} {
 			if row.n > 0 || row.always {
 				fmt.Fprintf(w, "rxring: %12d %s\n", row.n, row.what)

@@ -191,7 +191,7 @@ func drops(k *Socket) string {
 		{"ring full", k.DroppedFull, r.DroppedFull},
 		{"slot still owned", k.DroppedOwned, r.DroppedOwned},
 		{"slot being released", k.DroppedReleasing, r.DroppedReleasing},
-		{"no room for headers", k.DroppedOther, r.DroppedOther},
+		{"no room", k.DroppedOther, r.DroppedOther},
 	} {
 		switch {
 		case row.n == 0:
