@@ -407,6 +407,40 @@ func TestSocketFile(t *testing.T) {
 	}
 }
 
+// Who looks for the socket all the time never finds it with another mode than it is to
+// have, and does not find it at all if it cannot have that.
+func TestPermitIsBeforeAnybodyFindsTheSocket(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	path := filepath.Join(t.TempDir(), "s")
+	for range 30 {
+		found := make(chan fs.FileMode)
+		go func() {
+			for {
+				if fi, err := os.Lstat(path); err == nil {
+					found <- fi.Mode()
+					return
+				}
+			}
+		}()
+		s, err := attach.Listen(path, attach.Config{Namespace: ns, Permit: func(file string) error { return os.Chmod(file, 0o666) }})
+		must(t, err)
+		if mode := <-found; mode != fs.ModeSocket|0o666 {
+			t.Fatalf("found with mode %v", mode)
+		}
+		must(t, s.Close())
+	}
+	no := errors.New("no such group")
+	if _, err := attach.Listen(path, attach.Config{Namespace: ns, Permit: func(string) error { return no }}); !errors.Is(err, no) || !strings.Contains(err.Error(), path) {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 func TestDialErrors(t *testing.T) {
 	dir := t.TempDir()
 	dead, plain := filepath.Join(dir, "dead"), filepath.Join(dir, "plain")

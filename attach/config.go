@@ -16,6 +16,11 @@ type Config struct {
 	// process's own user and root get everything, and nobody else anything.
 	Grant func(Peer) (Grant, error)
 
+	// Permit gives the socket's file, of which it gets a path, another mode, owner or
+	// group, before anybody can find it. An error ends Listen. nil: it stays this user's
+	// (mode 0600). Only for [Listen].
+	Permit func(file string) error
+
 	// Notify is told what happens, for logs. It is called by several goroutines at
 	// once, and should be quick. nil: nobody is.
 	Notify func(Event)

@@ -17,7 +17,7 @@ const maxPath = 107
 
 // listenAt makes the socket in a directory of its own, where nobody else can
 // connect to it before it has its mode, and moves it to path.
-func listenAt(path string) (*net.UnixListener, error) {
+func listenAt(path string, permit func(string) error) (*net.UnixListener, error) {
 	if err := free(path); err != nil {
 		return nil, err
 	}
@@ -37,7 +37,14 @@ func listenAt(path string) (*net.UnixListener, error) {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false) // it has another name by then
-	if err := errors.Join(os.Chmod(fresh, 0o600), os.Rename(fresh, path)); err != nil {
+	err = os.Chmod(fresh, 0o600)
+	if err == nil && permit != nil {
+		err = permit(fresh)
+	}
+	if err == nil {
+		err = os.Rename(fresh, path)
+	}
+	if err != nil {
 		l.Close()
 		return nil, err
 	}

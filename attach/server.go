@@ -50,13 +50,13 @@ const maxPeers = 64
 const maxRefusals = 32
 
 // Listen offers c.Namespace at path, a new unix socket of type SOCK_SEQPACKET that
-// only this process's user may connect to (mode 0600; chmod it for others: Grant
-// decides, too), until Close. A socket that a dead process left there is replaced.
+// only this process's user may connect to (mode 0600; Config.Permit has it otherwise, and
+// Grant decides, too), until Close. A socket that a dead process left there is replaced.
 func Listen(path string, c Config) (*Server, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	l, err := listenAt(path)
+	l, err := listenAt(path, c.Permit)
 	if err != nil {
 		return nil, fmt.Errorf("attach: listen at %s: %w", path, err)
 	}

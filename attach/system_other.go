@@ -21,7 +21,8 @@ func peerOf(*net.UnixConn) (Peer, error)              { return Peer{}, errSystem
 func eventPair() (ours, theirs int, err error)        { return -1, -1, errSystem }
 func tell(int, []byte)                                {}
 func sealedMemory(int, int) (id [2]uint64, err error) { return id, errSystem }
-func listenAt(string) (*net.UnixListener, error)      { return nil, errSystem }
 func removeOurs(string, [2]uint64)                    {}
 func pathID(string) (id [2]uint64, err error)         { return id, errSystem }
 func eventConn(int) (*net.UnixConn, error)            { return nil, errSystem }
+
+func listenAt(string, func(string) error) (*net.UnixListener, error) { return nil, errSystem }

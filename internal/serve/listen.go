@@ -28,13 +28,9 @@ func listen(config *Config, c attach.Config) (srv *attach.Server, handed bool, e
 			return nil, false, ConfigError{err}
 		}
 	}
-	if srv, err = attach.Listen(path, c); err != nil {
-		return nil, false, err
-	}
-	if err := config.permit(path); err != nil {
-		return nil, false, errors.Join(err, srv.Close())
-	}
-	return srv, false, nil
+	c.Permit = config.permit
+	srv, err = attach.Listen(path, c)
+	return srv, false, err
 }
 
 // handedOver is the socket that systemd listens at for this process, nil: none.
@@ -68,11 +64,19 @@ func handedOver() (*net.UnixListener, error) {
 func (c *Config) permit(path string) error {
 	if c.Group != nil {
 		if err := os.Lchown(path, -1, int(c.Group.ID)); err != nil {
-			return fmt.Errorf("group = %v: %w: want a group that this process is in, or root", *c.Group, err)
+			return fmt.Errorf("group = %v: %w: want a group that this process is in, or root", *c.Group, reason(err))
 		}
 	}
 	if err := os.Chmod(path, c.Mode); err != nil {
-		return fmt.Errorf("mode: %w", err)
+		return fmt.Errorf("mode: %w", reason(err))
 	}
 	return nil
+}
+
+// reason is err without the path, which may be one that nobody has heard of.
+func reason(err error) error {
+	if p := new(os.PathError); errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }

@@ -268,7 +268,10 @@ func normal(datagrams [][]byte) (msgs []string) {
 			}
 			fmt.Fprintf(&text, "type %d flags %#x seq %d port %d: % x\n", h.typ, h.flags, h.seq, h.port, m[:fixed])
 			for typ, val := range each(m[fixed:]) {
-				if wantedDifferences[h.typ][typ] == "" {
+				if h.typ == unix.RTM_NEWLINK && (typ == unix.IFLA_STATS || typ == unix.IFLA_STATS64) {
+					// The kernel may have tried to send something of its own, or have dropped it.
+					fmt.Fprintf(&text, "  %d: %d bytes of counters\n", typ, len(val))
+				} else if wantedDifferences[h.typ][typ] == "" {
 					fmt.Fprintf(&text, "  %d: % x\n", typ, val)
 				} else if h.typ == unix.RTM_NEWADDR {
 					fmt.Fprintf(&text, "  %d: % x and two time stamps\n", typ, val[:8])
