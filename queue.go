@@ -39,6 +39,7 @@ type queued struct {
 	dropped   uint32 // sk_drops before it; 0 without SO_RXQ_OVFL
 	vnet      vnetHeader
 	vnetKnown bool
+	inFrame   bool // aux tells of a tag in the frame: see Socket.auxdata
 }
 
 // truesize is what a packet of n bytes costs of SO_RCVBUF: skb->truesize as a TAP
@@ -175,6 +176,7 @@ func (s *Socket) enqueueCopy(rx *receiver, p *Packet, a *arrival) bool {
 	m.aux.Status &^= VLAN{TPID: m.aux.VLANTPID}.status()
 	m.aux.Status |= p.VLAN.status()
 	m.aux.VLANTCI, m.aux.VLANTPID = p.VLAN.TCI, p.VLAN.TPID
+	m.inFrame = false
 	s.queue.push(s.ns, m, rx.epoch)
 	return true
 }
@@ -198,6 +200,7 @@ func (rx *receiver) queued(p *Packet, a *arrival, snaplen uint32) *queued {
 		priority:  p.Priority,
 		vnet:      p.vnet(a, snaplen),
 		vnetKnown: p.GSO.vnetKnown(),
+		inFrame:   tag != p.VLAN,
 	}
 	gather(m.data, p, skip)
 	return m

@@ -90,7 +90,7 @@ func (s *Socket) recv(b []byte, flags RecvFlags, takesError bool) (Message, erro
 		}
 		ro.relieve(s, size)
 	}
-	out := Message{From: m.from, Auxdata: m.aux, Timestamp: m.timestamp, Mark: m.mark, Priority: m.priority, Dropped: m.dropped, control: control}
+	out := Message{From: m.from, Auxdata: s.auxdata(m), Timestamp: m.timestamp, Mark: m.mark, Priority: m.priority, Dropped: m.dropped, control: control}
 	if vnetLen > 0 {
 		if len(b) < vnetLen || !m.vnetKnown {
 			return fail(fmt.Errorf("%d bytes for a vnet header of %d, GSO type %d: %w", len(b), vnetLen, m.vnet[1], syscall.EINVAL))
@@ -108,6 +108,19 @@ func (s *Socket) recv(b []byte, flags RecvFlags, takesError bool) (Message, erro
 		out.N = vnetLen + len(m.data)
 	}
 	return out, nil
+}
+
+// auxdata is what PACKET_AUXDATA tells of m. A tag that is in the frame is looked for
+// only now in Linux (packet_recvmsg), and not found when the packet's device is gone.
+func (s *Socket) auxdata(m *queued) tpacket.Auxdata {
+	aux := m.aux
+	if m.inFrame {
+		if _, there := s.ns.DeviceByIndex(int(m.from.Ifindex)); !there {
+			aux.Status &^= VLAN{TPID: aux.VLANTPID}.status()
+			aux.VLANTCI, aux.VLANTPID = 0, 0
+		}
+	}
+	return aux
 }
 
 // Discard takes the first packet out of the socket's queue, if there is one, and
