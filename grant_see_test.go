@@ -166,22 +166,24 @@ func tcpFrame(n int, tags ...uint16) []byte {
 	return taggedFrame(ourAddr, tpacket.ETHPIP, ip, tags...)
 }
 
+// snaplenFrames are what is cut at a snaplen: the same packet, tagged in all ways.
+var snaplenFrames = map[string]struct {
+	frame []byte
+	vlan  rxring.VLAN
+	taken int // bytes of tags that come out of the frame when it comes in
+}{
+	"plain":         {tcpFrame(200), rxring.VLAN{}, 0},
+	"tag beside":    {tcpFrame(200), rxring.VLAN{TPID: 0x8100, TCI: 5}, 0},
+	"tagged":        {tcpFrame(200, 0x8100, 5), rxring.VLAN{}, vlanLen},
+	"tagged VLAN 0": {tcpFrame(200, 0x8100, 0), rxring.VLAN{}, vlanLen},
+	"tagged twice":  {tcpFrame(200, 0x88a8, 5, 0x8100, 6), rxring.VLAN{}, vlanLen},
+}
+
 // TestNothingBeyondSnaplenIsToBeSeen: whatever the socket's kind, filter and
 // options, and however a packet comes, bytes past Snaplen change nothing that the
 // socket gets to know.
 func TestNothingBeyondSnaplenIsToBeSeen(t *testing.T) {
 	const snaplen = 34 // the IPv4 header, and no port
-	frames := map[string]struct {
-		frame []byte
-		vlan  rxring.VLAN
-		taken int // bytes of tags that come out of the frame when it comes in
-	}{
-		"plain":         {tcpFrame(200), rxring.VLAN{}, 0},
-		"tag beside":    {tcpFrame(200), rxring.VLAN{TPID: 0x8100, TCI: 5}, 0},
-		"tagged":        {tcpFrame(200, 0x8100, 5), rxring.VLAN{}, vlanLen},
-		"tagged VLAN 0": {tcpFrame(200, 0x8100, 0), rxring.VLAN{}, vlanLen},
-		"tagged twice":  {tcpFrame(200, 0x88a8, 5, 0x8100, 6), rxring.VLAN{}, vlanLen},
-	}
 	type way struct {
 		name     string
 		outgoing bool
@@ -211,7 +213,7 @@ func TestNothingBeyondSnaplenIsToBeSeen(t *testing.T) {
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
 			differ := 0
-			for name, f := range frames {
+			for name, f := range snaplenFrames {
 				for _, w := range ways {
 					for spy, own := range spies {
 						if own != nil && (k.members > 0 || w.name != "comes in" && w.name != "in pieces") {

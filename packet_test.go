@@ -14,19 +14,9 @@ import (
 // that shows so much of it.
 func TestPacketThatIsCutLooksAsIfItsSocketSawNoMore(t *testing.T) {
 	const snaplen = 34
-	frames := map[string]struct {
-		frame []byte
-		vlan  rxring.VLAN
-		taken int // bytes of tags that come out of the frame when it comes in
-	}{
-		"plain":        {tcpFrame(200), rxring.VLAN{}, 0},
-		"tag beside":   {tcpFrame(200), rxring.VLAN{TPID: 0x8100, TCI: 5}, 0},
-		"tagged":       {tcpFrame(200, 0x8100, 5), rxring.VLAN{}, vlanLen},
-		"tagged twice": {tcpFrame(200, 0x88a8, 5, 0x8100, 6), rxring.VLAN{}, vlanLen},
-	}
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
-			for name, f := range frames {
+			for name, f := range snaplenFrames {
 				for _, outgoing := range []bool{false, true} {
 					for spy, own := range spies {
 						if own != nil && k.members > 0 {
