@@ -18,8 +18,8 @@ import (
 // others. So both are tried now and then, and places counted.
 type contention struct {
 	_     [64]byte     // nothing that writers need all the time is on these lines
-	left  atomic.Int32 // losses until the next decision
-	apart atomic.Bool
+	left  atomic.Int32 // losses until the next decision; storing it hands the rest to who counts it down
+	apart atomic.Bool  // a hint, as alone is: nothing is ordered by it
 	alone atomic.Int64 // pace of those who went on when somebody last stayed away
 
 	// The rest is for who has counted left down to 0.
