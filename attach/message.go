@@ -4,11 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
-	"unicode"
+	"unicode/utf8"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/printable"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -216,12 +216,7 @@ type remoteError struct {
 // remote makes an error of what the other end says. Its text may end on a terminal,
 // which is nobody else's to write to: what is not to be read is left out.
 func remote(errno syscall.Errno, text []byte) error {
-	return &remoteError{errno, strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, string(text))}
+	return &remoteError{errno, printable.Text(string(text), utf8.RuneError)}
 }
 
 func (e *remoteError) Error() string {

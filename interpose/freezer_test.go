@@ -3,11 +3,9 @@
 package interpose
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -104,29 +102,14 @@ func TestProgramsThatWaitCanBeFrozen(t *testing.T) {
 		}
 		const device = "rxrtest4"
 		ns := veths(t, device)
-		ctx, cancel := context.WithTimeout(context.Background(), bound)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, needStory(t), "frozen", device)
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := ns.Do(cmd.Start); err != nil {
-			t.Fatal(err)
-		}
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			pid, ok := strings.CutPrefix(lines.Text(), "freeze ")
+		tellTheKernel(t, ns, needStory(t), "frozen", device, func(line string) {
+			pid, ok := strings.CutPrefix(line, "freeze ")
 			if !ok {
-				t.Error(lines.Text())
-				continue
+				t.Error(line)
+				return
 			}
 			f.cycle(t, pid)
-			if out, err := in(ns, exec.Command("ip", "link", "del", device)); err != nil {
-				t.Errorf("%v: %s", err, out)
-			}
-		}
-		if err := cmd.Wait(); err != nil {
-			t.Error(err)
-		}
+			ipLink(t, ns, "del "+device)
+		})
 	})
 }

@@ -144,6 +144,19 @@ func goDownInTheKernel(t *testing.T, bin, story string) {
 	const device = "rxrtest3"
 	ns := veths(t, device)
 	defer feed(t, ns, device)()
+	tellTheKernel(t, ns, bin, story, device, func(line string) {
+		args := map[string]string{"ready": "set " + device + " down", "down": "set " + device + " up", "remove": "del " + device}[line]
+		if args == "" {
+			t.Error(line)
+			return
+		}
+		ipLink(t, ns, args)
+	})
+}
+
+// tellTheKernel runs a story on the kernel's sockets; line sees each line that it writes.
+func tellTheKernel(t *testing.T, ns *kring.Namespace, bin, story, device string, line func(string)) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, story, device)
@@ -155,17 +168,17 @@ func goDownInTheKernel(t *testing.T, bin, story string) {
 		t.Fatal(err)
 	}
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		args := map[string]string{"ready": "set " + device + " down", "down": "set " + device + " up", "remove": "del " + device}[lines.Text()]
-		if args == "" {
-			t.Error(lines.Text())
-			continue
-		}
-		if out, err := in(ns, exec.Command("ip", strings.Fields("link "+args)...)); err != nil {
-			t.Errorf("ip link %s: %v: %s", args, err, out)
-		}
+		line(lines.Text())
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+func ipLink(t *testing.T, ns *kring.Namespace, args string) {
+	t.Helper()
+	if out, err := in(ns, exec.Command("ip", strings.Fields("link "+args)...)); err != nil {
+		t.Errorf("ip link %s: %v: %s", args, err, out)
 	}
 }
 

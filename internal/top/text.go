@@ -6,21 +6,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"github.com/rxring/rxring/internal/printable"
 )
 
 // clean is s as a terminal may have it: names come from other processes, and a
 // program can call itself anything.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
-}
+func clean(s string) string { return printable.Text(s, '?') }
 
 // cut is s without what is behind column width. s may have styles.
 func cut(s string, width int) string { return ansi.Truncate(s, max(0, width), "") }
