@@ -37,7 +37,7 @@ var solSocketOptions = []uint32{
 	unix.SO_ATTACH_FILTER, unix.SO_DETACH_FILTER, unix.SO_PROTOCOL, unix.SO_DOMAIN,
 	unix.SO_LOCK_FILTER, unix.SO_BPF_EXTENSIONS, unix.SO_ATTACH_BPF,
 	unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PEERCRED, unix.SO_PEERSEC, unix.SO_PEERGROUPS, unix.SO_PEEK_OFF,
-	unix.SO_PRIORITY, unix.SO_MARK, unix.SO_NOFCS,
+	unix.SO_PRIORITY, unix.SO_MARK, unix.SO_NOFCS, unix.SO_BINDTODEVICE, unix.SO_BINDTOIFINDEX,
 }
 
 const soRcvpriority = 82 // SO_RCVPRIORITY (asm-generic/socket.h)
@@ -71,7 +71,7 @@ func rules(noMlock bool) []rule {
 
 // socketCalls are calls on a socket that are trapped whatever their arguments.
 var socketCalls = []uint32{
-	unix.SYS_BIND, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_SHUTDOWN,
+	unix.SYS_BIND, unix.SYS_CONNECT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_SHUTDOWN,
 	unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG,
 	unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG,
 }

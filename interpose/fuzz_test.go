@@ -189,12 +189,13 @@ func FuzzTimes(f *testing.F) {
 		if err == nil && (d < 0 || nsec >= 1e9 || sec < 1e9 && d != time.Duration(sec*1e9+nsec)) {
 			t.Errorf("%d s, %d ns: %v", sec, nsec, d)
 		}
-		if d := parseTimeval(b[:]); d < 0 {
-			t.Errorf("%d s, %d µs: %v", sec, nsec, d)
+		d, ok := parseTimeval(b[:])
+		if ok != (nsec < 1e6) || ok && (d < forever || sec > 0 && sec < 1e9 && d != time.Duration(sec*1e9+nsec*1e3)) {
+			t.Errorf("%d s, %d µs: %v, %v", sec, nsec, d, ok)
 		}
 		for n := range sizeofTimeval {
-			if d := parseTimeval(b[:n]); d != 0 {
-				t.Errorf("%d bytes of a timeval: %v", n, d)
+			if _, ok := parseTimeval(b[:n]); ok {
+				t.Errorf("%d bytes are taken for a timeval", n)
 			}
 		}
 	})

@@ -42,7 +42,7 @@ type source interface {
 	// nonblocking says whether O_NONBLOCK is set; the descriptor is one for the
 	// source.
 	nonblocking(tid int, fd int32) bool
-	receiveTimeout() time.Duration // SO_RCVTIMEO, 0 when there is none
+	receiveTimeout() time.Duration // SO_RCVTIMEO: see parseTimeval
 	arm(*bell)                     // to be rung when something comes
 	refresh()                      // makes it as readable as it should be
 }
@@ -134,7 +134,7 @@ func (r *receiving) try() (answer reply, ok bool) {
 // wait begins to wait for the next packet.
 func (r *receiving) wait() {
 	r.deadline = time.Time{}
-	if d := r.from.receiveTimeout(); d > 0 {
+	if d := r.from.receiveTimeout(); d != forever {
 		r.deadline = time.Now().Add(d)
 	}
 }
@@ -233,27 +233,28 @@ func (k *socket) nonblocking(int, int32) bool { return nonblocking(k.end) != 0 }
 
 func (k *socket) receiveTimeout() time.Duration { return k.timeout }
 
-// askTimeout is for when SO_RCVTIMEO may have changed.
-func (k *socket) askTimeout() time.Duration {
-	var tv [sizeofTimeval]byte
-	if _, err := k.rx.Getsockopt(unix.SOL_SOCKET, unix.SO_RCVTIMEO, tv[:]); err != nil {
-		return 0
-	}
-	return parseTimeval(tv[:])
-}
-
 const sizeofTimeval = 16 // struct timeval
 
-// parseTimeval reads a timeout, 0 when there is none.
-func parseTimeval(tv []byte) time.Duration {
+// forever is the timeout of a receive call that has none.
+const forever time.Duration = -1
+
+// parseTimeval reads the value that SO_RCVTIMEO was set to: how long receive calls
+// wait. 0: they do not wait, as Linux has it of negative times. ok says that Linux
+// takes the value.
+func parseTimeval(tv []byte) (timeout time.Duration, ok bool) {
 	if len(tv) < sizeofTimeval {
-		return 0
+		return 0, false
 	}
-	sec := binary.NativeEndian.Uint64(tv[:8])
-	if sec > math.MaxInt64/uint64(time.Second)-1 {
-		return 0 // longer than anybody waits
+	sec, usec := int64(binary.NativeEndian.Uint64(tv)), int64(binary.NativeEndian.Uint64(tv[8:]))
+	switch {
+	case usec < 0 || usec >= 1e6:
+		return 0, false
+	case sec < 0:
+		return 0, true
+	case sec == 0 && usec == 0, sec > math.MaxInt64/int64(time.Second)-1: // longer than anybody waits
+		return forever, true
 	}
-	return time.Duration(sec)*time.Second + time.Duration(binary.NativeEndian.Uint64(tv[8:]))*time.Microsecond
+	return time.Duration(sec)*time.Second + time.Duration(usec)*time.Microsecond, true
 }
 
 // resume tries the receive calls that wait, after news: each may have its packet

@@ -61,7 +61,7 @@ func (c *call) newRTNL(typ, flags int32) error {
 		return err
 	}
 	defer unix.Close(pair[0])
-	r := &rtnlSocket{s: s, end: pair[1]}
+	r := &rtnlSocket{s: s, end: pair[1], timeout: forever}
 	f, err := fileOf(pair[0])
 	if err == nil {
 		err = s.pairs.add(r.end, unix.EPOLLIN)

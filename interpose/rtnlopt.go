@@ -48,7 +48,9 @@ func (c *call) setRTNLOption(r *rtnlSocket) reply {
 			r.nl.SetReceiveBuffer(2 * int(min(native32(val), math.MaxInt32)))
 		}
 	case unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW:
-		r.timeout = parseTimeval(val)
+		if d, ok := parseTimeval(val); ok {
+			r.timeout = d
+		}
 	}
 	return reply{}
 }

@@ -82,7 +82,7 @@ func (c *call) sendmsg(k *socket, addr uint64) (int, error) {
 	if m.controlLen > maxSentControl {
 		return 0, unix.ENOBUFS
 	}
-	name, control := make([]byte, min(m.nameLen, unix.SizeofSockaddrAny)), make([]byte, m.controlLen)
+	name, control := make([]byte, min(m.nameLen, sizeofSockaddrStorage)), make([]byte, m.controlLen)
 	if err := c.read(m.name, name); err != nil {
 		return 0, err
 	}

@@ -26,7 +26,7 @@ type socket struct {
 	// What rx would say if it were asked.
 	ringed  bool          // it has a receive ring
 	sends   bool          // it has a transmit ring
-	timeout time.Duration // SO_RCVTIMEO, 0 when there is none
+	timeout time.Duration // SO_RCVTIMEO: see parseTimeval
 
 	// Of a socket without a ring: see stage.
 	comes  comes
@@ -57,7 +57,7 @@ func newSocket(rx packetSocket, t rxring.SockType, nonblock bool) (*socket, erro
 	if err != nil {
 		return nil, err
 	}
-	k := &socket{rx: rx, end: pair[0], waker: waker{end: pair[1]}, report: &SocketReport{Type: t}}
+	k := &socket{rx: rx, end: pair[0], waker: waker{end: pair[1]}, timeout: forever, report: &SocketReport{Type: t}}
 	f, err := fileOf(k.end)
 	if err == nil && nonblock {
 		err = unix.SetNonblock(k.end, true)
@@ -142,9 +142,12 @@ func (c *call) packetCall() reply {
 	return reply{kind: done}
 }
 
+// sizeofSockaddrStorage is sizeof(struct sockaddr_storage): no address is longer.
+const sizeofSockaddrStorage = 128
+
 // sockaddr reads the n bytes of an address at addr, as move_addr_to_kernel does.
 func (c *call) sockaddr(addr uint64, n int32) ([]byte, error) {
-	if n < 0 || n > unix.SizeofSockaddrAny {
+	if n < 0 || n > sizeofSockaddrStorage {
 		return nil, unix.EINVAL
 	}
 	b := make([]byte, n)
@@ -175,6 +178,15 @@ func (c *call) bind(k *socket) reply {
 		c.s.missingIndex(addr.Ifindex)
 	}
 	return result(err)
+}
+
+// connect serves connect, which packet sockets do not have. The kernel reads the
+// address first.
+func (c *call) connect() reply {
+	if _, err := c.sockaddr(c.Args[1], c.int(2)); err != nil {
+		return result(err)
+	}
+	return reply{kind: value, err: unix.EOPNOTSUPP}
 }
 
 // parseSockaddr reads a sockaddr_ll that a program passes.

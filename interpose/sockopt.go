@@ -5,6 +5,7 @@ package interpose
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -72,10 +73,25 @@ func (c *call) setsockopt(k *socket) reply {
 		return c.fanoutData(k, val)
 	}
 	err = k.rx.Setsockopt(level, name, val)
-	if level == unix.SOL_SOCKET && slices.Contains(timeoutOptions, name) {
-		k.timeout = k.askTimeout()
+	switch {
+	case err != nil && errnoOf(err) == unix.ENODEV && name == unix.SO_BINDTODEVICE:
+		name, _, _ := strings.Cut(string(val), "\x00")
+		c.s.addMissing(name)
+	case err == nil && level == unix.SOL_SOCKET && slices.Contains(timeoutOptions, name):
+		k.setTimeout(name, val)
 	}
 	return option(level, err)
+}
+
+// setTimeout has receive calls, which are answered here, and read, which waits in
+// the kernel for the stand-in, end after the time that SO_RCVTIMEO was set to.
+func (k *socket) setTimeout(name int, val []byte) {
+	if d, ok := parseTimeval(val); ok {
+		k.timeout = d
+	}
+	if err := unix.SetsockoptString(k.end, unix.SOL_SOCKET, name, string(val)); err != nil {
+		k.s.cfg.logf("packet socket: SO_RCVTIMEO: %v: read waits without a time-out", err)
+	}
 }
 
 var timeoutOptions = []int{unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW}

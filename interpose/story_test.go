@@ -25,7 +25,7 @@ var stories = []string{
 	"ring net0 2/pselect", "ring net0 2/epoll", "ring net0 1/epoll-edge", "ring net0 2/epoll-edge",
 	"ring net0 2/epoll_pwait", "ring net0 2/epoll_pwait2",
 	"ring net0 3/poll", "ring net0 3/select", "ring net0 3/epoll", "ring net0 3/epoll-edge",
-	"lazy-edge net0", "timeout quiet0", "interrupt quiet0", "signal-storm quiet0", "receive quiet0",
+	"lazy-edge net0", "timeout quiet0", "interrupt quiet0", "signal-storm quiet0", "receive quiet0", "receive-timeouts quiet0",
 	"queue net0", "queue-read net0", "queue-threads net0", "queue-signals net0", "fanout net0",
 	"threads net0", "two-sockets net0", "inherit net0", "again net0", "mmap-race net0", "late net0",
 	"closed net0", "bystanders quiet0", "devices quiet0", "files quiet0", "netlink quiet0",

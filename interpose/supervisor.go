@@ -253,7 +253,7 @@ func (s *session) handle(n *notification) reply {
 		return c.ioctl()
 	case unix.SYS_MMAP:
 		return c.mmap()
-	case unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT, unix.SYS_BIND, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME,
+	case unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT, unix.SYS_BIND, unix.SYS_CONNECT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME,
 		unix.SYS_SHUTDOWN, unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG,
 		unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG:
 		k, ok := c.socket(c.int(0))
@@ -286,6 +286,8 @@ func (c *call) onSocket(k *socket) reply {
 		return c.getsockopt(k)
 	case unix.SYS_BIND:
 		return c.bind(k)
+	case unix.SYS_CONNECT:
+		return c.connect()
 	case unix.SYS_GETSOCKNAME:
 		return c.getsockname(k)
 	case unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG:

@@ -366,6 +366,55 @@ static void receive(void)
 	refused(recv(fd, &c, 1, 0), EAGAIN);
 }
 
+static long ms_since(const struct timespec *start)
+{
+	struct timespec now;
+	must(clock_gettime(CLOCK_MONOTONIC, &now));
+	return (now.tv_sec - start->tv_sec) * 1000 + (now.tv_nsec - start->tv_nsec) / 1000000;
+}
+
+/* SO_RCVTIMEO ends every call that waits for a packet, read among them. No packet comes. */
+static void receive_timeouts(void)
+{
+	static const int names[] = {SO_RCVTIMEO_OLD, SO_RCVTIMEO_NEW};
+	int fd = must(socket(AF_PACKET, SOCK_RAW, 0));
+	bind_to(fd, device);
+	int copy = must(dup(fd));
+	char c[100];
+	struct iovec v = {c, sizeof c};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+	for (int option = 0; option < 2; option++)
+		for (int how = 0; how < 6; how++) {
+			int ms = how == 5 ? 300 : 40;
+			struct timeval tv = {0, 1000 * 40};
+			must(setsockopt(fd, SOL_SOCKET, names[option], &tv, sizeof tv));
+			struct timespec start;
+			must(clock_gettime(CLOCK_MONOTONIC, &start));
+			switch (how) {
+			case 0: refused(recv(fd, c, sizeof c, 0), EAGAIN); break;
+			case 1: refused(recvmsg(copy, &m, 0), EAGAIN); break;
+			case 2: refused(read(fd, c, sizeof c), EAGAIN); break;
+			case 3: refused(readv(fd, &v, 1), EAGAIN); break;
+			case 4: refused(read(copy, c, sizeof c), EAGAIN); break;
+			case 5: want(wait_by("poll", fd, ms) == 0); break; /* has a time of its own */
+			}
+			if (ms_since(&start) < ms)
+				die("option %d, way %d: over after %ld ms", names[option], how, ms_since(&start));
+		}
+	struct timeval never = {-1, 0}; /* to wait */
+	must(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof never));
+	refused(recv(fd, c, sizeof c, 0), EAGAIN);
+	refused(read(copy, c, sizeof c), EAGAIN);
+	struct timeval forever = {0, 0};
+	must(setsockopt(copy, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof forever));
+	handle(SIGALRM, 0);
+	for (int how = 0; how < 2; how++) {
+		ticking(1);
+		refused(how ? read(fd, c, sizeof c) : recv(fd, c, sizeof c, 0), EINTR);
+		ticking(0);
+	}
+}
+
 /* A socket without a ring has its packets in a queue. */
 static void check_packet(const unsigned char *p, long n, uint32_t *last)
 {
@@ -1384,6 +1433,24 @@ static void errnos(void)
 	a.sll_ifindex = index_of(device);
 	say(bind(raw, sa, 20));
 	say(bind(raw, sa, 100));
+	struct sockaddr_storage most = {0};
+	memcpy(&most, &a, sizeof a);
+	for (int length = 110; length <= 129; length++) {
+		char frame[60] = {0};
+		struct iovec v = {frame, sizeof frame};
+		struct msghdr m = {.msg_name = &most, .msg_namelen = length, .msg_iov = &v, .msg_iovlen = 1};
+		printf("address of %d bytes: ", length);
+		say(bind(raw, (void *)&most, length));
+		say(sendto(raw, frame, sizeof frame, 0, (void *)&most, length));
+		say(sendmsg(raw, &m, 0));
+		say(connect(raw, (void *)&most, length));
+	}
+	most.ss_family = AF_UNSPEC;
+	say(connect(raw, (void *)&most, 16));
+	say(connect(raw, nowhere, 16));
+	say(connect(raw, nowhere, 0));
+	say(connect(raw, (void *)&most, -1));
+	say(send(raw, &most, 60, 0)); /* it is as it was */
 	n = sizeof buf;
 	say(getsockname(raw, (void *)buf, &n));
 	printf("%u family %u\n", n, *(unsigned short *)buf);
@@ -1633,7 +1700,7 @@ int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*tell)(void); } stories[] = {
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
-		{"signal-storm", signal_storm}, {"receive", receive}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"fanout", fanout}, {"down", down}, {"gone", gone}, {"frozen", frozen}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
+		{"signal-storm", signal_storm}, {"receive", receive}, {"receive-timeouts", receive_timeouts}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"fanout", fanout}, {"down", down}, {"gone", gone}, {"frozen", frozen}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
 		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"files", files}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos},
 		{"send", send_frames}, {"send-down", send_down}, {"write-faults", write_faults}, {"send-signals", send_signals}, {"send-ring", send_ring}, {"both-rings", both_rings}, {"hostile", hostile}, {"orphan", orphan},
