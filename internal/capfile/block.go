@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"slices"
 )
 
 // maxBlock is the longest block whose content matters, in bytes, as in libpcap
@@ -65,14 +64,7 @@ func (s *sections) whole(kind, length uint32) ([]byte, error) {
 		return nil, fmt.Errorf("block of type %#x with %d bytes: want at most %d", kind, length, maxBlock)
 	}
 	n := int(length)
-	var block []byte
-	var err error
-	if n <= readBuffer {
-		block, err = s.f.r.Peek(n)
-		s.f.r.Discard(len(block)) // the bytes stay until the next read
-	} else {
-		block, err = s.readLarge(n)
-	}
+	block, err := s.f.bytes(n)
 	if err != nil {
 		return nil, truncated(err)
 	}
@@ -80,19 +72,6 @@ func (s *sections) whole(kind, length uint32) ([]byte, error) {
 		return nil, fmt.Errorf("block of type %#x with %d bytes says at its end that it has %d", kind, length, again)
 	}
 	return block, nil
-}
-
-// readLarge believes a length piece by piece, as the bytes come.
-func (s *sections) readLarge(n int) ([]byte, error) {
-	s.large = s.large[:0]
-	for len(s.large) < n {
-		at := len(s.large)
-		s.large = slices.Grow(s.large, min(n-at, readBuffer))[:at+min(n-at, readBuffer)]
-		if _, err := io.ReadFull(s.f.r, s.large[at:]); err != nil {
-			return nil, err
-		}
-	}
-	return s.large, nil
 }
 
 func (s *sections) skip(length uint32) error {

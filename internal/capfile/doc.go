@@ -7,9 +7,11 @@
 // What a [Reader] gives is a sequence of packets, each with the number of its
 // interface; [Reader.Interfaces] lists those. What a [Writer] gets is the same.
 //
-// Old files, pcap, are read by gopacket's pcapgo. Its pcapng (v1.7.7) would not do:
-// its reader takes wrong times from interfaces whose resolution is a power of two,
-// takes flags of big-endian sections for little-endian, never compares the lengths
-// of packets and options with their block's, and keeps every name record; its writer
-// allocates for each packet that has a direction and knows two of five statistics.
+// gopacket's pcapgo (v1.7.7) would not do. Its pcap reader refuses records whose
+// captured length is above their length, the modified format and old versions, all
+// of which libpcap reads. Its pcapng reader takes wrong times from interfaces whose
+// resolution is a power of two, takes flags of big-endian sections for
+// little-endian, never compares the lengths of packets and options with their
+// block's, and keeps every name record; its writer allocates for each packet that
+// has a direction and knows two of five statistics.
 package capfile

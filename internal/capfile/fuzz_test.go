@@ -36,6 +36,9 @@ func FuzzReader(f *testing.F) {
 		b.packet(0, 1<<40, frame(1, 41), b.flags(2)).block(4, make([]byte, 8)).block(blockSimple, make([]byte, 8))
 		f.Add(b.section(1, 2).iface(LinkEthernet, 0, nil).packet(0, 3, nil, nil).Bytes())
 	}
+	for _, v := range pcapVariants() {
+		f.Add(v.file(uint32(LinkLinuxSLL), record{1, 2, 60, 54, frame(1, 60)}, record{3, 4, 54, 60, frame(2, 54)}, record{5, 6, 1 << 30, 1 << 31, nil}))
+	}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

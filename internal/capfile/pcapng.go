@@ -2,7 +2,6 @@ package capfile
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 )
@@ -15,7 +14,6 @@ type sections struct {
 	f     *Reader
 	order binary.ByteOrder // of the section; nil: there is none yet
 	local []local          // the section's interfaces
-	large []byte           // a block that the buffer does not hold
 }
 
 // local is an interface of a section.
@@ -76,7 +74,7 @@ func (s *sections) addInterface(block []byte) error {
 	}
 	i := Interface{LinkType: LinkType(s.order.Uint16(body)), SnapLen: s.order.Uint32(body[4:])}
 	resolution, offset := uint8(resolutionMicro), int64(0)
-	err := s.options(body[8:], func(code uint16, value []byte) {
+	s.options(body[8:], func(code uint16, value []byte) {
 		switch {
 		case code == optName:
 			i.Name = text(value)
@@ -88,9 +86,6 @@ func (s *sections) addInterface(block []byte) error {
 			offset = int64(s.order.Uint64(value))
 		}
 	})
-	if err != nil {
-		return err
-	}
 	number := s.number(i)
 	if number == MaxInterfaces {
 		return fmt.Errorf("more than %d interfaces", MaxInterfaces)
@@ -136,13 +131,14 @@ func (s *sections) enhanced(kind uint32, block []byte, p *Packet) error {
 	if err != nil || len(rest) == 0 {
 		return err
 	}
-	return s.options(rest, func(code uint16, value []byte) {
+	s.options(rest, func(code uint16, value []byte) {
 		if code == optFlags && len(value) == 4 {
 			if d := Direction(s.order.Uint32(value) & 3); d <= Outbound {
 				p.Direction = d
 			}
 		}
 	})
+	return nil
 }
 
 // simple is for an SPB: of the section's first interface, at no time, as long as
@@ -185,23 +181,19 @@ func (s *sections) data(b []byte, kept, length uint32, p *Packet) (rest []byte, 
 	return b[padded(int(kept)):], nil
 }
 
-var errOption = errors.New("option that is longer than its block")
-
-// options calls each for every option in b.
-func (s *sections) options(b []byte, each func(code uint16, value []byte)) error {
+// options calls each for every option in b, up to one that is longer than what is
+// left of its block. libpcap does not look at the options of packets: what is wrong
+// there must not cost a packet.
+func (s *sections) options(b []byte, each func(code uint16, value []byte)) {
 	for len(b) >= optionHead {
 		code, n := s.order.Uint16(b), int(s.order.Uint16(b[2:]))
-		if code == optEnd {
-			return nil
-		}
 		b = b[optionHead:]
-		if padded(n) > len(b) {
-			return errOption
+		if code == optEnd || padded(n) > len(b) {
+			return
 		}
 		each(code, b[:n])
 		b = b[padded(n):]
 	}
-	return nil
 }
 
 func text(b []byte) string { return string(b[:min(len(b), maxText)]) }

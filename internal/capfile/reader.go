@@ -18,9 +18,9 @@ type Packet struct {
 	Direction Direction
 }
 
-// Reader reads a capture file: pcap with micro- or nanoseconds, or pcapng with any
-// number of sections and interfaces, of either byte order, plain or compressed by
-// gzip or zstd. One goroutine at a time may use it, but for Offset.
+// Reader reads a capture file: pcap as libpcap reads it (micro- or nanoseconds,
+// Kuznetzov's modified form, old versions), or pcapng with any number of sections
+// and interfaces, of either byte order, plain or compressed by gzip or zstd. One goroutine at a time may use it, but for Offset.
 type Reader struct {
 	raw   counter
 	r     *bufio.Reader
@@ -32,6 +32,7 @@ type Reader struct {
 	err   error               // the one that ended it
 
 	packet Packet // the latest, here so that it is not allocated
+	large  []byte // what the buffer does not hold
 
 	interfaces []Interface
 }
@@ -106,6 +107,29 @@ func (f *Reader) Next() (Packet, error) {
 	}
 	f.count++
 	return f.packet, nil
+}
+
+// bytes reads n bytes, which are good until the next read.
+func (f *Reader) bytes(n int) ([]byte, error) {
+	if n > readBuffer {
+		return f.readLarge(n)
+	}
+	b, err := f.r.Peek(n)
+	f.r.Discard(len(b)) // the bytes stay until the next read
+	return b, err
+}
+
+// readLarge believes a length piece by piece, as the bytes come.
+func (f *Reader) readLarge(n int) ([]byte, error) {
+	f.large = f.large[:0]
+	for len(f.large) < n {
+		at := len(f.large)
+		f.large = slices.Grow(f.large, min(n-at, readBuffer))[:at+min(n-at, readBuffer)]
+		if _, err := io.ReadFull(f.r, f.large[at:]); err != nil {
+			return nil, err
+		}
+	}
+	return f.large, nil
 }
 
 // Interfaces lists the interfaces that the file has told of so far, in its order.
