@@ -462,7 +462,7 @@ func TestBudgetsBoundWhatSocketsHoldTogether(t *testing.T) {
 	for range 100 {
 		dev.Deliver(&rxring.Packet{Data: frame(1000)})
 	}
-	if got := q.Totals(); got.Captured == 0 || got.DroppedFull == 0 || budget.Held() > 3*8192 || budget.Held() == 0 {
+	if got := q.Totals(); got.Captured == 0 || got.Drops[ring.Full] == 0 || budget.Held() > 3*8192 || budget.Held() == 0 {
 		t.Errorf("%+v with %d bytes of the budget", got, budget.Held())
 	}
 	must(t, q.SetGrant(nil)) // what is queued stays the budget's

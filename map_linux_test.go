@@ -92,7 +92,7 @@ func TestRingsAreMappedInOnePiece(t *testing.T) {
 					t.Fatalf("packet %d after %d", found[i], found[i-1])
 				}
 			}
-			t.Logf("%d packets, moved %d times, %d found no room meanwhile", len(found), 2*rounds, totals.DroppedOther)
+			t.Logf("%d packets, moved %d times, %d found no room meanwhile", len(found), 2*rounds, totals.Drops[ring.NoRoom])
 		})
 	}
 }

@@ -222,7 +222,7 @@ func TestHeadersPastSixteenBitsAreDropped(t *testing.T) {
 	must(t, s.SetVersion(tpacket.V2), s.SetReserve(70000),
 		s.SetRxRing(tpacket.Req{BlockSize: 1 << 17, BlockNr: 1, FrameSize: 1 << 17, FrameNr: 1}))
 	dev.Deliver(&rxring.Packet{Data: frame(60)})
-	if got := s.Totals(); got.DroppedOther != 1 || got.Captured != 0 {
+	if got := s.Totals(); got.Drops[ring.NoRoom] != 1 || got.Captured != 0 {
 		t.Errorf("%+v, want one drop for another reason", got)
 	}
 }
@@ -286,7 +286,7 @@ func TestEveryPacketOfferedIsCountedOnce(t *testing.T) {
 		dev.Deliver(&rxring.Packet{Data: frame(200)}) // filtered
 	}
 	dev.DeliverBatch([]rxring.Packet{{Data: frame(60)}, {Data: frame(61)}, {Data: frame(62)}, {Data: frame(63)}, {Data: frame(64)}, {Data: frame(65)}})
-	want := ring.Totals{Filtered: 3, Captured: 4, DroppedFull: 2}
+	want := ring.Totals{Filtered: 3, Captured: 4, Drops: ring.Drops{ring.Full: 2}}
 	if got := s.Totals(); got != want || got.Offered() != 9 {
 		t.Errorf("totals %+v: want %+v", got, want)
 	}
@@ -708,7 +708,7 @@ func TestBatchIsAsManyDeliveries(t *testing.T) {
 	}
 	// 90 come in, one of them malformed; up to 100 bytes from the network header
 	// pass: all but none, since the longest is 100.
-	if got, want := some.Totals(), (ring.Totals{Captured: 4, DroppedFull: 85}); got != want {
+	if got, want := some.Totals(), (ring.Totals{Captured: 4, Drops: ring.Drops{ring.Full: 85}}); got != want {
 		t.Errorf("IPv4 that comes in: %+v, want %+v", got, want)
 	}
 	if dev.Malformed() != 1 {

@@ -206,10 +206,7 @@ func (p *peer) recv(receive func([]byte) (rxring.Message, error), room int) erro
 }
 
 func (p *peer) counts(k *peerSocket) {
-	t := k.Totals()
-	for _, v := range []uint64{t.Filtered, t.Captured, t.DroppedFull, t.DroppedOwned, t.DroppedReleasing, t.DroppedOther, k.Sent()} {
-		p.answer.u64(v)
-	}
+	p.answer.counts(counts{k.Totals(), k.Sent()})
 }
 
 // piece hands out what make makes, as JSON, from the byte on that is asked for;

@@ -5,6 +5,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
 )
 
 // Config says what a [Server] offers, and to whom. Only Namespace must be set.
@@ -114,14 +115,11 @@ type SocketStatus struct {
 	Ring  *RingStatus `json:"ring,omitempty"` // nil: it has a queue
 	Queue int         `json:"queue"`          // bytes of the first packet in it
 
-	Offered          uint64 `json:"offered"`
-	Filtered         uint64 `json:"filtered"`
-	Captured         uint64 `json:"captured"`
-	DroppedFull      uint64 `json:"dropped_full"`
-	DroppedOwned     uint64 `json:"dropped_owned"`
-	DroppedReleasing uint64 `json:"dropped_releasing"`
-	DroppedOther     uint64 `json:"dropped_other"`
-	Sent             uint64 `json:"sent"`
+	Offered  uint64     `json:"offered"`
+	Filtered uint64     `json:"filtered"`
+	Captured uint64     `json:"captured"`
+	Dropped  ring.Drops `json:"dropped"` // by reason
+	Sent     uint64     `json:"sent"`
 }
 
 // RingStatus is a receive ring: its shape, and a picture of its slots or blocks.

@@ -57,7 +57,7 @@ const (
 	hello, devices, status, newSocket, closeSocket       = 1, 2, 3, 4, 5
 	bindSocket, setsockopt, getsockopt, mapRing, receive = 6, 8, 9, 13, 16
 	send                                                 = 17
-	theVersion                                           = 1
+	theVersion                                           = 2
 	word                                                 = "rxring\x00\x01"
 )
 
@@ -112,18 +112,18 @@ func TestVersionsThatDoNotUnderstandEachOther(t *testing.T) {
 	faults := make(chan attach.Event, 10)
 	o := listen(t, attach.Config{Notify: func(e attach.Event) { faults <- e }})
 	c := raw(t, o.Addr())
-	errno, rest, _ := ask(t, c, request(hello, 0, 1, word, 2))
+	errno, rest, _ := ask(t, c, request(hello, 0, 1, word, theVersion+1))
 	if errno != 0 || binary.NativeEndian.Uint32(rest) != theVersion {
 		t.Errorf("a newer client is told %d, % x; want our version", errno, rest)
 	}
-	if e := <-faults; e.Kind != attach.PeerFaulted || !strings.Contains(e.Err.Error(), "it speaks version 2, this is 1") {
+	if e := <-faults; e.Kind != attach.PeerFaulted || !strings.Contains(e.Err.Error(), "it speaks version 3, this is 2") {
 		t.Errorf("event %+v", e)
 	}
 
 	newer := fake(t, func(c *net.UnixConn, b []byte) {
-		c.Write(append(request(hello, 0, 1), 2, 0, 0, 0))
+		c.Write(append(request(hello, 0, 1), theVersion+1, 0, 0, 0))
 	})
-	if _, err := attach.Dial(t.Context(), newer); !errors.Is(err, syscall.EPROTONOSUPPORT) || !strings.Contains(err.Error(), "it speaks version 2 of the protocol, this is version 1: use the same rxring at both ends") {
+	if _, err := attach.Dial(t.Context(), newer); !errors.Is(err, syscall.EPROTONOSUPPORT) || !strings.Contains(err.Error(), "it speaks version 3 of the protocol, this is version 2: use the same rxring at both ends") {
 		t.Errorf("a newer server: %v", err)
 	}
 }

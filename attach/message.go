@@ -24,7 +24,7 @@ import (
 
 // version is of everything but hello. It changes when old and new no longer
 // understand each other.
-const version = 1
+const version = 2
 
 // magic begins a hello: no other program's first words are taken for one.
 const magic = "rxring\x00\x01"
@@ -167,6 +167,25 @@ func record[T tpacket.Record](m *message) (v T) {
 		v = tpacket.Parse[T](b)
 	}
 	return v
+}
+
+// counts puts drops last: by the reasons' numbers, of which a newer rxring may have
+// more.
+func (m *message) counts(c counts) {
+	m.u64(c.totals.Filtered)
+	m.u64(c.totals.Captured)
+	m.u64(c.sent)
+	for _, n := range c.totals.Drops {
+		m.u64(n)
+	}
+}
+
+func (m *message) takeCounts() (c counts) {
+	c.totals.Filtered, c.totals.Captured, c.sent = m.long(), m.long(), m.long()
+	for reason := 0; m.at < len(m.b) && !m.bad; reason++ {
+		c.totals.Drops.Add(reason, m.long())
+	}
+	return c
 }
 
 // sizeofFilter is sizeof(struct sock_filter).

@@ -81,7 +81,6 @@ func (p *peer) socketStatus(k *peerSocket) SocketStatus {
 func (st *SocketStatus) count(k *rxring.Socket) {
 	t := k.Totals()
 	st.Offered, st.Filtered, st.Captured = t.Offered(), t.Filtered, t.Captured
-	st.DroppedFull, st.DroppedOwned = t.DroppedFull, t.DroppedOwned
-	st.DroppedReleasing, st.DroppedOther = t.DroppedReleasing, t.DroppedOther
+	st.Dropped = t.Drops
 	st.Sent = k.Sent()
 }

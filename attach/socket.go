@@ -364,20 +364,13 @@ func (s *Socket) Sent() uint64 { return s.count().sent }
 
 func (s *Socket) count() counts {
 	var c counts
-	_, err := s.call(opCounts, nil, c.read)
+	_, err := s.call(opCounts, nil, func(m *message) { c = m.takeCounts() })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
 		s.counts = c
 	}
 	return s.counts
-}
-
-func (c *counts) read(m *message) {
-	t := &c.totals
-	for _, v := range []*uint64{&t.Filtered, &t.Captured, &t.DroppedFull, &t.DroppedOwned, &t.DroppedReleasing, &t.DroppedOther, &c.sent} {
-		*v = m.long()
-	}
 }
 
 // Close is [rxring.Socket.Close].
@@ -390,7 +383,7 @@ func (s *Socket) Close() error {
 		return os.NewSyscallError("close", rxring.ErrClosed)
 	}
 	var last counts
-	_, err := s.client.call(opClose, s.id, nil, last.read)
+	_, err := s.client.call(opClose, s.id, nil, func(m *message) { last = m.takeCounts() })
 	c := s.client
 	c.mu.Lock()
 	delete(c.sockets, s.id)

@@ -7,18 +7,13 @@ import (
 
 // Totals is what became of every packet offered to a socket, since it was made.
 type Totals struct {
-	Filtered         uint64 // refused by the filter
-	Captured         uint64 // written into a ring or, without one, queued
-	DroppedFull      uint64 // the head slot was still the reader's, or the queue was full
-	DroppedOwned     uint64 // the head slot was free but a slower writer was still filling it
-	DroppedReleasing uint64 // the slot was free but its writer did not get to say so: see Releasing
-	DroppedOther     uint64 // the ring was closed or exchanged meanwhile, no frame has room for the headers, or no vnet header has a word for the offload
+	Filtered uint64 // refused by the filter
+	Captured uint64 // written into a ring or, without one, queued
+	Drops    Drops
 }
 
 // Dropped is the sum of the drops.
-func (t Totals) Dropped() uint64 {
-	return t.DroppedFull + t.DroppedOwned + t.DroppedReleasing + t.DroppedOther
-}
+func (t Totals) Dropped() uint64 { return t.Drops.Sum() }
 
 // Offered is the sum of everything: each packet offered is counted once.
 func (t Totals) Offered() uint64 { return t.Filtered + t.Captured + t.Dropped() }
@@ -101,12 +96,9 @@ func (c *Counters) Statistics() (packets, drops uint64) {
 func (c *Counters) Totals() Totals {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Totals{
-		Filtered:         c.filtered.Load(),
-		Captured:         c.captured(),
-		DroppedFull:      c.drops[Full].Load(),
-		DroppedOwned:     c.drops[Owned].Load(),
-		DroppedReleasing: c.drops[Releasing].Load(),
-		DroppedOther:     c.drops[NoRoom].Load(),
+	t := Totals{Filtered: c.filtered.Load(), Captured: c.captured()}
+	for v := range Reasons {
+		t.Drops[v] = c.drops[v].Load()
 	}
+	return t
 }

@@ -8,34 +8,6 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Verdict is what became of a packet at a ring.
-type Verdict uint8
-
-const (
-	Acquired  Verdict = iota // the caller owns the slot until it calls Release
-	Full                     // the head slot has not come back from the reader
-	Owned                    // the head slot is free, but a slower writer still fills it
-	Releasing                // the head slot's writer stands between its release stores, and stays there
-	NoRoom                   // there is no ring, or no room for headers in its frames
-	verdicts
-)
-
-func (v Verdict) String() string {
-	switch v {
-	case Acquired:
-		return "acquired"
-	case Full:
-		return "ring full"
-	case Owned:
-		return "slot still owned"
-	case Releasing:
-		return "slot being released"
-	case NoRoom:
-		return "no room"
-	}
-	return fmt.Sprintf("Verdict(%d)", uint8(v))
-}
-
 // Ring is a receive ring of slots: TPACKET_V1 or V2. It mirrors struct
 // packet_ring_buffer (net/packet/internal.h).
 //

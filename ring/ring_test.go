@@ -429,7 +429,7 @@ func TestCountersClearOnRead(t *testing.T) {
 	if p, _ := c.Statistics(); p != 1 {
 		t.Errorf("%d packets after a ring was replaced, want 1", p)
 	}
-	want := ring.Totals{Filtered: 1, Captured: 3, DroppedFull: 1, DroppedOwned: 1, DroppedOther: 1}
+	want := ring.Totals{Filtered: 1, Captured: 3, Drops: ring.Drops{ring.Full: 1, ring.Owned: 1, ring.NoRoom: 1}}
 	if got := c.Totals(); got != want || got.Offered() != 7 {
 		t.Errorf("totals %+v, offered %d: want %+v and 7", got, got.Offered(), want)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/rxring/rxring/internal/feed"
 	"github.com/rxring/rxring/internal/progress"
 	"github.com/rxring/rxring/interpose"
+	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -188,20 +189,18 @@ func report(w io.Writer, devices []*rxring.Device, r interpose.Result) {
 			continue
 		}
 		for _, row := range []struct {
-			n      uint64
-			what   string
-			always bool
+			n    uint64
+			what string
 		}{
-			{t.Offered(), "packets offered", true},
-			{t.Filtered, "filtered out", true},
-			{t.Captured, "captured", true},
-			{t.DroppedFull, "dropped: ring full", true},
-			{t.DroppedOwned, "dropped: slot still owned by a slower writer", true},
-			{t.DroppedReleasing, "dropped: slot about to be released", false},
-			{t.DroppedOther, "dropped: ring just closed, or no room for headers", false},
+			{t.Offered(), "packets offered"},
+			{t.Filtered, "filtered out"},
+			{t.Captured, "captured"},
 		} {
-			if row.n > 0 || row.always {
-				fmt.Fprintf(w, "rxring: %12d %s\n", row.n, row.what)
+			fmt.Fprintf(w, "rxring: %12d %s\n", row.n, row.what)
+		}
+		for why, n := range t.Drops.All() {
+			if n > 0 || why == ring.Full || why == ring.Owned { // there, a zero is worth a line
+				fmt.Fprintf(w, "rxring: %12d dropped: %s\n", n, why.Explanation())
 			}
 		}
 	}

@@ -37,11 +37,11 @@ func run1(t *testing.T, c Config, d Contender) *Outcome {
 	}
 	t.Logf("%s", &text)
 	o := &r.Designs[0]
-	if dropped := o.DroppedFull + o.DroppedOwned + o.DroppedReleasing; o.Offered != o.Accepted+dropped {
+	if dropped := o.Dropped.Sum(); o.Offered != o.Accepted+dropped {
 		t.Errorf("offered %d, but accepted %d and dropped %d", o.Offered, o.Accepted, dropped)
 	}
-	if o.LostForNothing > o.DroppedOwned+o.DroppedReleasing {
-		t.Errorf("lost %d for nothing, of %d dropped as owned or being released", o.LostForNothing, o.DroppedOwned+o.DroppedReleasing)
+	if o.LostForNothing > o.Dropped[ring.Owned]+o.Dropped[ring.Releasing] {
+		t.Errorf("lost %d for nothing, of %d dropped as owned or being released", o.LostForNothing, o.Dropped[ring.Owned]+o.Dropped[ring.Releasing])
 	}
 	return o
 }

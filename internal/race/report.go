@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/rxring/rxring/ring"
 )
 
 // Report is what a run found. Its JSON is for programs: names are stable.
@@ -29,23 +31,21 @@ type Parameters struct {
 
 // Outcome is what one design showed.
 type Outcome struct {
-	Design           string  `json:"design"`
-	Rounds           int     `json:"rounds"` // each with a fresh ring
-	Offered          uint64  `json:"offered"`
-	Accepted         uint64  `json:"accepted"`
-	DroppedFull      uint64  `json:"dropped_full"`
-	DroppedOwned     uint64  `json:"dropped_owned"`
-	DroppedReleasing uint64  `json:"dropped_releasing"`
-	Read             uint64  `json:"read"`
-	Torn             uint64  `json:"torn"`
-	Repeated         uint64  `json:"repeated"` // read a second time
-	Stuck            bool    `json:"stuck"`
-	StuckRounds      int     `json:"stuck_rounds"`
-	LostForNothing   uint64  `json:"lost_for_nothing"` // of the dropped: no writer held the slot. Only what is proven
-	Nanoseconds      float64 `json:"ns_per_packet"`    // one writer alone, 64 bytes
-	Expected         string  `json:"expected"`
-	Verdict          Verdict `json:"verdict"`
-	Tear             *Tear   `json:"tear,omitempty"` // one torn packet
+	Design         string     `json:"design"`
+	Rounds         int        `json:"rounds"` // each with a fresh ring
+	Offered        uint64     `json:"offered"`
+	Accepted       uint64     `json:"accepted"`
+	Dropped        ring.Drops `json:"dropped"` // by reason
+	Read           uint64     `json:"read"`
+	Torn           uint64     `json:"torn"`
+	Repeated       uint64     `json:"repeated"` // read a second time
+	Stuck          bool       `json:"stuck"`
+	StuckRounds    int        `json:"stuck_rounds"`
+	LostForNothing uint64     `json:"lost_for_nothing"` // of the dropped: no writer held the slot. Only what is proven
+	Nanoseconds    float64    `json:"ns_per_packet"`    // one writer alone, 64 bytes
+	Expected       string     `json:"expected"`
+	Verdict        Verdict    `json:"verdict"`
+	Tear           *Tear      `json:"tear,omitempty"` // one torn packet
 
 	design Contender
 }

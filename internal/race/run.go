@@ -230,9 +230,9 @@ func (rd *round) addTo(o *Outcome) {
 	for _, w := range rd.writers {
 		o.Offered += w.number
 		o.Accepted += w.verdicts[ring.Acquired]
-		o.DroppedFull += w.verdicts[ring.Full]
-		o.DroppedOwned += w.verdicts[ring.Owned]
-		o.DroppedReleasing += w.verdicts[ring.Releasing]
+		for why := range ring.Reasons {
+			o.Dropped[why] += w.verdicts[why]
+		}
 		o.LostForNothing += w.lost
 	}
 	o.Read += rd.reader.read - rd.reader.probed

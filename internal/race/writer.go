@@ -50,7 +50,7 @@ type writer struct {
 	seen  []uint64      // the others' ghosts before the latest Acquire
 	last  uint32        // slot of the latest verdict
 
-	verdicts [ring.NoRoom + 1]uint64
+	verdicts [len(ring.Drops{})]uint64
 	lost     uint64
 	spans    history[span]
 	_        [64]byte // no other writer on the last line

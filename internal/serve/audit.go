@@ -65,8 +65,8 @@ func socketAttrs(kind attach.EventKind, s *attach.SocketStatus, device string) [
 		slog.Uint64("captured", s.Captured),
 		slog.Uint64("sent", s.Sent),
 	)
-	for _, d := range drops(s) {
-		attrs = append(attrs, slog.Uint64("dropped_"+d.reason, d.n))
+	for why, n := range s.Dropped.All() {
+		attrs = append(attrs, slog.Uint64("dropped_"+why.Name(), n))
 	}
 	return attrs
 }
@@ -81,21 +81,6 @@ func oneLine(prog []cbpf.Instruction) string {
 		line += fmt.Sprintf(",... %d more", n)
 	}
 	return line
-}
-
-// drop is why packets were not captured, and how many.
-type drop struct {
-	reason string
-	n      uint64
-}
-
-func drops(s *attach.SocketStatus) []drop {
-	return []drop{
-		{"ring_full", s.DroppedFull},
-		{"slot_owned", s.DroppedOwned},
-		{"slot_releasing", s.DroppedReleasing},
-		{"no_room", s.DroppedOther},
-	}
 }
 
 // maxCommand is how much of a command line is logged.

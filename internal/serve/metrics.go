@@ -7,6 +7,7 @@ import (
 
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/ring"
 )
 
 // meter counts for Prometheus. Sockets come and go while counters only grow: what was
@@ -25,7 +26,7 @@ type meter struct {
 // sums are what became of packets.
 type sums struct {
 	offered, filtered, captured, sent uint64
-	drops                             []drop
+	drops                             ring.Drops
 }
 
 type socketKey struct {
@@ -86,16 +87,15 @@ func (m *meter) account(s attach.SocketStatus) string {
 	m.open[k] = s
 	d := m.sums[s.Device]
 	if d == nil {
-		d = &sums{drops: drops(&attach.SocketStatus{})}
+		d = new(sums)
 		m.sums[s.Device] = d
 	}
 	d.offered += s.Offered - last.Offered
 	d.filtered += s.Filtered - last.Filtered
 	d.captured += s.Captured - last.Captured
 	d.sent += s.Sent - last.Sent
-	before := drops(&last)
-	for i, x := range drops(&s) {
-		d.drops[i].n += x.n - before[i].n
+	for why, n := range s.Dropped.All() {
+		d.drops[why] += n - last.Dropped[why]
 	}
 	return s.Device
 }
@@ -124,7 +124,7 @@ var (
 	descOffered  = prometheus.NewDesc("rxring_offered_packets_total", "Packets that sockets on the device were offered.", []string{"device"}, nil)
 	descFiltered = prometheus.NewDesc("rxring_filtered_packets_total", "Packets that the programs' own filters refused.", []string{"device"}, nil)
 	descCaptured = prometheus.NewDesc("rxring_captured_packets_total", "Packets that sockets took.", []string{"device"}, nil)
-	descDropped  = prometheus.NewDesc("rxring_dropped_packets_total", "Packets that sockets had no room for, by reason.", []string{"device", "reason"}, nil)
+	descDropped  = prometheus.NewDesc("rxring_dropped_packets_total", "Packets that sockets were offered and did not get, by reason.", []string{"device", "reason"}, nil)
 	descSent     = prometheus.NewDesc("rxring_sent_packets_total", "Packets that programs sent.", []string{"device"}, nil)
 	descSockets  = prometheus.NewDesc("rxring_sockets", "Sockets that are bound to the device.", []string{"device"}, nil)
 	descMemory   = prometheus.NewDesc("rxring_ring_memory_bytes", "Memory of all receive rings.", nil, nil)
@@ -185,8 +185,8 @@ func (m *meter) Collect(ch chan<- prometheus.Metric) {
 		counter(descFiltered, s.filtered, device)
 		counter(descCaptured, s.captured, device)
 		counter(descSent, s.sent, device)
-		for _, d := range s.drops {
-			counter(descDropped, d.n, device, d.reason)
+		for why, n := range s.drops.All() {
+			counter(descDropped, n, device, why.Name())
 		}
 		gauge(descSockets, float64(sockets[device]), device)
 	}

@@ -39,7 +39,7 @@ func sorted(sockets []Socket, o Order) []Socket {
 		first := 0
 		switch o {
 		case ByDrops:
-			first = cmp.Or(cmp.Compare(y.Dropped(), x.Dropped()), cmp.Compare(b.dropped(), a.dropped()))
+			first = cmp.Or(cmp.Compare(y.Dropped.Sum(), x.Dropped.Sum()), cmp.Compare(b.SocketStatus.Dropped.Sum(), a.SocketStatus.Dropped.Sum()))
 		case ByHeld:
 			first = cmp.Compare(withReader(b.Ring), withReader(a.Ring))
 		case ByCaptured:

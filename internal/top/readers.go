@@ -3,6 +3,8 @@ package top
 import (
 	"fmt"
 	"strings"
+
+	"github.com/rxring/rxring/ring"
 )
 
 // Columns of a reader's first line.
@@ -26,7 +28,7 @@ var columns = []column{
 	{"OFFERED/s", func(r *Rates) float64 { return r.Offered }, 2, false},
 	{"CAPTURED/s", func(r *Rates) float64 { return r.Captured }, 3, false},
 	{"FILTERED/s", func(r *Rates) float64 { return r.Filtered }, 1, false},
-	{"DROPPED/s", (*Rates).Dropped, 4, true},
+	{"DROPPED/s", func(r *Rates) float64 { return r.Dropped.Sum() }, 4, true},
 }
 
 // columns are those that there is room for, one at least.
@@ -172,7 +174,7 @@ func (s *screen) shape(k *Socket) string {
 // totals is what became of all packets.
 func totals(k *Socket) string {
 	return fmt.Sprintf("%s offered = %s captured + %s filtered + %s dropped",
-		count(k.Offered), count(k.Captured), count(k.Filtered), count(k.dropped()))
+		count(k.Offered), count(k.Captured), count(k.Filtered), count(k.Dropped.Sum()))
 }
 
 // drops is why packets were dropped.
@@ -183,22 +185,13 @@ func drops(k *Socket) string {
 		r = new(Rates)
 	}
 	var all []string
-	for _, row := range []struct {
-		why  string
-		n    uint64
-		rate float64
-	}{
-		{"ring full", k.DroppedFull, r.DroppedFull},
-		{"slot still owned", k.DroppedOwned, r.DroppedOwned},
-		{"slot being released", k.DroppedReleasing, r.DroppedReleasing},
-		{"no room", k.DroppedOther, r.DroppedOther},
-	} {
+	for why, n := range k.Dropped.All() {
 		switch {
-		case row.n == 0:
+		case n == 0:
 		case known:
-			all = append(all, fmt.Sprintf("%s %s (%s/s)", row.why, count(row.n), number(row.rate)))
+			all = append(all, fmt.Sprintf("%v %s (%s/s)", why, count(n), number(r.Dropped[why])))
 		default:
-			all = append(all, fmt.Sprintf("%s %s", row.why, count(row.n)))
+			all = append(all, fmt.Sprintf("%v %s", why, count(n)))
 		}
 	}
 	if len(all) == 0 {
@@ -217,7 +210,7 @@ func (s *screen) ring(k *Socket) string {
 		return indent + "nothing waits in its queue"
 	}
 	verdict := "    "
-	if k.Rates != nil && k.Rates.DroppedFull > 0 {
+	if k.Rates != nil && k.Rates.Dropped[ring.Full] > 0 {
 		verdict = "slow"
 	}
 	prefix := fmt.Sprintf("%3d%% held %s ", withReader(k.Ring), verdict)

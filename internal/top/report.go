@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/ring"
 )
 
 // Report is a Status with what an onlooker adds: rates, and who the readers are.
@@ -30,24 +31,11 @@ type Socket struct {
 
 // Rates are a socket's counts, a second.
 type Rates struct {
-	Offered          float64 `json:"offered"`
-	Filtered         float64 `json:"filtered"`
-	Captured         float64 `json:"captured"`
-	DroppedFull      float64 `json:"dropped_full"`
-	DroppedOwned     float64 `json:"dropped_owned"`
-	DroppedReleasing float64 `json:"dropped_releasing"`
-	DroppedOther     float64 `json:"dropped_other"`
-	Sent             float64 `json:"sent"`
-}
-
-// Dropped is the drops of all reasons, a second.
-func (r *Rates) Dropped() float64 {
-	return r.DroppedFull + r.DroppedOwned + r.DroppedReleasing + r.DroppedOther
-}
-
-// dropped is the drops of all reasons.
-func (s *Socket) dropped() uint64 {
-	return s.DroppedFull + s.DroppedOwned + s.DroppedReleasing + s.DroppedOther
+	Offered  float64                 `json:"offered"`
+	Filtered float64                 `json:"filtered"`
+	Captured float64                 `json:"captured"`
+	Dropped  ring.PerReason[float64] `json:"dropped"`
+	Sent     float64                 `json:"sent"`
 }
 
 // key tells sockets apart, those of a server that was started again, too.
@@ -100,14 +88,13 @@ func Compare(before, now attach.Status) *Report {
 		old, ok := sockets[keyOf(&s)]
 		if r.Interval > 0 && (ok || !s.Opened.Before(before.Time)) {
 			socket.Rates = &Rates{
-				Offered:          rate(old.Offered, s.Offered),
-				Filtered:         rate(old.Filtered, s.Filtered),
-				Captured:         rate(old.Captured, s.Captured),
-				DroppedFull:      rate(old.DroppedFull, s.DroppedFull),
-				DroppedOwned:     rate(old.DroppedOwned, s.DroppedOwned),
-				DroppedReleasing: rate(old.DroppedReleasing, s.DroppedReleasing),
-				DroppedOther:     rate(old.DroppedOther, s.DroppedOther),
-				Sent:             rate(old.Sent, s.Sent),
+				Offered:  rate(old.Offered, s.Offered),
+				Filtered: rate(old.Filtered, s.Filtered),
+				Captured: rate(old.Captured, s.Captured),
+				Sent:     rate(old.Sent, s.Sent),
+			}
+			for why, n := range s.Dropped.All() {
+				socket.Rates.Dropped[why] = rate(old.Dropped[why], n)
 			}
 		}
 		r.Sockets = append(r.Sockets, socket)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/ring"
 )
 
 var noon = time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
@@ -25,7 +26,7 @@ func status(after float64, drops uint64, sockets ...attach.SocketStatus) attach.
 func counted(peer uint64, opened float64, offered, dropped uint64) attach.SocketStatus {
 	return attach.SocketStatus{
 		ID: 1, Peer: attach.Peer{ID: peer}, Opened: noon.Add(time.Duration(opened * float64(time.Second))), Device: "net0",
-		Offered: offered, Captured: offered - dropped, DroppedFull: dropped,
+		Offered: offered, Captured: offered - dropped, Dropped: ring.Drops{ring.Full: dropped},
 	}
 }
 
@@ -39,7 +40,7 @@ func TestRates(t *testing.T) {
 		{
 			"are a second's",
 			status(0, 10, counted(1, -9, 1000, 100)), status(2, 16, counted(1, -9, 3000, 300)),
-			[]*Rates{{Offered: 1000, Captured: 900, DroppedFull: 100}}, 3.0,
+			[]*Rates{{Offered: 1000, Captured: 900, Dropped: ring.PerReason[float64]{ring.Full: 100}}}, 3.0,
 		},
 		{
 			"of what stands still are 0",
@@ -163,9 +164,11 @@ func TestReportIsAStatusWithMore(t *testing.T) {
 	}
 	var all struct {
 		Interval float64
-		Sockets  []struct{ Rates map[string]float64 }
+		Sockets  []struct {
+			Rates struct{ Dropped map[string]float64 }
+		}
 	}
-	if err := json.Unmarshal(b, &all); err != nil || all.Interval != 1 || all.Sockets[0].Rates["dropped_full"] != 5 {
+	if err := json.Unmarshal(b, &all); err != nil || all.Interval != 1 || all.Sockets[0].Rates.Dropped["ring_full"] != 5 {
 		t.Errorf("%v: %s", err, b)
 	}
 }

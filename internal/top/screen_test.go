@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/ring"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -50,8 +51,8 @@ func example() *Report {
 	now.Time = noon
 	now.Devices = slices.Clone(before.Devices)
 	now.Devices[1].Counters = map[string]uint64{"kernel_drops": 15, "packets": 99_123_456}
-	slow.Offered, slow.Filtered, slow.Captured, slow.DroppedFull = 1_234_567, 1000, 1_133_567, 100_000
-	owned.Offered, owned.Captured, owned.DroppedOwned, owned.DroppedOther, owned.Sent = 50, 43, 3, 4, 2
+	slow.Offered, slow.Filtered, slow.Captured, slow.Dropped = 1_234_567, 1000, 1_133_567, ring.Drops{ring.Full: 100_000}
+	owned.Offered, owned.Captured, owned.Dropped, owned.Sent = 50, 43, ring.Drops{ring.Owned: 3, ring.NoRoom: 4}, 2
 	queued.Offered, queued.Captured = 7, 7
 	now.Sockets = []attach.SocketStatus{slow, owned, queued}
 	r := Compare(before, now)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/source/streams"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -87,7 +88,7 @@ func TestReportsOfARealServer(t *testing.T) {
 			t.Fatalf("%+v", second)
 		}
 		a, b := first.Sockets[0], second.Sockets[0]
-		if b.Offered != b.Filtered+b.SocketStatus.Captured+b.dropped() || b.Offered < a.Offered {
+		if b.Offered != b.Filtered+b.SocketStatus.Captured+b.SocketStatus.Dropped.Sum() || b.Offered < a.Offered {
 			t.Fatalf("counts do not add up: %+v after %+v", b.SocketStatus, a.SocketStatus)
 		}
 		if b.Peer.PID != os.Getpid() || b.Program != comm("/proc/self") || b.User == "" && os.Getuid() == 0 {
@@ -96,7 +97,7 @@ func TestReportsOfARealServer(t *testing.T) {
 		if want := float64(b.Offered-a.Offered) / second.Interval; second.Interval <= 0 || b.Rates == nil || b.Rates.Offered != want {
 			t.Fatalf("%v seconds, rates %+v: want %v", second.Interval, b.Rates, want)
 		}
-		if b.SocketStatus.Captured == 8 && b.Rates.DroppedFull > 0 {
+		if b.SocketStatus.Captured == 8 && b.Rates.Dropped[ring.Full] > 0 {
 			if b.Ring == nil || b.Ring.States != "RRRRRRRR" {
 				t.Errorf("a ring that nobody reads is %+v", b.Ring)
 			}
