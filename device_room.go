@@ -2,6 +2,7 @@ package rxring
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/rxring/rxring/ring"
@@ -13,27 +14,37 @@ import (
 // what PACKET_FANOUT_ROLLOVER asks, for more than one packet.
 func (d *Device) Room(n int) bool {
 	for s := range d.readers {
-		if !s.roomFor(n) {
+		if !s.HasRoom(n) {
 			return false
 		}
 	}
 	return true
 }
 
+// Sockets iterates over the sockets that would be offered a packet now, the members of
+// fanout groups among them. A socket may be closed meanwhile.
+func (d *Device) Sockets() iter.Seq[*Socket] { return d.readers }
+
 // drainEvery is how often Drain looks: nobody tells when a reader hands a slot back.
 const drainEvery = time.Millisecond
 
+// drainUnread is how long Drain waits for a socket that has not been read at all.
+const drainUnread = 3 * time.Second
+
 // Drain hands over what lies in blocks that are not full yet, and waits until all
-// readers have read what there was. It is for a source that has come to its end: a
-// device that is removed at once takes packets with it that nobody has read.
-// The error is ctx's.
+// readers have read what there was; for a socket that nobody has read yet, 3 s. It is
+// for a source that has come to its end: a device that is removed at once takes packets
+// with it that nobody has read. The error is ctx's.
 func (d *Device) Drain(ctx context.Context) error {
 	t := time.NewTicker(drainEvery)
 	defer t.Stop()
+	start := time.Now()
 	for {
 		drained := true
 		for s := range d.readers {
-			drained = s.drained() && drained
+			if !s.drained() && (time.Since(start) < drainUnread || s.HasRead()) {
+				drained = false
+			}
 		}
 		if drained {
 			return nil
@@ -67,7 +78,9 @@ func (d *Device) readers(yield func(*Socket) bool) {
 	}
 }
 
-func (s *Socket) roomFor(n int) bool {
+// HasRoom reports whether the socket's ring or queue has room for n packets more, or,
+// where it is small, whether most of it is free. See [Device.Room].
+func (s *Socket) HasRoom(n int) bool {
 	rx := s.rx.Load() // pairs with the store in Socket.publish
 	switch {
 	case rx.ring != nil:
@@ -79,6 +92,20 @@ func (s *Socket) roomFor(n int) bool {
 	}
 	limit := s.queue.limit.Load()
 	return s.queue.held.Load() <= limit/4
+}
+
+// HasRead reports whether the socket's reader has read a packet: received one from the
+// queue, or handed back a slot or block of the present ring. A source that waits for
+// room tells by it a slow reader from a socket that nobody reads.
+func (s *Socket) HasRead() bool {
+	rx := s.rx.Load() // pairs with the store in Socket.publish
+	switch {
+	case rx.ring != nil:
+		return rx.ring.HandedBack()
+	case rx.blocks != nil:
+		return rx.blocks.HandedBack()
+	}
+	return s.queue.hasRead()
 }
 
 func (s *Socket) drained() bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rxring/rxring"
@@ -96,6 +97,113 @@ func TestASourceThatAsksForRoomLosesNothingAndDrainWaitsForReaders(t *testing.T)
 			}
 		})
 	}
+}
+
+func TestASourceTellsSocketsThatAreReadFromThoseThatAreNot(t *testing.T) {
+	rings := map[string]struct {
+		v       tpacket.Version
+		req     tpacket.Req3
+		packets int // that are more than it has room for
+	}{
+		"V2":       {tpacket.V2, tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 1 << 12, FrameNr: 16}}, 20},
+		"one slot": {tpacket.V2, tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 12, BlockNr: 1, FrameSize: 1 << 12, FrameNr: 1}}, 3},
+		"V3":       {tpacket.V3, tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 12, BlockNr: 2, FrameSize: 1 << 12, FrameNr: 2}, RetireBlkTov: never}, 20},
+	}
+	for name, tt := range rings {
+		t.Run(name, func(t *testing.T) {
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+			dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, r := reading(t, dev, tt.v, tt.req)
+			if got := slices.Collect(dev.Sockets()); len(got) != 1 || got[0] != s || !s.HasRoom(1) || s.HasRead() {
+				t.Errorf("at first: sockets %v, room %v, read %v", got, s.HasRoom(1), s.HasRead())
+			}
+			for range tt.packets {
+				dev.Deliver(&rxring.Packet{Data: make([]byte, 1000)})
+			}
+			if s.HasRoom(1) || s.HasRead() {
+				t.Errorf("full: room %v, read %v", s.HasRoom(1), s.HasRead())
+			}
+			for n := 0; ; n++ {
+				f, ok := r.Next()
+				if !ok {
+					break
+				}
+				f.Release()
+				if tt.v == tpacket.V2 && !s.HasRead() {
+					t.Errorf("not read after slot %d was handed back", n)
+				}
+			}
+			if !s.HasRoom(1) || !s.HasRead() {
+				t.Errorf("read: room %v, read %v", s.HasRoom(1), s.HasRead())
+			}
+			for range tt.packets { // a second lap, which fills it again
+				dev.Deliver(&rxring.Packet{Data: make([]byte, 1000)})
+				dev.Drain(stopped())
+			}
+			if s.HasRoom(1) || !s.HasRead() {
+				t.Errorf("full again: room %v, read %v", s.HasRoom(1), s.HasRead())
+			}
+		})
+	}
+	t.Run("queue", func(t *testing.T) {
+		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+		dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for range 1000 {
+			dev.Deliver(&rxring.Packet{Data: make([]byte, 1000)})
+		}
+		if s.HasRoom(1) || s.HasRead() {
+			t.Errorf("full: room %v, read %v", s.HasRoom(1), s.HasRead())
+		}
+		s.Discard()
+		if !s.HasRead() {
+			t.Error("not read after a packet was taken")
+		}
+	})
+}
+
+func TestDrainDoesNotWaitForASocketThatNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+		dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for range 3 {
+			dev.Deliver(&rxring.Packet{Data: make([]byte, 1000)})
+		}
+		if err := dev.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+		s.Discard() // now it has a reader, who is slow
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := dev.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Drain while a reader has two packets to read: %v", err)
+		}
+	})
+}
+
+// stopped is a context that has ended.
+func stopped() context.Context {
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	return ctx
 }
 
 func TestAFilterThatMayNotSeeAllOfThePacketIsNotForTheSourceToRun(t *testing.T) {

@@ -22,6 +22,7 @@ type queue struct {
 
 	mu          sync.Mutex
 	first, last *queued
+	read        bool // a packet was taken since the last purge
 }
 
 // queued is a packet in a queue. Nothing changes in it once it is there.
@@ -119,9 +120,17 @@ func (q *queue) take(ns *Namespace, peek bool) *queued {
 	if q.first = m.next; q.first == nil {
 		q.last = nil
 	}
+	q.read = true
 	q.length.Add(-1)
 	q.release(ns, m.budget, m.truesize)
 	return m
+}
+
+// hasRead reports whether a packet was taken out since the queue began.
+func (q *queue) hasRead() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.read
 }
 
 // purge empties the queue and begins a new one: what writers that are under way
@@ -133,7 +142,7 @@ func (q *queue) purge(ns *Namespace) {
 	for m := q.first; m != nil; m = m.next {
 		q.release(ns, m.budget, m.truesize)
 	}
-	q.first, q.last = nil, nil
+	q.first, q.last, q.read = nil, nil, false
 	q.length.Store(0)
 }
 

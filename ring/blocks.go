@@ -487,6 +487,19 @@ func (b *Blocks) Readable() bool {
 	return b.status(at-1) != tpacket.StatusKernel
 }
 
+// HandedBack reports whether the reader has handed back a block.
+func (b *Blocks) HandedBack() bool {
+	l, o := &b.layout, b.open.Load()
+	lap, first := o>>l.number>>l.lap, l.block(o) == 0
+	switch {
+	case lap == 0 && first:
+		return false // the first block is open
+	case lap > 1, lap == 1 && !(first && o&l.units == l.shut()):
+		return true // the first block was opened again
+	}
+	return b.blocks[0].state.Load() == 0 && b.status(0) == tpacket.StatusKernel // the status last: see States
+}
+
 // FreezeCount is how often the next block was still the reader's when it was
 // needed, since the last call: tp_freeze_q_cnt.
 func (b *Blocks) FreezeCount() uint32 {

@@ -159,6 +159,18 @@ func (r *Ring) Free(ahead uint32) bool {
 	return r.status(uint32(at%uint64(r.geo.FrameNr))) == tpacket.StatusKernel
 }
 
+// HandedBack reports whether the reader has handed back a slot.
+func (r *Ring) HandedBack() bool {
+	p := r.position()
+	switch taken := p.taken(); {
+	case taken == 0:
+		return false
+	case taken > uint64(r.geo.FrameNr):
+		return true // the first slot was acquired again
+	}
+	return !p.watch(r)(0) && r.status(0) == tpacket.StatusKernel // ownership first: see States
+}
+
 // Frame is slot's bytes. The slice stays addressable while r is reachable.
 func (r *Ring) Frame(slot uint32) []byte {
 	return unsafe.Slice((*byte)(r.frame(slot)), r.geo.FrameSize)
