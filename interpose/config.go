@@ -38,6 +38,12 @@ type Config struct {
 	// nil: this process's.
 	Stdin, Stdout, Stderr *os.File
 
+	// Interrupt has, for each value that is received from it, the processes that hold
+	// packet sockets get SIGINT, as from Ctrl-C: for devices that will deliver nothing
+	// more. Programs then print their summaries and end. It must not be closed. Nil:
+	// never.
+	Interrupt <-chan struct{}
+
 	// Logf reports, in one line, what the program's user should know: a ring
 	// that was refused for want of memory, a program that cannot be looked
 	// into. Nil: nobody is told. It is called from one goroutine.
@@ -49,6 +55,9 @@ type Result struct {
 	ExitCode int            // -1 when a signal ended the program
 	Signal   syscall.Signal // 0 when it exited
 	CoreDump bool
+
+	// Interrupted says that SIGINT was sent because of [Config.Interrupt].
+	Interrupted bool
 
 	// Sockets has a report for each packet socket, in the order of their
 	// making; Omitted counts those beyond the first MaxReports.

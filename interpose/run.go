@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -74,10 +75,22 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 		s.serve()
 		close(served)
 	}()
+	var interrupting sync.WaitGroup
+	interrupting.Go(func() {
+		for {
+			select {
+			case <-cfg.Interrupt: // never, when it is nil
+				s.interrupts.Wake()
+			case <-served:
+				return
+			}
+		}
+	})
 	res, err := p.run(ctx, path, signals)
 	p.end() // first: no process of the program's is left to be served
 	unix.Write(s.stop, bytes64(1))
 	<-served
+	interrupting.Wait()
 	s.close()
 	s.fill(&res)
 	return res, err
@@ -88,6 +101,7 @@ func (s *session) fill(res *Result) {
 		res.Sockets = append(res.Sockets, *r)
 	}
 	res.Omitted, res.Missing = s.omitted, s.missing
+	res.Interrupted = s.interrupted
 }
 
 // program is the launcher, seen from here.

@@ -3,6 +3,7 @@
 package interpose
 
 import (
+	"context"
 	"os"
 	"strings"
 	"syscall"
@@ -68,4 +69,30 @@ func TestRefusalsAreNamed(t *testing.T) {
 	if code != 4 || !strings.Contains(out, "itself under seccomp user notification") {
 		t.Errorf("one in the other: exit code %d:\n%s", code, out)
 	}
+}
+
+// At the end of what devices deliver, readers get SIGINT, and nobody else: a script goes
+// on to its next command.
+func TestInterruptReachesReaders(t *testing.T) {
+	inBothPlaces(t, func(t *testing.T, p place) {
+		ended := make(chan struct{}, 1)
+		cfg := newWorld(t, p).config("sh", "-c", `"$0" report-reader quiet0 1; echo "then code $?"`, needStory(t))
+		cfg.Interrupt = ended
+		ctx, cancel := context.WithTimeout(context.Background(), bound)
+		defer cancel()
+		o := runContext(t, ctx, cfg, func(line string) {
+			if line == "ready" {
+				ended <- struct{}{}
+			}
+		}).ok(t)
+		if !o.Interrupted || !strings.Contains(o.stdout, "1 signals") || !strings.Contains(o.stdout, "then code 0") {
+			t.Errorf("interrupted: %v, output:\n%s", o.Interrupted, o.stdout)
+		}
+		// A program without a socket is left alone.
+		cfg.Args = []string{"sh", "-c", "sleep 0.3; echo done"}
+		ended <- struct{}{}
+		if o := run(t, cfg).ok(t); o.Interrupted || o.stdout != "done\n" {
+			t.Errorf("interrupted: %v, output %q", o.Interrupted, o.stdout)
+		}
+	})
 }

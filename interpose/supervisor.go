@@ -30,6 +30,9 @@ type session struct {
 	root int // the launcher: everything below it is the program's
 	stop int // eventfd
 
+	interrupts  *bell // rung for each value of Config.Interrupt
+	interrupted bool  // SIGINT was sent
+
 	sockets []*socket // open ones, oldest first
 	byInode map[uint64]*socket
 	byMemfd map[file]*socket
@@ -65,10 +68,17 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 		unix.Close(stop)
 		return nil, fmt.Errorf("interpose: eventfd: %w", err)
 	}
+	interrupts, err := newBell()
+	if err != nil {
+		unix.Close(stop)
+		news.close()
+		return nil, fmt.Errorf("interpose: eventfd: %w", err)
+	}
 	pairs, err := newPairs()
 	if err != nil {
 		unix.Close(stop)
 		news.close()
+		interrupts.close()
 		return nil, fmt.Errorf("interpose: epoll: %w", err)
 	}
 	s := &session{
@@ -82,6 +92,8 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 		l:      l,
 		root:   root,
 		stop:   stop,
+
+		interrupts: interrupts,
 
 		killable: l.killable,
 		byInode:  make(map[uint64]*socket),
@@ -110,6 +122,7 @@ func (s *session) serve() {
 		{Fd: int32(s.l.fd), Events: unix.POLLIN},
 		{Fd: int32(s.news.fd), Events: unix.POLLIN},
 		{Fd: int32(s.pairs.fd), Events: unix.POLLIN},
+		{Fd: int32(s.interrupts.fd), Events: unix.POLLIN},
 	}
 	for {
 		if _, err := unix.Poll(fds, s.tick()); err != nil && err != unix.EINTR {
@@ -134,6 +147,9 @@ func (s *session) serve() {
 		if fds[3].Revents != 0 {
 			s.pairs.attend(s)
 		}
+		if fds[4].Revents != 0 {
+			s.interrupt()
+		}
 	}
 }
 
@@ -152,6 +168,7 @@ func (s *session) close() {
 		r.close()
 	}
 	s.news.close()
+	s.interrupts.close()
 	unix.Close(s.pairs.fd)
 	unix.Close(s.stop)
 	unix.Close(s.l.fd)

@@ -1685,6 +1685,13 @@ static void report(void)
 	printf("%s signals\n", arg);
 }
 
+/* report, with a socket. */
+static void report_reader(void)
+{
+	open_reader(TPACKET_V2, device);
+	report();
+}
+
 static void forever(void)
 {
 	signal(SIGTERM, SIG_IGN);
@@ -1704,7 +1711,7 @@ int main(int argc, char **argv)
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
 		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"files", files}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos},
 		{"send", send_frames}, {"send-down", send_down}, {"write-faults", write_faults}, {"send-signals", send_signals}, {"send-ring", send_ring}, {"both-rings", both_rings}, {"hostile", hostile}, {"orphan", orphan},
-		{"code", code}, {"die-by", die_by}, {"report", report}, {"forever", forever},
+		{"code", code}, {"die-by", die_by}, {"report", report}, {"report-reader", report_reader}, {"forever", forever},
 	};
 	if (argc < 3)
 		return 2;
