@@ -39,11 +39,19 @@ error. The exit code, or the signal, is the program's own; 127 when it was not f
 126 when it cannot be executed, 125 when this system does not let rxring run it, or
 when nothing can be attached to with --at.
 
+A capture file (--from file:PATH) begins when its readers are ready: when their sockets
+have not changed for 250 ms (1 s in fanout groups), there are readers=N of them, and the
+first is after=TIME old. It waits for slow readers, unless it has a speed. When all files
+have been played and read, the programs that read them get SIGINT, as from Ctrl-C, and
+rxring exits with 0; with stay the device stays, silent. now gives packets the present
+time, for programs that compare it with the clock, such as suricata and argus.
+
 With --at, the devices are those that another process offers at a unix socket: rxring
 serve, or a program that uses package attach.`,
 		Example: `  rxring run -- tcpdump
   rxring run -- tcpdump -i net0 -n -c 20 greater 60000
   rxring run --from streams:16 -- tshark -i net0 -c 100
+  rxring run --from file:trace.pcapng -- tcpdump -n
   rxring run --name wg0 --quiet -- ngrep -d wg0 -n 5 ''
   rxring run --at /run/user/1000/wg0.sock -- tcpdump -i wg0 -n`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -72,10 +80,14 @@ serve, or a program that uses package attach.`,
 				err = err2
 			}
 			if err != nil {
-				return &exitError{exitCode(err), err}
+				return &exitError{exitCode(err), notFound(args[0], err)}
 			}
 			if !quiet {
-				report(os.Stderr, devices, result)
+				reportMissing(os.Stderr, devices, feeds, result)
+				report(os.Stderr, result)
+			}
+			if endedByUs(result) {
+				return nil
 			}
 			if result.Signal != 0 {
 				dieOf(result.Signal)
@@ -122,7 +134,7 @@ func provide(cmd *cobra.Command, cfg *interpose.Config, source sourceFlags, at s
 	if err := feeds.start(); err != nil {
 		return nil, nil, &exitError{exitNotRun, err}
 	}
-	cfg.Namespace = ns
+	cfg.Namespace, cfg.Interrupt = ns, feeds.interrupt
 	return ns, feeds, nil
 }
 
@@ -140,6 +152,28 @@ func replayBar(quiet bool) func(done float64) {
 	}
 }
 
+// endedByUs reports whether the program died of the SIGINT that it got at the end of
+// all files, or is a shell that says so of its last command.
+func endedByUs(r interpose.Result) bool {
+	return r.Interrupted && (r.Signal == syscall.SIGINT || r.ExitCode == 128+int(syscall.SIGINT))
+}
+
+// notFound is err, and where it is of a sniffer that is not installed, what to do.
+func notFound(program string, err error) error {
+	if !errors.Is(err, exec.ErrNotFound) {
+		return err
+	}
+	switch program {
+	case "tcpdump":
+		return fmt.Errorf("tcpdump is not installed: install it (Debian: apt-get install tcpdump), or capture with `rxring dump`: %w", err)
+	case "tshark", "ngrep", "suricata":
+		return fmt.Errorf("%s is not installed: install it (Debian: apt-get install %[1]s): %w", program, err)
+	case "dumpcap":
+		return fmt.Errorf("dumpcap is not installed: install it (Debian: apt-get install wireshark-common): %w", err)
+	}
+	return err
+}
+
 // exitCode is a shell's for a program that did not run.
 func exitCode(err error) int {
 	switch {
@@ -151,8 +185,8 @@ func exitCode(err error) int {
 	return exitNotRun
 }
 
-// report says what became of the packets, a paragraph for each ring.
-func report(w io.Writer, devices []*rxring.Device, r interpose.Result) {
+// reportMissing says which devices the program asked for in vain.
+func reportMissing(w io.Writer, devices []*rxring.Device, feeds io.Closer, r interpose.Result) {
 	var names []string
 	for _, d := range devices {
 		names = append(names, d.Name())
@@ -160,9 +194,18 @@ func report(w io.Writer, devices []*rxring.Device, r interpose.Result) {
 	if names == nil {
 		names = []string{"none"}
 	}
+	s, _ := feeds.(*sources) // nil: attached
 	for _, m := range r.Missing {
+		if s != nil && s.hasEnded(m) {
+			fmt.Fprintf(w, "rxring: %s has ended (its file was played to the end); with the option stay it would stay, silent\n", m)
+			continue
+		}
 		fmt.Fprintf(w, "rxring: no device %s here: there is %s\n", m, strings.Join(names, ", "))
 	}
+}
+
+// report says what became of the packets, a paragraph for each ring.
+func report(w io.Writer, r interpose.Result) {
 	for _, s := range r.Sockets {
 		device, t := s.Device, s.Totals
 		if device == "" {

@@ -1,10 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +19,7 @@ type sourceFlags struct {
 const fromHelp = `what feeds a device, as [NAME=]KIND; may be given several times:
 streams[:N], N TCP streams in an embedded stack, which also answers what programs send to 192.0.2.2;
 iface:NAME[,immediate][,buffer=SIZE][,snaplen=N][,fanout=N], a live interface, with CAP_NET_RAW;
-file:PATH[,speed=N|max][,loop[=N]][,now], a pcap or pcapng file, once somebody looks`
+file:PATH[,speed=N|max][,loop[=N]][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], a pcap or pcapng file`
 
 func (f *sourceFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.from, "from", []string{"streams:4"}, fromHelp)
@@ -40,15 +39,6 @@ func parseFrom(from []string) ([]feed.Spec, error) {
 	return specs, nil
 }
 
-// sources are the feeds of a run.
-type sources struct {
-	feeds []*feed.Feed
-
-	ending sync.WaitGroup // for those that end by themselves
-	ctx    context.Context
-	stop   context.CancelFunc
-}
-
 // open makes the devices in c.Namespace.
 func (f *sourceFlags) open(c feed.Config) (*sources, error) {
 	specs, err := parseFrom(f.from)
@@ -61,45 +51,16 @@ func (f *sourceFlags) open(c feed.Config) (*sources, error) {
 		}
 		specs[0] = specs[0].WithName(f.name)
 	}
-	s := new(sources)
-	s.ctx, s.stop = context.WithCancel(context.Background())
+	s := newSources()
 	for _, spec := range specs {
 		feed, err := spec.Open(c)
 		if err != nil {
+			if errors.Is(err, syscall.EEXIST) {
+				err = fmt.Errorf("%w: NAME=%s gives it another one", err, spec.WithoutName())
+			}
 			return nil, errors.Join(fmt.Errorf("--from %w", err), s.Close())
 		}
 		s.feeds = append(s.feeds, feed)
 	}
 	return s, nil
-}
-
-// start lets packets come. When it fails, nothing comes. The devices of a source
-// that comes to its end go away when programs have read what there was.
-func (s *sources) start() error {
-	for _, f := range s.feeds {
-		if err := f.Start(); err != nil {
-			return errors.Join(fmt.Errorf("--from %w", err), s.Close())
-		}
-		if done := f.Done(); done != nil {
-			s.ending.Go(func() {
-				select {
-				case <-done:
-					f.Finish(s.ctx) // Close tells the error
-				case <-s.ctx.Done():
-				}
-			})
-		}
-	}
-	return nil
-}
-
-// Close ends what feeds the devices.
-func (s *sources) Close() error {
-	s.stop()
-	s.ending.Wait()
-	var errs []error
-	for _, f := range s.feeds {
-		errs = append(errs, f.Stop())
-	}
-	return errors.Join(errs...)
 }

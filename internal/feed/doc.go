@@ -5,6 +5,7 @@
 //	iface:eth0                       a live interface, as eth0
 //	file:trace.pcapng,speed=10,loop  a capture, ten times as fast, again and again
 //
-// [Parse] judges the words alone, [Spec.Open] makes the device, [Feed.Start] lets
+// [Parse] judges the words alone (its errors may look at what there is, to suggest
+// what was meant), [Spec.Open] makes the device, [Feed.Start] lets
 // packets come, and [Feed.Close] takes both away again.
 package feed

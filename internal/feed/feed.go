@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/source/file"
 )
 
 // Config says what devices are for. Only Namespace must be set.
@@ -52,9 +54,18 @@ const KernelDrops = "kernel_drops"
 type Feed struct {
 	Spec    Spec
 	Devices []*rxring.Device
+	Finite  bool // it is a file with an end
 
 	start   func() (Running, error)
 	running Running // nil: not started
+}
+
+// wrap says which source an error is of. A file's path is in the spec already.
+func (s Spec) wrap(err error) error {
+	if e, ok := err.(*file.Error); ok {
+		err = e.Err
+	}
+	return fmt.Errorf("%q: %w", s.String(), err)
 }
 
 // Open makes the devices. Nothing comes yet.
@@ -62,7 +73,7 @@ func (s Spec) Open(c Config) (*Feed, error) {
 	c.name = s.name
 	f, err := s.plan.open(c)
 	if err != nil {
-		return nil, fmt.Errorf("%q: %w", s.String(), err)
+		return nil, s.wrap(err)
 	}
 	f.Spec = s
 	return f, nil
@@ -72,7 +83,7 @@ func (s Spec) Open(c Config) (*Feed, error) {
 func (f *Feed) Start() error {
 	r, err := f.start()
 	if err != nil {
-		return fmt.Errorf("%q: %w", f.Spec.String(), err)
+		return f.Spec.wrap(err)
 	}
 	f.running = r
 	return nil
@@ -84,6 +95,23 @@ func (f *Feed) Done() <-chan struct{} {
 		return nil
 	}
 	return f.running.Done()
+}
+
+// Ended reports whether nothing more will come.
+func (f *Feed) Ended() bool {
+	select {
+	case <-f.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// Waiting reports whether the source is a file that has not begun, because nobody has
+// read its devices yet.
+func (f *Feed) Waiting() bool {
+	b, ok := f.running.(interface{ Begun() bool })
+	return ok && !b.Begun() && !f.Ended()
 }
 
 // Counters are the source's own. It may be called at any time after Start,
@@ -103,7 +131,7 @@ func (f *Feed) Stop() error {
 		return nil
 	}
 	if err := r.Close(); err != nil {
-		return fmt.Errorf("%q: %w", f.Spec.String(), err)
+		return f.Spec.wrap(err)
 	}
 	return nil
 }
@@ -113,14 +141,22 @@ func (f *Feed) Close() error {
 	return errors.Join(f.Stop(), remove(f.Devices))
 }
 
-// Finish is Close after all that has come has been read, or when ctx ends.
-func (f *Feed) Finish(ctx context.Context) error {
-	err := f.Stop()
+// Watched reports whether a socket is on one of the devices.
+func (f *Feed) Watched() bool { return slices.ContainsFunc(f.Devices, (*rxring.Device).Watched) }
+
+// Drain waits until readers have read everything that was delivered, or until ctx ends.
+func (f *Feed) Drain(ctx context.Context) {
 	for _, d := range f.Devices {
 		if d.Drain(ctx) != nil {
-			break
+			return
 		}
 	}
+}
+
+// Finish is Close after Drain.
+func (f *Feed) Finish(ctx context.Context) error {
+	err := f.Stop()
+	f.Drain(ctx)
 	return errors.Join(err, remove(f.Devices))
 }
 

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
+	"net/netip"
 	"strconv"
+	"time"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/source/file"
@@ -13,29 +14,58 @@ import (
 
 // filePlan is file:PATH[,OPTION]…
 type filePlan struct {
-	path string
-	pace bool // a speed is given
-	cfg  file.Config
+	path  string
+	speed bool         // a speed is given
+	paced bool         // and it is not max
+	stay  bool         // the devices stay, silent, when the file has ended
+	addr  netip.Prefix // of the device; zero: none
+	cfg   file.Config
 }
 
 // defaultBase is what devices are called whose interfaces in the file have no name
 // that a device can have: net0, net1 ...
 const defaultBase = "net"
 
+// fileOptions are a file's: whether each has a value.
+var fileOptions = map[string]bool{
+	"speed": true, "loop": true, "now": false,
+	"after": true, "readers": true, "stay": false, "addr": true,
+}
+
+const (
+	maxAfter   = 24 * time.Hour
+	maxReaders = 256 // sockets, as many as a program under run can have
+)
+
 func parseFile(s *Spec) (_ plan, err error) {
 	p := filePlan{path: s.arg, cfg: file.Config{Wait: true}}
 	if s.arg == "" {
 		return nil, errors.New("no file: want file:PATH, for instance file:trace.pcapng")
 	}
-	if err := s.want(map[string]bool{"speed": true, "loop": true, "now": false}); err != nil {
+	if err := s.want(fileOptions); err != nil {
 		return nil, err
 	}
 	_, p.cfg.Now = s.option("now")
+	_, p.stay = s.option("stay")
 	if text, ok := s.option("speed"); ok {
-		p.pace = true
 		if p.cfg.Speed, err = parseSpeed(text); err != nil {
 			return nil, err
 		}
+		p.paced = p.cfg.Speed != file.FullSpeed
+		p.speed = true
+	}
+	if text, ok := s.option("addr"); ok {
+		if p.addr, err = netip.ParsePrefix(text); err != nil {
+			return nil, fmt.Errorf("addr=%s: want an IP address with the length of its network's prefix, such as 192.0.2.1/24", text)
+		}
+	}
+	if text, ok := s.option("after"); ok {
+		if p.cfg.After, err = time.ParseDuration(text); err != nil || p.cfg.After <= 0 || p.cfg.After > maxAfter {
+			return nil, fmt.Errorf("after=%s: want a time of at most %v, such as 3s or 500ms", text, maxAfter)
+		}
+	}
+	if p.cfg.Readers, err = s.number("readers", 1, maxReaders); err != nil {
+		return nil, err
 	}
 	if text, ok := s.option("loop"); ok && text == "" {
 		p.cfg.Loop = file.Forever
@@ -71,6 +101,12 @@ func (p filePlan) open(c Config) (*Feed, error) {
 		}
 		configs[0].Name = c.name
 	}
+	if p.addr.IsValid() {
+		if len(configs) != 1 {
+			return nil, fmt.Errorf("addr=%v: it has packets of %d interfaces: want it without addr", p.addr, len(configs))
+		}
+		configs[0].Addrs = []netip.Prefix{p.addr}
+	}
 	var devices []*rxring.Device
 	for _, d := range configs {
 		dev, err := c.Namespace.AddDevice(d)
@@ -80,11 +116,10 @@ func (p filePlan) open(c Config) (*Feed, error) {
 		devices = append(devices, dev)
 	}
 	cfg := p.cfg
-	if c.Patient {
-		cfg.Hold = func() bool {
-			return slices.ContainsFunc(devices, func(d *rxring.Device) bool { return !d.Room(file.MaxBatch) })
-		}
-	} else if !p.pace {
+	switch {
+	case c.Patient:
+		cfg.Hold = (&patience{devices: devices, paced: p.paced}).hold
+	case !p.speed:
 		cfg.Speed = 1
 	}
 	if c.Progress != nil {
@@ -94,16 +129,26 @@ func (p filePlan) open(c Config) (*Feed, error) {
 			}
 		}
 	}
-	return &Feed{Devices: devices, start: func() (Running, error) {
+	return &Feed{Devices: devices, Finite: !p.stay && cfg.Loop != file.Forever, start: func() (Running, error) {
 		s, err := f.Start(devices, cfg)
 		if err != nil {
 			return nil, err
 		}
-		return runningFile{s}, nil
+		return runningFile{s, p.stay}, nil
 	}}, nil
 }
 
-type runningFile struct{ *file.Source }
+type runningFile struct {
+	*file.Source
+	stay bool
+}
+
+func (r runningFile) Done() <-chan struct{} {
+	if r.stay {
+		return nil
+	}
+	return r.Source.Done()
+}
 
 func (r runningFile) Counters() map[string]uint64 {
 	s := r.Stats()

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/suggest"
 )
 
 // Spec is one --from: [NAME=]KIND[:ARGUMENT][,OPTION[=VALUE]]… A comma in an
@@ -94,7 +95,7 @@ func parse(text string) (s Spec, err error) {
 			return s, err
 		}
 	}
-	return s, fmt.Errorf("want %s", Forms())
+	return s, fmt.Errorf("%swant %s", meant(s, words[0]), Forms())
 }
 
 // checkName says what a namespace would.
@@ -167,7 +168,10 @@ func (s *Spec) want(known map[string]bool) error {
 		case !ok && len(known) == 0:
 			return fmt.Errorf("option %q: %s has none", o.key, s.kind)
 		case !ok:
-			return fmt.Errorf("option %q: want %s; a comma in the name before it is written twice", o.key, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			names := slices.Sorted(maps.Keys(known))
+			return fmt.Errorf("option %q: %swant %s; a comma in the name before it is written twice", o.key, suggest.DidYouMean(o.key, names), strings.Join(names, ", "))
+		case hasValue && o.value == "" && o.key != "loop":
+			return fmt.Errorf("option %q: want a value: %[1]s=VALUE", o.key)
 		case o.hasValue && !hasValue:
 			return fmt.Errorf("option %q: it has no value", o.key)
 		}

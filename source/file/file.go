@@ -50,7 +50,7 @@ func (f *File) Info() Info { return f.info }
 func Open(path string) (*File, error) {
 	f := &File{path: path}
 	if err := f.scan(); err != nil {
-		return nil, fmt.Errorf("file %s: %w", path, err)
+		return nil, f.wrap(err)
 	}
 	return f, nil
 }
@@ -103,7 +103,7 @@ func (f *File) scan() error {
 			return err
 		}
 		if err != nil {
-			f.info.Damage = fmt.Errorf("file %s: %w", f.path, err)
+			f.info.Damage = f.wrap(err)
 			break
 		}
 		if p.Interface >= len(ins) {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/capfile"
 )
 
@@ -174,6 +175,79 @@ func TestWaitBeginsWithAWatcherThatHasSettled(t *testing.T) {
 		time.Sleep(time.Minute)
 		if err := s.Close(); err != nil || s.Stats().Packets != 0 {
 			t.Errorf("error %v, stats %+v", err, s.Stats())
+		}
+	})
+}
+
+// Each change of what sockets want of the device begins the settling time anew, but
+// not for ever.
+func TestWaitSettlesAfterTheLastSocket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, frames(t, 100, 1))
+		s := w.start(t, Config{Wait: true})
+		for range 5 {
+			w.look(t, 128)
+			time.Sleep(SettleTime - 2*watchEvery)
+		}
+		if got := s.Stats().Packets; got != 0 {
+			t.Fatalf("%d packets before the last socket had settled", got)
+		}
+		<-s.Done()
+		same(t, w.read(), inFile(t, w.file.path))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, frames(t, 100, 1))
+		s := w.start(t, Config{Wait: true})
+		start := time.Now()
+		for s.Stats().Packets == 0 {
+			w.look(t, 128)
+			time.Sleep(SettleTime / 2)
+		}
+		if d := time.Since(start); d < settleLimit || d > settleLimit+2*SettleTime {
+			t.Errorf("began after %v beside a program that opens a socket all the time", d)
+		}
+	})
+}
+
+func TestWaitIsLongerForFanoutGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, frames(t, 100, 1)).look(t, 128)
+		if err := w.socket.JoinFanout(rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutHash}); err != nil {
+			t.Fatal(err)
+		}
+		s := w.start(t, Config{Wait: true})
+		time.Sleep(FanoutSettleTime - 2*watchEvery)
+		if got := s.Stats().Packets; got != 0 {
+			t.Fatalf("%d packets before the group had settled", got)
+		}
+		<-s.Done()
+		same(t, w.read(), inFile(t, w.file.path))
+	})
+}
+
+func TestWaitForReadersAndForATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, frames(t, 100, 1))
+		s := w.start(t, Config{Wait: true, Readers: 2})
+		w.look(t, 128)
+		time.Sleep(time.Hour)
+		if got := s.Stats().Packets; got != 0 {
+			t.Fatalf("%d packets to one of two readers", got)
+		}
+		w.look(t, 128)
+		<-s.Done()
+		same(t, w.read(), inFile(t, w.file.path))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, frames(t, 100, 1)).look(t, 128)
+		s := w.start(t, Config{Wait: true, After: 3 * time.Second})
+		time.Sleep(3*time.Second - 2*watchEvery)
+		if got := s.Stats().Packets; got != 0 {
+			t.Fatalf("%d packets early", got)
+		}
+		time.Sleep(5 * watchEvery)
+		if got := s.Stats().Packets; got != 100 {
+			t.Fatalf("%d packets in time", got)
 		}
 	})
 }

@@ -4,20 +4,11 @@ import (
 	"errors"
 	"io"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/capfile"
 )
-
-// SettleTime is how long somebody must have looked when [Config].Wait is set.
-// Between its bind and its filter libpcap throws away what comes; tshark opens a
-// device to ask about it, closes it and opens it again.
-const SettleTime = 250 * time.Millisecond
-
-// watchEvery is how often to see whether somebody looks.
-const watchEvery = 10 * time.Millisecond
 
 var (
 	errStopped = errors.New("closed")
@@ -27,10 +18,11 @@ var (
 // run replays the file as often as it should be.
 func (s *Source) run() error {
 	if s.cfg.Wait {
-		if err := s.awaitWatcher(); err != nil {
+		if err := s.awaitReaders(); err != nil {
 			return err
 		}
 	}
+	s.begun.Store(true)
 	b := batch{s: s, pace: pacer{speed: s.cfg.Speed}}
 	for loop := 0; s.cfg.Loop == Forever || loop < s.cfg.Loop; loop++ {
 		before := s.packets.Load()
@@ -43,24 +35,6 @@ func (s *Source) run() error {
 		}
 	}
 	return nil
-}
-
-func (s *Source) awaitWatcher() error {
-	var since time.Time
-	for {
-		watched := slices.ContainsFunc(s.devices, (*rxring.Device).Watched)
-		switch {
-		case !watched:
-			since = time.Time{}
-		case since.IsZero():
-			since = time.Now()
-		case time.Since(since) >= SettleTime:
-			return nil
-		}
-		if err := s.sleep(watchEvery); err != nil {
-			return err
-		}
-	}
 }
 
 // sleep returns early, with an error, when the source is closed.

@@ -37,9 +37,14 @@ type Config struct {
 	// bears the one at which it is replayed.
 	Now bool
 
-	// Wait has the source begin when somebody looks at one of the devices and has
-	// done so for SettleTime: programs open a device before they are ready.
-	Wait bool
+	// Wait has the source begin only when programs are ready to read: at least
+	// Readers sockets are on the devices, the first of them for After, and none has
+	// come, gone or changed for SettleTime, FanoutSettleTime, or as long as it took to
+	// open them (but at most 10 s after After). When all sockets go before that, the
+	// wait starts anew.
+	Wait    bool
+	Readers int           // 0: 1
+	After   time.Duration // 0: SettleTime alone decides
 
 	// Hold is asked before packets are delivered, up to MaxBatch at once. While it
 	// returns true the source waits, and asks again every millisecond; the time is
@@ -78,6 +83,7 @@ type Source struct {
 	done chan struct{}
 	err  error // of those whom done is closed for
 
+	begun                              atomic.Bool
 	packets, bytes, cut, unseen, loops atomic.Uint64
 }
 
@@ -91,11 +97,13 @@ func (f *File) Start(devices []*rxring.Device, cfg Config) (*Source, error) {
 	case err != nil:
 	case math.IsNaN(cfg.Speed), math.IsInf(cfg.Speed, 0), cfg.Speed < 0:
 		err = fmt.Errorf("speed %v: want a multiple of the recorded pace, or 0 for full speed", cfg.Speed)
+	case cfg.Readers < 0, cfg.After < 0:
+		err = fmt.Errorf("begin after %v, with %d readers: want no negative values", cfg.After, cfg.Readers)
 	case cfg.Loop < Forever:
 		err = fmt.Errorf("loop %d times: want 1 or more, or %d for ever", cfg.Loop, Forever)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("file %s: %w", f.path, err)
+		return nil, f.wrap(err)
 	}
 	if cfg.Loop == 0 {
 		cfg.Loop = 1
@@ -104,7 +112,7 @@ func (f *File) Start(devices []*rxring.Device, cfg Config) (*Source, error) {
 	go func() {
 		defer close(s.done)
 		if err := s.run(); err != nil && !errors.Is(err, errStopped) {
-			s.err = fmt.Errorf("file %s: %w", f.path, err)
+			s.err = f.wrap(err)
 		}
 	}()
 	return s, nil
@@ -119,6 +127,9 @@ const Linger = 1500 * time.Millisecond
 // Done is closed when nothing more will be delivered: at the end, after an error,
 // or by Close.
 func (s *Source) Done() <-chan struct{} { return s.done }
+
+// Begun reports whether the replay has begun: see [Config].Wait.
+func (s *Source) Begun() bool { return s.begun.Load() }
 
 // Err is what ended the source before the end of the file, once Done is closed: it
 // names the file, the packet and the offset. Nil: nothing, or Close.

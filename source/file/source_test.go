@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/capfile"
@@ -232,9 +233,11 @@ func TestConfigsThatCannotBe(t *testing.T) {
 		"speed -1: want a multiple": {w.devices, Config{Speed: -1}},
 		"speed NaN":                 {w.devices, Config{Speed: math.NaN()}},
 		"speed +Inf":                {w.devices, Config{Speed: math.Inf(1)}},
-		"loop -2 times: want 1 or more, or -1 for ever":               {w.devices, Config{Loop: -2}},
-		"1 devices: want 2":                                           {w.devices[:1], Config{}},
-		"device 1 is nil":                                             {[]*rxring.Device{w.devices[0], nil}, Config{}},
+		"loop -2 times: want 1 or more, or -1 for ever":     {w.devices, Config{Loop: -2}},
+		"begin after -1s, with 0 readers: want no negative": {w.devices, Config{After: -time.Second}},
+		"begin after 0s, with -1 readers: want no negative": {w.devices, Config{Readers: -1}},
+		"1 devices: want 2": {w.devices[:1], Config{}},
+		"device 1 is nil":   {[]*rxring.Device{w.devices[0], nil}, Config{}},
 		"device tun9 has hardware type 65534: want 1, that of the pa": {[]*rxring.Device{w.devices[0], tun}, Config{}},
 	} {
 		_, err := w.file.Start(c.devices, c.cfg)

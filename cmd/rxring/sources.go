@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rxring/rxring/internal/feed"
+)
+
+const (
+	// endPoll is how often files are asked whether they have ended.
+	endPoll = 10 * time.Millisecond
+
+	// lastPacketTime is what a program has to work on the last packet that it received,
+	// before it is interrupted.
+	lastPacketTime = 250 * time.Millisecond
+
+	// endGrace is how long interrupted programs have to close their sockets, before the
+	// devices are removed and reads fail with ENETDOWN.
+	endGrace = 5 * time.Second
+)
+
+// sources are the feeds of a run.
+type sources struct {
+	feeds []*feed.Feed
+
+	// interrupt gets a value when files have been played to their ends and read, and
+	// nothing else is playing.
+	interrupt chan struct{}
+
+	ending sync.WaitGroup // for those that end by themselves
+	ctx    context.Context
+	stop   context.CancelFunc
+
+	mu   sync.Mutex
+	gone map[string]bool // names of files' devices that were removed
+}
+
+func newSources() *sources {
+	s := &sources{interrupt: make(chan struct{}, 1), gone: make(map[string]bool)}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s
+}
+
+// start lets packets come. When it fails, nothing comes. A source other than a file
+// that ends, as a live interface that is deleted does, takes its devices with it; files
+// end together.
+func (s *sources) start() error {
+	var files []*feed.Feed
+	for _, f := range s.feeds {
+		if err := f.Start(); err != nil {
+			return errors.Join(fmt.Errorf("--from %w", err), s.Close())
+		}
+		if f.Finite {
+			files = append(files, f)
+		} else if f.Done() != nil {
+			s.ending.Go(func() {
+				select {
+				case <-f.Done():
+					f.Finish(s.ctx) // Close tells the error
+				case <-s.ctx.Done():
+				}
+			})
+		}
+	}
+	if files != nil {
+		s.ending.Go(func() { s.endFiles(files) })
+	}
+	return nil
+}
+
+// sleep returns after d, or false when s is closed before.
+func (s *sources) sleep(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+// endFiles ends the files that have been played together, once none is playing any more.
+// Those that nobody has read yet are left for who may read them.
+func (s *sources) endFiles(files []*feed.Feed) {
+	endless := len(files) < len(s.feeds)
+	playing := func(f *feed.Feed) bool { return !f.Ended() && !f.Waiting() }
+	for len(files) > 0 && s.sleep(endPoll) {
+		var ended, left []*feed.Feed
+		for _, f := range files {
+			if f.Ended() {
+				ended = append(ended, f)
+			} else {
+				left = append(left, f)
+			}
+		}
+		if ended == nil || slices.ContainsFunc(left, playing) {
+			continue
+		}
+		for _, f := range ended {
+			f.Drain(s.ctx)
+		}
+		if slices.ContainsFunc(left, playing) {
+			continue // it has begun meanwhile
+		}
+		if !endless && !s.interruptReaders(ended) {
+			return
+		}
+		s.remove(ended)
+		files = left
+	}
+}
+
+// interruptReaders has programs end, and waits until they no longer read the files. It
+// returns false when s is closed before.
+func (s *sources) interruptReaders(files []*feed.Feed) bool {
+	if !s.sleep(lastPacketTime) {
+		return false
+	}
+	select {
+	case s.interrupt <- struct{}{}:
+	case <-s.ctx.Done():
+		return false
+	}
+	for start := time.Now(); time.Since(start) < endGrace && slices.ContainsFunc(files, (*feed.Feed).Watched); {
+		if !s.sleep(endPoll) {
+			return false
+		}
+	}
+	return true
+}
+
+// remove removes the files' devices.
+func (s *sources) remove(files []*feed.Feed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range files {
+		for _, d := range f.Devices {
+			s.gone[d.Name()] = true
+		}
+		f.Close() // s.Close tells the error
+	}
+}
+
+// hasEnded reports whether the device of this name was removed at the end of its file.
+func (s *sources) hasEnded(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone[name]
+}
+
+// Close ends what feeds the devices.
+func (s *sources) Close() error {
+	s.stop()
+	s.ending.Wait()
+	var errs []error
+	for _, f := range s.feeds {
+		if err := f.Stop(); err != nil {
+			errs = append(errs, fmt.Errorf("--from %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}

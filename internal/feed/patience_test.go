@@ -1,0 +1,76 @@
+package feed
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// A file waits for a reader that is slow, and not for a socket that nobody reads.
+func TestPatienceIsForReaders(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		paced  bool
+		read   bool // before the socket is full
+		gaveUp time.Duration
+	}{
+		{"nobody has read", false, false, unreadPatience},
+		{"a reader that stopped", false, true, 0},
+		{"nobody has read, at a speed", true, false, pacedPatience},
+		{"a reader that stopped, at a speed", true, true, pacedPatience},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+				dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				fill := func() {
+					for range 1000 {
+						dev.Deliver(&rxring.Packet{Data: make([]byte, 1000)})
+					}
+				}
+				p := patience{devices: []*rxring.Device{dev}, paced: tt.paced}
+				if p.hold() {
+					t.Error("holds where there is room")
+				}
+				if tt.read {
+					dev.Deliver(&rxring.Packet{Data: make([]byte, 1000)})
+					s.Discard()
+				}
+				fill()
+				const never = time.Hour
+				start := time.Now()
+				for p.hold() && time.Since(start) < never {
+					time.Sleep(time.Millisecond)
+				}
+				want := tt.gaveUp
+				if want == 0 {
+					want = never
+				}
+				if got := time.Since(start); got != want {
+					t.Errorf("held for %v, want %v", got, want)
+				}
+				// Once there was room again the socket is waited for again.
+				for s.Discard(); !s.HasRoom(1); s.Discard() {
+				}
+				if p.hold() {
+					t.Error("holds where there is room again")
+				}
+				fill()
+				if !p.hold() {
+					t.Error("does not wait for a socket that has been read meanwhile")
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,53 @@
+// Package suggest finds the word that somebody meant to write.
+package suggest
+
+import "fmt"
+
+// Closest returns the word that is most like text, if one is like it: up to two letters
+// are wrong, missing, too many or swapped with their neighbours, one in a word of up to
+// three letters.
+func Closest(text string, words []string) (string, bool) {
+	best, least := "", 3
+	if len(text) <= 3 {
+		least = 2
+	}
+	for _, w := range words {
+		if d := distance(text, w); d < least {
+			best, least = w, d
+		}
+	}
+	return best, best != ""
+}
+
+// DidYouMean is "did you mean WORD? " for the closest word, or "".
+func DidYouMean(text string, words []string) string {
+	if w, ok := Closest(text, words); ok {
+		return fmt.Sprintf("did you mean %s? ", w)
+	}
+	return ""
+}
+
+// distance counts the edits that make b of a: the optimal string alignment distance.
+func distance(a, b string) int {
+	var before []int // the row before the one before
+	last := make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row := make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			differs := 1
+			if a[i] == b[j] {
+				differs = 0
+			}
+			row[j+1] = min(last[j]+differs, last[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}

@@ -1,0 +1,79 @@
+package file
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/rxring/rxring"
+)
+
+// How long the sockets on the devices must have been as they are when [Config].Wait is
+// set. Programs are not ready when they open a socket: libpcap discards what arrives
+// between bind and filter, and tshark opens a device twice.
+const (
+	SettleTime = 250 * time.Millisecond
+
+	// FanoutSettleTime is for sockets in fanout groups. Suricata's threads discard what
+	// arrives until all of them have their sockets and nothing has arrived for 100 ms.
+	FanoutSettleTime = time.Second
+
+	// settleLimit bounds the wait for a program that changes its sockets all the time.
+	settleLimit = 10 * time.Second
+)
+
+// watchEvery is how often the sockets are looked at.
+const watchEvery = 10 * time.Millisecond
+
+// awaitReaders returns when the replay is to begin: see [Config].Wait.
+func (s *Source) awaitReaders() error {
+	var changes atomic.Uint64 // of what sockets want of the devices
+	for _, d := range s.devices {
+		d.SetWatch(func() { changes.Add(1) })
+		defer d.SetWatch(nil)
+	}
+	var first, changed time.Time // since when there are sockets, and since when these
+	var settled time.Duration    // in ticks, which are longer on a busy machine, too
+	var seen uint64
+	for {
+		n, grouped := s.readers()
+		switch now := time.Now(); {
+		case n == 0:
+			first = time.Time{}
+		case first.IsZero():
+			first, changed, settled = now, now, 0
+		case changes.Load() != seen:
+			changed, settled = now, 0
+		default:
+			settled += watchEvery
+			// Who was slow to open sockets is slow to begin to read them.
+			want := max(SettleTime, changed.Sub(first))
+			if grouped {
+				want = max(want, FanoutSettleTime)
+			}
+			since := now.Sub(first)
+			if n >= s.cfg.Readers && since >= s.cfg.After && (settled >= want || since >= s.cfg.After+settleLimit) {
+				return nil
+			}
+		}
+		seen = changes.Load()
+		if err := s.sleep(watchEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// readers counts the sockets on the devices, and reports whether one is in a fanout
+// group. A socket that is bound to all devices counts once.
+func (s *Source) readers() (n int, grouped bool) {
+	sockets := make(map[*rxring.Socket]bool)
+	for _, d := range s.devices {
+		for socket := range d.Sockets() {
+			if !sockets[socket] {
+				sockets[socket] = true
+				_, in := socket.Fanout()
+				grouped = grouped || in
+			}
+		}
+	}
+	return len(sockets), grouped
+}
