@@ -73,6 +73,7 @@ privileges, on receive rings that Go code writes.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newRun(), newDump(), newServe(), newTop(), newDevices(), newVerify(), newRace(), newVersion())
 	return root
 }

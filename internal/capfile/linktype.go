@@ -46,5 +46,5 @@ func (t LinkType) String() string {
 	if name := linkTypes[t]; name != "" {
 		return name + " (" + n + ")"
 	}
-	return "link type " + n
+	return "unknown (" + n + ")"
 }
