@@ -94,6 +94,7 @@ type Device struct {
 	from   tpacket.SockaddrLL // what all packets' addresses have in common
 
 	transmit  atomic.Pointer[TransmitFunc] // nil: none
+	ready     atomic.Pointer[TransmitFunc] // nil: always
 	ns        *Namespace
 	up        atomic.Bool
 	malformed atomic.Uint64
@@ -123,33 +124,6 @@ func newDevice(ns *Namespace, c DeviceConfig) *Device {
 		d.own = addrWord(append(d.addr[:], 0, 0))
 	}
 	return d
-}
-
-// TransmitFunc gets a frame that a packet socket sends through a device: the wire
-// behind it. The frame lies in p.Data in one piece, link-layer header first; its
-// checksum and size may be left to the device (p.Checksum, p.GSO). Sockets that
-// look have seen it by then.
-//
-// It is called in the call that sends, by several goroutines at once. p and its
-// bytes are the caller's again when it returns: who needs them longer copies them.
-// It must not block: who runs a program's packet sockets serves nobody else
-// meanwhile. It may deliver packets, an answer say, to this device and others. A
-// socket that sends from a transmit ring is locked meanwhile: its rings cannot be
-// set, nor can it send.
-//
-// An error means that the frame was not sent. It reaches the sender with the errno
-// that it unwraps to, ENOBUFS when there is none.
-type TransmitFunc func(p *Packet) error
-
-// SetTransmit has f get what packet sockets send through the device from now on,
-// instead of the function before it, which may still be at it. With nil, as at
-// first, frames are seen by the sockets that look and by nobody else.
-func (d *Device) SetTransmit(f TransmitFunc) {
-	if f == nil {
-		d.transmit.Store(nil)
-		return
-	}
-	d.transmit.Store(&f) // pairs with the load in outgoing.leave
 }
 
 // Namespace is the namespace that the device is in, or was.

@@ -50,6 +50,11 @@ type Packet struct {
 
 	// Priority is skb->priority, which SO_RCVPRIORITY shows.
 	Priority uint32
+
+	// Bypass says, to a [TransmitFunc], that the sender has set
+	// PACKET_QDISC_BYPASS: the frame goes straight to the driver, and no socket sees
+	// it. Deliver ignores it.
+	Bypass bool
 }
 
 // ChecksumState says what is known of the transport checksum.

@@ -292,7 +292,7 @@ func (d *Device) header(b []byte, n int, protocol uint16, to *tpacket.SockaddrLL
 
 // fill makes the packet that sockets and the device's owner see.
 func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, offload vnetHeader, headed int) error {
-	o.packet = Packet{Data: frame, Outgoing: true, Mark: tx.mark, Priority: tx.priority}
+	o.packet = Packet{Data: frame, Outgoing: true, Mark: tx.mark, Priority: tx.priority, Bypass: tx.bypass}
 	o.arrival = arrival{}
 	if !tx.dgram && (protocol == 0 || protocol == tpacket.ETHPAll) {
 		protocol = d.protocolOf(frame[:min(headed, len(frame))])
@@ -346,6 +346,11 @@ func (a *arrival) sent(d *Device, p *Packet, protocol uint16) {
 // hands it to the device's owner.
 func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
 	p, a := &o.packet, &o.arrival
+	if ready := d.ready.Load(); ready != nil { // pairs with the store in SetTransmitReady
+		if err := (*ready)(p); err != nil {
+			return d.unsent(err)
+		}
+	}
 	if taps := d.taps.Load(); taps != nil && !tx.bypass {
 		for _, t := range *taps {
 			switch {
@@ -358,16 +363,17 @@ func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
 			}
 		}
 	}
-	transmit := d.transmit.Load() // pairs with the store in SetTransmit
-	if transmit == nil {
-		s.sent.Add(1)
-		return nil
+	if transmit := d.transmit.Load(); transmit != nil { // pairs with the store in SetTransmit
+		if err := (*transmit)(p); err != nil {
+			return d.unsent(err)
+		}
 	}
-	err := (*transmit)(p)
-	if err == nil {
-		s.sent.Add(1)
-		return nil
-	}
+	s.sent.Add(1)
+	return nil
+}
+
+// unsent is the sender's error for a frame that the device did not send.
+func (d *Device) unsent(err error) error {
 	if errno := syscall.Errno(0); !errors.As(err, &errno) {
 		return fmt.Errorf("device %s: %w: %w", d.name, err, syscall.ENOBUFS)
 	}

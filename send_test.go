@@ -421,3 +421,39 @@ func TestSendingAllocatesNothing(t *testing.T) {
 		t.Errorf("%d, %d, %d frames sent", raw.Sent(), dgram.Sent(), ringed.Sent())
 	}
 }
+
+// A device that is not ready refuses the frame before any socket has seen it.
+func TestFrameThatTheDeviceIsNotReadyFor(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s := sendSocket(t, ns, dev, rxring.SockRaw)
+	_, other := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
+	transmitted := 0
+	dev.SetTransmit(func(*rxring.Packet) error { transmitted++; return nil })
+	var bypass bool
+	for _, refused := range []error{syscall.EAGAIN, errors.New("no reason"), nil} {
+		dev.SetTransmitReady(func(p *rxring.Packet) error { bypass = p.Bypass; return refused })
+		want := refused
+		if errno := syscall.Errno(0); refused != nil && !errors.As(refused, &errno) {
+			want = syscall.ENOBUFS
+		}
+		if _, err := s.Send(frame(100)); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+		if _, ok := other.Next(); ok != (refused == nil) || transmitted > 0 != ok {
+			t.Errorf("refused with %v: seen %v, %d transmitted", refused, ok, transmitted)
+		}
+	}
+	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptQdiscBypass, cInt(1)))
+	if _, err := s.Send(frame(100)); err != nil || !bypass {
+		t.Errorf("with PACKET_QDISC_BYPASS: %v, Packet.Bypass %v", err, bypass)
+	}
+	dev.SetTransmitReady(nil)
+	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptQdiscBypass, cInt(0)))
+	if _, err := s.Send(frame(100)); err != nil || bypass != true {
+		t.Errorf("%v: the function is still called", err)
+	}
+	if n := s.Sent(); n != 3 {
+		t.Errorf("%d frames sent, want 3", n)
+	}
+}

@@ -136,6 +136,8 @@ func (k *kernelSocket) control(f func(fd int) error) error {
 	return err
 }
 
+func (k *kernelSocket) syscallConn() syscall.RawConn { return k.raw }
+
 // gone is err, or ErrClosed once k is: what the runtime returns then has no name.
 func (k *kernelSocket) gone(err error) error {
 	if err != nil && k.closed.Load() {

@@ -18,7 +18,7 @@ type sourceFlags struct {
 
 const fromHelp = `what feeds a device, as [NAME=]KIND; may be given several times:
 streams[:N], N TCP streams in an embedded stack, which also answers what programs send to 192.0.2.2;
-iface:NAME[,immediate][,buffer=SIZE][,snaplen=N][,fanout=N], a live interface, with CAP_NET_RAW;
+iface:NAME[,immediate][,buffer=SIZE][,snaplen=N][,fanout=N][,nosend], a live interface, with CAP_NET_RAW;
 file:PATH[,speed=N|max][,loop[=N]][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], a pcap or pcapng file`
 
 func (f *sourceFlags) register(cmd *cobra.Command) {

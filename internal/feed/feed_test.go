@@ -25,6 +25,7 @@ func TestASpecIsWrittenAsItIsRead(t *testing.T) {
 		"x=file:a=b,,c.pcap,loop=3,now,speed=0.5":    "x",
 		"file:/srv/1:2.pcap,speed=max":               "",
 		"iface:eth0,buffer=64MiB,snaplen=128":        "",
+		"iface:eth0,nosend":                          "",
 		"file:comma at the end,,":                    "",
 		"file:,,comma at the beginning,,,,two":       "",
 		"streams:0":                                  "",

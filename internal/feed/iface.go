@@ -23,10 +23,11 @@ func parseIface(s *Spec) (_ plan, err error) {
 	if p.cfg.Name = s.arg; s.arg == "" {
 		return nil, errors.New("no interface: want iface:NAME, for instance iface:eth0")
 	}
-	if err := s.want(map[string]bool{"immediate": false, "buffer": true, "snaplen": true, "fanout": true}); err != nil {
+	if err := s.want(map[string]bool{"immediate": false, "buffer": true, "snaplen": true, "fanout": true, "nosend": false}); err != nil {
 		return nil, err
 	}
 	_, p.cfg.Immediate = s.option("immediate")
+	_, p.cfg.NoSend = s.option("nosend")
 	if p.cfg.Snaplen, err = s.number("snaplen", 1, maxSnaplen); err != nil {
 		return nil, err
 	}
@@ -78,6 +79,8 @@ func (r runningIface) Counters() map[string]uint64 {
 		"packets":        s.Packets,
 		"cut":            s.Cut,
 		"opens":          s.Opens,
+		"sent":           s.Sent,
+		"send_errors":    s.SendErrors,
 		"restarts":       s.Restarts,
 	}
 }

@@ -42,6 +42,10 @@ type Config struct {
 	Fanout     int
 	FanoutMode rxring.FanoutMode // FanoutHash, FanoutCPU, FanoutQM or another that needs no program
 
+	// NoSend has what packet sockets send through the device refused: EPERM. Otherwise
+	// it leaves by the interface.
+	NoSend bool
+
 	Hash bool // the kernel's flow hash goes with each packet; not with Immediate
 
 	// Failed is told when the kernel's sockets cannot be opened or set though
@@ -101,6 +105,9 @@ type Stats struct {
 	// What the kernel's rings had no room for: no reader's socket counts it.
 	Drops   uint64 // packets (tp_drops)
 	Freezes uint64 // how often a ring of blocks stood still, full (tp_freeze_q_cnt)
+
+	Sent       uint64 // frames that packet sockets sent and the interface took
+	SendErrors uint64 // and those that it did not: their senders got an error
 
 	Opens    uint64 // how often the kernel's sockets were opened, because somebody began to read
 	Restarts uint64 // and opened again because they had failed

@@ -17,6 +17,13 @@
 // counts. What a device says of its MTU and addresses is as it was described: only up
 // and down follow the interface.
 //
-// Nothing is sent: what packet sockets send through the device, other sockets of the
-// namespace see, and nobody else.
+// What packet sockets send through the device leaves by the interface, with its
+// checksum and segmentation offloads, its tag, mark and priority, through the qdisc or
+// past it (PACKET_QDISC_BYPASS). As in Linux, the other packet sockets see it once,
+// outgoing, and its sender does not; Config.NoSend switches sending off. The device's
+// sockets see a frame when it is sent, with that time, before the qdisc: one that the
+// qdisc drops later (the sender gets ENOBUFS) they have seen, and packets that the
+// kernel still holds in a block come after it, for up to Config.Retire. Senders share
+// the send buffer of one kernel socket: when it is full, sending is EAGAIN. With a
+// kernel before 6.14, a frame's priority is that of the socket, 0.
 package iface

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/capture"
 )
 
 // ErrGone is why a Source ends by itself.
@@ -18,6 +19,7 @@ type Source struct {
 	dev   *rxring.Device
 	cfg   Config
 	netns *netns
+	out   outlet
 	index int // of the interface: it may be renamed
 
 	quit chan struct{} // closed by Close
@@ -85,6 +87,7 @@ func (s *Source) start() error {
 	}
 	s.index = l.index
 	s.dev.SetUp(l.up)
+	s.startSending()
 	s.dev.SetWatch(s.adjust) // which calls it
 	go s.tend(news)
 	return nil
@@ -155,7 +158,12 @@ func (s *Source) openTap() error {
 	if err != nil {
 		return err
 	}
-	return s.tap.start(s.dev, &s.cfg, l.name, nil, s.look)
+	return s.out.throughTap(func() (*capture.Handle, error) {
+		if err := s.tap.start(s.dev, &s.cfg, l.name, nil, s.look); err != nil {
+			return nil, err
+		}
+		return s.tap.drains[0].handle, nil
+	})
 }
 
 // Done is closed when nothing is delivered any more: after Close, or because the
@@ -178,6 +186,7 @@ func (s *Source) Stats() Stats {
 	for _, d := range s.tap.drains {
 		d.addTo(&now)
 	}
+	now.Sent, now.SendErrors = s.out.sent.Load(), s.out.failed.Load()
 	now.Open, now.Filtered = s.tap.open(), s.tap.filter != nil
 	return now
 }
@@ -196,6 +205,9 @@ func (s *Source) Close() error {
 	s.past.Err = nil
 	s.mu.Unlock()
 	s.dev.SetWatch(nil)
+	s.dev.SetTransmit(nil)
+	s.dev.SetTransmitReady(nil)
+	s.out.close()
 	close(s.quit)
 	<-s.done
 	s.netns.close()

@@ -97,6 +97,7 @@ func (s *Source) tidy() (again bool) {
 
 // closeTap closes what is open. mu is held.
 func (s *Source) closeTap() {
+	s.out.withoutTap()
 	for _, d := range s.tap.close() {
 		d.addTo(&s.past)
 	}
@@ -113,4 +114,5 @@ func (s *Source) end(why error) {
 	s.mu.Unlock()
 	s.dev.SetWatch(nil)
 	s.dev.SetUp(false)
+	s.out.close()
 }
