@@ -49,6 +49,13 @@ func TestGeneratedScriptsAttached(t *testing.T) {
 	generated(t, attached, plainScripts, *scriptsFlag/8)
 }
 
+// TestGeneratedScriptsInterposed is the same with a program under rxring run that
+// makes the calls: options, addresses and read are the kernel's there, too.
+func TestGeneratedScriptsInterposed(t *testing.T) {
+	generated(t, interposed, scripts, *scriptsFlag/20)
+	generated(t, interposed, plainScripts, *scriptsFlag/20)
+}
+
 // generated runs so many scripts, or for as long as it is told, and returns how
 // many were the same on both sides: 0 when one was not.
 func generated(t *testing.T, w where, scripts *rapid.Generator[script], count int) (same int) {

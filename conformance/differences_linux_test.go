@@ -40,6 +40,15 @@ var differences = []struct {
 			unscrubbed{recv{0, 0, 0, 100}},
 		}, "07 01 00 00 08 00 00 00 01 00 00 00 11 00 08 00", "07 01 00 00 08 00 00 00 01 00 00 00 4a 00 00 00"},
 	}},
+	{"empty packet after a peek", []shown{
+		{script{
+			socket{0, unix.SOCK_DGRAM, unix.ETH_P_ALL},
+			attach{0, all},
+			arrive{tap0, packet{proto: unix.ETH_P_IP}, 1, whole},
+			recv{0, 100, unix.MSG_PEEK, 0},
+			recv{0, 100, unix.MSG_PEEK, 0},
+		}, "EAGAIN", "0 00"},
+	}},
 	{"cost of a packet in the queue", []shown{
 		{script{
 			open(0),

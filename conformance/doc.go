@@ -3,7 +3,8 @@
 // A script is a list of what a program and the wire do: sockets opened, options
 // set and read, packets that come in and leave, slots handed back. It runs
 // twice at once: on kernel packet sockets in a private network namespace, and on
-// rxring's through its byte-level API. After every step all that a program can
+// rxring's through its byte-level API, here and attached to another process, or in
+// a program under rxring run that makes the system calls. After every step all that a program can
 // see must be equal: what the call returned and filled in, what poll says of
 // every socket, the name of every socket, and every byte of every mapped ring
 // that has been handed over.

@@ -34,6 +34,13 @@ func unserved(o op, kernel *party) bool {
 		return fillsQueues(arrive(o), true, kernel)
 	case send:
 		return o.fillsQueues(kernel) || o.isEmpty(kernel)
+	case recv: // a packet without a byte: see differences
+		s := kernel.sockets[o.s]
+		if s == nil || o.flags&unix.MSG_PEEK == 0 {
+			return false
+		}
+		length, err := s.inq()
+		return err == nil && length == 0
 	case store: // a block that the program has not been given: see differences
 		s := kernel.sockets[o.s]
 		return o.status != tpacket.StatusKernel && s != nil && s.ring != nil && s.ring.geo.Version == tpacket.V3
@@ -51,6 +58,23 @@ func unattached(o op, kernel *party) bool {
 		if o.level == unix.SOL_SOCKET && (o.name == unix.SO_RCVBUFFORCE || o.name == unix.SO_SNDBUFFORCE) {
 			return true
 		}
+	}
+	return unserved(o, kernel)
+}
+
+// uninterposed is unserved for a program under rxring run.
+func uninterposed(o op, kernel *party) bool {
+	switch o := o.(type) {
+	case fails:
+		return uninterposed(o.op, kernel)
+	case read: // with a ring, an error pending, or no room for a vnet header it differs: see docs/interpose.md
+		s := kernel.sockets[o.s]
+		if s == nil {
+			return false
+		}
+		k := s.socketSide.(*kernelSocket)
+		ready, err := s.poll()
+		return err != nil || ready&unix.POLLERR != 0 || k.ring != nil || o.room < int(k.int(unix.PACKET_VNET_HDR_SZ))
 	}
 	return unserved(o, kernel)
 }

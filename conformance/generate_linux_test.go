@@ -88,6 +88,8 @@ func (sc script) reachable() (out script) {
 			s = o.s
 		case recv:
 			s = o.s
+		case read:
+			s = o.s
 		case handBack:
 			s = o.s
 		case store:
@@ -135,6 +137,8 @@ var alternatives = weighted(
 	3, one(drawAttach),
 	1, one(func(t *rapid.T, s int) op { return getFilter{s, rapid.IntRange(0, 5).Draw(t, "room")} }),
 	2, one(drawBind),
+	2, drawBindToDevice,
+	1, one(drawRead),
 	1, one(func(t *rapid.T, s int) op {
 		return set{s, unix.SOL_PACKET, unix.PACKET_FANOUT, fanouts.Draw(t, "fanout")}
 	}),
@@ -162,6 +166,8 @@ var plainAlternatives = weighted(
 	3, one(drawPlainSet),
 	2, one(drawAttach),
 	1, one(drawBind),
+	2, drawBindToDevice,
+	4, one(drawRead),
 	1, one(drawSet),
 	1, one(drawGet),
 	2, drawTxRing,
@@ -312,6 +318,32 @@ func drawRecv(t *rapid.T, s int) op {
 		rapid.SampledFrom([]int{10000, 100, 14, 10, 1, 0}).Draw(t, "room"),
 		rapid.SampledFrom([]int{0, 0, unix.MSG_TRUNC, unix.MSG_PEEK, unix.MSG_PEEK | unix.MSG_TRUNC, unix.MSG_DONTWAIT, unix.MSG_OOB, unix.MSG_ERRQUEUE, unix.MSG_WAITALL}).Draw(t, "flags"),
 		rapid.SampledFrom([]int{0, 200, 200, 16, 36, 40, 32, 17}).Draw(t, "control"),
+	}
+}
+
+// drawRead is a read that ends when there is no packet.
+func drawRead(t *rapid.T, s int) op {
+	return read{
+		s,
+		rapid.SampledFrom([]int{10000, 10000, 100, 14, 1, 0}).Draw(t, "room"),
+		rapid.SampledFrom([]int{unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW}).Draw(t, "generation"),
+		rapid.SampledFrom([]int{4, 8, 20}).Draw(t, "milliseconds"),
+	}
+}
+
+// drawBindToDevice sets SO_BINDTODEVICE or SO_BINDTOIFINDEX, and reads both.
+func drawBindToDevice(t *rapid.T) script {
+	s := drawSocket(t)
+	o := set{s, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, nil}
+	if rapid.Bool().Draw(t, "by index") {
+		o.name, o.val = unix.SO_BINDTOIFINDEX, i32(rapid.SampledFrom([]int32{tapIndex, tapIndex, tunIndex, nextIndex, 0, -1}).Draw(t, "index"))
+	} else {
+		o.val = deviceNames.Draw(t, "name")
+	}
+	return script{
+		o,
+		get{s, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, room(rapid.SampledFrom([]int{16, 16, 20, 15, 0}).Draw(t, "room"))},
+		get{s, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, room(4)},
 	}
 }
 

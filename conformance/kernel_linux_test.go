@@ -149,11 +149,21 @@ func (k *kernelSide) wire() (all []byte) {
 	return all
 }
 
-func (k *kernelSide) socket(typ, proto int) (socketSide, error) {
-	s, err := k.ns.Socket(typ, uint16(proto))
+func (k *kernelSide) socket(typ, proto int) (s socketSide, err error) {
+	err = k.ns.Do(func() (err error) {
+		s, err = openKernelSocket(typ, proto)
+		return err
+	})
+	return s, err
+}
+
+// openKernelSocket opens a packet socket where this thread is.
+func openKernelSocket(typ, proto int) (*kernelSocket, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(tpacket.Htons(uint16(proto))))
 	if err != nil {
 		return nil, err
 	}
+	s := &kring.Socket{FD: fd}
 	// What buffers hold unless a program says otherwise is the machine's to say:
 	// somebody may have changed net.core.rmem_default.
 	for _, o := range []int{unix.SO_RCVBUF, unix.SO_SNDBUF} {
@@ -299,6 +309,25 @@ func (s *kernelSocket) mmap() (*mapping, error) {
 }
 
 func (s *kernelSocket) munmap() error { return unix.Munmap(s.mem) }
+
+// read is read(2) without O_NONBLOCK, as SO_RCVTIMEO has an effect on.
+func (s *kernelSocket) read(room int) ([]byte, error) {
+	if err := unix.SetNonblock(s.FD, false); err != nil {
+		return nil, err
+	}
+	defer unix.SetNonblock(s.FD, true)
+	b := make([]byte, room+1) // Go cannot point to nothing
+	for {
+		n, _, errno := unix.Syscall(unix.SYS_READ, uintptr(s.FD), uintptr(unsafe.Pointer(&b[0])), uintptr(room))
+		switch errno {
+		case 0:
+			return b[:n], nil
+		case unix.EINTR: // Go's scheduler sends signals
+		default:
+			return nil, errno
+		}
+	}
+}
 
 func (s *kernelSocket) poll() (int, error) {
 	fds := []unix.PollFd{{Fd: int32(s.FD), Events: unix.POLLIN | unix.POLLERR | unix.POLLPRI}}

@@ -20,13 +20,23 @@ type lab struct {
 // where is how rxring's sockets are come by.
 type where struct {
 	name     string
-	ours     func() (*rxringSide, error)
+	ours     func() (rxSide, error)
 	unserved func(op, *party) bool
+
+	// errorAlone says that poll reports no packets while an error is pending.
+	errorAlone bool
+}
+
+// rxSide is rxring's side, until end.
+type rxSide interface {
+	side
+	end() error
 }
 
 var (
-	here     = where{"here", newRxringSide, unserved}
-	attached = where{"attached", newAttachedSide, unattached}
+	here       = where{"here", func() (rxSide, error) { return newRxringSide() }, unserved, false}
+	attached   = where{"attached", newAttachedSide, unattached, false}
+	interposed = where{"interposed", newInterposedSide, uninterposed, true}
 )
 
 func newLab(w where) (*lab, error) {
@@ -96,7 +106,9 @@ func (l *lab) play(sc script, skip func(op, *party) bool) (err error) {
 				err = fmt.Errorf("close: %w", e)
 			}
 		}
-		r.end()
+		if e := r.end(); e != nil && err == nil {
+			err = fmt.Errorf("end: %w", e)
+		}
 		if e := l.kernel.reset(); e != nil && err == nil {
 			err = fmt.Errorf("devices: %w", e)
 		}
@@ -111,7 +123,7 @@ func (l *lab) play(sc script, skip func(op, *party) bool) (err error) {
 		}
 		seen.step(o, a)
 		for s := range maxSockets {
-			if what, a, b := compareSockets(kernel.sockets[s], ours.sockets[s]); what != "" {
+			if what, a, b := l.compareSockets(kernel.sockets[s], ours.sockets[s]); what != "" {
 				return &difference{sc[:i+1], fmt.Sprintf("socket %d: %s", s, what), a, b}
 			}
 		}
@@ -120,12 +132,15 @@ func (l *lab) play(sc script, skip func(op, *party) bool) (err error) {
 }
 
 // compareSockets says what of two sockets a program would see to differ.
-func compareSockets(kernel, ours *socketState) (what, a, b string) {
+func (w *where) compareSockets(kernel, ours *socketState) (what, a, b string) {
 	if kernel == nil {
 		return "", "", ""
 	}
 	x, err1 := kernel.poll()
 	y, err2 := ours.poll()
+	if w.errorAlone && x&unix.POLLERR != 0 {
+		x &^= unix.POLLIN
+	}
 	if x != y || err1 != err2 {
 		return "poll", fmt.Sprintf("%#x %v", x, err1), fmt.Sprintf("%#x %v", y, err2)
 	}

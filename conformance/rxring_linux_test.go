@@ -21,7 +21,7 @@ import (
 type rxringSide struct {
 	ns      *rxring.Namespace
 	open    func(rxring.SockType, uint16) (ours, error)
-	end     func()
+	detach  func()
 	devices map[string]*rxring.Device
 
 	mu   sync.Mutex // attached, a device transmits on the server's goroutine
@@ -55,7 +55,7 @@ var (
 
 // newAttachedSide is newRxringSide with all calls made from the other end of a unix
 // socket.
-func newAttachedSide() (*rxringSide, error) {
+func newAttachedSide() (rxSide, error) {
 	r, err := newRxringSide()
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func newAttachedSide() (*rxringSide, error) {
 		return nil, err
 	}
 	r.open = func(t rxring.SockType, protocol uint16) (ours, error) { return client.Socket(t, protocol) }
-	r.end = func() {
+	r.detach = func() {
 		client.Close()
 		srv.Close()
 	}
@@ -83,7 +83,7 @@ func newAttachedSide() (*rxringSide, error) {
 }
 
 func newRxringSide() (*rxringSide, error) {
-	r := &rxringSide{ns: rxring.NewNamespace(rxring.NamespaceConfig{FirstIndex: tapIndex}), devices: make(map[string]*rxring.Device), end: func() {}}
+	r := &rxringSide{ns: rxring.NewNamespace(rxring.NamespaceConfig{FirstIndex: tapIndex}), devices: make(map[string]*rxring.Device), detach: func() {}}
 	r.open = func(t rxring.SockType, protocol uint16) (ours, error) { return r.ns.Socket(t, protocol) }
 	for _, name := range []string{tap0, tun0} {
 		if err := r.add(name); err != nil {
@@ -91,6 +91,11 @@ func newRxringSide() (*rxringSide, error) {
 		}
 	}
 	return r, nil
+}
+
+func (r *rxringSide) end() error {
+	r.detach()
+	return nil
 }
 
 func (r *rxringSide) add(name string) error {
@@ -280,6 +285,16 @@ func (s *rxringSocket) recv(room, flags, control int) (message, error) {
 	}
 	oob := m.Control(control)
 	return message{m.N, int(m.Flags), data[:m.Copied], tpacket.Bytes(&m.From), oob}, nil
+}
+
+// read has no call of its own: it is a receive call without flags, which does not
+// wait here. Reading nothing is no call on the socket at all.
+func (s *rxringSocket) read(room int) ([]byte, error) {
+	if room == 0 {
+		return nil, nil
+	}
+	m, err := s.recv(room, 0, 0)
+	return m.data, err
 }
 
 func (s *rxringSocket) munmap() error {

@@ -109,6 +109,8 @@ type socketSide interface {
 	// inq is SIOCINQ: the length of the first packet in the queue.
 	inq() (int, error)
 	recv(room, flags, control int) (message, error)
+	// read is read(2), which SO_RCVTIMEO ends.
+	read(room int) ([]byte, error)
 	sendto(frame, addr []byte) (int, error)
 }
 
@@ -191,6 +193,9 @@ type (
 	// recv is recvmsg with so many bytes of room for data and for control
 	// messages.
 	recv struct{ s, room, flags, control int }
+	// read is read(2) of so many bytes, with SO_RCVTIMEO or SO_RCVTIMEO_NEW set to
+	// so many milliseconds before.
+	read struct{ s, room, option, ms int }
 	// handBack reads up to n frames in order and hands each back.
 	handBack struct{ s, n int }
 	// store is a reader that stores a status word where it likes.
@@ -329,6 +334,17 @@ func scrubControl(b []byte, peeked bool) {
 		}
 		b = b[min((size+7)&^7, uint64(len(b))):]
 	}
+}
+
+func (o read) do(p *party) outcome {
+	return p.on(o.s, func(s *socketState) outcome {
+		if err := s.setsockopt(unix.SOL_SOCKET, o.option, timeval{0, int64(o.ms) * 1000}.bytes()); err != nil {
+			return outcome{err: err}
+		}
+		b, err := s.read(o.room)
+		s.peeked = s.peeked && err != nil
+		return outcome{len(b), err, b}
+	})
 }
 
 func (o handBack) do(p *party) outcome {

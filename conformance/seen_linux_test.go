@@ -72,7 +72,7 @@ func (y *tally) enough(t *testing.T) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	for _, o := range []op{
-		socket{}, closeSocket{}, bind{}, attach{}, getFilter{}, fanoutProgram{}, mmap{}, munmap{}, recv{}, send{}, fill{}, handBack{}, store{},
+		socket{}, closeSocket{}, bind{}, attach{}, getFilter{}, fanoutProgram{}, mmap{}, munmap{}, recv{}, read{}, send{}, fill{}, handBack{}, store{},
 		arrive{}, leave{}, device{}, expire{},
 	} {
 		if name := fmt.Sprintf("%T %s", o, errnoName(0)); y.calls[name] == 0 {

@@ -642,7 +642,7 @@ var stories = []struct {
 func TestStories(t *testing.T) {
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
-		for _, w := range []where{here, attached} {
+		for _, w := range []where{here, attached, interposed} {
 			l, err := newLab(w)
 			if err != nil {
 				t.Fatal(err)

@@ -163,6 +163,9 @@ func (o munmap) String() string        { return fmt.Sprintf("munmap{%d}", o.s) }
 func (o recv) String() string {
 	return fmt.Sprintf("recv{%d, %d, %#x, %d}", o.s, o.room, o.flags, o.control)
 }
+func (o read) String() string {
+	return fmt.Sprintf("read{%d, %d, %s, %d}", o.s, o.room, strings.TrimPrefix(optionName(unix.SOL_SOCKET, o.option), "unix.SOL_SOCKET, "), o.ms)
+}
 func (o handBack) String() string { return fmt.Sprintf("handBack{%d, %d}", o.s, o.n) }
 func (o store) String() string    { return fmt.Sprintf("store{%d, %d, %#x}", o.s, o.frame, o.status) }
 func (o arrive) String() string {

@@ -38,9 +38,14 @@ var solSocketOptions = []uint32{
 	unix.SO_LOCK_FILTER, unix.SO_BPF_EXTENSIONS, unix.SO_ATTACH_BPF,
 	unix.SO_PASSCRED, unix.SO_PASSSEC, unix.SO_PEERCRED, unix.SO_PEERSEC, unix.SO_PEERGROUPS, unix.SO_PEEK_OFF,
 	unix.SO_PRIORITY, unix.SO_MARK, unix.SO_NOFCS, unix.SO_BINDTODEVICE, unix.SO_BINDTOIFINDEX,
+	unix.SO_PEERNAME, unix.SO_PASSPIDFD, unix.SO_PEERPIDFD, soPassrights,
 }
 
-const soRcvpriority = 82 // SO_RCVPRIORITY (asm-generic/socket.h)
+// From asm-generic/socket.h.
+const (
+	soRcvpriority = 82 // SO_RCVPRIORITY
+	soPassrights  = 83 // SO_PASSRIGHTS
+)
 
 // rules is what the program's system calls are trapped for. Everything else
 // never reaches the supervisor.

@@ -2,7 +2,11 @@
 
 package interpose
 
-import "slices"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // poll makes every packet socket's stand-in as readable as its ring is and lets
 // the kernel run the call: timeouts, signal masks, other descriptors in the
@@ -24,9 +28,15 @@ func (c *call) poll() reply {
 // epollCtl serves epoll_ctl, which unswap has already done what it needs for.
 // Whoever waits for the set just now made its call before the socket was in it.
 func (c *call) epollCtl() reply {
-	if k, ok := c.socket(c.int(2)); ok {
-		k.refresh()
+	k, ok := c.socket(c.int(2))
+	if !ok {
+		return reply{}
 	}
+	var events [4]byte // struct epoll_event begins with them
+	if c.int(1) != unix.EPOLL_CTL_DEL && c.read(c.Args[3], events[:]) == nil && native32(events[:])&unix.EPOLLET != 0 {
+		k.edges = true
+	}
+	k.refresh()
 	return reply{}
 }
 

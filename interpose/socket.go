@@ -31,6 +31,7 @@ type socket struct {
 	// Of a socket without a ring: see stage.
 	comes  comes
 	staged bool
+	edges  bool // an epoll set waits for edges of it
 
 	failed bool // the stand-in shows an error
 

@@ -50,6 +50,9 @@ func (c *call) setsockopt(k *socket) reply {
 	level, name := int(c.int(1)), int(c.int(2))
 	val, err := c.optionValue()
 	if err != nil {
+		if errnoOf(err) == unix.EFAULT {
+			err = k.setFault(level, name, int(c.int(4)))
+		}
 		return result(err)
 	}
 	if !c.valid() {
@@ -106,9 +109,9 @@ func (c *call) getsockopt(k *socket) reply {
 		return c.getFilter(k, int(n))
 	}
 	buf := make([]byte, min(n, maxOption))
-	if level == tpacket.SolPacket && name == tpacket.OptHdrlen {
+	if level == tpacket.SolPacket && name == tpacket.OptHdrlen && n >= 4 {
 		// The one option whose value is also an argument.
-		if err := c.read(c.Args[3], buf[:min(len(buf), 4)]); err != nil {
+		if err := c.read(c.Args[3], buf[:4]); err != nil {
 			return result(err)
 		}
 	}
@@ -122,7 +125,11 @@ func (c *call) getsockopt(k *socket) reply {
 	if err != nil {
 		return option(level, err)
 	}
-	return c.fill(fill{c.Args[4], bytes32(uint32(filled))}, fill{c.Args[3], buf[:filled]})
+	length, filling := fill{c.Args[4], bytes32(uint32(filled))}, fill{c.Args[3], buf[:filled]}
+	if level == unix.SOL_SOCKET {
+		return c.fill(filling, length) // in this order, which shows when the value cannot be written
+	}
+	return c.fill(length, filling)
 }
 
 // getFilter serves SO_GET_FILTER, whose length counts instructions.
@@ -255,8 +262,10 @@ func (c *call) setRing(k *socket, name int, val []byte) reply {
 		}
 		k.staged = false // no packet stays in the queue
 	}
-	k.rx.Disarm(&k.waker)
-	k.drain(1 << 20)
-	k.waker.taken()
+	if !k.failed { // the stand-in's error is not for us to take
+		k.rx.Disarm(&k.waker)
+		k.drain(1 << 20)
+		k.waker.taken()
+	}
 	return result(nil)
 }

@@ -87,9 +87,9 @@ func (s *session) arrived() {
 			if k.showError(k.rx.Events()) {
 				continue
 			}
-			if k.settle(); k.staged {
-				// Once more, for who waits for edges; but not with each packet
-				// that comes while nobody takes them.
+			if k.settle(); k.staged && k.edges {
+				// Once more: each packet is an edge. In between a poll that does
+				// not wait may find nothing.
 				k.unstage()
 				k.put()
 			}
