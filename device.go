@@ -24,6 +24,14 @@ type DeviceConfig struct {
 	Name string     // 1 to 15 bytes, as Linux allows
 	Type DeviceType // 0: Ethernet
 	MTU  int        // bytes; 0: 1500
+
+	// MaxLen is the length of the longest packet that will be delivered, in bytes
+	// without the link-layer header; 0: the MTU. More than the MTU means that the
+	// device carries segments that a card would cut (GSO). Programs size the slots
+	// of their rings by it. Deliver does not enforce it: what is longer is cut where
+	// it does not fit into a slot.
+	MaxLen int
+
 	Addr [6]byte    // hardware address; zero: a locally administered one. Ethernet only
 
 	// Loopback says that what the host sends through the device comes in by it
@@ -39,6 +47,9 @@ type DeviceConfig struct {
 	// what feeds the device.
 	Addrs []netip.Prefix
 }
+
+// maxGSO is Linux's GSO_MAX_SIZE (linux/netdevice.h), in bytes.
+const maxGSO = 8 << 16
 
 // maxGivenIndex leaves numbers to count up to: an index is an int32.
 const maxGivenIndex = 1 << 30
@@ -58,6 +69,12 @@ func (c *DeviceConfig) check() error {
 	}
 	if c.MTU < 68 || c.MTU > math.MaxUint16 {
 		return fmt.Errorf("device %s: MTU %d: want 68 to %d bytes: %w", c.Name, c.MTU, math.MaxUint16, syscall.EINVAL)
+	}
+	if c.MaxLen == 0 {
+		c.MaxLen = c.MTU
+	}
+	if c.MaxLen < c.MTU || c.MaxLen > maxGSO {
+		return fmt.Errorf("device %s: MaxLen %d: want %d (the MTU) to %d bytes, or 0 for the MTU: %w", c.Name, c.MaxLen, c.MTU, maxGSO, syscall.EINVAL)
 	}
 	if c.Type == Ethernet && c.Addr[0]&1 != 0 {
 		return fmt.Errorf("device %s: address % x: want a unicast one: %w", c.Name, c.Addr, syscall.EINVAL)
@@ -86,6 +103,7 @@ type Device struct {
 	index  int
 	typ    DeviceType
 	mtu    int
+	maxLen int
 	addr   [6]byte
 	addrs  []netip.Prefix
 	loop   bool
@@ -112,7 +130,7 @@ const etherLen = 14
 const etherAddrLen = 6
 
 func newDevice(ns *Namespace, c DeviceConfig) *Device {
-	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, mtu: c.MTU, addr: c.Addr, addrs: slices.Clone(c.Addrs), loop: c.Loopback}
+	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, mtu: c.MTU, maxLen: c.MaxLen, addr: c.Addr, addrs: slices.Clone(c.Addrs), loop: c.Loopback}
 	d.up.Store(true)
 	d.hears.Store(new(hearing))
 	d.from = tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Hatype: uint16(d.typ)}
@@ -140,8 +158,17 @@ func (d *Device) Index() int { return d.index }
 func (d *Device) Type() DeviceType { return d.typ }
 
 // MTU is the longest packet, without the link-layer header, that the device
-// says it carries. Deliver does not enforce it: large segments (GSO) pass it.
+// says it carries on the wire. Deliver does not enforce it: large segments (GSO)
+// are longer.
 func (d *Device) MTU() int { return d.mtu }
+
+// MaxLen is the length of the longest packet that the device says it delivers, in
+// bytes without the link-layer header: at least the MTU.
+func (d *Device) MaxLen() int { return d.maxLen }
+
+// Segments reports whether the device carries segments longer than its MTU (GSO),
+// as its MaxLen says.
+func (d *Device) Segments() bool { return d.maxLen > d.mtu }
 
 // Addr is the hardware address, zero on a raw-IP device.
 func (d *Device) Addr() [6]byte { return d.addr }

@@ -53,3 +53,34 @@ func TestDevicesMayHaveAnotherDevicesIndex(t *testing.T) {
 		}
 	}
 }
+
+func TestMaxLenIsTheMTUsOrMore(t *testing.T) {
+	for _, c := range []struct {
+		mtu, maxLen int
+		want        int
+		segments    bool
+		says        string
+	}{
+		{mtu: 0, maxLen: 0, want: 1500},
+		{mtu: 9000, maxLen: 0, want: 9000},
+		{mtu: 9000, maxLen: 9000, want: 9000},
+		{mtu: 1420, maxLen: 65535, want: 65535, segments: true},
+		{mtu: 1420, maxLen: 524288, want: 524288, segments: true},
+		{mtu: 0, maxLen: 1499, says: "MaxLen 1499: want 1500 (the MTU) to 524288 bytes, or 0 for the MTU"},
+		{mtu: 0, maxLen: 524289, says: "MaxLen 524289: want 1500"},
+		{mtu: 0, maxLen: -1, says: "MaxLen -1: want 1500"},
+	} {
+		d, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "x", MTU: c.mtu, MaxLen: c.maxLen})
+		if c.says != "" {
+			if !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("MaxLen %d: %v, want EINVAL and %q", c.maxLen, err, c.says)
+			}
+			continue
+		}
+		if err != nil {
+			t.Error(err)
+		} else if d.MaxLen() != c.want || d.Segments() != c.segments {
+			t.Errorf("MTU %d, MaxLen %d: %d, segments: %v", c.mtu, c.maxLen, d.MaxLen(), d.Segments())
+		}
+	}
+}

@@ -33,7 +33,7 @@ func listen(t testing.TB, c attach.Config) offer {
 	t.Helper()
 	o := offer{ns: rxring.NewNamespace(rxring.NamespaceConfig{FirstIndex: 7})}
 	var err error
-	if o.dev, err = o.ns.AddDevice(rxring.DeviceConfig{Name: "wg0", MTU: 1420}); err != nil {
+	if o.dev, err = o.ns.AddDevice(rxring.DeviceConfig{Name: "wg0", MTU: 1420, MaxLen: 9000}); err != nil {
 		t.Fatal(err)
 	}
 	c.Namespace = o.ns
@@ -247,7 +247,7 @@ func TestDevicesFollowTheOthers(t *testing.T) {
 		}
 		t.Fatalf("devices %q, want %q", names(), want)
 	}
-	if d, ok := c.Namespace().DeviceByName("wg0"); !ok || d.Index() != 7 || d.MTU() != 1420 || d.Addr() != o.dev.Addr() {
+	if d, ok := c.Namespace().DeviceByName("wg0"); !ok || d.Index() != 7 || d.MTU() != 1420 || d.MaxLen() != 9000 || d.Addr() != o.dev.Addr() {
 		t.Fatalf("device %+v", d)
 	}
 	other, err := o.ns.AddDevice(rxring.DeviceConfig{Name: "tun1", Type: rxring.RawIP})

@@ -11,13 +11,14 @@ import (
 
 // device is a device as a client is told of it.
 type device struct {
-	Index int               `json:"index"`
-	Name  string            `json:"name"`
-	Type  rxring.DeviceType `json:"type"`
-	MTU   int               `json:"mtu"`
-	Addr  [6]byte           `json:"addr"`
-	Addrs []netip.Prefix    `json:"addrs,omitempty"`
-	Up    bool              `json:"up"`
+	Index  int               `json:"index"`
+	Name   string            `json:"name"`
+	Type   rxring.DeviceType `json:"type"`
+	MTU    int               `json:"mtu"`
+	MaxLen int               `json:"maxlen"`
+	Addr   [6]byte           `json:"addr"`
+	Addrs  []netip.Prefix    `json:"addrs,omitempty"`
+	Up     bool              `json:"up"`
 }
 
 // visible lists the devices that p sees.
@@ -31,7 +32,7 @@ func (p *peer) visible() []*rxring.Device {
 func (p *peer) devicesNow() []device {
 	all := []device{}
 	for _, d := range p.visible() {
-		all = append(all, device{d.Index(), d.Name(), d.Type(), d.MTU(), d.Addr(), d.Addrs(), d.Up()})
+		all = append(all, device{d.Index(), d.Name(), d.Type(), d.MTU(), d.MaxLen(), d.Addr(), d.Addrs(), d.Up()})
 	}
 	return all
 }
@@ -77,7 +78,7 @@ func mirror(ns *rxring.Namespace, list []device) error {
 		d, ok := ns.DeviceByIndex(o.Index)
 		if !ok {
 			var err error
-			d, err = ns.AddDevice(rxring.DeviceConfig{Index: o.Index, Name: o.Name, Type: o.Type, MTU: o.MTU, Addr: o.Addr, Addrs: o.Addrs})
+			d, err = ns.AddDevice(rxring.DeviceConfig{Index: o.Index, Name: o.Name, Type: o.Type, MTU: o.MTU, MaxLen: o.MaxLen, Addr: o.Addr, Addrs: o.Addrs})
 			if err != nil {
 				return fmt.Errorf("attach: a device of the other end's: %w", err)
 			}
@@ -90,5 +91,5 @@ func mirror(ns *rxring.Namespace, list []device) error {
 // is says whether d is o, but for whether it is up.
 func (o device) is(d *rxring.Device) bool {
 	return o.Index == d.Index() && o.Name == d.Name() && o.Type == d.Type() && o.MTU == d.MTU() &&
-		o.Addr == d.Addr() && slices.Equal(o.Addrs, d.Addrs())
+		o.MaxLen == d.MaxLen() && o.Addr == d.Addr() && slices.Equal(o.Addrs, d.Addrs())
 }

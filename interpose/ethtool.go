@@ -24,9 +24,10 @@ var openEthtool = []uint32{
 	unix.ETHTOOL_GLINKSETTINGS, unix.ETHTOOL_PHY_GTUNABLE, unix.ETHTOOL_GFECPARAM,
 }
 
-// ethtool serves SIOCETHTOOL as a TAP or TUN device with offloads has it. libpcap
-// asks about large segments, and sizes a ring's frames by the MTU when there can
-// be none.
+// ethtool serves SIOCETHTOOL as a TAP or TUN device has it: with offloads on if the
+// device carries segments. libpcap asks about them: it sizes the frames of a V2 ring
+// on Ethernet by the MTU when there can be none, and for 65535 bytes otherwise
+// (iface_get_offload and create_ring in its pcap-linux.c).
 func (c *call) ethtool(d *rxring.Device, addr uint64) error {
 	var cmd [4]byte
 	if err := c.read(addr, cmd[:]); err != nil {
@@ -65,7 +66,12 @@ func ethtoolAnswer(d *rxring.Device, req []byte) ([]byte, error) {
 	b := bytes32(cmd)
 	word := func(v uint32) ([]byte, error) { return append(b, bytes32(v)...), nil } // struct ethtool_value
 	switch cmd {
-	case unix.ETHTOOL_GTSO, unix.ETHTOOL_GGSO, unix.ETHTOOL_GGRO, unix.ETHTOOL_GSG, unix.ETHTOOL_GTXCSUM, unix.ETHTOOL_GLINK:
+	case unix.ETHTOOL_GTSO, unix.ETHTOOL_GGSO, unix.ETHTOOL_GGRO:
+		if !d.Segments() {
+			return word(0)
+		}
+		return word(1)
+	case unix.ETHTOOL_GSG, unix.ETHTOOL_GTXCSUM, unix.ETHTOOL_GLINK:
 		return word(1)
 	case unix.ETHTOOL_GRXCSUM, unix.ETHTOOL_GMSGLVL:
 		return word(0)

@@ -46,6 +46,8 @@ func TestRequestsAboutDevicesGetTheKernelsAnswers(t *testing.T) {
 	for _, c := range []rxring.DeviceConfig{
 		{Name: "tap2", Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("192.0.2.2/24"), netip.MustParsePrefix("198.51.100.1/30"), netip.MustParsePrefix("2001:db8::1/64")}},
 		{Name: "tun2", Type: rxring.RawIP, MTU: 1280},
+		{Name: "tap3", MaxLen: 65535},
+		{Name: "tun3", Type: rxring.RawIP, MaxLen: 65535},
 	} {
 		t.Run(c.Name, func(t *testing.T) {
 			ours := rxring.NewNamespace(rxring.NamespaceConfig{})
@@ -106,6 +108,11 @@ func deviceAlike(t *testing.T, ns *kring.Namespace, d *rxring.Device) error {
 	t.Cleanup(k.Close)
 	if err := k.Offload(unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6); err != nil {
 		return err
+	}
+	if !d.Segments() {
+		if out, err := in(ns, exec.Command("ethtool", "-K", d.Name(), "tso", "off", "gso", "off", "gro", "off")); err != nil {
+			return fmt.Errorf("ethtool: %w: %s", err, out)
+		}
 	}
 	script := fmt.Sprintf("link set %s multicast on arp %s mtu %d\n", d.Name(), arp, d.MTU())
 	for _, a := range d.Addrs() {

@@ -9,14 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/maxlen"
 )
 
 // maxMTU is what a device can have; the loopback interface's is a byte more.
 const maxMTU = 65535
 
 // Describe is the configuration of a device that stands for the interface of that
-// name in the calling thread's network namespace: with its index, type, MTU and
-// addresses. A loopback interface is an Ethernet device. It needs no privilege.
+// name in the calling thread's network namespace: with its index, type, MTU, length of
+// the longest segment and addresses. A loopback interface is an Ethernet device. It needs no privilege.
 // ENODEV when there is none; ENOTSUP for hardware whose frames are neither
 // Ethernet's nor bare IP.
 func Describe(name string) (rxring.DeviceConfig, error) {
@@ -49,6 +50,12 @@ func describe(name string) (c rxring.DeviceConfig, err error) {
 		return c, err
 	}
 	c.MTU = min(i.MTU, maxMTU)
+	if c.MaxLen, err = maxlen.Of(name); err != nil {
+		return c, err
+	}
+	if c.MaxLen == i.MTU { // no segments
+		c.MaxLen = c.MTU
+	}
 	if c.Type == rxring.Ethernet {
 		copy(c.Addr[:], i.HardwareAddr)
 	}

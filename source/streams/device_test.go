@@ -20,7 +20,7 @@ import (
 
 func TestCaptureThroughAFewLargeSlotsHoldsNoTornPacket(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0", MaxLen: streams.MaxLen})
 	if err != nil {
 		t.Fatal(err)
 	}

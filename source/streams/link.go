@@ -13,9 +13,10 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// gsoMaxSize is the size from which gVisor derives how much payload it puts
-// into one segment. The IP packet stays within its 16-bit length.
-const gsoMaxSize = 1 << 16
+// MaxLen is the length of the longest segment, in bytes of the IP packet: what its
+// 16-bit length can say. Devices that are to carry large segments have it as their
+// [rxring.DeviceConfig].MaxLen.
+const MaxLen = 1<<16 - 1
 
 // sink takes the packets: a [rxring.Device].
 type sink interface {
@@ -37,11 +38,12 @@ type link struct {
 	programs atomic.Uint64 // frames that programs sent
 }
 
-// newLink returns a link whose first card is the device's.
-func newLink(dev sink, addrs [2]tcpip.LinkAddress, mtu int) *link {
+// newLink returns a link whose first card is the device's. Packets longer than the MTU
+// are segments, of at most maxLen bytes.
+func newLink(dev sink, addrs [2]tcpip.LinkAddress, mtu, maxLen int) *link {
 	l := &link{dev: dev}
 	for i := range l.cards {
-		l.cards[i] = card{link: l, peer: &l.cards[1-i], outgoing: i == 0, addr: addrs[i], mtu: uint32(mtu)}
+		l.cards[i] = card{link: l, peer: &l.cards[1-i], outgoing: i == 0, addr: addrs[i], mtu: uint32(mtu), maxLen: uint32(min(maxLen, MaxLen))}
 	}
 	return l
 }
@@ -62,6 +64,7 @@ type card struct {
 	outgoing bool // the device's own card: what it sends is outgoing
 	addr     tcpip.LinkAddress
 	mtu      uint32
+	maxLen   uint32 // no more than the MTU: no segments
 	stack    atomic.Pointer[stack.NetworkDispatcher]
 
 	packets, bytes, gso atomic.Uint64 // sent
@@ -215,8 +218,17 @@ func (*card) MaxHeaderLength() uint16                 { return header.EthernetMi
 func (c *card) LinkAddress() tcpip.LinkAddress        { return c.addr }
 func (*card) SetLinkAddress(tcpip.LinkAddress)        {} // the device's
 func (*card) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareEther }
-func (*card) GSOMaxSize() uint32                      { return gsoMaxSize }
-func (*card) SupportedGSO() stack.SupportedGSO        { return stack.HostGSOSupported }
 func (*card) Wait()                                   {}
 func (*card) Close()                                  {}
 func (*card) SetOnCloseAction(func())                 {}
+
+// GSOMaxSize is the size from which gVisor derives how much payload it puts into one
+// segment. The IP packet stays below it.
+func (c *card) GSOMaxSize() uint32 { return c.maxLen + 1 }
+
+func (c *card) SupportedGSO() stack.SupportedGSO {
+	if c.maxLen <= c.mtu {
+		return stack.GSONotSupported
+	}
+	return stack.HostGSOSupported
+}

@@ -19,7 +19,7 @@ const nic = 1
 // segmentSize is the payload of the largest segment that gVisor sends (sendData
 // in transport/tcp/snd.go). A write of exactly this goes out whole; a larger one
 // would be cut in a large and a small segment.
-const segmentSize = gsoMaxSize - header.TCPTotalHeaderMaximumSize - 1
+const segmentSize = MaxLen + 1 - header.TCPTotalHeaderMaximumSize - 1
 
 const (
 	// sendBuffer holds enough segments to keep a flow going while its writer

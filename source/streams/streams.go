@@ -78,9 +78,9 @@ type Stats struct {
 }
 
 // Start connects the flows and lets them run until Close. The device must be an
-// Ethernet device with an MTU of 576 to 65535 bytes. From then on it is being
-// delivered packets by several goroutines at once; one Source at a time should
-// feed a device.
+// Ethernet device with an MTU of 576 to 65535 bytes; the streams are sent in segments
+// if its MaxLen is more than that. From then on it is being delivered packets by several
+// goroutines at once; one Source at a time should feed a device.
 //
 // What packet sockets send through the device reaches the far stack, 192.0.2.2,
 // whose answers are delivered. It takes TCP connections on the port of the flows,
@@ -92,7 +92,7 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	if t := dev.Type(); t != rxring.Ethernet {
 		return nil, fmt.Errorf("streams: device %s has hardware type %d: only Ethernet (%d) can carry the streams", dev.Name(), t, rxring.Ethernet)
 	}
-	s, err := start(dev, dev.Addr(), dev.MTU(), cfg)
+	s, err := start(dev, dev.Addr(), dev.MTU(), dev.MaxLen(), cfg)
 	if err == nil {
 		s.dev = dev
 		dev.SetTransmit(s.link.transmit)
@@ -100,7 +100,7 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	return s, err
 }
 
-func start(dev sink, addr [6]byte, mtu int, cfg Config) (*Source, error) {
+func start(dev sink, addr [6]byte, mtu, maxLen int, cfg Config) (*Source, error) {
 	flows := cfg.Flows
 	switch {
 	case flows == 0:
@@ -117,7 +117,7 @@ func start(dev sink, addr [6]byte, mtu int, cfg Config) (*Source, error) {
 	peer := addr
 	peer[5] ^= 1
 	s := &Source{
-		link: newLink(dev, [2]tcpip.LinkAddress{tcpip.LinkAddress(addr[:]), tcpip.LinkAddress(peer[:])}, mtu),
+		link: newLink(dev, [2]tcpip.LinkAddress{tcpip.LinkAddress(addr[:]), tcpip.LinkAddress(peer[:])}, mtu, maxLen),
 		stop: make(chan struct{}),
 	}
 	if err := s.connect(flows); err != nil {

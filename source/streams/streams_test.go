@@ -153,7 +153,7 @@ func TestEveryDeliveredSegmentIsThePieceOfItsStreamThatItsHeadersSay(t *testing.
 	for _, flows := range []int{0, 1, MaxFlows} {
 		t.Run(fmt.Sprintf("%d flows", flows), func(t *testing.T) {
 			c := newChecker(t)
-			s, err := start(c, testAddr, 1500, Config{Flows: flows})
+			s, err := start(c, testAddr, 1500, MaxLen, Config{Flows: flows})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +208,7 @@ func TestSourceIsRefusedWithTheValueAndItsRange(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := start(newChecker(t), testAddr, tt.mtu, Config{Flows: tt.flows})
+			_, err := start(newChecker(t), testAddr, tt.mtu, MaxLen, Config{Flows: tt.flows})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q in it", err, tt.want)
 			}
@@ -221,7 +221,7 @@ func TestSourceIsRefusedWithTheValueAndItsRange(t *testing.T) {
 
 func TestCloseLeavesNoEndpointBehind(t *testing.T) {
 	for range 20 {
-		s, err := start(discard{}, testAddr, 1500, Config{Flows: 8})
+		s, err := start(discard{}, testAddr, 1500, MaxLen, Config{Flows: 8})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -259,7 +259,7 @@ func BenchmarkStreams(b *testing.B) {
 	}{{"nobody looks", discard{}}, {"one copy", new(copier)}} {
 		for _, flows := range []int{1, 4, 16} {
 			b.Run(fmt.Sprintf("%s/%d flows", bench.name, flows), func(b *testing.B) {
-				s, err := start(bench.sink, testAddr, 1500, Config{Flows: flows})
+				s, err := start(bench.sink, testAddr, 1500, MaxLen, Config{Flows: flows})
 				if err != nil {
 					b.Fatal(err)
 				}

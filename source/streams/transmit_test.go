@@ -98,7 +98,7 @@ func (p *program) ip(protocol layers.IPProtocol) *layers.IPv4 {
 // any host does.
 func TestProgramsGetTrueAnswers(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0", MaxLen: streams.MaxLen})
 	if err != nil {
 		t.Fatal(err)
 	}

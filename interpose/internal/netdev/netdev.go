@@ -2,7 +2,8 @@
 
 // Package netdev says what a namespace's device looks like to programs that ask
 // about devices, over netlink or by ioctl: a TAP device (Ethernet) or a TUN
-// device (raw IP) of Linux that has a carrier and offloads segments.
+// device (raw IP) of Linux that has a carrier. Its offloads of segments are on if the
+// device carries any.
 package netdev
 
 import (
@@ -54,6 +55,14 @@ func MaxMTU(d *rxring.Device) uint32 {
 	}
 	return maxIP
 }
+
+// LegacyGSOMaxSize is how many bytes the longest segment has unless BIG TCP was set up
+// (GSO_LEGACY_MAX_SIZE, linux/netdevice.h), also where offloads are off.
+const LegacyGSOMaxSize = 1 << 16
+
+// GSOMaxSize is IFLA_GSO_MAX_SIZE: the default, unless the device carries longer
+// segments (BIG TCP).
+func GSOMaxSize(d *rxring.Device) uint32 { return max(LegacyGSOMaxSize, uint32(d.MaxLen())) }
 
 // MinMTU is ETH_MIN_MTU.
 const MinMTU = 68

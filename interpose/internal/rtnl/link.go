@@ -134,7 +134,6 @@ func (b *Bus) linkMessage(d *rxring.Device, h header) []byte {
 	const (
 		operUnknown  = 0 // IF_OPER_UNKNOWN: a TAP device does not say
 		operDown     = 2 // IF_OPER_DOWN
-		maxSize      = 65536
 		maxSegs      = 65535
 		notAttached  = 0      // XDP_ATTACHED_NONE
 		sizeStats    = 24 * 4 // struct rtnl_link_stats
@@ -166,10 +165,11 @@ func (b *Bus) linkMessage(d *rxring.Device, h header) []byte {
 	a.uint32(unix.IFLA_ALLMULTI, uint32(allMulticast))
 	a.uint32(unix.IFLA_NUM_TX_QUEUES, 1)
 	a.uint32(unix.IFLA_GSO_MAX_SEGS, maxSegs)
+	maxSize := netdev.GSOMaxSize(d)
 	a.uint32(unix.IFLA_GSO_MAX_SIZE, maxSize)
 	a.uint32(unix.IFLA_GRO_MAX_SIZE, maxSize)
-	a.uint32(unix.IFLA_GSO_IPV4_MAX_SIZE, maxSize)
-	a.uint32(unix.IFLA_GRO_IPV4_MAX_SIZE, maxSize)
+	a.uint32(unix.IFLA_GSO_IPV4_MAX_SIZE, netdev.LegacyGSOMaxSize)
+	a.uint32(unix.IFLA_GRO_IPV4_MAX_SIZE, netdev.LegacyGSOMaxSize)
 	a.uint32(unix.IFLA_TSO_MAX_SIZE, maxSize)
 	a.uint32(unix.IFLA_TSO_MAX_SEGS, maxSegs)
 	a.uint32(iflaMaxPacingOffloadHorizon, 0)

@@ -88,6 +88,22 @@ func TestAnswersCanBeRead(t *testing.T) {
 	}
 }
 
+// TestTheLongestSegmentIsToldOf: Linux's default is told, and what BIG TCP's devices
+// carry.
+func TestTheLongestSegmentIsToldOf(t *testing.T) {
+	for maxLen, want := range map[int]uint32{0: 65536, 60000: 65536, 185000: 185000} {
+		bus, _ := newBus(t, rxring.DeviceConfig{Name: "net0", MaxLen: maxLen})
+		s := bus.Socket(7, unix.SOCK_RAW)
+		send(t, s, dumpOf(unix.RTM_GETLINK, 0))
+		text := strings.Join(normal(drain(t, s.recv)), "")
+		for attr, size := range map[uint16]uint32{unix.IFLA_GSO_MAX_SIZE: want, unix.IFLA_GRO_MAX_SIZE: want, unix.IFLA_TSO_MAX_SIZE: want, unix.IFLA_GSO_IPV4_MAX_SIZE: 65536} {
+			if line := fmt.Sprintf("  %d: % x\n", attr, binary.NativeEndian.AppendUint32(nil, size)); !strings.Contains(text, line) {
+				t.Errorf("MaxLen %d: no %q in\n%s", maxLen, line, text)
+			}
+		}
+	}
+}
+
 func TestPromiscuityIsCounted(t *testing.T) {
 	bus, ns := newBus(t, alike[0])
 	for range 2 {

@@ -1,0 +1,142 @@
+package maxlen
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lengths in bytes (linux/netdevice.h).
+const (
+	legacyGSOMaxSize = 1 << 16 // GSO_LEGACY_MAX_SIZE, where the kernel says nothing
+	gsoMaxSize       = 8 << 16 // GSO_MAX_SIZE
+)
+
+// ethFlagLRO is ETH_FLAG_LRO (linux/ethtool.h).
+const ethFlagLRO = 1 << 15
+
+// Of returns the length of the longest packet that a packet socket sees on an
+// interface, in bytes without the link-layer header. ENODEV: there is none.
+func Of(name string) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) // any will do
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	mtu, err := ifreq(fd, name, unix.SIOCGIFMTU)
+	if err != nil {
+		return 0, err
+	}
+	// What is sent in segments, and what comes in merged.
+	sends, err := anyOn(fd, name, unix.ETHTOOL_GTSO, unix.ETHTOOL_GGSO, unix.ETHTOOL_GUFO)
+	if err != nil {
+		return 0, err
+	}
+	merges, err := anyOn(fd, name, unix.ETHTOOL_GGRO, unix.ETHTOOL_GFLAGS)
+	if err != nil {
+		return 0, err
+	}
+	if !sends && !merges {
+		return mtu, nil
+	}
+	index, err := ifreq(fd, name, unix.SIOCGIFINDEX)
+	if err != nil {
+		return 0, err
+	}
+	gso, gro, err := sizes(int32(index))
+	if err != nil {
+		return 0, err
+	}
+	longest := mtu
+	if sends {
+		longest = max(longest, gso)
+	}
+	if merges {
+		longest = max(longest, gro)
+	}
+	return min(longest, gsoMaxSize), nil
+}
+
+// ifreq asks for a number of an interface.
+func ifreq(fd int, name string, request uint) (int, error) {
+	r, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, fmt.Errorf("want a name of 1 to %d bytes: %w", unix.IFNAMSIZ-1, err)
+	}
+	err = unix.IoctlIfreq(fd, request, r)
+	return int(r.Uint32()), err
+}
+
+// anyOn reports whether one of the offloads is on. What the kernel or the driver does
+// not know is off.
+func anyOn(fd int, name string, commands ...uint32) (bool, error) {
+	for _, cmd := range commands {
+		v, err := ethtool(fd, name, cmd)
+		switch {
+		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
+			continue
+		case err != nil:
+			return false, err
+		case cmd == unix.ETHTOOL_GFLAGS:
+			v &= ethFlagLRO
+		}
+		if v != 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// ethtool asks for a number by SIOCETHTOOL.
+func ethtool(fd int, name string, cmd uint32) (uint32, error) {
+	value := [2]uint32{cmd} // struct ethtool_value
+	var r struct {          // struct ifreq
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [24 - unsafe.Sizeof(uintptr(0))]byte
+	}
+	copy(r.name[:unix.IFNAMSIZ-1], name)
+	r.data = unsafe.Pointer(&value)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&r))); errno != 0 {
+		return 0, os.NewSyscallError("SIOCETHTOOL", errno)
+	}
+	return value[1], nil
+}
+
+// sizes asks for IFLA_GSO_MAX_SIZE and IFLA_GRO_MAX_SIZE.
+func sizes(index int32) (gso, gro int, err error) {
+	b, err := syscall.NetlinkRIB(unix.RTM_GETLINK, unix.AF_UNSPEC)
+	if err != nil {
+		return 0, 0, os.NewSyscallError("RTM_GETLINK", err)
+	}
+	msgs, err := syscall.ParseNetlinkMessage(b)
+	if err != nil {
+		return 0, 0, os.NewSyscallError("RTM_GETLINK", err)
+	}
+	gso, gro = legacyGSOMaxSize, legacyGSOMaxSize
+	for i := range msgs {
+		m := &msgs[i]
+		if m.Header.Type != unix.RTM_NEWLINK || int32(binary.NativeEndian.Uint32(m.Data[4:])) != index {
+			continue
+		}
+		attrs, err := syscall.ParseNetlinkRouteAttr(m)
+		if err != nil {
+			return 0, 0, os.NewSyscallError("RTM_NEWLINK", err)
+		}
+		for _, a := range attrs {
+			switch {
+			case len(a.Value) < 4:
+			case a.Attr.Type == unix.IFLA_GSO_MAX_SIZE:
+				gso = int(binary.NativeEndian.Uint32(a.Value))
+			case a.Attr.Type == unix.IFLA_GRO_MAX_SIZE:
+				gro = int(binary.NativeEndian.Uint32(a.Value))
+			}
+		}
+	}
+	return gso, gro, nil
+}
