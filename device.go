@@ -32,7 +32,7 @@ type DeviceConfig struct {
 	// it does not fit into a slot.
 	MaxLen int
 
-	Addr [6]byte    // hardware address; zero: a locally administered one. Ethernet only
+	Addr [6]byte // hardware address; zero: a locally administered one. Ethernet only
 
 	// Loopback says that what the host sends through the device comes in by it
 	// (IFF_LOOPBACK). A zero Addr stays so, as lo's is in Linux.

@@ -42,7 +42,7 @@ func OpenAttached(c *attach.Client, device string, cfg Config) (*Handle, error) 
 }
 
 func openAttached(c *attach.Client, device string, cfg *Config) (*Handle, error) {
-	h := &Handle{snaplen: cfg.Snaplen}
+	h := new(Handle)
 	index := 0
 	if device != "" {
 		d, ok := c.Namespace().DeviceByName(device)
@@ -50,7 +50,10 @@ func openAttached(c *attach.Client, device string, cfg *Config) (*Handle, error)
 			return nil, fmt.Errorf("there is %s: %w", names(c.Namespace()), syscall.ENODEV)
 		}
 		index, h.hatype = d.Index(), uint16(d.Type())
+		cfg.fit(h.hatype, d.MaxLen())
 	}
+	cfg.fit(0, 0)
+	h.snaplen = cfg.Snaplen
 	typ := rxring.SockRaw
 	if cfg.Cooked {
 		typ = rxring.SockDgram

@@ -23,8 +23,13 @@ type Config struct {
 	Immediate bool
 	Retire    time.Duration // whole milliseconds, 1 ms at least; 0: 64 ms
 
-	Buffer  int // bytes of the ring, about; 0: 4 MiB, and 16 MiB with Immediate, whose slots are all of the same size
-	Snaplen int // bytes of each packet that are wanted, at most 262144; 0: 262144, and 65535 with Immediate
+	Buffer int // bytes of the ring, about; 0: 4 MiB, and 16 MiB with Immediate, whose slots are all of the same size
+
+	// Snaplen is how many bytes of each packet are wanted, at most 262144. 0: 262144;
+	// with Immediate as many as the device's longest packets have, so that no slot is
+	// larger than need be (see [rxring.DeviceConfig].MaxLen), and 65535 where that is
+	// not known.
+	Snaplen int
 
 	Protocol uint16             // EtherType; 0: all (ETH_P_ALL)
 	Cooked   bool               // without the link-layer header (SOCK_DGRAM)
@@ -56,11 +61,8 @@ func refuse(field string, value any, want string, args ...any) error {
 
 // check sets what is 0 to what it stands for.
 func (c *Config) check() error {
-	if c.Snaplen == 0 {
+	if c.Snaplen == 0 && !c.Immediate { // with Immediate it depends on the device
 		c.Snaplen = maxSnaplen
-		if c.Immediate {
-			c.Snaplen = immediateSnaplen
-		}
 	}
 	if c.Buffer == 0 {
 		c.Buffer = defaultBuffer
@@ -94,6 +96,29 @@ func (c *Config) check() error {
 		}
 	}
 	return nil
+}
+
+// arphrdRawIP is ARPHRD_RAWIP (linux/if_arp.h): no link-layer header.
+const arphrdRawIP = 519
+
+// etherRoom is the longest Ethernet header in bytes, with the two tags that may lie in
+// the packet.
+const etherRoom = 14 + 2*4
+
+// fit sets a Snaplen of 0 to what the longest packet of a device of a hardware type
+// needs, whose length is in bytes without its link-layer header; 0: it is not known.
+func (c *Config) fit(hatype uint16, maxLen int) {
+	switch {
+	case c.Snaplen != 0:
+	case maxLen == 0:
+		c.Snaplen = immediateSnaplen
+	case hatype == tpacket.ARPHRDEther || hatype == tpacket.ARPHRDLoopback:
+		c.Snaplen = min(maxLen+etherRoom, maxSnaplen)
+	case hatype == tpacket.ARPHRDNone || hatype == arphrdRawIP:
+		c.Snaplen = min(maxLen, maxSnaplen)
+	default: // with a header of who knows how many bytes
+		c.Snaplen = immediateSnaplen
+	}
 }
 
 // version is the ring's.

@@ -16,6 +16,7 @@ func OpenDevice(d *rxring.Device, c Config) (*Handle, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+	c.fit(uint16(d.Type()), d.MaxLen())
 	typ := rxring.SockRaw
 	if c.Cooked {
 		typ = rxring.SockDgram

@@ -43,6 +43,10 @@ type Stats struct {
 // link-layer header is, unless packets are cooked.
 func (h *Handle) Hatype() uint16 { return h.hatype }
 
+// Snaplen is how many bytes of each packet are captured at most: Config's Snaplen, or
+// what its 0 stood for.
+func (h *Handle) Snaplen() int { return h.snaplen }
+
 // Next returns the next packet as soon as there is one; ErrClosed after Close,
 // ctx.Err(), or [os.ErrDeadlineExceeded]. The packet lies in the ring: it is good
 // until the next call.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring/internal/maxlen"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -36,7 +37,7 @@ func Open(name string, c Config) (*Handle, error) {
 		return nil, fmt.Errorf("capture: packet socket%s: %w", hint, err)
 	}
 	k := &kernelSocket{file: os.NewFile(uintptr(fd), "packet socket")}
-	h := &Handle{socket: k, snaplen: c.Snaplen}
+	h := &Handle{socket: k}
 	if err = k.open(fd, name, h, &c); err != nil {
 		k.close()
 		if name == "" {
@@ -67,7 +68,16 @@ func (k *kernelSocket) open(fd int, name string, h *Handle, c *Config) (err erro
 		if index, h.hatype, err = identify(fd, name); err != nil {
 			return err
 		}
+		if c.Snaplen == 0 {
+			longest, err := maxlen.Of(name)
+			if err != nil {
+				return err
+			}
+			c.fit(h.hatype, longest)
+		}
 	}
+	c.fit(0, 0)
+	h.snaplen = c.Snaplen
 	return h.setUp(index, c)
 }
 

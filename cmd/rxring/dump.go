@@ -72,7 +72,7 @@ the device or who offers it goes away.`,
 	fl.StringArrayVar(&f.from, "from", nil, "read what a `SOURCE` in this process makes, as for rxring run")
 	fl.IntVarP(&c.Count, "count", "c", 0, "end after so many packets")
 	fl.DurationVar(&c.For, "for", 0, "end after this time, such as 30s")
-	fl.IntVarP(&c.Capture.Snaplen, "snapshot-length", "s", 0, "`BYTES` of each packet to keep (default: 262144, and 65535 with --immediate)")
+	fl.IntVarP(&c.Capture.Snaplen, "snapshot-length", "s", 0, "`BYTES` of each packet to keep (default: 262144, and with --immediate what the longest packets have)")
 	fl.StringVarP(&c.File, "write", "w", "", "write pcapng to this `FILE`, - for standard output")
 	fl.StringVarP(&f.size, "size", "C", "", "begin a new file after `SIZE` million bytes, or KiB, MiB, GiB with k, m, g behind the number")
 	fl.IntVarP(&f.seconds, "rotate-seconds", "G", 0, "begin a new file every so many `SECONDS`")

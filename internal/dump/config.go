@@ -48,6 +48,9 @@ func (c *Config) Check() error {
 	return nil
 }
 
+// maxSnaplen is capture.Config's.
+const maxSnaplen = 262144
+
 func (c *Config) check() error {
 	r := c.Rotation
 	switch {

@@ -47,7 +47,7 @@ func newFiles(d *dumper, stdout *os.File) (*files, error) {
 	f := &files{
 		rotation: d.Rotation,
 		section:  capfile.Section{OS: runtime.GOOS, Application: "rxring dump " + d.Version},
-		device:   capfile.Interface{Name: d.in.Device, LinkType: d.in.link, SnapLen: uint32(d.snaplen()), Filter: d.Expression},
+		device:   capfile.Interface{Name: d.in.Device, LinkType: d.in.link, SnapLen: uint32(d.in.Handle.Snaplen()), Filter: d.Expression},
 		stats: func() capture.Stats {
 			s, _ := d.in.Handle.Stats() // the last that is known
 			return s

@@ -11,22 +11,6 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// What capture.Config's Snaplen of 0 stands for.
-const (
-	maxSnaplen       = 262144
-	immediateSnaplen = 65535
-)
-
-func (d *dumper) snaplen() int {
-	switch {
-	case d.Capture.Snaplen > 0:
-		return d.Capture.Snaplen
-	case d.Capture.Immediate:
-		return immediateSnaplen
-	}
-	return maxSnaplen
-}
-
 // askEvery is after how many packets it is asked whether the context has ended,
 // though there is more to read.
 const askEvery = 64
@@ -65,7 +49,7 @@ func (d *dumper) take(ctx context.Context, most uint64) error {
 				return errTakenBack
 			}
 		}
-		pass := d.snaplen() // a tag that was put back may have made it longer
+		pass := d.in.Handle.Snaplen() // a tag that was put back may have made it longer
 		if d.own != nil {
 			if pass = d.passes(f); pass == 0 {
 				continue

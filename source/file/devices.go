@@ -18,6 +18,7 @@ const (
 	etherVLAN  = 0x8100
 	etherQinQ  = 0x88a8
 	defaultMTU = 1500
+	maxSegment = 8 << 16 // GSO_MAX_SIZE (linux/netdevice.h)
 )
 
 // deviceType is the type of a device whose packets are of the link type; 0: there
@@ -63,7 +64,8 @@ func (f *File) plan(longest []int, packets []int64) error {
 			return errLinkType(in)
 		}
 		f.device = append(f.device, len(f.devices))
-		f.devices = append(f.devices, kind{in.Name, typ, min(max(longest[i], defaultMTU), math.MaxUint16)})
+		mtu := min(max(longest[i], defaultMTU), math.MaxUint16)
+		f.devices = append(f.devices, kind{in.Name, typ, mtu, min(max(longest[i], mtu), maxSegment)})
 	}
 	if len(f.devices) == 0 {
 		return errLinkType(f.interfaces[0])
@@ -96,12 +98,13 @@ func cookedAdvice(header int) string {
 // Devices describes the devices that the file needs, in the order of its
 // interfaces: for [rxring.Namespace.AddDevice], and then for Start. A device has its
 // interface's name, where a device can have it and no other has; the others are
-// base0, base1 and so on. The MTU is 1500, or more if the file has longer packets.
+// base0, base1 and so on. The MTU is 1500, or more if the file has longer packets; those
+// longer than any MTU are segments (MaxLen).
 func (f *File) Devices(base string) []rxring.DeviceConfig {
 	devices := make([]rxring.DeviceConfig, len(f.devices))
 	taken := make(map[string]bool)
 	for i, k := range f.devices {
-		devices[i] = rxring.DeviceConfig{Type: k.typ, MTU: k.mtu}
+		devices[i] = rxring.DeviceConfig{Type: k.typ, MTU: k.mtu, MaxLen: k.maxLen}
 		if isName(k.name) && !taken[k.name] {
 			devices[i].Name, taken[k.name] = k.name, true
 		}

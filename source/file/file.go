@@ -134,7 +134,8 @@ func (i *Info) add(p *capfile.Packet) {
 
 // kind is a device in the making.
 type kind struct {
-	name string // of the interface
-	typ  rxring.DeviceType
-	mtu  int
+	name   string // of the interface
+	typ    rxring.DeviceType
+	mtu    int
+	maxLen int // longest packet, without its link-layer header: more than the MTU for segments
 }

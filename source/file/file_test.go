@@ -354,8 +354,8 @@ func TestLongPacketsAreWholeAndInOrder(t *testing.T) {
 		return err
 	}, eth0)
 	w := open(t, path)
-	if mtu := w.devices[0].MTU(); mtu != 65535 {
-		t.Errorf("MTU %d", mtu)
+	if mtu, longest := w.devices[0].MTU(), w.devices[0].MaxLen(); mtu != 65535 || longest != 200000-14 {
+		t.Errorf("MTU %d, longest packet %d", mtu, longest)
 	}
 	socket, err := w.ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
 	if err != nil {
