@@ -15,6 +15,8 @@ import (
 // network byte order; 0 keeps the one it has), as packet_bind does. On a device
 // that is down it gets nothing until the device is up, and ENETDOWN is pending.
 func (s *Socket) Bind(a tpacket.SockaddrLL) error {
+	s.reportLost()
+	s.ns.mark(a.Ifindex)
 	return s.do("bind", func() error {
 		if a.Family != tpacket.AFPacket {
 			return fmt.Errorf("sll_family %d: want AF_PACKET (%d): %w", a.Family, tpacket.AFPacket, syscall.EINVAL)
@@ -53,6 +55,7 @@ func (ns *Namespace) bind(s *Socket, ifindex int32, protocol uint16) error {
 	s.setDevice(d)
 	s.protocol.Store(uint32(protocol))
 	s.ifindex.Store(ifindex)
+	ns.binds(s)
 	switch {
 	case protocol == 0:
 	case d == nil || d.up.Load():
@@ -95,6 +98,7 @@ func (ns *Namespace) enter(s *Socket) {
 	defer ns.mu.Unlock()
 	ns.sockets = append(ns.sockets, s)
 	s.grant.look(ns.devices)
+	ns.binds(s)
 	if s.protocol.Load() != 0 {
 		ns.setHooked(s, true)
 	}

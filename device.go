@@ -120,7 +120,8 @@ type Device struct {
 
 	// Namespace.mu guards these.
 	listeners listeners
-	watch     func() // nil: nobody is told
+	watch     func()  // nil: nobody is told
+	backlog   Backlog // nil: none
 }
 
 // etherLen is ETH_HLEN: addresses and EtherType.
@@ -185,7 +186,7 @@ func (d *Device) Addrs() []netip.Prefix { return slices.Clone(d.addrs) }
 func (d *Device) Watched() bool { return d.taps.Load() != nil }
 
 // Malformed counts packets delivered that hold no whole link-layer header or,
-// on a raw-IP device, no IPv4 or IPv6: no socket was offered them.
+// on a raw-IP device, no IPv4 or IPv6. Sockets on the device count them as dropped.
 func (d *Device) Malformed() uint64 { return d.malformed.Load() }
 
 // Deliver offers p to every socket on the device, and returns when each has

@@ -93,6 +93,7 @@ const (
 // full; ENOMEM when no id is free for FanoutFlagUniqueID, and when the socket's
 // [Budget] has no room for the fragments of FanoutFlagDefrag, 4 MiB.
 func (s *Socket) JoinFanout(c FanoutConfig) error {
+	s.reportLost() // what was lost before is the socket's own, and not the group's
 	return s.do("set PACKET_FANOUT", func() error { return s.ns.join(s, c) })
 }
 

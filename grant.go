@@ -208,6 +208,9 @@ func (ns *Namespace) SocketFor(g *Grant, t SockType, protocol uint16) (*Socket, 
 	s.rx.Store(&receiver{})
 	s.publish()
 	s.protocol.Store(uint32(protocol))
+	if protocol != 0 {
+		ns.mark(0)
+	}
 	ns.enter(s)
 	return s, nil
 }

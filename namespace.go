@@ -31,7 +31,8 @@ type NamespaceConfig struct {
 // namespace of Linux. All methods may be called concurrently.
 type Namespace struct {
 	maxMemory int64
-	memory    atomic.Int64 // bytes held by rings
+	memory    atomic.Int64  // bytes held by rings
+	moment    atomic.Uint64 // how often a socket was bound: see Moment
 
 	mu        watchedMutex
 	devices   []*Device // by index

@@ -150,7 +150,7 @@ func (q *queue) purge(ns *Namespace) {
 func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 	size := truesize(a.length)
 	if !s.queue.reserve(s.ns, rx.budget, size) {
-		s.counters.Drop(ring.Full)
+		s.counters.Drop(ring.Full, 1)
 		s.queue.dropped.Add(1)
 		return // without a wake-up, as Linux has it
 	}

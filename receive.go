@@ -14,7 +14,7 @@ import (
 func (d *Device) deliver(p *Packet, taps []tap) {
 	var a arrival
 	if !a.measure(d, p) {
-		d.malformed.Add(1)
+		d.dropMalformed(taps)
 		return
 	}
 	if a.vlan && !p.Outgoing {
@@ -44,7 +44,7 @@ func (d *Device) deliverBatch(ps []Packet, taps []tap) {
 	var as [maxBatch]arrival
 	for i := range ps {
 		if !as[i].measure(d, &ps[i]) {
-			d.malformed.Add(1)
+			d.dropMalformed(taps)
 			as[i].length = 0 // for no socket
 		} else if as[i].vlan && !ps[i].Outgoing { // on its own, after those before it and before those behind it
 			d.offerBatch(ps[:i], as[:i], taps)
@@ -147,7 +147,7 @@ func (s *Socket) take(rx *receiver, p *Packet, a *arrival) {
 		status := s.fill(rx, slot, p, a, snaplen, cut)
 		rx.ring.Release(slot, status)
 	} else {
-		s.counters.Drop(verdict)
+		s.counters.Drop(verdict, 1)
 	}
 	s.notify.Wake()
 }
@@ -169,7 +169,7 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 	at.Mac = min(at.Mac, rx.frameSize)
 	room, verdict := rx.blocks.Acquire(at.Mac + snaplen)
 	if verdict != ring.Acquired {
-		s.counters.Drop(verdict)
+		s.counters.Drop(verdict, 1)
 		return
 	}
 	frame := rx.blocks.Bytes(room)
@@ -249,7 +249,7 @@ func (s *Socket) receiveBatch(ps []Packet, as []arrival, mask batchMask) {
 	for done := 0; done < n; {
 		got, verdict := rx.ring.AcquireBatch(slots[done:n])
 		if verdict != ring.Acquired { // the next packet is dropped; those after it try again
-			s.counters.Drop(verdict)
+			s.counters.Drop(verdict, 1)
 			done++
 			continue
 		}
@@ -293,7 +293,7 @@ func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, cut
 	}
 	at := rx.offsets(a)
 	if at.Net > maxOffset || rx.vnetLen != 0 && !p.GSO.vnetKnown() {
-		s.counters.Drop(ring.NoRoom)
+		s.counters.Drop(ring.NoRoom, 1)
 		return 0, false, false
 	}
 	// A frame that ends before its packet begins cuts even one without bytes.

@@ -43,6 +43,7 @@ type Socket struct {
 	rx       atomic.Pointer[receiver] // never nil
 	protocol atomic.Uint32            // 16 bits, host byte order
 	ifindex  atomic.Int32             // 0: every device
+	since    atomic.Uint64            // the Moment of its binding; read by writers of a Backlog only
 	counters ring.Counters
 	notify   ring.Notify
 	queue    queue
@@ -401,9 +402,11 @@ func (s *Socket) lockFilter(lock bool) error {
 var errFilterLocked = fmt.Errorf("the socket's filter is locked: %w", syscall.EPERM)
 
 // Statistics returns and clears the socket's counts (PACKET_STATISTICS).
-// Packets includes Drops, and neither includes what the filter refused. Only V3
-// rings freeze.
+// Packets includes Drops, and neither includes what the filter refused. Drops are
+// those of all reasons, with what was lost before the device until now. Only V3 rings
+// freeze.
 func (s *Socket) Statistics() tpacket.Stats3 {
+	s.reportLost()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.statistics()
@@ -421,7 +424,10 @@ func (s *Socket) statistics() tpacket.Stats3 {
 
 // Totals is what became of every packet offered since the socket was made. It
 // stays available after Close.
-func (s *Socket) Totals() ring.Totals { return s.counters.Totals() }
+func (s *Socket) Totals() ring.Totals {
+	s.reportLost()
+	return s.counters.Totals()
+}
 
 // Readable is what poll reports as POLLIN: a packet is in the queue, or the ring
 // has one.
@@ -471,6 +477,7 @@ func (s *Socket) Disarm(w ring.Waker) { s.notify.Disarm(w) }
 // Close ends the socket and gives its rings' memory back. Writers in mid-copy
 // are not disturbed; sleepers are woken.
 func (s *Socket) Close() error {
+	s.reportLost()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

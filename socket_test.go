@@ -318,7 +318,7 @@ func TestEveryPacketOfferedIsCountedOnce(t *testing.T) {
 	}
 }
 
-func TestMalformedPacketsReachNobodyAndAreCounted(t *testing.T) {
+func TestMalformedPacketsAreDroppedAtEverySocket(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	eth := addDevice(t, ns, rxring.DeviceConfig{Name: "eth"})
 	raw := addDevice(t, ns, rxring.DeviceConfig{Name: "raw", Type: rxring.RawIP})
@@ -327,8 +327,14 @@ func TestMalformedPacketsReachNobodyAndAreCounted(t *testing.T) {
 	eth.Deliver(&rxring.Packet{Data: make([]byte, 13), Rest: [][]byte{{1, 2, 3}}})
 	raw.Deliver(&rxring.Packet{})
 	raw.Deliver(&rxring.Packet{Data: []byte{0x12}})
-	if eth.Malformed() != 2 || raw.Malformed() != 2 || s.Totals().Offered() != 0 {
-		t.Errorf("malformed %d and %d, offered %d: want 2, 2 and 0", eth.Malformed(), raw.Malformed(), s.Totals().Offered())
+	if eth.Malformed() != 2 || raw.Malformed() != 2 {
+		t.Errorf("malformed %d and %d: want 2 and 2", eth.Malformed(), raw.Malformed())
+	}
+	if got, want := s.Totals(), (ring.Totals{Drops: ring.Drops{ring.Malformed: 4}}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if st := s.Statistics(); st != (tpacket.Stats3{Packets: 4, Drops: 4}) {
+		t.Errorf("%+v, want 4 packets, all dropped", st)
 	}
 }
 
@@ -703,12 +709,12 @@ func TestBatchIsAsManyDeliveries(t *testing.T) {
 		f.Release()
 	}
 	empty(t, rd)
-	if got, want := all.Totals(), (ring.Totals{Captured: 99}); got != want {
+	if got, want := all.Totals(), (ring.Totals{Captured: 99, Drops: ring.Drops{ring.Malformed: 1}}); got != want {
 		t.Errorf("everything: %+v, want %+v", got, want)
 	}
-	// 90 come in, one of them malformed; up to 100 bytes from the network header
+	// 89 come in, and a malformed one; up to 100 bytes from the network header
 	// pass: all but none, since the longest is 100.
-	if got, want := some.Totals(), (ring.Totals{Captured: 4, Drops: ring.Drops{ring.Full: 85}}); got != want {
+	if got, want := some.Totals(), (ring.Totals{Captured: 4, Drops: ring.Drops{ring.Full: 85, ring.Malformed: 1}}); got != want {
 		t.Errorf("IPv4 that comes in: %+v, want %+v", got, want)
 	}
 	if dev.Malformed() != 1 {

@@ -53,6 +53,9 @@ func (s *Socket) Setsockopt(level, name int, val []byte) error {
 // (PACKET_HDRLEN). It returns how many bytes it filled in. SO_GET_FILTER is not
 // here, because it counts in instructions: GetFilter.
 func (s *Socket) Getsockopt(level, name int, buf []byte) (int, error) {
+	if level == tpacket.SolPacket && name == tpacket.OptStatistics {
+		s.reportLost()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

@@ -41,10 +41,10 @@ func (c *Counters) Filtered() { c.filtered.Add(1) }
 // Queued counts a packet that went into the queue of a socket without a ring.
 func (c *Counters) Queued() { c.queued.Add(1) }
 
-// Drop counts a packet dropped for reason v.
-func (c *Counters) Drop(v Verdict) {
-	c.drops[v].Add(1)
-	c.dropped.Add(1)
+// Drop counts n packets dropped for reason v.
+func (c *Counters) Drop(v Verdict, n uint64) {
+	c.drops[v].Add(n)
+	c.dropped.Add(n)
 }
 
 // Losing is Linux's condition for TP_STATUS_LOSING: drops that Statistics has

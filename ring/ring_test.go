@@ -406,9 +406,9 @@ func TestCountersClearOnRead(t *testing.T) {
 	for range 2 {
 		r.Release(acquire(t, r, ring.Acquired), tpacket.StatusUser)
 	}
-	c.Drop(ring.Full)
-	c.Drop(ring.Owned)
-	c.Drop(ring.NoRoom)
+	c.Drop(ring.Full, 1)
+	c.Drop(ring.Owned, 1)
+	c.Drop(ring.NoRoom, 1)
 	c.Filtered()
 	if !c.Losing() {
 		t.Error("not losing after drops")

@@ -16,6 +16,8 @@ const (
 	Owned                    // the head slot is free, but a slower writer still fills it
 	Releasing                // the head slot's writer stands between its release stores, and stays there
 	NoRoom                   // the ring was closed or exchanged meanwhile, or the headers do not fit or have no word for the offload
+	Lost                     // it never came: lost before the device (rxring.Device.Lost)
+	Malformed                // it is too short, or of a kind that the device cannot show
 	verdicts                 // other processes know reasons by their numbers (package attach): new ones go last
 )
 
@@ -26,6 +28,8 @@ var reasons = [verdicts]struct{ name, text, explanation string }{
 	Owned:     {"slot_owned", "slot still owned", "slot still owned by a slower writer"},
 	Releasing: {"slot_releasing", "slot being released", "slot about to be released"},
 	NoRoom:    {"no_room", "no room", "ring just closed, or no room for headers"},
+	Lost:      {"before_device", "before the device", "lost before the device"},
+	Malformed: {"malformed", "malformed", "malformed: shorter than a link-layer header, or of no type that the device has"},
 }
 
 // Reasons goes through the verdicts that are reasons for a drop.

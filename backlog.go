@@ -1,0 +1,119 @@
+package rxring
+
+// Backlog is what a source knows of packets that have come and that it has not
+// delivered yet: those in a ring of the kernel's, say. Its methods may be called
+// concurrently. They are called with no lock held, in calls of sockets, and so must
+// not wait for long; they must not call methods of sockets.
+type Backlog interface {
+	// ReportLost calls Device.Lost with what has been lost since the last time. It is
+	// called before counts are read, and before a socket leaves the device.
+	ReportLost()
+
+	// Mark is ReportLost, and it is for the source to remember that what lies in the
+	// backlog came at [Device.Moment], which it asks for after it has seen how much
+	// that is. DeliverBatchAt then delivers it. It is called before a socket is bound:
+	// a socket gets no packet from before its bind.
+	Mark()
+}
+
+// Moment is a point in the order in which a namespace's sockets were bound.
+type Moment uint64
+
+// Moment is now.
+func (d *Device) Moment() Moment { return Moment(d.ns.moment.Load()) }
+
+// SetBacklog has b asked from now on, in place of the one before it, which may still
+// be at it. nil, as at first: packets are delivered as they come.
+func (d *Device) SetBacklog(b Backlog) {
+	d.ns.mu.Lock()
+	defer d.ns.mu.Unlock()
+	d.backlog = b
+}
+
+// backlogs lists those of the devices that a binding to ifindex is about, all for 0.
+func (ns *Namespace) backlogs(ifindex int32) (all []Backlog) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	for _, d := range ns.devices {
+		if d.backlog != nil && (ifindex == 0 || int(ifindex) == d.index) {
+			all = append(all, d.backlog)
+		}
+	}
+	return all
+}
+
+// reportLost has sources say what has been lost for the socket until now. No lock is
+// held.
+func (s *Socket) reportLost() {
+	for _, b := range s.ns.backlogs(s.ifindex.Load()) {
+		b.ReportLost()
+	}
+}
+
+// mark is called before a socket is bound to ifindex. No lock is held.
+func (ns *Namespace) mark(ifindex int32) {
+	for _, b := range ns.backlogs(ifindex) {
+		b.Mark()
+	}
+}
+
+// binds notes that s is bound now. Namespace.mu is held, and devices do not deliver
+// to s yet.
+func (ns *Namespace) binds(s *Socket) { s.since.Store(ns.moment.Add(1)) }
+
+// boundAt says whether the socket's binding is from at or before.
+func (s *Socket) boundAt(at Moment) bool { return Moment(s.since.Load()) <= at }
+
+// DeliverBatchAt is DeliverBatch for packets that came at a moment before: sockets
+// that were bound since do not get them.
+func (d *Device) DeliverBatchAt(at Moment, ps []Packet) {
+	taps := d.taps.Load()
+	if taps == nil {
+		return
+	}
+	then := tapsAt(*taps, at)
+	for len(ps) > 0 && len(then) > 0 {
+		n := min(len(ps), maxBatch)
+		d.deliverBatch(ps[:n], then)
+		ps = ps[n:]
+	}
+}
+
+// tapsAt is taps without what was bound after at.
+func tapsAt(taps []tap, at Moment) []tap {
+	then := make([]tap, 0, len(taps))
+	for _, t := range taps {
+		if t.group != nil {
+			if g := t.group.at(at); g != nil {
+				then = append(then, tap{group: g})
+			}
+		} else if t.socket.boundAt(at) {
+			then = append(then, t)
+		}
+	}
+	return then
+}
+
+// at is the group as if members that were bound after at had not joined it, nil if
+// none is left.
+func (g *group) at(at Moment) *group {
+	members := *g.members.Load() // pairs with the stores in link and unlink
+	var then []*Socket
+	for _, s := range members {
+		if s.boundAt(at) {
+			then = append(then, s)
+		}
+	}
+	if len(then) == len(members) {
+		return g
+	}
+	if len(then) == 0 {
+		return nil
+	}
+	old := &group{config: g.config, protocol: g.protocol, defrag: g.defrag}
+	old.members.Store(&then)
+	old.turns.Store(g.turns.Add(1))
+	old.program.Store(g.program.Load())
+	old.grant.Store(g.grant.Load())
+	return old
+}
