@@ -102,7 +102,8 @@ type Stats struct {
 	Packets uint64 // delivered to the device
 	Cut     uint64 // of these, not whole: longer than Snaplen
 
-	// What the kernel's rings had no room for: no reader's socket counts it.
+	// What the kernel's rings had no room for. Sockets on the device count it as
+	// dropped, see rxring.Device.Lost.
 	Drops   uint64 // packets (tp_drops)
 	Freezes uint64 // how often a ring of blocks stood still, full (tp_freeze_q_cnt)
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,13 @@ type drain struct {
 	err  error         // why it did by itself; to be read once done is closed
 
 	packets, cut atomic.Uint64
+	batches      int // that its goroutine has delivered
+
+	delivering sync.Mutex // held for each batch
+	marks      []mark     // guarded by delivering
+
+	reporting sync.Mutex
+	reported  uint64 // drops that the device knows of; guarded by reporting
 }
 
 // run delivers until stop or an error; then it calls ended.
@@ -58,11 +66,16 @@ func (d *drain) deliver(b *batch, n int) {
 			cut++
 		}
 	}
-	d.dev.DeliverBatch(b.packets[:n])
+	d.delivering.Lock()
+	d.deliverBatch(b.packets[:n])
+	d.packets.Add(uint64(n))
+	d.delivering.Unlock()
 	for i := range n {
 		b.frames[i].Release()
 	}
-	d.packets.Add(uint64(n))
+	if d.batches++; d.batches%reportEvery == 0 {
+		d.reportLost()
+	}
 	if cut > 0 {
 		d.cut.Add(cut)
 	}
@@ -75,6 +88,7 @@ func (d *drain) close() {
 	d.handle.SetDeadline(time.Unix(1, 0)) // wakes it
 	<-d.done
 	d.handle.Close()
+	d.giveUp()
 }
 
 // addTo adds what d has done.

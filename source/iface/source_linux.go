@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,8 @@ type Source struct {
 	done chan struct{} // closed when tend has returned
 	kick chan struct{} // tend looks at once
 
+	open atomic.Pointer[[]*drain] // the tap's, nil: it is closed; see drains
+
 	mu     sync.Mutex
 	over   bool // nothing is opened any more
 	closed bool
@@ -41,7 +44,7 @@ type Source struct {
 // calls Start.
 //
 // The device goes up and down with the interface. One Source at a time should feed
-// a device; it takes the device's SetWatch. ENODEV when there is no such interface,
+// a device; it takes the device's SetWatch and SetBacklog. ENODEV when there is no such interface,
 // EPERM without the capability.
 func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	if dev == nil {
@@ -88,6 +91,7 @@ func (s *Source) start() error {
 	s.index = l.index
 	s.dev.SetUp(l.up)
 	s.startSending()
+	s.dev.SetBacklog(backlog{s})
 	s.dev.SetWatch(s.adjust) // which calls it
 	go s.tend(news)
 	return nil
@@ -162,7 +166,9 @@ func (s *Source) openTap() error {
 		if err := s.tap.start(s.dev, &s.cfg, l.name, nil, s.look); err != nil {
 			return nil, err
 		}
-		return s.tap.drains[0].handle, nil
+		drains := s.tap.drains
+		s.open.Store(&drains)
+		return drains[0].handle, nil
 	})
 }
 
@@ -205,6 +211,7 @@ func (s *Source) Close() error {
 	s.past.Err = nil
 	s.mu.Unlock()
 	s.dev.SetWatch(nil)
+	s.dev.SetBacklog(nil)
 	s.dev.SetTransmit(nil)
 	s.dev.SetTransmitReady(nil)
 	s.out.close()

@@ -151,6 +151,8 @@ func (t *tap) failed() error {
 // close closes it, and returns what it consisted of, for its statistics.
 func (t *tap) close() (was []*drain) {
 	was = t.drains
+	t.attach(drop)
+	settle(was)
 	for _, d := range was {
 		d.stop.Store(true) // all at once
 	}

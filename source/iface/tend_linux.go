@@ -40,7 +40,7 @@ func (s *Source) tend(news subscription) {
 				s.end(ErrGone)
 				return
 			default:
-				s.dev.SetUp(u.Flags&unix.IFF_UP != 0) // which calls adjust
+				s.setUp(u.Flags&unix.IFF_UP != 0)
 			}
 		case <-s.kick:
 			if s.tidy() {
@@ -68,9 +68,18 @@ func (s *Source) resubscribe(news *subscription) error {
 		} else if err != nil {
 			return err
 		}
-		s.dev.SetUp(l.up)
+		s.setUp(l.up)
 		return nil
 	})
+}
+
+// setUp sets the device up or down, which calls adjust. Before it is down, its sockets
+// have what came by then.
+func (s *Source) setUp(up bool) {
+	if !up {
+		settle(s.drains())
+	}
+	s.dev.SetUp(up)
 }
 
 // tidy closes a tap that nobody needs, or that has failed. again says that somebody
@@ -101,6 +110,7 @@ func (s *Source) closeTap() {
 	for _, d := range s.tap.close() {
 		d.addTo(&s.past)
 	}
+	s.open.Store(nil)
 }
 
 // end is for a Source that is over by itself.
@@ -113,6 +123,7 @@ func (s *Source) end(why error) {
 	s.closeTap()
 	s.mu.Unlock()
 	s.dev.SetWatch(nil)
+	s.dev.SetBacklog(nil)
 	s.dev.SetUp(false)
 	s.out.close()
 }
