@@ -34,6 +34,12 @@ type Config struct {
 	// programs that keep secrets.
 	NoMlock bool
 
+	// KeepUser has the calls by which the program changes its user and groups
+	// (setuid, setgroups, ...) return 0 and do nothing. Root without CAP_SYS_PTRACE,
+	// as in a container, needs it for a program that gives up root and forks then:
+	// Linux does not let rxring inspect the child.
+	KeepUser bool
+
 	// Stdin, Stdout and Stderr are inherited as they are, terminals included;
 	// nil: this process's.
 	Stdin, Stdout, Stderr *os.File

@@ -5,6 +5,7 @@ package interpose
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
@@ -18,63 +19,110 @@ import (
 // /proc says what a descriptor is: nothing needs to be kept about dup, fork,
 // exec, close or descriptors passed on, and nothing can be forged.
 func (c *call) socket(fd int32) (*socket, bool) {
-	k, _ := c.s.lookup(c.tid, fd)
-	return k, k != nil
-}
-
-// lookup is socket; swapped says that the ring's memory is at the descriptor
-// just now.
-func (s *session) lookup(tid int, fd int32) (k *socket, swapped bool) {
 	if fd < 0 {
 		return nil, false
 	}
-	link, err := s.readlink(procPath(tid, "fd", fd))
+	d, err := c.at(fd)
 	if err != nil {
 		return nil, false
 	}
-	if k, swapped = s.identify(link, procPath(tid, "fd", fd)); k != nil {
-		k.seen(tid, fd)
+	k, _ := c.s.socketOf(d)
+	if k != nil {
+		k.seen(c.tid, fd)
 	}
-	return k, swapped
+	return k, k != nil
 }
 
-func (s *session) readlink(path string) (string, error) {
-	link, err := os.Readlink(path)
-	if errors.Is(err, os.ErrPermission) && !s.blind {
-		s.blind = true
-		s.cfg.logf("%s: the program gave up or gained privileges and may not be looked into any more: its packet-socket calls fail", path)
+// socketOf is the packet socket that d is, or whose ring's memory it is.
+func (s *session) socketOf(d descriptor) (k *socket, swapped bool) {
+	if d.memory != nil {
+		return d.memory, true
 	}
-	return link, err
+	return s.byInode[d.inode], false
+}
+
+// errNotOurs says that what is at a descriptor is not ours, and no more.
+var errNotOurs = errors.New("not a socket of ours")
+
+// at finds out what is at a descriptor of a thread: from /proc, or, where that is
+// not for us to read, from the record of its process.
+func (s *session) at(tid int, fd int32) (descriptor, error) {
+	d, err := s.inspect(tid, fd)
+	if !denied(err) {
+		return d, err
+	}
+	if r := s.record(tid); r != nil {
+		if d, ok := r.fds[fd]; ok {
+			return d, nil
+		}
+		return descriptor{}, errNotOurs
+	}
+	if s.asUser(tid, func() (err error) { d, err = s.inspect(tid, fd); return err }) == nil {
+		return d, nil
+	}
+	return descriptor{}, err
 }
 
 // memfdLink is what /proc shows of a descriptor for ring memory.
 const memfdLink = "/memfd:" + ring.MemfdName + " (deleted)"
 
-// identify knows a descriptor by its link, path being where the link is.
-// Only for what may be ring memory is the file itself asked: it could lie on a
-// file system that answers late, or never.
-func (s *session) identify(link, path string) (k *socket, swapped bool) {
-	if ino, ok := socketInode(link); ok {
-		return s.byInode[ino], false
+// at is what is at a descriptor of the calling thread.
+func (c *call) at(fd int32) (descriptor, error) {
+	d, err := c.s.at(c.tid, fd)
+	if denied(err) {
+		c.hidden, c.hiddenFD = true, fd
 	}
-	if link != memfdLink || len(s.byMemfd) == 0 {
-		return nil, false
-	}
-	var st unix.Stat_t
-	if unix.Stat(path, &st) != nil {
-		return nil, false
-	}
-	k = s.byMemfd[file{uint64(st.Dev), st.Ino}]
-	return k, k != nil
+	return d, err
 }
 
-// inode says which socket is behind the call's first argument.
-func (c *call) inode() (uint64, bool) {
-	link, err := c.s.readlink(procPath(c.tid, "fd", c.int(0)))
-	if err != nil {
-		return 0, false
+// flagsOf is the O_ flags of a thread's descriptor, with O_CLOEXEC.
+func (s *session) flagsOf(tid int, fd int32) int {
+	flags, err := descriptorFlags(tid, fd)
+	if !denied(err) {
+		return flags
 	}
-	return socketInode(link)
+	if r := s.record(tid); r != nil {
+		d := r.fds[fd]
+		if d.cloexec {
+			flags |= unix.O_CLOEXEC
+		}
+		if d.memory != nil {
+			flags |= nonblocking(d.memory.memory)
+		}
+		return flags
+	}
+	s.asUser(tid, func() error { flags, err = descriptorFlags(tid, fd); return err })
+	return flags
+}
+
+// inspect finds out what is at a descriptor of a thread by its link in /proc.
+// Only for what may be ring memory is the file itself asked: it could lie on a
+// file system that answers late, or never.
+func (s *session) inspect(tid int, fd int32) (d descriptor, err error) {
+	path := procPath(tid, "fd", fd)
+	link, err := os.Readlink(path)
+	if err != nil {
+		return d, err
+	}
+	if ino, ok := socketInode(link); ok {
+		return descriptor{inode: ino}, nil
+	}
+	if link != memfdLink || len(s.byMemfd) == 0 {
+		return d, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return d, err
+	}
+	d.memory = s.byMemfd[file{uint64(st.Dev), st.Ino}]
+	return d, nil
+}
+
+// inode says which socket is behind the call's first argument: 0 is one that is not
+// ours.
+func (c *call) inode() (uint64, bool) {
+	d, err := c.at(c.int(0))
+	return d.inode, err == nil && d.inode != 0 || err == errNotOurs
 }
 
 func socketInode(link string) (uint64, bool) {
@@ -101,17 +149,60 @@ func duplicate(tid int, fd int32) (int, error) {
 	return unix.PidfdGetfd(pidfd, int(fd), 0)
 }
 
+// getfdDenied reports whether duplicate is denied whatever the process, as by the
+// seccomp profiles of containers.
+func getfdDenied() bool {
+	fd, err := duplicate(unix.Gettid(), 0)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return denied(err)
+}
+
 // descriptors lists, for every descriptor of a thread that is a packet socket,
-// which.
-func (s *session) descriptors(tid int, found func(fd int32, k *socket, swapped bool)) {
-	dir := fmt.Sprintf("/proc/%d/fd", tid)
-	for _, fd := range numbers(dir) {
-		path := procPath(tid, "fd", int32(fd))
-		if link, err := s.readlink(path); err == nil {
-			if k, swapped := s.identify(link, path); k != nil {
-				k.seen(tid, int32(fd))
-				found(int32(fd), k, swapped)
-			}
+// which. The error is that of looking.
+func (s *session) descriptors(tid int, found func(fd int32, k *socket, swapped bool)) error {
+	table, err := s.table(tid)
+	for fd, d := range table {
+		if k, swapped := s.socketOf(d); k != nil {
+			k.seen(tid, fd)
+			found(fd, k, swapped)
 		}
 	}
+	return err
+}
+
+// table lists what is at the descriptors of a thread, all of them or at least those
+// that are ours.
+func (s *session) table(tid int) (table map[int32]descriptor, err error) {
+	table, err = s.inspectAll(tid)
+	if !denied(err) {
+		return table, err
+	}
+	if r := s.record(tid); r != nil {
+		return maps.Clone(r.fds), nil
+	}
+	if s.asUser(tid, func() (err error) { table, err = s.inspectAll(tid); return err }) == nil {
+		return table, nil
+	}
+	return nil, err
+}
+
+// inspectAll is inspect of all descriptors of a thread.
+func (s *session) inspectAll(tid int) (map[int32]descriptor, error) {
+	fds, err := numbers(fmt.Sprintf("/proc/%d/fd", tid))
+	if err != nil {
+		return nil, err
+	}
+	table := make(map[int32]descriptor, len(fds))
+	for _, fd := range fds {
+		d, err := s.inspect(tid, int32(fd))
+		if denied(err) { // the list itself may be read all the same
+			return nil, err
+		}
+		if err == nil {
+			table[int32(fd)] = d
+		}
+	}
+	return table, nil
 }

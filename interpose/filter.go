@@ -47,19 +47,32 @@ const (
 	soPassrights  = 83 // SO_PASSRIGHTS
 )
 
+// traps is what depends on the program and on who runs it.
+type traps struct {
+	NoMlock  bool // mlock does nothing
+	KeepUser bool // nor do the calls that change the process's user
+	Records  bool // records are needed: see record.go
+}
+
 // rules is what the program's system calls are trapped for. Everything else
 // never reaches the supervisor.
-func rules(noMlock bool) []rule {
+func rules(t traps) []rule {
 	const mapKind = unix.MAP_TYPE | unix.MAP_ANONYMOUS
 	rs := []rule{
 		{nr: unix.SYS_SOCKET, all: []condition{{0, 0, []uint32{tpacket.AFPacket, unix.AF_BLUETOOTH}}}},
 		{nr: unix.SYS_SOCKET, all: []condition{{0, 0, []uint32{unix.AF_NETLINK}}, {2, 0, []uint32{unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER}}}},
 		{nr: unix.SYS_MMAP, all: []condition{{3, mapKind, []uint32{unix.MAP_SHARED, unix.MAP_SHARED_VALIDATE}}}},
 	}
-	if noMlock {
+	if t.NoMlock {
 		for _, nr := range []uint32{unix.SYS_MLOCK, unix.SYS_MLOCK2, unix.SYS_MLOCKALL} {
 			rs = append(rs, rule{nr: nr, idle: true})
 		}
+	}
+	if t.KeepUser {
+		rs = append(rs, keepUserRules()...)
+	}
+	if t.Records {
+		rs = append(rs, recordRules()...)
 	}
 	rs = append(rs, ioctlRules()...)
 	rs = append(rs, openRules()...)

@@ -12,6 +12,8 @@ const (
 // archPollCalls are the calls that arm64 leaves to its C library.
 var archPollCalls = []uint32{unix.SYS_POLL, unix.SYS_SELECT, unix.SYS_EPOLL_WAIT}
 
+var archDups = []uint32{unix.SYS_DUP2}
+
 // archOpens are other ways to open a file; flags are the second argument.
 var archOpens = []uint32{unix.SYS_OPEN}
 

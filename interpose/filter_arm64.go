@@ -10,6 +10,8 @@ const (
 // archPollCalls is empty: the C library makes all of them from pollCalls.
 var archPollCalls []uint32
 
+var archDups []uint32
+
 var archOpens []uint32
 
 var archEpollWaits []uint32

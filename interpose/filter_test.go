@@ -58,7 +58,7 @@ func evaluate(t *testing.T, prog []unix.SockFilter, arch, nr uint32, args [6]uin
 }
 
 func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
-	prog, err := assemble(rules(false))
+	prog, err := assemble(rules(traps{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
 
 func TestFilterMayLetMlockDoNothing(t *testing.T) {
 	for _, noMlock := range []bool{false, true} {
-		prog, err := assemble(rules(noMlock))
+		prog, err := assemble(rules(traps{NoMlock: noMlock}))
 		if err != nil {
 			t.Fatal(err)
 		}

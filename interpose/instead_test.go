@@ -52,6 +52,7 @@ func instead(what string, args []string) int {
 	}
 	cfg := w.config(args...)
 	cfg.Logf = func(format string, args ...any) { fmt.Printf("log: "+format+"\n", args...) }
+	cfg.KeepUser = what == "keep-user"
 	res, err := Run(context.Background(), cfg)
 	switch {
 	case err != nil:
@@ -128,7 +129,8 @@ func (p place) host(what string) string {
 }
 
 // startHost runs args under a host of their own, in a process group of its own,
-// as the user uid.
+// as the user uid. After "container " the host has root's capabilities in a container,
+// after "ignoring SIGNAL" the signal is ignored.
 func startHost(t *testing.T, what string, uid uint32, args ...string) *host {
 	t.Helper()
 	needStory(t)
@@ -143,6 +145,10 @@ func startHost(t *testing.T, what string, uid uint32, args ...string) *host {
 	h := &host{cmd: exec.Command(bin, args...), out: r, lines: make(chan string, 1000)}
 	if sig, ok := strings.CutPrefix(what, "ignoring "); ok {
 		h.cmd = exec.Command("sh", append([]string{"-c", `trap "" ` + sig + `; exec "$0" "$@"`, bin}, args...)...)
+	}
+	if rest, ok := strings.CutPrefix(what, "container "); ok {
+		what = rest
+		h.cmd = exec.Command("setpriv", append([]string{"--bounding-set=-sys_ptrace,-net_raw,-sys_admin,-net_admin,-dac_read_search", "--inh-caps=-all", bin}, args...)...)
 	}
 	h.cmd.Env = append(os.Environ(), "RXRING_TEST_INSTEAD="+what)
 	h.cmd.Dir = storyDir

@@ -35,6 +35,7 @@ func (s *session) interruptParked(now time.Time) {
 	s.looked = now
 	s.parked = slices.DeleteFunc(s.parked, func(r *receiving) bool {
 		answer, ok := r.interrupted()
+		r.release()
 		if ok {
 			s.answer(r.notification, answer)
 		}

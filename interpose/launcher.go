@@ -49,7 +49,7 @@ type launch struct {
 	Env     []string
 	Dir     string
 	Ignored []syscall.Signal // by the program, when it starts
-	NoMlock bool
+	Traps   traps
 }
 
 // event is what the launcher tells us, behind one byte with the listener.
@@ -129,7 +129,7 @@ func runLauncher(arg string) error {
 		return fmt.Errorf("launch: %w", err)
 	}
 	signal.Notify(l.own, forwarded...)
-	if what, errno := l.listen(job.NoMlock); errno != 0 {
+	if what, errno := l.listen(rules(job.Traps)); errno != 0 {
 		conn.Write([]byte{byteRefused})
 		return l.enc.Encode(event{Kind: evRefused, What: what, Errno: errno})
 	}
@@ -187,8 +187,8 @@ func (l *launcher) tell(e event) error {
 // listen installs the filter on this thread and sends its listener. From then
 // on this thread's own calls, had it one that is trapped, would wait for us: so
 // another thread sends.
-func (l *launcher) listen(noMlock bool) (what string, errno syscall.Errno) {
-	prog, err := assemble(rules(noMlock))
+func (l *launcher) listen(rs []rule) (what string, errno syscall.Errno) {
+	prog, err := assemble(rs)
 	if err != nil {
 		return err.Error(), unix.EINVAL
 	}

@@ -101,17 +101,17 @@ func (l *listener) send(r response) error {
 	return err
 }
 
-// inject answers a call with a new descriptor for fd.
-func (l *listener) inject(id uint64, fd int, cloexec bool) error {
+// inject answers a call with a new descriptor for fd, and returns its number.
+func (l *listener) inject(id uint64, fd int, cloexec bool) (int, error) {
 	a := addfd{ID: id, SrcFD: uint32(fd), NewFDFlags: closeOnExec(cloexec)}
 	if l.atomic {
 		a.Flags = unix.SECCOMP_ADDFD_FLAG_SEND
 	}
 	n, err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
 	if err != nil || l.atomic {
-		return err
+		return n, err
 	}
-	return l.send(response{ID: id, Val: int64(n)})
+	return n, l.send(response{ID: id, Val: int64(n)})
 }
 
 // replace puts fd at the caller's descriptor number n.

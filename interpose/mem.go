@@ -3,26 +3,45 @@
 package interpose
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// readMemory fills b from a thread's memory: EFAULT when any of it is not
-// there.
-func readMemory(tid int, addr uint64, b []byte) error {
-	n, err := unix.ProcessVMReadv(tid, local(b), remote(addr, b), 0)
+// The program's memory is read and written by process_vm_readv and
+// process_vm_writev, which cost least, and respect the protection of pages. Where
+// they are refused, because a container's seccomp profile denies them or because
+// the process may not be inspected any more (see record.go), /proc/PID/mem does
+// it.
+
+// read fills b from the program's memory: EFAULT when any of it is not there.
+// What it reads is the program's if the call is valid afterwards.
+func (c *call) read(addr uint64, b []byte) error {
+	if !c.s.noVM {
+		n, err := unix.ProcessVMReadv(c.tid, local(b), remote(addr, b), 0)
+		if !denied(err) {
+			return transferred(n, len(b), err)
+		}
+	}
+	fd, err := c.memory()
+	if err != nil {
+		return err
+	}
+	n, err := unix.Pread(fd, b, int64(addr))
 	return transferred(n, len(b), err)
 }
 
-// readPrefix fills b from a thread's memory as far as it is there, and returns
+// readPrefix fills b from the program's memory as far as it is there, and returns
 // how much that is. Of memory that is asked for at once all must be there, so each
 // page is asked for by itself.
-func readPrefix(tid int, addr uint64, b []byte) (n int) {
+func (c *call) readPrefix(addr uint64, b []byte) (n int) {
 	for n < len(b) {
 		page := uint64(os.Getpagesize())
 		end := min(n+int(page-(addr+uint64(n))%page), len(b))
-		if readMemory(tid, addr+uint64(n), b[n:end]) != nil {
+		if c.read(addr+uint64(n), b[n:end]) != nil {
 			break
 		}
 		n = end
@@ -30,17 +49,84 @@ func readPrefix(tid int, addr uint64, b []byte) (n int) {
 	return n
 }
 
-// writeMemory copies b to a thread's memory.
-func writeMemory(tid int, addr uint64, b []byte) error {
-	n, err := unix.ProcessVMWritev(tid, local(b), remote(addr, b), 0)
+// write copies b to the program's memory, if the call still waits.
+func (c *call) write(addr uint64, b []byte) error {
+	if !c.valid() {
+		return unix.EINTR // nobody gets it
+	}
+	if !c.s.noVM {
+		n, err := unix.ProcessVMWritev(c.tid, local(b), remote(addr, b), 0)
+		if !denied(err) {
+			return transferred(n, len(b), err)
+		}
+	}
+	fd, err := c.memory()
+	if err != nil {
+		return err
+	}
+	if !c.valid() { // the thread's memory was opened after the check above
+		return unix.EINTR
+	}
+	n, err := unix.Pwrite(fd, b, int64(addr))
 	return transferred(n, len(b), err)
+}
+
+// memory returns a descriptor of the memory of the calling thread's process, the
+// call's own or its record's. ENETDOWN: there is none to be had.
+func (c *call) memory() (int, error) {
+	if c.mem >= 0 {
+		return c.mem, nil
+	}
+	fd, err := openMemory(c.tid)
+	switch {
+	case err == nil:
+		c.mem = fd
+		return fd, nil
+	case !denied(err):
+		return -1, err
+	}
+	if r := c.s.record(c.tid); r != nil {
+		return r.mem, nil
+	}
+	if c.s.asUser(c.tid, func() error { fd, err = openMemory(c.tid); return err }) == nil {
+		c.mem = fd
+		return fd, nil
+	}
+	c.hidden, c.hiddenFD = true, -1
+	return -1, unix.ENETDOWN
+}
+
+// release closes what the call has opened of the program.
+func (c *call) release() {
+	if c.mem >= 0 {
+		unix.Close(c.mem)
+		c.mem = -1
+	}
+}
+
+func openMemory(tid int) (int, error) {
+	return unix.Open(fmt.Sprintf("/proc/%d/mem", tid), unix.O_RDWR|unix.O_CLOEXEC, 0)
+}
+
+// vmDenied reports whether process_vm_readv is denied whatever the process, as by
+// seccomp: a process may always read its own memory.
+func vmDenied() bool {
+	var from, to [1]byte
+	_, err := unix.ProcessVMReadv(os.Getpid(), local(to[:]), remote(uint64(uintptr(unsafe.Pointer(&from[0]))), from[:]), 0)
+	return denied(err)
+}
+
+// denied reports whether err says that we may not do it. ENOSYS is what some
+// seccomp profiles say.
+func denied(err error) bool {
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOSYS)
 }
 
 func transferred(n, want int, err error) error {
 	switch {
 	case err == nil && n == want:
 		return nil
-	case err == nil, err == unix.EINVAL: // part of it; a range that wraps
+	case err == nil, err == unix.EINVAL, err == unix.EIO: // part of it; a range that wraps; nothing of a memory file
 		return unix.EFAULT
 	}
 	return err

@@ -58,9 +58,10 @@ func (c *call) mmap() reply {
 	k.swapped = nonblocking(k.end)
 	unix.SetNonblock(memfd, k.swapped != 0)
 	s := c.s
-	if err := s.l.replace(c.ID, memfd, fd, descriptorFlags(c.tid, fd)&unix.O_CLOEXEC != 0); err != nil {
+	if err := s.l.replace(c.ID, memfd, fd, s.flagsOf(c.tid, fd)&unix.O_CLOEXEC != 0); err != nil {
 		return result(err)
 	}
+	c.replaced(fd, k, memfd)
 	s.swaps.count++
 	s.swaps.pending = append(s.swaps.pending, swap{k, c.tid, threadGroup(c.tid), fd, time.Now()})
 	return reply{}
@@ -132,7 +133,7 @@ func (s *session) mmapUnderWay(tid int, fd int32, k *socket) bool {
 }
 
 func (s *session) putBack(c *call, fd int32, k *socket) bool {
-	flags := descriptorFlags(c.tid, fd)
+	flags := s.flagsOf(c.tid, fd)
 	if !c.valid() {
 		return false
 	}
@@ -140,7 +141,11 @@ func (s *session) putBack(c *call, fd int32, k *socket) bool {
 		unix.SetNonblock(k.end, now != 0)
 		k.swapped = now
 	}
-	return s.l.replace(c.ID, k.end, fd, flags&unix.O_CLOEXEC != 0) == nil
+	if s.l.replace(c.ID, k.end, fd, flags&unix.O_CLOEXEC != 0) != nil {
+		return false
+	}
+	c.replaced(fd, k, -1)
+	return true
 }
 
 // memoryMapped says whether a process of the session has a ring's memory mapped.

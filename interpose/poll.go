@@ -14,6 +14,9 @@ import (
 // the call waits for need not be known, for an epoll set they could not be.
 func (c *call) poll() reply {
 	epoll := slices.Contains(epollWaits, uint32(c.NR))
+	if epoll && c.s.rtnlReadable() {
+		c.s.sweepRTNL() // as held below
+	}
 	for _, k := range c.s.sockets {
 		switch {
 		case epoll && !c.s.held(k, c.tid):
@@ -44,10 +47,8 @@ func (c *call) epollCtl() reply {
 // sets, but its stand-in, of which we have a duplicate, does not until the next
 // sweep: it must not be reported to who no longer knows it.
 func (s *session) held(k *socket, tid int) bool {
-	if link, err := s.readlink(procPath(k.seenTID, "fd", k.seenFD)); err == nil {
-		if ino, ok := socketInode(link); ok && ino == k.inode {
-			return true
-		}
+	if d, err := s.at(k.seenTID, k.seenFD); err == nil && d.inode == k.inode && d.memory == nil {
+		return true
 	}
 	if k.muted {
 		return false // until it is seen again

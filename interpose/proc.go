@@ -21,11 +21,12 @@ func procPath(tid int, dir string, fd int32) string {
 	return string(strconv.AppendInt(b, int64(fd), 10))
 }
 
-// numbers lists a directory's entries that are numbers.
-func numbers(dir string) []int {
+// numbers lists a directory's entries that are numbers. The error is that of
+// opening it.
+func numbers(dir string) ([]int, error) {
 	f, err := os.Open(dir)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer f.Close()
 	names, _ := f.Readdirnames(-1) // what was read before an error counts
@@ -35,10 +36,13 @@ func numbers(dir string) []int {
 			ns = append(ns, n)
 		}
 	}
-	return ns
+	return ns, nil
 }
 
-func tasks(pid int) []int { return numbers(fmt.Sprintf("/proc/%d/task", pid)) }
+func tasks(pid int) []int {
+	tids, _ := numbers(fmt.Sprintf("/proc/%d/task", pid))
+	return tids
+}
 
 // children lists the processes that pid started and that were given to it.
 func children(pid int) []int {
@@ -61,7 +65,8 @@ func children(pid int) []int {
 
 func childrenByScan(parent int) []int {
 	var pids []int
-	for _, pid := range numbers("/proc") {
+	all, _ := numbers("/proc")
+	for _, pid := range all {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		// pid (name) state ppid ...; the name may hold anything.
 		_, rest, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
@@ -107,15 +112,15 @@ func status(tid int, key string) int {
 }
 
 // descriptorFlags is the O_ flags of a thread's descriptor, with O_CLOEXEC.
-func descriptorFlags(tid int, fd int32) int {
-	b, _ := os.ReadFile(procPath(tid, "fdinfo", fd))
+func descriptorFlags(tid int, fd int32) (int, error) {
+	b, err := os.ReadFile(procPath(tid, "fdinfo", fd))
 	for line := range strings.Lines(string(b)) {
 		if v, ok := strings.CutPrefix(line, "flags:"); ok {
 			n, _ := strconv.ParseInt(strings.TrimSpace(v), 8, 64)
-			return int(n)
+			return int(n), nil
 		}
 	}
-	return 0
+	return 0, err
 }
 
 // file names an open file, or one that is mapped.

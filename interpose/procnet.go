@@ -55,7 +55,7 @@ func (c *call) open() reply {
 		path, flags = c.Args[1], c.int(2)
 	}
 	var b [longestPath]byte
-	content, ok := procFile(b[:readPrefix(c.tid, path, b[:])])
+	content, ok := procFile(b[:c.readPrefix(path, b[:])])
 	if !ok || !c.valid() {
 		return reply{}
 	}
@@ -64,7 +64,7 @@ func (c *call) open() reply {
 		return result(err)
 	}
 	defer unix.Close(fd)
-	if err := c.s.l.inject(c.ID, fd, flags&unix.O_CLOEXEC != 0); err != nil {
+	if _, err := c.s.l.inject(c.ID, fd, flags&unix.O_CLOEXEC != 0); err != nil {
 		return result(err)
 	}
 	return reply{kind: done}

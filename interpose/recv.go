@@ -268,6 +268,7 @@ func (s *session) resume() {
 			return true // a signal ended it: no packet is for it
 		}
 		answer, ok := r.try()
+		r.release()
 		if ok {
 			s.answer(r.notification, answer)
 			r.from.refresh()

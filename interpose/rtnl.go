@@ -16,7 +16,8 @@ import (
 // NETLINK_ROUTE).
 //
 // The program holds one end of a pair of sockets, as of a packet socket, but we
-// keep no duplicate of it: the kernel tells when nobody holds it any more. The
+// keep no duplicate of it where we can make one when it is needed: the kernel tells
+// when nobody holds it any more. The
 // datagram that a receive call would get lies in it, a copy of it, so it is
 // readable when it should be, and read, which is not trapped, works. What write
 // writes comes out of our end.
@@ -25,6 +26,7 @@ type rtnlSocket struct {
 	nl      *rtnl.Socket
 	inode   uint64 // of the program's end
 	end     int    // ours
+	held    int    // our duplicate of the program's end, -1: none is kept
 	staged  bool   // a copy of the first datagram lies in the program's end
 	timeout time.Duration
 }
@@ -36,6 +38,7 @@ const maxRTNLs = 256
 // traps.
 func (c *call) netlinkCall() reply {
 	c.s.pairs.attend(c.s) // what was closed makes room, and its port is free
+	c.s.sweepRTNL()
 	typ, flags, err := c.socketType()
 	switch {
 	case err != nil:
@@ -61,7 +64,7 @@ func (c *call) newRTNL(typ, flags int32) error {
 		return err
 	}
 	defer unix.Close(pair[0])
-	r := &rtnlSocket{s: s, end: pair[1], timeout: forever}
+	r := &rtnlSocket{s: s, end: pair[1], held: -1, timeout: forever}
 	f, err := fileOf(pair[0])
 	if err == nil {
 		err = s.pairs.add(r.end, unix.EPOLLIN)
@@ -76,11 +79,19 @@ func (c *call) newRTNL(typ, flags int32) error {
 		r.nl.SetReceiveBuffer(n)
 	}
 	s.rtnls[r.inode] = r
-	err = s.l.inject(c.ID, pair[0], flags&unix.SOCK_CLOEXEC != 0)
+	if s.keepEnds {
+		r.held, err = unix.FcntlInt(uintptr(pair[0]), unix.F_DUPFD_CLOEXEC, 0)
+	}
+	cloexec, fd := flags&unix.SOCK_CLOEXEC != 0, -1
+	if err == nil {
+		fd, err = s.l.inject(c.ID, pair[0], cloexec)
+	}
 	if err != nil {
 		r.close()
+		return err
 	}
-	return err
+	c.injected(fd, r.inode, cloexec)
+	return nil
 }
 
 // noForks keeps this process from starting others until what it returns is called.
@@ -97,6 +108,9 @@ func (r *rtnlSocket) close() {
 	r.nl.Close()
 	r.s.pairs.remove(r.end)
 	unix.Close(r.end)
+	if r.held >= 0 {
+		unix.Close(r.held)
+	}
 	r.s.parked = slices.DeleteFunc(r.s.parked, func(p *receiving) bool {
 		if p.from == source(r) {
 			r.s.l.send(response{ID: p.ID, Error: -int32(unix.EBADF)})
@@ -186,14 +200,17 @@ func (r *rtnlSocket) unstage(tid int, fd int32) {
 	if !r.staged {
 		return
 	}
-	defer noForks()()
-	end, err := duplicate(tid, fd)
-	if err != nil {
-		return
-	}
-	defer unix.Close(end)
-	if f, err := fileOf(end); err != nil || f.ino != r.inode {
-		return
+	end := r.held
+	if end < 0 {
+		defer noForks()()
+		var err error
+		if end, err = duplicate(tid, fd); err != nil {
+			return
+		}
+		defer unix.Close(end)
+		if f, err := fileOf(end); err != nil || f.ino != r.inode {
+			return
+		}
 	}
 	unix.Recvfrom(end, nil, unix.MSG_DONTWAIT)
 	r.staged = r.unread() != 0

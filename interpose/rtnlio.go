@@ -15,8 +15,12 @@ var _ source = (*rtnlSocket)(nil)
 func (r *rtnlSocket) refresh()                      { r.stage() }
 func (*rtnlSocket) arm(*bell)                       {} // what comes, comes by this goroutine
 func (r *rtnlSocket) receiveTimeout() time.Duration { return r.timeout }
-func (*rtnlSocket) nonblocking(tid int, fd int32) bool {
-	return descriptorFlags(tid, fd)&unix.O_NONBLOCK != 0
+func (r *rtnlSocket) nonblocking(tid int, fd int32) bool {
+	if r.held >= 0 {
+		return nonblocking(r.held) != 0
+	}
+	flags, _ := descriptorFlags(tid, fd)
+	return flags&unix.O_NONBLOCK != 0
 }
 
 // receive hands the first datagram over, as netlink_recvmsg does.

@@ -139,7 +139,7 @@ func startLauncher(cfg *Config, path string) (*program, error) {
 	if env == nil {
 		env = os.Environ()
 	}
-	if err := p.enc.Encode(launch{path, cfg.Args, env, cfg.Dir, ignoredAtStart, cfg.NoMlock}); err != nil {
+	if err := p.enc.Encode(launch{path, cfg.Args, env, cfg.Dir, ignoredAtStart, cfg.traps()}); err != nil {
 		p.end()
 		return nil, fmt.Errorf("interpose: launcher: %w", err)
 	}

@@ -37,6 +37,7 @@ type socket struct {
 
 	memfds  []file // of its rings, while somebody may hold them
 	swapped int    // the stand-in's O_NONBLOCK when it was last swapped
+	memory  int    // our duplicate of what it was last swapped for in a process with a record, or -1
 
 	stamp   int64 // when the packet that was received last had passed; 0: none was
 	report  *SocketReport
@@ -58,7 +59,7 @@ func newSocket(rx packetSocket, t rxring.SockType, nonblock bool) (*socket, erro
 	if err != nil {
 		return nil, err
 	}
-	k := &socket{rx: rx, end: pair[0], waker: waker{end: pair[1]}, timeout: forever, report: &SocketReport{Type: t}}
+	k := &socket{rx: rx, end: pair[0], waker: waker{end: pair[1]}, memory: -1, timeout: forever, report: &SocketReport{Type: t}}
 	f, err := fileOf(k.end)
 	if err == nil && nonblock {
 		err = unix.SetNonblock(k.end, true)
@@ -111,6 +112,9 @@ func (c *call) packetCall() reply {
 	if err != nil {
 		return result(err)
 	}
+	if _, err := c.memory(); err != nil {
+		return result(err)
+	}
 	s.sweep()
 	if len(s.sockets) >= maxSockets {
 		return reply{kind: value, err: unix.ENFILE}
@@ -129,11 +133,14 @@ func (c *call) packetCall() reply {
 	k.s, k.comes.news = s, s.news
 	s.sockets = append(s.sockets, k)
 	s.byInode[k.inode] = k
-	if err := s.l.inject(c.ID, k.end, flags&unix.SOCK_CLOEXEC != 0); err != nil {
+	cloexec := flags&unix.SOCK_CLOEXEC != 0
+	fd, err := s.l.inject(c.ID, k.end, cloexec)
+	if err != nil {
 		// The program's table is full, or a signal ended the call.
 		s.drop(k)
 		return result(err)
 	}
+	c.injected(fd, k.inode, cloexec)
 	if len(s.reports) < MaxReports {
 		s.reports = append(s.reports, k.report)
 	} else {

@@ -53,9 +53,17 @@ type session struct {
 	killable bool      // calls that were received are not interrupted: see interruptParked
 	looked   time.Time // for signals
 	missing  []string
-	reports  []*SocketReport
-	omitted  int
-	blind    bool // said that a program cannot be looked into
+
+	// Of processes that may not be inspected: see record.go.
+	recording bool            // the filter traps what records depend on
+	records   map[int]*record // by process
+	numbers   map[int32]bool  // where a socket of ours has been, in any process
+	noVM      bool            // process_vm_readv is denied
+	keepEnds  bool            // we keep duplicates of rtnetlink sockets' ends: pidfd_getfd may be denied
+	saidBlind bool
+
+	reports []*SocketReport
+	omitted int
 }
 
 func newSession(cfg *Config, l *listener, root int) (*session, error) {
@@ -103,6 +111,12 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 		hit:      make(map[uint32]time.Time),
 		rtnls:    make(map[uint64]*rtnlSocket),
 		ears:     make(map[*rxring.Device]packetSocket),
+
+		recording: cfg.traps().Records,
+		records:   make(map[int]*record),
+		numbers:   make(map[int32]bool),
+		noVM:      vmDenied(),
+		keepEnds:  cfg.traps().Records || getfdDenied(),
 	}
 	s.bus = rtnl.NewBus(s.ns, s.flags)
 	return s, nil
@@ -167,6 +181,9 @@ func (s *session) close() {
 	for _, r := range s.rtnls {
 		r.close()
 	}
+	for tgid := range s.records {
+		s.forgetRecord(tgid)
+	}
 	s.news.close()
 	s.interrupts.close()
 	unix.Close(s.pairs.fd)
@@ -229,31 +246,33 @@ type call struct {
 	*notification
 	s   *session
 	tid int
+	mem int // the memory of the thread's process, -1: not opened
+
+	hidden   bool  // it was not for us to see what is at a descriptor
+	hiddenFD int32 // which one
 }
 
 func (c *call) int(i int) int32 { return int32(c.Args[i]) }
 
-// read fills b from the program's memory.
-func (c *call) read(addr uint64, b []byte) error { return readMemory(c.tid, addr, b) }
-
-// write copies b to the program's memory, if the call still waits.
-func (c *call) write(addr uint64, b []byte) error {
-	if !c.valid() {
-		return unix.EINTR // nobody gets it
-	}
-	return writeMemory(c.tid, addr, b)
-}
-
 // valid must be asked between reading what the program holds and acting on it.
 func (c *call) valid() bool { return c.s.l.valid(c.ID) }
 
-// handle decides on a notification. A call that nobody here knows runs
-// natively.
+// handle decides on a notification.
 func (s *session) handle(n *notification) reply {
-	c := &call{notification: n, s: s, tid: int(n.TID)}
+	c := &call{notification: n, s: s, tid: int(n.TID), mem: -1}
+	defer c.release()
 	s.unfilled = nil // of a call that was answered after all
+	return c.unlessHidden(c.serve())
+}
+
+// serve serves a call. One that nobody here knows runs natively.
+func (c *call) serve() reply {
+	s, n := c.s, c.notification
 	if n.NR == unix.SYS_SOCKET {
 		return c.socketCall()
+	}
+	if r, ok := c.recorded(); ok {
+		return r
 	}
 	switch {
 	case len(s.sockets) > 0:
@@ -319,12 +338,13 @@ func (c *call) onSocket(k *socket) reply {
 // tick does what is due by the clock and returns how many milliseconds may pass
 // until it is due again, -1 for any number.
 func (s *session) tick() int {
-	if len(s.sockets) == 0 && len(s.parked) == 0 && !s.bus.Watched() {
+	if len(s.sockets) == 0 && len(s.parked) == 0 && !s.bus.Watched() && !(s.keepEnds && len(s.rtnls) > 0) {
 		return -1
 	}
 	now, every := time.Now(), s.sweepEvery()
 	if now.Sub(s.swept) >= every {
 		s.sweep()
+		s.sweepRTNL()
 		s.announce()
 	}
 	s.interruptParked(now)

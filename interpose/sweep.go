@@ -3,6 +3,7 @@
 package interpose
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -66,7 +67,9 @@ func (s *session) unheld() []*socket {
 		if len(missing) == 0 {
 			break
 		}
-		s.descriptors(pid, note)
+		if denied(s.descriptors(pid, note)) && hasMemory(pid) {
+			return nil // it may hold any of them
+		}
 	}
 	if len(missing) > 0 {
 		// Once more, and closely: threads may have tables of their own, a
@@ -91,6 +94,39 @@ func (s *session) unheld() []*socket {
 	return unheld
 }
 
+// sweepRTNL closes the rtnetlink sockets that no process of the session holds, where
+// the kernel does not tell us because we hold them, too.
+func (s *session) sweepRTNL() {
+	if !s.keepEnds || len(s.rtnls) == 0 {
+		return
+	}
+	unheld := maps.Clone(s.rtnls)
+	for _, pid := range descendants(s.root) {
+		for _, tid := range tasks(pid) {
+			table, err := s.table(tid)
+			if denied(err) && hasMemory(pid) {
+				return // it may hold any of them
+			}
+			for _, d := range table {
+				delete(unheld, d.inode)
+			}
+		}
+	}
+	for _, r := range unheld {
+		r.close()
+	}
+}
+
+// rtnlReadable reports whether an rtnetlink socket is readable.
+func (s *session) rtnlReadable() bool {
+	for _, r := range s.rtnls {
+		if r.staged {
+			return true
+		}
+	}
+	return false
+}
+
 // forget closes a socket and keeps its report.
 func (s *session) forget(k *socket) {
 	s.drop(k)
@@ -113,5 +149,6 @@ func (s *session) drop(k *socket) {
 	}
 	s.sockets = slices.DeleteFunc(s.sockets, func(o *socket) bool { return o == k })
 	s.swaps.pending = slices.DeleteFunc(s.swaps.pending, func(p swap) bool { return p.k == k })
+	k.forgetMemory()
 	unix.Close(k.end)
 }

@@ -203,7 +203,7 @@ func TestProgramThatMayNotBeLookedInto(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, code := startHost(t, "run", nobody, path, "ring", "net0", "2/poll").end()
-	if code == 0 || strings.Count(out, "may not be looked into") != 1 {
+	if code == 0 || strings.Count(out, "may not inspect") != 1 {
 		t.Errorf("exit code %d:\n%s", code, out)
 	}
 }

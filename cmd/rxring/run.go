@@ -26,6 +26,7 @@ func newRun() *cobra.Command {
 		at        string
 		quiet     bool
 		noMlock   bool
+		keepUser  bool
 		maxMemory int64
 	)
 	cmd := &cobra.Command{
@@ -62,9 +63,10 @@ serve, or a program that uses package attach.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg := interpose.Config{
-				Args:    args,
-				NoMlock: noMlock,
-				Logf:    func(format string, a ...any) { fmt.Fprintf(os.Stderr, "rxring: "+format+"\n", a...) },
+				Args:     args,
+				NoMlock:  noMlock,
+				KeepUser: keepUser,
+				Logf:     func(format string, a ...any) { fmt.Fprintf(os.Stderr, "rxring: "+format+"\n", a...) },
 			}
 			ns, feeds, err := provide(cmd, &cfg, source, at, maxMemory, quiet)
 			if err != nil {
@@ -104,6 +106,7 @@ serve, or a program that uses package attach.`,
 	cmd.Flags().StringVar(&at, "at", "", "attach to the devices that another process offers at this unix socket, in the place of --from")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no report at the end")
 	cmd.Flags().BoolVar(&noMlock, "no-mlock", false, "the program's mlockall succeeds and locks nothing, for programs that insist, such as netsniff-ng")
+	cmd.Flags().BoolVar(&keepUser, "keep-user", false, "the program's setuid, setgid and setgroups succeed and change nothing; see docs/containers.md")
 	cmd.Flags().Int64Var(&maxMemory, "max-memory", rxring.DefaultMaxMemory>>20, "bound on the memory of all rings together, in MiB")
 	return cmd
 }

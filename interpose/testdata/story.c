@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <ifaddrs.h>
 #include <linux/ethtool.h>
 #include <linux/filter.h>
@@ -1703,6 +1704,14 @@ static void forever(void)
 		pause();
 }
 
+/* As tcpdump does. */
+static void give_up_root(void)
+{
+	must(setgroups(0, NULL));
+	must(setresgid(65534, 65534, 65534));
+	must(setresuid(65534, 65534, 65534));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*tell)(void); } stories[] = {
@@ -1716,6 +1725,8 @@ int main(int argc, char **argv)
 	if (argc < 3)
 		return 2;
 	device = argv[2], arg = argv[3];
+	if (getenv("STORY_GIVES_UP_ROOT"))
+		give_up_root();
 	for (unsigned i = 0; i < sizeof stories / sizeof *stories; i++)
 		if (!strcmp(argv[1], stories[i].name)) {
 			stories[i].tell();

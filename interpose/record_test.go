@@ -1,0 +1,89 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+func needContainerRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED, only root can give root up")
+	}
+	if _, err := exec.LookPath("setpriv"); err != nil {
+		t.Skip("SKIPPED, no setpriv (util-linux) to take capabilities away")
+	}
+}
+
+// Root without CAP_SYS_PTRACE, as in a container, may not inspect a program that has
+// given up root. What neither forks nor passes descriptors works all the same.
+func TestProgramsGiveUpRootInContainers(t *testing.T) {
+	needContainerRoot(t)
+	inBothPlaces(t, func(t *testing.T, p place) {
+		for _, args := range append(stories, "bounds quiet0", "errnos quiet0") {
+			switch story, _, _ := strings.Cut(args, " "); story {
+			case "inherit", "netlink", "closed", "send": // these fork, or pass a descriptor
+				continue
+			case "bystanders": // asks a pipe for a device: that it is no socket cannot be seen
+				continue
+			}
+			t.Run(args, func(t *testing.T) {
+				t.Parallel()
+				args := append([]string{"env", "STORY_GIVES_UP_ROOT=1", needStory(t)}, strings.Fields(args)...)
+				out, code := startHost(t, "container "+p.host("run"), 0, args...).end()
+				if code != 0 {
+					t.Errorf("exit code %d:\n%s", code, out)
+				}
+			})
+		}
+	})
+}
+
+// What such a program forks cannot be served: it is told so, and so is its user.
+func TestChildOfWhatGaveUpRootFails(t *testing.T) {
+	needContainerRoot(t)
+	inBothPlaces(t, func(t *testing.T, p place) {
+		for _, story := range []string{"inherit net0", "send wire0"} {
+			args := append([]string{"env", "STORY_GIVES_UP_ROOT=1", needStory(t)}, strings.Fields(story)...)
+			out, code := startHost(t, "container "+p.host("run"), 0, args...).end()
+			if code == 0 || strings.Count(out, `"story" (process `) != 1 || !strings.Contains(out, "--keep-user") {
+				t.Errorf("%s: exit code %d:\n%s", story, code, out)
+			}
+		}
+	})
+}
+
+// One that was executed by what gave up root may be inspected by its own user, which
+// root may be.
+func TestProgramExecutedAsAnotherUserInContainers(t *testing.T) {
+	needContainerRoot(t)
+	for _, story := range []string{"ring net0 2/epoll", "queue net0", "inherit net0", "closed net0", "netlink quiet0", "errnos quiet0"} {
+		t.Run(story, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", needStory(t)}, strings.Fields(story)...)
+			out, code := startHost(t, "container run", 0, args...).end()
+			if code != 0 {
+				t.Errorf("exit code %d:\n%s", code, out)
+			}
+		})
+	}
+}
+
+// With KeepUser nothing is given up.
+func TestKeepUser(t *testing.T) {
+	needContainerRoot(t)
+	for _, story := range []string{"inherit net0", "send wire0", "bystanders quiet0", "netlink quiet0", "closed net0"} {
+		t.Run(story, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{"env", "STORY_GIVES_UP_ROOT=1", needStory(t)}, strings.Fields(story)...)
+			out, code := startHost(t, "container keep-user", 0, args...).end()
+			if code != 0 {
+				t.Errorf("exit code %d:\n%s", code, out)
+			}
+		})
+	}
+}
