@@ -119,7 +119,7 @@ type UnsupportedError struct {
 }
 
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("interpose: this system refuses %s (Linux %s and later have it): %v", e.Feature, e.Since, e.Err)
+	return fmt.Sprintf("interpose: this system refuses %s (Linux %s and later have it): %v: in a container, allow seccomp in its seccomp profile; gVisor does not have it", e.Feature, e.Since, e.Err)
 }
 
 func (e *UnsupportedError) Unwrap() error { return e.Err }

@@ -31,8 +31,9 @@ func instead(what string, args []string) int {
 		}
 		return 0
 	}
-	if what == "refused" {
-		if err := refuseSeccomp(); err != nil {
+	if calls, ok := strings.CutPrefix(what, "refused "); ok {
+		calls, what, _ = strings.Cut(calls, " ")
+		if err := refuse(strings.Split(calls, ",")); err != nil {
 			fmt.Println(err)
 			return 3
 		}
@@ -68,15 +69,24 @@ func instead(what string, args []string) int {
 	return res.ExitCode
 }
 
-// refuseSeccomp has the kernel refuse seccomp() to this process from now on, as
-// an old kernel, or a container's profile, does.
-func refuseSeccomp() error {
-	prog := []unix.SockFilter{
-		{Code: opLoad, K: dataNr},
-		{Code: opJeq, K: unix.SYS_SECCOMP, Jf: 1},
-		{Code: opRet, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
-		{Code: opRet, K: unix.SECCOMP_RET_ALLOW},
+// refuse has the kernel refuse calls to this process, and to those that it starts, from
+// now on, as an old kernel, or a container's profile, does.
+func refuse(calls []string) error {
+	numbers := map[string]uint32{
+		"seccomp": unix.SYS_SECCOMP, "memfd_create": unix.SYS_MEMFD_CREATE, "pidfd_getfd": unix.SYS_PIDFD_GETFD,
+		"process_vm_readv": unix.SYS_PROCESS_VM_READV, "process_vm_writev": unix.SYS_PROCESS_VM_WRITEV,
 	}
+	prog := []unix.SockFilter{{Code: opLoad, K: dataNr}}
+	for _, name := range calls {
+		nr, ok := numbers[name]
+		if !ok {
+			return fmt.Errorf("no call %q to refuse", name)
+		}
+		prog = append(prog,
+			unix.SockFilter{Code: opJeq, K: nr, Jf: 1},
+			unix.SockFilter{Code: opRet, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)})
+	}
+	prog = append(prog, unix.SockFilter{Code: opRet, K: unix.SECCOMP_RET_ALLOW})
 	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -44,6 +44,9 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
+	if err := checkSystem(); err != nil {
+		return Result{}, err
+	}
 	path, err := lookPath(&cfg)
 	if err != nil {
 		return Result{}, err
@@ -192,7 +195,7 @@ func (p *program) listener() (*listener, error) {
 		return nil, fmt.Errorf("interpose: launcher: %s: %w", e.What, e.Errno)
 	}
 	if e.Errno == unix.EBUSY {
-		return nil, fmt.Errorf("interpose: this process is itself under seccomp user notification, and Linux allows one supervisor: %w", e.Errno)
+		return nil, fmt.Errorf("interpose: this process is itself under seccomp user notification, and Linux allows one supervisor: %w: start it outside of what supervises it", e.Errno)
 	}
 	return nil, &UnsupportedError{"seccomp user notification", "5.0", e.Errno}
 }

@@ -54,23 +54,6 @@ func TestProgramDiesWithItsSupervisor(t *testing.T) {
 	h.end() // ends only when nobody holds the output
 }
 
-func TestRefusalsAreNamed(t *testing.T) {
-	h := startHost(t, "refused", uint32(os.Getuid()), "true")
-	out, code := h.end()
-	if code != 4 || !strings.Contains(out, "refuses seccomp user notification (Linux 5.0 and later have it): function not implemented") {
-		t.Errorf("exit code %d:\n%s", code, out)
-	}
-	bin, err := testBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h = startHost(t, "run", uint32(os.Getuid()), bin, "true")
-	out, code = h.end()
-	if code != 4 || !strings.Contains(out, "itself under seccomp user notification") {
-		t.Errorf("one in the other: exit code %d:\n%s", code, out)
-	}
-}
-
 // At the end of what devices deliver, readers get SIGINT, and nobody else: a script goes
 // on to its next command.
 func TestInterruptReachesReaders(t *testing.T) {
