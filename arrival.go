@@ -37,12 +37,12 @@ func (a *arrival) measure(d *Device, p *Packet) bool {
 	a.maclen = d.maclen
 	a.vlan = p.VLAN.TPID != 0
 	a.from = d.from
-	if d.typ == Ethernet {
+	if d.ethernet() {
 		if len(head) < etherLen {
 			return false
 		}
 		a.protocol = etherType(head, p.Rest)
-		a.from.Pkttype = destination(addrWord(head), d.own)
+		a.from.Pkttype = destination(addrWord(head), d.own, d.bcast)
 		*(*[etherAddrLen]byte)(a.from.Addr[:]) = [etherAddrLen]byte(head[etherAddrLen:])
 		if isVLAN(a.protocol) {
 			a.vlan = true
@@ -106,11 +106,11 @@ func etherType(head []byte, rest [][]byte) uint16 {
 }
 
 // destination is eth_type_trans's packet type for a frame that comes in.
-func destination(to, own uint64) tpacket.PacketType {
+func destination(to, own, broadcast uint64) tpacket.PacketType {
 	switch {
 	case to == own:
 		return tpacket.PacketHost
-	case to == 1<<48-1:
+	case to == broadcast:
 		return tpacket.PacketBroadcast
 	case to&1 != 0:
 		return tpacket.PacketMulticast

@@ -85,7 +85,7 @@ func (s *Socket) Addr() tpacket.SockaddrLL {
 	}
 	if s.device != nil {
 		a.Hatype = uint16(s.device.typ)
-		if s.device.typ == Ethernet {
+		if s.device.ethernet() {
 			a.Halen = uint8(copy(a.Addr[:], s.device.addr[:]))
 		}
 	}
@@ -157,10 +157,14 @@ func (ns *Namespace) setUp(d *Device, up bool) {
 func (ns *Namespace) RemoveDevice(d *Device) error {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
-	i := slices.Index(ns.devices, d)
-	if i < 0 {
+	if !slices.Contains(ns.devices, d) {
 		return fmt.Errorf("device %s: it is not in this namespace: %w", d.name, syscall.ENODEV)
 	}
+	ns.removeDeviceLocked(d)
+	return nil
+}
+
+func (ns *Namespace) removeDeviceLocked(d *Device) {
 	ns.setUp(d, false)
 	for _, s := range ns.sockets { // packet_notifier for NETDEV_UNREGISTER
 		ns.flushMemberships(s, d)
@@ -169,6 +173,8 @@ func (ns *Namespace) RemoveDevice(d *Device) error {
 			s.ifindex.Store(-1)
 		}
 	}
-	ns.devices = slices.Delete(ns.devices, i, i+1)
-	return nil
+	ns.devices = slices.DeleteFunc(ns.devices, func(o *Device) bool { return o == d })
+	if ns.lo == d {
+		ns.lo = nil
+	}
 }

@@ -17,13 +17,17 @@ type DeviceType uint16
 const (
 	Ethernet DeviceType = tpacket.ARPHRDEther // 14-byte Ethernet header
 	RawIP    DeviceType = tpacket.ARPHRDNone  // no link-layer header, as a TUN device
+
+	// Loopback devices have Ethernet headers, and what is sent through one comes
+	// back in by it, as by lo.
+	Loopback DeviceType = tpacket.ARPHRDLoopback
 )
 
 // DeviceConfig describes a device. Only Name must be set.
 type DeviceConfig struct {
 	Name string     // 1 to 15 bytes, as Linux allows
 	Type DeviceType // 0: Ethernet
-	MTU  int        // bytes; 0: 1500
+	MTU  int        // bytes; 0: 1500, of a Loopback device 65536
 
 	// MaxLen is the length of the longest packet that will be delivered, in bytes
 	// without the link-layer header; 0: the MTU. More than the MTU means that the
@@ -32,11 +36,9 @@ type DeviceConfig struct {
 	// it does not fit into a slot.
 	MaxLen int
 
-	Addr [6]byte // hardware address; zero: a locally administered one. Ethernet only
-
-	// Loopback says that what the host sends through the device comes in by it
-	// (IFF_LOOPBACK). A zero Addr stays so, as lo's is in Linux.
-	Loopback bool
+	// Addr is the hardware address; zero: a locally administered one, but a Loopback
+	// device's stays zero. A RawIP device has none.
+	Addr [6]byte
 
 	// Index is the device's index (sll_ifindex), for one that stands for another
 	// device and is to be known by its number; 0: the next that is free.
@@ -51,6 +53,9 @@ type DeviceConfig struct {
 // maxGSO is Linux's GSO_MAX_SIZE (linux/netdevice.h), in bytes.
 const maxGSO = 8 << 16
 
+// loopbackMTU is lo's (drivers/net/loopback.c), in bytes.
+const loopbackMTU = 1 << 16
+
 // maxGivenIndex leaves numbers to count up to: an index is an int32.
 const maxGivenIndex = 1 << 30
 
@@ -61,14 +66,19 @@ func (c *DeviceConfig) check() error {
 	if c.Type == 0 {
 		c.Type = Ethernet
 	}
-	if c.Type != Ethernet && c.Type != RawIP {
-		return fmt.Errorf("device %s: hardware type %d: want Ethernet (%d) or RawIP (%d): %w", c.Name, c.Type, Ethernet, RawIP, syscall.EINVAL)
+	mtu, maxMTU := 1500, math.MaxUint16
+	switch c.Type {
+	case Ethernet, RawIP:
+	case Loopback:
+		mtu, maxMTU = loopbackMTU, maxGSO
+	default:
+		return fmt.Errorf("device %s: hardware type %d: want Ethernet (%d), RawIP (%d) or Loopback (%d): %w", c.Name, c.Type, Ethernet, RawIP, Loopback, syscall.EINVAL)
 	}
 	if c.MTU == 0 {
-		c.MTU = 1500
+		c.MTU = mtu
 	}
-	if c.MTU < 68 || c.MTU > math.MaxUint16 {
-		return fmt.Errorf("device %s: MTU %d: want 68 to %d bytes: %w", c.Name, c.MTU, math.MaxUint16, syscall.EINVAL)
+	if c.MTU < 68 || c.MTU > maxMTU {
+		return fmt.Errorf("device %s: MTU %d: want 68 to %d bytes: %w", c.Name, c.MTU, maxMTU, syscall.EINVAL)
 	}
 	if c.MaxLen == 0 {
 		c.MaxLen = c.MTU
@@ -76,7 +86,7 @@ func (c *DeviceConfig) check() error {
 	if c.MaxLen < c.MTU || c.MaxLen > maxGSO {
 		return fmt.Errorf("device %s: MaxLen %d: want %d (the MTU) to %d bytes, or 0 for the MTU: %w", c.Name, c.MaxLen, c.MTU, maxGSO, syscall.EINVAL)
 	}
-	if c.Type == Ethernet && c.Addr[0]&1 != 0 {
+	if c.Type != RawIP && c.Addr[0]&1 != 0 {
 		return fmt.Errorf("device %s: address % x: want a unicast one: %w", c.Name, c.Addr, syscall.EINVAL)
 	}
 	if c.Index < 0 || c.Index > maxGivenIndex {
@@ -106,8 +116,8 @@ type Device struct {
 	maxLen int
 	addr   [6]byte
 	addrs  []netip.Prefix
-	loop   bool
 	own    uint64             // addr, as addrWord has it
+	bcast  uint64             // the broadcast address; a Loopback device has none
 	maclen uint32             // bytes of link-layer header
 	from   tpacket.SockaddrLL // what all packets' addresses have in common
 
@@ -124,6 +134,9 @@ type Device struct {
 	backlog   Backlog // nil: none
 }
 
+// ethernet reports whether the device's packets begin with an Ethernet header.
+func (d *Device) ethernet() bool { return d.maclen == etherLen }
+
 // etherLen is ETH_HLEN: addresses and EtherType.
 const etherLen = 14
 
@@ -131,16 +144,19 @@ const etherLen = 14
 const etherAddrLen = 6
 
 func newDevice(ns *Namespace, c DeviceConfig) *Device {
-	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, mtu: c.MTU, maxLen: c.MaxLen, addr: c.Addr, addrs: slices.Clone(c.Addrs), loop: c.Loopback}
+	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, mtu: c.MTU, maxLen: c.MaxLen, addr: c.Addr, addrs: slices.Clone(c.Addrs)}
 	d.up.Store(true)
 	d.hears.Store(new(hearing))
 	d.from = tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Hatype: uint16(d.typ)}
-	if d.typ == Ethernet {
+	if d.typ != RawIP {
 		d.maclen, d.from.Halen = etherLen, etherAddrLen
-		if d.addr == [6]byte{} && !d.loop {
+		if d.addr == [6]byte{} && d.typ != Loopback {
 			d.addr = [6]byte{0x02, 'r', 'x', 'r', byte(d.index >> 8), byte(d.index)}
 		}
 		d.own = addrWord(append(d.addr[:], 0, 0))
+		if d.typ == Ethernet {
+			d.bcast = 1<<48 - 1
+		}
 	}
 	return d
 }
@@ -173,9 +189,6 @@ func (d *Device) Segments() bool { return d.maxLen > d.mtu }
 
 // Addr is the hardware address, zero on a raw-IP device.
 func (d *Device) Addr() [6]byte { return d.addr }
-
-// Loopback says whether the device is a loopback device.
-func (d *Device) Loopback() bool { return d.loop }
 
 // Addrs lists the IP addresses that programs see.
 func (d *Device) Addrs() []netip.Prefix { return slices.Clone(d.addrs) }

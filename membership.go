@@ -233,7 +233,7 @@ var broadcast = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // addrLen is dev->addr_len, in bytes.
 func addrLen(d *Device) int {
-	if d.typ == Ethernet {
+	if d.ethernet() {
 		return etherAddrLen
 	}
 	return 0

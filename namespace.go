@@ -2,6 +2,7 @@ package rxring
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -28,7 +29,8 @@ type NamespaceConfig struct {
 }
 
 // Namespace is a set of devices and the sockets on them, like a network
-// namespace of Linux. All methods may be called concurrently.
+// namespace of Linux. It begins with a loopback device, see Loopback. All methods
+// may be called concurrently.
 type Namespace struct {
 	maxMemory int64
 	memory    atomic.Int64  // bytes held by rings
@@ -36,6 +38,7 @@ type Namespace struct {
 
 	mu        watchedMutex
 	devices   []*Device // by index
+	lo        *Device   // the one of devices that nobody added; nil: it was replaced or removed
 	nextIndex int
 	sockets   []*Socket // open ones, oldest first
 	taps      []tap     // oldest first
@@ -43,33 +46,67 @@ type Namespace struct {
 	nextGroup map[uint32]uint16 // by scope: the id that FanoutFlagUniqueID tries first
 }
 
-// NewNamespace makes an empty namespace.
+// NewNamespace makes a namespace that has a loopback device and no others.
 func NewNamespace(c NamespaceConfig) *Namespace {
 	if c.MaxMemory <= 0 {
 		c.MaxMemory = DefaultMaxMemory
 	}
-	if c.FirstIndex <= 1 {
-		c.FirstIndex = 2 // 1 is the loopback device's everywhere on Linux, and programs know
+	if c.FirstIndex <= loopbackIndex {
+		c.FirstIndex = loopbackIndex + 1
 	}
-	return &Namespace{maxMemory: c.MaxMemory, nextIndex: c.FirstIndex, groups: make(map[groupKey]*group), nextGroup: make(map[uint32]uint16)}
+	ns := &Namespace{maxMemory: c.MaxMemory, nextIndex: c.FirstIndex, groups: make(map[groupKey]*group), nextGroup: make(map[uint32]uint16)}
+	ns.lo = newDevice(ns, DeviceConfig{Name: loopbackName, Type: Loopback, MTU: loopbackMTU, MaxLen: loopbackMTU, Index: loopbackIndex, Addrs: []netip.Prefix{
+		netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128"),
+	}})
+	ns.devices = []*Device{ns.lo}
+	return ns
 }
 
-// AddDevice makes a device, up and ready to deliver to. The errors unwrap to
-// what Linux returns for it: EINVAL, EEXIST.
+// What the loopback device of each network namespace of Linux has, and what
+// programs take for granted.
+const (
+	loopbackName  = "lo"
+	loopbackIndex = 1 // LOOPBACK_IFINDEX
+)
+
+// Loopback is the loopback device that the namespace began with: lo, index 1, up,
+// with the addresses 127.0.0.1/8 and ::1/128, as in a network namespace of Linux.
+// Only what sockets send through it passes it. It is nil once a device with that
+// name or index was added, which replaces it, or RemoveDevice has removed it.
+func (ns *Namespace) Loopback() *Device {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	return ns.lo
+}
+
+// AddDevice makes a device, up and ready to deliver to. A Loopback device named lo
+// has index 1 unless it is given another. The errors unwrap to what Linux returns
+// for it: EINVAL, EEXIST.
 func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
-	if slices.ContainsFunc(ns.devices, func(d *Device) bool { return d.name == c.Name }) {
+	taken := func(match func(*Device) bool) bool {
+		d, ok := ns.findLocked(match)
+		return ok && d != ns.lo
+	}
+	if taken(func(d *Device) bool { return d.name == c.Name }) {
 		return nil, fmt.Errorf("device name %q: want one that is not taken: %w", c.Name, syscall.EEXIST)
 	}
-	if c.Index == 0 {
+	switch {
+	case c.Index != 0:
+	case c.Name == loopbackName && c.Type == Loopback:
+		c.Index = loopbackIndex
+	default:
 		c.Index = ns.nextIndex
 	}
-	if slices.ContainsFunc(ns.devices, func(d *Device) bool { return d.index == c.Index }) {
+	if taken(func(d *Device) bool { return d.index == c.Index }) {
 		return nil, fmt.Errorf("device %s: index %d: want one that is not taken: %w", c.Name, c.Index, syscall.EEXIST)
+	}
+	if ns.lo != nil && (c.Name == loopbackName || c.Index == loopbackIndex) {
+		ns.removeDeviceLocked(ns.lo)
 	}
 	ns.nextIndex = max(ns.nextIndex, c.Index+1) // as dev_new_index does, which never gives one again
 	d := newDevice(ns, c)
@@ -82,11 +119,12 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 	return d, nil
 }
 
-// Devices lists the devices by index.
+// Devices lists the devices that were added, by index. The loopback device that the
+// namespace began with is not among them: see Loopback.
 func (ns *Namespace) Devices() []*Device {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
-	return slices.Clone(ns.devices)
+	return slices.DeleteFunc(slices.Clone(ns.devices), func(d *Device) bool { return d == ns.lo })
 }
 
 // DeviceByName finds a device by its name.

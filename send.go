@@ -278,10 +278,12 @@ func (o *outgoing) address(tx *sender, d *Device, payload []byte, protocol uint1
 
 // header makes the Ethernet header of n bytes of payload.
 func (d *Device) header(b []byte, n int, protocol uint16, to *tpacket.SockaddrLL) error {
-	if to == nil {
+	switch {
+	case to != nil:
+		copy(b, to.Addr[:6]) // whatever sll_halen says
+	case d.typ != Loopback: // whose frames need no receiver: b is zero
 		return fmt.Errorf("no address: want the receiver's, for the Ethernet header: %w", syscall.EINVAL)
 	}
-	copy(b, to.Addr[:6]) // whatever sll_halen says
 	copy(b[6:], d.addr[:])
 	if protocol == tpacket.ETHP8023 || protocol == tpacket.ETHP8022 {
 		protocol = uint16(n)
@@ -310,7 +312,7 @@ func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, of
 // protocolOf is dev_parse_header_protocol: the EtherType as it stands in the
 // frame's first piece, or the IP version if the whole IP header is there.
 func (d *Device) protocolOf(frame []byte) uint16 {
-	if d.typ == Ethernet {
+	if d.ethernet() {
 		return binary.BigEndian.Uint16(frame[12:])
 	}
 	switch {
@@ -332,7 +334,7 @@ func (a *arrival) sent(d *Device, p *Packet, protocol uint16) {
 	a.from = d.from
 	a.from.Protocol = tpacket.Htons(protocol)
 	a.from.Pkttype = tpacket.PacketOutgoing
-	if d.typ == Ethernet {
+	if d.ethernet() {
 		copy(a.from.Addr[:etherAddrLen], p.Data[etherAddrLen:])
 		if isVLAN(protocol) {
 			a.vlan = true
@@ -367,6 +369,9 @@ func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
 		if err := (*transmit)(p); err != nil {
 			return d.unsent(err)
 		}
+	} else if d.typ == Loopback { // loopback_xmit (drivers/net/loopback.c)
+		p.Outgoing = false
+		d.Deliver(p)
 	}
 	s.sent.Add(1)
 	return nil

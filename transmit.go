@@ -20,7 +20,8 @@ type TransmitFunc func(p *Packet) error
 
 // SetTransmit has f get what packet sockets send through the device from now on,
 // instead of the function before it, which may still be at it. With nil, as at
-// first, frames are seen by the sockets that look and by nobody else.
+// first, frames are seen by the attached sockets and go nowhere; those sent through
+// a Loopback device are delivered to it.
 func (d *Device) SetTransmit(f TransmitFunc) { setTransmitFunc(&d.transmit, f) }
 
 // SetTransmitReady has f decide, before sockets see a frame, whether the device can

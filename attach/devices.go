@@ -21,17 +21,25 @@ type device struct {
 	Up     bool              `json:"up"`
 }
 
-// visible lists the devices that p sees.
+// visible lists the devices that p sees, as Namespace.Devices does.
 func (p *peer) visible() []*rxring.Device {
-	g := p.granted()
-	return slices.DeleteFunc(p.server.config.Namespace.Devices(), func(d *rxring.Device) bool {
-		return g.Socket.Devices != nil && !g.Socket.Devices(d)
-	})
+	return slices.DeleteFunc(p.server.config.Namespace.Devices(), func(d *rxring.Device) bool { return !p.sees(d) })
 }
 
+func (p *peer) sees(d *rxring.Device) bool {
+	see := p.granted().Socket.Devices
+	return see == nil || see(d)
+}
+
+// devicesNow is what the peer is told of: the devices that it sees, and the
+// namespace's own loopback device if it sees that, too.
 func (p *peer) devicesNow() []device {
+	devices := p.visible()
+	if lo := p.server.config.Namespace.Loopback(); lo != nil && p.sees(lo) {
+		devices = append(devices, lo)
+	}
 	all := []device{}
-	for _, d := range p.visible() {
+	for _, d := range devices {
 		all = append(all, device{d.Index(), d.Name(), d.Type(), d.MTU(), d.MaxLen(), d.Addr(), d.Addrs(), d.Up()})
 	}
 	return all
@@ -69,7 +77,11 @@ func (p *peer) handOutDevices() any {
 // mirror makes ns's devices those of the list: what a client shows of another
 // process's namespace.
 func mirror(ns *rxring.Namespace, list []device) error {
-	for _, d := range ns.Devices() {
+	devices := ns.Devices()
+	if lo := ns.Loopback(); lo != nil {
+		devices = append(devices, lo)
+	}
+	for _, d := range devices {
 		if !slices.ContainsFunc(list, func(o device) bool { return o.is(d) }) {
 			ns.RemoveDevice(d)
 		}

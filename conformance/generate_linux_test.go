@@ -31,7 +31,7 @@ var plainScripts = rapid.Custom(func(t *rapid.T) (sc script) {
 		}
 		if rapid.IntRange(0, 5).Draw(t, "bind") > 0 {
 			sc = append(sc, bind{s, sll{unix.AF_PACKET,
-				rapid.SampledFrom([]int{tapIndex, tapIndex, tapIndex, tunIndex, 0}).Draw(t, "index"),
+				rapid.SampledFrom([]int{tapIndex, tapIndex, tapIndex, tunIndex, loIndex, 0}).Draw(t, "index"),
 				rapid.SampledFrom([]int{unix.ETH_P_ALL, unix.ETH_P_ALL, unix.ETH_P_ALL, unix.ETH_P_IP, 0}).Draw(t, "bound protocol"),
 			}})
 		}
@@ -258,7 +258,7 @@ func drawGroup(t *rapid.T) (sc script) {
 		max:   -1,
 	}
 	proto := protocols.Draw(t, "protocol")
-	index := rapid.SampledFrom([]int{tapIndex, tapIndex, tunIndex, 0}).Draw(t, "index")
+	index := rapid.SampledFrom([]int{tapIndex, tapIndex, tunIndex, loIndex, 0}).Draw(t, "index")
 	for s := range rapid.IntRange(2, maxSockets).Draw(t, "members") {
 		typ := rapid.SampledFrom([]int{unix.SOCK_RAW, unix.SOCK_RAW, unix.SOCK_DGRAM}).Draw(t, "type")
 		frames := rapid.Uint32Range(1, 3).Draw(t, "frames")
@@ -354,7 +354,7 @@ func drawStore(t *rapid.T, s int) op {
 
 func drawBind(t *rapid.T, s int) op {
 	v := sll{unix.AF_PACKET,
-		rapid.SampledFrom([]int{tapIndex, tapIndex, tapIndex, tunIndex, 0, nextIndex, -1}).Draw(t, "index"),
+		rapid.SampledFrom([]int{tapIndex, tapIndex, tapIndex, tunIndex, loIndex, 0, nextIndex, -1}).Draw(t, "index"),
 		protocols.Draw(t, "protocol"),
 	}
 	switch rapid.IntRange(0, 15).Draw(t, "fault") {

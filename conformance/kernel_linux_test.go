@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -22,11 +23,26 @@ type kernelSide struct {
 
 func newKernelSide(ns *kring.Namespace) (*kernelSide, error) {
 	k := &kernelSide{ns: ns, devices: make(map[string]*kring.Device), down: make(map[string]bool)}
-	if err := k.reset(); err != nil {
+	if err := errors.Join(ns.Do(loUp), k.reset()); err != nil {
 		k.close()
 		return nil, err
 	}
 	return k, nil
+}
+
+// loUp sets this network namespace's lo up.
+func loUp() error {
+	s, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	ifr, err := unix.NewIfreq(lo)
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, ifr)
 }
 
 // reset has the devices as every script finds them.

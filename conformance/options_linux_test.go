@@ -50,7 +50,7 @@ var options = []option{
 	{"SO_SNDTIMEO", unix.SOL_SOCKET, unix.SO_SNDTIMEO, timeouts, nil},
 	{"SO_SNDTIMEO_NEW", unix.SOL_SOCKET, unix.SO_SNDTIMEO_NEW, timeouts, nil},
 	{"SO_BINDTODEVICE", unix.SOL_SOCKET, unix.SO_BINDTODEVICE, deviceNames, nil},
-	{"SO_BINDTOIFINDEX", unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, ints(0, tapIndex, tunIndex, nextIndex), nil},
+	{"SO_BINDTOIFINDEX", unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, ints(0, tapIndex, tunIndex, loIndex, nextIndex), nil},
 	{"SO_DONTROUTE", unix.SOL_SOCKET, unix.SO_DONTROUTE, ints(0, 1), nil},
 	{"SO_BROADCAST", unix.SOL_SOCKET, unix.SO_BROADCAST, ints(0, 1), nil},
 	{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, ints(0, 1), nil},
@@ -97,7 +97,7 @@ var options = []option{
 
 // deviceNames are values of SO_BINDTODEVICE.
 var deviceNames = rapid.Map(rapid.SampledFrom([]string{
-	tap0, tap0 + "\x00", tun0 + "\x00rest", "", "\x00", "none", "none\x00", "tap0 and much more than a name", "fifteen bytes !\x00",
+	tap0, tap0 + "\x00", tun0 + "\x00rest", "", "\x00", "none", "none\x00", "tap0 and much more than a name", lo, "fifteen bytes !\x00",
 }), func(name string) value { return raw(name) })
 
 // ints are the good values and some bad ones, most of the right length.
@@ -130,7 +130,7 @@ var timeouts = rapid.Custom(func(t *rapid.T) value {
 
 var memberships = rapid.Custom(func(t *rapid.T) value {
 	v := mreq{
-		index: rapid.SampledFrom([]int32{tapIndex, tapIndex, tunIndex, 0, -1, nextIndex}).Draw(t, "index"),
+		index: rapid.SampledFrom([]int32{tapIndex, tapIndex, tunIndex, loIndex, 0, -1, nextIndex}).Draw(t, "index"),
 		typ:   rapid.SampledFrom([]uint16{unix.PACKET_MR_PROMISC, unix.PACKET_MR_MULTICAST, unix.PACKET_MR_ALLMULTI, unix.PACKET_MR_UNICAST, 4, 9}).Draw(t, "type"),
 		alen:  rapid.SampledFrom([]uint16{0, 6, 5, 7, 8, 9, 33}).Draw(t, "alen"),
 		addr: rapid.SampledFrom([]string{

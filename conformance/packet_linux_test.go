@@ -9,11 +9,14 @@ import (
 )
 
 // The devices: a TAP and a TUN on the kernel's side, an Ethernet and a raw-IP
-// device on rxring's, with the same names, indexes and addresses.
+// device on rxring's, with the same names, indexes and addresses; and lo, which
+// each side has by itself.
 const (
 	tap0 = "tap0"
 	tun0 = "tun0"
+	lo   = "lo"
 
+	loIndex   = 1
 	tapIndex  = 10
 	tunIndex  = 11
 	nextIndex = 12 // of what comes back
@@ -83,7 +86,7 @@ func (p packet) String() string {
 // bytes is the packet from its link-layer header on, if the device has one.
 func (p packet) bytes(dev string) []byte {
 	var b []byte
-	if dev == tap0 {
+	if dev != tun0 {
 		b = append(b, p.to.addr()...)
 		b = append(b, 2, 0, 0, 0, 0, 2)
 		if p.tag != 0 {

@@ -195,7 +195,7 @@ func (o send) isEmpty(kernel *party) bool {
 }
 
 func drawFrame(t *rapid.T) framed {
-	dev := rapid.SampledFrom([]string{tap0, tap0, tun0}).Draw(t, "device")
+	dev := rapid.SampledFrom([]string{tap0, tap0, tun0, lo}).Draw(t, "device")
 	p := drawPacket(t, dev)
 	p.load = offload{}
 	v := framed{dev, p, rapid.IntRange(0, 2).Draw(t, "bare") == 2, 1 << 16, 0}
@@ -212,7 +212,7 @@ func drawFrame(t *rapid.T) framed {
 
 // addresses are those to send to.
 var addresses = rapid.Custom(func(t *rapid.T) value {
-	index := rapid.SampledFrom([]int{tapIndex, tapIndex, tapIndex, tunIndex, 0, 99, -1}).Draw(t, "index")
+	index := rapid.SampledFrom([]int{tapIndex, tapIndex, tapIndex, tunIndex, loIndex, 0, 99, -1}).Draw(t, "index")
 	a := tpacket.SockaddrLL{
 		Family:   uint16(rapid.SampledFrom([]int{unix.AF_PACKET, unix.AF_PACKET, 0, unix.AF_INET}).Draw(t, "family")),
 		Protocol: tpacket.Htons(rapid.SampledFrom([]uint16{unix.ETH_P_ALL, 0, unix.ETH_P_IP, unix.ETH_P_8021Q, 0x88b5, unix.ETH_P_802_3, unix.ETH_P_802_2}).Draw(t, "protocol")),

@@ -89,6 +89,41 @@ var stories = []struct {
 		statistics(0, 8),
 		munmap{0},
 	}},
+	{"what is sent through lo comes back in", script{
+		open(0), // all devices
+		socket{1, unix.SOCK_RAW, 0},
+		bindTo(1, loIndex),
+		socket{2, unix.SOCK_DGRAM, 0},
+		bind{2, sll{unix.AF_PACKET, loIndex, 0x88b5}},
+		send{2, raw("without an address"), nil},
+		recv{0, 100, 0, 0}, // leaving
+		recv{0, 100, 0, 0}, // coming in
+		recv{1, 100, 0, 0},
+		recv{1, 100, 0, 0},
+		recv{2, 100, 0, 0}, // coming in
+		fails{unix.EAGAIN, recv{2, 100, 0, 0}},
+		send{1, framed{lo, packet{to: toAll, proto: unix.ETH_P_IP, n: 60}, false, 1 << 16, 0}, nil},
+		recv{0, 100, 0, 0},
+		recv{0, 100, 0, 0},
+		recv{1, 100, 0, 0}, // coming in: who sends does not see it leave
+		fails{unix.EAGAIN, recv{1, 100, 0, 0}},
+		send{1, framed{lo, packet{proto: unix.ETH_P_IP, n: 60, tag: 0x8100_2005}, false, 1 << 16, 0}, nil},
+		recv{0, 100, 0, 0},
+		recv{0, 100, 0, 0},
+		recv{1, 100, 0, 0},
+		set{1, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, i32(1)},
+		send{1, bytesOfHello, nil},
+		recv{0, 100, 0, 0},
+		fails{unix.EAGAIN, recv{0, 100, 0, 0}},
+		recv{1, 100, 0, 0},
+	}},
+	{"lo takes no tag over its MTU", script{
+		socket{0, unix.SOCK_RAW, 0},
+		bind{0, sll{unix.AF_PACKET, loIndex, 0x88b5}},
+		send{0, framed{lo, packet{proto: 0x88b5, n: 65536}, false, 1 << 17, 0}, nil},
+		fails{unix.EMSGSIZE, send{0, framed{lo, packet{proto: 0x88b5, n: 65537}, false, 1 << 17, 0}, nil}},
+		fails{unix.EMSGSIZE, send{0, framed{lo, packet{proto: 0x88b5, n: 65536, tag: 0x8100_2005}, false, 1 << 17, 0}, nil}},
+	}},
 	{"a mapped ring stays", script{
 		open(0),
 		rxRing(0, onePage),

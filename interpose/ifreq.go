@@ -59,7 +59,7 @@ func (r *ifreq) fill(cmd uint32, d *rxring.Device, flags uint32) {
 		r.setInt32(int32(netdev.TxQueueLen(d)))
 	case unix.SIOCGIFHWADDR: // struct sockaddr
 		r.setUint16(uint16(d.Type()))
-		if d.Type() == rxring.Ethernet {
+		if d.Type() != rxring.RawIP {
 			addr := d.Addr()
 			copy(r[ifreqValue+2:], addr[:])
 		} else {
@@ -115,7 +115,7 @@ func (c *call) ifconf() reply {
 		return reply{}
 	}
 	room, buf := int(int32(native32(conf[:]))), binary.NativeEndian.Uint64(conf[8:])
-	list := addressList(c.s.ns.Devices())
+	list := addressList(netdev.All(c.s.ns))
 	if buf != 0 {
 		list = list[:min(len(list), max(room, 0)/sizeofIfreq*sizeofIfreq)]
 		if err := c.write(buf, list); err != nil {

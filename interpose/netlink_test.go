@@ -104,9 +104,10 @@ func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
 	}).ok(t)
 	lines := strings.Split(strings.TrimSpace(o.stdout), "\n")
 	want := []string{
+		"link: 1 lo 65536  device", "addr: lo 127.0.0.1/8", "addr: lo ::1/128",
 		"link: 2 net0 1500 02:72:78:72:00:02 tuntap", "addr: net0 192.0.2.1/24", "addr: net0 2001:db8::1/64",
 		"link: 3 wg0 1420  tuntap",
-		"find: net0 true false", "find: eth0 false true", "find: lo false true",
+		"find: net0 true false", "find: eth0 false true", "find: lo true false",
 		"down: true", "routes: 0", "ready",
 	}
 	if n := len(want); len(lines) != n+2 || !slices.Equal(lines[:n], want) ||

@@ -59,7 +59,7 @@ func (c *call) open() reply {
 	if !ok || !c.valid() {
 		return reply{}
 	}
-	fd, err := memoryFile(content(c.s.ns.Devices()))
+	fd, err := memoryFile(content(netdev.All(c.s.ns)))
 	if err != nil {
 		return result(err)
 	}
@@ -146,7 +146,7 @@ func procRoute(devices []*rxring.Device) []byte {
 	var routes []route
 	for _, d := range devices {
 		for _, a := range netdev.Addresses(d, true) {
-			if d.Up() && !a.Secondary && a.Bits() < a.Addr().BitLen() {
+			if d.Type() != rxring.Loopback && d.Up() && !a.Secondary && a.Bits() < a.Addr().BitLen() {
 				routes = append(routes, route{a.Masked(), d.Name()})
 			}
 		}

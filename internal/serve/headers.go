@@ -64,6 +64,7 @@ func Headers() []cbpf.Instruction {
 
 	p.load(bpf.LoadExtension{Num: bpf.ExtLinkLayerType})
 	p.jump(bpf.JumpEqual, tpacket.ARPHRDEther, "ether")
+	p.jump(bpf.JumpEqual, tpacket.ARPHRDLoopback, "ether")
 	p.load(bpf.LoadConstant{Dst: bpf.RegA, Val: 0}) // raw IP
 	p.to("link")
 	p.label("ether")

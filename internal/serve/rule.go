@@ -115,7 +115,8 @@ func (r *Rule) readSnaplen(t *table) {
 	r.Snaplen = int(n)
 }
 
-// compile makes one program of an expression, for Ethernet and raw-IP devices.
+// compile makes one program of an expression, for Ethernet, loopback and raw-IP
+// devices.
 func compile(expr string) ([]cbpf.Instruction, error) {
 	if strings.TrimSpace(expr) == "" {
 		return nil, errors.New(`it is empty: want an expression such as "tcp port 80"`)
@@ -136,7 +137,8 @@ func compile(expr string) ([]cbpf.Instruction, error) {
 	}
 	prog := []cbpf.Instruction{
 		{Op: opLoadAbs, K: adHatype},
-		{Op: opJumpEqual, K: tpacket.ARPHRDEther, Jt: 1},
+		{Op: opJumpEqual, K: tpacket.ARPHRDEther, Jt: 2},
+		{Op: opJumpEqual, K: tpacket.ARPHRDLoopback, Jt: 1},
 		{Op: opJump, K: uint32(len(ether))},
 	}
 	prog = append(append(prog, ether...), raw...)

@@ -12,12 +12,15 @@ import (
 	"github.com/rxring/rxring/internal/maxlen"
 )
 
-// maxMTU is what a device can have; the loopback interface's is a byte more.
+// maxMTU is the most that a device can have, unless it is a loopback device.
 const maxMTU = 65535
+
+// maxLoopbackMTU is the most that a loopback device can have.
+const maxLoopbackMTU = 1 << 19
 
 // Describe is the configuration of a device that stands for the interface of that
 // name in the calling thread's network namespace: with its index, type, MTU, length of
-// the longest segment and addresses. A loopback interface is an Ethernet device. It needs no privilege.
+// the longest segment and addresses. It needs no privilege.
 // ENODEV when there is none; ENOTSUP for hardware whose frames are neither
 // Ethernet's nor bare IP.
 func Describe(name string) (rxring.DeviceConfig, error) {
@@ -38,7 +41,7 @@ func describe(name string) (c rxring.DeviceConfig, err error) {
 	case unix.ARPHRD_ETHER:
 		c.Type = rxring.Ethernet
 	case unix.ARPHRD_LOOPBACK:
-		c.Type, c.Loopback = rxring.Ethernet, true
+		c.Type = rxring.Loopback
 	case unix.ARPHRD_NONE, unix.ARPHRD_RAWIP:
 		c.Type = rxring.RawIP
 	default:
@@ -50,13 +53,16 @@ func describe(name string) (c rxring.DeviceConfig, err error) {
 		return c, err
 	}
 	c.MTU = min(i.MTU, maxMTU)
+	if c.Type == rxring.Loopback {
+		c.MTU = min(i.MTU, maxLoopbackMTU)
+	}
 	if c.MaxLen, err = maxlen.Of(name); err != nil {
 		return c, err
 	}
 	if c.MaxLen == i.MTU { // no segments
 		c.MaxLen = c.MTU
 	}
-	if c.Type == rxring.Ethernet {
+	if c.Type != rxring.RawIP {
 		copy(c.Addr[:], i.HardwareAddr)
 	}
 	addrs, err := i.Addrs()

@@ -101,7 +101,9 @@ func (s *Source) start() error {
 func (s *Source) agree(l link) error {
 	want := rxring.Ethernet
 	switch l.hatype {
-	case unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK:
+	case unix.ARPHRD_ETHER:
+	case unix.ARPHRD_LOOPBACK:
+		want = rxring.Loopback
 	case unix.ARPHRD_NONE, unix.ARPHRD_RAWIP:
 		want = rxring.RawIP
 	default:

@@ -525,7 +525,7 @@ func TestDescribe(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if c.Name != "near0" || c.Index != l.Attrs().Index || c.Type != rxring.Ethernet || c.MTU != 1500 || c.Addr != nearAddr || c.Loopback ||
+			if c.Name != "near0" || c.Index != l.Attrs().Index || c.Type != rxring.Ethernet || c.MTU != 1500 || c.Addr != nearAddr ||
 				fmt.Sprint(c.Addrs) != "["+nearIP+"/24]" {
 				t.Errorf("%+v", c)
 			}
@@ -605,7 +605,7 @@ const childEnv = "RXRING_IFACE_CHILD"
 // that it comes from.
 func TestWithoutPrivilege(t *testing.T) {
 	if os.Getenv(childEnv) != "" {
-		dev, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "lo"})
+		dev, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "lo", Type: rxring.Loopback})
 		must(t, err)
 		if _, err := Start(dev, Config{}); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "setcap cap_net_raw") {
 			t.Errorf("%v", err)

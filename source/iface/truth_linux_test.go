@@ -192,7 +192,7 @@ func TestLoopback(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if c.Type != rxring.Ethernet || !c.Loopback || c.MTU != maxMTU || c.Index != 1 {
+			if c.Type != rxring.Loopback || c.MTU != 65536 || c.Index != 1 {
 				t.Errorf("lo is described as %+v", c)
 			}
 			w.dev, err = rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(c)
@@ -218,7 +218,6 @@ func TestLoopback(t *testing.T) {
 		got, want := read(t, ours, 0), read(t, kernel, 0)
 		var out, in int
 		for i := range want {
-			want[i].from.Hatype = tpacket.ARPHRDEther // what the device says it is
 			switch want[i].from.Pkttype {
 			case tpacket.PacketOutgoing:
 				out++

@@ -2,8 +2,8 @@
 
 // Package netdev says what a namespace's device looks like to programs that ask
 // about devices, over netlink or by ioctl: a TAP device (Ethernet) or a TUN
-// device (raw IP) of Linux that has a carrier. Its offloads of segments are on if the
-// device carries any.
+// device (raw IP) of Linux that has a carrier, or a loopback device. The offloads of
+// segments are on if the device carries any.
 package netdev
 
 import (
@@ -19,21 +19,31 @@ import (
 // Kind is the devices' IFLA_INFO_KIND (drivers/net/tun.c).
 const Kind = "tun"
 
+// All lists a namespace's devices by index, with the loopback device that it began
+// with.
+func All(ns *rxring.Namespace) []*rxring.Device {
+	devices := ns.Devices()
+	if lo := ns.Loopback(); lo != nil {
+		devices = slices.Insert(devices, 0, lo) // its index is 1
+	}
+	return devices
+}
+
 // Flags is the device's IFF_* flags, as dev_get_flags (net/core/dev.c) gives
 // them: IFF_PROMISC is not among them, however many sockets asked for it. The
 // low 16 bits are SIOCGIFFLAGS'.
 func Flags(d *rxring.Device) uint32 {
 	f := uint32(unix.IFF_MULTICAST)
-	if d.Loopback() {
+	if d.Type() == rxring.Loopback {
 		f = unix.IFF_LOOPBACK
 	}
 	if d.Up() {
 		f |= unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
 	}
-	switch {
-	case d.Loopback():
+	switch d.Type() {
+	case rxring.Loopback:
 		return f
-	case d.Type() == rxring.Ethernet:
+	case rxring.Ethernet:
 		return f | unix.IFF_BROADCAST
 	}
 	return f | unix.IFF_POINTOPOINT | unix.IFF_NOARP
@@ -41,19 +51,22 @@ func Flags(d *rxring.Device) uint32 {
 
 // TxQueueLen is the device's queue length in packets.
 func TxQueueLen(d *rxring.Device) uint32 {
-	if d.Type() == rxring.Ethernet {
+	if d.Type() != rxring.RawIP {
 		return 1000 // DEFAULT_TX_QUEUE_LEN (linux/netdevice.h)
 	}
 	return 500 // TUN_READQ_SIZE (drivers/net/tun.c)
 }
 
-// MaxMTU is the largest MTU that the device could have, in bytes.
-func MaxMTU(d *rxring.Device) uint32 {
-	const maxIP, etherLen = 65535, 14
-	if d.Type() == rxring.Ethernet {
-		return maxIP - etherLen
+// MTUs is the range of MTUs that the device could have, in bytes; 0: no bound.
+func MTUs(d *rxring.Device) (least, most uint32) {
+	const minIP, maxIP, etherLen = 68, 65535, 14
+	switch d.Type() {
+	case rxring.Loopback:
+		return 0, 0
+	case rxring.Ethernet:
+		return minIP, maxIP - etherLen
 	}
-	return maxIP
+	return minIP, maxIP
 }
 
 // LegacyGSOMaxSize is how many bytes the longest segment has unless BIG TCP was set up
@@ -63,9 +76,6 @@ const LegacyGSOMaxSize = 1 << 16
 // GSOMaxSize is IFLA_GSO_MAX_SIZE: the default, unless the device carries longer
 // segments (BIG TCP).
 func GSOMaxSize(d *rxring.Device) uint32 { return max(LegacyGSOMaxSize, uint32(d.MaxLen())) }
-
-// MinMTU is ETH_MIN_MTU.
-const MinMTU = 68
 
 // Address is an address of a device's, as Linux keeps it.
 type Address struct {

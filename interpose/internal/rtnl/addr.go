@@ -14,7 +14,11 @@ import (
 	"github.com/rxring/rxring/interpose/internal/netdev"
 )
 
-const ifaProto = 11 // IFA_PROTO (linux/if_addr.h)
+// linux/if_addr.h
+const (
+	ifaProto        = 11 // IFA_PROTO
+	ifaprotKernelLo = 1  // IFAPROT_KERNEL_LO
+)
 
 // Lengths of ifa_ipv4_policy (net/ipv4/devinet.c) and ifa_ipv6_policy
 // (net/ipv6/addrconf.c).
@@ -37,7 +41,7 @@ var (
 func (s *Socket) dumpAddrs(d *dump, r request) {
 	d.typ, d.together = unix.RTM_NEWADDR, r.body[0] == unix.AF_INET6
 	d.encode = func(i item, h header) []byte { return addrMessage(i.device, i.addr, h) }
-	devices := s.bus.ns.Devices()
+	devices := netdev.All(s.bus.ns)
 	if s.option[unix.NETLINK_GET_STRICT_CHK] {
 		index, errno := strictAddrs(r.body)
 		if index != 0 {
@@ -113,6 +117,9 @@ func addrMessage(d *rxring.Device, addr netdev.Address, h header) []byte {
 	} else {
 		a.bytes(unix.IFA_CACHEINFO, cache)
 		a.uint32(unix.IFA_FLAGS, flags)
+		if d.Type() == rxring.Loopback && ip.IsLoopback() {
+			a.uint8(ifaProto, ifaprotKernelLo)
+		}
 	}
 	return message(h, msg, a)
 }

@@ -70,7 +70,7 @@ func (b *Bus) watch() {
 
 func (b *Bus) now() map[*rxring.Device]uint32 {
 	all := make(map[*rxring.Device]uint32)
-	for _, d := range b.ns.Devices() {
+	for _, d := range netdev.All(b.ns) {
 		all[d] = b.flags(d)
 	}
 	return all
@@ -90,7 +90,7 @@ func (b *Bus) Announce() bool {
 			news = true
 		}
 	}
-	for _, d := range b.ns.Devices() {
+	for _, d := range netdev.All(b.ns) {
 		flags, known := before[d]
 		if known && flags == now[d] {
 			continue

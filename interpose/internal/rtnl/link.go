@@ -90,15 +90,20 @@ func (s *Socket) dumpLinks(d *dump, r request) {
 			return
 		}
 	}
+	kinds := false // only devices of a kind are asked for
 	for typ, kind := range each(found[unix.IFLA_LINKINFO]) {
 		if typ == unix.IFLA_INFO_KIND {
 			d.flags |= unix.NLM_F_DUMP_FILTERED
 			if kind, _, _ = bytes.Cut(kind, []byte{0}); string(kind) != netdev.Kind {
 				return
 			}
+			kinds = true
 		}
 	}
-	for _, dev := range s.bus.ns.Devices() {
+	for _, dev := range netdev.All(s.bus.ns) {
+		if kinds && dev.Type() == rxring.Loopback {
+			continue
+		}
 		d.items = append(d.items, item{device: dev})
 	}
 }
@@ -135,12 +140,19 @@ func (b *Bus) linkMessage(d *rxring.Device, h header) []byte {
 		operUnknown  = 0 // IF_OPER_UNKNOWN: a TAP device does not say
 		operDown     = 2 // IF_OPER_DOWN
 		maxSegs      = 65535
+		maxTSO       = 524280 // TSO_MAX_SIZE: a loopback device's
 		notAttached  = 0      // XDP_ATTACHED_NONE
 		sizeStats    = 24 * 4 // struct rtnl_link_stats
 		sizeStats64  = 25 * 8 // struct rtnl_link_stats64, with rx_otherhost_dropped
 		sizeIfmap    = 32     // struct rtnl_link_ifmap
 		defaultQdisc = "pfifo_fast"
+		noQdisc      = "noqueue"
 	)
+	maxSize := netdev.GSOMaxSize(d)
+	tsoSize, qdisc, immutable := maxSize, defaultQdisc, uint8(0)
+	if d.Type() == rxring.Loopback {
+		tsoSize, qdisc, immutable = maxTSO, noQdisc, 1
+	}
 	info := make([]byte, unix.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint16(info[2:], uint16(d.Type()))
 	binary.NativeEndian.PutUint32(info[4:], uint32(d.Index()))
@@ -155,22 +167,22 @@ func (b *Bus) linkMessage(d *rxring.Device, h header) []byte {
 		a.uint8(unix.IFLA_OPERSTATE, operDown)
 	}
 	a.uint8(unix.IFLA_LINKMODE, 0)
-	a.uint8(iflaNetnsImmutable, 0)
+	a.uint8(iflaNetnsImmutable, immutable)
 	a.uint32(unix.IFLA_MTU, uint32(d.MTU()))
-	a.uint32(unix.IFLA_MIN_MTU, netdev.MinMTU)
-	a.uint32(unix.IFLA_MAX_MTU, netdev.MaxMTU(d))
+	least, most := netdev.MTUs(d)
+	a.uint32(unix.IFLA_MIN_MTU, least)
+	a.uint32(unix.IFLA_MAX_MTU, most)
 	a.uint32(unix.IFLA_GROUP, 0)
 	promiscuous, allMulticast := d.Memberships()
 	a.uint32(unix.IFLA_PROMISCUITY, uint32(promiscuous))
 	a.uint32(unix.IFLA_ALLMULTI, uint32(allMulticast))
 	a.uint32(unix.IFLA_NUM_TX_QUEUES, 1)
 	a.uint32(unix.IFLA_GSO_MAX_SEGS, maxSegs)
-	maxSize := netdev.GSOMaxSize(d)
 	a.uint32(unix.IFLA_GSO_MAX_SIZE, maxSize)
 	a.uint32(unix.IFLA_GRO_MAX_SIZE, maxSize)
 	a.uint32(unix.IFLA_GSO_IPV4_MAX_SIZE, netdev.LegacyGSOMaxSize)
 	a.uint32(unix.IFLA_GRO_IPV4_MAX_SIZE, netdev.LegacyGSOMaxSize)
-	a.uint32(unix.IFLA_TSO_MAX_SIZE, maxSize)
+	a.uint32(unix.IFLA_TSO_MAX_SIZE, tsoSize)
 	a.uint32(unix.IFLA_TSO_MAX_SEGS, maxSegs)
 	a.uint32(iflaMaxPacingOffloadHorizon, 0)
 	a.uint32(unix.IFLA_NUM_RX_QUEUES, 1)
@@ -181,17 +193,23 @@ func (b *Bus) linkMessage(d *rxring.Device, h header) []byte {
 	a.uint16(iflaHeadroom, 0)
 	a.uint16(iflaTailroom, 0)
 	a.uint8(unix.IFLA_PROTO_DOWN, 0)
-	if addr := d.Addr(); d.Type() == rxring.Ethernet {
+	switch addr := d.Addr(); d.Type() {
+	case rxring.Ethernet:
 		a.bytes(unix.IFLA_ADDRESS, addr[:])
 		a.bytes(unix.IFLA_BROADCAST, bytes.Repeat([]byte{0xff}, len(addr)))
+	case rxring.Loopback:
+		a.bytes(unix.IFLA_ADDRESS, addr[:])
+		a.bytes(unix.IFLA_BROADCAST, make([]byte, len(addr)))
 	}
 	a.bytes(unix.IFLA_STATS64, make([]byte, sizeStats64))
 	a.bytes(unix.IFLA_STATS, make([]byte, sizeStats))
 	var xdp attrs
 	xdp.uint8(unix.IFLA_XDP_ATTACHED, notAttached)
 	a.bytes(unix.IFLA_XDP, xdp)
-	a.bytes(unix.IFLA_LINKINFO, linkInfo(d))
-	a.string(unix.IFLA_QDISC, defaultQdisc)
+	if d.Type() != rxring.Loopback {
+		a.bytes(unix.IFLA_LINKINFO, linkInfo(d))
+	}
+	a.string(unix.IFLA_QDISC, qdisc)
 	a.bytes(unix.IFLA_MAP, make([]byte, sizeIfmap))
 	a.bytes(unix.IFLA_DEVLINK_PORT|unix.NLA_F_NESTED, nil)
 	a.bytes(unix.IFLA_DPLL_PIN|unix.NLA_F_NESTED, nil)
