@@ -49,12 +49,13 @@ compiles it.
 
 -w - is standard output. -C and -G begin new files, named as tcpdump does: FILE, FILE1,
 FILE2 and so on; with -G, FILE may hold the time as strftime writes it, and each period
-that has packets has its file. -W with -G ends the capture after as many periods; with -C
+that has packets has its file, which is finished when the period is over. -W with -G ends the capture after as many periods; with -C
 alone so many files, FILE0, FILE1 and so on, are written again and again. Each file ends
 with what was received and dropped while it was written.
 
-Ends after -c packets, after --for, by SIGINT or SIGTERM, and with exit code 1 when
-the device or who offers it goes away.`,
+Ends after -c packets, after --for, at the end of a capture file, by SIGINT or SIGTERM,
+and with exit code 1 when the device or who offers it goes away. A device that goes down
+ends nothing: the capture goes on when it is up again.`,
 		Example: `  rxring dump -i eth0 -c 10 tcp port 443
   rxring dump --at /run/rxring.sock -i wg0 -w wg0.pcapng
   rxring dump --at /run/rxring.sock -w - | tshark -r -
@@ -166,12 +167,15 @@ func (f *dumpFlags) openSource(c *dump.Config) (*dump.Input, func() error, error
 	}
 	var from *feed.Feed
 	var device *rxring.Device
-	var names []string
+	var names, others []string
 	for _, feed := range feeds.feeds {
 		for _, d := range feed.Devices {
 			names = append(names, d.Name())
-			if device == nil && (f.device == "" || f.device == d.Name()) {
+			switch {
+			case device == nil && (f.device == "" || f.device == d.Name()):
 				from, device = feed, d
+			case f.device == "":
+				others = append(others, d.Name())
 			}
 		}
 	}
@@ -183,6 +187,7 @@ func (f *dumpFlags) openSource(c *dump.Config) (*dump.Input, func() error, error
 	if err != nil {
 		return nil, nil, errors.Join(err, feeds.Close())
 	}
+	in.Others = others
 	in.Start = func() (<-chan struct{}, error) {
 		err := feeds.start()
 		return from.Done(), err

@@ -78,9 +78,7 @@ serve, or a program that uses package attach.`,
 			if len(devices) == 0 { // their sources have ended
 				devices = before
 			}
-			if err2 := feeds.Close(); err == nil && err2 != nil {
-				err = err2
-			}
+			sourceErr := feeds.Close()
 			if err != nil {
 				return &exitError{exitCode(err), notFound(args[0], err)}
 			}
@@ -88,8 +86,11 @@ serve, or a program that uses package attach.`,
 				reportMissing(os.Stderr, devices, feeds, result)
 				report(os.Stderr, result)
 			}
+			if sourceErr != nil {
+				cfg.Logf("%v", sourceErr)
+			}
 			if endedByUs(result) {
-				return nil
+				result.Signal, result.ExitCode = 0, 0
 			}
 			if result.Signal != 0 {
 				dieOf(result.Signal)
@@ -97,6 +98,9 @@ serve, or a program that uses package attach.`,
 			}
 			if result.ExitCode != 0 {
 				return &exitError{result.ExitCode, nil}
+			}
+			if sourceErr != nil {
+				return &exitError{exitFailure, nil}
 			}
 			return nil
 		},

@@ -93,7 +93,13 @@ func (f *files) write(p *packet) error {
 	full := f.rotation.Size > 0 && f.size > f.rotation.Size
 	period := f.period
 	if f.rotation.Period > 0 {
-		period = max(period, (p.time-f.start.UnixNano())/int64(f.rotation.Period))
+		period = max(period, f.periodOf(p.time, time.Now()))
+		if f.w == nil { // that period is over
+			period = max(period, f.period+1)
+		}
+		if f.rotation.Files > 0 { // what was let in at the very end
+			period = min(period, int64(f.rotation.Files)-1)
+		}
 	}
 	if full || period != f.period {
 		if err := f.finish(f.stats()); err != nil {
@@ -112,8 +118,38 @@ func (f *files) write(p *packet) error {
 	return f.failed(f.w.WritePacket(0, max(p.time, 0), p.len, p.data, direction))
 }
 
+// periodOf is the period of a packet with time t, which is read now. Packets of another
+// clock, as of a capture file, count by now.
+func (f *files) periodOf(t int64, now time.Time) int64 {
+	if t < f.start.UnixNano() || t > now.UnixNano() {
+		t = now.UnixNano()
+	}
+	return (t - f.start.UnixNano()) / int64(f.rotation.Period)
+}
+
+// rotateSlack is how long after the end of a period its last packets may be handed over:
+// a block's time (capture.Config.Retire), and some for a busy machine.
+const rotateSlack = 250 * time.Millisecond
+
+// due is when tick is to be called though no packet comes: at the end of the file's
+// period.
+func (f *files) due() time.Time {
+	if f.rotation.Period == 0 || f.w == nil {
+		return time.Time{}
+	}
+	return f.start.Add(time.Duration(f.period+1)*f.rotation.Period + rotateSlack)
+}
+
+// tick finishes the file of a period that is over. The next packet begins another.
+func (f *files) tick() error { return f.finish(f.stats()) }
+
 // idle hands what there is to who follows the file.
-func (f *files) idle() error { return f.failed(f.w.Flush()) }
+func (f *files) idle() error {
+	if f.w == nil {
+		return nil
+	}
+	return f.failed(f.w.Flush())
+}
 
 // finish ends a file with what is counted since it began.
 func (f *files) finish(now capture.Stats) error {

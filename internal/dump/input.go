@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -21,6 +22,7 @@ import (
 type Input struct {
 	Device string
 	Handle *capture.Handle
+	Others []string // devices that could have been chosen, when nobody chose
 
 	// Start lets packets come, once they are let in, and returns what is closed when
 	// nothing more will come. nil: they come already.
@@ -29,6 +31,8 @@ type Input struct {
 	link   capfile.LinkType
 	shared bool // another process can take the ring back
 	client *attach.Client
+
+	present func() bool // whether the device is there, up or down
 }
 
 // nothing is the filter of a handle that is not to let packets in.
@@ -43,8 +47,12 @@ func OpenLive(name, at string, c capture.Config) (*Input, error) {
 			return nil, err
 		}
 	}
-	if i, err := net.InterfaceByName(name); err == nil && i.Flags&net.FlagLoopback != 0 {
-		c.IgnoreOutgoing = true // each packet comes in, too
+	index := 0
+	if i, err := net.InterfaceByName(name); err == nil {
+		index = i.Index
+		if i.Flags&net.FlagLoopback != 0 {
+			c.IgnoreOutgoing = true // each packet comes in, too
+		}
 	}
 	c.Filter = nothing
 	h, err := capture.Open(name, c)
@@ -54,7 +62,11 @@ func OpenLive(name, at string, c capture.Config) (*Input, error) {
 	case err != nil:
 		return nil, err
 	}
-	return newInput(&Input{Device: name, Handle: h})
+	present := func() bool {
+		_, err := net.InterfaceByIndex(index)
+		return err == nil
+	}
+	return newInput(&Input{Device: name, Handle: h, present: present})
 }
 
 // firstInterface is the first one that is up, and not the loopback unless there is no
@@ -95,19 +107,24 @@ func OpenAttached(ctx context.Context, path, name string, c capture.Config) (*In
 }
 
 func openAttached(client *attach.Client, path, name string, c capture.Config) (*Input, error) {
+	var others []string
 	if name == "" {
 		all := client.Namespace().Devices()
 		if len(all) == 0 {
 			return nil, fmt.Errorf("%s: it has no device for this user", path)
 		}
-		name = all[0].Name()
+		name, others = all[0].Name(), names(all[1:])
 	}
 	c.Filter = nothing
 	h, err := capture.OpenAttached(client, name, c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return newInput(&Input{Device: name, Handle: h, shared: true, client: client})
+	present := func() bool { // the other process is asked: our own list may be of before
+		st, err := client.Status()
+		return err == nil && slices.ContainsFunc(st.Devices, func(d attach.DeviceStatus) bool { return d.Name == name })
+	}
+	return newInput(&Input{Device: name, Handle: h, Others: others, shared: true, client: client, present: present})
 }
 
 // OpenDevice opens a device of this process.
@@ -117,7 +134,15 @@ func OpenDevice(d *rxring.Device, c capture.Config) (*Input, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newInput(&Input{Device: d.Name(), Handle: h})
+	present := func() bool { return slices.Contains(d.Namespace().Devices(), d) }
+	return newInput(&Input{Device: d.Name(), Handle: h, present: present})
+}
+
+func names(devices []*rxring.Device) (names []string) {
+	for _, d := range devices {
+		names = append(names, d.Name())
+	}
+	return names
 }
 
 func newInput(in *Input) (*Input, error) {

@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,27 +42,77 @@ func TestRotationBySize(t *testing.T) {
 	}
 }
 
+// The file of a period is finished when the period is over, though no packet comes.
 func TestRotationByTime(t *testing.T) {
-	s, _ := start(t, Config{File: "x-%s", Rotation: Rotation{Period: time.Hour}}, false)
-	began := time.Now()
-	for i, after := range []time.Duration{0, time.Minute, 61 * time.Minute, -time.Hour, 62 * time.Minute, 5 * time.Hour} {
-		s.deliver(numbered(t, i), began.Add(after+time.Second))
+	for _, attached := range []bool{false, true} {
+		s, _ := start(t, Config{File: "x-%s", Rotation: Rotation{Period: time.Second}}, attached)
+		finished := func() (files, packets int) {
+			all, _ := filepath.Glob(filepath.Join(s.dir, "x-*"))
+			for _, name := range all {
+				if n, ok := s.finished(filepath.Base(name)); ok {
+					files, packets = files+1, packets+n
+				}
+			}
+			return files, packets
+		}
+		const packets = 3
+		for i := range packets {
+			s.deliver(numbered(t, i), time.Unix(1700000000, 0)) // a capture's time
+			for n := -1; n != i+1; _, n = finished() {
+				if t.Context().Err() != nil {
+					t.Fatal("no file is finished")
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		files, _ := finished()
+		s.end()
+		if r, err := s.wait(); err != nil || r.Captured != packets || r.Files != files || files < packets {
+			t.Fatalf("%+v, %v; %d files were finished", r, err, files)
+		}
 	}
-	s.end()
-	if r, err := s.wait(); err != nil || r.Captured != 6 || r.Files != 3 {
-		t.Fatalf("%+v, %v", r, err)
+}
+
+// finished counts a file's packets, and says whether it ends with statistics.
+func (s *scene) finished(name string) (packets int, ok bool) {
+	b, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	all, _ := filepath.Glob(filepath.Join(s.dir, "x-*"))
-	var each []int
-	var received uint64
-	for _, name := range all {
-		f := s.read(filepath.Base(name))
-		each = append(each, len(f.packets))
-		received += f.received
+	const enhancedPacket, statistics = 6, 5
+	for len(b) >= 8 {
+		kind, length := binary.LittleEndian.Uint32(b), int(binary.LittleEndian.Uint32(b[4:]))
+		if length > len(b) {
+			return packets, false // it is being written
+		}
+		if kind == enhancedPacket {
+			packets++
+		}
+		ok = kind == statistics
+		b = b[length:]
 	}
-	// Never back to an earlier file.
-	if fmt.Sprint(each) != "[2 3 1]" || received != 6 {
-		t.Error(all, each, received)
+	return packets, ok
+}
+
+func TestPeriodOfAPacket(t *testing.T) {
+	start := time.Unix(1700000000, 0)
+	f := files{rotation: Rotation{Period: time.Minute}, start: start}
+	at := func(d time.Duration) time.Time { return start.Add(d) }
+	for _, c := range []struct {
+		what   string
+		packet time.Time
+		now    time.Time
+		want   int64
+	}{
+		{"at once", at(0), at(0), 0},
+		{"live", at(59 * time.Second), at(59*time.Second + 1), 0},
+		{"live, read in the next period", at(59 * time.Second), at(61 * time.Second), 0},
+		{"of an old file", time.Unix(1, 0), at(61 * time.Second), 1},
+		{"of the future", at(time.Hour), at(121 * time.Second), 2},
+	} {
+		if got := f.periodOf(c.packet.UnixNano(), c.now); got != c.want {
+			t.Errorf("%s: period %d, want %d", c.what, got, c.want)
+		}
 	}
 }
 

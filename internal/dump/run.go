@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,7 +35,9 @@ type packet struct {
 // output is where packets go. An error ends the capture.
 type output interface {
 	write(p *packet) error
-	idle() error // nothing more to write for now
+	idle() error    // nothing more to write for now
+	due() time.Time // when to call tick, though there is nothing to write; zero: never
+	tick() error
 	close(capture.Stats) error
 	files() int
 }
@@ -43,14 +46,17 @@ type output interface {
 type dumper struct {
 	Config
 	in     *Input
+	stderr *os.File
 	out    output
 	own    *cbpf.Filter
 	packet packet
 	copy   []byte // of a packet whose bytes must not lie in the ring
 	frame  cbpf.Packet
 	start  time.Time
-	end    int64  // packets from then on are too late
 	read   uint64 // packets, whatever became of them
+
+	due      time.Time // the handle's deadline: the output's
+	draining bool      // the deadline is drain's own
 
 	captured atomic.Uint64
 }
@@ -62,12 +68,15 @@ var errEnough = errors.New("enough")
 // to stdout, and so does file "-"; what a person is told meanwhile, to stderr. Its
 // error is why the capture ended too early, with a result all the same.
 func Run(ctx context.Context, in *Input, c Config, stdout, stderr *os.File) (Result, error) {
-	d := &dumper{Config: c, in: in, end: math.MaxInt64}
+	d := &dumper{Config: c, in: in, stderr: stderr}
 	if err := d.begin(stdout); err != nil {
 		return Result{}, err
 	}
 	if !d.Quiet {
-		fmt.Fprintf(stderr, "rxring: listening on %s (%v)\n", in.Device, in.link)
+		fmt.Fprintf(stderr, "rxring: listening on %s, link type %v\n", in.Device, in.link)
+		if in.Others != nil {
+			fmt.Fprintf(stderr, "rxring: not on %s: -i chooses another device\n", strings.Join(in.Others, ", "))
+		}
 	}
 	stop := d.watch(stderr)
 	err := d.capture(ctx)
@@ -112,10 +121,8 @@ func (d *dumper) capture(ctx context.Context) error {
 		}
 	}
 	if span > 0 {
-		end := d.start.Add(span)
-		d.end = end.UnixNano()
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, end)
+		ctx, cancel = context.WithDeadline(ctx, d.start.Add(span))
 		defer cancel()
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -136,7 +143,7 @@ func (d *dumper) capture(ctx context.Context) error {
 			}
 		})
 	}
-	err := d.take(ctx, math.MaxUint64)
+	err := d.takeAll(ctx)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = d.drain()
 	} else if errors.Is(err, syscall.ENETDOWN) { // what is in the ring is still good
@@ -150,10 +157,28 @@ func (d *dumper) capture(ctx context.Context) error {
 	return err
 }
 
+// takeAll takes packets until there is an error. That the device is down is none, as
+// long as it is there.
+func (d *dumper) takeAll(ctx context.Context) error {
+	for {
+		err := d.take(ctx, math.MaxUint64)
+		switch {
+		case !errors.Is(err, syscall.ENETDOWN), errors.Is(err, errTakenBack), d.in.client != nil && d.in.client.Err() != nil:
+			return err
+		case !d.in.present():
+			return fmt.Errorf("%s: the device was removed: %w", d.in.Device, err)
+		}
+		if !d.Quiet {
+			fmt.Fprintf(d.stderr, "rxring: %s is down: waiting until it is up again\n", d.in.Device)
+		}
+	}
+}
+
 // drain reads what is in the ring, or on its way there: as many packets as were let
 // in. Nothing else comes in.
 func (d *dumper) drain() error {
 	h := d.in.Handle
+	d.draining = true
 	h.SetFilter(nothing) // an error: nothing comes in at all
 	h.SetDeadline(time.Now().Add(drainTime))
 	for {
@@ -166,9 +191,12 @@ func (d *dumper) drain() error {
 		if left == 0 {
 			return nil
 		}
-		if err := d.take(context.Background(), left); errors.Is(err, os.ErrDeadlineExceeded) {
+		err = d.take(context.Background(), left)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil
-		} else if err != nil {
+		case errors.Is(err, syscall.ENETDOWN) && !errors.Is(err, errTakenBack) && d.in.present(): // it was down before
+		case err != nil:
 			return err
 		}
 	}

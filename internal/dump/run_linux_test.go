@@ -68,13 +68,13 @@ func TestCountAndSnaplen(t *testing.T) {
 func TestEndsAfterSomeTime(t *testing.T) {
 	s, _ := start(t, Config{For: 50 * time.Millisecond}, false)
 	s.deliver(numbered(t, 1), time.Now())
-	s.deliver(numbered(t, 2), time.Now().Add(time.Hour)) // after the end
+	s.deliver(numbered(t, 2), time.Now().Add(time.Hour)) // of another clock
 	r, err := s.wait()
-	if err != nil || r.Captured != 1 || r.Files != 0 {
+	if err != nil || r.Captured != 2 || r.Files != 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	text, err := os.ReadFile(s.out.Name())
-	if err != nil || strings.Count(string(text), "\n") != 1 || !strings.Contains(string(text), " Out IP 192.0.2.1.1 > 192.0.2.2.9: UDP, 60 bytes\n") {
+	if err != nil || strings.Count(string(text), "\n") != 2 || !strings.Contains(string(text), " Out IP 192.0.2.1.1 > 192.0.2.2.9: UDP, 60 bytes\n") {
 		t.Errorf("%q, %v", text, err)
 	}
 }
@@ -215,6 +215,24 @@ func TestDeviceGoesAway(t *testing.T) {
 	}
 }
 
+// A device that goes down ends no capture, as long as it is there.
+func TestDeviceGoesDownAndUp(t *testing.T) {
+	for _, attached := range []bool{false, true} {
+		s, _ := start(t, Config{File: "x", Capture: capture.Config{Immediate: true}}, attached)
+		for i := range 3 {
+			s.deliver(numbered(t, i), time.Now())
+			s.dev.SetUp(false)
+			s.deliver(numbered(t, 9), time.Now()) // nobody gets it
+			s.dev.SetUp(true)
+		}
+		s.end()
+		r, err := s.wait()
+		if err != nil || r.Captured != 3 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+}
+
 func TestWhereNothingCanBeWritten(t *testing.T) {
 	s, _ := start(t, Config{File: "/dev/full", Capture: capture.Config{Immediate: true}}, false)
 	s.deliver(numbered(t, 1), time.Now())
@@ -260,7 +278,7 @@ func TestCapturingAPacketAllocatesNothing(t *testing.T) {
 		for _, file := range []string{"x", ""} {
 			c := capture.Config{Immediate: true, Snaplen: 128, Buffer: 64 << 20}
 			s, _ := open(t, Config{Capture: c}, attached)
-			d := &dumper{Config: Config{File: file, Capture: c, Expression: "vlan or udp"}, in: s.in, end: 1 << 62}
+			d := &dumper{Config: Config{File: file, Capture: c, Expression: "vlan or udp"}, in: s.in}
 			if d.File != "" {
 				d.File = filepath.Join(s.dir, d.File)
 			}
@@ -304,7 +322,7 @@ func BenchmarkTake(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer null.Close()
-			d := &dumper{Config: Config{File: file, Capture: c}, in: in, end: 1 << 62}
+			d := &dumper{Config: Config{File: file, Capture: c}, in: in}
 			if err := d.begin(null); err != nil {
 				b.Fatal(err)
 			}

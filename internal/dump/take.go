@@ -2,8 +2,10 @@ package dump
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"os"
 	"syscall"
 
 	"github.com/rxring/rxring/cbpf"
@@ -23,11 +25,18 @@ func (d *dumper) take(ctx context.Context, most uint64) error {
 			return ctx.Err()
 		}
 		if !h.Ready() {
-			if err := d.out.idle(); err != nil {
+			if err := d.idle(); err != nil {
 				return err
 			}
 		}
 		f, err := h.Next(ctx)
+		if errors.Is(err, os.ErrDeadlineExceeded) && !d.draining {
+			if err := d.out.tick(); err != nil {
+				return err
+			}
+			n--
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -35,9 +44,6 @@ func (d *dumper) take(ctx context.Context, most uint64) error {
 		p := &d.packet
 		p.time, p.len, p.data = f.Sec*1e9+f.Nsec, f.Len, f.Data
 		p.outgoing = f.From.Pkttype == tpacket.PacketOutgoing
-		if p.time >= d.end {
-			continue
-		}
 		if t := tagged(f); t || d.in.shared {
 			if d.copy = d.copy[:0]; t {
 				d.copy = appendTagged(d.copy, f)
@@ -62,6 +68,19 @@ func (d *dumper) take(ctx context.Context, most uint64) error {
 		if d.captured.Add(1) == uint64(d.Count) {
 			return errEnough
 		}
+	}
+	return nil
+}
+
+// idle is for when there is nothing to read: the output hands on what it has, and is
+// called again when its time is over.
+func (d *dumper) idle() error {
+	if err := d.out.idle(); err != nil {
+		return err
+	}
+	if due := d.out.due(); !d.draining && due != d.due {
+		d.due = due
+		return d.in.Handle.SetDeadline(due)
 	}
 	return nil
 }

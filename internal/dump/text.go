@@ -3,6 +3,7 @@ package dump
 import (
 	"bufio"
 	"os"
+	"time"
 
 	"github.com/rxring/rxring/internal/progress"
 
@@ -37,6 +38,10 @@ func (t *text) write(p *packet) error {
 }
 
 func (t *text) idle() error { return t.w.Flush() }
+
+func (t *text) due() time.Time { return time.Time{} }
+
+func (t *text) tick() error { return nil }
 
 func (t *text) close(capture.Stats) error { return t.w.Flush() }
 

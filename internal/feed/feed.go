@@ -58,6 +58,7 @@ type Feed struct {
 
 	start   func() (Running, error)
 	running Running // nil: not started
+	stopErr error   // what ended it before Stop
 }
 
 // wrap says which source an error is of. A file's path is in the spec already.
@@ -124,16 +125,14 @@ func (f *Feed) Counters() map[string]uint64 {
 }
 
 // Stop ends what feeds the devices, which stay. Its error is why that had ended
-// before. Stopping again does nothing.
+// before. Stopping again returns the same.
 func (f *Feed) Stop() error {
-	r := f.running
-	if r == nil {
-		return nil
+	if r := f.running; r != nil && f.stopErr == nil {
+		if err := r.Close(); err != nil {
+			f.stopErr = f.Spec.wrap(err)
+		}
 	}
-	if err := r.Close(); err != nil {
-		return f.Spec.wrap(err)
-	}
-	return nil
+	return f.stopErr
 }
 
 // Close is Stop, and takes the devices away: who reads them gets ENETDOWN.
