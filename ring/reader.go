@@ -93,16 +93,20 @@ type Frame struct {
 	blocks *blockReader
 }
 
-// Next returns the next packet if there is one. Several may be held at once;
-// each goes back to the writers with its Release.
+// Next returns the next packet if there is one. Several may be held at once, fewer
+// than the ring has slots; each goes back to the writers with its Release.
 func (rd *Reader) Next() (f Frame, ok bool) {
 	ok = rd.next(&f)
 	return f, ok
 }
 
 // NextBatch puts as many packets as there are, and frames has room for, into
-// frames, and says how many.
+// frames, and says how many: never more than the ring has slots, each of which holds
+// one packet until its Release.
 func (rd *Reader) NextBatch(frames []Frame) (n int) {
+	if r := rd.ring; r != nil { // a slot that was read and not released looks like one with a packet
+		frames = frames[:min(uint64(len(frames)), uint64(r.geo.FrameNr))]
+	}
 	for n < len(frames) && rd.next(&frames[n]) {
 		n++
 	}

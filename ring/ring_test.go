@@ -525,3 +525,24 @@ func TestDesignsAreFoundByName(t *testing.T) {
 		t.Error("a ring of a design there is not")
 	}
 }
+
+func TestABatchHoldsEachSlotOnce(t *testing.T) {
+	const slots = 4
+	r := heapRing(t, tpacket.V2, slots, 1024)
+	rd := ring.NewReader(r, new(ring.Notify))
+	for lap := range 3 {
+		for range slots {
+			r.Release(acquire(t, r, ring.Acquired), tpacket.StatusUser)
+		}
+		frames := make([]ring.Frame, 2*slots+1)
+		if n := rd.NextBatch(frames); n != slots {
+			t.Fatalf("lap %d: %d packets, want the %d that there are", lap, n, slots)
+		}
+		for i := range slots {
+			frames[i].Release()
+		}
+		if n := rd.NextBatch(frames); n != 0 {
+			t.Fatalf("lap %d: %d packets more", lap, n)
+		}
+	}
+}
