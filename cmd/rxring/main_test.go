@@ -24,7 +24,8 @@ func TestMain(m *testing.M) {
 // In a script, `asuser PROGRAM` runs it as an ordinary user: without any
 // capability, and when the tests run as root, as nobody. [NAME] holds where the
 // program NAME is installed, [interpose] where rxring can run one, [root] where
-// root runs the tests. `build NAME` puts the Go program testdata/NAME into PATH.
+// root runs the tests, [container] where podman runs containers here, by `container`, and
+// [rootless] where it does so for nobody, by `rootless`. `build NAME` puts the Go program testdata/NAME into PATH.
 func TestScript(t *testing.T) {
 	shared := sharedDir(t)
 	interposes := sync.OnceValue(func() bool {
@@ -34,6 +35,7 @@ func TestScript(t *testing.T) {
 		}
 		return err == nil
 	})
+	root, rootless := pods(t, shared)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
@@ -54,6 +56,10 @@ func TestScript(t *testing.T) {
 				return interposes(), nil
 			case "root":
 				return os.Geteuid() == 0, nil
+			case "container":
+				return root(), nil
+			case "rootless":
+				return rootless(), nil
 			}
 			return installed(t, cond), nil
 		},

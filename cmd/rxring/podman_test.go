@@ -1,0 +1,165 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// pod runs containers of an image that has rxring, tcpdump and a few tools of this
+// machine, by podman as it is installed here. No registry is asked.
+type pod struct {
+	podman []string // podman, its global options, and whose it is
+	run    []string // options of podman run that this machine needs
+	image  string
+}
+
+const podTimeout = 5 * time.Minute
+
+// newPod builds the image and finds out how containers can be run here.
+func newPod(image []byte, podman ...string) (*pod, error) {
+	p := &pod{podman: podman, image: fmt.Sprintf("localhost/rxring-test-%d", os.Getpid())}
+	if out, err := p.command(bytes.NewReader(image), "import", "-", p.image); err != nil {
+		return nil, fmt.Errorf("podman import: %w: %s", err, out)
+	}
+	// Machines that are containers themselves cannot raise limits, and have cgroups
+	// that crun does not like.
+	limits := []string{"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"}
+	var failed error
+	for _, runtime := range []string{"", "runc"} {
+		for _, run := range [][]string{nil, limits} {
+			try := *p
+			try.run = run
+			if runtime != "" {
+				try.podman = append(slices.Clone(p.podman), "--runtime", runtime)
+			}
+			out, err := try.command(nil, append(try.runArgs(), p.image, "true")...)
+			if err == nil {
+				return &try, nil
+			}
+			failed = fmt.Errorf("podman run: %w: %s", err, out)
+		}
+	}
+	p.remove()
+	return nil, failed
+}
+
+func (p *pod) runArgs() []string {
+	return append([]string{"run", "--rm", "--network", "none", "--env", "GOCOVERDIR=/tmp"}, p.run...)
+}
+
+func (p *pod) command(stdin io.Reader, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), podTimeout)
+	defer cancel()
+	all := slices.Concat(p.podman, args)
+	cmd := exec.CommandContext(ctx, all[0], all[1:]...)
+	cmd.Stdin = stdin
+	cmd.Dir = "/"
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func (p *pod) remove() { p.command(nil, "rmi", "--force", p.image) }
+
+// pods finds out, when they are first asked for, whether podman runs containers here, for
+// this user and, when that is root, for nobody; their scripts go to dir.
+func pods(t *testing.T, dir string) (own, rootless func() bool) {
+	image := sync.OnceValues(func() ([]byte, error) { return podImage(filepath.Join(dir, "rxring")) })
+	set := func(name string, podman ...string) func() bool {
+		return sync.OnceValue(func() bool {
+			tar, err := image()
+			var p *pod
+			if err == nil {
+				p, err = newPod(tar, podman...)
+			}
+			if err == nil {
+				t.Cleanup(p.remove)
+				err = p.script(filepath.Join(dir, name))
+			}
+			if err != nil {
+				t.Logf("SKIPPED: no containers here by %q: %v", podman, err)
+			}
+			return err == nil
+		})
+	}
+	home := filepath.Join(dir, "nobody")
+	nobody := set("rootless", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "env", "HOME="+home,
+		"XDG_RUNTIME_DIR="+home, "podman", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs")
+	return set("container", "podman"), func() bool {
+		return os.Geteuid() == 0 && (os.Mkdir(home, 0o700) != nil || os.Chown(home, 65534, 65534) == nil) && nobody()
+	}
+}
+
+// script writes a program for scripts: NAME [OPTIONS OF PODMAN RUN] -- COMMAND.
+func (p *pod) script(path string) error {
+	text := fmt.Sprintf(`#!/bin/sh
+opts=
+while [ "$1" != -- ]; do opts="$opts $1"; shift; done
+shift
+exec timeout 120 %s %s $opts %s "$@"
+`, strings.Join(p.podman, " "), strings.Join(p.runArgs(), " "), p.image)
+	return os.WriteFile(path, []byte(text), 0o755)
+}
+
+// podImage is a root file system in a tar archive.
+func podImage(rxring string) ([]byte, error) {
+	files := map[string]string{"usr/bin/rxring": rxring, "etc/passwd": "/etc/passwd", "etc/group": "/etc/group"}
+	for _, name := range []string{"sh", "true", "cat", "id", "env", "tcpdump", "setpriv"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			return nil, err
+		}
+		files["usr/bin/"+name] = path
+	}
+	for _, path := range slices.Collect(maps.Values(files)) {
+		out, _ := exec.Command("ldd", path).Output() // it fails for what is not dynamic
+		for _, lib := range regexp.MustCompile(`/\S+`).FindAllString(string(out), -1) {
+			lib = strings.TrimSuffix(lib, ":")
+			if strings.Contains(lib, "/lib") && lib != path {
+				files["usr/"+strings.TrimPrefix(strings.TrimPrefix(lib, "/usr"), "/")] = lib
+			}
+		}
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, dir := range []string{"proc", "sys", "dev", "run", "tmp"} {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o1777}); err != nil {
+			return nil, err
+		}
+	}
+	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
+		to := "usr/" + strings.Replace(dir, "sbin", "bin", 1)
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: dir, Linkname: to}); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		path, err := filepath.EvalSymlinks(files[name])
+		if err != nil {
+			return nil, err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(content); err != nil {
+			return nil, err
+		}
+	}
+	return b.Bytes(), w.Close()
+}
