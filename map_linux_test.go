@@ -2,8 +2,10 @@ package rxring_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -163,6 +165,43 @@ func TestTransmitRingStaysWhenAReceiveRingComesAndGoes(t *testing.T) {
 			}
 			must(t, s.Close())
 		})
+	}
+}
+
+// TestTransmitRingWithoutRoom: frames that the device has no room for stay due, and
+// the next call sends them; none is sent twice.
+func TestTransmitRingWithoutRoom(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	var sent []byte
+	room := 2
+	dev.SetTransmitReady(func(*rxring.Packet) error {
+		if len(sent) == room {
+			return syscall.EAGAIN
+		}
+		return nil
+	})
+	dev.SetTransmit(func(p *rxring.Packet) error { sent = append(sent, p.Data[14]); return nil })
+	s := sendSocket(t, ns, dev, rxring.SockRaw)
+	must(t, s.SetVersion(tpacket.V2), s.SetTxRing(txShape))
+	mem := mapAll(t, s, txSize)
+	defer unix.Munmap(mem)
+	for i := range 5 {
+		data := frame(60)
+		data[14] = byte(i)
+		putFrame(mem[i*2048:], tpacket.V2, data)
+	}
+	for _, call := range []struct {
+		room, frames int
+		err          error
+	}{{2, 2, syscall.EAGAIN}, {2, 0, syscall.EAGAIN}, {9, 3, nil}} {
+		room = call.room
+		if n, err := s.Send(nil); n != call.frames*len(frame(60)) || !errors.Is(err, call.err) {
+			t.Errorf("room for %d: %d bytes, %v, want %d frames and %v", room, n, err, call.frames, call.err)
+		}
+	}
+	if string(sent) != "\x00\x01\x02\x03\x04" {
+		t.Errorf("sent %d", sent)
 	}
 }
 

@@ -75,7 +75,9 @@ func (s *Socket) Send(frame []byte) (n int, err error) { return s.SendTo(frame, 
 // frame is not modified, and nothing of it is kept. Frames of several goroutines
 // leave side by side.
 //
-// n is the frame's length, as it was given. The errors unwrap to Linux's: EPERM
+// n is the frame's length, as it was given; or the bytes of all frames that a transmit
+// ring has sent, also with EAGAIN, which says that the device has no room for more now (see
+// [Device.SetTransmitReady]). The other errors unwrap to Linux's: EPERM
 // for a [Grant] with NoSend, ENXIO for no device, ENETDOWN for one that is down, EMSGSIZE for a frame that is
 // longer than the device's MTU and headers (and a VLAN tag, if it has one), EINVAL
 // for one without room for a link-layer header, for an address without one, and

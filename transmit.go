@@ -27,7 +27,8 @@ func (d *Device) SetTransmit(f TransmitFunc) { setTransmitFunc(&d.transmit, f) }
 // SetTransmitReady has f decide, before sockets see a frame, whether the device can
 // send it. An error refuses the frame: it reaches the sender as an error of
 // SetTransmit's function does, but no socket has seen the frame. EAGAIN means that the
-// device has no room now: the sender may try again. The rules for f are those of [TransmitFunc]; nil, as at first,
+// device has no room now: the sender may try again, and a program
+// whose socket blocks waits for room (package interpose). The rules for f are those of [TransmitFunc]; nil, as at first,
 // refuses nothing.
 func (d *Device) SetTransmitReady(f TransmitFunc) { setTransmitFunc(&d.ready, f) }
 

@@ -1,6 +1,7 @@
 package rxring
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -136,6 +137,9 @@ func (s *Socket) sendRing(to *tpacket.SockaddrLL) (n int, err error) {
 		r.SetStatus(tpacket.StatusSending)
 		if err := out.leave(tx, d, s); err != nil {
 			r.SetStatus(tpacket.StatusSendRequest) // the next call tries again
+			if errors.Is(err, syscall.EAGAIN) {
+				return n, err
+			}
 			return 0, err
 		}
 		r.SetStatus(tpacket.StatusAvailable)

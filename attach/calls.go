@@ -2,6 +2,7 @@ package attach
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"syscall"
@@ -121,7 +122,10 @@ func (p *peer) call(o op, id uint32, m *message) (fd int, err error) {
 	case opSend:
 		if to, frame := m.takeAddress(), m.rest(); m.end() {
 			var n int
-			if n, err = k.SendTo(frame, to); err == nil {
+			if n, err = k.SendTo(frame, to); n > 0 && errors.Is(err, syscall.EAGAIN) {
+				err = nil // what is left in the transmit ring, the next call sends
+			}
+			if err == nil {
 				a.u64(uint64(n))
 			}
 		}

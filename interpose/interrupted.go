@@ -27,9 +27,9 @@ const lookForSignals = 10 * time.Millisecond
 // signal, or to be frozen: another one would see the number.
 const erestartsys = unix.Errno(512)
 
-// interruptParked ends the receive calls of threads that signals or the freezer wait for.
+// interruptParked ends the receive and send calls of threads that signals or the freezer wait for.
 func (s *session) interruptParked(now time.Time) {
-	if !s.killable || len(s.parked) == 0 || now.Sub(s.looked) < lookForSignals {
+	if !s.killable || len(s.parked)+len(s.sends) == 0 || now.Sub(s.looked) < lookForSignals {
 		return
 	}
 	s.looked = now
@@ -41,16 +41,35 @@ func (s *session) interruptParked(now time.Time) {
 		}
 		return ok
 	})
+	s.sends = slices.DeleteFunc(s.sends, func(w *sending) bool {
+		answer, ok := w.interrupted()
+		if ok {
+			s.answer(w.notification, answer)
+		}
+		return ok
+	})
+}
+
+// signalWatch looks for signals for a thread that waits for our answer.
+type signalWatch struct {
+	before bool // one was on its way to the thread's process when it looked last
+}
+
+// look says whether the call is to end because of a signal, and whether that is the
+// thread's own for sure.
+func (s *signalWatch) look(tid int) (mine, ok bool) {
+	mine, anybodys := wanted(tid)
+	before := s.before
+	s.before = anybodys
+	return mine, mine || anybodys && before // one that is anybody's may be another thread's, who has had time now
 }
 
 // interrupted is what a signal, if there is one, makes of the call, as
 // sock_intr_errno (include/net/sock.h) has it.
 func (r *receiving) interrupted() (answer reply, ok bool) {
-	mine, anybodys := wanted(r.tid)
-	before := r.signalled
-	r.signalled = anybodys
+	mine, ok := r.signals.look(r.tid)
 	switch {
-	case !mine && !(anybodys && before): // one that is anybody's may be another thread's, who has had time now
+	case !ok:
 		return reply{}, false
 	case r.got > 0:
 		return r.messages(), true

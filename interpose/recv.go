@@ -25,7 +25,7 @@ type receiving struct {
 	flags    int32
 	deadline time.Time // of the wait for this packet; zero: none
 
-	signalled bool // a signal was on its way to its process when somebody looked last
+	signals signalWatch
 
 	// Of recvmmsg: how many messages it wants, how many it has, and when it
 	// takes no more than those that it has.

@@ -4,6 +4,8 @@ package interpose
 
 import (
 	"encoding/binary"
+	"errors"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -14,39 +16,27 @@ import (
 // and refused as it would be whole.
 const maxFrame = 1 << 17
 
-// send serves sendto, sendmsg and sendmmsg. No call waits: there is no buffer that
-// could be full.
+// send serves sendto, sendmsg and sendmmsg.
 func (c *call) send(k *socket) reply {
 	if k.failed {
 		defer k.refresh() // it may take the error
 	}
-	switch c.NR {
-	case unix.SYS_SENDTO:
-		return sent(c.sendto(k))
-	case unix.SYS_SENDMSG:
-		if c.Args[2]&msgCmsgCompat != 0 {
-			return reply{kind: value, err: unix.EINVAL}
-		}
-		return sent(c.sendmsg(k, c.Args[1]))
+	w := &sending{call: c, socket: k, flags: c.int(3)}
+	if c.NR == unix.SYS_SENDMSG {
+		w.flags = c.int(2)
 	}
-	if c.Args[3]&msgCmsgCompat != 0 {
+	if c.NR != unix.SYS_SENDTO && uint32(w.flags)&msgCmsgCompat != 0 {
 		return reply{kind: value, err: unix.EINVAL}
 	}
-	want := uint64(min(uint32(c.Args[2]), maxMessages))
-	for i := range want {
-		at := c.Args[1] + i*sizeofMmsghdr
-		n, err := c.sendmsg(k, at)
-		if err == nil {
-			err = c.write(at+mmsghdrLen, bytes32(uint32(n)))
-		}
-		if err != nil {
-			if i == 0 {
-				return result(err)
-			}
-			return reply{kind: value, val: int64(i)} // the next call meets the error
-		}
+	if c.NR == unix.SYS_SENDMMSG && uint32(c.Args[2]) == 0 {
+		return reply{kind: value}
 	}
-	return reply{kind: value, val: int64(want)}
+	answer, ok := w.try()
+	if !ok {
+		c.s.sends = append(c.s.sends, w)
+		return reply{kind: done}
+	}
+	return answer
 }
 
 // sent is the answer to a send call.
@@ -197,8 +187,16 @@ const maxWritten = 1024
 
 // sendWritten sends what the program wrote to the stand-in: write is not trapped,
 // and what it writes comes out at the other end of the pair. The call is over by
-// then, so why a frame is refused can only be logged. It says how many there were.
+// then, so why a frame is refused can only be logged. A frame that the device has no
+// room for is held, and the program's next writes wait in the pair, or in the kernel
+// once that is full. It says how many there were.
 func (k *socket) sendWritten() (n int) {
+	if k.held != nil {
+		if !k.sendOne(k.held) {
+			return 0
+		}
+		k.held = nil
+	}
 	for n < maxWritten {
 		size, _, err := unix.Recvfrom(k.waker.end, k.s.frame, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 		if err != nil {
@@ -208,11 +206,25 @@ func (k *socket) sendWritten() (n int) {
 		if k.failed {
 			k.showError(k.rx.Events()) // the write before this one took it
 		}
-		if _, err := k.rx.Send(k.s.frame[:min(size, len(k.s.frame))]); err != nil && !k.unsent {
-			k.unsent = true
-			k.s.cfg.logf("write to a packet socket: %v", err)
+		if frame := k.s.frame[:min(size, len(k.s.frame))]; !k.sendOne(frame) {
+			k.held = slices.Clone(frame)
+			return n
 		}
 	}
 	k.s.pairs.again(k.waker.end, unix.EPOLLIN)
 	return n
+}
+
+// sendOne sends what was written, unless there is no room for it now.
+func (k *socket) sendOne(frame []byte) (ok bool) {
+	_, err := k.rx.Send(frame)
+	if errors.Is(err, unix.EAGAIN) {
+		k.s.holding = true
+		return false
+	}
+	if err != nil && !k.unsent {
+		k.unsent = true
+		k.s.cfg.logf("write to a packet socket: %v", err)
+	}
+	return true
 }

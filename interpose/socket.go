@@ -41,11 +41,12 @@ type socket struct {
 
 	stamp   int64 // when the packet that was received last had passed; 0: none was
 	report  *SocketReport
-	refused bool // said that there is no memory for its ring
-	grouped bool // it is in a fanout group
-	unsent  bool // said that something written to it was not sent
-	absent  int  // sweeps in a row that found nobody holding it
-	muted   bool // nobody seems to hold it
+	refused bool   // said that there is no memory for its ring
+	grouped bool   // it is in a fanout group
+	unsent  bool   // said that something written to it was not sent
+	held    []byte // a frame that was written and waits for room; nil: none
+	absent  int    // sweeps in a row that found nobody holding it
+	muted   bool   // nobody seems to hold it
 
 	// Where it was last seen: the first place to look for it.
 	seenTID int

@@ -41,7 +41,8 @@ type session struct {
 	packet   []byte // the one that a receive call is to get
 	frame    []byte // the one that a send call sends
 	parked   []*receiving
-	news     *bell // rung when a packet came to a socket that a call is parked on, or one without a ring
+	sends    []*sending // that wait for room
+	news     *bell      // rung when a packet came to a socket that a call is parked on, or one without a ring
 	pairs    pairs
 	lost     map[uint32]lostReply
 	hit      map[uint32]time.Time // by thread: when a signal was seen to end a call of it
@@ -52,7 +53,10 @@ type session struct {
 	swept    time.Time
 	killable bool      // calls that were received are not interrupted: see interruptParked
 	looked   time.Time // for signals
-	missing  []string
+
+	holding    bool      // a socket holds a frame that was written
+	triedSends time.Time // those that wait for room
+	missing    []string
 
 	// Of processes that may not be inspected: see record.go.
 	recording bool            // the filter traps what records depend on
@@ -171,6 +175,9 @@ func (s *session) serve() {
 func (s *session) close() {
 	for _, r := range s.parked {
 		s.l.send(response{ID: r.ID, Error: -int32(unix.EBADF)})
+	}
+	for _, w := range s.sends {
+		s.l.send(response{ID: w.ID, Error: -int32(unix.EBADF)})
 	}
 	for _, k := range slices.Clone(s.sockets) {
 		s.forget(k)
@@ -338,7 +345,7 @@ func (c *call) onSocket(k *socket) reply {
 // tick does what is due by the clock and returns how many milliseconds may pass
 // until it is due again, -1 for any number.
 func (s *session) tick() int {
-	if len(s.sockets) == 0 && len(s.parked) == 0 && !s.bus.Watched() && !(s.keepEnds && len(s.rtnls) > 0) {
+	if len(s.sockets) == 0 && len(s.parked) == 0 && len(s.sends) == 0 && !s.bus.Watched() && !(s.keepEnds && len(s.rtnls) > 0) {
 		return -1
 	}
 	now, every := time.Now(), s.sweepEvery()
@@ -355,6 +362,10 @@ func (s *session) tick() int {
 	}
 	if s.killable && len(s.parked) > 0 {
 		next = min(next, lookForSignals)
+	}
+	s.resumeSends(now)
+	if len(s.sends) > 0 || s.holding {
+		next = min(next, trySendsEvery)
 	}
 	return int(min(every-now.Sub(s.swept), next).Milliseconds()) + 1
 }

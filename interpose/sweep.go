@@ -136,7 +136,9 @@ func (s *session) forget(k *socket) {
 
 // drop closes a socket.
 func (s *session) drop(k *socket) {
-	k.sendWritten()
+	if k.sendWritten(); k.held != nil {
+		s.cfg.logf("write to a packet socket: frames are lost: the device had no room for them when the socket was closed")
+	}
 	k.rx.Disarm(&k.waker)
 	k.rx.Disarm(&k.comes)
 	k.rx.Disarm(s.news)

@@ -24,6 +24,7 @@
 // sockets see a frame when it is sent, with that time, before the qdisc: one that the
 // qdisc drops later (the sender gets ENOBUFS) they have seen, and packets that the
 // kernel still holds in a block come after it, for up to Config.Retire. Senders share
-// the send buffer of one kernel socket: when it is full, sending is EAGAIN. With a
-// kernel before 6.14, a frame's priority is that of the socket, 0.
+// the send buffer of one kernel socket: when it is full, sending is EAGAIN, and a program
+// under rxring run waits for room if its socket blocks. With a kernel before 6.14, a
+// frame's priority is that of the socket, 0.
 package iface
