@@ -41,7 +41,7 @@ error. The exit code, or the signal, is the program's own; 127 when it was not f
 when nothing can be attached to with --at.
 
 A capture file (--from file:PATH) begins when its readers are ready: when their sockets
-have not changed for 250 ms (1 s in fanout groups), there are readers=N of them, and the
+have not changed for 250 ms (2 s in fanout groups), there are readers=N of them, and the
 first is after=TIME old. It waits for slow readers, unless it has a speed. When all files
 have been played and read, the programs that read them get SIGINT, as from Ctrl-C, and
 rxring exits with 0; with stay the device stays, silent. now gives packets the present

@@ -29,6 +29,8 @@ func TestASpecIsWrittenAsItIsRead(t *testing.T) {
 		"file:comma at the end,,":                    "",
 		"file:,,comma at the beginning,,,,two":       "",
 		"streams:0":                                  "",
+		"file:x.pcap,after=3s,readers=4,stay":        "",
+		"lan=file:x.pcap,now,addr=2001:db8::7/64":    "lan",
 		"a-name.of_15-xx=file:x,now,loop=2147483647": "a-name.of_15-xx",
 	} {
 		s, err := Parse(text)

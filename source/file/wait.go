@@ -15,7 +15,7 @@ const (
 
 	// FanoutSettleTime is for sockets in fanout groups. Suricata's threads discard what
 	// arrives until all of them have their sockets and nothing has arrived for 100 ms.
-	FanoutSettleTime = time.Second
+	FanoutSettleTime = 2 * time.Second
 
 	// settleLimit bounds the wait for a program that changes its sockets all the time.
 	settleLimit = 10 * time.Second
@@ -32,9 +32,9 @@ func (s *Source) awaitReaders() error {
 		defer d.SetWatch(nil)
 	}
 	var first, changed time.Time // since when there are sockets, and since when these
-	var settled time.Duration    // in ticks, which are longer on a busy machine, too
+	var settled time.Duration    // in ticks that were in time: programs are late, too, on a busy machine
 	var seen uint64
-	for {
+	for inTime := true; ; {
 		n, grouped := s.readers()
 		switch now := time.Now(); {
 		case n == 0:
@@ -44,7 +44,9 @@ func (s *Source) awaitReaders() error {
 		case changes.Load() != seen:
 			changed, settled = now, 0
 		default:
-			settled += watchEvery
+			if inTime {
+				settled += watchEvery
+			}
 			// Who was slow to open sockets is slow to begin to read them.
 			want := max(SettleTime, changed.Sub(first))
 			if grouped {
@@ -56,9 +58,11 @@ func (s *Source) awaitReaders() error {
 			}
 		}
 		seen = changes.Load()
+		start := time.Now()
 		if err := s.sleep(watchEvery); err != nil {
 			return err
 		}
+		inTime = time.Since(start) < 2*watchEvery
 	}
 }
 
