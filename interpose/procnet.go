@@ -4,10 +4,9 @@ package interpose
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"fmt"
-	"net/netip"
+	"math"
 	"os"
 	"slices"
 
@@ -42,7 +41,7 @@ var procNet = map[string]func([]*rxring.Device) []byte{
 	"if_inet6":   procInet6,
 	"route":      procRoute,
 	"arp":        procARP,
-	"ipv6_route": func([]*rxring.Device) []byte { return nil },
+	"ipv6_route": procRoute6,
 }
 
 // longestPath is of a path that may be ours, with its NUL.
@@ -135,30 +134,44 @@ func inet6Scope(scope uint8) int {
 	return 0
 }
 
-// procRoute is /proc/net/route (fib_route_seq_show in net/ipv4/fib_trie.c). The
-// only routes are those to the networks that devices have an address of.
+// procRoute is /proc/net/route (fib_route_seq_show in net/ipv4/fib_trie.c): the routes
+// of the main table.
 func procRoute(devices []*rxring.Device) []byte {
 	const head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"
-	type route struct {
-		netip.Prefix
-		dev string
-	}
-	var routes []route
-	for _, d := range devices {
-		for _, a := range netdev.Addresses(d, true) {
-			if d.Type() != rxring.Loopback && d.Up() && !a.Secondary && a.Bits() < a.Addr().BitLen() {
-				routes = append(routes, route{a.Masked(), d.Name()})
-			}
-		}
-	}
-	slices.SortStableFunc(routes, func(a, b route) int { return cmp.Or(a.Addr().Compare(b.Addr()), b.Bits()-a.Bits()) })
 	line := func(text string) string { return fmt.Sprintf("%-127s\n", text) }
 	b := []byte(line(head))
-	for _, r := range routes {
-		to, mask := r.Addr().As4(), ^uint32(0)<<(32-r.Bits())
-		b = append(b, line(fmt.Sprintf("%s\t%08X\t%08X\t%04X\t%d\t%d\t%d\t%08X\t%d\t%d\t%d", r.dev,
+	for _, r := range netdev.Routes4(devices) {
+		if r.Table != unix.RT_TABLE_MAIN {
+			continue
+		}
+		to, mask := r.Dst.Addr().As4(), ^uint32(0)<<(32-r.Dst.Bits())
+		b = append(b, line(fmt.Sprintf("%s\t%08X\t%08X\t%04X\t%d\t%d\t%d\t%08X\t%d\t%d\t%d", r.Device.Name(),
 			binary.NativeEndian.Uint32(to[:]), 0, unix.RTF_UP, 0, 0, 0,
 			binary.NativeEndian.Uint32(binary.BigEndian.AppendUint32(nil, mask)), 0, 0, 0))...)
+	}
+	return b
+}
+
+// procRoute6 is /proc/net/ipv6_route (ipv6_route_native_seq_show in
+// net/ipv6/ip6_fib.c). Each table ends with the route that refuses.
+func procRoute6(devices []*rxring.Device) (b []byte) {
+	const (
+		up, noNextHop, local, reject = 0x1, 0x200000, 0x80000000, 0x200 // RTF_* (linux/ipv6_route.h)
+		none                         = "00000000000000000000000000000000"
+	)
+	routes := netdev.Routes6(devices)
+	for _, table := range []uint8{unix.RT_TABLE_MAIN, unix.RT_TABLE_LOCAL} {
+		for _, r := range routes {
+			if r.Table != table {
+				continue
+			}
+			flags := uint32(up)
+			if r.Type == unix.RTN_LOCAL {
+				flags |= local | noNextHop
+			}
+			b = fmt.Appendf(b, "%x %02x %s 00 %s %08x %08x %08x %08x %8s\n", r.Dst.Addr().As16(), r.Dst.Bits(), none, none, r.Metric, 1, 0, flags, r.Device.Name())
+		}
+		b = fmt.Appendf(b, "%s 00 %s 00 %s %08x %08x %08x %08x %8s\n", none, none, none, uint32(math.MaxUint32), 1, 0, noNextHop|reject, "lo")
 	}
 	return b
 }

@@ -75,6 +75,8 @@ func (c *call) newRTNL(typ, flags int32) error {
 	}
 	r.inode = f.ino
 	r.nl = s.bus.Socket(uint32(processID(c.tid)), int(typ))
+	tid := c.tid
+	r.nl.SetUser(func() uint32 { return uint32(status(tid, "Uid:")) })
 	if n, err := unix.GetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil {
 		r.nl.SetReceiveBuffer(n)
 	}

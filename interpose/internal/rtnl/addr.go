@@ -40,7 +40,6 @@ var (
 // of all devices, as inet_dump_ifaddr does, then the IPv6 ones.
 func (s *Socket) dumpAddrs(d *dump, r request) {
 	d.typ, d.together = unix.RTM_NEWADDR, r.body[0] == unix.AF_INET6
-	d.encode = func(i item, h header) []byte { return addrMessage(i.device, i.addr, h) }
 	devices := netdev.All(s.bus.ns)
 	if s.option[unix.NETLINK_GET_STRICT_CHK] {
 		index, errno := strictAddrs(r.body)
@@ -64,7 +63,7 @@ func (s *Socket) dumpAddrs(d *dump, r request) {
 		}
 		for _, dev := range devices {
 			for _, a := range netdev.Addresses(dev, family == unix.AF_INET) {
-				d.items = append(d.items, item{dev, a})
+				d.items = append(d.items, func(h header) []byte { return addrMessage(dev, a, h) })
 			}
 		}
 	}

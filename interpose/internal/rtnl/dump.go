@@ -6,9 +6,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/interpose/internal/netdev"
 )
 
 // dump is a list that a program is fetching. It mirrors struct netlink_callback
@@ -16,18 +13,14 @@ import (
 type dump struct {
 	header // of each message
 	items  []item
-	encode func(item, header) []byte
 
 	errno     syscall.Errno // with which it ends
 	doneFlags uint16        // of its NLMSG_DONE
 	together  bool          // which is in one piece with messages before it
 }
 
-// item is one message to come: a device, or an address of it.
-type item struct {
-	device *rxring.Device
-	addr   netdev.Address
-}
+// item lays out one message to come.
+type item func(header) []byte
 
 const (
 	// skbOverhead is what SKB_WITH_OVERHEAD takes off: struct skb_shared_info.
@@ -44,6 +37,10 @@ func (s *Socket) startDump(r request) syscall.Errno {
 		s.dumpLinks(d, r)
 	case r.typ == unix.RTM_GETADDR:
 		s.dumpAddrs(d, r)
+	case r.typ == unix.RTM_GETROUTE:
+		s.dumpRoutes(d, r)
+	case r.typ == unix.RTM_GETRULE:
+		s.dumpRules(d, r)
 	case !known || family != 0 && family != r.body[0]:
 		return syscall.EOPNOTSUPP
 	}
@@ -56,10 +53,10 @@ func (s *Socket) startDump(r request) syscall.Errno {
 }
 
 // emptyDumps are the lists that Linux can make and that have nothing here: no
-// routes, no neighbours, no queueing disciplines. Each has the one family that
+// neighbours, no queueing disciplines. Each has the one family that
 // it must be asked of; 0: any.
 var emptyDumps = map[uint16]uint8{
-	unix.RTM_GETROUTE: 0, unix.RTM_GETNEIGH: 0, unix.RTM_GETRULE: 0, unix.RTM_GETQDISC: 0, unix.RTM_GETTCLASS: 0,
+	unix.RTM_GETNEIGH: 0, unix.RTM_GETQDISC: 0, unix.RTM_GETTCLASS: 0,
 	unix.RTM_GETTFILTER: 0, unix.RTM_GETACTION: 0, unix.RTM_GETNEIGHTBL: 0, unix.RTM_GETNETCONF: 0,
 	unix.RTM_GETNSID: 0, unix.RTM_GETSTATS: 0, unix.RTM_GETCHAIN: 0, unix.RTM_GETNEXTHOP: 0, unix.RTM_GETNEXTHOPBUCKET: 0,
 	unix.RTM_GETMULTICAST: unix.AF_INET6, unix.RTM_GETANYCAST: unix.AF_INET6, unix.RTM_GETADDRLABEL: unix.AF_INET6,
@@ -75,7 +72,7 @@ func (s *Socket) dumpMore() {
 	}
 	var piece []byte
 	for len(d.items) > 0 {
-		m := d.encode(d.items[0], d.header)
+		m := d.items[0](d.header)
 		if len(piece) > 0 && len(piece)+len(m) > room {
 			break
 		}

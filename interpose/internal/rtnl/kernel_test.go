@@ -53,6 +53,13 @@ func compare(t *testing.T, fn func(t *testing.T, bus *Bus, setUp func(name strin
 	kringtest.Run(t, func(ns *kring.Namespace) {
 		kringtest.NeedDevices(t)
 		ours := rxring.NewNamespace(rxring.NamespaceConfig{})
+		if err := ns.Do(func() error {
+			return errors.Join(
+				os.WriteFile("/proc/sys/net/ipv6/conf/lo/disable_ipv6", []byte("0"), 0),
+				ip("link set lo up\n"))
+		}); err != nil {
+			t.Fatal(err)
+		}
 		for _, c := range alike {
 			d, err := ours.AddDevice(c)
 			if err != nil {
@@ -107,18 +114,6 @@ func compare(t *testing.T, fn func(t *testing.T, bus *Bus, setUp func(name strin
 				t.Fatalf("%s: %v, %v", name, ok, err)
 			}
 			d.SetUp(up)
-		}
-		lo, ok := ours.DeviceByName("lo")
-		if !ok {
-			t.Fatal("no lo")
-		}
-		lo.SetUp(true)
-		if err := ns.Do(func() error {
-			return errors.Join(
-				os.WriteFile("/proc/sys/net/ipv6/conf/lo/disable_ipv6", []byte("0"), 0),
-				ip("link set lo up\n"))
-		}); err != nil {
-			t.Fatal(err)
 		}
 		// This thread goes there, for good: it ends with the test.
 		runtime.LockOSThread()
@@ -242,8 +237,10 @@ func rtmsg(typ, flags uint16, seq uint32, body ...byte) []byte {
 
 // What is wanted to differ from the kernel's links and addresses: see doc.go.
 var wantedDifferences = map[uint16]map[uint16]string{
-	unix.RTM_NEWLINK: {unix.IFLA_AF_SPEC: "no settings of IPv4 and IPv6", unix.IFLA_QDISC: "net.core.default_qdisc is the machine's"},
-	unix.RTM_NEWADDR: {unix.IFA_CACHEINFO: "time stamps"},
+	unix.RTM_NEWLINK:  {unix.IFLA_AF_SPEC: "no settings of IPv4 and IPv6", unix.IFLA_QDISC: "net.core.default_qdisc is the machine's"},
+	unix.RTM_NEWADDR:  {unix.IFA_CACHEINFO: "time stamps"},
+	unix.RTM_NEWROUTE: {unix.RTA_CACHEINFO: "how often it was used"},
+	unix.RTM_NEWRULE:  {},
 }
 
 // normal takes datagrams apart into messages, without what is wanted to differ.
@@ -259,6 +256,11 @@ func normal(datagrams [][]byte) (msgs []string) {
 				fixed = unix.SizeofIfInfomsg
 			case unix.RTM_NEWADDR:
 				fixed = unix.SizeofIfAddrmsg
+			case unix.RTM_NEWROUTE, unix.RTM_NEWRULE:
+				fixed = unix.SizeofRtMsg
+				if m[0] == familyIPMR || m[0] == familyIP6MR {
+					continue // of multicast routes, which a kernel may do without
+				}
 			default:
 				if known := wantedDifferences[h.typ]; known == nil && h.typ != unix.NLMSG_ERROR && h.typ != unix.NLMSG_DONE {
 					continue // of a list that is empty here
@@ -270,7 +272,7 @@ func normal(datagrams [][]byte) (msgs []string) {
 			var text strings.Builder
 			if h.typ == unix.NLMSG_ERROR && len(m) >= 20 {
 				q := parseHeader(m[4:])
-				if errno := native32(m); errno != 0 && q.typ&3 == 2 && q.typ != unix.RTM_GETLINK && q.typ != unix.RTM_GETADDR && q.flags&unix.NLM_F_DUMP == 0 {
+				if errno := native32(m); errno != 0 && q.typ&3 == 2 && q.typ != unix.RTM_GETLINK && q.typ != unix.RTM_GETADDR && q.typ != unix.RTM_GETROUTE && q.flags&unix.NLM_F_DUMP == 0 {
 					copy(m, "none") // refused, one way or the other
 				}
 			}
@@ -342,7 +344,7 @@ func TestDownDevicesAreTheKernels(t *testing.T) {
 		defer unix.Close(p.fd)
 		p.bind(Address(0, 0))
 		s := bus.Socket(native32(p.name(t)[4:]), unix.SOCK_RAW)
-		for _, typ := range []uint16{unix.RTM_GETLINK, unix.RTM_GETADDR} {
+		for _, typ := range []uint16{unix.RTM_GETLINK, unix.RTM_GETADDR, unix.RTM_GETROUTE} {
 			b := dumpOf(typ, 0)
 			p.send(Address(0, 0), b)
 			send(t, s, b)
@@ -352,6 +354,133 @@ func TestDownDevicesAreTheKernels(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Lists of routes and rules, filtered and not, and lookups: what lo's, the TAP's and the
+// TUN's addresses give.
+func TestRoutesAreTheKernels(t *testing.T) {
+	compare(t, func(t *testing.T, bus *Bus, _ func(string, bool)) {
+		for _, typ := range []uint16{unix.RTM_GETROUTE, unix.RTM_GETRULE} {
+			for _, family := range []byte{0, unix.AF_INET, unix.AF_INET6} {
+				for _, strict := range []bool{false, true} {
+					if d := sameAnswer(t, bus, strict, rtmsg(typ, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, 5, append([]byte{family}, make([]byte, 11)...)...)); d != "" {
+						t.Errorf("type %d, family %d, strict %v: %s", typ, family, strict, d)
+					}
+				}
+			}
+		}
+		rapid.Check(t, func(t *rapid.T) {
+			b := rapid.Custom(genRouteRequest).Draw(t, "request")
+			if d := sameAnswer(t, bus, rapid.Bool().Draw(t, "strict"), b); d != "" {
+				t.Fatalf("% x\n%s", b, d)
+			}
+		})
+	})
+}
+
+// sameAnswer sends a request to both, and tells how the answers differ.
+func sameAnswer(t fataler, bus *Bus, strict bool, b []byte) string {
+	p := newPeer(t)
+	defer unix.Close(p.fd)
+	p.bind(Address(0, 0))
+	s := bus.Socket(native32(p.name(t)[4:]), unix.SOCK_RAW)
+	defer s.Close()
+	s.SetUser(func() uint32 { return uint32(os.Getuid()) })
+	if strict {
+		on := binary.NativeEndian.AppendUint32(nil, 1)
+		p.setsockopt(unix.NETLINK_GET_STRICT_CHK, on)
+		s.Setsockopt(unix.NETLINK_GET_STRICT_CHK, on)
+	}
+	if kerr, err := p.send(Address(0, 0), b), s.Send(Address(0, 0), b); kerr != err {
+		t.Fatalf("% x: kernel %v, ours %v", b, kerr, err)
+	}
+	return diff(normal(drain(t, p.recv)), normal(drain(t, s.recv)))
+}
+
+// Addresses that a lookup may ask for: of devices, of their networks, of none.
+var asked = map[byte][]netip.Addr{
+	unix.AF_INET: addrs("192.0.2.1", "192.0.2.2", "192.0.2.77", "192.0.2.255", "198.51.100.1", "198.51.100.2", "203.0.113.8", "10.0.3.1", "10.0.3.9",
+		"127.0.0.1", "127.0.1.1", "127.255.255.255", "127.1.2.3", "8.8.8.8", "0.0.0.0", "0.1.2.3", "255.255.255.255", "224.0.0.1", "224.0.0.251", "239.1.2.3"),
+	unix.AF_INET6: addrs("2001:db8::1", "2001:db8::2", "2001:db8:1::1", "2001:db8:1::9", "fe80::1", "fe80::2", "::1", "::", "2001:dead::1", "ff02::1", "ff05::2", "fc00::1"),
+}
+
+func addrs(all ...string) (as []netip.Addr) {
+	for _, a := range all {
+		as = append(as, netip.MustParseAddr(a))
+	}
+	return as
+}
+
+func genRouteRequest(t *rapid.T) []byte {
+	family := rapid.SampledFrom([]byte{unix.AF_INET, unix.AF_INET, unix.AF_INET6}).Draw(t, "family")
+	list := rapid.IntRange(0, 2).Draw(t, "list") == 0
+	rarely := func(label string, of ...byte) byte {
+		if rapid.IntRange(0, 9).Draw(t, label) == 0 {
+			return rapid.SampledFrom(of).Draw(t, label)
+		}
+		return 0
+	}
+	if list {
+		family = rapid.SampledFrom([]byte{0, unix.AF_INET, unix.AF_INET6, unix.AF_PACKET, familyIPMR}).Draw(t, "family of the list")
+		typ := rapid.SampledFrom([]uint16{unix.RTM_GETROUTE, unix.RTM_GETROUTE, unix.RTM_GETRULE}).Draw(t, "type")
+		body := []byte{family, rarely("dst_len", 24), 0, rarely("tos", 4), rarely("table", 253, 254, 255, 9), rarely("protocol", 2, 3), rarely("scope", 253), rarely("rtm_type", 1, 2, 5)}
+		body = binary.NativeEndian.AppendUint32(body, rapid.SampledFrom([]uint32{0, 0, 0, 0, unix.RTM_F_CLONED, unix.RTM_F_PREFIX, unix.RTM_F_NOTIFY}).Draw(t, "flags"))
+		var a attrs
+		switch rapid.IntRange(0, 5).Draw(t, "attribute") {
+		case 0:
+			a.uint32(unix.RTA_TABLE, rapid.SampledFrom([]uint32{0, 254, 255, 9, 1000}).Draw(t, "RTA_TABLE"))
+		case 1:
+			a.uint32(unix.RTA_OIF, rapid.SampledFrom([]uint32{0, 1, 2, 3, 9}).Draw(t, "RTA_OIF"))
+		case 2:
+			a.uint32(unix.RTA_PRIORITY, 0)
+		}
+		body = append(body, a...)
+		if rapid.IntRange(0, 9).Draw(t, "short") == 0 {
+			body = body[:rapid.IntRange(1, len(body)).Draw(t, "length")]
+		}
+		return rtmsg(typ, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, 7, body...)
+	}
+	bits := byte(32)
+	if family == unix.AF_INET6 {
+		bits = 128
+	}
+	whole := func(label string) byte {
+		return rapid.SampledFrom([]byte{bits, bits, bits, 0, 24}).Draw(t, label)
+	}
+	ip := func(label string) []byte { return rapid.SampledFrom(asked[family]).Draw(t, label).AsSlice() }
+	var a attrs
+	dstLen, srcLen := whole("dst_len"), byte(0)
+	if rapid.IntRange(0, 9).Draw(t, "to") > 0 {
+		a.bytes(unix.RTA_DST, ip("RTA_DST"))
+	}
+	// A source of IPv6 is not looked at where routes have none.
+	if family == unix.AF_INET && rapid.IntRange(0, 3).Draw(t, "from") == 0 {
+		srcLen = whole("src_len")
+		a.bytes(unix.RTA_SRC, ip("RTA_SRC"))
+	}
+	if rapid.IntRange(0, 2).Draw(t, "by") == 0 {
+		a.uint32(unix.RTA_OIF, rapid.SampledFrom([]uint32{0, 1, 2, 3, 9}).Draw(t, "RTA_OIF"))
+	}
+	if family == unix.AF_INET && rapid.IntRange(0, 9).Draw(t, "marked") == 0 {
+		a.uint32(unix.RTA_MARK, 7)
+	}
+	if rapid.IntRange(0, 19).Draw(t, "as a user") == 0 {
+		a.uint32(unix.RTA_UID, 65534)
+	}
+	if rapid.IntRange(0, 19).Draw(t, "of a protocol") == 0 {
+		a.uint8(unix.RTA_IP_PROTO, rapid.SampledFrom([]uint8{unix.IPPROTO_TCP, unix.IPPROTO_ICMP, unix.IPPROTO_SCTP}).Draw(t, "RTA_IP_PROTO"))
+	}
+	if rapid.IntRange(0, 19).Draw(t, "unknown") == 0 {
+		a.uint32(unix.RTA_PRIORITY, 0)
+	}
+	// Not RTM_F_NOTIFY: Linux keeps it for later lookups of the same route.
+	body := []byte{family, dstLen, srcLen, 0, rarely("table", 254), 0, 0, rarely("rtm_type", 1)}
+	body = binary.NativeEndian.AppendUint32(body, rapid.SampledFrom([]uint32{0, unix.RTM_F_LOOKUP_TABLE, unix.RTM_F_FIB_MATCH, unix.RTM_F_LOOKUP_TABLE | unix.RTM_F_FIB_MATCH, unix.RTM_F_CLONED}).Draw(t, "flags"))
+	body = append(body, a...)
+	if rapid.IntRange(0, 19).Draw(t, "short") == 0 {
+		body = body[:rapid.IntRange(1, len(body)).Draw(t, "length")]
+	}
+	return rtmsg(unix.RTM_GETROUTE, unix.NLM_F_REQUEST|rapid.SampledFrom([]uint16{0, unix.NLM_F_ACK}).Draw(t, "ack"), 7, body...)
 }
 
 func TestAnswersAreTheKernels(t *testing.T) {
@@ -406,6 +535,9 @@ func genRequest(t *rapid.T) []byte {
 	families := []byte{0, 0, 0, unix.AF_INET, unix.AF_PACKET, 1, 45, 255}
 	if typ == unix.RTM_GETADDR && flags&unix.NLM_F_DUMP != 0 {
 		families = append(families, unix.AF_INET6)
+	}
+	if typ == unix.RTM_GETROUTE || typ == unix.RTM_GETRULE {
+		return genRouteRequest(t)
 	}
 	if typ != unix.RTM_GETLINK && typ != unix.RTM_GETADDR {
 		return rtmsg(typ, flags, seqOfOther, make([]byte, 16)...)

@@ -73,7 +73,6 @@ func (s *Socket) getLink(r request) syscall.Errno {
 // dumpLinks makes the list that RTM_GETLINK asks for, as rtnl_dump_ifinfo does.
 func (s *Socket) dumpLinks(d *dump, r request) {
 	d.typ = unix.RTM_NEWLINK
-	d.encode = func(i item, h header) []byte { return s.bus.linkMessage(i.device, h) }
 	if family := r.body[0]; family == unix.AF_INET6 || family == unix.AF_BRIDGE {
 		return // links with settings of IPv6, ports of bridges: none
 	}
@@ -104,7 +103,7 @@ func (s *Socket) dumpLinks(d *dump, r request) {
 		if kinds && dev.Type() == rxring.Loopback {
 			continue
 		}
-		d.items = append(d.items, item{device: dev})
+		d.items = append(d.items, func(h header) []byte { return s.bus.linkMessage(dev, h) })
 	}
 }
 

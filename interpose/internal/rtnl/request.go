@@ -59,8 +59,11 @@ func (s *Socket) answer(r request) syscall.Errno {
 	case unix.RTM_GETLINK:
 		return s.getLink(r)
 	case unix.RTM_GETROUTE:
-		if r.body[0] == unix.AF_INET || r.body[0] == unix.AF_INET6 {
-			return syscall.ENETUNREACH // no routes
+		switch r.body[0] {
+		case unix.AF_INET:
+			return s.getRoute4(r)
+		case unix.AF_INET6:
+			return s.getRoute6(r)
 		}
 	}
 	return syscall.EOPNOTSUPP

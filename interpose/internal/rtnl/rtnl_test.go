@@ -337,7 +337,8 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	}{
 		{"a link is to be changed", rtmsg(unix.RTM_NEWLINK, unix.NLM_F_REQUEST, 1, make([]byte, 16)...), unix.EPERM},
 		{"an address is to go", rtmsg(unix.RTM_DELADDR, unix.NLM_F_REQUEST, 1, make([]byte, 8)...), unix.EPERM},
-		{"the way to somewhere", rtmsg(unix.RTM_GETROUTE, unix.NLM_F_REQUEST, 1, append([]byte{unix.AF_INET}, make([]byte, 11)...)...), unix.ENETUNREACH},
+		{"the way to somewhere", rtmsg(unix.RTM_GETROUTE, unix.NLM_F_REQUEST, 1, append([]byte{unix.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 8, 0, unix.RTA_DST, 0, 8, 8, 8, 8)...), unix.ENETUNREACH},
+		{"how a packet that comes in goes on", rtmsg(unix.RTM_GETROUTE, unix.NLM_F_REQUEST, 1, append([]byte{unix.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 8, 0, unix.RTA_IIF, 0, 2, 0, 0, 0)...), unix.EOPNOTSUPP},
 		{"one neighbour", rtmsg(unix.RTM_GETNEIGH, unix.NLM_F_REQUEST, 1, make([]byte, 12)...), unix.EOPNOTSUPP},
 		{"a list that Linux does not make", rtmsg(unix.RTM_GETDCB, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, 1, make([]byte, 12)...), unix.EOPNOTSUPP},
 		{"something newer", rtmsg(9999, unix.NLM_F_REQUEST, 1, make([]byte, 12)...), unix.EOPNOTSUPP},
@@ -358,8 +359,8 @@ func TestRequestsThatAreRefused(t *testing.T) {
 func TestListsThatAreEmpty(t *testing.T) {
 	bus, _ := newBus(t, alike...)
 	for _, b := range [][]byte{
-		dumpOf(unix.RTM_GETLINK, unix.AF_BRIDGE), dumpOf(unix.RTM_GETLINK, unix.AF_INET6), dumpOf(unix.RTM_GETROUTE, unix.AF_INET),
-		dumpOf(unix.RTM_GETNEIGH, 0), dumpOf(unix.RTM_GETRULE, unix.AF_INET), dumpOf(unix.RTM_GETQDISC, 0), dumpOf(unix.RTM_GETMDB, unix.AF_BRIDGE),
+		dumpOf(unix.RTM_GETLINK, unix.AF_BRIDGE), dumpOf(unix.RTM_GETLINK, unix.AF_INET6),
+		dumpOf(unix.RTM_GETNEIGH, 0), dumpOf(unix.RTM_GETQDISC, 0), dumpOf(unix.RTM_GETMDB, unix.AF_BRIDGE),
 	} {
 		s := bus.Socket(1, unix.SOCK_RAW)
 		send(t, s, b)
@@ -385,6 +386,11 @@ func FuzzRequests(f *testing.F) {
 	info.bytes(unix.IFLA_LINKINFO, kind)
 	info.uint32(unix.IFLA_MASTER, 0xffffffff)
 	f.Add(rtmsg(unix.RTM_GETLINK, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, 3, append(make([]byte, 16), info...)...), []byte{3})
+	f.Add(dumpOf(unix.RTM_GETROUTE, 0), []byte{1})
+	f.Add(dumpOf(unix.RTM_GETRULE, 0), []byte{0})
+	var to attrs
+	to.bytes(unix.RTA_DST, []byte{192, 0, 2, 2})
+	f.Add(rtmsg(unix.RTM_GETROUTE, unix.NLM_F_REQUEST, 3, append([]byte{unix.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0}, to...)...), []byte{1})
 	f.Add(rtmsg(unix.RTM_NEWADDR, unix.NLM_F_REQUEST, 4, make([]byte, 30)...), []byte{2})
 	bus, _ := newBus(f, alike...)
 	f.Fuzz(func(t *testing.T, b, how []byte) {

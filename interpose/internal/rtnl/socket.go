@@ -23,6 +23,8 @@ type Socket struct {
 	port  uint32
 	bound bool
 
+	user func() uint32 // the program's user id
+
 	groups  uint64 // bit i: group i+1
 	grouped bool   // asked for groups, once: only then Linux lists them
 	option  map[int]bool
@@ -66,7 +68,7 @@ func bit(group uint32) uint64 { return 1 << (group - 1) }
 // Socket makes a socket of a type (SOCK_RAW, SOCK_DGRAM), not yet bound, for a
 // process.
 func (b *Bus) Socket(pid uint32, typ int) *Socket {
-	s := &Socket{bus: b, typ: typ, pid: pid, option: make(map[int]bool), rcvbuf: maxHeld}
+	s := &Socket{bus: b, typ: typ, pid: pid, user: func() uint32 { return 0 }, option: make(map[int]bool), rcvbuf: maxHeld}
 	b.sockets = append(b.sockets, s)
 	return s
 }
@@ -84,6 +86,9 @@ func (s *Socket) Close() {
 // SetReceiveBuffer bounds what waits for the program, in bytes as SO_RCVBUF
 // counts them.
 func (s *Socket) SetReceiveBuffer(n int) { s.rcvbuf = min(n, maxHeld) }
+
+// SetUser sets the function that finds the program's user id, for lookups of routes.
+func (s *Socket) SetUser(f func() uint32) { s.user = f }
 
 // Type is the socket's type.
 func (s *Socket) Type() int { return s.typ }
