@@ -21,6 +21,15 @@ func (d *Device) Room(n int) bool {
 	return true
 }
 
+// RoomFor says for how many packets, n at most, all sockets have room: the least of their
+// [Socket.RoomFor].
+func (d *Device) RoomFor(n int) int {
+	for s := range d.readers {
+		n = s.RoomFor(n)
+	}
+	return n
+}
+
 // Sockets iterates over the sockets that would be offered a packet now, the members of
 // fanout groups among them. A socket may be closed meanwhile.
 func (d *Device) Sockets() iter.Seq[*Socket] { return d.readers }
@@ -106,6 +115,22 @@ func (s *Socket) HasRead() bool {
 		return rx.blocks.HandedBack()
 	}
 	return s.queue.hasRead()
+}
+
+// RoomFor says for how many packets, n at most, the socket's ring or queue has room, as
+// far as can be told: of a ring of slots it is a number of free slots, though maybe not of
+// all, of others n or 0, see [Device.Room].
+func (s *Socket) RoomFor(n int) int {
+	r := s.rx.Load().ring // pairs with the store in Socket.publish
+	switch {
+	case r != nil:
+		for n = min(n, int(r.Geometry().FrameNr)); n > 0 && !r.Free(uint32(n-1)); {
+			n /= 2
+		}
+	case !s.HasRoom(n):
+		return 0
+	}
+	return n
 }
 
 func (s *Socket) drained() bool {

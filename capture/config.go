@@ -51,7 +51,7 @@ const (
 	immediateBuffer  = 16 << 20
 	maxBuffer        = 1 << 30
 	defaultRetire    = 64 * time.Millisecond
-	minBlock         = 256 << 10
+	minBlock         = 128 << 10
 	minSlots         = 1 << 20 // bytes of a block of them: little goes to waste at its end
 )
 

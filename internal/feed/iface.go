@@ -78,6 +78,7 @@ func (r runningIface) Counters() map[string]uint64 {
 		"kernel_freezes": s.Freezes,
 		"packets":        s.Packets,
 		"cut":            s.Cut,
+		"waited_us":      uint64(s.Waited.Microseconds()),
 		"opens":          s.Opens,
 		"sent":           s.Sent,
 		"send_errors":    s.SendErrors,

@@ -1,6 +1,7 @@
 package maxlen
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -108,7 +109,8 @@ func ethtool(fd int, name string, cmd uint32) (uint32, error) {
 	return value[1], nil
 }
 
-// sizes asks for IFLA_GSO_MAX_SIZE and IFLA_GRO_MAX_SIZE.
+// sizes asks for the longest segment that is sent and that comes in merged, of IPv6 and
+// IPv4.
 func sizes(index int32) (gso, gro int, err error) {
 	b, err := syscall.NetlinkRIB(unix.RTM_GETLINK, unix.AF_UNSPEC)
 	if err != nil {
@@ -118,7 +120,6 @@ func sizes(index int32) (gso, gro int, err error) {
 	if err != nil {
 		return 0, 0, os.NewSyscallError("RTM_GETLINK", err)
 	}
-	gso, gro = legacyGSOMaxSize, legacyGSOMaxSize
 	for i := range msgs {
 		m := &msgs[i]
 		if m.Header.Type != unix.RTM_NEWLINK || int32(binary.NativeEndian.Uint32(m.Data[4:])) != index {
@@ -129,14 +130,17 @@ func sizes(index int32) (gso, gro int, err error) {
 			return 0, 0, os.NewSyscallError("RTM_NEWLINK", err)
 		}
 		for _, a := range attrs {
-			switch {
-			case len(a.Value) < 4:
-			case a.Attr.Type == unix.IFLA_GSO_MAX_SIZE:
-				gso = int(binary.NativeEndian.Uint32(a.Value))
-			case a.Attr.Type == unix.IFLA_GRO_MAX_SIZE:
-				gro = int(binary.NativeEndian.Uint32(a.Value))
+			if len(a.Value) < 4 {
+				continue
+			}
+			n := int(binary.NativeEndian.Uint32(a.Value))
+			switch a.Attr.Type {
+			case unix.IFLA_GSO_MAX_SIZE, unix.IFLA_GSO_IPV4_MAX_SIZE:
+				gso = max(gso, n)
+			case unix.IFLA_GRO_MAX_SIZE, unix.IFLA_GRO_IPV4_MAX_SIZE:
+				gro = max(gro, n)
 			}
 		}
 	}
-	return gso, gro, nil
+	return cmp.Or(gso, legacyGSOMaxSize), cmp.Or(gro, legacyGSOMaxSize), nil
 }

@@ -27,7 +27,7 @@ func BenchmarkDrain(b *testing.B) {
 			b.Run(fmt.Sprintf("immediate=%v/bytes=%d", immediate, size), func(b *testing.B) {
 				c := Config{Immediate: immediate, Retire: time.Millisecond, Buffer: 256 << 20}
 				must(b, c.check(w.dev))
-				kernel := c.capture()
+				kernel := c.capture(65536)
 				kernel.Protocol = 0x88b5
 				d := drain{dev: w.dev, handle: w.kernel(kernel)}
 				defer d.handle.Close()

@@ -23,10 +23,12 @@ type drain struct {
 	done chan struct{} // closed when run has returned
 	err  error         // why it did by itself; to be read once done is closed
 
+	patience patience
+
 	packets, cut atomic.Uint64
 	batches      int // that its goroutine has delivered
 
-	delivering sync.Mutex // held for each batch
+	delivering sync.Mutex // held for each piece of a batch
 	marks      []mark     // guarded by delivering
 
 	reporting sync.Mutex
@@ -66,10 +68,14 @@ func (d *drain) deliver(b *batch, n int) {
 			cut++
 		}
 	}
-	d.delivering.Lock()
-	d.deliverBatch(b.packets[:n])
-	d.packets.Add(uint64(n))
-	d.delivering.Unlock()
+	for done := 0; done < n; {
+		more := d.patience.room(d.dev, n-done, b.packets[done].Timestamp, &d.stop)
+		d.delivering.Lock() // not while it waits: Bind does, for this
+		d.deliverBatch(b.packets[done : done+more])
+		d.packets.Add(uint64(more))
+		d.delivering.Unlock()
+		done += more
+	}
 	for i := range n {
 		b.frames[i].Release()
 	}
@@ -94,6 +100,7 @@ func (d *drain) close() {
 // addTo adds what d has done.
 func (d *drain) addTo(s *Stats) {
 	s.Packets += d.packets.Load()
+	s.Waited += time.Duration(d.patience.waited.Load())
 	s.Cut += d.cut.Load()
 	kernel, _ := d.handle.Stats() // the last answer, if it is closed
 	s.Drops += kernel.Drops

@@ -10,6 +10,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/maxlen"
 )
 
 // tap is the kernel's sockets while somebody reads. Source.mu guards it.
@@ -23,7 +24,11 @@ func (t *tap) open() bool { return len(t.drains) > 0 }
 
 // start opens it. When it returns the kernel keeps packets.
 func (t *tap) start(dev *rxring.Device, cfg *Config, name string, filter []cbpf.Instruction, ended func()) error {
-	c := cfg.capture()
+	longest, err := maxlen.Of(name) // now: it may have changed
+	if err != nil {
+		return err
+	}
+	c := cfg.capture(longest)
 	c.Filter = filter
 	var fanout rxring.FanoutConfig
 	if cfg.Fanout > 1 {
@@ -31,7 +36,7 @@ func (t *tap) start(dev *rxring.Device, cfg *Config, name string, filter []cbpf.
 		c.Fanout = &fanout
 	}
 	var handles []*capture.Handle
-	err := func() error {
+	err = func() error {
 		for i := range cfg.Fanout {
 			h, err := capture.Open(name, c)
 			if err != nil {

@@ -117,6 +117,57 @@ func TestLargeSegments(t *testing.T) {
 	})
 }
 
+// Segments of BIG TCP are whole, also where they were allowed after the device was made.
+func TestBigTCP(t *testing.T) {
+	withWire(t, func(w *wire) {
+		const longest = 185000
+		for name, end := range map[string]*kring.Namespace{"near0": w.near, "far0": w.far} {
+			must(t, end.Do(func() error {
+				l, err := netlink.LinkByName(name)
+				if err != nil {
+					return err
+				}
+				if err := netlink.LinkSetGSOIPv4MaxSize(l, longest); err != nil {
+					t.Skipf("SKIPPED, this kernel has no BIG TCP for IPv4 (Linux 6.3 does): %v", err)
+				}
+				return netlink.LinkSetGROIPv4MaxSize(l, longest)
+			}))
+		}
+		must(t, w.near.Do(func() error {
+			c, err := Describe("near0")
+			if c.MaxLen != longest {
+				t.Errorf("the longest packet has %d bytes, want %d: %v", c.MaxLen, longest, err)
+			}
+			return err
+		}))
+		s := w.start(Config{})
+		defer s.Close()
+		kernel, ours := w.kernel(whole), w.ours(whole)
+		defer ours.Close()
+		defer kernel.Close()
+		big := 0
+		for range 5 { // TCP makes its segments longer by and by
+			stream(t, w.far, w.near, 8<<20)
+			got, want := read(t, ours, 0), read(t, kernel, 0)
+			for _, p := range want {
+				if p.len > 1<<16+etherLen {
+					big++
+				}
+			}
+			sortSeen(got) // two CPUs at once: each socket has its own order
+			sortSeen(want)
+			same(t, got, want)
+		}
+		if big == 0 {
+			t.Error("no packet above 64 KiB: nothing to compare")
+		}
+		if st := s.Stats(); st.Cut+st.Drops != 0 {
+			t.Errorf("%+v", st)
+		}
+		t.Logf("%d packets above 64 KiB", big)
+	})
+}
+
 // stream sends n bytes of TCP from one namespace to the other.
 func stream(t testing.TB, from, to *kring.Namespace, n int64) {
 	t.Helper()
