@@ -213,7 +213,10 @@ func (d *Device) headerLen(tx *sender) int {
 func (d *Device) fits(tx *sender, n int, segmented bool) error {
 	most := d.mtu + d.headerLen(tx) + vlanLen
 	if segmented {
-		most = maxSegment
+		if n > maxSent {
+			return fmt.Errorf("large segment of %d bytes: want at most %d: %w", n, maxSent, syscall.ENOBUFS)
+		}
+		return nil
 	}
 	if n > most {
 		return tooLong(n, most)
@@ -247,6 +250,7 @@ func tooLong(n, most int) error {
 type outgoing struct {
 	packet  Packet
 	arrival arrival
+	cut     cut
 	buf     []byte // a frame that is not the caller's
 }
 
@@ -257,7 +261,7 @@ var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
 const maxKept = 1 << 17
 
 func (o *outgoing) put() {
-	o.packet, o.arrival = Packet{}, arrival{} // holds no frame's memory back
+	o.packet, o.arrival, o.cut = Packet{}, arrival{}, cut{} // holds no frame's memory back
 	if cap(o.buf) > maxKept {
 		o.buf = nil
 	}
@@ -297,7 +301,7 @@ func (d *Device) header(b []byte, n int, protocol uint16, to *tpacket.SockaddrLL
 // fill makes the packet that sockets and the device's owner see.
 func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, offload vnetHeader, headed int) error {
 	o.packet = Packet{Data: frame, Outgoing: true, Mark: tx.mark, Priority: tx.priority, Bypass: tx.bypass}
-	o.arrival = arrival{}
+	o.arrival, o.cut = arrival{}, cut{}
 	if !tx.dgram && (protocol == 0 || protocol == tpacket.ETHPAll) {
 		protocol = d.protocolOf(frame[:min(headed, len(frame))])
 	}
@@ -306,6 +310,10 @@ func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, of
 		if protocol, err = o.offload(d, offload, protocol, headed); err != nil {
 			return err
 		}
+	}
+	if o.cut.size > 0 {
+		o.cut.protocol = protocol
+		return nil
 	}
 	o.arrival.sent(d, &o.packet, protocol)
 	return nil
@@ -346,9 +354,27 @@ func (a *arrival) sent(d *Device, p *Packet, protocol uint16) {
 	a.offloads(p)
 }
 
-// leave offers the packet to the sockets that look, but for who sent it, and
-// hands it to the device's owner.
+// leave has the packet leave, or the packets that it is divided into. Where the
+// device's owner refuses one, those before it have left.
 func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
+	if o.cut.size == 0 {
+		return o.transmit(tx, d, s)
+	}
+	whole := o.packet
+	for piece := range o.cut.pieces(whole.Data) {
+		o.packet, o.arrival = whole, arrival{}
+		o.packet.Data = piece
+		o.arrival.sent(d, &o.packet, o.cut.protocol)
+		if err := o.transmit(tx, d, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// transmit offers one packet to the sockets that look, but for who sent it, and
+// hands it to the device's owner.
+func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
 	p, a := &o.packet, &o.arrival
 	if ready := d.ready.Load(); ready != nil { // pairs with the store in SetTransmitReady
 		if err := (*ready)(p); err != nil {

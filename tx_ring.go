@@ -208,9 +208,6 @@ func (o *outgoing) fillSlot(tx *sender, d *Device, slot *txSlot, protocol uint16
 	if err := d.carries(tx, frame, tx.vnetLen > 0); err != nil {
 		return err
 	}
-	if tx.vnetLen > 0 && slot.offload.segmented() && n > maxSegment {
-		return tooLong(n, maxSegment)
-	}
 	if err := inPages(slot.at, n, head-header); err != nil {
 		return err
 	}

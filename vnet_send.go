@@ -20,9 +20,14 @@ func (h *vnetHeader) start() int          { return h.word(6) }
 func (h *vnetHeader) offset() int         { return h.word(8) }
 
 const (
-	// maxSegment bounds a large segment, link-layer header included. Linux cuts
-	// up what is longer, which devices of rxring's cannot.
+	// maxSegment bounds a large segment that a device gets whole, link-layer header
+	// included (GSO_LEGACY_MAX_SIZE, linux/netdevice.h). What is longer is divided.
 	maxSegment = 1<<16 - 1
+
+	// maxSent bounds what sendto takes (packet_alloc_skb): a buffer of
+	// KMALLOC_MAX_SIZE and MAX_SKB_FRAGS pieces of 32 KiB, without a struct
+	// skb_shared_info and room for a link-layer header. Asked of Linux 6.18 on amd64.
+	maxSent = 4<<20 + 17*32<<10 - 336
 
 	maxUDPSegments = 128       // UDP_MAX_SEGMENTS (linux/udp.h)
 	gsoByFrags     = 1<<16 - 1 // GSO_BY_FRAGS (linux/skbuff.h), a gso_size that is none
@@ -164,10 +169,21 @@ func (o *outgoing) segment(d *Device, h vnetHeader, seg segments, protocol uint1
 		ok = header >= seg.header && len(p.Data)-end > h.size() && (f.AddrLen == 4) == (h.gso()&^GSOECN == GSOTCPv4)
 	}
 	if !ok {
-		return fmt.Errorf("virtio_net_hdr: gso_type %#x, gso_size %d, csum_start %d: the frame cannot be cut up like that: %w", h[1], h.size(), h.start(), syscall.ENOMEM)
+		return cannotCut(h)
 	}
-	p.GSO = GSO{Type: h.gso(), Size: uint16(h.size()), HdrLen: uint16(end)}
-	o.arrival.linear = uint32(max(headed, end))
+	if kind := h.gso() &^ GSOECN; kind == GSOUDP || len(p.Data) > maxSegment {
+		if o.cut, ok = newCut(p.Data, kind, at, end, h.size(), &f); !ok {
+			return cannotCut(h)
+		}
+	} else {
+		p.GSO = GSO{Type: h.gso(), Size: uint16(h.size()), HdrLen: uint16(end)}
+		o.arrival.linear = uint32(max(headed, end))
+	}
+	if o.cut.kind == GSOUDP {
+		o.own()
+		o.cut.complete(p.Data, &f)
+		p.Checksum, p.ChecksumStart, p.ChecksumOffset = ChecksumValid, 0, 0
+	}
 	if tcp && !h.needsChecksum() {
 		// The program summed up the whole. Its parts are summed up when they are
 		// made, and their sums begin with that of the addresses.
@@ -177,6 +193,10 @@ func (o *outgoing) segment(d *Device, h vnetHeader, seg segments, protocol uint1
 		binary.BigEndian.PutUint16(p.Data[f.Pos+seg.checksum:], pseudoHeader(&f, len(p.Data)-f.Pos))
 	}
 	return nil
+}
+
+func cannotCut(h vnetHeader) error {
+	return fmt.Errorf("virtio_net_hdr: gso_type %#x, gso_size %d, csum_start %d: the frame cannot be cut up like that: %w", h[1], h.size(), h.start(), syscall.ENOMEM)
 }
 
 // own makes the frame one that may be modified.
@@ -196,10 +216,7 @@ func pseudoHeader(f *dissect.Flow, n int) uint16 {
 			sum += uint32(binary.BigEndian.Uint16(pair))
 		}
 	}
-	for sum > 0xffff {
-		sum = sum&0xffff + sum>>16
-	}
-	return uint16(sum)
+	return fold(uint64(sum))
 }
 
 // network is where the frame's network header is, and of what protocol: behind its

@@ -114,7 +114,7 @@ func (p packet) payload() []byte {
 		copy(b, h)
 	}
 	const tcp = 6 // IPPROTO_TCP
-	segment := []byte{0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 5 << 4, 0x10, 1, 0, 0, 0, 0, 0}
+	segment := []byte{0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 5 << 4, 0x99, 1, 0, 0, 0, 0, 0}
 	switch p.load.gsoType &^ gsoECN {
 	case gsoTCPv4:
 		b[9] = tcp

@@ -115,6 +115,19 @@ func (v framed) String() string {
 	return fmt.Sprintf("framed{%q, %v, %v, %d, %d}", v.dev, v.packet, v.bare, v.most, v.zeroes)
 }
 
+// offloaded is a packet's virtio_net_hdr and its bytes.
+type offloaded struct {
+	dev    string
+	packet packet
+}
+
+func (v offloaded) bytes() []byte {
+	h := v.packet.vnetHdr(v.dev)
+	return append(h[:], v.packet.bytes(v.dev)...)
+}
+
+func (v offloaded) String() string { return fmt.Sprintf("offloaded{%q, %v}", v.dev, v.packet) }
+
 // lie gives the rings of a mapping their places in it.
 func (m *mapping) lie(mem []byte) {
 	m.mem = mem[:m.geo.Size()]
@@ -136,6 +149,9 @@ func rxringHeader(p *rxring.Packet) (h kring.VnetHdr) {
 		h[0] = needsCsum
 		binary.NativeEndian.PutUint16(h[6:], p.ChecksumStart)
 		binary.NativeEndian.PutUint16(h[8:], p.ChecksumOffset)
+	}
+	if p.Checksum == rxring.ChecksumValid {
+		h[0] = 2 // VIRTIO_NET_HDR_F_DATA_VALID
 	}
 	h[1] = byte(p.GSO.Type)
 	binary.NativeEndian.PutUint16(h[4:], p.GSO.Size)

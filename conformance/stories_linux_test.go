@@ -674,6 +674,96 @@ var stories = []struct {
 	}},
 }
 
+// largeSegment is one that is longer than devices take, in so many packets.
+func largeSegment(dev string, kind uint8, n int) value {
+	p := packet{proto: unix.ETH_P_IP, n: n, load: offload{needsCsum, kind, 40, 1448}}
+	switch {
+	case kind&^gsoECN == gsoTCPv6:
+		p.proto, p.load.hdrLen = unix.ETH_P_IPV6, 60
+	case kind == gsoUDP, kind == gsoUDPL4:
+		p.load.hdrLen = 28
+	}
+	if dev == tap0 {
+		p.load.hdrLen += 14
+	}
+	return offloaded{dev, p}
+}
+
+// Linux divides what devices do not take whole: other sockets see the parts.
+func TestLargeSegmentsAreDivided(t *testing.T) {
+	kringtest.Run(t, func(*kring.Namespace) {
+		kringtest.NeedDevices(t)
+		for _, w := range []where{here, interposed} {
+			l, err := newLab(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.close()
+			for _, dev := range []string{tap0, tun0} {
+				index := map[string]int{tap0: tapIndex, tun0: tunIndex}[dev]
+				for _, kind := range []uint8{gsoTCPv4, gsoTCPv4 | gsoECN, gsoTCPv6, gsoTCPv6 | gsoECN, gsoUDP, gsoUDPL4} {
+					sc := script{
+						open(0),
+						rxRing(0, req{1 << 20, 1, 2048, 512}),
+						mmap{0},
+						bindTo(0, index),
+						open(1),
+						set{1, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(1)},
+						rxRing(1, req{1 << 20, 1, 2048, 512}),
+						mmap{1},
+						bindTo(1, index),
+						socket{2, unix.SOCK_RAW, 0},
+						set{2, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(1)},
+						bind{2, sll{unix.AF_PACKET, index, map[bool]int{true: unix.ETH_P_IPV6, false: unix.ETH_P_IP}[kind&^gsoECN == gsoTCPv6]}},
+					}
+					for _, n := range []int{65521, 65522, 65535, 65536, 66000, 150000, 300000} {
+						sc = append(sc, send{2, largeSegment(dev, kind, n), nil}, handBack{0, 512}, handBack{1, 512})
+					}
+					if err := l.play(sc, func(op, *party) bool { return false }); err != nil {
+						t.Errorf("%s: %v", w.name, err)
+					}
+				}
+			}
+		}
+	})
+}
+
+// What no memory is had for is refused before anything leaves.
+func TestLongestSegment(t *testing.T) {
+	kringtest.Run(t, func(*kring.Namespace) {
+		kringtest.NeedDevices(t)
+		for _, w := range []where{here, interposed} {
+			l, err := newLab(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.close()
+			const longest = 4<<20 + 17*32<<10 - 336
+			if err := l.play(script{
+				socket{0, unix.SOCK_RAW, 0},
+				set{0, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(1)},
+				bind{0, sll{unix.AF_PACKET, tapIndex, unix.ETH_P_IP}},
+				fails{unix.EINVAL, send{0, oversized(longest), nil}},
+				fails{unix.ENOBUFS, send{0, oversized(longest + 1), nil}},
+				fails{unix.ENOBUFS, send{0, oversized(longest + 1<<20), nil}},
+			}, func(op, *party) bool { return false }); err != nil {
+				t.Errorf("%s: %v", w.name, err)
+			}
+		}
+	})
+}
+
+// oversized is a large segment of n bytes that is of no kind that it says.
+type oversized int
+
+func (v oversized) bytes() []byte {
+	b := make([]byte, 10+int(v))
+	b[1], b[4] = gsoUDP, 100
+	return b
+}
+
+func (v oversized) String() string { return fmt.Sprintf("oversized(%d)", int(v)) }
+
 func TestStories(t *testing.T) {
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)

@@ -13,8 +13,12 @@ import (
 )
 
 // maxFrame is more than any frame that a socket sends: what is longer is cut to it,
-// and refused as it would be whole.
-const maxFrame = 1 << 17
+// and refused as it would be whole. Of frames up to usualFrame, which is more than a
+// pair holds unless somebody changed net.core.wmem_default, the memory is kept.
+const (
+	maxFrame   = 5 << 20
+	usualFrame = 1 << 18
+)
 
 // send serves sendto, sendmsg and sendmmsg.
 func (c *call) send(k *socket) reply {
@@ -98,6 +102,9 @@ func (c *call) sendmsg(k *socket, addr uint64) (int, error) {
 func (c *call) sendTo(k *socket, iovs []iovec, to *tpacket.SockaddrLL) (int, error) {
 	frame := c.s.frame[:0]
 	if !k.sends {
+		if n := (&destination{iovs: iovs}).room(); n > usualFrame {
+			frame = make([]byte, 0, min(n, maxFrame))
+		}
 		for _, v := range iovs {
 			piece := frame[len(frame):min(uint64(len(frame))+v.len, maxFrame)]
 			if err := c.read(v.base, piece); err != nil {
@@ -206,7 +213,11 @@ func (k *socket) sendWritten() (n int) {
 		if k.failed {
 			k.showError(k.rx.Events()) // the write before this one took it
 		}
-		if frame := k.s.frame[:min(size, len(k.s.frame))]; !k.sendOne(frame) {
+		if size > len(k.s.frame) { // somebody changed net.core.wmem_default
+			k.notSent(unix.EMSGSIZE)
+			continue
+		}
+		if frame := k.s.frame[:size]; !k.sendOne(frame) {
 			k.held = slices.Clone(frame)
 			return n
 		}
@@ -222,9 +233,16 @@ func (k *socket) sendOne(frame []byte) (ok bool) {
 		k.s.holding = true
 		return false
 	}
-	if err != nil && !k.unsent {
+	if err != nil {
+		k.notSent(err)
+	}
+	return true
+}
+
+// notSent logs why something that was written was not sent, once a socket.
+func (k *socket) notSent(err error) {
+	if !k.unsent {
 		k.unsent = true
 		k.s.cfg.logf("write to a packet socket: %v", err)
 	}
-	return true
 }

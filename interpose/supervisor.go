@@ -95,7 +95,7 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 	}
 	s := &session{
 		packet: make([]byte, 1<<16),
-		frame:  make([]byte, maxFrame),
+		frame:  make([]byte, usualFrame),
 		news:   news,
 		pairs:  pairs,
 		cfg:    cfg,
