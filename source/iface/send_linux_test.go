@@ -592,17 +592,114 @@ func TestMarkAndPriority(t *testing.T) {
 		t.Errorf("% x for none", b)
 	}
 	withWire(t, func(w *wire) {
-		far := w.farEnd()
-		defer far.Close()
 		s := w.start(Config{})
 		defer s.Close()
-		p := w.worlds()[1].socket(unix.SOCK_RAW, 0).(ourParty)
-		defer p.close()
-		must(t, p.bind(w.dev.Index(), 0))
-		for _, o := range []int{unix.SO_MARK, unix.SO_PRIORITY} {
-			must(t, p.Setsockopt(unix.SOL_SOCKET, o, []byte{3, 0, 0, 0}))
+		var natively []byte
+		for _, world := range w.worlds() {
+			host := w.worlds()[0].socket(unix.SOCK_RAW, 0).(kernelParty) // another reader of the interface
+			must(t, unix.SetsockoptInt(host.fd, unix.SOL_SOCKET, unix.SO_RCVMARK, 1))
+			if err := unix.SetsockoptInt(host.fd, unix.SOL_SOCKET, soRcvpriority, 1); err != nil {
+				t.Logf("SKIPPED: SO_RCVPRIORITY: %v", err)
+			}
+			must(t, host.bind(w.dev.Index(), tpacket.ETHPAll))
+			p := world.socket(unix.SOCK_RAW, 0)
+			must(t, p.bind(w.dev.Index(), 0))
+			for option, value := range map[int]uint32{unix.SO_MARK: 7, unix.SO_PRIORITY: 5} {
+				var err error
+				switch p := p.(type) {
+				case kernelParty:
+					err = unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, option, int(value))
+				case ourParty:
+					err = p.Setsockopt(unix.SOL_SOCKET, option, binary.NativeEndian.AppendUint32(nil, value))
+				}
+				must(t, err)
+			}
+			must(t, p.send(frame(1), nil))
+			b, control := make([]byte, 2000), make([]byte, 200)
+			n, controlLen, _, from, err := unix.Recvmsg(host.fd, b, control, 0)
+			must(t, err)
+			if string(b[:n]) != string(frame(1)) || from.(*unix.SockaddrLinklayer).Pkttype != uint8(tpacket.PacketOutgoing) {
+				t.Errorf("%s: the host sees %d bytes: % x", world.name, n, b[:n])
+			}
+			switch control = control[:controlLen]; {
+			case world.name == "kernel":
+				natively = control
+			case !bytes.Equal(control, natively) || len(control) == 0:
+				t.Errorf("control messages % x, natively % x", control, natively)
+			}
+			p.close()
+			host.close()
 		}
-		must(t, p.send(frame(1), nil))
-		read(t, far, 1)
+	})
+}
+
+const soRcvpriority = 82 // SO_RCVPRIORITY (asm-generic/socket.h)
+
+// On a loopback interface what is sent comes in again, also to its sender.
+func TestSendingOnLoopback(t *testing.T) {
+	withWire(t, func(w *wire) {
+		w.takeLoopback()
+		seen := make(map[string][][]string)
+		for _, world := range w.worlds() {
+			if world.name == "iface" {
+				s := w.start(Config{Retire: quick.Retire})
+				defer s.Close()
+			}
+			sender, reader := world.socket(unix.SOCK_RAW, 0), world.socket(unix.SOCK_RAW, 0)
+			must(t, sender.bind(w.dev.Index(), tpacket.ETHPAll))
+			must(t, reader.bind(w.dev.Index(), tpacket.ETHPAll))
+			for i := range 3 {
+				if i == 1 {
+					must(t, sender.set(tpacket.OptQdiscBypass, 1))
+				}
+				b := frame(i)
+				copy(b, make([]byte, 12)) // lo's addresses
+				must(t, sender.send(b, nil))
+				must(t, sender.set(tpacket.OptQdiscBypass, 0))
+			}
+			last := frame(99)
+			copy(last, make([]byte, 12))
+			end := world.socket(unix.SOCK_RAW, 0)
+			must(t, end.bind(w.dev.Index(), 0))
+			must(t, end.set(tpacket.OptQdiscBypass, 1)) // so that it comes once
+			must(t, end.send(last, nil))
+			for _, p := range []party{sender, reader, end} {
+				if p != end {
+					seen[world.name] = append(seen[world.name], w.account(p, last))
+				}
+				p.close()
+			}
+		}
+		for i, who := range []string{"sender", "reader"} {
+			got, want := seen["iface"][i], seen["kernel"][i]
+			slices.Sort(got) // what comes in comes in its own time
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s sees\n%s\nthrough iface, natively\n%s", who, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+	})
+}
+
+// Packets without a link-layer header.
+func TestSendingThroughATunnel(t *testing.T) {
+	withWire(t, func(w *wire) {
+		tun := w.takeTunnel()
+		defer tun.Close()
+		s := w.start(Config{})
+		defer s.Close()
+		packet := tcp(20)[14:]
+		for _, world := range w.worlds() {
+			for _, typ := range []int{unix.SOCK_RAW, unix.SOCK_DGRAM} {
+				p := world.socket(typ, 0)
+				must(t, p.send(packet, &tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: 77, Protocol: tpacket.Htons(tpacket.ETHPIP)}))
+				p.close()
+				b := make([]byte, 2000)
+				eventually(t, "it leaves", func() bool {
+					n, err := tun.Read(b)
+					return err == nil && string(b[:n]) == string(packet)
+				})
+			}
+		}
 	})
 }

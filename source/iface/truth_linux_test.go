@@ -231,24 +231,10 @@ func hasAddr(ip string) bool {
 // The kernel shows a packet on loopback as it leaves and as it comes, to this host.
 func TestLoopback(t *testing.T) {
 	withWire(t, func(w *wire) {
-		must(t, w.near.Do(func() error {
-			lo, err := netlink.LinkByName("lo")
-			if err != nil {
-				return err
-			}
-			if err := netlink.LinkSetUp(lo); err != nil {
-				return err
-			}
-			c, err := Describe("lo")
-			if err != nil {
-				return err
-			}
-			if c.Type != rxring.Loopback || c.MTU != 65536 || c.Index != 1 {
-				t.Errorf("lo is described as %+v", c)
-			}
-			w.dev, err = rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(c)
-			return err
-		}))
+		w.takeLoopback()
+		if c := w.dev; c.Type() != rxring.Loopback || c.MTU() != 65536 || c.Index() != 1 {
+			t.Errorf("lo is described as a device of type %d, MTU %d, index %d", c.Type(), c.MTU(), c.Index())
+		}
 		s := w.start(Config{Retire: time.Millisecond})
 		defer s.Close()
 		kernel, ours := w.kernel(whole), w.ours(whole)
@@ -286,20 +272,11 @@ func TestLoopback(t *testing.T) {
 // A packet without a link-layer header.
 func TestTunnels(t *testing.T) {
 	withWire(t, func(w *wire) {
-		tun, err := w.near.TUN("tun0", 77)
-		must(t, err)
+		tun := w.takeTunnel()
 		defer tun.Close()
-		must(t, w.near.Do(func() error {
-			c, err := Describe("tun0")
-			if err != nil {
-				return err
-			}
-			if c.Type != rxring.RawIP || c.Index != 77 {
-				t.Errorf("tun0 is described as %+v", c)
-			}
-			w.dev, err = rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(c)
-			return err
-		}))
+		if w.dev.Type() != rxring.RawIP || w.dev.Index() != 77 {
+			t.Errorf("tun0 is described as a device of type %d, index %d", w.dev.Type(), w.dev.Index())
+		}
 		s := w.start(Config{Retire: time.Millisecond})
 		defer s.Close()
 		kernel, ours := w.kernel(whole), w.ours(whole)

@@ -105,6 +105,43 @@ func newWire(t testing.TB, near *kring.Namespace) *wire {
 	return w
 }
 
+// takeLoopback has w.dev stand for the near namespace's lo, which is up.
+func (w *wire) takeLoopback() {
+	w.t.Helper()
+	w.take("lo", func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(lo)
+	})
+}
+
+// takeTunnel has w.dev stand for a TUN device, tun0 with the index 77.
+func (w *wire) takeTunnel() *kring.Device {
+	w.t.Helper()
+	tun, err := w.near.TUN("tun0", 77)
+	must(w.t, err)
+	w.take("tun0", func() error { return nil })
+	return tun
+}
+
+// take has w.dev stand for another interface of the near namespace, after setUp.
+func (w *wire) take(name string, setUp func() error) {
+	w.t.Helper()
+	must(w.t, w.near.Do(func() error {
+		if err := setUp(); err != nil {
+			return err
+		}
+		c, err := Describe(name)
+		if err != nil {
+			return err
+		}
+		w.dev, err = rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(c)
+		return err
+	}))
+}
+
 func configure(name, ip string) error {
 	l, err := netlink.LinkByName(name)
 	if err != nil {
