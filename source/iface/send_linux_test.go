@@ -534,6 +534,7 @@ func TestSendingAfterDown(t *testing.T) {
 			eventually(t, "down", func() bool { return !w.dev.Up() })
 			w.link(netlink.LinkSetUp)
 			eventually(t, "up", func() bool { return w.dev.Up() })
+			w.awaitCarrier()
 			err := sender.send(frame(2), nil)
 			if protocol != 0 { // it is the sender's own error that is pending
 				if !errors.Is(err, unix.ENETDOWN) {

@@ -81,6 +81,7 @@ func newWire(t testing.TB, near *kring.Namespace) *wire {
 		return configure("near0", nearIP)
 	}))
 	must(t, far.Do(func() error { return configure("far0", farIP) }))
+	w.awaitCarrier()
 	must(t, near.Do(func() error {
 		c, err := Describe("near0")
 		if err != nil {
@@ -103,6 +104,19 @@ func newWire(t testing.TB, near *kring.Namespace) *wire {
 		}))
 	}
 	return w
+}
+
+// awaitCarrier returns when the near end has noticed that the far end is up: until
+// then the kernel drops what is sent, without a word.
+func (w *wire) awaitCarrier() {
+	w.t.Helper()
+	eventually(w.t, "a carrier", func() (up bool) {
+		w.link(func(l netlink.Link) error {
+			up = l.Attrs().OperState == netlink.OperUp
+			return nil
+		})
+		return up
+	})
 }
 
 // takeLoopback has w.dev stand for the near namespace's lo, which is up.
