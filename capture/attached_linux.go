@@ -194,6 +194,8 @@ func (a *attachedSocket) statistics() (s tpacket.Stats3, err error) {
 	return s, err
 }
 
+func (a *attachedSocket) drops() ring.Drops { return a.s.Totals().Drops }
+
 // gone is err, or ErrClosed once a is.
 func (a *attachedSocket) gone(err error) error {
 	if err != nil && a.closed.Load() {

@@ -57,6 +57,8 @@ func (d deviceSocket) reader(tpacket.Geometry) (*ring.Reader, error) { return d.
 
 func (d deviceSocket) statistics() (tpacket.Stats3, error) { return d.s.Statistics(), nil }
 
+func (d deviceSocket) drops() ring.Drops { return d.s.Totals().Drops }
+
 func (d deviceSocket) close() error {
 	if err := d.s.Close(); !errors.Is(err, rxring.ErrClosed) {
 		return err

@@ -35,8 +35,11 @@ type Handle struct {
 // Stats counts packets since the handle was opened.
 type Stats struct {
 	Packets uint64 // passed the filter: those dropped, too (tp_packets)
-	Drops   uint64 // did not fit into the ring (tp_drops)
+	Drops   uint64 // did not get into the ring, or were lost before the device (tp_drops)
 	Freezes uint64 // how often the ring of blocks stood still, full (tp_freeze_q_cnt)
+
+	// Reasons are Drops by reason, or those of a moment later. The kernel tells none.
+	Reasons ring.Drops
 }
 
 // Hatype is the hardware type of the device, ARPHRD_ETHER and others: what the
@@ -172,6 +175,7 @@ func (h *Handle) Stats() (Stats, error) {
 		h.stats.Packets += uint64(now.Packets)
 		h.stats.Drops += uint64(now.Drops)
 		h.stats.Freezes += uint64(now.FreezeQCount)
+		h.stats.Reasons = h.socket.drops()
 	} else if errors.Is(err, ErrClosed) {
 		err = nil
 	}

@@ -167,6 +167,8 @@ func (k *kernelSocket) statistics() (s tpacket.Stats3, err error) {
 	return s, err
 }
 
+func (k *kernelSocket) drops() ring.Drops { return ring.Drops{} }
+
 // Sleep implements [ring.Sleeper]: the runtime's poller waits, which hears of
 // each new packet or block.
 func (k *kernelSocket) Sleep(ctx context.Context, ready func() bool) error {

@@ -18,6 +18,7 @@ type socket interface {
 	bind(ifindex int, protocol uint16) error
 	reader(g tpacket.Geometry) (*ring.Reader, error) // once there is a ring
 	statistics() (tpacket.Stats3, error)             // since the last call
+	drops() ring.Drops                               // so far; none where reasons are not known
 	close() error
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/ring"
 )
 
 func TestParseSize(t *testing.T) {
@@ -89,6 +90,9 @@ func TestResultIsASentence(t *testing.T) {
 		"1 packet captured, 0 dropped":                      {Captured: 1, Files: 1},
 		"20 packets captured, 148 dropped: ring full":       {Captured: 20, Dropped: 148},
 		"7 packets captured, 1 dropped: ring full, 2 files": {Captured: 7, Dropped: 1, Files: 2},
+
+		"7 packets captured, 3 dropped: lost before the device":           {Captured: 7, Dropped: 3, Reasons: ring.Drops{ring.Lost: 3}},
+		"7 packets captured, 5 dropped: 2 ring full, 3 before the device": {Captured: 7, Dropped: 5, Reasons: ring.Drops{ring.Full: 2, ring.Lost: 3}},
 	} {
 		if got := r.String(); got != want {
 			t.Errorf("%q; want %q", got, want)

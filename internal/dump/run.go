@@ -14,14 +14,17 @@ import (
 
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
 )
 
 // Result is what became of the packets.
 type Result struct {
 	Began    bool   // packets were let in
 	Captured uint64 // written
-	Dropped  uint64 // found no room in the ring
+	Dropped  uint64 // did not get into the ring, or were lost before the device
 	Files    int    // that were written; 0: lines of text
+
+	Reasons ring.Drops // Dropped by reason, where that is known
 }
 
 // packet is what an output gets.
@@ -85,7 +88,7 @@ func Run(ctx context.Context, in *Input, c Config, stdout, stderr *os.File) (Res
 	if err2 := d.out.close(stats); err == nil {
 		err = err2
 	}
-	return Result{Began: true, Captured: d.captured.Load(), Dropped: stats.Drops, Files: d.out.files()}, in.over(err)
+	return Result{Began: true, Captured: d.captured.Load(), Dropped: stats.Drops, Reasons: stats.Reasons, Files: d.out.files()}, in.over(err)
 }
 
 // begin makes the output, and lets packets in.

@@ -3,10 +3,12 @@ package dump
 import (
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/rxring/rxring/internal/progress"
+	"github.com/rxring/rxring/ring"
 )
 
 // watchEvery is how often the count that a person watches is written anew, and how
@@ -59,10 +61,26 @@ func counts(captured, dropped uint64) string {
 func (r Result) String() string {
 	text := counts(r.Captured, r.Dropped)
 	if r.Dropped > 0 {
-		text += ": ring full"
+		text += ": " + r.reasons()
 	}
 	if r.Files > 1 {
 		text += fmt.Sprintf(", %d files", r.Files)
+	}
+	return text
+}
+
+// reasons says why packets were dropped. The kernel does not say, but has one reason.
+func (r Result) reasons() string {
+	text := ring.Full.Explanation()
+	var all []string
+	for why, n := range r.Reasons.All() {
+		if n > 0 {
+			text = why.Explanation()
+			all = append(all, fmt.Sprintf("%d %v", n, why))
+		}
+	}
+	if len(all) > 1 {
+		text = strings.Join(all, ", ")
 	}
 	return text
 }

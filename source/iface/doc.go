@@ -13,8 +13,11 @@
 // hears other addresses, as long as a reader asks for it; and when all readers have
 // the same filter the kernel runs it, too.
 //
-// What the kernel cannot say in a virtio_net_hdr, large segments of SCTP, it drops and
-// counts. What a device says of its MTU and addresses is as it was described: only up
+// What the kernel's rings had no room for is offered, too: each socket counts it as
+// dropped (rxring.Device.Lost), whatever its filter, unless the kernel ran that. It is
+// asked in time, and who is bound later neither counts nor gets what was before. What
+// the kernel cannot say in a virtio_net_hdr, large segments of SCTP, it drops and
+// counts likewise. What a device says of its MTU and addresses is as it was described: only up
 // and down follow the interface.
 //
 // What packet sockets send through the device leaves by the interface, with its
