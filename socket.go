@@ -43,7 +43,6 @@ type Socket struct {
 	rx       atomic.Pointer[receiver] // never nil
 	protocol atomic.Uint32            // 16 bits, host byte order
 	ifindex  atomic.Int32             // 0: every device
-	since    atomic.Uint64            // the Moment of its binding; read by writers of a Backlog only
 	counters ring.Counters
 	notify   ring.Notify
 	queue    queue
@@ -82,6 +81,8 @@ type Socket struct {
 	hooked      bool    // devices deliver to it (po->running)
 	device      *Device // that it is bound to, nil: none
 	memberships []joined
+
+	since atomic.Uint64 // the Moment of its binding; pairs with the load in boundAt
 }
 
 // Socket makes a packet socket for one protocol, in host byte order:
