@@ -45,7 +45,7 @@ var procNet = map[string]func([]*rxring.Device) []byte{
 }
 
 // longestPath is of a path that may be ours, with its NUL.
-const longestPath = len("/proc/self/net/ipv6_route\x00")
+const longestPath = max(len("/proc/self/net/ipv6_route\x00"), longestSysPath)
 
 // open serves open and openat.
 func (c *call) open() reply {
@@ -54,11 +54,14 @@ func (c *call) open() reply {
 		path, flags = c.Args[1], c.int(2)
 	}
 	var b [longestPath]byte
-	content, ok := procFile(b[:c.readPrefix(path, b[:])])
-	if !ok || !c.valid() {
+	content, there, ok := c.s.file(b[:c.readPrefix(path, b[:])])
+	switch {
+	case !ok || !c.valid():
 		return reply{}
+	case !there:
+		return reply{kind: value, err: unix.ENOENT}
 	}
-	fd, err := memoryFile(content(netdev.All(c.s.ns)))
+	fd, err := memoryFile(content)
 	if err != nil {
 		return result(err)
 	}
@@ -67,6 +70,22 @@ func (c *call) open() reply {
 		return result(err)
 	}
 	return reply{kind: done}
+}
+
+// file makes the file that a path, which ends with NUL, names. ok: it is ours; there: it
+// exists.
+func (s *session) file(path []byte) (content []byte, there, ok bool) {
+	if content, ok := procFile(path); ok {
+		return content(netdev.All(s.ns)), true, true
+	}
+	device, file, ok := sysPath(path)
+	if !ok {
+		return nil, false, false
+	}
+	if d, ok := s.ns.DeviceByName(device); ok {
+		content, there = sysFile(d, s.flags(d), file)
+	}
+	return content, there, true
 }
 
 // procFile finds the file of ours that a path, which ends with NUL, names.

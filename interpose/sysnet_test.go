@@ -1,0 +1,58 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/kring"
+)
+
+// What is in a device's files is what is in the kernel's, for such devices and for lo.
+func TestFilesOfSysClassNetAreTheKernels(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED, only root can compare with the kernel's devices")
+	}
+	files := []string{"addr_len", "address", "broadcast", "carrier", "flags", "ifindex", "iflink", "link_mode", "mtu", "operstate", "tx_queue_len", "type", "wireless", "nosuch", "statistics/nosuch"}
+	for _, s := range statistics {
+		files = append(files, "statistics/"+s)
+	}
+	for _, c := range []rxring.DeviceConfig{
+		{Name: "tap2", MTU: 1400, Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
+		{Name: "tun2", Type: rxring.RawIP, MTU: 1280},
+	} {
+		t.Run(c.Name, func(t *testing.T) {
+			ours := rxring.NewNamespace(rxring.NamespaceConfig{})
+			d, err := ours.AddDevice(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ns, err := kring.New()
+			if err != nil {
+				t.Skipf("SKIPPED, no namespace to compare in: %v", err)
+			}
+			t.Cleanup(ns.Close)
+			if err := deviceAlike(t, ns, d); err != nil {
+				t.Skipf("SKIPPED, no device to compare with: %v", err)
+			}
+			script := fmt.Sprintf("for d in lo %s none0; do for f in %s; do echo $d $f $(cat /sys/class/net/$d/$f 2>&1); done; done", c.Name, strings.Join(files, " "))
+			kernel, err := in(ns, exec.Command("unshare", "--mount", "sh", "-c", "ip link set lo up && mount -t sysfs none /sys && "+script))
+			if err != nil {
+				t.Skipf("SKIPPED, no sysfs to compare with: %v: %s", err, kernel)
+			}
+			mine := run(t, Config{Namespace: ours, Args: []string{"sh", "-c", script}}).ok(t).stdout
+			theirs := strings.Split(kernel, "\n")
+			for i, l := range strings.Split(mine, "\n") {
+				if i < len(theirs) && l != theirs[i] {
+					t.Errorf("rxring: %s\nkernel: %s", l, theirs[i])
+				}
+			}
+		})
+	}
+}
