@@ -15,7 +15,7 @@ type arrival struct {
 	maclen    uint32             // bytes before the network header
 	status    uint32             // offload bits of tp_status
 	protocol  uint16             // skb->protocol, host byte order
-	vlan      bool               // there is a tag, in the frame or beside it
+	extra     extra              // what only few packets have
 	tags      tags               // in the frame
 	hidden    VLAN               // a tag that was beside the frame: see deliverTagged
 	linear    uint32             // bytes in the first piece, where deliverTagged made another; 0: len(Data)
@@ -23,6 +23,16 @@ type arrival struct {
 	from      tpacket.SockaddrLL // as the ring shows it
 }
 
+// extra is a set of what is stamped beside the ordinary header fields.
+type extra uint8
+
+const (
+	extraVLAN extra = 1 << iota // there is a tag, in the frame or beside it
+	extraLink                   // Packet.Link says otherwise than the device
+)
+
+// measure reports whether the packet can be shown: whether it has a whole link-layer
+// header, or begins with one that the device's type knows.
 func (a *arrival) measure(d *Device, p *Packet) bool {
 	head := p.Data
 	n := len(head)
@@ -35,7 +45,10 @@ func (a *arrival) measure(d *Device, p *Packet) bool {
 		a.length = uint32(min(p.Len, math.MaxInt32))
 	}
 	a.maclen = d.maclen
-	a.vlan = p.VLAN.TPID != 0
+	a.extra = 0
+	if p.VLAN.TPID != 0 {
+		a.extra = extraVLAN
+	}
 	a.from = d.from
 	if d.ethernet() {
 		if len(head) < etherLen {
@@ -45,21 +58,15 @@ func (a *arrival) measure(d *Device, p *Packet) bool {
 		a.from.Pkttype = destination(addrWord(head), d.own, d.bcast)
 		*(*[etherAddrLen]byte)(a.from.Addr[:]) = [etherAddrLen]byte(head[etherAddrLen:])
 		if isVLAN(a.protocol) {
-			a.vlan = true
+			a.extra |= extraVLAN
 			a.readTags(p)
 		}
-	} else {
-		if len(head) == 0 {
+	} else if d.typ != RawIP || p.Link != nil {
+		if !a.measureLink(d, p) {
 			return false
 		}
-		switch head[0] >> 4 {
-		case 4:
-			a.protocol = tpacket.ETHPIP
-		case 6:
-			a.protocol = tpacket.ETHPIPv6
-		default:
-			return false
-		}
+	} else if a.protocol = ipVersion(head); a.protocol == 0 {
+		return false
 	}
 	if p.Outgoing {
 		a.from.Pkttype = tpacket.PacketOutgoing
@@ -85,6 +92,19 @@ func (a *arrival) offloads(p *Packet) {
 		a.timestamp = p.Timestamp
 		a.status |= tpacket.StatusTSSoftware
 	}
+}
+
+// ipVersion is the protocol of a bare IP packet; 0: it is neither version.
+func ipVersion(head []byte) uint16 {
+	if len(head) > 0 {
+		switch head[0] >> 4 {
+		case 4:
+			return tpacket.ETHPIP
+		case 6:
+			return tpacket.ETHPIPv6
+		}
+	}
+	return 0
 }
 
 // etherType is eth_type_trans's protocol: the EtherType, or one of two numbers

@@ -21,7 +21,18 @@ const (
 	// Loopback devices have Ethernet headers, and what is sent through one comes
 	// back in by it, as by lo.
 	Loopback DeviceType = tpacket.ARPHRDLoopback
+
+	// Devices of any other of Linux's types (ARPHRD_*) show packets as Linux's drivers
+	// of the type do. What these know beside a packet's bytes is in Packet.Link.
+	PPP               DeviceType = tpacket.ARPHRDPPP // libpcap opens it cooked: what it prints is in Packet.Link
+	CAN               DeviceType = tpacket.ARPHRDCAN
+	IEEE80211         DeviceType = tpacket.ARPHRDIEEE80211
+	IEEE80211Radiotap DeviceType = tpacket.ARPHRDIEEE80211Radiotap
+	IEEE802154        DeviceType = tpacket.ARPHRDIEEE802154
 )
+
+// Ethernet reports whether packets of devices of the type begin with an Ethernet header.
+func (t DeviceType) Ethernet() bool { return t == Ethernet || t == Loopback }
 
 // DeviceConfig describes a device. Only Name must be set.
 type DeviceConfig struct {
@@ -37,7 +48,7 @@ type DeviceConfig struct {
 	MaxLen int
 
 	// Addr is the hardware address; zero: a locally administered one, but a Loopback
-	// device's stays zero. A RawIP device has none.
+	// device's stays zero. Devices without an Ethernet header have none.
 	Addr [6]byte
 
 	// Index is the device's index (sll_ifindex), for one that stands for another
@@ -66,19 +77,19 @@ func (c *DeviceConfig) check() error {
 	if c.Type == 0 {
 		c.Type = Ethernet
 	}
-	mtu, maxMTU := 1500, math.MaxUint16
+	mtu, minMTU, maxMTU := 1500, 68, math.MaxUint16 // the least is ETH_MIN_MTU
 	switch c.Type {
 	case Ethernet, RawIP:
 	case Loopback:
 		mtu, maxMTU = loopbackMTU, maxGSO
 	default:
-		return fmt.Errorf("device %s: hardware type %d: want Ethernet (%d), RawIP (%d) or Loopback (%d): %w", c.Name, c.Type, Ethernet, RawIP, Loopback, syscall.EINVAL)
+		minMTU = 1 // a CAN device's is 16
 	}
 	if c.MTU == 0 {
 		c.MTU = mtu
 	}
-	if c.MTU < 68 || c.MTU > maxMTU {
-		return fmt.Errorf("device %s: MTU %d: want 68 to %d bytes: %w", c.Name, c.MTU, maxMTU, syscall.EINVAL)
+	if c.MTU < minMTU || c.MTU > maxMTU {
+		return fmt.Errorf("device %s: MTU %d: want %d to %d bytes: %w", c.Name, c.MTU, minMTU, maxMTU, syscall.EINVAL)
 	}
 	if c.MaxLen == 0 {
 		c.MaxLen = c.MTU
@@ -86,7 +97,7 @@ func (c *DeviceConfig) check() error {
 	if c.MaxLen < c.MTU || c.MaxLen > maxGSO {
 		return fmt.Errorf("device %s: MaxLen %d: want %d (the MTU) to %d bytes, or 0 for the MTU: %w", c.Name, c.MaxLen, c.MTU, maxGSO, syscall.EINVAL)
 	}
-	if c.Type != RawIP && c.Addr[0]&1 != 0 {
+	if c.Type.Ethernet() && c.Addr[0]&1 != 0 {
 		return fmt.Errorf("device %s: address % x: want a unicast one: %w", c.Name, c.Addr, syscall.EINVAL)
 	}
 	if c.Index < 0 || c.Index > maxGivenIndex {
@@ -116,6 +127,8 @@ type Device struct {
 	maxLen int
 	addr   [6]byte
 	addrs  []netip.Prefix
+	ether  bool               // packets begin with an Ethernet header
+	link   linkLayer          // of the others
 	own    uint64             // addr, as addrWord has it
 	bcast  uint64             // the broadcast address; a Loopback device has none
 	maclen uint32             // bytes of link-layer header
@@ -134,9 +147,6 @@ type Device struct {
 	backlog   Backlog // nil: none
 }
 
-// ethernet reports whether the device's packets begin with an Ethernet header.
-func (d *Device) ethernet() bool { return d.maclen == etherLen }
-
 // etherLen is ETH_HLEN: addresses and EtherType.
 const etherLen = 14
 
@@ -148,7 +158,10 @@ func newDevice(ns *Namespace, c DeviceConfig) *Device {
 	d.up.Store(true)
 	d.hears.Store(new(hearing))
 	d.from = tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Hatype: uint16(d.typ)}
-	if d.typ != RawIP {
+	if d.ether = d.typ.Ethernet(); !d.ether {
+		d.link = linkLayerOf(d.typ)
+		d.maclen = d.link.header
+	} else {
 		d.maclen, d.from.Halen = etherLen, etherAddrLen
 		if d.addr == [6]byte{} && d.typ != Loopback {
 			d.addr = [6]byte{0x02, 'r', 'x', 'r', byte(d.index >> 8), byte(d.index)}
@@ -187,7 +200,7 @@ func (d *Device) MaxLen() int { return d.maxLen }
 // as its MaxLen says.
 func (d *Device) Segments() bool { return d.maxLen > d.mtu }
 
-// Addr is the hardware address, zero on a raw-IP device.
+// Addr is the hardware address, zero on a device that is not Ethernet.
 func (d *Device) Addr() [6]byte { return d.addr }
 
 // Addrs lists the IP addresses that programs see.
@@ -198,8 +211,9 @@ func (d *Device) Addrs() []netip.Prefix { return slices.Clone(d.addrs) }
 // when that changes.
 func (d *Device) Watched() bool { return d.taps.Load() != nil }
 
-// Malformed counts packets delivered that hold no whole link-layer header or,
-// on a raw-IP device, no IPv4 or IPv6. Sockets on the device count them as dropped.
+// Malformed counts packets delivered that hold no whole link-layer header or, on a
+// device of a type without one, no IPv4 or IPv6 though no Packet.Link says what they
+// hold. Sockets on the device count them as dropped.
 func (d *Device) Malformed() uint64 { return d.malformed.Load() }
 
 // Deliver offers p to every socket on the device, and returns when each has

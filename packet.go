@@ -1,5 +1,7 @@
 package rxring
 
+import "github.com/rxring/rxring/tpacket"
+
 // Packet is one packet on its way to a device's sockets: what Linux keeps in an
 // sk_buff. Only Data must be set.
 //
@@ -55,6 +57,26 @@ type Packet struct {
 	// PACKET_QDISC_BYPASS: the frame goes straight to the driver, and no socket sees
 	// it. Deliver ignores it.
 	Bypass bool
+
+	// Link is what a driver knows of the packet beside its bytes; nil: what the
+	// device's type finds in the bytes. Ethernet and loopback devices ignore it.
+	Link *Link
+}
+
+// Link describes the link layer of a packet whose bytes do not, as a PPP interface's
+// driver does: in Linux, fields of the sk_buff and what dev_parse_header returns.
+type Link struct {
+	Protocol  uint16             // an EtherType or another ETH_P_*, host byte order (skb->protocol)
+	Type      tpacket.PacketType // skb->pkt_type of a packet that comes in
+	HeaderLen uint16             // bytes of Data before the network header, which SOCK_DGRAM sockets do not see
+	Addr      [8]byte            // the sender's address (sll_addr)
+	AddrLen   uint8              // its length in bytes (sll_halen), at most 8 of which are in Addr
+
+	// Hatype and Ifindex replace the device's in the sockaddr_ll that readers get,
+	// for packets that were captured on other devices; 0: the device's own. Filters
+	// and grants go by the device's.
+	Hatype  uint16
+	Ifindex int32
 }
 
 // ChecksumState says what is known of the transport checksum.

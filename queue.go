@@ -162,6 +162,9 @@ func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 	} else {
 		m.from.Protocol = 0
 	}
+	if a.extra&extraLink != 0 {
+		p.Link.stamp(&m.from)
+	}
 	m.aux.Len = a.length - rx.skip(a)
 	if s.queue.tellDrops.Load() {
 		m.dropped = s.queue.dropped.Load()

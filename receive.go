@@ -17,7 +17,7 @@ func (d *Device) deliver(p *Packet, taps []tap) {
 		d.dropMalformed(taps)
 		return
 	}
-	if a.vlan && !p.Outgoing {
+	if a.extra&extraVLAN != 0 && !p.Outgoing {
 		d.deliverTagged(p, &a, taps)
 		return
 	}
@@ -46,7 +46,7 @@ func (d *Device) deliverBatch(ps []Packet, taps []tap) {
 		if !as[i].measure(d, &ps[i]) {
 			d.dropMalformed(taps)
 			as[i].length = 0 // for no socket
-		} else if as[i].vlan && !ps[i].Outgoing { // on its own, after those before it and before those behind it
+		} else if as[i].extra&extraVLAN != 0 && !ps[i].Outgoing { // on its own, after those before it and before those behind it
 			d.offerBatch(ps[:i], as[:i], taps)
 			d.deliverTagged(&ps[i], &as[i], taps)
 			d.deliverBatch(ps[i+1:], taps)
@@ -197,8 +197,8 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 		}
 	}
 	stampFrom(tpacket.SockaddrLLAt(frame, tpacket.V3), &a.from)
-	if a.vlan {
-		h.Status |= rx.stampVLAN(frame, p, a)
+	if a.extra != 0 {
+		h.Status |= rx.stampExtra(frame, p, a)
 	}
 	rx.blocks.Release(room)
 }
@@ -335,8 +335,8 @@ func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen 
 		h.VLANTCI, h.VLANTPID, h.Padding = 0, 0, [4]uint8{}
 	}
 	stampFrom(tpacket.SockaddrLLAt(frame, rx.version), &a.from)
-	if a.vlan {
-		status |= rx.stampVLAN(frame, p, a)
+	if a.extra != 0 {
+		status |= rx.stampExtra(frame, p, a)
 	}
 	return status
 }
@@ -348,6 +348,8 @@ func stampFrom(to, from *tpacket.SockaddrLL) {
 	to.Hatype, to.Pkttype, to.Halen = from.Hatype, from.Pkttype, from.Halen
 	if from.Halen == etherAddrLen {
 		*(*[etherAddrLen]byte)(to.Addr[:]) = [etherAddrLen]byte(from.Addr[:])
+	} else if from.Halen > 0 {
+		to.Addr = from.Addr
 	}
 }
 

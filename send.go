@@ -226,10 +226,13 @@ func (d *Device) fits(tx *sender, n int, segmented bool) error {
 
 // carries judges the whole frame.
 func (d *Device) carries(tx *sender, frame []byte, segmented bool) error {
-	if len(frame) == 0 || len(frame) < int(d.maclen) {
+	if len(frame) == 0 || !tx.dgram && len(frame) < int(d.maclen) {
 		return fmt.Errorf("frame of %d bytes: want the whole link-layer header, %d bytes, and one byte at least: %w", len(frame), d.maclen, syscall.EINVAL)
 	}
-	n := len(frame) - int(d.maclen) + d.headerLen(tx)
+	n := len(frame)
+	if tx.dgram && d.ethernet() {
+		n -= etherLen // made here
+	}
 	if most := d.mtu + d.headerLen(tx); !segmented && n > most && !d.tagged(frame) {
 		return tooLong(n, most)
 	}
@@ -239,7 +242,7 @@ func (d *Device) carries(tx *sender, frame []byte, segmented bool) error {
 // tagged says whether the frame may be longer by a tag: Linux allows it for the
 // one EtherType.
 func (d *Device) tagged(frame []byte) bool {
-	return d.typ == Ethernet && binary.BigEndian.Uint16(frame[12:]) == tpacket.ETHP8021Q
+	return d.ethernet() && binary.BigEndian.Uint16(frame[12:]) == tpacket.ETHP8021Q
 }
 
 func tooLong(n, most int) error {
@@ -271,8 +274,11 @@ func (o *outgoing) put() {
 // address puts a link-layer header in front of what a SOCK_DGRAM socket sends, as
 // eth_header does (net/ethernet/eth.c).
 func (o *outgoing) address(tx *sender, d *Device, payload []byte, protocol uint16, to *tpacket.SockaddrLL) (frame []byte, err error) {
-	if !tx.dgram || d.maclen == 0 {
+	switch {
+	case !tx.dgram:
 		return payload, nil
+	case !d.ethernet():
+		return payload, d.checkDgram()
 	}
 	o.buf = append(o.buf[:0], make([]byte, etherLen)...)
 	if err := d.header(o.buf, len(payload), protocol, to); err != nil {
@@ -280,6 +286,15 @@ func (o *outgoing) address(tx *sender, d *Device, payload []byte, protocol uint1
 	}
 	o.buf = append(o.buf, payload...)
 	return o.buf, nil
+}
+
+// checkDgram reports whether SOCK_DGRAM sockets may send through a device that is not
+// Ethernet.
+func (d *Device) checkDgram() error {
+	if d.link.makes {
+		return fmt.Errorf("device %s: hardware type %d: its link-layer header is not made here: send whole frames on a SOCK_RAW socket: %w", d.name, d.typ, syscall.EOPNOTSUPP)
+	}
+	return nil
 }
 
 // header makes the Ethernet header of n bytes of payload.
@@ -316,16 +331,20 @@ func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, of
 		return nil
 	}
 	o.arrival.sent(d, &o.packet, protocol)
+	if tx.dgram && !d.ethernet() {
+		o.arrival.maclen = 0
+	}
 	return nil
 }
 
 // protocolOf is dev_parse_header_protocol: the EtherType as it stands in the
 // frame's first piece, or the IP version if the whole IP header is there.
 func (d *Device) protocolOf(frame []byte) uint16 {
-	if d.ethernet() {
-		return binary.BigEndian.Uint16(frame[12:])
-	}
 	switch {
+	case d.ethernet():
+		return binary.BigEndian.Uint16(frame[12:])
+	case !d.bareIP():
+		return 0
 	case len(frame) >= 20 && frame[0]>>4 == 4:
 		return tpacket.ETHPIP
 	case len(frame) >= 40 && frame[0]>>4 == 6:
@@ -347,9 +366,11 @@ func (a *arrival) sent(d *Device, p *Packet, protocol uint16) {
 	if d.ethernet() {
 		copy(a.from.Addr[:etherAddrLen], p.Data[etherAddrLen:])
 		if isVLAN(protocol) {
-			a.vlan = true
+			a.extra = extraVLAN
 			a.readTags(p)
 		}
+	} else {
+		a.from.Halen = 0 // no driver's header_ops finds an address in what a socket sends
 	}
 	a.offloads(p)
 }

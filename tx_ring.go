@@ -190,8 +190,14 @@ func (tx *sender) parseSlot(d *Device) (slot txSlot, err error) {
 // and the device's owner see (tpacket_fill_skb).
 func (o *outgoing) fillSlot(tx *sender, d *Device, slot *txSlot, protocol uint16, to *tpacket.SockaddrLL) error {
 	n, header := len(slot.data), 0
-	if tx.dgram {
-		header = int(d.maclen)
+	switch {
+	case !tx.dgram:
+	case d.ethernet():
+		header = etherLen
+	default:
+		if err := d.checkDgram(); err != nil {
+			return err
+		}
 	}
 	if cap(o.buf) < header+n {
 		o.buf = make([]byte, header+n)

@@ -65,10 +65,22 @@ func (rx *receiver) vlan(p *Packet, a *arrival) VLAN {
 	return p.VLAN
 }
 
-// stampVLAN puts the tag into the header, and the protocol as the socket shows it
-// behind it. It returns the bits of tp_status. Like stampVnet it is rare.
+// stampExtra puts down what only few packets have, and returns the bits of tp_status
+// for it. Like stampVnet it is kept out of fill's way.
 //
 //go:noinline
+func (rx *receiver) stampExtra(frame []byte, p *Packet, a *arrival) (status uint32) {
+	if a.extra&extraLink != 0 {
+		p.Link.stamp(tpacket.SockaddrLLAt(frame, rx.version))
+	}
+	if a.extra&extraVLAN != 0 {
+		status = rx.stampVLAN(frame, p, a)
+	}
+	return status
+}
+
+// stampVLAN puts the tag into the header, and the protocol as the socket shows it
+// behind it.
 func (rx *receiver) stampVLAN(frame []byte, p *Packet, a *arrival) (status uint32) {
 	tag := rx.vlan(p, a)
 	switch rx.version {

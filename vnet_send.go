@@ -223,7 +223,7 @@ func pseudoHeader(f *dissect.Flow, n int) uint16 {
 // VLAN tags, if protocol says that it has some.
 func (d *Device) network(frame []byte, protocol uint16) (at int, inner uint16) {
 	a := arrival{maclen: d.maclen}
-	if d.typ == Ethernet && isVLAN(protocol) {
+	if d.ethernet() && isVLAN(protocol) {
 		a.readTags(&Packet{Data: frame, Outgoing: true})
 		protocol = binary.BigEndian.Uint16(frame[a.maclen-2:])
 	}

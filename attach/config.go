@@ -90,7 +90,7 @@ type Status struct {
 type DeviceStatus struct {
 	Index int      `json:"index"`
 	Name  string   `json:"name"`
-	Type  string   `json:"type"` // ethernet, raw-ip
+	Type  string   `json:"type"` // ethernet, loopback, raw-ip, or arphrd-N
 	Addr  string   `json:"address,omitempty"`
 	Addrs []string `json:"addresses,omitempty"` // with prefix lengths
 	MTU   int      `json:"mtu"`

@@ -42,12 +42,15 @@ func (s *Server) deviceStatus(d *rxring.Device) DeviceStatus {
 // StatusOf is what there is to tell of a device, but for its Description.
 func StatusOf(d *rxring.Device) DeviceStatus {
 	st := DeviceStatus{Index: d.Index(), Name: d.Name(), Type: "raw-ip", MTU: d.MTU(), Up: d.Up()}
-	if d.Type() != rxring.RawIP {
+	if d.Type().Ethernet() {
 		addr := d.Addr()
 		st.Type, st.Addr = "ethernet", fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", addr[0], addr[1], addr[2], addr[3], addr[4], addr[5])
 	}
-	if d.Type() == rxring.Loopback {
+	switch t := d.Type(); {
+	case t == rxring.Loopback:
 		st.Type = "loopback"
+	case t != rxring.RawIP && !t.Ethernet():
+		st.Type = fmt.Sprintf("arphrd-%d", t)
 	}
 	for _, a := range d.Addrs() {
 		st.Addrs = append(st.Addrs, a.String())

@@ -59,7 +59,7 @@ func (r *ifreq) fill(cmd uint32, d *rxring.Device, flags uint32) {
 		r.setInt32(int32(netdev.TxQueueLen(d)))
 	case unix.SIOCGIFHWADDR: // struct sockaddr
 		r.setUint16(uint16(d.Type()))
-		if d.Type() != rxring.RawIP {
+		if d.Type().Ethernet() {
 			addr := d.Addr()
 			copy(r[ifreqValue+2:], addr[:])
 		} else {

@@ -170,10 +170,3 @@ const (
 	ETHP8021AD = 0x88a8 // ETH_P_8021AD
 	ETHP8023Mn = 0x0600 // ETH_P_802_3_MIN: smaller values are lengths
 )
-
-// Hardware types, sll_hatype (linux/if_arp.h).
-const (
-	ARPHRDEther    = 1     // ARPHRD_ETHER
-	ARPHRDLoopback = 772   // ARPHRD_LOOPBACK
-	ARPHRDNone     = 65534 // ARPHRD_NONE: no link-layer header, as a TUN device
-)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,9 @@ func (f *sourceFlags) open(c feed.Config) (*sources, error) {
 			return nil, errors.Join(fmt.Errorf("--from %w", err), s.Close())
 		}
 		s.feeds = append(s.feeds, feed)
+		for _, err := range feed.LeftOut {
+			fmt.Fprintf(os.Stderr, "rxring: --from %q: %v\n", feed.Spec.String(), err)
+		}
 	}
 	return s, nil
 }

@@ -54,7 +54,8 @@ const KernelDrops = "kernel_drops"
 type Feed struct {
 	Spec    Spec
 	Devices []*rxring.Device
-	Finite  bool // it is a file with an end
+	Finite  bool    // it is a file with an end
+	LeftOut []error // what of a file no device can show, each with the reason
 
 	start   func() (Running, error)
 	running Running // nil: not started

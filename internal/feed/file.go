@@ -129,7 +129,7 @@ func (p filePlan) open(c Config) (*Feed, error) {
 			}
 		}
 	}
-	return &Feed{Devices: devices, Finite: !p.stay && cfg.Loop != file.Forever, start: func() (Running, error) {
+	return &Feed{Devices: devices, LeftOut: f.Info().LeftOut, Finite: !p.stay && cfg.Loop != file.Forever, start: func() (Running, error) {
 		s, err := f.Start(devices, cfg)
 		if err != nil {
 			return nil, err

@@ -121,6 +121,9 @@ func (s *sources) commit(c *change) error {
 		s.mu.Lock()
 		s.feeds = append(slices.Clone(s.feeds), f)
 		s.mu.Unlock()
+		for _, err := range f.LeftOut {
+			s.log.Warn("source is shown in part", "source", f.Spec.String(), "err", err)
+		}
 		s.log.Info("source started", "source", f.Spec.String(), "devices", f.Names())
 		s.await(f)
 	}

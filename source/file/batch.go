@@ -5,6 +5,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/internal/linktype"
 )
 
 // MaxBatch is how many packets are delivered at once: as many as sockets take
@@ -33,6 +34,7 @@ type batch struct {
 
 	dev     *rxring.Device
 	packets [MaxBatch]rxring.Packet
+	links   [MaxBatch]rxring.Link
 	n       int
 	cut     uint64
 	bytes   [batchBytes]byte
@@ -61,7 +63,7 @@ func (b *batch) await(ts int64) error {
 }
 
 // add puts p, whose bytes are good until the next one is read, behind the others.
-func (b *batch) add(dev *rxring.Device, p *capfile.Packet) error {
+func (b *batch) add(dev *rxring.Device, link *linktype.Link, p *capfile.Packet) error {
 	if dev != b.dev || b.n == MaxBatch || b.used+len(p.Data) > batchBytes {
 		if err := b.flush(); err != nil {
 			return err
@@ -78,7 +80,14 @@ func (b *batch) add(dev *rxring.Device, p *capfile.Packet) error {
 	if b.s.cfg.Now {
 		ts = 0
 	}
-	b.packets[b.n] = rxring.Packet{Data: data, Len: p.Len, Timestamp: ts, Outgoing: p.Direction == capfile.Outbound}
+	shown, _ := link.Decode(data) // nothing of a packet whose header is cut off: the device counts it
+	q := &b.packets[b.n]
+	*q = rxring.Packet{Data: shown.Data, Len: p.Len - (len(data) - len(shown.Data)), Timestamp: ts}
+	if shown.HasLink {
+		b.links[b.n] = shown.Link
+		q.Link = &b.links[b.n]
+	}
+	q.Outgoing = shown.Outgoing || p.Direction == capfile.Outbound && link.Device != rxring.CAN // whose drivers loop packets back
 	b.n++
 	if p.Len > len(p.Data) {
 		b.cut++

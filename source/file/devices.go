@@ -9,6 +9,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/internal/linktype"
 )
 
 // Lengths in bytes, and the tags that a card may add to what the MTU allows.
@@ -21,21 +22,13 @@ const (
 	maxSegment = 8 << 16 // GSO_MAX_SIZE (linux/netdevice.h)
 )
 
-// deviceType is the type of a device whose packets are of the link type; 0: there
-// is none.
-func deviceType(t capfile.LinkType) rxring.DeviceType {
-	switch t {
-	case capfile.LinkEthernet:
-		return rxring.Ethernet
-	case capfile.LinkRaw, capfile.LinkIPv4, capfile.LinkIPv6, capfile.LinkRawBSD, capfile.LinkRawOpenBSD:
-		return rxring.RawIP
-	}
-	return 0
-}
-
 // payload is how long the packet was for the MTU: without its link-layer header.
 func payload(t capfile.LinkType, p *capfile.Packet) int {
 	if t != capfile.LinkEthernet {
+		if link, err := linktype.Of(t); err == nil {
+			shown, _ := link.Decode(p.Data)
+			return p.Len - (len(p.Data) - len(shown.Data))
+		}
 		return p.Len
 	}
 	header := etherLen
@@ -48,51 +41,40 @@ func payload(t capfile.LinkType, p *capfile.Packet) int {
 	return p.Len - header
 }
 
-// plan makes a device for each interface, but for those that have no packets and
-// could have no device.
+// plan makes a device for each interface whose packets one can show.
 func (f *File) plan(longest []int, packets []int64) error {
 	if len(f.interfaces) == 0 {
 		return errors.New("it tells of no interface: nothing was captured")
 	}
+	f.device, f.unused = make([]int, len(f.interfaces)), make([]bool, len(f.interfaces))
+	var first error
 	for i, in := range f.interfaces {
-		typ := deviceType(in.LinkType)
-		if typ == 0 && packets[i] == 0 && len(f.interfaces) > 1 {
-			f.device = append(f.device, -1)
+		link, err := linktype.Of(in.LinkType)
+		if err == nil {
+			f.device[i] = len(f.devices)
+			mtu := min(max(longest[i], defaultMTU), math.MaxUint16)
+			f.devices = append(f.devices, kind{in.Name, link, mtu, min(max(longest[i], mtu), maxSegment)})
 			continue
 		}
-		if typ == 0 {
-			return errLinkType(in)
+		err = fmt.Errorf("%s has packets of %w", interfaceName(in), err)
+		if first == nil {
+			first = err
 		}
-		f.device = append(f.device, len(f.devices))
-		mtu := min(max(longest[i], defaultMTU), math.MaxUint16)
-		f.devices = append(f.devices, kind{in.Name, typ, mtu, min(max(longest[i], mtu), maxSegment)})
+		if f.device[i], f.unused[i] = -1, packets[i] == 0; packets[i] > 0 {
+			f.info.LeftOut = append(f.info.LeftOut, fmt.Errorf("%w: its %d packets are left out", err, packets[i]))
+		}
 	}
 	if len(f.devices) == 0 {
-		return errLinkType(f.interfaces[0])
+		return first
 	}
 	return nil
 }
 
-// errLinkType says what to do with a file whose packets no device has.
-func errLinkType(in capfile.Interface) error {
-	interfaceName := "its interface"
-	if in.Name != "" {
-		interfaceName = fmt.Sprintf("interface %q", in.Name)
+func interfaceName(in capfile.Interface) string {
+	if in.Name == "" {
+		return "its interface"
 	}
-	advice := "capture on a device that has such packets"
-	switch in.LinkType {
-	case capfile.LinkLinuxSLL:
-		advice = cookedAdvice(16)
-	case capfile.LinkLinuxSLL2:
-		advice = cookedAdvice(20)
-	}
-	return fmt.Errorf("%s has packets of link type %v: want Ethernet (1) or raw IP (101, 228, 229, 12 or 14): %s", interfaceName, in.LinkType, advice)
-}
-
-// cookedAdvice is for captures of all devices, by the length of the header that
-// their packets begin with.
-func cookedAdvice(header int) string {
-	return fmt.Sprintf("capture one device (tcpdump -i eth0) instead of any, or make raw IP of the file: editcap -C %d -T rawip IN OUT", header)
+	return fmt.Sprintf("interface %q", in.Name)
 }
 
 // Devices describes the devices that the file needs, in the order of its
@@ -104,7 +86,7 @@ func (f *File) Devices(base string) []rxring.DeviceConfig {
 	devices := make([]rxring.DeviceConfig, len(f.devices))
 	taken := make(map[string]bool)
 	for i, k := range f.devices {
-		devices[i] = rxring.DeviceConfig{Type: k.typ, MTU: k.mtu, MaxLen: k.maxLen}
+		devices[i] = rxring.DeviceConfig{Type: k.link.Device, MTU: k.mtu, MaxLen: k.maxLen}
 		if isName(k.name) && !taken[k.name] {
 			devices[i].Name, taken[k.name] = k.name, true
 		}
@@ -147,7 +129,7 @@ func (f *File) check(devices []*rxring.Device) error {
 		if d == nil {
 			return fmt.Errorf("device %d is nil: want one of those that Devices describes", i)
 		}
-		if want := f.devices[i].typ; d.Type() != want {
+		if want := f.devices[i].link.Device; d.Type() != want {
 			return fmt.Errorf("device %s has hardware type %d: want %d, that of the packets", d.Name(), d.Type(), want)
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/internal/linktype"
 )
 
 // File is a capture file that [Open] has read through. It holds nothing open. Its
@@ -17,7 +17,8 @@ type File struct {
 	info Info
 
 	interfaces []capfile.Interface
-	device     []int // by interface: the device's place; -1: none
+	device     []int  // by interface: the device's place; -1: none
+	unused     []bool // by interface: it had no packets and got no device
 	devices    []kind
 }
 
@@ -33,6 +34,10 @@ type Info struct {
 	// nanoseconds since the Unix epoch; 0: no packet has one.
 	First, Last int64
 
+	// LeftOut are interfaces whose packets no device can show, each with its link type
+	// and what would do, while others' are replayed. Packets and Bytes are with theirs.
+	LeftOut []error
+
 	// Damage is what ends the file before its end; nil: nothing. What is before it
 	// is replayed.
 	Damage error
@@ -46,7 +51,7 @@ func (f *File) Info() Info { return f.info }
 
 // Open reads a regular file through. Its errors, which name the file, are those of
 // opening it, that it is no capture, that it is damaged before the first packet,
-// that it tells of no interface, and that packets have a link type that no device has.
+// that it tells of no interface, and that no interface's packets can be shown.
 func Open(path string) (*File, error) {
 	f := &File{path: path}
 	if err := f.scan(); err != nil {
@@ -135,7 +140,7 @@ func (i *Info) add(p *capfile.Packet) {
 // kind is a device in the making.
 type kind struct {
 	name   string // of the interface
-	typ    rxring.DeviceType
+	link   *linktype.Link
 	mtu    int
 	maxLen int // longest packet, without its link-layer header: more than the MTU for segments
 }

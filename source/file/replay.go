@@ -6,7 +6,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/capfile"
 )
 
@@ -74,9 +73,12 @@ func (s *Source) replay(b *batch, loop int) error {
 		if p.Interface >= len(ins) {
 			ins = r.Interfaces()
 		}
-		dev := s.deviceOf(ins, p.Interface)
-		if dev == nil {
+		at, ok := s.file.deviceOf(ins, p.Interface)
+		if !ok {
 			return errors.Join(b.flush(), errChanged)
+		}
+		if at < 0 {
+			continue // of an interface that no device can show
 		}
 		if p.Timestamp > 0 {
 			p.Timestamp = later(p.Timestamp, shift)
@@ -86,19 +88,20 @@ func (s *Source) replay(b *batch, loop int) error {
 				}
 			}
 		}
-		if err := b.add(dev, &p); err != nil {
+		if err := b.add(s.devices[at], s.file.devices[at].link, &p); err != nil {
 			return err
 		}
 	}
 }
 
-// deviceOf is the device of an interface that there was in Open, too.
-func (s *Source) deviceOf(ins []capfile.Interface, i int) *rxring.Device {
-	known := s.file.interfaces
-	if i >= len(known) || s.file.device[i] < 0 || known[i].Name != ins[i].Name || known[i].LinkType != ins[i].LinkType {
-		return nil
+// deviceOf is the place of an interface's device; -1: it has none. It reports false
+// for an interface that was not there, or not like this, in Open.
+func (f *File) deviceOf(ins []capfile.Interface, i int) (at int, ok bool) {
+	known := f.interfaces
+	if i >= len(known) || f.unused[i] || known[i].Name != ins[i].Name || known[i].LinkType != ins[i].LinkType {
+		return -1, false
 	}
-	return s.devices[s.file.device[i]]
+	return f.device[i], true
 }
 
 // shift is what to add to times in a loop, in nanoseconds: as if it had been

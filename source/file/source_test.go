@@ -12,6 +12,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // Full speed, a ring of 64 slots and a reader that is slow: with Hold, which knows
@@ -189,9 +190,8 @@ func TestFilesThatCannotBeReplayed(t *testing.T) {
 		text:                          "neither pcap nor pcapng: begins with bytes 68 65 6c 6c",
 		truncated:                     "the file ends within its header",
 		write(t, func(*capfile.Writer) error { return nil }): "it tells of no interface",
-		testdata + "cooked.pcap":                             "its interface has packets of link type Linux cooked v2 (276): want Ethernet (1) or raw IP (101, 228, 229, 12 or 14): capture one device (tcpdump -i eth0) instead of any, or make raw IP of the file: editcap -C 20 -T rawip",
-		write(t, func(w *capfile.Writer) error { return w.WritePacket(1, 1, 4, []byte("abcd"), 0) }, eth0, capfile.Interface{Name: "wlan0mon", LinkType: 127}): `interface "wlan0mon" has packets of link type IEEE 802.11 with radiotap (127)`,
-		write(t, func(*capfile.Writer) error { return nil }, capfile.Interface{LinkType: 113}, capfile.Interface{LinkType: 999}):                               "link type Linux cooked (113)",
+		write(t, func(w *capfile.Writer) error { return w.WritePacket(0, 1, 4, []byte("abcd"), 0) }, capfile.Interface{Name: "usbmon1", LinkType: 220}): `interface "usbmon1" has packets of link type USB (220), which no network device of Linux has: want one of 0, 1, 2, 4,`,
+		write(t, func(*capfile.Writer) error { return nil }, capfile.Interface{LinkType: 147}, capfile.Interface{LinkType: 999}):                        "link type user-defined (147), which no",
 	} {
 		f, err := Open(path)
 		if err == nil || !strings.HasPrefix(err.Error(), "file "+path+": ") || !strings.Contains(err.Error(), want) {
@@ -200,23 +200,44 @@ func TestFilesThatCannotBeReplayed(t *testing.T) {
 	}
 }
 
-// What the error says to do with cooked packets works.
-func TestAdviceForCookedPackets(t *testing.T) {
+// An interface whose packets no device can show loses only its own, with a word.
+func TestInterfaceOfAnUnknownLinkTypeIsLeftOut(t *testing.T) {
+	data := frame(1, 60)
+	path := write(t, func(w *capfile.Writer) error {
+		return errors.Join(w.WritePacket(0, 1e9, 60, data, 0), w.WritePacket(1, 2e9, 60, data, 0), w.WritePacket(0, 3e9, 60, data, 0))
+	}, eth0, capfile.Interface{Name: "usbmon1", LinkType: 220}, capfile.Interface{Name: "quiet", LinkType: 147})
+	w := open(t, path).look(t, 16)
+	<-w.start(t, Config{}).Done()
+	if got := w.read(); len(got) != 2 || got[1].time != 3e9 {
+		t.Errorf("packets %+v, want the first and the third", got)
+	}
+	left := w.file.Info().LeftOut
+	if len(left) != 1 || !strings.HasPrefix(left[0].Error(), `interface "usbmon1" has packets of link type USB (220), which no network device of Linux has: want one of 0, 1, `) ||
+		!strings.HasSuffix(left[0].Error(), ": its 1 packets are left out") {
+		t.Errorf("left out: %v", left)
+	}
+}
+
+// A cooked packet's header is what readers get in their sockaddr_ll.
+func TestCookedPacketsKeepWhatTheirHeaderSays(t *testing.T) {
 	ip := []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2}
-	for link, header := range map[capfile.LinkType]int{capfile.LinkLinuxSLL: 16, capfile.LinkLinuxSLL2: 20} {
-		cooked := append(make([]byte, header), ip...)
-		path := write(t, func(w *capfile.Writer) error { return w.WritePacket(0, 1e9, len(cooked), cooked, 0) }, capfile.Interface{Name: "any", LinkType: link})
-		_, err := Open(path)
-		if err == nil {
-			t.Fatalf("%v is accepted", link)
-		}
-		_, advice, _ := strings.Cut(err.Error(), "editcap ")
-		args := strings.Fields(strings.Replace(advice, "IN", path, 1))
-		w := open(t, convert(t, "editcap", args...)).look(t, 16)
-		<-w.start(t, Config{}).Done()
-		if got := w.read(); len(got) != 1 || got[0].data != string(ip) || got[0].device != "file0" {
-			t.Errorf("%v: %+v, want %q", link, got, ip)
-		}
+	cooked := append([]byte{0x08, 0, 0, 0, 0, 0, 0, 77, 0x03, 0x04, 4, 8, 1, 2, 3, 4, 5, 6, 7, 8}, ip...)
+	path := write(t, func(w *capfile.Writer) error {
+		return errors.Join(w.WritePacket(0, 1e9, len(cooked)+5, cooked, 0), w.WritePacket(0, 2e9, 19, cooked[:19], 0))
+	}, capfile.Interface{Name: "any", LinkType: capfile.LinkLinuxSLL2})
+	w := open(t, path).look(t, 16)
+	<-w.start(t, Config{}).Done()
+	f, ok := w.reader.Next()
+	if !ok {
+		t.Fatal("no packet")
+	}
+	want := tpacket.SockaddrLL{Family: tpacket.AFPacket, Protocol: tpacket.Htons(0x0800), Ifindex: 77, Hatype: 772,
+		Pkttype: tpacket.PacketOutgoing, Halen: 8, Addr: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}
+	if f.From != want || string(f.Data) != string(ip) || f.Len != len(ip)+5 {
+		t.Errorf("%d of %d bytes from %+v, want %d from %+v", len(f.Data), f.Len, f.From, len(ip), want)
+	}
+	if n := w.devices[0].Malformed(); n != 1 {
+		t.Errorf("%d malformed, want the one with a header that is cut off", n)
 	}
 }
 

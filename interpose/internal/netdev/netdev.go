@@ -51,7 +51,7 @@ func Flags(d *rxring.Device) uint32 {
 
 // TxQueueLen is the device's queue length in packets.
 func TxQueueLen(d *rxring.Device) uint32 {
-	if d.Type() != rxring.RawIP {
+	if d.Type().Ethernet() {
 		return 1000 // DEFAULT_TX_QUEUE_LEN (linux/netdevice.h)
 	}
 	return 500 // TUN_READQ_SIZE (drivers/net/tun.c)

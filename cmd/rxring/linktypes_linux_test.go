@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// writeSample writes a pcap file, one packet each millisecond.
+func writeSample(t *testing.T, dir string, link uint16, packets [][]byte) string {
+	t.Helper()
+	le := binary.LittleEndian
+	b := le.AppendUint32(nil, 0xa1b2c3d4)
+	b = le.AppendUint32(b, 2|4<<16)
+	b = le.AppendUint32(append(b, make([]byte, 8)...), 262144)
+	b = le.AppendUint32(b, uint32(link))
+	for i, p := range packets {
+		for _, n := range []int{1_700_000_000, i * 1000, len(p), len(p)} {
+			b = le.AppendUint32(b, uint32(n))
+		}
+		b = append(b, p...)
+	}
+	path := filepath.Join(dir, fmt.Sprintf("link%d.pcap", link))
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// output is what a program prints on standard output; other is what it says beside.
+func output(t *testing.T, name string, args ...string) (lines, other string) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	var out, err bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &out, &err, time.Minute
+	cmd.Run() // a program that cannot print a link type fails
+	return out.String(), err.String()
+}
+
+// Live, tcpdump prints of a device what it prints of the file.
+func TestTcpdumpLiveOfEveryLinkType(t *testing.T) {
+	if !installed(t, "tcpdump") {
+		t.Skip("SKIPPED: tcpdump is not installed")
+	}
+	dir := sharedDir(t)
+	rxring := filepath.Join(dir, "rxring")
+	for _, sample := range linkSamples {
+		t.Run(fmt.Sprint(sample.link), func(t *testing.T) {
+			t.Parallel()
+			path := writeSample(t, dir, sample.link, sample.packets)
+			want, wantSays := output(t, "tcpdump", "-n", "-t", "-r", path)
+			args := []string{"run", "-q", "--from", "file:" + path, "--", "tcpdump", "-n", "-t"}
+			if sample.any {
+				args = append(args, "-i", "any")
+			}
+			got, says := output(t, rxring, args...)
+			got = strings.TrimSuffix(got, "\n\n") // an interrupt ends the line, too
+			want = strings.TrimSuffix(want, "\n")
+			got = strings.TrimSuffix(got, "\n")
+			switch {
+			case want == "", strings.Contains(want, "UNSUPPORTED"): // tshark must do
+				refused := strings.Contains(wantSays, "unknown data link type") || strings.Contains(wantSays, "printing is not supported")
+				if got == "" && !refused {
+					t.Errorf("tcpdump -r says: %s\nand live: %s%s", wantSays, got, says)
+				}
+				return
+			case sample.lost != nil:
+				want = sample.lost.ReplaceAllString(want, "")
+			}
+			if got != want {
+				t.Errorf("live:\n%sof the file:\n%s%s%s", got, want, says, wantSays)
+			}
+		})
+	}
+}
+
+// Live, tshark shows of a device what it shows of the file, also of link types that
+// tcpdump cannot print.
+func TestTsharkLiveOfEveryLinkType(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED with -short: it starts tshark twice for each link type")
+	}
+	if !installed(t, "tshark") {
+		t.Skip("SKIPPED: tshark is not installed")
+	}
+	dir := sharedDir(t)
+	rxring := filepath.Join(dir, "rxring")
+	fields := []string{"-n", "-T", "fields"}
+	for _, column := range []string{"Source", "Destination", "Protocol", "Info"} {
+		fields = append(fields, "-e", "_ws.col."+column)
+	}
+	for _, sample := range linkSamples {
+		t.Run(fmt.Sprint(sample.link), func(t *testing.T) {
+			t.Parallel()
+			path := writeSample(t, dir, sample.link, sample.packets)
+			want, wantSays := output(t, "tshark", append([]string{"-r", path}, fields...)...)
+			if strings.Contains(wantSays, "unknown or unsupported") {
+				t.Skipf("SKIPPED: tshark cannot read the file: %s", wantSays)
+			}
+			if n := strings.Count(want, "\n"); n != len(sample.packets) {
+				t.Fatalf("tshark -r reads %d packets: %q: %s", n, want, wantSays)
+			}
+			live := append([]string{"run", "-q", "--from", "net0=file:" + path, "--", "tshark", "-i", "net0"}, fields...)
+			if got, says := output(t, rxring, live...); got != want {
+				t.Errorf("live %q, of the file %q\n%s", got, want, says)
+			}
+		})
+	}
+}
