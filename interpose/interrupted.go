@@ -43,6 +43,7 @@ func (s *session) interruptParked(now time.Time) {
 	})
 	s.sends = slices.DeleteFunc(s.sends, func(w *sending) bool {
 		answer, ok := w.interrupted()
+		w.release()
 		if ok {
 			s.answer(w.notification, answer)
 		}
@@ -57,8 +58,8 @@ type signalWatch struct {
 
 // look says whether the call is to end because of a signal, and whether that is the
 // thread's own for sure.
-func (s *signalWatch) look(tid int) (mine, ok bool) {
-	mine, anybodys := wanted(tid)
+func (s *signalWatch) look(c *call) (mine, ok bool) {
+	mine, anybodys := wanted(c.tid, c.woken)
 	before := s.before
 	s.before = anybodys
 	return mine, mine || anybodys && before // one that is anybody's may be another thread's, who has had time now
@@ -67,7 +68,7 @@ func (s *signalWatch) look(tid int) (mine, ok bool) {
 // interrupted is what a signal, if there is one, makes of the call, as
 // sock_intr_errno (include/net/sock.h) has it.
 func (r *receiving) interrupted() (answer reply, ok bool) {
-	mine, ok := r.signals.look(r.tid)
+	mine, ok := r.signals.look(r.call)
 	switch {
 	case !ok:
 		return reply{}, false
@@ -85,8 +86,10 @@ func (r *receiving) interrupted() (answer reply, ok bool) {
 // It sleeps interruptibly until something wakes it, and killably from then on
 // (seccomp_do_user_notification, kernel/seccomp.c). So one that sleeps killably has been
 // woken: for a signal, which another thread may have taken since, or to be frozen, as
-// when its container is paused or the machine goes to sleep. That waits for it.
-func wanted(tid int) (mine, anybodys bool) {
+// when its container is paused or the machine goes to sleep. That waits for it. One that
+// we woke, to put a descriptor into its table, sleeps killably as well: of that one only
+// pending signals tell.
+func wanted(tid int, woken bool) (mine, anybodys bool) {
 	masks := make(map[string]uint64)
 	threads, killably := "", false
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
@@ -94,7 +97,7 @@ func wanted(tid int) (mine, anybodys bool) {
 		key, v, _ := strings.Cut(line, ":")
 		switch v = strings.TrimSpace(v); key {
 		case "State":
-			killably = strings.HasPrefix(v, "D")
+			killably = !woken && strings.HasPrefix(v, "D")
 		case "SigPnd", "ShdPnd", "SigBlk":
 			masks[key], _ = strconv.ParseUint(v, 16, 64)
 		case "Threads":

@@ -144,6 +144,7 @@ func (s *session) putBack(c *call, fd int32, k *socket) bool {
 	if s.l.replace(c.ID, k.end, fd, flags&unix.O_CLOEXEC != 0) != nil {
 		return false
 	}
+	c.woken = true
 	c.replaced(fd, k, -1)
 	return true
 }

@@ -98,7 +98,7 @@ func (k *socket) sendTimeout() time.Duration {
 
 // interrupted is what a signal, if there is one, makes of the call.
 func (w *sending) interrupted() (answer reply, ok bool) {
-	mine, ok := w.signals.look(w.tid)
+	mine, ok := w.signals.look(w.call)
 	switch {
 	case !ok:
 		return reply{}, false
@@ -131,6 +131,7 @@ func (s *session) resumeSends(now time.Time) {
 			return true // a signal ended it: it has sent what it has sent
 		}
 		answer, ok := w.try()
+		w.release()
 		if ok {
 			s.answer(w.notification, answer)
 		}

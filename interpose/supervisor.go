@@ -61,6 +61,7 @@ type session struct {
 	// Of processes that may not be inspected: see record.go.
 	recording bool            // the filter traps what records depend on
 	records   map[int]*record // by process
+	users     map[int]ids     // by thread: as whom it may be inspected
 	numbers   map[int32]bool  // where a socket of ours has been, in any process
 	noVM      bool            // process_vm_readv is denied
 	keepEnds  bool            // we keep duplicates of rtnetlink sockets' ends: pidfd_getfd may be denied
@@ -118,6 +119,7 @@ func newSession(cfg *Config, l *listener, root int) (*session, error) {
 
 		recording: cfg.traps().Records,
 		records:   make(map[int]*record),
+		users:     make(map[int]ids),
 		numbers:   make(map[int32]bool),
 		noVM:      vmDenied(),
 		keepEnds:  cfg.traps().Records || getfdDenied(),
@@ -254,6 +256,8 @@ type call struct {
 	s   *session
 	tid int
 	mem int // the memory of the thread's process, -1: not opened
+
+	woken bool // the thread has put a descriptor of ours into its table since it made the call
 
 	hidden   bool  // it was not for us to see what is at a descriptor
 	hiddenFD int32 // which one

@@ -355,6 +355,12 @@ static void receive(void)
 	must(fcntl(r.fd, F_SETFL, flags | O_NONBLOCK));
 	refused(recv(r.fd, &c, 1, MSG_TRUNC), EAGAIN);
 	must(fcntl(r.fd, F_SETFL, flags));
+	/* A call that waits, next after mmap. */
+	struct timeval wait = {0, 100000}, forever = {0};
+	must(setsockopt(r.fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait));
+	must(munmap(map(r.fd), BLOCK * BLOCKS));
+	refused(recv(r.fd, &c, 1, MSG_TRUNC), EAGAIN);
+	must(setsockopt(r.fd, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof forever));
 	/* O_NONBLOCK set between mmap and the next call counts as well. */
 	must(munmap(map(r.fd), BLOCK * BLOCKS));
 	must(fcntl(r.fd, F_SETFL, flags | O_NONBLOCK));
