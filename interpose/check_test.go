@@ -84,3 +84,19 @@ func TestProgramsWithoutProcessVM(t *testing.T) {
 		})
 	}
 }
+
+func TestYamaMustAllowInspection(t *testing.T) {
+	for _, c := range []struct {
+		scope  string
+		ptrace bool
+		want   string
+	}{
+		{"", false, ""}, {"0", false, ""}, {"1", false, ""}, {"2", true, ""},
+		{"2", false, "sysctl kernel.yama.ptrace_scope=1"}, {"3", true, "until the next boot"},
+	} {
+		err := checkYama(c.scope, c.ptrace)
+		if (err != nil) != (c.want != "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("scope %q, CAP_SYS_PTRACE %v: %v: want %q", c.scope, c.ptrace, err, c.want)
+		}
+	}
+}

@@ -144,3 +144,41 @@ func TestFilterMayLetMlockDoNothing(t *testing.T) {
 		}
 	}
 }
+
+// What records depend on is trapped where there are records, and not elsewhere; and
+// with KeepUser a process's user stays.
+func TestFilterFollowsIdentitiesAndDescriptorNumbers(t *testing.T) {
+	type args = [6]uint64
+	const allow, ask, idle = unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_USER_NOTIF, unix.SECCOMP_RET_ERRNO
+	for _, c := range []struct {
+		behaviour                string
+		nr                       uint32
+		args                     args
+		usual, records, keepUser uint32
+	}{
+		{"setuid", unix.SYS_SETUID, args{1000}, allow, ask, idle},
+		{"setresgid", unix.SYS_SETRESGID, args{1000, 1000, 1000}, allow, ask, idle},
+		{"setgroups", unix.SYS_SETGROUPS, args{}, allow, allow, idle},
+		{"prctl(PR_SET_DUMPABLE)", unix.SYS_PRCTL, args{unix.PR_SET_DUMPABLE}, allow, ask, idle},
+		{"prctl(PR_SET_NAME)", unix.SYS_PRCTL, args{unix.PR_SET_NAME}, allow, allow, allow},
+		{"close", unix.SYS_CLOSE, args{9}, allow, ask, allow},
+		{"close_range", unix.SYS_CLOSE_RANGE, args{3, 9}, allow, ask, allow},
+		{"dup3", unix.SYS_DUP3, args{9, 10}, allow, ask, allow},
+		{"F_DUPFD_CLOEXEC", unix.SYS_FCNTL, args{9, unix.F_DUPFD_CLOEXEC}, allow, ask, allow},
+		{"F_SETFL", unix.SYS_FCNTL, args{9, unix.F_SETFL}, allow, allow, allow},
+		{"execve", unix.SYS_EXECVE, args{}, allow, allow, allow},
+	} {
+		for _, with := range []struct {
+			traps
+			want uint32
+		}{{traps{}, c.usual}, {traps{Records: true}, c.records}, {traps{KeepUser: true}, c.keepUser}} {
+			prog, err := assemble(rules(with.traps))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := evaluate(t, prog, auditArch, c.nr, c.args); got != with.want {
+				t.Errorf("%s, %+v: %#x, want %#x", c.behaviour, with.traps, got, with.want)
+			}
+		}
+	}
+}

@@ -93,6 +93,9 @@ func descendants(pid int) []int {
 // threadGroup is the process that a thread belongs to.
 func threadGroup(tid int) int { return status(tid, "Tgid:") }
 
+// parent is the process that started a thread's.
+func parent(tid int) int { return status(tid, "PPid:") }
+
 // processID is what a thread's process has for its id: in a PID namespace of its
 // own another one than ours.
 func processID(tid int) int { return status(tid, "NStgid:") }

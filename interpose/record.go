@@ -26,6 +26,10 @@ import (
 type record struct {
 	mem int // its memory, opened for reading and writing
 	fds map[int32]descriptor
+
+	// The memory may be the parent's, too (vfork). Then it outlives the execution of
+	// a program, after which the process has another one.
+	shared bool
 }
 
 // descriptor is what is at a descriptor number.
@@ -39,13 +43,7 @@ type descriptor struct {
 // changing its user: it has CAP_SETUID or CAP_SETGID, and we do not have
 // CAP_SYS_PTRACE.
 func needsRecords() bool {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if unix.Capget(&hdr, &data[0]) != nil {
-		return false
-	}
-	has := func(c uint) bool { return data[0].Effective&(1<<c) != 0 }
-	return !has(unix.CAP_SYS_PTRACE) && (has(unix.CAP_SETUID) || has(unix.CAP_SETGID))
+	return !hasCapability(unix.CAP_SYS_PTRACE) && (hasCapability(unix.CAP_SETUID) || hasCapability(unix.CAP_SETGID))
 }
 
 // traps is what the filter is to trap for the program.
@@ -53,21 +51,45 @@ func (c *Config) traps() traps {
 	return traps{NoMlock: c.NoMlock, KeepUser: c.KeepUser, Records: !c.KeepUser && needsRecords()}
 }
 
-// keep makes, or renews, the record of the calling thread's process. One that may
-// not be inspected keeps the record that it has.
+// keep makes, or renews, the records of a thread's process, which is about to change
+// its user, and of its parent: until it executes a program the two may share their
+// memory (vfork), and then neither may be inspected.
 func (s *session) keep(tid int) {
-	mem, err := openMemory(tid)
-	if err != nil {
+	tgid, pid := threadGroup(tid), parent(tid)
+	r := s.keepProcess(tgid)
+	if pid == s.root {
 		return
 	}
-	tgid := threadGroup(tid)
+	s.keepProcess(pid)
+	if r != nil {
+		r.shared = sameProgram(tgid, pid)
+	}
+}
+
+// sameProgram reports whether two processes run the same program, as after a fork.
+func sameProgram(a, b int) bool {
+	exe1, err1 := os.Readlink(fmt.Sprintf("/proc/%d/exe", a))
+	exe2, err2 := os.Readlink(fmt.Sprintf("/proc/%d/exe", b))
+	return err1 == nil && err2 == nil && exe1 == exe2
+}
+
+// keepProcess makes, or renews, the record of a process, and returns it. One that may
+// not be inspected keeps the record that it has, and nil is returned.
+func (s *session) keepProcess(tgid int) *record {
+	if tgid == 0 { // it has ended
+		return nil
+	}
+	mem, err := openMemory(tgid)
+	if err != nil {
+		return nil
+	}
 	if old := s.records[tgid]; old != nil {
 		unix.Close(old.mem)
 	} else if len(s.records) >= maxRecords {
 		s.forgetRecords()
 	}
 	r := &record{mem: mem, fds: make(map[int32]descriptor)}
-	table, _ := s.inspectAll(tid)
+	table, _ := s.inspectAll(tgid)
 	for fd, d := range table {
 		switch {
 		case d.memory != nil:
@@ -75,11 +97,12 @@ func (s *session) keep(tid int) {
 		case s.byInode[d.inode] == nil && s.rtnls[d.inode] == nil:
 			continue
 		}
-		flags, _ := descriptorFlags(tid, fd)
+		flags, _ := descriptorFlags(tgid, fd)
 		d.cloexec = flags&unix.O_CLOEXEC != 0
 		r.fds[fd] = d
 	}
 	s.records[tgid] = r
+	return r
 }
 
 // maxRecords is how many records there may be before those of processes that have
@@ -98,11 +121,20 @@ func (s *session) record(tid int) *record {
 			}
 		}
 	}
-	if r != nil && !r.alive() {
+	if r != nil && (!r.alive() || r.shared && s.executed(tgid)) {
 		s.forgetRecord(tgid)
 		return nil
 	}
 	return r
+}
+
+// executed reports whether a process that changed its user has executed a program
+// since: it may be inspected by its own user.
+func (s *session) executed(tgid int) bool {
+	return s.asUser(tgid, func() error {
+		_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", tgid))
+		return err
+	}) == nil
 }
 
 // alive reports whether the memory is still a process's: not after execve, nor

@@ -73,6 +73,15 @@ func TestProgramExecutedAsAnotherUserInContainers(t *testing.T) {
 	}
 }
 
+// A child in another user's name hides its parent, while they share their memory.
+func TestProgramThatSpawnsAsAnotherUserInContainers(t *testing.T) {
+	needContainerRoot(t)
+	out, code := startHost(t, "container run", 0, needStory(t), "spawn-as-another", "net0").end()
+	if code != 0 || strings.Contains(out, "log:") {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+}
+
 // With KeepUser nothing is given up.
 func TestKeepUser(t *testing.T) {
 	needContainerRoot(t)
