@@ -15,8 +15,10 @@ import (
 // for, and waits a little for readers that are slower: the kernel's ring holds what comes
 // meanwhile. Strict bounds see to it that no reader pays for another.
 const (
-	// maxAge bounds how late a packet gets to a reader for which nobody else waits.
-	maxAge = 250 * time.Millisecond
+	// maxAge bounds how late a packet gets to a reader for which nobody else waits, and
+	// how long that is waited for without reading anything. A reader that writes to a
+	// busy disk stands still for hundreds of milliseconds.
+	maxAge = time.Second
 	// maxShare is the part of its time that a drain waits at most, for all of several
 	// readers together: one in maxShare.
 	maxShare = 25
