@@ -93,6 +93,11 @@ type SocketReport struct {
 	// one's, its Version included.
 	HadRing  bool
 	Geometry tpacket.Geometry
+
+	// Longest is the length in bytes of the longest packet that lay in a ring of slots
+	// (V1, V2) at its end, if some were dropped; 0: it is not known. The program can
+	// write to the ring: it is a hint for a person.
+	Longest uint32
 }
 
 func (r SocketReport) String() string {

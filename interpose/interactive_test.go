@@ -111,3 +111,36 @@ func TestSlotsOfLibpcap(t *testing.T) {
 		})
 	}
 }
+
+// Where slots are far larger than packets, and some were dropped, the report says how long
+// packets were: here and attached.
+func TestTheReportSaysHowLongPacketsWere(t *testing.T) {
+	needTool(t, "tcpdump")
+	inBothPlaces(t, func(t *testing.T, p place) {
+		w := newWorld(t, p)
+		ctx, cancel := context.WithTimeout(t.Context(), bound)
+		defer cancel()
+		raw, err := w.ns.AddDevice(rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for w.at != nil { // until the client has heard of it
+			if _, ok := w.at.Namespace().DeviceByName("tun0"); ok || ctx.Err() != nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		c := w.config("tcpdump", "-ni", "tun0", "--immediate-mode", "-c", "4", "-w", "/dev/null")
+		o := runContext(t, ctx, c, func(line string) {
+			if strings.Contains(line, "listening on") {
+				for range 1000 {
+					raw.Deliver(&rxring.Packet{Data: append([]byte{0x45}, make([]byte, 99)...)})
+				}
+			}
+		})
+		s := o.Sockets[0]
+		if s.Totals.Dropped() == 0 || s.Longest != 100 || s.Geometry.FrameNr > 16 {
+			t.Errorf("%v, longest %d bytes, want 8 slots or so, some dropped, and 100 bytes", s, s.Longest)
+		}
+	})
+}

@@ -129,6 +129,9 @@ func (s *session) rtnlReadable() bool {
 
 // forget closes a socket and keeps its report.
 func (s *session) forget(k *socket) {
+	if !s.detached() {
+		k.report.Longest = k.longestInRing()
+	}
 	s.drop(k)
 	k.report.Totals, k.report.Sent = k.rx.Totals(), k.rx.Sent()
 	k.report.Unknown = s.detached()

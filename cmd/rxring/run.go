@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/bits"
 	"os"
 	"os/exec"
 	"strings"
@@ -253,8 +254,26 @@ func report(w io.Writer, r interpose.Result) {
 				fmt.Fprintf(w, "rxring: %12d dropped: %s\n", n, why.Explanation())
 			}
 		}
+		if hint := slotHint(s); hint != "" {
+			fmt.Fprintf(w, "rxring: %s\n", hint)
+		}
 	}
 	if r.Omitted > 0 {
 		fmt.Fprintf(w, "rxring: %d more sockets not listed\n", r.Omitted)
 	}
+}
+
+// slotHint says what to do where packets were dropped because the few slots of a ring
+// are far larger than the packets, "" elsewhere. libpcap sizes slots by the snapshot
+// length, and on Ethernet alone by what the device says of its packets.
+func slotHint(s interpose.SocketReport) string {
+	const far = 4
+	if s.Longest == 0 || s.Totals.Drops[ring.Full] == 0 {
+		return ""
+	}
+	snaplen := uint32(1) << bits.Len32(s.Longest-1)
+	if s.Geometry.FrameSize < far*max(snaplen, 256) {
+		return ""
+	}
+	return fmt.Sprintf("its slots are far larger than its packets, the last of which had at most %d bytes: a snapshot length of %d (-s %d in tcpdump) makes more of them", s.Longest, snaplen, snaplen)
 }
