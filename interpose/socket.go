@@ -45,8 +45,9 @@ type socket struct {
 	grouped bool   // it is in a fanout group
 	unsent  bool   // said that something written to it was not sent
 	held    []byte // a frame that was written and waits for room; nil: none
-	absent  int    // sweeps in a row that found nobody holding it
-	muted   bool   // nobody seems to hold it
+	born    time.Time
+	absent  int  // sweeps in a row that found nobody holding it
+	muted   bool // nobody seems to hold it
 
 	// Where it was last seen: the first place to look for it.
 	seenTID int
@@ -60,7 +61,7 @@ func newSocket(rx packetSocket, t rxring.SockType, nonblock bool) (*socket, erro
 	if err != nil {
 		return nil, err
 	}
-	k := &socket{rx: rx, end: pair[0], waker: waker{end: pair[1]}, memory: -1, timeout: forever, report: &SocketReport{Type: t}}
+	k := &socket{rx: rx, end: pair[0], waker: waker{end: pair[1]}, memory: -1, timeout: forever, born: time.Now(), report: &SocketReport{Type: t}}
 	f, err := fileOf(k.end)
 	if err == nil && nonblock {
 		err = unix.SetNonblock(k.end, true)

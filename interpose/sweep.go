@@ -12,13 +12,20 @@ import (
 
 // How often the session looks which sockets are still held: more often where a
 // closed one, until that is noticed, takes packets from others in its fanout
-// group.
+// group; and when a socket is new, because programs open sockets to try something,
+// and a source that waits for readers must not take those for readers.
 const (
 	sweepInterval       = time.Second
 	sweepIntervalGroups = 100 * time.Millisecond
+	sweepIntervalYoung  = 50 * time.Millisecond
+
+	youth = 10 * time.Second
 )
 
 func (s *session) sweepEvery() time.Duration {
+	if n := len(s.sockets); n > 0 && time.Since(s.sockets[n-1].born) < youth { // the newest is last
+		return sweepIntervalYoung
+	}
 	if slices.ContainsFunc(s.sockets, func(k *socket) bool { return k.grouped }) {
 		return sweepIntervalGroups
 	}

@@ -123,6 +123,9 @@ func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
 		err = err2
 	}
 	if bad := new(dump.UsageError); errors.As(err, &bad) {
+		if info, err2 := os.Stat(c.Expression); err2 == nil && info.Mode().IsRegular() {
+			err = fmt.Errorf("%w: there is a file of that name: did you mean --from file:%s?", err, c.Expression)
+		}
 		return usage(err)
 	}
 	if !c.Quiet && result.Began {

@@ -42,7 +42,7 @@ error. The exit code, or the signal, is the program's own; 127 when it was not f
 when nothing can be attached to with --at.
 
 A capture file (--from file:PATH) begins when its readers are ready: when their sockets
-have not changed for 250 ms (2 s in fanout groups), there are readers=N of them, and the
+have not changed for 500 ms (2 s in fanout groups), there are readers=N of them, and the
 first is after=TIME old. It waits for slow readers, unless it has a speed. When all files
 have been played and read, the programs that read them get SIGINT, as from Ctrl-C, and
 rxring exits with 0; with stay the device stays, silent. now gives packets the present
@@ -178,6 +178,9 @@ func notFound(program string, err error) error {
 		return fmt.Errorf("%s is not installed: install it (Debian: apt-get install %[1]s): %w", program, err)
 	case "dumpcap":
 		return fmt.Errorf("dumpcap is not installed: install it (Debian: apt-get install wireshark-common): %w", err)
+	}
+	if info, err2 := os.Stat(program); err2 == nil && info.Mode().IsRegular() {
+		return fmt.Errorf("%w: there is a file of that name here: ./%s runs it, and --from file:%[2]s replays it if it is a capture", err, program)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -23,7 +24,12 @@ Exits 0 when no packet is torn, 1 when one is, or when the file cannot tell.`,
   rxring verify streams.pcap
   rxring run -- tcpdump -i net0 -s 256 -C 5 -c 100000 -w rotated.pcap
   rxring verify rotated.pcap*`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("verify: no file given: want rxring verify FILE..., captures of what rxring run feeds to its device")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := verify.Files(args...)
 			if err == nil || r.Packets > 0 {

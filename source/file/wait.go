@@ -9,9 +9,10 @@ import (
 
 // How long the sockets on the devices must have been as they are when [Config].Wait is
 // set. Programs are not ready when they open a socket: libpcap discards what arrives
-// between bind and filter, and tshark opens a device twice.
+// between bind and filter, tshark opens a device twice, and many open a socket only to
+// try something.
 const (
-	SettleTime = 250 * time.Millisecond
+	SettleTime = 500 * time.Millisecond
 
 	// FanoutSettleTime is for sockets in fanout groups. Suricata's threads discard what
 	// arrives until all of them have their sockets and nothing has arrived for 100 ms.
