@@ -31,7 +31,8 @@ func (d *Device) RoomFor(n int) int {
 }
 
 // Sockets iterates over the sockets that would be offered a packet now, the members of
-// fanout groups among them. A socket may be closed meanwhile.
+// fanout groups among them, but for those that nobody holds ([Socket.SetHeld]). A socket
+// may be closed meanwhile.
 func (d *Device) Sockets() iter.Seq[*Socket] { return d.readers }
 
 // drainEvery is how often Drain looks: nobody tells when a reader hands a slot back.
@@ -66,8 +67,23 @@ func (d *Device) Drain(ctx context.Context) error {
 	}
 }
 
-// readers are the sockets that see the device's packets, alone or in a group.
+// readers are the sockets that see the device's packets, alone or in a group, and that
+// somebody holds.
 func (d *Device) readers(yield func(*Socket) bool) {
+	for s := range d.attached {
+		if !s.unheld.Load() && !yield(s) {
+			return
+		}
+	}
+}
+
+// SetHeld says whether anybody holds the socket, as far as the caller can see; at first,
+// yes. A socket that nobody holds gets packets as before, but sources neither count nor
+// wait for it: see [Device.Sockets].
+func (s *Socket) SetHeld(held bool) { s.unheld.Store(!held) }
+
+// attached are the sockets that see the device's packets, alone or in a group.
+func (d *Device) attached(yield func(*Socket) bool) {
 	taps := d.taps.Load()
 	if taps == nil {
 		return

@@ -169,6 +169,12 @@ func TestASourceTellsSocketsThatAreReadFromThoseThatAreNot(t *testing.T) {
 		if !s.HasRead() {
 			t.Error("not read after a packet was taken")
 		}
+		for _, held := range []bool{false, true} {
+			s.SetHeld(held)
+			if got := slices.Collect(dev.Sockets()); len(got) == 1 != held || dev.Room(1) == held {
+				t.Errorf("held %v: sockets %v, room %v", held, got, dev.Room(1))
+			}
+		}
 	})
 }
 

@@ -48,6 +48,8 @@ type Socket struct {
 	queue    queue
 	err      atomic.Int32 // pending errno (sk_err)
 
+	unheld atomic.Bool // see SetHeld
+
 	tx   atomic.Pointer[sender] // never nil; read by who sends
 	out  atomic.Pointer[Device] // bound to: see setDevice
 	sent atomic.Uint64          // frames

@@ -51,6 +51,7 @@ type session struct {
 	rtnls    map[uint64]*rtnlSocket          // by inode
 	ears     map[*rxring.Device]packetSocket // have a device be promiscuous
 	swept    time.Time
+	glanced  time.Time
 	killable bool      // calls that were received are not interrupted: see interruptParked
 	looked   time.Time // for signals
 
@@ -358,6 +359,7 @@ func (s *session) tick() int {
 		s.sweepRTNL()
 		s.announce()
 	}
+	s.glance(now)
 	s.interruptParked(now)
 	next := s.nextDeadline(now)
 	if next <= 0 {
@@ -370,6 +372,9 @@ func (s *session) tick() int {
 	s.resumeSends(now)
 	if len(s.sends) > 0 || s.holding {
 		next = min(next, trySendsEvery)
+	}
+	if s.glances(now) {
+		next = min(next, glanceInterval-now.Sub(s.glanced))
 	}
 	return int(min(every-now.Sub(s.swept), next).Milliseconds()) + 1
 }

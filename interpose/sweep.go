@@ -12,20 +12,35 @@ import (
 
 // How often the session looks which sockets are still held: more often where a
 // closed one, until that is noticed, takes packets from others in its fanout
-// group; and when a socket is new, because programs open sockets to try something,
-// and a source that waits for readers must not take those for readers.
+// group.
 const (
 	sweepInterval       = time.Second
 	sweepIntervalGroups = 100 * time.Millisecond
-	sweepIntervalYoung  = 50 * time.Millisecond
-
-	youth = 10 * time.Second
 )
 
-func (s *session) sweepEvery() time.Duration {
-	if n := len(s.sockets); n > 0 && time.Since(s.sockets[n-1].born) < youth { // the newest is last
-		return sweepIntervalYoung
+// While a socket is new, the session looks more often, without closing anything:
+// programs open sockets to try something, and a source that waits for readers must not
+// take those for readers.
+const (
+	glanceInterval = 50 * time.Millisecond
+	youth          = 10 * time.Second
+)
+
+// glance has sources know which sockets nobody holds, as far as can be seen.
+func (s *session) glance(now time.Time) {
+	if s.glances(now) && now.Sub(s.glanced) >= glanceInterval {
+		s.glanced = now
+		s.unheld()
 	}
+}
+
+// glances reports whether there is a new socket. The newest is the last.
+func (s *session) glances(now time.Time) bool {
+	n := len(s.sockets)
+	return n > 0 && now.Sub(s.sockets[n-1].born) < youth
+}
+
+func (s *session) sweepEvery() time.Duration {
 	if slices.ContainsFunc(s.sockets, func(k *socket) bool { return k.grouped }) {
 		return sweepIntervalGroups
 	}
@@ -96,6 +111,9 @@ func (s *session) unheld() []*socket {
 			unheld = append(unheld, k)
 		} else {
 			k.absent = 0
+		}
+		if local, ok := k.rx.(localSocket); ok {
+			local.SetHeld(!missing[k])
 		}
 	}
 	return unheld

@@ -87,7 +87,7 @@ func (s *sources) sleep(d time.Duration) bool {
 // Those that nobody has read yet are left for who may read them.
 func (s *sources) endFiles(files []*feed.Feed) {
 	endless := len(files) < len(s.feeds)
-	playing := func(f *feed.Feed) bool { return !f.Ended() && !f.Waiting() }
+	playing := func(f *feed.Feed) bool { return !f.Ended() && (!f.Waiting() || f.Watched()) } // or soon
 	for len(files) > 0 && s.sleep(endPoll) {
 		var ended, left []*feed.Feed
 		for _, f := range files {

@@ -35,6 +35,7 @@ func (s *Source) awaitReaders() error {
 	var first, changed time.Time // since when there are sockets, and since when these
 	var settled time.Duration    // in ticks that were in time: programs are late, too, on a busy machine
 	var seen uint64
+	var before int
 	for inTime := true; ; {
 		n, grouped := s.readers()
 		switch now := time.Now(); {
@@ -42,7 +43,7 @@ func (s *Source) awaitReaders() error {
 			first = time.Time{}
 		case first.IsZero():
 			first, changed, settled = now, now, 0
-		case changes.Load() != seen:
+		case n != before, changes.Load() != seen:
 			changed, settled = now, 0
 		default:
 			if inTime {
@@ -58,7 +59,7 @@ func (s *Source) awaitReaders() error {
 				return nil
 			}
 		}
-		seen = changes.Load()
+		seen, before = changes.Load(), n
 		start := time.Now()
 		if err := s.sleep(watchEvery); err != nil {
 			return err
