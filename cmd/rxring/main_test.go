@@ -56,6 +56,12 @@ func TestScript(t *testing.T) {
 				return interposes(), nil
 			case "root":
 				return os.Geteuid() == 0, nil
+			case "userns":
+				return works(t, "user namespaces", filepath.Join(shared, "asuser"), "unshare", "-Ur", "true"), nil
+			case "python3-scapy":
+				return works(t, "scapy for /usr/bin/python3", "/usr/bin/python3", "-c", "import scapy.all"), nil
+			case "perl-net-pcap":
+				return works(t, "perl's Net::Pcap", "perl", "-MNet::Pcap", "-e", "1"), nil
 			case "container":
 				return root(), nil
 			case "rootless":
@@ -83,6 +89,15 @@ func TestScript(t *testing.T) {
 func installed(t *testing.T, program string) bool {
 	if _, err := exec.LookPath(program); err != nil {
 		t.Logf("SKIPPED: %s is not installed", program)
+		return false
+	}
+	return true
+}
+
+// works reports whether a command succeeds, and is loud about what is missing when not.
+func works(t *testing.T, what, command string, args ...string) bool {
+	if out, err := exec.Command(command, args...).CombinedOutput(); err != nil {
+		t.Logf("SKIPPED: no %s: %v: %s", what, err, out)
 		return false
 	}
 	return true
