@@ -375,9 +375,14 @@ func (a *arrival) sent(d *Device, p *Packet, protocol uint16) {
 	a.offloads(p)
 }
 
-// leave has the packet leave, or the packets that it is divided into. Where the
-// device's owner refuses one, those before it have left.
+// leave has the packet leave, or the packets that it is divided into, if the device is
+// ready. Where the device's owner refuses one, those before it have left.
 func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
+	if ready := d.ready.Load(); ready != nil { // pairs with the store in SetTransmitReady
+		if err := (*ready)(&o.packet); err != nil {
+			return d.unsent(err)
+		}
+	}
 	if o.cut.size == 0 {
 		return o.transmit(tx, d, s)
 	}
@@ -397,11 +402,6 @@ func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
 // hands it to the device's owner.
 func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
 	p, a := &o.packet, &o.arrival
-	if ready := d.ready.Load(); ready != nil { // pairs with the store in SetTransmitReady
-		if err := (*ready)(p); err != nil {
-			return d.unsent(err)
-		}
-	}
 	if taps := d.taps.Load(); taps != nil && !tx.bypass {
 		for _, t := range *taps {
 			switch {
@@ -416,6 +416,9 @@ func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
 	}
 	if transmit := d.transmit.Load(); transmit != nil { // pairs with the store in SetTransmit
 		if err := (*transmit)(p); err != nil {
+			if errors.Is(err, syscall.EAGAIN) { // sockets have seen it: it must not be sent again
+				err = fmt.Errorf("%v: %w", err, syscall.ENOBUFS)
+			}
 			return d.unsent(err)
 		}
 	} else if d.typ == Loopback { // loopback_xmit (drivers/net/loopback.c)

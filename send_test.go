@@ -450,6 +450,11 @@ func TestFrameThatTheDeviceIsNotReadyFor(t *testing.T) {
 	}
 	dev.SetTransmitReady(nil)
 	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptQdiscBypass, cInt(0)))
+	dev.SetTransmit(func(*rxring.Packet) error { return syscall.EAGAIN })
+	if _, err := s.Send(frame(100)); !errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.EAGAIN) {
+		t.Errorf("%v, want ENOBUFS: the frame must not be sent again", err)
+	}
+	dev.SetTransmit(nil)
 	if _, err := s.Send(frame(100)); err != nil || bypass != true {
 		t.Errorf("%v: the function is still called", err)
 	}

@@ -15,7 +15,8 @@ import "sync/atomic"
 // set, nor can it send.
 //
 // An error means that the frame was not sent. It reaches the sender with the errno
-// that it unwraps to, ENOBUFS when there is none.
+// that it unwraps to, ENOBUFS when there is none and in place of EAGAIN, which only
+// [Device.SetTransmitReady] can say: the frame has been seen.
 type TransmitFunc func(p *Packet) error
 
 // SetTransmit has f get what packet sockets send through the device from now on,
@@ -25,7 +26,7 @@ type TransmitFunc func(p *Packet) error
 func (d *Device) SetTransmit(f TransmitFunc) { setTransmitFunc(&d.transmit, f) }
 
 // SetTransmitReady has f decide, before sockets see a frame, whether the device can
-// send it. An error refuses the frame: it reaches the sender as an error of
+// send it; once for a large segment that is divided. An error refuses the frame: it reaches the sender as an error of
 // SetTransmit's function does, but no socket has seen the frame. EAGAIN means that the
 // device has no room now: the sender may try again, and a program
 // whose socket blocks waits for room (package interpose). The rules for f are those of [TransmitFunc]; nil, as at first,

@@ -213,15 +213,20 @@ func openExit(index int, bypass bool) (*exit, error) {
 	return e, nil
 }
 
-// newExit gives the socket twice the send buffer that it has: ready has senders wait
-// when the first half is full, and the second is for those that ready has let pass at
-// the same moment.
+// spare is memory for what leaves once ready has let it pass: a segment of 4 MiB in
+// packets, which need more, and frames of other senders at the same moment.
+const spare = 16 << 20
+
+// newExit gives the socket a larger send buffer than it has: ready has senders wait
+// when as much is used as it was. Without CAP_NET_ADMIN it is twice as large at most.
 func newExit(conn syscall.RawConn) (*exit, error) {
 	e := &exit{conn: conn}
 	var err error
 	err2 := conn.Control(func(fd uintptr) {
 		if e.room, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, e.room) // which the kernel doubles
+			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, (e.room+spare)/2) != nil { // the kernel doubles it
+				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, e.room)
+			}
 		}
 	})
 	if err = errors.Join(err2, err); err != nil {

@@ -302,6 +302,7 @@ func TestSentOffloads(t *testing.T) {
 			{"checksum", slices.Concat(vnet(vnetNeedsCsum, 0, 54, 0, 34, 16), tcp(10))},
 			{"segment", slices.Concat(vnet(vnetNeedsCsum, byte(rxring.GSOTCPv4), 54, 1000, 34, 16), tcp(5000))},
 			{"segment of 64 KiB", slices.Concat(vnet(vnetNeedsCsum, byte(rxring.GSOTCPv4), 54, 1448, 34, 16), tcp(65400))},
+			{"segment of 300000 bytes", slices.Concat(vnet(vnetNeedsCsum, byte(rxring.GSOTCPv4), 54, 1448, 34, 16), tcp(300000))},
 			{"segment with ECN", slices.Concat(vnet(vnetNeedsCsum, byte(rxring.GSOTCPv4|rxring.GSOECN), 54, 1000, 34, 16), tcp(5000))},
 			{"unknown segment", slices.Concat(vnet(vnetNeedsCsum, 9, 54, 1000, 34, 16), tcp(5000))},
 			{"checksum outside", slices.Concat(vnet(vnetNeedsCsum, 0, 54, 0, 3400, 16), tcp(10))},
@@ -326,11 +327,11 @@ func TestSentOffloads(t *testing.T) {
 			}
 		}
 		same(t, results[1], results[0])
-		if len(results[0]) != 5 {
-			t.Errorf("natively %d frames were sent, want 5: nothing to compare", len(results[0]))
+		if len(results[0]) <= 6 {
+			t.Errorf("natively %d frames arrived, want 5, and those of the segment that Linux divides: nothing to compare", len(results[0]))
 		}
-		if st := s.Stats(); st.Sent != 5 || st.SendErrors != 0 {
-			t.Errorf("%d sent, %d errors, want 5 sent: the rest the socket refuses", st.Sent, st.SendErrors)
+		if st := s.Stats(); st.Sent != uint64(len(results[0])) || st.SendErrors != 0 {
+			t.Errorf("%d sent, %d errors, want %d sent: the rest the socket refuses", st.Sent, st.SendErrors, len(results[0]))
 		}
 	})
 }
