@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/maxlen"
 )
@@ -21,8 +19,7 @@ const maxLoopbackMTU = 1 << 19
 // Describe is the configuration of a device that stands for the interface of that
 // name in the calling thread's network namespace: with its index, type, MTU, length of
 // the longest segment and addresses. It needs no privilege.
-// ENODEV when there is none; ENOTSUP for hardware whose frames are neither
-// Ethernet's nor bare IP.
+// ENODEV when there is none.
 func Describe(name string) (rxring.DeviceConfig, error) {
 	c, err := describe(name)
 	if err != nil {
@@ -36,18 +33,7 @@ func describe(name string) (c rxring.DeviceConfig, err error) {
 	if err != nil {
 		return c, err
 	}
-	c = rxring.DeviceConfig{Name: name, Index: l.index}
-	switch l.hatype {
-	case unix.ARPHRD_ETHER:
-		c.Type = rxring.Ethernet
-	case unix.ARPHRD_LOOPBACK:
-		c.Type = rxring.Loopback
-	case unix.ARPHRD_NONE, unix.ARPHRD_RAWIP:
-		c.Type = rxring.RawIP
-	default:
-		return c, fmt.Errorf("hardware type %d: want Ethernet (%d), loopback (%d) or bare IP (%d, %d): %w", l.hatype,
-			unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK, unix.ARPHRD_NONE, unix.ARPHRD_RAWIP, unix.ENOTSUP)
-	}
+	c = rxring.DeviceConfig{Name: name, Index: l.index, Type: rxring.DeviceType(l.hatype)}
 	i, err := net.InterfaceByIndex(l.index)
 	if err != nil {
 		return c, err
@@ -62,7 +48,7 @@ func describe(name string) (c rxring.DeviceConfig, err error) {
 	if c.MaxLen == i.MTU { // no segments
 		c.MaxLen = c.MTU
 	}
-	if c.Type != rxring.RawIP {
+	if c.Type.Ethernet() {
 		copy(c.Addr[:], i.HardwareAddr)
 	}
 	addrs, err := i.Addrs()

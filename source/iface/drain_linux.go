@@ -44,7 +44,7 @@ func (d *drain) run(ended func()) {
 }
 
 func (d *drain) loop() error {
-	b := new(batch)
+	b := &batch{linked: !d.dev.Type().Ethernet()}
 	for !d.stop.Load() {
 		n, err := d.handle.ReadBatch(context.Background(), b.frames[:])
 		switch {

@@ -17,6 +17,8 @@ type batch struct {
 	frames  [batchSize]ring.Frame
 	packets [batchSize]rxring.Packet
 	rest    [batchSize][1][]byte
+	links   [batchSize]rxring.Link // of packets of a device that is not Ethernet
+	linked  bool                   // it is not
 }
 
 // Of a struct virtio_net_hdr (linux/virtio_net.h): its size, and offsets in it.
@@ -56,6 +58,16 @@ func (b *batch) load(i int) (cut bool) {
 		if f.Status&tpacket.StatusVLANTPID != 0 {
 			p.VLAN.TPID = f.VLANTPID
 		}
+	}
+	if b.linked {
+		b.links[i] = rxring.Link{
+			Protocol:  tpacket.Htons(f.From.Protocol),
+			Type:      f.From.Pkttype,
+			HeaderLen: uint16(f.Net),
+			Addr:      f.From.Addr,
+			AddrLen:   f.From.Halen,
+		}
+		p.Link = &b.links[i]
 	}
 	if h := f.Before(sizeofVnet); h != nil && h[0]|h[vnetGSOType] != 0 {
 		b.offload(i, h)

@@ -99,18 +99,8 @@ func (s *Source) start() error {
 
 // agree says whether the device can have the interface's packets.
 func (s *Source) agree(l link) error {
-	want := rxring.Ethernet
-	switch l.hatype {
-	case unix.ARPHRD_ETHER:
-	case unix.ARPHRD_LOOPBACK:
-		want = rxring.Loopback
-	case unix.ARPHRD_NONE, unix.ARPHRD_RAWIP:
-		want = rxring.RawIP
-	default:
-		return fmt.Errorf("hardware type %d: want Ethernet, loopback or bare IP: %w", l.hatype, unix.ENOTSUP)
-	}
-	if t := s.dev.Type(); t != want {
-		return fmt.Errorf("hardware type %d: device %s has type %d: want %d, see Describe: %w", l.hatype, s.dev.Name(), t, want, unix.EINVAL)
+	if t := s.dev.Type(); t != rxring.DeviceType(l.hatype) {
+		return fmt.Errorf("hardware type %d: device %s has type %d: want that of the interface, see Describe: %w", l.hatype, s.dev.Name(), t, unix.EINVAL)
 	}
 	return nil
 }

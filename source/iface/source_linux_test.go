@@ -20,7 +20,6 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/kring"
-	"github.com/rxring/rxring/internal/kring/kringtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -534,41 +533,9 @@ func TestDescribe(t *testing.T) {
 					t.Errorf("%q: %v, want %v", name, err, want)
 				}
 			}
-			return describeStranger(t)
+			return nil
 		}))
 	})
-}
-
-// describeStranger describes an interface whose frames nobody here knows.
-func describeStranger(t *testing.T) error {
-	kringtest.NeedDevices(t)
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	ifr, err := unix.NewIfreq("strange0")
-	if err != nil {
-		return err
-	}
-	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-		return fmt.Errorf("TUNSETIFF: %w", err)
-	}
-	if err := unix.IoctlSetInt(fd, unix.TUNSETLINK, unix.ARPHRD_PPP); err != nil {
-		return fmt.Errorf("TUNSETLINK: %w", err)
-	}
-	if _, err := Describe("strange0"); !errors.Is(err, unix.ENOTSUP) || !strings.Contains(err.Error(), "hardware type 512: want Ethernet") {
-		t.Errorf("an interface of PPP: %v", err)
-	}
-	dev, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "strange0"})
-	if err != nil {
-		return err
-	}
-	if _, err := Start(dev, Config{}); !errors.Is(err, unix.ENOTSUP) {
-		t.Errorf("an interface of PPP: %v", err)
-	}
-	return nil
 }
 
 func TestStartErrors(t *testing.T) {

@@ -30,6 +30,9 @@ func (t *tap) start(dev *rxring.Device, cfg *Config, name string, filter []cbpf.
 	}
 	c := cfg.capture(longest)
 	c.Filter = filter
+	// On lo each packet goes out and comes in. libpcap leaves out what goes out, but
+	// knows lo by its name alone.
+	c.IgnoreOutgoing = dev.Type() == rxring.Loopback && dev.Name() != "lo"
 	var fanout rxring.FanoutConfig
 	if cfg.Fanout > 1 {
 		fanout = rxring.FanoutConfig{Mode: cfg.FanoutMode, Flags: rxring.FanoutFlagUniqueID}
