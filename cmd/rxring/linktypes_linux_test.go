@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,43 @@ func TestTsharkLiveOfEveryLinkType(t *testing.T) {
 			live := append([]string{"run", "-q", "--from", "net0=file:" + path, "--", "tshark", "-i", "net0"}, fields...)
 			if got, says := output(t, rxring, live...); got != want {
 				t.Errorf("live %q, of the file %q\n%s", got, want, says)
+			}
+		})
+	}
+}
+
+// cookedPrefix is what tcpdump prints of a LINUX_SLL2 header.
+var cookedPrefix = regexp.MustCompile(`(?m)^\S+ +(In|Out|B|M|P) +`)
+
+// What dump writes of a device, tcpdump prints as it prints the file that fed the
+// device; of packets without a link-layer header with a cooked one.
+func TestDumpOfEveryLinkType(t *testing.T) {
+	if !installed(t, "tcpdump") {
+		t.Skip("SKIPPED: tcpdump is not installed")
+	}
+	dir := sharedDir(t)
+	rxring := filepath.Join(dir, "rxring")
+	for _, sample := range linkSamples {
+		t.Run(fmt.Sprint(sample.link), func(t *testing.T) {
+			t.Parallel()
+			path := writeSample(t, dir, sample.link, sample.packets)
+			lines, says := output(t, rxring, "dump", "-q", "--from", "file:"+path)
+			if strings.Count(lines, "\n") != len(sample.packets) || strings.Contains(lines, "malformed") {
+				t.Errorf("lines:\n%s%s", lines, says)
+			}
+			written := strings.TrimSuffix(path, ".pcap") + ".pcapng"
+			_, says = output(t, rxring, "dump", "-q", "--from", "file:"+path, "-w", written)
+			want, _ := output(t, "tcpdump", "-n", "-t", "-r", path)
+			got, wrong := output(t, "tcpdump", "-n", "-t", "-r", written)
+			if want == "" || strings.Contains(want, "UNSUPPORTED") {
+				return
+			}
+			if sample.lost != nil {
+				want = sample.lost.ReplaceAllString(want, "")
+			}
+			got, want = cookedPrefix.ReplaceAllString(got, ""), cookedPrefix.ReplaceAllString(want, "")
+			if got != want {
+				t.Errorf("written:\n%sof the file:\n%s%s%s", got, want, says, wrong)
 			}
 		})
 	}

@@ -4,6 +4,7 @@
 //
 //	config.go   what to do, and what cannot be
 //	input.go    where packets come from, and the filter on them
+//	reshape.go  packets as files of their link type have them
 //	tags.go     VLAN tags, put back into the frame
 //	run.go      a capture, from beginning to end
 //	take.go     a packet's life: read, copied, filtered, written

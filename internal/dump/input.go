@@ -14,8 +14,8 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/internal/linktype"
 	"github.com/rxring/rxring/internal/pcapfilter"
-	"github.com/rxring/rxring/tpacket"
 )
 
 // Input is where packets come from: a handle that lets none in yet.
@@ -29,6 +29,7 @@ type Input struct {
 	Start func() (done <-chan struct{}, err error)
 
 	link   capfile.LinkType
+	cooked bool // packets are read without a link-layer header, and written with one of LINUX_SLL2
 	shared bool // another process can take the ring back
 	client *attach.Client
 
@@ -55,18 +56,15 @@ func OpenLive(name, at string, c capture.Config) (*Input, error) {
 		}
 	}
 	c.Filter = nothing
-	h, err := capture.Open(name, c)
-	switch {
-	case errors.Is(err, syscall.EPERM):
-		return nil, fmt.Errorf("%w: run it as root or with that capability, or read what `rxring serve` offers: rxring dump --at %s", err, at)
-	case err != nil:
-		return nil, err
-	}
 	present := func() bool {
 		_, err := net.InterfaceByIndex(index)
 		return err == nil
 	}
-	return newInput(&Input{Device: name, Handle: h, present: present})
+	in, err := newInput(&Input{Device: name, present: present}, c, func(c capture.Config) (*capture.Handle, error) { return capture.Open(name, c) })
+	if errors.Is(err, syscall.EPERM) {
+		return nil, fmt.Errorf("%w: run it as root or with that capability, or read what `rxring serve` offers: rxring dump --at %s", err, at)
+	}
+	return in, err
 }
 
 // firstInterface is the first one that is up, and not the loopback unless there is no
@@ -116,26 +114,23 @@ func openAttached(client *attach.Client, path, name string, c capture.Config) (*
 		name, others = all[0].Name(), names(all[1:])
 	}
 	c.Filter = nothing
-	h, err := capture.OpenAttached(client, name, c)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
 	present := func() bool { // the other process is asked: our own list may be of before
 		st, err := client.Status()
 		return err == nil && slices.ContainsFunc(st.Devices, func(d attach.DeviceStatus) bool { return d.Name == name })
 	}
-	return newInput(&Input{Device: name, Handle: h, Others: others, shared: true, client: client, present: present})
+	in, err := newInput(&Input{Device: name, Others: others, shared: true, client: client, present: present}, c,
+		func(c capture.Config) (*capture.Handle, error) { return capture.OpenAttached(client, name, c) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return in, nil
 }
 
 // OpenDevice opens a device of this process.
 func OpenDevice(d *rxring.Device, c capture.Config) (*Input, error) {
 	c.Filter = nothing
-	h, err := capture.OpenDevice(d, c)
-	if err != nil {
-		return nil, err
-	}
 	present := func() bool { return slices.Contains(d.Namespace().Devices(), d) }
-	return newInput(&Input{Device: d.Name(), Handle: h, present: present})
+	return newInput(&Input{Device: d.Name(), present: present}, c, func(c capture.Config) (*capture.Handle, error) { return capture.OpenDevice(d, c) })
 }
 
 func names(devices []*rxring.Device) (names []string) {
@@ -145,21 +140,22 @@ func names(devices []*rxring.Device) (names []string) {
 	return names
 }
 
-func newInput(in *Input) (*Input, error) {
-	switch t := in.Handle.Hatype(); t {
-	case tpacket.ARPHRDEther, tpacket.ARPHRDLoopback:
-		in.link = capfile.LinkEthernet
-	case tpacket.ARPHRDNone, arphrdRawIP:
-		in.link = capfile.LinkRaw
-	default:
-		in.Handle.Close()
-		return nil, fmt.Errorf("device %s: hardware type %d: want Ethernet (%d) or one without link-layer headers (%d, %d)", in.Device, t, tpacket.ARPHRDEther, tpacket.ARPHRDNone, arphrdRawIP)
+// newInput opens the device, cooked if its hardware type has no link type of its own.
+func newInput(in *Input, c capture.Config, open func(capture.Config) (*capture.Handle, error)) (*Input, error) {
+	h, err := open(c)
+	if err != nil {
+		return nil, err
 	}
+	if in.link, in.cooked = linktype.OfDevice(rxring.DeviceType(h.Hatype())); in.cooked {
+		h.Close()
+		c.Cooked = true
+		if h, err = open(c); err != nil {
+			return nil, err
+		}
+	}
+	in.Handle = h
 	return in, nil
 }
-
-// arphrdRawIP is ARPHRD_RAWIP (linux/if_arp.h), as of mobile modems.
-const arphrdRawIP = 519
 
 // Close ends the input.
 func (in *Input) Close() error {
@@ -176,7 +172,7 @@ func (in *Input) Close() error {
 // filter is what there is of an expression.
 type filter struct {
 	socket []cbpf.Instruction // for the socket; nil: none
-	own    *cbpf.Filter       // for the packet with its tag put back; nil: none
+	own    *cbpf.Filter       // for the packet as it is written; nil: none
 }
 
 // compile makes the filter of an expression for in.
@@ -188,7 +184,7 @@ func (in *Input) compile(expr string, snaplen int) (f filter, err error) {
 	if err != nil {
 		return f, err
 	}
-	if !pcapfilter.Tags(expr) {
+	if !pcapfilter.Tags(expr) && !in.reshapes() {
 		f.socket = prog
 		return f, nil
 	}

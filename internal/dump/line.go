@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,13 +13,15 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/internal/linktype"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // liner writes a packet as a line: when, which way, from where to where, what.
 // Nothing is looked up: addresses and ports are numbers.
 type liner struct {
-	ether, four, six *gopacket.DecodingLayerParser // by what a packet begins with
-	raw              bool
+	ether, four, six, address *gopacket.DecodingLayerParser // by what a packet begins with
+	link                      capfile.LinkType
 
 	found []gopacket.LayerType
 	eth   layers.Ethernet
@@ -33,9 +36,9 @@ type liner struct {
 }
 
 func newLiner(link capfile.LinkType) *liner {
-	l := &liner{raw: link == capfile.LinkRaw}
+	l := &liner{link: link}
 	for first, parser := range map[gopacket.LayerType]**gopacket.DecodingLayerParser{
-		layers.LayerTypeEthernet: &l.ether, layers.LayerTypeIPv4: &l.four, layers.LayerTypeIPv6: &l.six,
+		layers.LayerTypeEthernet: &l.ether, layers.LayerTypeIPv4: &l.four, layers.LayerTypeIPv6: &l.six, layers.LayerTypeARP: &l.address,
 	} {
 		*parser = gopacket.NewDecodingLayerParser(first,
 			&l.eth, &l.vlan, &l.arp, &l.ip4, &l.ip6, &l.tcp, &l.udp, &l.icmp4, &l.icmp6)
@@ -60,11 +63,30 @@ func (l *liner) append(b []byte, p *packet) []byte {
 // headers says what the headers do, as far as they can be read.
 func (l *liner) headers(b, data []byte) []byte {
 	parser := l.ether
-	if l.raw {
+	switch l.link {
+	case capfile.LinkEthernet:
+	case capfile.LinkRaw:
 		parser = l.four
 		if len(data) > 0 && data[0]>>4 == 6 {
 			parser = l.six
 		}
+	case capfile.LinkLinuxSLL2:
+		if len(data) < linktype.SLL2Len {
+			return append(b, "[cut off or malformed]"...)
+		}
+		protocol := binary.BigEndian.Uint16(data)
+		switch data = data[linktype.SLL2Len:]; protocol {
+		case tpacket.ETHPIP:
+			parser = l.four
+		case tpacket.ETHPIPv6:
+			parser = l.six
+		case tpacket.ETHPARP:
+			parser = l.address
+		default:
+			return fmt.Appendf(b, "protocol %#04x", protocol)
+		}
+	default:
+		return append(b, l.link.String()...)
 	}
 	l.found = l.found[:0]
 	err := parser.DecodeLayers(data, &l.found)

@@ -7,10 +7,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-const (
-	macs   = 12 // bytes of both addresses: a tag lies behind them
-	tagLen = 4
-)
+const macs = 12 // bytes of both addresses: a tag lies behind them
 
 // tagged says whether a packet has a tag beside the frame.
 func tagged(f *ring.Frame) bool {

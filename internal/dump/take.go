@@ -44,13 +44,10 @@ func (d *dumper) take(ctx context.Context, most uint64) error {
 		p := &d.packet
 		p.time, p.len, p.data = f.Sec*1e9+f.Nsec, f.Len, f.Data
 		p.outgoing = f.From.Pkttype == tpacket.PacketOutgoing
-		if t := tagged(f); t || d.in.shared {
-			if d.copy = d.copy[:0]; t {
-				d.copy = appendTagged(d.copy, f)
-				p.len += tagLen
-			} else {
-				d.copy = append(d.copy, f.Data...)
-			}
+		if d.in.reshapes() || tagged(f) || d.in.shared {
+			n := len(f.Data)
+			d.copy = d.in.appendFrame(d.copy[:0], f)
+			p.len += len(d.copy) - n
 			if p.data = d.copy; d.in.shared && !f.Whole() {
 				return errTakenBack
 			}

@@ -10,10 +10,12 @@ import (
 
 var be = binary.BigEndian
 
+// SLL2Len is the length of a header of LINUX_SLL2, in bytes.
+const SLL2Len = 20
+
 // Lengths of link-layer headers, in bytes.
 const (
 	sllLen      = 16
-	sll2Len     = 20
 	afLen       = 4 // of an address family
 	encLen      = 12
 	slipLen     = 16
@@ -47,7 +49,7 @@ func decodeSLL(b []byte, l *rxring.Link) []byte {
 // decodeSLL2 reads a header of LINUX_SLL2, big-endian: protocol, 2 bytes reserved,
 // interface, hardware type, packet type, address length, 8 bytes of address.
 func decodeSLL2(b []byte, l *rxring.Link) []byte {
-	if len(b) < sll2Len {
+	if len(b) < SLL2Len {
 		return nil
 	}
 	l.Protocol = be.Uint16(b)
@@ -56,7 +58,15 @@ func decodeSLL2(b []byte, l *rxring.Link) []byte {
 	l.Type = tpacket.PacketType(b[10])
 	l.AddrLen = min(b[11], sllAddrLen)
 	copy(l.Addr[:], b[12:])
-	return b[sll2Len:]
+	return b[SLL2Len:]
+}
+
+// AppendSLL2 appends a header of LINUX_SLL2 that says what an address does.
+func AppendSLL2(b []byte, a *tpacket.SockaddrLL) []byte {
+	b = be.AppendUint16(b, tpacket.Htons(a.Protocol))
+	b = be.AppendUint32(append(b, 0, 0), uint32(a.Ifindex))
+	b = be.AppendUint16(b, a.Hatype)
+	return append(append(b, byte(a.Pkttype), a.Halen), a.Addr[:]...)
 }
 
 // family is the EtherType of a BSD system's address family; 0: none that we know.

@@ -19,6 +19,9 @@ type Link struct {
 	framed bool                                  // what decode leaves begins with the header of the device's type
 }
 
+// CAN is CAN_SOCKETCAN, the link type of CAN devices.
+const CAN capfile.LinkType = 227
+
 // cooked is the type of devices for packets without a link-layer header: the one that
 // libpcap opens cooked without a warning.
 const cooked = rxring.PPP
@@ -46,7 +49,7 @@ var links = []Link{
 	{Type: 129, Device: tpacket.ARPHRDArcnet},
 	{Type: 202, Device: tpacket.ARPHRDAX25},
 	{Type: 224, Device: tpacket.ARPHRDFCFabric},
-	{Type: 227, Device: rxring.CAN, decode: decodeCAN, framed: true},
+	{Type: CAN, Device: rxring.CAN, decode: decodeCAN, framed: true},
 	{Type: 230, Device: rxring.IEEE802154},
 	{Type: 271, Device: tpacket.ARPHRDVsockMon},
 
@@ -86,6 +89,26 @@ func Of(t capfile.LinkType) (*Link, error) {
 		return &links[i], nil
 	}
 	return nil, fmt.Errorf("link type %v, which no network device of Linux has: want one of %s", number(t), allowed())
+}
+
+// OfDevice is the link type of a capture of devices of a hardware type. Where there is
+// none that their packets have as they are, it is LINUX_SLL2: they are to be read
+// cooked.
+func OfDevice(t rxring.DeviceType) (link capfile.LinkType, cooked bool) {
+	switch t {
+	case rxring.Loopback:
+		return capfile.LinkEthernet, false
+	case rxring.CAN:
+		return CAN, false
+	case tpacket.ARPHRDRawIP, tpacket.ARPHRDTunnel, tpacket.ARPHRDSit:
+		return capfile.LinkRaw, false
+	}
+	for _, l := range links {
+		if l.Device == t && l.decode == nil {
+			return l.Type, false
+		}
+	}
+	return capfile.LinkLinuxSLL2, true
 }
 
 // number is the type's name and number.
