@@ -115,8 +115,8 @@ func (r *Rule) readSnaplen(t *table) {
 	r.Snaplen = int(n)
 }
 
-// compile makes one program of an expression, for Ethernet, loopback and raw-IP
-// devices.
+// compile makes one program of an expression, for devices of all types: of those
+// without an Ethernet header IP packets can pass, others never.
 func compile(expr string) ([]cbpf.Instruction, error) {
 	if strings.TrimSpace(expr) == "" {
 		return nil, errors.New(`it is empty: want an expression such as "tcp port 80"`)
@@ -141,20 +141,45 @@ func compile(expr string) ([]cbpf.Instruction, error) {
 		{Op: opJumpEqual, K: tpacket.ARPHRDLoopback, Jt: 1},
 		{Op: opJump, K: uint32(len(ether))},
 	}
-	prog = append(append(prog, ether...), raw...)
+	prog = append(prog, ether...)
+	prog = append(prog,
+		cbpf.Instruction{Op: opLoadAbs, K: adProtocol},
+		cbpf.Instruction{Op: opJumpEqual, K: tpacket.ETHPIP, Jt: 2},
+		cbpf.Instruction{Op: opJumpEqual, K: tpacket.ETHPIPv6, Jt: 1},
+		cbpf.Instruction{Op: opRet},
+	)
+	prog = append(prog, behindLinkLayer(raw)...)
 	if _, err := cbpf.Compile(prog); err != nil {
 		return nil, err
 	}
 	return prog, nil
 }
 
+// behindLinkLayer has a program for bare IP count offsets from the network header,
+// wherever that is.
+func behindLinkLayer(prog []cbpf.Instruction) []cbpf.Instruction {
+	const (
+		classMask, load, loadX      = 0x07, 0x00, 0x01 // BPF_CLASS, BPF_LD, BPF_LDX
+		modeMask                    = 0xe0             // BPF_MODE
+		absolute, indirect, header4 = 0x20, 0x40, 0xa0 // BPF_ABS, BPF_IND, BPF_MSH
+	)
+	for i := range prog {
+		class, mode := prog[i].Op&classMask, prog[i].Op&modeMask
+		if (class == load || class == loadX) && (mode == absolute || mode == indirect || mode == header4) && prog[i].K < netOff {
+			prog[i].K += netOff
+		}
+	}
+	return prog
+}
+
 // What compile writes by hand (linux/bpf_common.h, linux/filter.h).
 const (
-	opLoadAbs   = 0x20 // BPF_LD | BPF_W | BPF_ABS
-	opJump      = 0x05 // BPF_JMP | BPF_JA
-	opJumpEqual = 0x15 // BPF_JMP | BPF_JEQ | BPF_K
-	opRet       = 0x06 // BPF_RET | BPF_K
-	adHatype    = 0xfffff000 + 28
+	opLoadAbs   = 0x20       // BPF_LD | BPF_W | BPF_ABS
+	opJump      = 0x05       // BPF_JMP | BPF_JA
+	opJumpEqual = 0x15       // BPF_JMP | BPF_JEQ | BPF_K
+	opRet       = 0x06       // BPF_RET | BPF_K
+	adProtocol  = 0xfffff000 // SKF_AD_OFF + SKF_AD_PROTOCOL
+	adHatype    = adProtocol + 28
 )
 
 // names says whether the rule is for a peer.
