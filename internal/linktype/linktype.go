@@ -88,7 +88,7 @@ func Of(t capfile.LinkType) (*Link, error) {
 	if i := slices.IndexFunc(links, func(l Link) bool { return l.Type == t }); i >= 0 {
 		return &links[i], nil
 	}
-	return nil, fmt.Errorf("link type %v, which no network device of Linux has: want one of %s", number(t), allowed())
+	return nil, fmt.Errorf("link type %v, which no network device of Linux has: want one of %s", t, allowed())
 }
 
 // OfDevice is the link type of a capture of devices of a hardware type. Where there is
@@ -110,9 +110,6 @@ func OfDevice(t rxring.DeviceType) (link capfile.LinkType, cooked bool) {
 	}
 	return capfile.LinkLinuxSLL2, true
 }
-
-// number is the type's name and number.
-func number(t capfile.LinkType) string { return strings.TrimPrefix(t.String(), "link type ") }
 
 func allowed() string {
 	var numbers []int
