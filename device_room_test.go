@@ -149,15 +149,7 @@ func TestASourceTellsSocketsThatAreReadFromThoseThatAreNot(t *testing.T) {
 		})
 	}
 	t.Run("queue", func(t *testing.T) {
-		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-		if err != nil {
-			t.Fatal(err)
-		}
+		dev, s := queueing(t)
 		defer s.Close()
 		for range 1000 {
 			dev.Deliver(&rxring.Packet{Data: make([]byte, 1000)})
@@ -180,15 +172,7 @@ func TestASourceTellsSocketsThatAreReadFromThoseThatAreNot(t *testing.T) {
 
 func TestDrainDoesNotWaitForASocketThatNobodyReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-		if err != nil {
-			t.Fatal(err)
-		}
+		dev, s := queueing(t)
 		defer s.Close()
 		for range 3 {
 			dev.Deliver(&rxring.Packet{Data: make([]byte, 1000)})
@@ -203,6 +187,21 @@ func TestDrainDoesNotWaitForASocketThatNobodyReads(t *testing.T) {
 			t.Errorf("Drain while a reader has two packets to read: %v", err)
 		}
 	})
+}
+
+// queueing is a device with a socket that has no ring.
+func queueing(t *testing.T) (*rxring.Device, *rxring.Socket) {
+	t.Helper()
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dev, s
 }
 
 // stopped is a context that has ended.
