@@ -315,7 +315,11 @@ func TestSentOffloads(t *testing.T) {
 			must(t, p.set(tpacket.OptVnetHdr, 1))
 			must(t, p.bind(w.dev.Index(), 0))
 			for _, c := range cases {
-				err := p.send(c.bytes, nil)
+				var err error
+				eventually(t, "room behind the segment before", func() bool {
+					err = p.send(c.bytes, nil)
+					return !errors.Is(err, unix.EAGAIN)
+				})
 				errs[i] = append(errs[i], err)
 			}
 			p.close()
