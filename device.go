@@ -213,7 +213,8 @@ func (d *Device) Watched() bool { return d.taps.Load() != nil }
 
 // Malformed counts packets delivered that hold no whole link-layer header or, on a
 // device of a type without one, no IPv4 or IPv6 though no Packet.Link says what they
-// hold. Sockets on the device count them as dropped.
+// hold. Sockets on the device count them as dropped, but for frames that end within
+// their VLAN tag: Linux lets those vanish.
 func (d *Device) Malformed() uint64 { return d.malformed.Load() }
 
 // Deliver offers p to every socket on the device, and returns when each has
