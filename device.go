@@ -140,6 +140,7 @@ type Device struct {
 	up        atomic.Bool
 	malformed atomic.Uint64
 	hears     atomic.Pointer[hearing] // never nil
+	traffic   traffic
 
 	// Namespace.mu guards these.
 	listeners listeners

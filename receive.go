@@ -17,6 +17,7 @@ func (d *Device) deliver(p *Packet, taps []tap) {
 		d.dropMalformed(taps)
 		return
 	}
+	d.traffic.count(p, a.length)
 	if a.extra&extraVLAN != 0 && !p.Outgoing {
 		d.deliverTagged(p, &a, taps)
 		return
@@ -48,6 +49,7 @@ func (d *Device) deliverBatch(ps []Packet, taps []tap) {
 			as[i].length = 0 // for no socket
 		} else if as[i].extra&extraVLAN != 0 && !ps[i].Outgoing { // on its own, after those before it and before those behind it
 			d.offerBatch(ps[:i], as[:i], taps)
+			d.traffic.count(&ps[i], as[i].length)
 			d.deliverTagged(&ps[i], &as[i], taps)
 			d.deliverBatch(ps[i+1:], taps)
 			return
@@ -57,6 +59,7 @@ func (d *Device) deliverBatch(ps []Packet, taps []tap) {
 }
 
 func (d *Device) offerBatch(ps []Packet, as []arrival, taps []tap) {
+	d.traffic.countBatch(ps, as)
 	for _, t := range taps {
 		if t.group != nil {
 			t.group.deliverBatch(ps, as)

@@ -402,7 +402,11 @@ func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
 // hands it to the device's owner.
 func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
 	p, a := &o.packet, &o.arrival
-	if taps := d.taps.Load(); taps != nil && !tx.bypass {
+	taps := d.taps.Load()
+	if taps != nil {
+		d.traffic.count(p, a.length)
+	}
+	if taps != nil && !tx.bypass {
 		for _, t := range *taps {
 			switch {
 			case t.group != nil:

@@ -119,13 +119,14 @@ func memoryFile(b []byte) (int, error) {
 	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }
 
-// procDev is /proc/net/dev (net/core/net-procfs.c), with counters of zero.
+// procDev is /proc/net/dev (net/core/net-procfs.c).
 func procDev(devices []*rxring.Device) []byte {
 	b := []byte("Inter-|   Receive                                                |  Transmit\n" +
 		" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n")
 	for _, d := range devices {
+		in, out := d.Traffic()
 		b = fmt.Appendf(b, "%6s: %7d %7d %4d %4d %4d %5d %10d %9d %8d %7d %4d %4d %4d %5d %7d %10d\n",
-			d.Name(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+			d.Name(), in.Bytes, in.Packets, 0, 0, 0, 0, 0, 0, out.Bytes, out.Packets, 0, 0, 0, 0, 0, 0)
 	}
 	return b
 }

@@ -44,6 +44,22 @@ var statistics = []string{
 	"tx_heartbeat_errors", "tx_packets", "tx_window_errors",
 }
 
+// counter is a device's counter, by the name of its file.
+func counter(d *rxring.Device, name string) uint64 {
+	in, out := d.Traffic()
+	switch name {
+	case "rx_packets":
+		return in.Packets
+	case "rx_bytes":
+		return in.Bytes
+	case "tx_packets":
+		return out.Packets
+	case "tx_bytes":
+		return out.Bytes
+	}
+	return 0
+}
+
 // sysFile is what is in a device's file; ok is false if there is no such file.
 func sysFile(d *rxring.Device, flags uint32, file string) (content []byte, ok bool) {
 	hardware := func(addr []byte) string {
@@ -88,11 +104,11 @@ func sysFile(d *rxring.Device, flags uint32, file string) (content []byte, ok bo
 	case "type":
 		value = uint16(d.Type())
 	default:
-		name, counter := strings.CutPrefix(file, "statistics/")
-		if !counter || !slices.Contains(statistics, name) {
+		name, ok := strings.CutPrefix(file, "statistics/")
+		if !ok || !slices.Contains(statistics, name) {
 			return nil, false
 		}
-		value = 0
+		value = counter(d, name)
 	}
 	return fmt.Appendf(nil, "%v\n", value), true
 }

@@ -15,5 +15,5 @@
 //
 // Not imitated: extended acknowledgements (NLMSGERR_ATTR_*), with which Linux
 // explains errors; IFLA_AF_SPEC, the settings of IPv4 and IPv6 that such devices
-// do not have; counters, which are zero.
+// do not have.
 package rtnl

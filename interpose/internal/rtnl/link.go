@@ -141,8 +141,6 @@ func (b *Bus) linkMessage(d *rxring.Device, h header) []byte {
 		maxSegs      = 65535
 		maxTSO       = 524280 // TSO_MAX_SIZE: a loopback device's
 		notAttached  = 0      // XDP_ATTACHED_NONE
-		sizeStats    = 24 * 4 // struct rtnl_link_stats
-		sizeStats64  = 25 * 8 // struct rtnl_link_stats64, with rx_otherhost_dropped
 		sizeIfmap    = 32     // struct rtnl_link_ifmap
 		defaultQdisc = "pfifo_fast"
 		noQdisc      = "noqueue"
@@ -200,8 +198,9 @@ func (b *Bus) linkMessage(d *rxring.Device, h header) []byte {
 		a.bytes(unix.IFLA_ADDRESS, addr[:])
 		a.bytes(unix.IFLA_BROADCAST, make([]byte, len(addr)))
 	}
-	a.bytes(unix.IFLA_STATS64, make([]byte, sizeStats64))
-	a.bytes(unix.IFLA_STATS, make([]byte, sizeStats))
+	stats, stats64 := counters(d)
+	a.bytes(unix.IFLA_STATS64, stats64)
+	a.bytes(unix.IFLA_STATS, stats)
 	var xdp attrs
 	xdp.uint8(unix.IFLA_XDP_ATTACHED, notAttached)
 	a.bytes(unix.IFLA_XDP, xdp)
@@ -213,6 +212,18 @@ func (b *Bus) linkMessage(d *rxring.Device, h header) []byte {
 	a.bytes(unix.IFLA_DEVLINK_PORT|unix.NLA_F_NESTED, nil)
 	a.bytes(unix.IFLA_DPLL_PIN|unix.NLA_F_NESTED, nil)
 	return message(h, info, a)
+}
+
+// counters lays out a device's struct rtnl_link_stats and struct rtnl_link_stats64. Both
+// begin with the packets that came in and that left, then their bytes; the rest is zero.
+func counters(d *rxring.Device) (stats, stats64 []byte) {
+	const fields, fields64 = 24, 25 // the latter with rx_otherhost_dropped
+	in, out := d.Traffic()
+	for _, n := range []uint64{in.Packets, out.Packets, in.Bytes, out.Bytes} {
+		stats = binary.NativeEndian.AppendUint32(stats, uint32(n))
+		stats64 = binary.NativeEndian.AppendUint64(stats64, n)
+	}
+	return append(stats, make([]byte, 4*fields-len(stats))...), append(stats64, make([]byte, 8*fields64-len(stats64))...)
 }
 
 // linkInfo is what tun_fill_info (drivers/net/tun.c) says of a device without
