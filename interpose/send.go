@@ -12,11 +12,13 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// maxFrame is more than any frame that a socket sends: what is longer is cut to it,
-// and refused as it would be whole. Of frames up to usualFrame, which is more than a
-// pair holds unless somebody changed net.core.wmem_default, the memory is kept.
+// maxFrame is more than any frame that a socket sends, maxPlain more than any that is
+// no large segment: what is longer is cut to it, and refused as it would be whole. Of
+// frames up to usualFrame, which is more than a pair holds unless somebody changed
+// net.core.wmem_default, the memory is kept.
 const (
 	maxFrame   = 5 << 20
+	maxPlain   = 1 << 17
 	usualFrame = 1 << 18
 )
 
@@ -102,11 +104,13 @@ func (c *call) sendmsg(k *socket, addr uint64) (int, error) {
 func (c *call) sendTo(k *socket, iovs []iovec, to *tpacket.SockaddrLL) (int, error) {
 	frame := c.s.frame[:0]
 	if !k.sends {
-		if n := (&destination{iovs: iovs}).room(); n > usualFrame {
-			frame = make([]byte, 0, min(n, maxFrame))
+		most := uint64(maxPlain)
+		if n := (&destination{iovs: iovs}).room(); n > maxPlain && k.hasVnetHeader() {
+			most = min(n, maxFrame)
+			frame = make([]byte, 0, most)
 		}
 		for _, v := range iovs {
-			piece := frame[len(frame):min(uint64(len(frame))+v.len, maxFrame)]
+			piece := frame[len(frame):min(uint64(len(frame))+v.len, most)]
 			if err := c.read(v.base, piece); err != nil {
 				return 0, c.unroutable(k, to, err)
 			}
@@ -121,6 +125,13 @@ func (c *call) sendTo(k *socket, iovs []iovec, to *tpacket.SockaddrLL) (int, err
 		c.s.missingIndex(to.Ifindex)
 	}
 	return n, err
+}
+
+// hasVnetHeader says whether frames begin with a virtio_net_hdr.
+func (k *socket) hasVnetHeader() bool {
+	var size [4]byte
+	_, err := k.rx.Getsockopt(tpacket.SolPacket, tpacket.OptVnetHdrSz, size[:])
+	return err == nil && native32(size[:]) != 0
 }
 
 // unroutable is err, unless there is no device to send through: Linux looks for it
