@@ -34,6 +34,11 @@ type Config struct {
 	// programs that keep secrets.
 	NoMlock bool
 
+	// NoProcNet has the program find the system's devices in /proc/net and
+	// /sys/class/net. Only then is opening a file to read it left to the kernel: it is
+	// some microseconds faster, and a signal cannot end it with EINTR.
+	NoProcNet bool
+
 	// KeepUser has the calls by which the program changes its user and groups
 	// (setuid, setgroups, ...) return 0 and do nothing. Root without CAP_SYS_PTRACE,
 	// as in a container, needs it for a program that gives up root and forks then:
@@ -52,7 +57,7 @@ type Config struct {
 
 	// Logf reports, in one line, what the program's user should know: a ring
 	// that was refused for want of memory, a program that cannot be looked
-	// into. Nil: nobody is told. It is called from one goroutine.
+	// into. Nil: nobody is told. It is not called by two goroutines at a time.
 	Logf func(format string, args ...any)
 }
 

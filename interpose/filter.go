@@ -49,9 +49,10 @@ const (
 
 // traps is what depends on the program and on who runs it.
 type traps struct {
-	NoMlock  bool // mlock does nothing
-	KeepUser bool // nor do the calls that change the process's user
-	Records  bool // records are needed: see record.go
+	NoMlock   bool // mlock does nothing
+	NoProcNet bool // files are not asked about
+	KeepUser  bool // nor do the calls that change the process's user do anything
+	Records   bool // records are needed: see record.go
 }
 
 // rules is what the program's system calls are trapped for. Everything else
@@ -75,7 +76,9 @@ func rules(t traps) []rule {
 		rs = append(rs, recordRules()...)
 	}
 	rs = append(rs, ioctlRules()...)
-	rs = append(rs, openRules()...)
+	if !t.NoProcNet {
+		rs = append(rs, openRules()...)
+	}
 	for _, nr := range []uint32{unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT} {
 		rs = append(rs,
 			rule{nr: nr, all: []condition{{1, 0, []uint32{tpacket.SolPacket, unix.SOL_NETLINK}}}},

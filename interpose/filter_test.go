@@ -124,6 +124,18 @@ func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
 	}
 }
 
+func TestFilterMayLeaveFilesAlone(t *testing.T) {
+	for noProcNet, want := range map[bool]uint32{false: unix.SECCOMP_RET_USER_NOTIF, true: unix.SECCOMP_RET_ALLOW} {
+		prog, err := assemble(rules(traps{NoProcNet: noProcNet}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := evaluate(t, prog, auditArch, unix.SYS_OPENAT, [6]uint64{0xffffff9c, 0x1000, unix.O_RDONLY}); got != want {
+			t.Errorf("no procnet %v: %#x, want %#x", noProcNet, got, want)
+		}
+	}
+}
+
 func TestFilterMayLetMlockDoNothing(t *testing.T) {
 	for _, noMlock := range []bool{false, true} {
 		prog, err := assemble(rules(traps{NoMlock: noMlock}))

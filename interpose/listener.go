@@ -46,6 +46,8 @@ type listener struct {
 	atomic bool
 	// killable says that calls which were received are not interrupted (Linux 5.19).
 	killable bool
+	// wakes says that receive ends when the last process under the filter does.
+	wakes bool
 }
 
 func (l *listener) ioctl(cmd uintptr, arg unsafe.Pointer) (int, error) {
@@ -76,6 +78,7 @@ func (l *listener) probe() error {
 	a.Flags = unix.SECCOMP_ADDFD_FLAG_SEND
 	_, err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
 	l.atomic = errors.Is(err, unix.EBADF)
+	l.wakes = wakesReceiver()
 	// The program and the supervisor take turns: have the scheduler know
 	// (Linux 6.6). Nothing is lost where it does not.
 	unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)

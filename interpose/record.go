@@ -48,7 +48,7 @@ func needsRecords() bool {
 
 // traps is what the filter is to trap for the program.
 func (c *Config) traps() traps {
-	return traps{NoMlock: c.NoMlock, KeepUser: c.KeepUser, Records: !c.KeepUser && needsRecords()}
+	return traps{NoMlock: c.NoMlock, NoProcNet: c.NoProcNet, KeepUser: c.KeepUser, Records: !c.KeepUser && needsRecords()}
 }
 
 // keep makes, or renews, the records of a thread's process, which is about to change

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,10 +20,12 @@ import (
 // process two descriptors, and its ring's memory a third.
 const maxSockets = 256
 
-// session serves one program and its descendants. All of it belongs to the one
-// goroutine that runs serve, so it needs no locks; only a socket's waker is
-// called from elsewhere.
+// session serves one program and its descendants. Two goroutines do: receive waits
+// for trapped calls, serve for all else. mu guards all of it, and is held while a
+// call is handled; only a socket's waker is called without.
 type session struct {
+	mu sync.Mutex
+
 	cfg  *Config
 	ns   *rxring.Namespace // to look devices up
 	open opener            // makes packet sockets
@@ -54,6 +57,9 @@ type session struct {
 	glanced  time.Time
 	killable bool      // calls that were received are not interrupted: see interruptParked
 	looked   time.Time // for signals
+
+	sleeps  int // milliseconds that serve polls for; below 0: until something comes
+	waiting int // calls that waited when receive looked last
 
 	holding    bool      // a socket holds a frame that was written
 	triedSends time.Time // those that wait for room
@@ -134,6 +140,11 @@ func (s *session) detached() bool { return s.cfg.At != nil && s.cfg.At.Err() != 
 
 // serve answers notifications until the eventfd says stop.
 func (s *session) serve() {
+	var receiving sync.WaitGroup
+	if s.l.wakes {
+		receiving.Go(s.receive)
+	}
+	defer receiving.Wait()
 	// No signal handler of this process runs on this thread, so no ioctl here
 	// is interrupted half-way. The thread ends with the goroutine.
 	runtime.LockOSThread()
@@ -145,8 +156,17 @@ func (s *session) serve() {
 		{Fd: int32(s.pairs.fd), Events: unix.POLLIN},
 		{Fd: int32(s.interrupts.fd), Events: unix.POLLIN},
 	}
+	if s.l.wakes {
+		fds[1].Fd = -1
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for {
-		if _, err := unix.Poll(fds, s.tick()); err != nil && err != unix.EINTR {
+		s.sleeps = s.tick()
+		s.mu.Unlock()
+		_, err := unix.Poll(fds, s.sleeps)
+		s.mu.Lock()
+		if err != nil && err != unix.EINTR {
 			s.cfg.logf("seccomp listener: poll: %v", err)
 			return
 		}
@@ -347,10 +367,15 @@ func (c *call) onSocket(k *socket) reply {
 	return reply{kind: value, err: unix.EOPNOTSUPP}
 }
 
+// idle says whether nothing is due by the clock.
+func (s *session) idle() bool {
+	return len(s.sockets) == 0 && len(s.parked) == 0 && len(s.sends) == 0 && !s.bus.Watched() && !(s.keepEnds && len(s.rtnls) > 0)
+}
+
 // tick does what is due by the clock and returns how many milliseconds may pass
 // until it is due again, -1 for any number.
 func (s *session) tick() int {
-	if len(s.sockets) == 0 && len(s.parked) == 0 && len(s.sends) == 0 && !s.bus.Watched() && !(s.keepEnds && len(s.rtnls) > 0) {
+	if s.idle() {
 		return -1
 	}
 	now, every := time.Now(), s.sweepEvery()

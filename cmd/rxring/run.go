@@ -27,6 +27,7 @@ func newRun() *cobra.Command {
 		at        string
 		quiet     bool
 		noMlock   bool
+		noProcNet bool
 		keepUser  bool
 		maxMemory int64
 	)
@@ -66,6 +67,8 @@ serve, or a program that uses package attach.`,
 			cfg := interpose.Config{
 				Args:     args,
 				NoMlock:  noMlock,
+
+				NoProcNet: noProcNet,
 				KeepUser: keepUser,
 				Logf:     func(format string, a ...any) { fmt.Fprintf(os.Stderr, "rxring: "+format+"\n", a...) },
 			}
@@ -111,6 +114,7 @@ serve, or a program that uses package attach.`,
 	cmd.Flags().StringVar(&at, "at", "", "attach to the devices that another process offers at this unix socket, in the place of --from")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no report at the end")
 	cmd.Flags().BoolVar(&noMlock, "no-mlock", false, "the program's mlockall succeeds and locks nothing, for programs that insist, such as netsniff-ng")
+	cmd.Flags().BoolVar(&noProcNet, "no-procnet", false, "the program reads the system's files in /proc/net and /sys/class/net; opening files is then as fast as ever, and no signal interrupts it")
 	cmd.Flags().BoolVar(&keepUser, "keep-user", false, "the program's setuid, setgid and setgroups succeed and change nothing; see docs/containers.md")
 	cmd.Flags().Int64Var(&maxMemory, "max-memory", rxring.DefaultMaxMemory>>20, "bound on the memory of all rings together, in MiB")
 	return cmd
