@@ -65,12 +65,12 @@ serve, or a program that uses package attach.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg := interpose.Config{
-				Args:     args,
-				NoMlock:  noMlock,
+				Args:    args,
+				NoMlock: noMlock,
 
 				NoProcNet: noProcNet,
-				KeepUser: keepUser,
-				Logf:     func(format string, a ...any) { fmt.Fprintf(os.Stderr, "rxring: "+format+"\n", a...) },
+				KeepUser:  keepUser,
+				Logf:      func(format string, a ...any) { fmt.Fprintf(os.Stderr, "rxring: "+format+"\n", a...) },
 			}
 			ns, feeds, err := provide(cmd, &cfg, source, at, maxMemory, quiet)
 			if err != nil {
