@@ -428,6 +428,7 @@ func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
 	} else if d.typ == Loopback { // loopback_xmit (drivers/net/loopback.c)
 		p.Outgoing = false
 		d.Deliver(p)
+		p.Outgoing = true // also the next piece of a segment that is divided
 	}
 	s.sent.Add(1)
 	return nil
