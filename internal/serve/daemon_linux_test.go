@@ -568,7 +568,7 @@ func TestRunRefusesToStart(t *testing.T) {
 	}{
 		{"without a source", Options{}, "there is nothing to offer: want --from", true},
 		{"with a wrong file", Options{Config: file("x = 1")}, "f:1: x: unknown key", true},
-		{"without the trace", Options{From: []feed.Spec{gone}}, "/no/such/trace.pcap: no such file", false},
+		{"without the trace", Options{From: []feed.Spec{gone}}, `"file:/no/such/trace.pcap": no such file`, false},
 		{"with two of a name", Options{From: []feed.Spec{quiet, quiet}}, `device name "net0": want one that is not taken`, false},
 		{"where it must not listen", Options{From: []feed.Spec{quiet}, At: "/proc/rx.sock"}, "/proc/rx.sock", false},
 		{"where metrics are taken", Options{From: []feed.Spec{quiet}, Config: file("[metrics]\nlisten = \"unix:" + taken + "\"")}, "somebody listens there already", false},
