@@ -297,12 +297,15 @@ func (d *Device) checkDgram() error {
 	return nil
 }
 
-// header makes the Ethernet header of n bytes of payload.
+// header writes all of the Ethernet header of n bytes of payload into b, which may
+// hold that of another frame.
 func (d *Device) header(b []byte, n int, protocol uint16, to *tpacket.SockaddrLL) error {
 	switch {
 	case to != nil:
 		copy(b, to.Addr[:6]) // whatever sll_halen says
-	case d.typ != Loopback: // whose frames need no receiver: b is zero
+	case d.typ == Loopback: // as eth_header has it, for IFF_LOOPBACK
+		clear(b[:6])
+	default:
 		return fmt.Errorf("no address: want the receiver's, for the Ethernet header: %w", syscall.EINVAL)
 	}
 	copy(b[6:], d.addr[:])

@@ -48,7 +48,9 @@ func (a *arrival) readTags(p *Packet) {
 		at += vlanLen
 		if !isVLAN(protocol) {
 			a.tags.inner, a.tags.end = protocol, uint16(at)
-			if p.Outgoing && protocol != 0 { // 0 is to Linux as if it found none
+			// packet_parse_headers (net/packet/af_packet.c) moves the network header of
+			// ARPHRD_ETHER alone. To it 0 is as if it found none.
+			if p.Outgoing && protocol != 0 && a.from.Hatype == tpacket.ARPHRDEther {
 				a.maclen = uint32(at)
 			}
 			return

@@ -92,6 +92,18 @@ var differences = []struct {
 			send{0, noBytes, nil},
 		}, "0", "EINVAL"},
 	}},
+	{"packet from a transmit ring in a queue", []shown{
+		{script{
+			socket{0, unix.SOCK_RAW, 0},
+			set{0, unix.SOL_PACKET, unix.PACKET_TX_RING, onePage},
+			mmap{0},
+			bindTo(0, loIndex),
+			fill{0, 0, raw("to......from..\x88\xb5sent"), txHeader{length: -1, status: tpacket.StatusSendRequest}},
+			send{0, noBytes, nil},
+			fill{0, 0, raw("to......from..\x88\xb5next"), txHeader{length: -1, status: tpacket.StatusSendRequest}},
+			recv{0, 100, 0, 0},
+		}, fmt.Sprintf("% x", "next"), fmt.Sprintf("% x", "sent")},
+	}},
 	{"who is short of room", []shown{
 		{script{
 			open(0),

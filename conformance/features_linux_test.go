@@ -34,6 +34,8 @@ func unserved(o op, kernel *party) bool {
 		return fillsQueues(arrive(o), true, kernel)
 	case send:
 		return o.fillsQueues(kernel) || o.isEmpty(kernel)
+	case fill:
+		return o.overwritesQueued(kernel)
 	case recv: // a packet without a byte: see differences
 		s := kernel.sockets[o.s]
 		if s == nil || o.flags&unix.MSG_PEEK == 0 {

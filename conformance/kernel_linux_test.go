@@ -200,6 +200,8 @@ type kernelSocket struct {
 	tx   *mapping // its transmit ring
 	mem  []byte
 
+	sentByLo bool // frames of the transmit ring may be in a queue: see overwritesQueued
+
 	sentTo bool // packets whose cost is their sender's matter are in its queue, or have been
 }
 

@@ -166,6 +166,7 @@ func (r *rxringSide) wire() (all []byte) {
 }
 
 func (s *kernelSocket) sendto(frame, addr []byte) (int, error) {
+	s.sentByLo = s.sentByLo || s.tx != nil && s.through(addr) == loIndex
 	n, _, errno := unix.Syscall6(unix.SYS_SENDTO, uintptr(s.FD), uintptr(unsafe.Pointer(unsafe.SliceData(frame))), uintptr(len(frame)),
 		unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(unsafe.SliceData(addr))), uintptr(len(addr)))
 	if errno != 0 {
@@ -175,6 +176,36 @@ func (s *kernelSocket) sendto(frame, addr []byte) (int, error) {
 		return 0, unix.Errno(-n)
 	}
 	return int(n), nil
+}
+
+// through is the index of the device that a frame sent to addr goes through.
+func (s *kernelSocket) through(addr []byte) int {
+	if addr == nil {
+		addr, _ = s.getsockname()
+	}
+	if len(addr) < addrOffset {
+		return 0
+	}
+	return int(int32(binary.NativeEndian.Uint32(addr[4:]))) // sll_ifindex
+}
+
+// overwritesQueued reports whether the step may change a packet that came back in by
+// lo and is still in a queue: see differences.
+func (o fill) overwritesQueued(kernel *party) bool {
+	s := kernel.sockets[o.s]
+	if s == nil {
+		return false
+	}
+	k := s.socketSide.(*kernelSocket)
+	queued := false
+	for _, s := range kernel.sockets {
+		if s != nil {
+			held, _ := s.socketSide.(*kernelSocket).queue()
+			queued = queued || held > 0
+		}
+	}
+	k.sentByLo = k.sentByLo && queued
+	return k.sentByLo
 }
 
 // fillsQueues is fillsQueues for what the step may send.

@@ -117,6 +117,32 @@ var stories = []struct {
 		fails{unix.EAGAIN, recv{0, 100, 0, 0}},
 		recv{1, 100, 0, 0},
 	}},
+	{"a tag of a frame sent through lo does not move its network header", script{
+		open(0),
+		version(0, 1),
+		rxRing(0, onePage),
+		mmap{0},
+		socket{1, unix.SOCK_RAW, 0},
+		bindTo(1, loIndex),
+		send{1, framed{lo, packet{proto: unix.ETH_P_IP, n: 60, tag: 0x8100_2005}, false, 1 << 16, 0}, nil},
+		bindTo(1, tapIndex), // an Ethernet device's does
+		send{1, framed{tap0, packet{proto: unix.ETH_P_IP, n: 60, tag: 0x8100_2005}, false, 1 << 16, 0}, nil},
+	}},
+	{"a transmit ring sends through lo to no address, whatever was sent before", script{
+		socket{0, unix.SOCK_RAW, unix.ETH_P_ALL},
+		socket{1, unix.SOCK_DGRAM, 0},
+		bind{1, sll{unix.AF_PACKET, loIndex, 0}},
+		send{1, raw("with an address"), raw("\x11\x00\x88\xb5\x01\x00\x00\x00\x00\x00\x00\x06\x02\x00\x00\x00\x00\x09\x00\x00")},
+		recv{0, 100, 0, 0}, // leaving
+		recv{0, 100, 0, 0}, // coming in, for another host
+		bind{1, sll{unix.AF_PACKET, loIndex, unix.ETH_P_802_2}},
+		set{1, unix.SOL_PACKET, unix.PACKET_TX_RING, onePage},
+		mmap{1},
+		fill{1, 0, raw("without one"), txHeader{length: -1, status: tpacket.StatusSendRequest}},
+		send{1, noBytes, nil},
+		recv{0, 100, 0, 0},
+		recv{0, 100, 0, 0}, // for this one
+	}},
 	{"lo takes no tag over its MTU", script{
 		socket{0, unix.SOCK_RAW, 0},
 		bind{0, sll{unix.AF_PACKET, loIndex, 0x88b5}},
