@@ -455,7 +455,7 @@ func TestDialErrors(t *testing.T) {
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none"): "start `rxring serve --at " + filepath.Join(dir, "none"),
 		dead:                       "nobody listens there any more",
-		plain:                      "connection refused",
+		plain:                      "it is no socket",
 		refuses.Addr():             "not on a Friday",
 	} {
 		c, err := attach.Dial(t.Context(), path)

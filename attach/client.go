@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -90,6 +91,8 @@ func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("there is no such socket: start `rxring serve --at %s`, or name the one that is there: %w", c.path, cause)
+	case errors.Is(err, syscall.ECONNREFUSED) && !isSocket(c.path):
+		return fmt.Errorf("it is no socket: name the one that `rxring serve` or package attach listens at: %w", cause)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("nobody listens there any more: start `rxring serve --at %s` again: %w", c.path, cause)
 	case errors.Is(err, fs.ErrPermission):
@@ -98,6 +101,13 @@ func (c *Client) explain(err error) error {
 		return fmt.Errorf("it is not a socket of rxring's: %w", cause)
 	}
 	return cause
+}
+
+// isSocket reports whether there is a socket at path, of whatever kind. A name in the
+// abstract namespace has no file.
+func isSocket(path string) bool {
+	info, err := os.Stat(path)
+	return err != nil || info.Mode()&fs.ModeSocket != 0
 }
 
 func (c *Client) hello() error {

@@ -20,7 +20,10 @@ type sourceFlags struct {
 const fromHelp = `what feeds a device, as [NAME=]KIND; may be given several times:
 streams[:N], N TCP streams in an embedded stack, which also answers what programs send to 192.0.2.2;
 iface:NAME[,immediate][,buffer=SIZE][,snaplen=N][,fanout=N][,nosend], a live interface, with CAP_NET_RAW;
-file:PATH[,speed=N|max][,loop[=N]][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], a pcap or pcapng file`
+file:PATH[,speed=N|max][,loop[=N]][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], a pcap or pcapng file.
+iface: nosend refuses what programs send (EPERM). file: speed is a multiple of the speed of the capture,
+loop plays it again and again, now gives packets the present time, addr gives the device an address,
+for programs that insist on one`
 
 func (f *sourceFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.from, "from", []string{"streams:4"}, fromHelp)

@@ -36,7 +36,7 @@ how fast, what is dropped and why, and each ring's slots: free, being filled, or
 the reader. A reader whose ring is full, and who therefore loses packets, is called
 slow.
 
-Without a terminal, --once, --json and --count print reports instead, with rates over
+--once, --json and --count print reports, which need no terminal, with rates over
 --interval. A JSON report is one line, of what attach.Status has and the rates.
 
 You see the readers of your own user, and everybody's where the server grants it.`,
