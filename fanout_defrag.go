@@ -38,6 +38,10 @@ func fragment(p *Packet, a *arrival) (f defrag.Frame[heldBack], ok bool) {
 			arrival: *a,
 		},
 	}
+	if p.Link != nil {
+		link := *p.Link
+		f.Context.packet.Link = &link
+	}
 	gather(f.Data, p, 0)
 	return f, true
 }

@@ -85,7 +85,7 @@ func (r *rollover) relieve(s *Socket, truesize int64) {
 func rollOver(members []*Socket, i uint32, trySelf bool, p *Packet, a *arrival) uint32 {
 	s := members[i]
 	ro, own := s.rollover, roomNone
-	size := truesize(a.length)
+	size := truesize(a.seen)
 	var skip *Socket
 	if trySelf {
 		own = s.roomNow(size)

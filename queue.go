@@ -148,7 +148,7 @@ func (q *queue) purge(ns *Namespace) {
 
 // enqueue is packet_rcv from where the filter has said yes.
 func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
-	size := truesize(a.length)
+	size := truesize(a.seen)
 	if !s.queue.reserve(s.ns, rx.budget, size) {
 		s.counters.Drop(ring.Full, 1)
 		s.queue.dropped.Add(1)
@@ -178,7 +178,7 @@ func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 // socket's own filter wanted of it, if the queue is not full. In Linux it has lost its address
 // and length, and with the address the way to a tag in its frame.
 func (s *Socket) enqueueCopy(rx *receiver, p *Packet, a *arrival) bool {
-	size := truesize(a.length)
+	size := truesize(a.seen)
 	if !s.queue.reserve(s.ns, rx.budget, size) {
 		return false
 	}

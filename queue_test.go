@@ -203,3 +203,21 @@ func TestPeekAndDiscardLeaveTheError(t *testing.T) {
 		t.Errorf("receive: %v: want ENETDOWN", err)
 	}
 }
+
+// TestPacketsCutBeforeTheyCameTakeTheRoomOfWhatIsLeft: a capture file says how long they
+// were, which may be more than the queue has room for.
+func TestPacketsCutBeforeTheyCameTakeTheRoomOfWhatIsLeft(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	defer s.Close()
+	must(t, s.BindDevice(dev, tpacket.ETHPAll))
+	const n = 100
+	for range n {
+		dev.Deliver(&rxring.Packet{Data: ethernet(0x800, 60), Len: 1 << 20})
+	}
+	if totals := s.Totals(); totals.Captured != n {
+		t.Errorf("%+v: want %d captured", totals, n)
+	}
+}

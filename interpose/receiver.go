@@ -39,14 +39,14 @@ func (s *session) receive() {
 // sleepsTooLong says whether something is due before serve's poll ends. Guarded by
 // mu.
 func (s *session) sleepsTooLong() bool {
-	waiting := len(s.parked) + len(s.sends)
-	more := waiting > s.waiting
-	s.waiting = waiting
 	if s.sleeps < 0 {
 		return !s.idle()
 	}
-	return more || s.holding || s.sleeps > int(s.sweepEvery().Milliseconds())+1
+	return s.waitingCalls() > s.waiting || s.holding || s.sleeps > int(s.sweepEvery().Milliseconds())+1
 }
+
+// waitingCalls is how many calls serve has to watch the time and signals for.
+func (s *session) waitingCalls() int { return len(s.parked) + len(s.sends) }
 
 // hungUp says whether no process is under the filter any more.
 func (l *listener) hungUp() bool {

@@ -59,7 +59,7 @@ type session struct {
 	looked   time.Time // for signals
 
 	sleeps  int // milliseconds that serve polls for; below 0: until something comes
-	waiting int // calls that waited when receive looked last
+	waiting int // calls that waited when serve began its poll
 
 	holding    bool      // a socket holds a frame that was written
 	triedSends time.Time // those that wait for room
@@ -162,7 +162,7 @@ func (s *session) serve() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		s.sleeps = s.tick()
+		s.sleeps, s.waiting = s.tick(), s.waitingCalls()
 		s.mu.Unlock()
 		_, err := unix.Poll(fds, s.sleeps)
 		s.mu.Lock()

@@ -63,7 +63,7 @@ func counter(d *rxring.Device, name string) uint64 {
 // sysFile is what is in a device's file; ok is false if there is no such file.
 func sysFile(d *rxring.Device, flags uint32, file string) (content []byte, ok bool) {
 	hardware := func(addr []byte) string {
-		if d.Type() == rxring.RawIP {
+		if !d.Type().Ethernet() {
 			return ""
 		}
 		return net.HardwareAddr(addr).String()
@@ -76,7 +76,7 @@ func sysFile(d *rxring.Device, flags uint32, file string) (content []byte, ok bo
 		state, carrier = "down", 0
 	}
 	addrLen := len(addr)
-	if d.Type() == rxring.RawIP {
+	if !d.Type().Ethernet() {
 		addrLen = 0
 	}
 	var value any

@@ -80,10 +80,12 @@ func (b *batch) add(dev *rxring.Device, link *linktype.Link, p *capfile.Packet) 
 	if b.s.cfg.Now {
 		ts = 0
 	}
-	shown, _ := link.Decode(data) // nothing of a packet whose header is cut off: the device counts it
+	shown, whole := link.Decode(data)
 	q := &b.packets[b.n]
 	*q = rxring.Packet{Data: shown.Data, Len: p.Len - (len(data) - len(shown.Data)), Timestamp: ts}
-	if shown.HasLink {
+	if !whole { // its header is cut off: the device counts a packet without a byte as malformed
+		q.Data, q.Len = nil, 0
+	} else if shown.HasLink {
 		b.links[b.n] = shown.Link
 		q.Link = &b.links[b.n]
 	}

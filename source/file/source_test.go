@@ -223,7 +223,7 @@ func TestCookedPacketsKeepWhatTheirHeaderSays(t *testing.T) {
 	ip := []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2}
 	cooked := append([]byte{0x08, 0, 0, 0, 0, 0, 0, 77, 0x03, 0x04, 4, 8, 1, 2, 3, 4, 5, 6, 7, 8}, ip...)
 	path := write(t, func(w *capfile.Writer) error {
-		return errors.Join(w.WritePacket(0, 1e9, len(cooked)+5, cooked, 0), w.WritePacket(0, 2e9, 19, cooked[:19], 0))
+		return errors.Join(w.WritePacket(0, 1e9, len(cooked)+5, cooked, 0), w.WritePacket(0, 2e9, 19, cooked[:19], 0), w.WritePacket(0, 3e9, 1000, cooked[:19], 0))
 	}, capfile.Interface{Name: "any", LinkType: capfile.LinkLinuxSLL2})
 	w := open(t, path).look(t, 16)
 	<-w.start(t, Config{}).Done()
@@ -236,8 +236,8 @@ func TestCookedPacketsKeepWhatTheirHeaderSays(t *testing.T) {
 	if f.From != want || string(f.Data) != string(ip) || f.Len != len(ip)+5 {
 		t.Errorf("%d of %d bytes from %+v, want %d from %+v", len(f.Data), f.Len, f.From, len(ip), want)
 	}
-	if n := w.devices[0].Malformed(); n != 1 {
-		t.Errorf("%d malformed, want the one with a header that is cut off", n)
+	if n := w.devices[0].Malformed(); n != 2 {
+		t.Errorf("%d malformed, want the two with a header that is cut off", n)
 	}
 }
 
