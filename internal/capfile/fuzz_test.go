@@ -39,6 +39,7 @@ func FuzzReader(f *testing.F) {
 	for _, v := range pcapVariants() {
 		f.Add(v.file(uint32(LinkLinuxSLL), record{1, 2, 60, 54, frame(1, 60)}, record{3, 4, 54, 60, frame(2, 54)}, record{5, 6, 1 << 30, 1 << 31, nil}))
 	}
+	f.Add(gzipped(f, sectionsAlike(8, MaxInterfaces)))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

@@ -3,7 +3,6 @@ package capfile
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 )
 
 // maxText is how much of a name or a filter is kept, in bytes.
@@ -14,6 +13,23 @@ type sections struct {
 	f     *Reader
 	order binary.ByteOrder // of the section; nil: there is none yet
 	local []local          // the section's interfaces
+	count int              // of the sections so far
+	alike map[likeness]*numbers
+}
+
+// likeness is what interfaces of different sections have in common if they are one
+// of the file.
+type likeness struct {
+	name string
+	link LinkType
+}
+
+// numbers are those of the file's interfaces that are alike, in the order in which the
+// file told of them. A section uses them in that order.
+type numbers struct {
+	all     []int // in Reader.interfaces
+	section int   // the section that used some last
+	used    int   // how many of them it did
 }
 
 // local is an interface of a section.
@@ -55,6 +71,7 @@ func (s *sections) next(p *Packet) error {
 // of packets.
 func (s *sections) section(block []byte) error {
 	s.local = s.local[:0]
+	s.count++
 	body := block[blockHead : len(block)-blockTail]
 	if len(body) < 16 {
 		return fmt.Errorf("section header of %d bytes: want at least %d", len(block), blockFrame+16)
@@ -97,17 +114,24 @@ func (s *sections) addInterface(block []byte) error {
 // number is the interface's in the file: a new one, unless a section before had
 // one like it.
 func (s *sections) number(i Interface) int {
-	for n, known := range s.f.interfaces {
-		if known.Name == i.Name && known.LinkType == i.LinkType &&
-			!slices.ContainsFunc(s.local, func(l local) bool { return l.number == n }) {
-			return n
+	like := likeness{i.Name, i.LinkType}
+	ns := s.alike[like]
+	if ns == nil {
+		ns = new(numbers)
+	}
+	if ns.section != s.count {
+		ns.section, ns.used = s.count, 0
+	}
+	if ns.used == len(ns.all) {
+		if len(s.f.interfaces) == MaxInterfaces {
+			return MaxInterfaces
 		}
-	}
-	if len(s.f.interfaces) < MaxInterfaces {
+		ns.all = append(ns.all, len(s.f.interfaces))
 		s.f.interfaces = append(s.f.interfaces, i)
-		return len(s.f.interfaces) - 1
+		s.alike[like] = ns
 	}
-	return MaxInterfaces
+	ns.used++
+	return ns.all[ns.used-1]
 }
 
 // enhanced is for an EPB, or a PB, which has a count of drops where the upper half

@@ -82,7 +82,7 @@ func (f *Reader) open(plain io.Reader, magic []byte) (err error) {
 	}
 	switch {
 	case binary.LittleEndian.Uint32(magic) == blockSection:
-		f.read = (&sections{f: f}).next
+		f.read = (&sections{f: f, alike: make(map[likeness]*numbers)}).next
 		return nil
 	case isPcap(magic):
 		f.read, err = openPcap(f)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -286,6 +287,37 @@ func TestTimesInAFileAreTsharks(t *testing.T) {
 	}
 	if ps[0].Timestamp != math.MaxInt64 {
 		t.Errorf("packet 0 at %d", ps[0].Timestamp)
+	}
+}
+
+// A hostile file may have any number of sections, each with all the interfaces that
+// can be, of one name.
+func TestSectionsOfManyInterfacesAlike(t *testing.T) {
+	const sections = 64
+	ps, ins, err := readAll(bytes.NewReader(sectionsAlike(sections, MaxInterfaces)))
+	if err != nil || len(ps) != sections || len(ins) != MaxInterfaces {
+		t.Fatalf("%d packets of %d interfaces, error %v", len(ps), len(ins), err)
+	}
+	for i, p := range ps {
+		if p.Interface != MaxInterfaces-1 {
+			t.Errorf("packet %d is of interface %d", i, p.Interface)
+		}
+	}
+}
+
+// What an interface costs must not depend on how many a section has.
+func BenchmarkSectionsAlike(b *testing.B) {
+	for _, interfaces := range []int{1, 32, MaxInterfaces} {
+		b.Run(fmt.Sprint(interfaces), func(b *testing.B) {
+			sections := 8 * MaxInterfaces / interfaces
+			file := sectionsAlike(sections, interfaces)
+			for b.Loop() {
+				if _, _, err := readAll(bytes.NewReader(file)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*sections*interfaces), "ns/interface")
+		})
 	}
 }
 

@@ -160,3 +160,19 @@ func convert(t *testing.T, name string, program string, args ...string) string {
 	run(t, program, args...)
 	return out
 }
+
+// sectionsAlike is a pcapng file whose sections all have the same interfaces, which
+// share one name, and a packet of the last of them.
+func sectionsAlike(sections, interfaces int) []byte {
+	b := ng(binary.LittleEndian)
+	for n := range sections {
+		if n > 0 {
+			b.section(1, 0)
+		}
+		for range interfaces {
+			b.iface(LinkEthernet, 0, nil)
+		}
+		b.packet(uint32(interfaces-1), uint64(n), nil, nil)
+	}
+	return b.Bytes()
+}
