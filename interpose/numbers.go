@@ -84,8 +84,11 @@ func (c *call) recorded() (answer reply, ok bool) {
 	return reply{}, true
 }
 
-// closeRange is close_range's effect on a record.
+// closeRange is close_range's effect on a record: none if the call will fail with EINVAL.
 func (r *record) closeRange(first, last, flags uint32) {
+	if first > last || flags&^(unix.CLOSE_RANGE_UNSHARE|unix.CLOSE_RANGE_CLOEXEC) != 0 {
+		return
+	}
 	for fd, d := range r.fds {
 		switch {
 		case uint32(fd) < first || uint32(fd) > last:
@@ -135,20 +138,50 @@ func (c *call) dup(r *record, cloexec bool) reply {
 	return reply{kind: done}
 }
 
-// dupTo is for dup2 and dup3.
+// dupTo is for dup2 and dup3. Whether a call that runs natively succeeds is not ours to
+// see, so the record changes only where that is known before.
 func (c *call) dupTo(r *record, flags uint32) reply {
 	from, to := c.int(0), c.int(1)
-	d, ours := r.fds[from]
-	switch {
-	case from == to || flags&^unix.O_CLOEXEC != 0: // does nothing, or is refused
-	case ours:
-		d.cloexec = flags != 0
-		r.fds[to] = d
-		c.s.numbers[to] = true
-	default:
-		delete(r.fds, to)
+	if from == to || flags&^unix.O_CLOEXEC != 0 { // does nothing, or fails
+		return reply{}
 	}
+	if d, ours := r.fds[from]; ours {
+		if end, ok := c.s.endOf(d); ok {
+			return c.put(end, descriptor{inode: d.inode, cloexec: flags != 0}, to)
+		}
+	}
+	old, ours := r.fds[to]
+	if !ours || !c.mayBeOpen(from) {
+		return reply{}
+	}
+	// The number itself may be refused, if RLIMIT_NOFILE was lowered since. Putting the
+	// socket where it is tells.
+	if end, ok := c.s.endOf(old); ok {
+		if answer := c.put(end, old, to); answer.err != 0 {
+			return answer
+		}
+	}
+	delete(r.fds, to)
 	return reply{}
+}
+
+// put has end, our duplicate of the socket d, replace what is at the number to of the
+// calling thread's process, as dup2 does. Linux checks the number against the
+// process's RLIMIT_NOFILE: the errno is dup2's.
+func (c *call) put(end int, d descriptor, to int32) reply {
+	if err := c.s.l.replace(c.ID, end, to, d.cloexec); err != nil {
+		return result(err)
+	}
+	c.injected(int(to), d.inode, d.cloexec)
+	return reply{kind: value, val: int64(to)}
+}
+
+// mayBeOpen reports whether there is something at a descriptor number of the calling
+// thread. That a number is in use can be seen even where what is there cannot; if
+// not, it may be.
+func (c *call) mayBeOpen(fd int32) bool {
+	var st unix.Stat_t
+	return unix.Lstat(procPath(c.tid, "fd", fd), &st) != unix.ENOENT
 }
 
 // endOf is our duplicate of the program's end of a socket.

@@ -27,6 +27,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -1108,6 +1109,50 @@ static void bystanders(void)
 	refused(ioctl(p[0], SIOCGIFMTU, &q), ENOTTY);
 }
 
+/* Calls that put something at a socket's number, or close it: done, and refused. */
+static void descriptor_numbers(void)
+{
+	struct tpacket_stats st;
+	socklen_t len = sizeof st;
+	struct rlimit old, low;
+	int fd = must(socket(AF_PACKET, SOCK_RAW, 0)), null = must(open("/dev/null", O_RDWR));
+	must(getrlimit(RLIMIT_NOFILE, &old));
+	refused(dup2(99, fd), EBADF);
+	refused(dup3(99, fd, 0), EBADF);
+	refused(dup3(null, fd, 1), EINVAL);
+	refused(dup3(fd, fd, 0), EINVAL);
+	want(dup2(fd, fd) == fd);
+	refused(syscall(SYS_close_range, fd, fd, 1), EINVAL);
+	refused(syscall(SYS_close_range, fd + 1, fd, 0), EINVAL);
+	refused(dup2(fd, -1), EBADF);
+	refused(dup2(fd, (int)old.rlim_cur), EBADF);
+	refused(dup3(fd, 50, 1), EINVAL);
+	must(getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &st, &len));
+
+	/* Above the limit there are only those that were there before. */
+	want(dup3(fd, 200, O_CLOEXEC) == 200 && fcntl(200, F_GETFD) == FD_CLOEXEC);
+	low = old;
+	low.rlim_cur = 200;
+	must(setrlimit(RLIMIT_NOFILE, &low));
+	refused(dup2(null, 200), EBADF);
+	refused(dup2(fd, 200), EBADF);
+	must(getsockopt(200, SOL_PACKET, PACKET_STATISTICS, &st, &len));
+	want(fcntl(200, F_GETFD) == FD_CLOEXEC);
+	must(setrlimit(RLIMIT_NOFILE, &old));
+
+	/* What is done shows. */
+	want(dup2(fd, 200) == 200 && fcntl(200, F_GETFD) == 0);
+	want(dup2(null, 200) == 200);
+	refused(getsockopt(200, SOL_PACKET, PACKET_STATISTICS, &st, &len), ENOTSOCK);
+	want(dup2(fd, null) == null);
+	must(getsockopt(null, SOL_PACKET, PACKET_STATISTICS, &st, &len));
+	must(close(fd));
+	refused(getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &st, &len), EBADF);
+	must(getsockopt(null, SOL_PACKET, PACKET_STATISTICS, &st, &len));
+	must((int)syscall(SYS_close_range, null, null, 0));
+	refused(getsockopt(null, SOL_PACKET, PACKET_STATISTICS, &st, &len), EBADF);
+}
+
 /* Lists of devices have ours among them. */
 static void devices(void)
 {
@@ -1744,7 +1789,7 @@ int main(int argc, char **argv)
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
 		{"signal-storm", signal_storm}, {"receive", receive}, {"receive-timeouts", receive_timeouts}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"fanout", fanout}, {"down", down}, {"gone", gone}, {"frozen", frozen}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
 		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
-		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"devices", devices}, {"files", files}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos},
+		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"descriptor-numbers", descriptor_numbers}, {"devices", devices}, {"files", files}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos},
 		{"send", send_frames}, {"send-down", send_down}, {"write-faults", write_faults}, {"send-signals", send_signals}, {"send-ring", send_ring}, {"both-rings", both_rings}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"spawn-as-another", spawn_as_another}, {"report-reader", report_reader}, {"forever", forever},
 	};
