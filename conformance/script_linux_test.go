@@ -342,7 +342,7 @@ func (o read) do(p *party) outcome {
 			return outcome{err: err}
 		}
 		b, err := s.read(o.room)
-		s.peeked = s.peeked && err != nil
+		s.peeked = s.peeked && (err != nil || o.room == 0) // read of 0 bytes takes no packet
 		return outcome{len(b), err, b}
 	})
 }
