@@ -1,5 +1,7 @@
 package rxring
 
+import "github.com/rxring/rxring/tpacket"
+
 // Backlog is what a source knows of packets that have come and that it has not
 // delivered yet: those in a ring of the kernel's, say. Its methods may be called
 // concurrently. They are called with no lock held, in calls of sockets, and so must
@@ -14,6 +16,13 @@ type Backlog interface {
 	// that is. DeliverBatchAt then delivers it. It is called before a socket is bound:
 	// a socket gets no packet from before its bind.
 	Mark()
+
+	// Flush returns when what is in the backlog now has been delivered. It may wait as
+	// long as packets take to come through the backlog, and for a bounded time: left
+	// is how many packets it no longer waits for. It is called before a socket that gets
+	// the device's packets is bound elsewhere or joins a fanout group, after Mark: what
+	// came before that is delivered by the old binding.
+	Flush() (left uint64)
 }
 
 // Moment is a point in the order in which a namespace's sockets were bound.
@@ -55,6 +64,28 @@ func (ns *Namespace) mark(ifindex int32) {
 	for _, b := range ns.backlogs(ifindex) {
 		b.Mark()
 	}
+}
+
+// flush has sources deliver what has come for the socket until now; left is how many
+// packets they have not. No lock is held.
+func (s *Socket) flush() (left uint64) {
+	for _, b := range s.ns.backlogs(s.ifindex.Load()) {
+		left += b.Flush()
+	}
+	return left
+}
+
+// hookedNow reports whether devices deliver to the socket. No lock is held.
+func (s *Socket) hookedNow() bool {
+	s.ns.mu.Lock()
+	defer s.ns.mu.Unlock()
+	return s.hooked
+}
+
+// changes reports whether the address names another binding than the socket has.
+func (s *Socket) changes(a tpacket.SockaddrLL) bool {
+	protocol := tpacket.Htons(a.Protocol)
+	return a.Ifindex != s.ifindex.Load() || protocol != 0 && protocol != uint16(s.protocol.Load())
 }
 
 // binds notes that s is bound now. Namespace.mu is held, and devices do not deliver

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -14,9 +15,18 @@ import (
 // Bind binds the socket to a device (Ifindex; 0: all) and a protocol (Protocol,
 // network byte order; 0 keeps the one it has), as packet_bind does. On a device
 // that is down it gets nothing until the device is up, and ENETDOWN is pending.
+//
+// Packets that came before Bind go by the old binding, those that come after it by the
+// new one, as in Linux. So where a source still holds packets (see [Backlog]), a Bind
+// that changes the binding of a socket that gets them waits until they are delivered.
+// Those that the source does not deliver in time are counted as [ring.Lost].
 func (s *Socket) Bind(a tpacket.SockaddrLL) error {
 	s.reportLost()
 	s.ns.mark(a.Ifindex)
+	left := uint64(0)
+	if s.hookedNow() && s.changes(a) {
+		left = s.flush() // after mark: no packet is between the two
+	}
 	return s.do("bind", func() error {
 		if a.Family != tpacket.AFPacket {
 			return fmt.Errorf("sll_family %d: want AF_PACKET (%d): %w", a.Family, tpacket.AFPacket, syscall.EINVAL)
@@ -24,7 +34,11 @@ func (s *Socket) Bind(a tpacket.SockaddrLL) error {
 		if s.group != nil {
 			return fmt.Errorf("the socket is in fanout group %d, which keeps its binding: %w", s.group.config.ID, syscall.EINVAL)
 		}
-		return s.ns.bind(s, a.Ifindex, tpacket.Htons(a.Protocol))
+		err := s.ns.bind(s, a.Ifindex, tpacket.Htons(a.Protocol))
+		if err == nil && left > 0 {
+			s.drop(ring.Lost, left)
+		}
+		return err
 	})
 }
 

@@ -94,6 +94,9 @@ const (
 // [Budget] has no room for the fragments of FanoutFlagDefrag, 4 MiB.
 func (s *Socket) JoinFanout(c FanoutConfig) error {
 	s.reportLost() // what was lost before is the socket's own, and not the group's
+	if s.hookedNow() {
+		s.flush() // and so is what came before; the rest is not lost, but the group's
+	}
 	return s.do("set PACKET_FANOUT", func() error { return s.ns.join(s, c) })
 }
 

@@ -98,6 +98,7 @@ type backlog struct {
 	packets []rxring.Packet
 	lost    uint64
 	gone    int // delivered
+	stuck   bool
 	marks   []mark
 }
 
@@ -152,6 +153,19 @@ func (w *backlog) delivers() {
 	w.gone, w.marks = len(w.packets), nil
 }
 
+// Flush gives up when the source is stuck.
+func (w *backlog) Flush() (left uint64) {
+	w.mu.Lock()
+	left = uint64(len(w.packets) - w.gone)
+	stuck := w.stuck
+	w.mu.Unlock()
+	if stuck {
+		return left
+	}
+	w.delivers()
+	return 0
+}
+
 func newBacklog(t testing.TB) *backlog {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	w := &backlog{dev: addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})}
@@ -201,15 +215,64 @@ func TestASocketGetsNothingFromBeforeItsBind(t *testing.T) {
 	w.ReportLost() // as a source does now and then
 	counted(t, "first", first, 210, 1122)
 
-	// Another protocol is another binding; the same one again is none.
+	// What came before a bind to another protocol is the old binding's.
 	w.delivers()
 	w.comes(3)
 	must(t, second.BindDevice(w.dev, tpacket.ETHPAll))
 	w.comes(4)
 	must(t, second.BindDevice(w.dev, tpacket.ETHPAll))
 	w.delivers()
-	counted(t, "second", second, 204, 1112)
+	counted(t, "second", second, 207, 1112)
 	counted(t, "first", first, 217, 1122)
+}
+
+// A socket that is bound to another protocol, to another device or to all of them, or
+// that joins a group, has all that came before that, as in Linux.
+func TestNothingIsLostInARebind(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(w *backlog, s *rxring.Socket) error
+		after  uint64 // of 5 packets that come later
+	}{
+		"a narrower protocol": {func(w *backlog, s *rxring.Socket) error { return s.BindDevice(w.dev, tpacket.ETHPIP) }, 5},
+		"another protocol":    {func(w *backlog, s *rxring.Socket) error { return s.BindDevice(w.dev, tpacket.ETHPIPv6) }, 0},
+		"there and back": {func(w *backlog, s *rxring.Socket) error {
+			must(t, s.BindDevice(w.dev, tpacket.ETHPIPv6))
+			return s.BindDevice(w.dev, tpacket.ETHPAll)
+		}, 5},
+		"all devices": {func(w *backlog, s *rxring.Socket) error { return s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket}) }, 5},
+		"another device": {func(w *backlog, s *rxring.Socket) error {
+			return s.BindDevice(addDevice(t, w.dev.Namespace(), rxring.DeviceConfig{Name: "net1"}), 0)
+		}, 0},
+		"a group": {func(_ *backlog, s *rxring.Socket) error { return s.JoinFanout(rxring.FanoutConfig{}) }, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newBacklog(t)
+			s, stays := bound(t, w.dev, tpacket.ETHPAll), bound(t, w.dev, tpacket.ETHPAll)
+			w.comes(7)
+			must(t, c.change(w, s))
+			w.comes(5)
+			w.delivers()
+			counted(t, "the socket", s, 7+c.after, 0)
+			counted(t, "one that stays", stays, 12, 0)
+		})
+	}
+}
+
+// What a source does not deliver in time is counted at the socket that is bound anew.
+func TestWhatASourceDoesNotDeliverInTimeIsLost(t *testing.T) {
+	w := newBacklog(t)
+	w.stuck = true
+	s, stays := bound(t, w.dev, tpacket.ETHPAll), bound(t, w.dev, tpacket.ETHPAll)
+	w.comes(7)
+	if err := s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: 99}); err == nil {
+		t.Error("bound to a device that is not there")
+	}
+	counted(t, "after a bind that fails", s, 0, 0)
+	must(t, s.BindDevice(w.dev, tpacket.ETHPIP))
+	w.comes(5)
+	w.delivers()
+	counted(t, "the socket", s, 5, 7)
+	counted(t, "one that stays", stays, 12, 0)
 }
 
 func TestAMemberGetsNothingFromBeforeItsBind(t *testing.T) {

@@ -30,6 +30,46 @@ func (b backlog) Mark() {
 	}
 }
 
+// Flush implements [rxring.Backlog]. It waits for Config.Retire, and for readers as
+// long as the drains do.
+func (b backlog) Flush() (left uint64) {
+	drains := b.drains()
+	until := make([]uint64, len(drains))
+	for i, d := range drains {
+		until[i] = d.reportLost()
+	}
+	end := time.Now().Add(b.cfg.Retire + maxAge + finishTime)
+	for i, d := range drains {
+		left += d.wait(until[i], end)
+	}
+	return left
+}
+
+// wait returns when the ring's packets up to a place are delivered, and how many of them
+// are not: the time has come. What a drain leaves that has stopped is for giveUp to count.
+func (d *drain) wait(until uint64, end time.Time) (left uint64) {
+	for {
+		got := d.packets.Load() // pairs with the Add in deliver
+		switch {
+		case got >= until || d.stopped():
+			return 0
+		case time.Now().After(end):
+			return until - got
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// stopped reports whether the drain's goroutine delivers no more.
+func (d *drain) stopped() bool {
+	select {
+	case <-d.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // drains are those of the open tap, none while it is not open. Source.mu is not
 // taken: it is held while the kernel opens and closes sockets.
 func (s *Source) drains() []*drain {
@@ -106,12 +146,7 @@ func settle(drains []*drain) {
 
 // behind reports whether the ring holds packets that will be delivered to sockets.
 func (d *drain) behind() bool {
-	select {
-	case <-d.done:
-		return false
-	default:
-		return d.dev.Watched() && d.reportLost() > d.packets.Load()
-	}
+	return !d.stopped() && d.dev.Watched() && d.reportLost() > d.packets.Load()
 }
 
 // giveUp counts what the ring still holds as lost: the drain has stopped, and the ring

@@ -129,6 +129,57 @@ func TestNothingFromBeforeTheBind(t *testing.T) {
 	}
 }
 
+// taken is how many packets the kernel has put into the source's rings.
+func taken(s *Source) (n uint64) {
+	for _, d := range s.drains() {
+		n += d.reportLost()
+	}
+	return n
+}
+
+// A socket that is bound to other protocols and back has each packet that came while it
+// was bound to one that covers it, though the packet still lies in the kernel's ring.
+func TestNothingIsLostInARebind(t *testing.T) {
+	for _, c := range []Config{
+		{Retire: 20 * time.Millisecond},
+		{Immediate: true},
+		{Retire: 20 * time.Millisecond, Fanout: 4, FanoutMode: rxring.FanoutLB},
+	} {
+		t.Run(fmt.Sprintf("immediate=%v,fanout=%d", c.Immediate, c.Fanout), func(t *testing.T) {
+			withWire(t, func(w *wire) {
+				w.t = t
+				s := w.start(c)
+				moves, stays := w.bound(tpacket.ETHPAll, 4096), w.bound(tpacket.ETHPAll, 4096)
+				const rounds = 20
+				sent := uint64(0)
+				comes := func() {
+					w.comes(frame(0))
+					sent++
+					eventually(t, "the kernel has put it into a ring", func() bool { return taken(s) == sent })
+				}
+				for range rounds {
+					comes() // for it
+					must(t, moves.BindDevice(w.dev, tpacket.ETHPIP))
+					comes() // not for it
+					must(t, moves.BindDevice(w.dev, 0x88b5))
+					comes() // for it
+					must(t, moves.BindDevice(w.dev, tpacket.ETHPAll))
+				}
+				eventually(t, "all have come", func() bool { return stays.Totals().Offered() == 3*rounds })
+				if got, want := moves.Totals(), (ring.Totals{Captured: 2 * rounds}); got != want {
+					t.Errorf("%+v, want %+v", got, want)
+				}
+				must(t, moves.JoinFanout(rxring.FanoutConfig{}))
+				comes()
+				eventually(t, "the group gets packets", func() bool { return moves.Totals().Captured == 2*rounds+1 })
+				must(t, moves.Close())
+				must(t, stays.Close())
+				must(t, s.Close())
+			})
+		})
+	}
+}
+
 // What was lost while nobody read, or another reader did, is not a later one's loss.
 func TestLossesAreThoseOfWhoWasThere(t *testing.T) {
 	withWire(t, func(w *wire) {
