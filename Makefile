@@ -19,7 +19,7 @@ static: ## bin/rxring without a C library, and without filter expressions
 
 .PHONY: test
 test: deps lint explore fuzz-smoke bench-smoke ## everything that must hold
-	CGO_ENABLED=1 $(GO) test -race -cover ./...
+	CGO_ENABLED=1 $(GO) test -race -cover -timeout 30m ./...
 
 .PHONY: explore
 explore: ## every interleaving of the ring's real code, at small scope; V=-v prints a trace of each fault

@@ -222,7 +222,7 @@ func pseudoHeader(f *dissect.Flow, n int) uint16 {
 // network is where the frame's network header is, and of what protocol: behind its
 // VLAN tags, if protocol says that it has some.
 func (d *Device) network(frame []byte, protocol uint16) (at int, inner uint16) {
-	a := arrival{maclen: d.maclen}
+	a := arrival{maclen: d.maclen, from: d.from}
 	if d.ethernet() && isVLAN(protocol) {
 		a.readTags(&Packet{Data: frame, Outgoing: true})
 		protocol = binary.BigEndian.Uint16(frame[a.maclen-2:])

@@ -107,6 +107,10 @@ func TestTsharkLiveOfEveryLinkType(t *testing.T) {
 			if n := strings.Count(want, "\n"); n != len(sample.packets) {
 				t.Fatalf("tshark -r reads %d packets: %q: %s", n, want, wantSays)
 			}
+			if strings.Contains(want, "WTAP_ENCAP") || strings.Contains(want, "Bogus IP version") {
+				t.Skipf("SKIPPED: tshark cannot dissect the file: %s", want)
+			}
+			want = pflogInfo.ReplaceAllString(want, "")
 			live := append([]string{"run", "-q", "--from", "net0=file:" + path, "--", "tshark", "-i", "net0"}, fields...)
 			if got, says := output(t, rxring, live...); got != want {
 				t.Errorf("live %q, of the file %q\n%s", got, want, says)
@@ -114,6 +118,9 @@ func TestTsharkLiveOfEveryLinkType(t *testing.T) {
 		})
 	}
 }
+
+// pflogInfo is what tshark prints of a PFLOG header, which readers do not get.
+var pflogInfo = regexp.MustCompile(`\[pass em0/0\] `)
 
 // cookedPrefix is what tcpdump prints of a LINUX_SLL2 header.
 var cookedPrefix = regexp.MustCompile(`(?m)^\S+ +(In|Out|B|M|P) +`)

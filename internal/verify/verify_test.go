@@ -261,7 +261,7 @@ func TestUnusableFilesAreExplained(t *testing.T) {
 		{"a packet that is cut", whole[:len(whole)-1], ErrTruncated, "after 1 whole packets, at byte 1554: file ends within a packet", 1},
 		{"a packet of which only the header is there", whole[:24+16], ErrTruncated, "after 0 whole packets, at byte 24: file ends within a packet", 0},
 		{"a pcapng packet that is cut", ng.Bytes()[:ng.Len()-5], ErrTruncated, "after 1 whole packets, at byte 1596: file ends within a packet", 1},
-		{"a packet longer than any", lies, nil, "after 0 whole packets, at byte 24: capture length exceeds ", 0},
+		{"a packet longer than any", lies, nil, "after 0 whole packets, at byte 24: packet of 2147483648 bytes: want at most 1048576", 0},
 		{"foreign packets only", foreign, ErrNoPayload, "verify: 5 packets: no stream payload in any packet: capture the device that the streams run on", 5},
 		{"no packets", whole[:24], ErrNoPayload, "0 packets: no stream payload", 0},
 		{"wireless frames", wifi.Bytes(), nil, "link type 105 is not supported: capture Ethernet (1), raw IP (12, 14, 101, 228, 229) or Linux cooked packets (113, 276)", 0},
