@@ -49,19 +49,7 @@ func TestRequestsAboutDevicesGetTheKernelsAnswers(t *testing.T) {
 		{Name: "tun3", Type: rxring.RawIP, MaxLen: 65535},
 	} {
 		t.Run(c.Name, func(t *testing.T) {
-			ours := rxring.NewNamespace(rxring.NamespaceConfig{})
-			d, err := ours.AddDevice(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ns, err := kring.New()
-			if err != nil {
-				t.Skipf("SKIPPED, no namespace to compare in: %v", err)
-			}
-			t.Cleanup(ns.Close)
-			if err := deviceAlike(t, ns, d); err != nil {
-				t.Skipf("SKIPPED, no device to compare with: %v", err)
-			}
+			ours, ns := namespacesAlike(t, c)
 			if out, err := in(ns, exec.Command("ip", "link", "set", "lo", "up")); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
@@ -128,4 +116,23 @@ func deviceAlike(t *testing.T, ns *kring.Namespace, d *rxring.Device) error {
 		return fmt.Errorf("ip: %w: %s", err, out)
 	}
 	return nil
+}
+
+// namespacesAlike is a namespace of ours and one of the kernel's, with devices alike.
+func namespacesAlike(t *testing.T, c rxring.DeviceConfig) (*rxring.Namespace, *kring.Namespace) {
+	t.Helper()
+	ours := rxring.NewNamespace(rxring.NamespaceConfig{})
+	d, err := ours.AddDevice(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, err := kring.New()
+	if err != nil {
+		t.Skipf("SKIPPED, no namespace to compare in: %v", err)
+	}
+	t.Cleanup(ns.Close)
+	if err := deviceAlike(t, ns, d); err != nil {
+		t.Skipf("SKIPPED, no device to compare with: %v", err)
+	}
+	return ours, ns
 }

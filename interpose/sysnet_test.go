@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/internal/kring"
 )
 
 // What is in a device's files is what is in the kernel's, for such devices and for lo.
@@ -28,19 +27,7 @@ func TestFilesOfSysClassNetAreTheKernels(t *testing.T) {
 		{Name: "tun2", Type: rxring.RawIP, MTU: 1280},
 	} {
 		t.Run(c.Name, func(t *testing.T) {
-			ours := rxring.NewNamespace(rxring.NamespaceConfig{})
-			d, err := ours.AddDevice(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ns, err := kring.New()
-			if err != nil {
-				t.Skipf("SKIPPED, no namespace to compare in: %v", err)
-			}
-			t.Cleanup(ns.Close)
-			if err := deviceAlike(t, ns, d); err != nil {
-				t.Skipf("SKIPPED, no device to compare with: %v", err)
-			}
+			ours, ns := namespacesAlike(t, c)
 			script := fmt.Sprintf("for d in lo %s none0; do for f in %s; do echo $d $f $(cat /sys/class/net/$d/$f 2>&1); done; done", c.Name, strings.Join(files, " "))
 			kernel, err := in(ns, exec.Command("unshare", "--mount", "sh", "-c", "ip link set lo up && mount -t sysfs none /sys && "+script))
 			if err != nil {
