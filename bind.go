@@ -1,10 +1,10 @@
 package rxring
 
 import (
-	"fmt"
 	"slices"
 	"syscall"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -29,10 +29,10 @@ func (s *Socket) Bind(a tpacket.SockaddrLL) error {
 	}
 	return s.do("bind", func() error {
 		if a.Family != tpacket.AFPacket {
-			return fmt.Errorf("sll_family %d: want AF_PACKET (%d): %w", a.Family, tpacket.AFPacket, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "sll_family %d: want AF_PACKET (%d)", a.Family, tpacket.AFPacket)
 		}
 		if s.group != nil {
-			return fmt.Errorf("the socket is in fanout group %d, which keeps its binding: %w", s.group.config.ID, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "the socket is in fanout group %d, which keeps its binding", s.group.config.ID)
 		}
 		err := s.ns.bind(s, a.Ifindex, tpacket.Htons(a.Protocol))
 		if err == nil && left > 0 {
@@ -56,7 +56,7 @@ func (ns *Namespace) bind(s *Socket, ifindex int32, protocol uint16) error {
 	if ifindex != 0 {
 		var ok bool
 		if d, ok = ns.findLocked(func(d *Device) bool { return d.index == int(ifindex) }); !ok || !s.grant.sees(ifindex) {
-			return fmt.Errorf("sll_ifindex %d: no such device: %w", ifindex, syscall.ENODEV)
+			return explain.Errorf(syscall.ENODEV, "sll_ifindex %d: no such device", ifindex)
 		}
 	}
 	if protocol == 0 {
@@ -172,7 +172,7 @@ func (ns *Namespace) RemoveDevice(d *Device) error {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	if !slices.Contains(ns.devices, d) {
-		return fmt.Errorf("device %s: it is not in this namespace: %w", d.name, syscall.ENODEV)
+		return explain.Errorf(syscall.ENODEV, "device %s: it is not in this namespace", d.name)
 	}
 	ns.removeDeviceLocked(d)
 	return nil

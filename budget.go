@@ -1,9 +1,10 @@
 package rxring
 
 import (
-	"fmt"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // Budget is memory that sockets share: of their rings, and of the packets in their
@@ -47,5 +48,5 @@ func (b *Budget) giveBack(n int64) {
 
 // refuse says why take(n) failed.
 func (b *Budget) refuse(n int64) error {
-	return fmt.Errorf("%d bytes: the budget has given %d of at most %d bytes: %w", n, b.Held(), b.max.Load(), syscall.ENOMEM)
+	return explain.Errorf(syscall.ENOMEM, "%d bytes: the budget has given %d of at most %d bytes", n, b.Held(), b.max.Load())
 }

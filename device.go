@@ -1,13 +1,13 @@
 package rxring
 
 import (
-	"fmt"
 	"math"
 	"net/netip"
 	"slices"
 	"sync/atomic"
 	"syscall"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -89,24 +89,24 @@ func (c *DeviceConfig) check() error {
 		c.MTU = mtu
 	}
 	if c.MTU < minMTU || c.MTU > maxMTU {
-		return fmt.Errorf("device %s: MTU %d: want %d to %d bytes: %w", c.Name, c.MTU, minMTU, maxMTU, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "device %s: MTU %d: want %d to %d bytes", c.Name, c.MTU, minMTU, maxMTU)
 	}
 	if c.MaxLen == 0 {
 		c.MaxLen = c.MTU
 	}
 	if c.MaxLen < c.MTU || c.MaxLen > maxGSO {
-		return fmt.Errorf("device %s: MaxLen %d: want %d (the MTU) to %d bytes, or 0 for the MTU: %w", c.Name, c.MaxLen, c.MTU, maxGSO, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "device %s: MaxLen %d: want %d (the MTU) to %d bytes, or 0 for the MTU", c.Name, c.MaxLen, c.MTU, maxGSO)
 	}
 	if c.Type.Ethernet() && c.Addr[0]&1 != 0 {
-		return fmt.Errorf("device %s: address % x: want a unicast one: %w", c.Name, c.Addr, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "device %s: address % x: want a unicast one", c.Name, c.Addr)
 	}
 	if c.Index < 0 || c.Index > maxGivenIndex {
-		return fmt.Errorf("device %s: index %d: want 1 to %d, or 0 for the next: %w", c.Name, c.Index, maxGivenIndex, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "device %s: index %d: want 1 to %d, or 0 for the next", c.Name, c.Index, maxGivenIndex)
 	}
 	for i, a := range c.Addrs {
 		ip := a.Addr()
 		if !a.IsValid() || ip.Is4In6() || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() || slices.Contains(c.Addrs[:i], a) {
-			return fmt.Errorf("device %s: address %v: want a unicast IPv4 or IPv6 address without a zone, once, and a prefix length: %w", c.Name, a, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "device %s: address %v: want a unicast IPv4 or IPv6 address without a zone, once, and a prefix length", c.Name, a)
 		}
 	}
 	return nil

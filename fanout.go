@@ -6,6 +6,7 @@ import (
 
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/defrag"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -136,13 +137,13 @@ func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
 func (s *Socket) fanoutData(mode FanoutMode) error {
 	switch {
 	case s.group == nil:
-		return fmt.Errorf("the socket is in no fanout group, join one first: %w", syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "the socket is in no fanout group, join one first")
 	case s.grant.restricts():
-		return fmt.Errorf("the program would look at packets that the socket is not granted: %w", syscall.EPERM)
+		return explain.Errorf(syscall.EPERM, "the program would look at packets that the socket is not granted")
 	case s.filterLocked && (s.group.config.Mode == FanoutCBPF || s.group.config.Mode == FanoutEBPF):
 		return errFilterLocked
 	case s.group.config.Mode != mode:
-		return fmt.Errorf("fanout mode %d: want %d: %w", s.group.config.Mode, mode, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "fanout mode %d: want %d", s.group.config.Mode, mode)
 	}
 	return nil
 }
@@ -161,20 +162,20 @@ func (s *Socket) RolloverStats() (tpacket.RolloverStats, error) {
 
 func (s *Socket) rolloverStats() (tpacket.RolloverStats, error) {
 	if s.rollover == nil {
-		return tpacket.RolloverStats{}, fmt.Errorf("the socket is in no fanout group that rolls over: %w", syscall.EINVAL)
+		return tpacket.RolloverStats{}, explain.Errorf(syscall.EINVAL, "the socket is in no fanout group that rolls over")
 	}
 	return s.rollover.stats(), nil
 }
 
 func (c FanoutConfig) check() error {
 	if c.Mode > FanoutEBPF {
-		return fmt.Errorf("fanout mode %d: want %d to %d: %w", c.Mode, FanoutHash, FanoutEBPF, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "fanout mode %d: want %d to %d", c.Mode, FanoutHash, FanoutEBPF)
 	}
 	if c.Mode == FanoutRollover && c.Flags&FanoutFlagRollover != 0 {
-		return fmt.Errorf("fanout flags %#x: want no rollover flag with the rollover mode: %w", c.Flags, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "fanout flags %#x: want no rollover flag with the rollover mode", c.Flags)
 	}
 	if c.Flags&0xff != 0 {
-		return fmt.Errorf("fanout flags %#x: want the low 8 bits clear: %w", c.Flags, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "fanout flags %#x: want the low 8 bits clear", c.Flags)
 	}
 	return nil
 }
@@ -185,17 +186,17 @@ func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
 		return err
 	}
 	if s.group != nil {
-		return fmt.Errorf("the socket is in fanout group %d: it can leave only by being closed: %w", s.group.config.ID, syscall.EALREADY)
+		return explain.Errorf(syscall.EALREADY, "the socket is in fanout group %d: it can leave only by being closed", s.group.config.ID)
 	}
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	if c.Flags&FanoutFlagUniqueID != 0 {
 		if c.ID != 0 {
-			return fmt.Errorf("fanout id %d: want 0 with the unique-id flag: %w", c.ID, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "fanout id %d: want 0 with the unique-id flag", c.ID)
 		}
 		id, ok := ns.freeGroupID(s.scope())
 		if !ok {
-			return fmt.Errorf("all fanout ids are taken: %w", syscall.ENOMEM)
+			return explain.Errorf(syscall.ENOMEM, "all fanout ids are taken")
 		}
 		c.ID = id
 		c.Flags &^= FanoutFlagUniqueID // the group's first socket asked for it, others join by id
@@ -204,7 +205,7 @@ func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
 	g := ns.groups[key]
 	if g == nil {
 		if c.MaxMembers > fanoutMax {
-			return fmt.Errorf("fanout group of at most %d members: want at most %d: %w", c.MaxMembers, fanoutMax, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "fanout group of at most %d members: want at most %d", c.MaxMembers, fanoutMax)
 		}
 		if c.MaxMembers == 0 {
 			c.MaxMembers = fanoutMaxDefault

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/defrag"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // group is a fanout group: sockets that share what one of them would see. It
@@ -59,15 +60,15 @@ func (g *group) admits(s *Socket, c FanoutConfig) error {
 		return fmt.Errorf("fanout group %d: mode %d, flags %#x: it has mode %d, flags %#x: %w",
 			c.ID, c.Mode, c.Flags, g.config.Mode, g.config.Flags, syscall.EINVAL)
 	case c.MaxMembers != 0 && c.MaxMembers != g.config.MaxMembers:
-		return fmt.Errorf("fanout group %d: at most %d members: it takes %d: %w", c.ID, c.MaxMembers, g.config.MaxMembers, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "fanout group %d: at most %d members: it takes %d", c.ID, c.MaxMembers, g.config.MaxMembers)
 	case protocol == 0:
-		return fmt.Errorf("the socket has no protocol, bind it first: %w", syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "the socket has no protocol, bind it first")
 	case protocol != g.protocol:
-		return fmt.Errorf("fanout group %d: protocol %#x: it has %#x: %w", c.ID, protocol, g.protocol, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "fanout group %d: protocol %#x: it has %#x", c.ID, protocol, g.protocol)
 	case s.device != g.device:
-		return fmt.Errorf("fanout group %d: device index %d: it has %d: %w", c.ID, s.ifindex.Load(), g.ifindex, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "fanout group %d: device index %d: it has %d", c.ID, s.ifindex.Load(), g.ifindex)
 	case uint32(g.sockets) >= g.config.MaxMembers:
-		return fmt.Errorf("fanout group %d: it has all %d members that it takes: %w", c.ID, g.config.MaxMembers, syscall.ENOSPC)
+		return explain.Errorf(syscall.ENOSPC, "fanout group %d: it has all %d members that it takes", c.ID, g.config.MaxMembers)
 	}
 	return nil
 }

@@ -2,8 +2,9 @@ package rxring
 
 import (
 	"encoding/binary"
-	"fmt"
 	"syscall"
+
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // sizeofFanoutArgs is struct fanout_args (linux/if_packet.h): id and type_flags,
@@ -14,7 +15,7 @@ const sizeofFanoutArgs = 8
 // parseFanout reads the value of PACKET_FANOUT.
 func parseFanout(val []byte) (c FanoutConfig, err error) {
 	if len(val) != 4 && len(val) != sizeofFanoutArgs {
-		return c, fmt.Errorf("set PACKET_FANOUT: %d bytes: want 4 or %d: %w", len(val), sizeofFanoutArgs, syscall.EINVAL)
+		return c, explain.Errorf(syscall.EINVAL, "set PACKET_FANOUT: %d bytes: want 4 or %d", len(val), sizeofFanoutArgs)
 	}
 	v := binary.NativeEndian.Uint32(val)
 	c.ID, c.Mode, c.Flags = uint16(v), FanoutMode(v>>16), FanoutFlags(v>>16&^0xff)
@@ -64,16 +65,16 @@ func (s *Socket) setFanoutData(val []byte) error {
 		case mode == FanoutEBPF && len(val) == 4:
 			fd := int32(binary.NativeEndian.Uint32(val))
 			if fd < 0 {
-				return fmt.Errorf("descriptor %d: want one of an eBPF program: %w", fd, syscall.EBADF)
+				return explain.Errorf(syscall.EBADF, "descriptor %d: want one of an eBPF program", fd)
 			}
-			return fmt.Errorf("descriptor %d: only a kernel runs eBPF, use a classic program: %w", fd, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "descriptor %d: only a kernel runs eBPF, use a classic program", fd)
 		case mode == FanoutEBPF:
-			return fmt.Errorf("%d bytes: want 4: %w", len(val), syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "%d bytes: want 4", len(val))
 		case len(val) != sizeofFprog:
-			return fmt.Errorf("struct sock_fprog: %d bytes: want %d: %w", len(val), sizeofFprog, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "struct sock_fprog: %d bytes: want %d", len(val), sizeofFprog)
 		case binary.NativeEndian.Uint16(val) == 0 || binary.NativeEndian.Uint64(val[8:]) == 0:
-			return fmt.Errorf("struct sock_fprog: no instructions: %w", syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "struct sock_fprog: no instructions")
 		}
-		return fmt.Errorf("struct sock_fprog holds a pointer that is not followed here, use SetFanoutProgram: %w", syscall.EFAULT)
+		return explain.Errorf(syscall.EFAULT, "struct sock_fprog holds a pointer that is not followed here, use SetFanoutProgram")
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -69,7 +70,7 @@ func newGranted(g *Grant) (*granted, error) {
 	}
 	switch {
 	case g.Snaplen < 0:
-		return nil, fmt.Errorf("snaplen %d: want at least 0: %w", g.Snaplen, syscall.EINVAL)
+		return nil, explain.Errorf(syscall.EINVAL, "snaplen %d: want at least 0", g.Snaplen)
 	case g.Snaplen > 0:
 		out.snaplen = uint32(min(g.Snaplen, math.MaxUint32))
 	}
@@ -197,7 +198,7 @@ func (s *Socket) takeBatchGranted(rx *receiver, ps []Packet, as []arrival, mask 
 // Filter that Linux would refuse, or a negative Snaplen.
 func (ns *Namespace) SocketFor(g *Grant, t SockType, protocol uint16) (*Socket, error) {
 	if t != SockRaw && t != SockDgram {
-		return nil, fmt.Errorf("socket type %d: want SOCK_RAW (%d) or SOCK_DGRAM (%d): %w", t, SockRaw, SockDgram, syscall.Errno(esocktnosupport))
+		return nil, explain.Errorf(syscall.Errno(esocktnosupport), "socket type %d: want SOCK_RAW (%d) or SOCK_DGRAM (%d)", t, SockRaw, SockDgram)
 	}
 	gr, err := newGranted(g)
 	if err != nil {
@@ -269,13 +270,13 @@ func (ns *Namespace) regrant(s *Socket, g *granted) {
 func forced(check func(*Socket, int32) (int32, error)) func(*Socket, int32) (int32, error) {
 	return func(s *Socket, v int32) (int32, error) {
 		if s.grant != nil {
-			return 0, fmt.Errorf("%d: only who owns the namespace may force a size: %w", v, syscall.EPERM)
+			return 0, explain.Errorf(syscall.EPERM, "%d: only who owns the namespace may force a size", v)
 		}
 		return check(s, v)
 	}
 }
 
-var errNoSend = fmt.Errorf("the socket was not granted to send: %w", syscall.EPERM)
+var errNoSend = explain.Errorf(syscall.EPERM, "the socket was not granted to send")
 
 // Geometry is the shape of the receive ring, if there is one.
 func (s *Socket) Geometry() (g tpacket.Geometry, ok bool) {

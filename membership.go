@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"syscall"
+
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // Kinds of memberships: mr_type (linux/if_packet.h). Linux takes every other
@@ -54,7 +56,7 @@ func parseMreq(val []byte) (m membership, err error) {
 	m.alen = binary.NativeEndian.Uint16(val[6:])
 	addr := val[mreqAddress:]
 	if int(m.alen) > len(addr) {
-		return m, fmt.Errorf("mr_alen %d: want at most %d, which is what there is: %w", m.alen, len(addr), syscall.EINVAL)
+		return m, explain.Errorf(syscall.EINVAL, "mr_alen %d: want at most %d, which is what there is", m.alen, len(addr))
 	}
 	copy(m.addr[:], addr[:m.alen])
 	return m, nil
@@ -84,17 +86,17 @@ func (ns *Namespace) addMembership(s *Socket, m membership) error {
 	defer ns.mu.Unlock()
 	d, ok := ns.findLocked(func(d *Device) bool { return d.index == int(m.ifindex) })
 	if !ok || !s.grant.sees(m.ifindex) {
-		return fmt.Errorf("mr_ifindex %d: no such device: %w", m.ifindex, syscall.ENODEV)
+		return explain.Errorf(syscall.ENODEV, "mr_ifindex %d: no such device", m.ifindex)
 	}
 	if most := addrLen(d); int(m.alen) > most {
-		return fmt.Errorf("mr_alen %d: want at most %d: %w", m.alen, most, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "mr_alen %d: want at most %d", m.alen, most)
 	}
 	if i := s.membership(m); i >= 0 {
 		s.memberships[i].count++
 		return nil
 	}
 	if len(s.memberships) == maxMemberships {
-		return fmt.Errorf("the socket has %d memberships: want at most so many: %w", maxMemberships, syscall.ENOBUFS)
+		return explain.Errorf(syscall.ENOBUFS, "the socket has %d memberships: want at most so many", maxMemberships)
 	}
 	changed, err := d.listen(m, 1)
 	if err != nil {
@@ -170,7 +172,7 @@ func (d *Device) listen(m membership, by int) (changed bool, err error) {
 		l.allmulti += by
 	case mrMulticast, mrUnicast:
 		if int(m.alen) != addrLen(d) {
-			return false, fmt.Errorf("mr_alen %d: want %d: %w", m.alen, addrLen(d), syscall.EINVAL)
+			return false, explain.Errorf(syscall.EINVAL, "mr_alen %d: want %d", m.alen, addrLen(d))
 		}
 		if l.addrs == nil {
 			l.addrs = make(map[[6]byte]int)

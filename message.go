@@ -2,9 +2,9 @@ package rxring
 
 import (
 	"encoding/binary"
-	"fmt"
 	"syscall"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -48,7 +48,7 @@ func (m *Message) AppendBinary(b []byte) ([]byte, error) {
 // length than AppendBinary's.
 func (m *Message) UnmarshalBinary(b []byte) error {
 	if len(b) != messageSize {
-		return fmt.Errorf("message of %d bytes: want %d: %w", len(b), messageSize, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "message of %d bytes: want %d", len(b), messageSize)
 	}
 	word := func() uint32 {
 		v := binary.NativeEndian.Uint32(b)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -93,7 +94,7 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 		return ok && d != ns.lo
 	}
 	if taken(func(d *Device) bool { return d.name == c.Name }) {
-		return nil, fmt.Errorf("device name %q: want one that is not taken: %w", c.Name, syscall.EEXIST)
+		return nil, explain.Errorf(syscall.EEXIST, "device name %q: want one that is not taken", c.Name)
 	}
 	switch {
 	case c.Index != 0:
@@ -103,7 +104,7 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 		c.Index = ns.nextIndex
 	}
 	if taken(func(d *Device) bool { return d.index == c.Index }) {
-		return nil, fmt.Errorf("device %s: index %d: want one that is not taken: %w", c.Name, c.Index, syscall.EEXIST)
+		return nil, explain.Errorf(syscall.EEXIST, "device %s: index %d: want one that is not taken", c.Name, c.Index)
 	}
 	if ns.lo != nil && (c.Name == loopbackName || c.Index == loopbackIndex) {
 		ns.removeDeviceLocked(ns.lo)
@@ -276,7 +277,7 @@ func (ns *Namespace) freeRing(r interface {
 // checkName applies Linux's dev_valid_name.
 func checkName(name string) error {
 	if name == "" || len(name) > 15 || name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\v\f\r") {
-		return fmt.Errorf("device name %q: want 1 to 15 bytes without '/', ':' and white space: %w", name, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "device name %q: want 1 to 15 bytes without '/', ':' and white space", name)
 	}
 	return nil
 }

@@ -2,10 +2,10 @@ package rxring
 
 import (
 	"encoding/binary"
-	"fmt"
 	"os"
 	"syscall"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -70,7 +70,7 @@ func (s *Socket) recv(b []byte, flags RecvFlags, takesError bool) (Message, erro
 	case closed:
 		return fail(ErrClosed)
 	case flags&^known != 0:
-		return fail(fmt.Errorf("flags %#x: want MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT, MSG_ERRQUEUE: %w", uint32(flags), syscall.EINVAL))
+		return fail(explain.Errorf(syscall.EINVAL, "flags %#x: want MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT, MSG_ERRQUEUE", uint32(flags)))
 	case flags&MsgErrQueue != 0:
 		return fail(syscall.EAGAIN)
 	}
@@ -93,7 +93,7 @@ func (s *Socket) recv(b []byte, flags RecvFlags, takesError bool) (Message, erro
 	out := Message{From: m.from, Auxdata: s.auxdata(m), Timestamp: m.timestamp, Mark: m.mark, Priority: m.priority, Dropped: m.dropped, control: control}
 	if vnetLen > 0 {
 		if len(b) < vnetLen || !m.vnetKnown {
-			return fail(fmt.Errorf("%d bytes for a vnet header of %d, GSO type %d: %w", len(b), vnetLen, m.vnet[1], syscall.EINVAL))
+			return fail(explain.Errorf(syscall.EINVAL, "%d bytes for a vnet header of %d, GSO type %d", len(b), vnetLen, m.vnet[1]))
 		}
 		n := copy(b, m.vnet[:])
 		clear(b[n:vnetLen])

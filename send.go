@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -124,7 +125,7 @@ func (s *Socket) sendFrame(tx *sender, frame []byte, to *tpacket.SockaddrLL) (n 
 		frame = frame[tx.vnetLen:]
 	}
 	if tx.noFCS {
-		return 0, fmt.Errorf("SO_NOFCS: device %s adds no checksum that could be left out: %w", d.name, syscall.Errno(eprotonosupport))
+		return 0, explain.Errorf(syscall.Errno(eprotonosupport), "SO_NOFCS: device %s adds no checksum that could be left out", d.name)
 	}
 	if err := d.fits(tx, len(frame), offload.segmented()); err != nil {
 		return 0, err
@@ -153,7 +154,7 @@ func (s *Socket) sendFrame(tx *sender, frame []byte, to *tpacket.SockaddrLL) (n 
 // none.
 func (s *Socket) takeError() error {
 	if errno := s.err.Swap(0); errno != 0 {
-		return fmt.Errorf("pending: %w", syscall.Errno(errno))
+		return explain.Errorf(syscall.Errno(errno), "pending")
 	}
 	return nil
 }
@@ -181,20 +182,20 @@ func (s *Socket) route(tx *sender, to *tpacket.SockaddrLL) (d *Device, protocol 
 	switch {
 	case to == nil:
 		if d = s.out.Load(); d == nil || !tx.grant.sees(int32(d.index)) {
-			return nil, 0, fmt.Errorf("the socket is bound to no device: bind it, or give an address: %w", syscall.ENXIO)
+			return nil, 0, explain.Errorf(syscall.ENXIO, "the socket is bound to no device: bind it, or give an address")
 		}
 		protocol = uint16(s.protocol.Load())
 	case int(to.Halen) > len(to.Addr):
-		return nil, 0, fmt.Errorf("sll_halen %d: want at most %d: %w", to.Halen, len(to.Addr), syscall.EINVAL)
+		return nil, 0, explain.Errorf(syscall.EINVAL, "sll_halen %d: want at most %d", to.Halen, len(to.Addr))
 	default:
 		var ok bool
 		if d, ok = s.ns.DeviceByIndex(int(to.Ifindex)); !ok || !tx.grant.sees(to.Ifindex) {
-			return nil, 0, fmt.Errorf("sll_ifindex %d: no such device: %w", to.Ifindex, syscall.ENXIO)
+			return nil, 0, explain.Errorf(syscall.ENXIO, "sll_ifindex %d: no such device", to.Ifindex)
 		}
 		protocol = tpacket.Htons(to.Protocol)
 	}
 	if !d.up.Load() {
-		return nil, 0, fmt.Errorf("device %s is down: %w", d.name, syscall.ENETDOWN)
+		return nil, 0, explain.Errorf(syscall.ENETDOWN, "device %s is down", d.name)
 	}
 	return d, protocol, nil
 }
@@ -214,7 +215,7 @@ func (d *Device) fits(tx *sender, n int, segmented bool) error {
 	most := d.mtu + d.headerLen(tx) + vlanLen
 	if segmented {
 		if n > maxSent {
-			return fmt.Errorf("large segment of %d bytes: want at most %d: %w", n, maxSent, syscall.ENOBUFS)
+			return explain.Errorf(syscall.ENOBUFS, "large segment of %d bytes: want at most %d", n, maxSent)
 		}
 		return nil
 	}
@@ -227,7 +228,7 @@ func (d *Device) fits(tx *sender, n int, segmented bool) error {
 // carries judges the whole frame.
 func (d *Device) carries(tx *sender, frame []byte, segmented bool) error {
 	if len(frame) == 0 || !tx.dgram && len(frame) < int(d.maclen) {
-		return fmt.Errorf("frame of %d bytes: want the whole link-layer header, %d bytes, and one byte at least: %w", len(frame), d.maclen, syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "frame of %d bytes: want the whole link-layer header, %d bytes, and one byte at least", len(frame), d.maclen)
 	}
 	n := len(frame)
 	if tx.dgram && d.ethernet() {
@@ -246,7 +247,7 @@ func (d *Device) tagged(frame []byte) bool {
 }
 
 func tooLong(n, most int) error {
-	return fmt.Errorf("frame of %d bytes: want at most %d: %w", n, most, syscall.EMSGSIZE)
+	return explain.Errorf(syscall.EMSGSIZE, "frame of %d bytes: want at most %d", n, most)
 }
 
 // outgoing is what sending one frame needs.
@@ -292,7 +293,7 @@ func (o *outgoing) address(tx *sender, d *Device, payload []byte, protocol uint1
 // Ethernet.
 func (d *Device) checkDgram() error {
 	if d.link.makes {
-		return fmt.Errorf("device %s: hardware type %d: its link-layer header is not made here: send whole frames on a SOCK_RAW socket: %w", d.name, d.typ, syscall.EOPNOTSUPP)
+		return explain.Errorf(syscall.EOPNOTSUPP, "device %s: hardware type %d: its link-layer header is not made here: send whole frames on a SOCK_RAW socket", d.name, d.typ)
 	}
 	return nil
 }
@@ -306,7 +307,7 @@ func (d *Device) header(b []byte, n int, protocol uint16, to *tpacket.SockaddrLL
 	case d.typ == Loopback: // as eth_header has it, for IFF_LOOPBACK
 		clear(b[:6])
 	default:
-		return fmt.Errorf("no address: want the receiver's, for the Ethernet header: %w", syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "no address: want the receiver's, for the Ethernet header")
 	}
 	copy(b[6:], d.addr[:])
 	if protocol == tpacket.ETHP8023 || protocol == tpacket.ETHP8022 {
@@ -424,7 +425,7 @@ func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
 	if transmit := d.transmit.Load(); transmit != nil { // pairs with the store in SetTransmit
 		if err := (*transmit)(p); err != nil {
 			if errors.Is(err, syscall.EAGAIN) { // sockets have seen it: it must not be sent again
-				err = fmt.Errorf("%v: %w", err, syscall.ENOBUFS)
+				err = explain.Errorf(syscall.ENOBUFS, "%v", err)
 			}
 			return d.unsent(err)
 		}
@@ -440,7 +441,7 @@ func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
 // unsent is the sender's error for a frame that the device did not send.
 func (d *Device) unsent(err error) error {
 	if errno := syscall.Errno(0); !errors.As(err, &errno) {
-		return fmt.Errorf("device %s: %w: %w", d.name, err, syscall.ENOBUFS)
+		return explain.Errorf(syscall.ENOBUFS, "device %s: %w", d.name, err)
 	}
 	return fmt.Errorf("device %s: %w", d.name, err)
 }

@@ -2,7 +2,6 @@ package rxring
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"os"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -25,11 +25,11 @@ const (
 )
 
 // ErrClosed is the error of calls on a closed socket. It unwraps to EBADF.
-var ErrClosed = fmt.Errorf("packet socket is closed: %w", syscall.EBADF)
+var ErrClosed = explain.Errorf(syscall.EBADF, "packet socket is closed")
 
 // ErrNoRing is the error of calls that need a receive ring on a socket that has
 // none. It unwraps to EINVAL.
-var ErrNoRing = fmt.Errorf("packet socket has no receive ring, set one first: %w", syscall.EINVAL)
+var ErrNoRing = explain.Errorf(syscall.EINVAL, "packet socket has no receive ring, set one first")
 
 // Socket is a packet socket: what socket(AF_PACKET, ...) gives on Linux. Its
 // errors unwrap to the errno that Linux returns in the same place.
@@ -155,10 +155,10 @@ func (s *Socket) Type() SockType { return s.typ }
 func (s *Socket) SetVersion(v tpacket.Version) error {
 	return s.do("set PACKET_VERSION", func() error {
 		if v > tpacket.V3 {
-			return fmt.Errorf("%v: want V1, V2 or V3: %w", v, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "%v: want V1, V2 or V3", v)
 		}
 		if s.hasRing() {
-			return fmt.Errorf("%v: the socket has a ring already: %w", v, syscall.EBUSY)
+			return explain.Errorf(syscall.EBUSY, "%v: the socket has a ring already", v)
 		}
 		s.version = v
 		s.publish()
@@ -171,10 +171,10 @@ func (s *Socket) SetVersion(v tpacket.Version) error {
 func (s *Socket) SetReserve(n uint32) error {
 	return s.do("set PACKET_RESERVE", func() error {
 		if n > math.MaxInt32 {
-			return fmt.Errorf("%d: want at most %d bytes: %w", n, math.MaxInt32, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "%d: want at most %d bytes", n, math.MaxInt32)
 		}
 		if s.hasRing() {
-			return fmt.Errorf("%d: the socket has a ring already: %w", n, syscall.EBUSY)
+			return explain.Errorf(syscall.EBUSY, "%d: the socket has a ring already", n)
 		}
 		s.reserve = n
 		s.publish()
@@ -208,7 +208,7 @@ func (s *Socket) SetRxRing3(r tpacket.Req3) error {
 			return s.replaceRing(nil)
 		}
 		if s.ring != nil {
-			return fmt.Errorf("the socket has a ring already, take it away first: %w", syscall.EBUSY)
+			return explain.Errorf(syscall.EBUSY, "the socket has a ring already, take it away first")
 		}
 		g, err := tpacket.Layout(s.version, r, s.reserve, os.Getpagesize())
 		if err != nil {
@@ -244,7 +244,7 @@ const defaultRetire = 8 * time.Millisecond
 
 func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (ring.Buffer, error) {
 	if s.kernelOwned {
-		return nil, fmt.Errorf("kernel-owned: V3 rings have no slots to mark, ask for V1 or V2: %w", syscall.EINVAL)
+		return nil, explain.Errorf(syscall.EINVAL, "kernel-owned: V3 rings have no slots to mark, ask for V1 or V2")
 	}
 	s.fillHash = r.FeatureReqWord&tpacket.FeatureFillRxhash != 0
 	c := ring.BlocksConfig{
@@ -274,7 +274,7 @@ func (s *Socket) isMapped() bool {
 	return s.mapped != nil && slices.ContainsFunc(s.memories(), func(m *ring.Memory) bool { return s.mapped(m.FD()) })
 }
 
-var errMapped = fmt.Errorf("the socket's memory is mapped, unmap it first: %w", syscall.EBUSY)
+var errMapped = explain.Errorf(syscall.EBUSY, "the socket's memory is mapped, unmap it first")
 
 // SetKernelOwned has the ring to come mark the slots that writers fill with
 // [ring.StatusKernelOwned], in shared memory, as the commit that fixed Linux's
@@ -287,7 +287,7 @@ var errMapped = fmt.Errorf("the socket's memory is mapped, unmap it first: %w", 
 func (s *Socket) SetKernelOwned(on bool) error {
 	return s.do("set kernel-owned", func() error {
 		if s.ring != nil {
-			return fmt.Errorf("the socket has a ring already: %w", syscall.EBUSY)
+			return explain.Errorf(syscall.EBUSY, "the socket has a ring already")
 		}
 		s.kernelOwned = on
 		return nil
@@ -357,7 +357,7 @@ func (s *Socket) DetachFilter() error {
 			return errFilterLocked
 		}
 		if s.filter == nil {
-			return fmt.Errorf("no filter is attached: %w", syscall.ENOENT)
+			return explain.Errorf(syscall.ENOENT, "no filter is attached")
 		}
 		s.filter, s.program = nil, nil
 		s.publish()
@@ -377,7 +377,7 @@ func (s *Socket) GetFilter(room int) (prog []cbpf.Instruction, n int, err error)
 		case n == 0 || room == 0:
 			return nil
 		case room < n:
-			return fmt.Errorf("room for %d instructions: want at least %d: %w", room, n, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "room for %d instructions: want at least %d", room, n)
 		}
 		prog = slices.Clone(s.program)
 		return nil
@@ -402,7 +402,7 @@ func (s *Socket) lockFilter(lock bool) error {
 	})
 }
 
-var errFilterLocked = fmt.Errorf("the socket's filter is locked: %w", syscall.EPERM)
+var errFilterLocked = explain.Errorf(syscall.EPERM, "the socket's filter is locked")
 
 // Statistics returns and clears the socket's counts (PACKET_STATISTICS).
 // Packets includes Drops, and neither includes what the filter refused. Drops are

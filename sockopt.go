@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -106,15 +107,15 @@ func putInt(buf []byte, v int32) (int, error) {
 // intValue is the value of an option that takes an int.
 func intValue(val []byte, exact bool) (int32, error) {
 	if len(val) < 4 || exact && len(val) != 4 {
-		return 0, fmt.Errorf("option value of %d bytes: want 4: %w", len(val), syscall.EINVAL)
+		return 0, explain.Errorf(syscall.EINVAL, "option value of %d bytes: want 4", len(val))
 	}
 	return int32(binary.NativeEndian.Uint32(val)), nil
 }
 
 func short(what string, val []byte, want int) error {
-	return fmt.Errorf("%s: %d bytes: want at least %d: %w", what, len(val), want, syscall.EINVAL)
+	return explain.Errorf(syscall.EINVAL, "%s: %d bytes: want at least %d", what, len(val), want)
 }
 
 func noOption(level, name int) error {
-	return fmt.Errorf("socket option %d at level %d is not served: %w", name, level, syscall.ENOPROTOOPT)
+	return explain.Errorf(syscall.ENOPROTOOPT, "socket option %d at level %d is not served", name, level)
 }

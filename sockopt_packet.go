@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -24,14 +25,14 @@ var packetInts = map[int]intOption{
 
 func strictFlag(_ *Socket, v int32) (int32, error) {
 	if v < 0 || v > 1 {
-		return 0, fmt.Errorf("%d: want 0 or 1: %w", v, syscall.EINVAL)
+		return 0, explain.Errorf(syscall.EINVAL, "%d: want 0 or 1", v)
 	}
 	return v, nil
 }
 
 func flagBeforeRing(s *Socket, v int32) (int32, error) {
 	if s.hasRing() {
-		return 0, fmt.Errorf("%d: the socket has a ring already: %w", v, syscall.EBUSY)
+		return 0, explain.Errorf(syscall.EBUSY, "%d: the socket has a ring already", v)
 	}
 	return flag(s, v)
 }
@@ -126,7 +127,7 @@ func (s *Socket) packetOption(name int, buf []byte) (int, error) {
 		}
 		version := tpacket.Version(binary.NativeEndian.Uint32(buf))
 		if version > tpacket.V3 {
-			return 0, fmt.Errorf("get PACKET_HDRLEN: %v: want V1, V2 or V3: %w", version, syscall.EINVAL)
+			return 0, explain.Errorf(syscall.EINVAL, "get PACKET_HDRLEN: %v: want V1, V2 or V3", version)
 		}
 		return putInt(buf, int32(version.HeaderSize()))
 	case tpacket.OptVersion:

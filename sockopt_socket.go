@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -164,7 +165,7 @@ func lowWater(_ *Socket, v int32) (int32, error) {
 
 func notNegative(_ *Socket, v int32) (int32, error) {
 	if v < 0 {
-		return 0, fmt.Errorf("%d: want at least 0: %w", v, syscall.EINVAL)
+		return 0, explain.Errorf(syscall.EINVAL, "%d: want at least 0", v)
 	}
 	return v, nil
 }
@@ -177,7 +178,7 @@ func onlyOff(_ *Socket, v int32) (int32, error) {
 }
 
 func notForPackets(v any) error {
-	return fmt.Errorf("%v: packet sockets do not have it: %w", v, syscall.Errno(enotsupp))
+	return explain.Errorf(syscall.Errno(enotsupp), "%v: packet sockets do not have it", v)
 }
 
 // setSocketOption is sk_setsockopt (net/core/sock.c).
@@ -258,9 +259,9 @@ func (s *Socket) socketOption(name int, buf []byte) (int, error) {
 		b = binary.NativeEndian.AppendUint32(b, math.MaxUint32)
 		return copy(buf, binary.NativeEndian.AppendUint32(b, math.MaxUint32)), nil
 	case soPeername:
-		return 0, fmt.Errorf("get SO_PEERNAME: packet sockets have no peer: %w", syscall.ENOTCONN)
+		return 0, explain.Errorf(syscall.ENOTCONN, "get SO_PEERNAME: packet sockets have no peer")
 	case soPeergroups, soPeerpidfd:
-		return 0, fmt.Errorf("get SO_PEERGROUPS or SO_PEERPIDFD: packet sockets have no peer: %w", syscall.Errno(61)) // ENODATA
+		return 0, explain.Errorf(syscall.Errno(61), "get SO_PEERGROUPS or SO_PEERPIDFD: packet sockets have no peer") // ENODATA
 	}
 	return 0, noOption(solSocket, name)
 }
@@ -277,7 +278,7 @@ func (s *Socket) setBindToDevice(val []byte) error {
 		if len(name) > 0 {
 			d, ok := s.ns.DeviceByName(string(name))
 			if !ok || !s.grant.sees(int32(d.index)) {
-				return fmt.Errorf("%q: no such device: %w", name, syscall.ENODEV)
+				return explain.Errorf(syscall.ENODEV, "%q: no such device", name)
 			}
 			index = d.index
 		}
@@ -297,7 +298,7 @@ func (s *Socket) boundDevice(buf []byte) (int, error) {
 	}
 	d, ok := s.ns.DeviceByIndex(int(index))
 	if !ok || !s.grant.sees(index) {
-		return 0, fmt.Errorf("get SO_BINDTODEVICE: index %d: no such device: %w", index, syscall.ENODEV)
+		return 0, explain.Errorf(syscall.ENODEV, "get SO_BINDTODEVICE: index %d: no such device", index)
 	}
 	return copy(buf, d.name+"\x00"), nil
 }
@@ -322,7 +323,7 @@ func (s *Socket) setTimeout(t *timeout, val []byte) error {
 		const perSecond, perTick = int64(time.Second / tick), int64(tick / time.Microsecond)
 		switch {
 		case usec < 0 || usec >= 1e6:
-			return fmt.Errorf("%d microseconds: want 0 to 999999: %w", usec, syscall.EDOM)
+			return explain.Errorf(syscall.EDOM, "%d microseconds: want 0 to 999999", usec)
 		case sec < 0:
 			*t = -1
 		case sec >= math.MaxInt64/perSecond-1:

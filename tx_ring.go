@@ -6,6 +6,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -39,7 +40,7 @@ func (s *Socket) setTxRing3(r tpacket.Req3) error {
 			return s.replaceTxRing(nil)
 		}
 		if s.txRing != nil {
-			return fmt.Errorf("the socket has a transmit ring already, take it away first: %w", syscall.EBUSY)
+			return explain.Errorf(syscall.EBUSY, "the socket has a transmit ring already, take it away first")
 		}
 		g, err := tpacket.Layout(s.version, tpacket.Req3{Req: r.Req}, s.reserve, os.Getpagesize())
 		if err != nil {
@@ -102,7 +103,7 @@ func (s *Socket) sendRing(to *tpacket.SockaddrLL) (n int, err error) {
 	defer s.txMu.Unlock()
 	tx := s.tx.Load()
 	if tx.ring == nil {
-		return 0, fmt.Errorf("the transmit ring was taken away: %w", syscall.EBUSY)
+		return 0, explain.Errorf(syscall.EBUSY, "the transmit ring was taken away")
 	}
 	d, protocol, err := s.route(tx, to)
 	if err != nil {
@@ -223,7 +224,7 @@ func (o *outgoing) fillSlot(tx *sender, d *Device, slot *txSlot, protocol uint16
 // locate says where in a frame of size bytes the packet of n bytes is.
 func (tx *sender) locate(h tpacket.TxHeader, n, most, size int) (at int, err error) {
 	if tx.version == tpacket.V3 && h.Next != 0 {
-		return 0, fmt.Errorf("tp_next_offset %d: want 0: %w", h.Next, syscall.EINVAL)
+		return 0, explain.Errorf(syscall.EINVAL, "tp_next_offset %d: want 0", h.Next)
 	}
 	if n > most {
 		return 0, tooLong(n, most)
@@ -235,11 +236,11 @@ func (tx *sender) locate(h tpacket.TxHeader, n, most, size int) (at int, err err
 			at = int(h.Net)
 		}
 		if at < first || at > size-n {
-			return 0, fmt.Errorf("packet of %d bytes at offset %d: want it between %d and %d: %w", n, at, first, size, syscall.EINVAL)
+			return 0, explain.Errorf(syscall.EINVAL, "packet of %d bytes at offset %d: want it between %d and %d", n, at, first, size)
 		}
 	}
 	if n < 0 { // Linux returns the length where it has an errno otherwise
-		return 0, fmt.Errorf("tp_len %d: %w", h.Len, syscall.Errno(-n))
+		return 0, explain.Errorf(syscall.Errno(-n), "tp_len %d", h.Len)
 	}
 	return at, nil
 }
@@ -254,7 +255,7 @@ func inPages(at, n, head int) error {
 	at, n = at+min(head, n), n-min(head, n)
 	page := os.Getpagesize()
 	if n > 0 && (at+n-1)/page-at/page >= maxPages {
-		return fmt.Errorf("packet in more than %d pages: %w", maxPages, syscall.EFAULT)
+		return explain.Errorf(syscall.EFAULT, "packet in more than %d pages", maxPages)
 	}
 	return nil
 }
@@ -276,7 +277,7 @@ func (s *Socket) Map(size int) (fd int, err error) {
 			all += m.Size()
 		}
 		if all == 0 || size != all {
-			return fmt.Errorf("%d bytes: want those of all rings, %d: %w", size, all, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "%d bytes: want those of all rings, %d", size, all)
 		}
 		if !ring.Together(s.memories()...) {
 			if err := s.moveRings(); err != nil {
@@ -284,7 +285,7 @@ func (s *Socket) Map(size int) (fd int, err error) {
 			}
 		}
 		if fd = s.memories()[0].FD(); fd < 0 {
-			return fmt.Errorf("on this system rings lie in no memfd: %w", syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "on this system rings lie in no memfd")
 		}
 		return nil
 	})
@@ -326,7 +327,7 @@ func (s *Socket) moveRings() error {
 			moved, err = b.Move(fresh[0])
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %w", err, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "%w", err)
 		}
 		fresh = fresh[1:]
 		s.ring = moved

@@ -2,8 +2,9 @@ package rxring
 
 import (
 	"encoding/binary"
-	"fmt"
 	"syscall"
+
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // vnetHeader is struct virtio_net_hdr (linux/virtio_net.h): flags, gso_type,
@@ -30,13 +31,13 @@ const (
 func (s *Socket) SetVnetHeader(n int) error {
 	return s.do("set PACKET_VNET_HDR_SZ", func() error {
 		if s.typ != SockRaw {
-			return fmt.Errorf("SOCK_DGRAM socket: want a SOCK_RAW one: %w", syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "SOCK_DGRAM socket: want a SOCK_RAW one")
 		}
 		if n != 0 && n != sizeofVnetHeader && n != sizeofVnetMrg {
-			return fmt.Errorf("%d bytes: want 0, %d or %d: %w", n, sizeofVnetHeader, sizeofVnetMrg, syscall.EINVAL)
+			return explain.Errorf(syscall.EINVAL, "%d bytes: want 0, %d or %d", n, sizeofVnetHeader, sizeofVnetMrg)
 		}
 		if s.hasRing() {
-			return fmt.Errorf("%d bytes: the socket has a ring already: %w", n, syscall.EBUSY)
+			return explain.Errorf(syscall.EBUSY, "%d bytes: the socket has a ring already", n)
 		}
 		s.vnetLen = uint32(n)
 		s.publish()

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/rxring/rxring/internal/dissect"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -34,7 +35,7 @@ const (
 )
 
 func badVnet(why string, args ...any) error {
-	return fmt.Errorf("virtio_net_hdr: %s: %w", fmt.Sprintf(why, args...), syscall.EINVAL)
+	return explain.Errorf(syscall.EINVAL, "virtio_net_hdr: %s", fmt.Sprintf(why, args...))
 }
 
 // cutVnet reads the header of size bytes that b begins with.
@@ -196,7 +197,7 @@ func (o *outgoing) segment(d *Device, h vnetHeader, seg segments, protocol uint1
 }
 
 func cannotCut(h vnetHeader) error {
-	return fmt.Errorf("virtio_net_hdr: gso_type %#x, gso_size %d, csum_start %d: the frame cannot be cut up like that: %w", h[1], h.size(), h.start(), syscall.ENOMEM)
+	return explain.Errorf(syscall.ENOMEM, "virtio_net_hdr: gso_type %#x, gso_size %d, csum_start %d: the frame cannot be cut up like that", h[1], h.size(), h.start())
 }
 
 // own makes the frame one that may be modified.

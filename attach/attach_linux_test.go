@@ -365,9 +365,9 @@ func TestListenErrors(t *testing.T) {
 		err  error
 		says string
 	}{
-		o.Addr():                          {syscall.EADDRINUSE, "somebody listens there already"},
-		plain:                             {syscall.EEXIST, "is no socket"},
-		filepath.Join(dir, "no", "where"): {syscall.ENOENT, "no such file"},
+		o.Addr():                          {syscall.EADDRINUSE, "another process listens there already"},
+		plain:                             {syscall.EEXIST, "is not a socket"},
+		filepath.Join(dir, "no", "where"): {syscall.ENOENT, "there is no directory"},
 		strings.Repeat("x", 108):          {syscall.EINVAL, "1 to 107 bytes"},
 		"":                                {syscall.EINVAL, "1 to 107 bytes"},
 		"@abstract":                       {syscall.EINVAL, "not an abstract address"},
@@ -454,8 +454,8 @@ func TestDialErrors(t *testing.T) {
 	}})
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none"): "start `rxring serve --at " + filepath.Join(dir, "none"),
-		dead:                       "nobody listens there any more",
-		plain:                      "it is no socket",
+		dead:                       "nothing listens there any more",
+		plain:                      "it is not a socket",
 		refuses.Addr():             "not on a Friday",
 	} {
 		c, err := attach.Dial(t.Context(), path)

@@ -3,12 +3,12 @@ package attach
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"syscall"
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -163,7 +163,7 @@ func (p *peer) socket(m *message) error {
 	}
 	s.mu.Unlock()
 	if full {
-		return fmt.Errorf("user %d has %d packet sockets, the most that are granted: %w", p.UID, p.grant.MaxSockets, syscall.ENFILE)
+		return explain.Errorf(syscall.ENFILE, "user %d has %d packet sockets, the most that are granted", p.UID, p.grant.MaxSockets)
 	}
 	g := p.grant.Socket
 	rx, err := s.config.Namespace.SocketFor(&g, rxring.SockType(typ), uint16(protocol))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // Client is attached to another process's namespace. All methods may be called
@@ -38,7 +39,7 @@ type Client struct {
 
 // errDetached is what calls on a connection that has ended return. To a program
 // the device is down.
-var errDetached = fmt.Errorf("attach: the connection has ended: %w", syscall.ENETDOWN)
+var errDetached = explain.Errorf(syscall.ENETDOWN, "attach: the connection has ended")
 
 // Dial attaches to the namespace that is offered at path. The error names path
 // and says what to do: nobody listens there, another version does, or its owner
@@ -90,15 +91,15 @@ func (c *Client) explain(err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no such socket: start `rxring serve --at %s`, or name the one that is there: %w", c.path, cause)
+		return explain.Errorf(cause, "there is no such socket: start `rxring serve --at %s`, or name the one that is there", c.path)
 	case errors.Is(err, syscall.ECONNREFUSED) && !isSocket(c.path):
-		return fmt.Errorf("it is no socket: name the one that `rxring serve` or package attach listens at: %w", cause)
+		return explain.Errorf(cause, "it is not a socket: name the one that `rxring serve` or package attach listens at")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("nobody listens there any more: start `rxring serve --at %s` again: %w", c.path, cause)
+		return explain.Errorf(cause, "nothing listens there any more: start `rxring serve --at %s` again", c.path)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("this user may not connect: ask its owner to grant it (the socket's mode and group): %w", cause)
+		return explain.Errorf(cause, "this user may not connect: ask its owner to grant it (the socket's mode and group)")
 	case errors.Is(err, syscall.EPROTOTYPE), errors.Is(err, syscall.ENOTSOCK):
-		return fmt.Errorf("it is not a socket of rxring's: %w", cause)
+		return explain.Errorf(cause, "it is not a socket of rxring's: name the one that `rxring serve` or package attach listens at")
 	}
 	return cause
 }
@@ -120,7 +121,7 @@ func (c *Client) hello() error {
 	}
 	if v := m.word(); v != version || !m.end() {
 		closeFD(fd)
-		return fmt.Errorf("it speaks version %d of the protocol, this is version %d: use the same rxring at both ends: %w", v, version, syscall.EPROTONOSUPPORT)
+		return explain.Errorf(syscall.EPROTONOSUPPORT, "it speaks version %d of the protocol, this is version %d: use the same rxring at both ends", v, version)
 	}
 	if fd < 0 {
 		return errMessage
@@ -147,7 +148,7 @@ func (c *Client) roundTrip(o op, socket uint32, arguments func(*message)) (m mes
 		fd = -1
 	}
 	if err != nil {
-		return m, fd, fmt.Errorf("%w: %w", gone(err), syscall.ENETDOWN)
+		return m, fd, explain.Errorf(syscall.ENETDOWN, "%w", gone(err))
 	}
 	got, no, seq := m.head()
 	if m.bad || got != o || seq != c.seq {

@@ -7,6 +7,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // conn is a connection of one kind of message at a time in each direction.
@@ -26,7 +28,7 @@ func newConn(c *net.UnixConn) *conn {
 // send sends a message, with a descriptor unless it is negative.
 func (c *conn) send(m *message, fd int) error {
 	if len(m.b) > maxMessage {
-		return fmt.Errorf("attach: message of %d bytes: want at most %d: %w", len(m.b), maxMessage, syscall.EMSGSIZE)
+		return explain.Errorf(syscall.EMSGSIZE, "attach: message of %d bytes: want at most %d", len(m.b), maxMessage)
 	}
 	if c.direct != nil {
 		return c.direct.write(m.b)

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // maxPath is how long a socket's path can be: sizeof(sun_path) less its end
@@ -51,20 +53,24 @@ func listenAt(path string, permit func(string) error) (*net.UnixListener, error)
 	return l, nil
 }
 
-// free says whether path can be had: there is nothing, or a socket that nobody
+// free reports whether path can be bound: nothing is there, or a socket that no process
 // listens at any more.
 func free(path string) error {
 	if len(path) > maxPath || path == "" || strings.HasPrefix(path, "@") {
-		return fmt.Errorf("want a path of 1 to %d bytes, not an abstract address: %w", maxPath, unix.EINVAL)
+		return explain.Errorf(unix.EINVAL, "want a path of 1 to %d bytes, not an abstract address", maxPath)
 	}
 	fi, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
+		dir := filepath.Dir(path)
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			return explain.Errorf(err, "there is no directory %s: make it, or choose another path", dir)
+		}
 		return nil
 	case err != nil:
 		return err
 	case fi.Mode().Type() != os.ModeSocket:
-		return fmt.Errorf("there is something that is no socket, remove it or choose another path: %w", unix.EEXIST)
+		return explain.Errorf(unix.EEXIST, "what is there is not a socket: remove it or choose another path")
 	}
 	c, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: path, Net: "unixpacket"})
 	switch {
@@ -73,7 +79,7 @@ func free(path string) error {
 	case errors.Is(err, unix.ECONNREFUSED):
 		return nil
 	}
-	return fmt.Errorf("somebody listens there already, end that process or choose another path: %w", unix.EADDRINUSE)
+	return explain.Errorf(unix.EADDRINUSE, "another process listens there already: end that process or choose another path")
 }
 
 // pathID says which file a path names.

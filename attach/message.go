@@ -3,11 +3,11 @@ package attach
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"syscall"
 	"unicode/utf8"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/internal/printable"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -247,4 +247,4 @@ func (e *remoteError) Error() string {
 
 func (e *remoteError) Unwrap() error { return e.errno }
 
-var errMessage = fmt.Errorf("attach: a message that makes no sense: %w", syscall.EPROTO)
+var errMessage = explain.Errorf(syscall.EPROTO, "attach: a message that makes no sense")

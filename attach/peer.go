@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // peer is a process that is attached. Its goroutine reads requests and answers
@@ -49,7 +50,7 @@ func ownUser(p Peer) (Grant, error) {
 	if p.UID == uint32(os.Geteuid()) || p.UID == 0 {
 		return Grant{AllStatus: true}, nil
 	}
-	return Grant{}, fmt.Errorf("user %d is not user %d, whose namespace this is: %w", p.UID, os.Geteuid(), syscall.EACCES)
+	return Grant{}, explain.Errorf(syscall.EACCES, "user %d is not user %d, whose namespace this is", p.UID, os.Geteuid())
 }
 
 // serve is a connection's life.
@@ -124,7 +125,7 @@ func (s *Server) enroll(p *peer, c *net.UnixConn, g Grant, asked uint64) (again 
 		u = &user{budget: rxring.NewBudget(0)}
 	}
 	if u.peers >= maxPeers {
-		return false, fmt.Errorf("user %d has %d processes attached, the most that may be: %w", p.UID, maxPeers, syscall.EAGAIN)
+		return false, explain.Errorf(syscall.EAGAIN, "user %d has %d processes attached, the most that may be", p.UID, maxPeers)
 	}
 	s.users[p.UID] = u
 	u.peers++

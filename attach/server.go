@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // Server offers a namespace at a unix socket.
@@ -76,7 +77,7 @@ func NewServer(l *net.UnixListener, c Config) (*Server, error) {
 		return nil, err
 	}
 	if l.Addr().Network() != "unixpacket" {
-		return nil, fmt.Errorf("attach: a listener of network %s: want unixpacket (SOCK_SEQPACKET, systemd's ListenSequentialPacket): %w", l.Addr().Network(), syscall.EPROTOTYPE)
+		return nil, explain.Errorf(syscall.EPROTOTYPE, "attach: a listener of network %s: want unixpacket (SOCK_SEQPACKET, systemd's ListenSequentialPacket)", l.Addr().Network())
 	}
 	l.SetUnlinkOnClose(false)
 	s := newServer(l, l.Addr().String(), c)
@@ -86,7 +87,7 @@ func NewServer(l *net.UnixListener, c Config) (*Server, error) {
 
 func (c *Config) check() error {
 	if c.Namespace == nil {
-		return fmt.Errorf("attach: Config: want a Namespace: %w", syscall.EINVAL)
+		return explain.Errorf(syscall.EINVAL, "attach: Config: want a Namespace")
 	}
 	if c.Grant == nil {
 		c.Grant = ownUser

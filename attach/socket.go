@@ -2,7 +2,6 @@ package attach
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -315,7 +315,7 @@ func (s *Socket) recv(o op, b []byte, flags rxring.RecvFlags) (got rxring.Messag
 		s.client.end(errMessage)
 		return rxring.Message{}, errDetached
 	case err == nil && got.Copied < min(got.N, len(b)):
-		return got, fmt.Errorf("packet of %d bytes: what has no ring can take %d from another process: %w", got.N, maxPayload, syscall.EMSGSIZE)
+		return got, explain.Errorf(syscall.EMSGSIZE, "packet of %d bytes: what has no ring can take %d from another process", got.N, maxPayload)
 	}
 	return got, err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -47,7 +48,7 @@ func openAttached(c *attach.Client, device string, cfg *Config) (*Handle, error)
 	if device != "" {
 		d, ok := c.Namespace().DeviceByName(device)
 		if !ok {
-			return nil, fmt.Errorf("there is %s: %w", names(c.Namespace()), syscall.ENODEV)
+			return nil, explain.Errorf(syscall.ENODEV, "there is %s", names(c.Namespace()))
 		}
 		index, h.hatype = d.Index(), uint16(d.Type())
 		cfg.fit(h.hatype, d.MaxLen())
@@ -184,10 +185,10 @@ func (a *attachedSocket) detached() error {
 	if err == nil || errors.Is(err, syscall.ENETDOWN) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", err, syscall.ENETDOWN)
+	return explain.Errorf(syscall.ENETDOWN, "%w", err)
 }
 
-var errTakenBack = fmt.Errorf("its owner has taken the ring back: %w", syscall.ENETDOWN)
+var errTakenBack = explain.Errorf(syscall.ENETDOWN, "its owner has taken the ring back")
 
 func (a *attachedSocket) statistics() (s tpacket.Stats3, err error) {
 	err = a.getsockopt(tpacket.OptStatistics, tpacket.Bytes(&s))

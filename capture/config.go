@@ -11,6 +11,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -56,7 +57,7 @@ const (
 )
 
 func refuse(field string, value any, want string, args ...any) error {
-	return fmt.Errorf("capture: %s %v: want %s: %w", field, value, fmt.Sprintf(want, args...), syscall.EINVAL)
+	return explain.Errorf(syscall.EINVAL, "capture: %s %v: want %s", field, value, fmt.Sprintf(want, args...))
 }
 
 // check sets what is 0 to what it stands for.

@@ -3,12 +3,12 @@ package dump
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"os"
 	"syscall"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -82,7 +82,7 @@ func (d *dumper) idle() error {
 	return nil
 }
 
-var errTakenBack = fmt.Errorf("its owner has taken the ring back: %w", syscall.ENETDOWN)
+var errTakenBack = explain.Errorf(syscall.ENETDOWN, "its owner has taken the ring back")
 
 // passes says how many bytes of the packet its own filter lets pass.
 func (d *dumper) passes(f *ring.Frame) int {

@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // Compile returns the program of a filter expression for packets of a link type (a
@@ -47,7 +48,7 @@ func compile(names []string, expr string, linktype, snaplen int) ([]cbpf.Instruc
 	}
 	p := l.openDead(int32(dlt(linktype)), int32(snaplen))
 	if p == 0 {
-		return nil, fmt.Errorf("filter %q: pcap_open_dead: %w", expr, syscall.ENOMEM)
+		return nil, explain.Errorf(syscall.ENOMEM, "filter %q: pcap_open_dead", expr)
 	}
 	defer l.close(p)
 	const optimize = 1
@@ -64,7 +65,7 @@ func compile(names []string, expr string, linktype, snaplen int) ([]cbpf.Instruc
 }
 
 func refuse(expr, why string) error {
-	return fmt.Errorf("filter %q: %s: %w", expr, why, syscall.EINVAL)
+	return explain.Errorf(syscall.EINVAL, "filter %q: %s", expr, why)
 }
 
 // missingError is that there is no libpcap.

@@ -8,14 +8,43 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
 )
 
-// audit logs an event: a line for each process that comes, is refused or goes, and for
-// each of its sockets, whose device is device.
-func audit(log *slog.Logger, e attach.Event, device string) {
+// auditor logs attach's events. Its methods may be called concurrently.
+type auditor struct {
+	mu       sync.Mutex
+	commands map[uint64]string // command lines of attached peers, by Peer.ID
+}
+
+// command returns the command line of the event's peer, as it was when the peer attached:
+// by the time it has detached, the process may have ended.
+func (a *auditor) command(e attach.Event) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	line, known := a.commands[e.Peer.ID]
+	if !known {
+		line = command(e.Peer.PID)
+	}
+	switch e.Kind {
+	case attach.PeerAttached:
+		if a.commands == nil {
+			a.commands = make(map[uint64]string)
+		}
+		a.commands[e.Peer.ID] = line
+	case attach.PeerDetached, attach.PeerFaulted:
+		delete(a.commands, e.Peer.ID)
+	}
+	return line
+}
+
+// audit logs an event: a line for each process that attaches, is refused or detaches, and
+// for each of its sockets, whose device is device.
+func (a *auditor) audit(log *slog.Logger, e attach.Event, device string) {
+	line := a.command(e)
 	level := slog.LevelInfo
 	if e.Kind == attach.PeerRefused || e.Kind == attach.PeerFaulted {
 		level = slog.LevelWarn
@@ -32,7 +61,7 @@ func audit(log *slog.Logger, e attach.Event, device string) {
 		slog.Uint64("gid", uint64(e.Peer.GID)),
 		slog.Int("pid", e.Peer.PID),
 	}
-	if line := command(e.Peer.PID); line != "" {
+	if line != "" {
 		attrs = append(attrs, slog.String("command", line))
 	}
 	if s := e.Socket; s != nil {

@@ -39,6 +39,8 @@ type server struct {
 	config atomic.Pointer[Config]
 	meter  *meter
 
+	auditor auditor
+
 	sources  *sources
 	attach   *attach.Server
 	handed   bool // the socket is systemd's
@@ -123,7 +125,7 @@ func (s *server) open(c *Config) error {
 		Namespace: ns,
 		Grant:     func(p attach.Peer) (attach.Grant, error) { return s.config.Load().Grant(p) },
 		Notify: func(e attach.Event) {
-			audit(s.log, e, s.meter.note(e))
+			s.auditor.audit(s.log, e, s.meter.note(e))
 		},
 		Describe: s.sources.describe,
 	})
@@ -131,6 +133,7 @@ func (s *server) open(c *Config) error {
 		return err
 	}
 	s.meter.watch(s.attach.Status)
+	s.sources.announce(change) // not before: a daemon without its socket offers nothing
 	return nil
 }
 
@@ -172,6 +175,7 @@ func (s *server) reload() {
 	if err := s.sources.commit(change); err != nil {
 		s.failed("reloaded, without a source", err)
 	}
+	s.sources.announce(change)
 	s.changed(old, next)
 }
 

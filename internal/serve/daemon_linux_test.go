@@ -245,7 +245,7 @@ func TestAReaderGoesOnWhileTheFileChanges(t *testing.T) {
 		{a + "[[allow]]\nusers = 3\n", d.file + ":4: users: it is an integer: want users' names or numbers, or [\"*\"] for everybody"},
 		{"at = \"/nowhere\"\n", "there is nothing to offer: want --from streams:N, iface:NAME or file:PATH, or [[source]] in the file of --config"},
 		{a + "[[source]]\nfrom = \"iface:no-such-if0\"\n", `source "iface:no-such-if0": iface: interface no-such-if0: no such device`},
-		{a + "[[source]]\nfrom = \"f=streams\"\n[[source]]\nfrom = \"f=streams:1\"\n", `source "f=streams:1": device name "f": want one that is not taken: file exists`},
+		{a + "[[source]]\nfrom = \"f=streams\"\n[[source]]\nfrom = \"f=streams:1\"\n", `source "f=streams:1": device name "f": want one that is not taken`},
 	} {
 		d.reload(tt.file)
 		if d.log.find(t, "level", "ERROR", "msg", "not reloaded: what was before goes on", "err", tt.want) == nil {
@@ -571,16 +571,20 @@ func TestRunRefusesToStart(t *testing.T) {
 		{"without the trace", Options{From: []feed.Spec{gone}}, `"file:/no/such/trace.pcap": no such file`, false},
 		{"with two of a name", Options{From: []feed.Spec{quiet, quiet}}, `device name "net0": want one that is not taken`, false},
 		{"where it must not listen", Options{From: []feed.Spec{quiet}, At: "/proc/rx.sock"}, "/proc/rx.sock", false},
-		{"where metrics are taken", Options{From: []feed.Spec{quiet}, Config: file("[metrics]\nlisten = \"unix:" + taken + "\"")}, "somebody listens there already", false},
+		{"where metrics are taken", Options{From: []feed.Spec{quiet}, Config: file("[metrics]\nlisten = \"unix:" + taken + "\"")}, "another process listens there already", false},
 	} {
 		if tt.o.At == "" {
 			tt.o.At = filepath.Join(t.TempDir(), "rx.sock")
 		}
-		tt.o.Log = io.Discard
+		var log strings.Builder
+		tt.o.Log = &log
 		ctx, cancel := context.WithTimeout(t.Context(), patient)
 		err := Run(ctx, tt.o)
 		cancel()
 		var wrong ConfigError
+		if strings.Contains(log.String(), "source started") {
+			t.Errorf("%s: the log says that a source was started:\n%s", tt.name, &log)
+		}
 		if err == nil || !strings.Contains(err.Error(), tt.want) || errors.As(err, &wrong) != tt.ours {
 			t.Errorf("%s: %T %v", tt.name, err, err)
 		}

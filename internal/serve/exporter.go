@@ -65,7 +65,7 @@ func listenMetrics(at Metrics) (net.Listener, error) {
 		c, err := net.DialTimeout("unix", at.Address, patience)
 		if err == nil {
 			c.Close()
-			return nil, fmt.Errorf("%s: somebody listens there already", at.Address)
+			return nil, fmt.Errorf("listen = \"unix:%s\": another process listens there already: end it, or choose another path", at.Address)
 		}
 		os.Remove(at.Address)
 	}

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"syscall"
@@ -10,6 +9,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // Grant is what a peer gets: of the first rule that names it. Without rules, this
@@ -17,13 +17,13 @@ import (
 func (c *Config) Grant(p attach.Peer) (attach.Grant, error) {
 	if c.Rules == nil {
 		if own := uint32(os.Geteuid()); p.UID != own && p.UID != 0 {
-			return attach.Grant{}, fmt.Errorf("user %s is not user %s, whose devices these are, and no rule allows more: %w", UserName(p.UID), UserName(own), syscall.EACCES)
+			return attach.Grant{}, explain.Errorf(syscall.EACCES, "user %s is not user %s, whose devices these are, and no rule allows more", UserName(p.UID), UserName(own))
 		}
 		return attach.Grant{AllStatus: true}, nil
 	}
 	r := c.rule(p)
 	if r == nil {
-		return attach.Grant{}, fmt.Errorf("no rule allows user %s: ask who runs this rxring for one: %w", UserName(p.UID), syscall.EACCES)
+		return attach.Grant{}, explain.Errorf(syscall.EACCES, "no rule allows user %s: ask who runs this rxring for one", UserName(p.UID))
 	}
 	return r.grant(), nil
 }

@@ -40,6 +40,8 @@ type change struct {
 	gone  []*feed.Feed
 	fresh []*feed.Feed // their devices are there, and nothing comes yet
 	later []feed.Spec  // those whose names are not free before gone are
+
+	started []*feed.Feed // by commit
 }
 
 // prepare finds out what it takes to have those of want run and no others, and makes
@@ -96,7 +98,8 @@ func rehearse(stay []*feed.Feed, specs []feed.Spec) error {
 	return nil
 }
 
-// commit does it. Its error is of those that cannot run; the others do.
+// commit removes and starts the sources of a change. It starts all that can run; its error
+// is of those that cannot. announce must follow.
 func (s *sources) commit(c *change) error {
 	var errs []error
 	for _, f := range c.gone {
@@ -121,13 +124,21 @@ func (s *sources) commit(c *change) error {
 		s.mu.Lock()
 		s.feeds = append(slices.Clone(s.feeds), f)
 		s.mu.Unlock()
+		c.started = append(c.started, f)
+	}
+	return errors.Join(errs...)
+}
+
+// announce logs the sources that commit has started, and from then on removes the devices
+// of those that end.
+func (s *sources) announce(c *change) {
+	for _, f := range c.started {
 		for _, err := range f.LeftOut {
 			s.log.Warn("source is shown in part", "source", f.Spec.String(), "err", err)
 		}
 		s.log.Info("source started", "source", f.Spec.String(), "devices", f.Names())
 		s.await(f)
 	}
-	return errors.Join(errs...)
 }
 
 // failing logs why nothing comes of a source though somebody reads it.

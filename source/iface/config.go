@@ -7,6 +7,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // MaxFanout is the largest number of kernel rings of one Source.
@@ -63,7 +64,7 @@ type Config struct {
 }
 
 func refuse(field string, value any, want string, args ...any) error {
-	return fmt.Errorf("iface: %s %v: want %s: %w", field, value, fmt.Sprintf(want, args...), syscall.EINVAL)
+	return explain.Errorf(syscall.EINVAL, "iface: %s %v: want %s", field, value, fmt.Sprintf(want, args...))
 }
 
 // check sets what is 0 to what it stands for. The rest is for package capture to

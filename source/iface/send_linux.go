@@ -14,6 +14,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // outlet sends frames by the interface. Its methods may be called concurrently.
@@ -53,7 +54,7 @@ func (s *Source) startSending() {
 	if s.cfg.NoSend {
 		s.dev.SetTransmitReady(func(*rxring.Packet) error {
 			s.out.failed.Add(1)
-			return fmt.Errorf("sending by the interface is switched off: %w", unix.EPERM)
+			return explain.Errorf(unix.EPERM, "sending by the interface is switched off")
 		})
 		return
 	}
@@ -250,7 +251,7 @@ func send(fd int, p *rxring.Packet) error {
 		_, err = unix.SendmsgBuffers(fd, pieces, sendControl(p.Mark, 0), nil, sendFlags)
 	}
 	if err == unix.EAGAIN { // sockets have seen the frame: the sender must not try again
-		return fmt.Errorf("the send buffer is full: %w", unix.ENOBUFS)
+		return explain.Errorf(unix.ENOBUFS, "the send buffer is full")
 	}
 	return os.NewSyscallError("sendmsg", err)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // ErrGone is why a Source ends by itself.
@@ -100,7 +101,7 @@ func (s *Source) start() error {
 // agree says whether the device can have the interface's packets.
 func (s *Source) agree(l link) error {
 	if t := s.dev.Type(); t != rxring.DeviceType(l.hatype) {
-		return fmt.Errorf("hardware type %d: device %s has type %d: want that of the interface, see Describe: %w", l.hatype, s.dev.Name(), t, unix.EINVAL)
+		return explain.Errorf(unix.EINVAL, "hardware type %d: device %s has type %d: want that of the interface, see Describe", l.hatype, s.dev.Name(), t)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package streams
 
 import (
 	"bytes"
-	"fmt"
 	"syscall"
 
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -10,6 +9,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // transmit carries a frame that a packet socket sends through the device to the
@@ -20,7 +20,7 @@ func (l *link) transmit(p *rxring.Packet) error {
 	l.calls.Add(1)
 	defer l.calls.Add(-1)
 	if l.closed.Load() {
-		return fmt.Errorf("the streams have ended: %w", syscall.ENETDOWN)
+		return explain.Errorf(syscall.ENETDOWN, "the streams have ended")
 	}
 	l.programs.Add(1)
 	l.cards[1].receive(buffer.MakeWithData(bytes.Clone(p.Data)))
