@@ -5,7 +5,6 @@ import (
 	"flag"
 	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,11 +20,6 @@ var (
 	soakFlag    = flag.Duration("conformance.soak", 0, "run generated scripts for so long instead")
 	seedFlag    = flag.Int("conformance.seed", 0, "seed of the first generated script; 0: the clock's when soaking, otherwise always the same")
 )
-
-// workers is how many scripts run at a time. The kernel waits for a grace period
-// of RCU whenever a ring or a socket goes, so there are many more than
-// processors.
-const workers = 64
 
 func TestGeneratedScripts(t *testing.T) {
 	if generated(t, here, scripts, *scriptsFlag) >= 2000 {
@@ -56,6 +50,12 @@ func TestGeneratedScriptsInterposed(t *testing.T) {
 	generated(t, interposed, plainScripts, *scriptsFlag/20)
 }
 
+// failure is a generated script that was not the same on both sides.
+type failure struct {
+	seed int
+	err  error
+}
+
 // generated runs so many scripts, or for as long as it is told, and returns how
 // many were the same on both sides: 0 when one was not.
 func generated(t *testing.T, w where, scripts *rapid.Generator[script], count int) (same int) {
@@ -74,56 +74,34 @@ func generated(t *testing.T, w where, scripts *rapid.Generator[script], count in
 			base = 1
 		}
 		start := time.Now()
-		var ran, late atomic.Int64
-		var failed atomic.Bool
-		next := func() (seed int, ok bool) {
-			n := int(ran.Add(1)) - 1
-			if *soakFlag > 0 {
-				ok = time.Since(start) < *soakFlag
-			} else {
-				ok = n < count
-			}
-			return base + n, ok && !failed.Load()
-		}
 		var (
-			wg    sync.WaitGroup
-			mu    sync.Mutex
-			seed  int
-			first error
+			ran    int
+			failed atomic.Pointer[failure]
 		)
-		for range workers {
-			wg.Go(func() {
-				l, err := newLab(w)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer l.close()
-				defer func() { late.Add(int64(l.late)) }()
-				for s, ok := next(); ok; s, ok = next() {
-					sc := scripts.Example(s)
-					if err := l.run(sc); err != nil {
-						mu.Lock()
-						seed, first = s, err
-						mu.Unlock()
-						failed.Store(true)
-						return
-					}
-				}
-			})
+		seeds := func(yield func(int) bool) {
+			more := func() bool { return ran < count }
+			if *soakFlag > 0 {
+				more = func() bool { return time.Since(start) < *soakFlag }
+			}
+			for ; failed.Load() == nil && more() && yield(base+ran); ran++ {
+			}
 		}
-		wg.Wait()
+		late := inLabs(t, w, seeds, func(l *lab, seed int) {
+			if err := l.run(scripts.Example(seed)); err != nil {
+				failed.Store(&failure{seed, err})
+			}
+		})
 		seen.log(t)
-		t.Logf("seeds from %d on, %v; %d scripts with timers needed more than four times their time", base, time.Since(start).Round(time.Millisecond), late.Load())
-		if late.Load() > 3+ran.Load()/100 {
-			t.Errorf("%d of %d scripts were the same with more than four times their time only: want few", late.Load(), ran.Load())
+		t.Logf("seeds from %d on, %v; %d scripts with timers needed more than four times their time", base, time.Since(start).Round(time.Millisecond), late)
+		if late > 3+ran/100 {
+			t.Errorf("%d of %d scripts were the same with more than four times their time only: want few", late, ran)
 		}
-		if failed.Load() {
-			shrink(t, w, scripts, strconv.Itoa(seed))
-			t.Errorf("seed %d differed once, and not again: %v", seed, first)
+		if f := failed.Load(); f != nil {
+			shrink(t, w, scripts, strconv.Itoa(f.seed))
+			t.Errorf("seed %d differed once, and not again: %v", f.seed, f.err)
 			return
 		}
-		same = int(ran.Load()) - workers // each of which asked once more
+		same = ran
 	})
 	return same
 }

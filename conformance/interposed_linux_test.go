@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/racetest"
 	"github.com/rxring/rxring/interpose"
 )
 
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	racetest.NoExitSleep()
 	os.Exit(m.Run())
 }
 

@@ -3,7 +3,10 @@ package conformance
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"slices"
+	"sync"
+	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +27,7 @@ type where struct {
 	name     string
 	ours     func() (rxSide, error)
 	unserved func(op, *party) bool
+	labs     int // how many inLabs has at a time
 
 	// errorAlone says that poll reports no packets while an error is pending.
 	errorAlone bool
@@ -35,10 +39,14 @@ type rxSide interface {
 	end() error
 }
 
+// manyLabs are many more than processors: the kernel waits for a grace period of RCU
+// whenever a ring or a socket goes.
+const manyLabs = 64
+
 var (
-	here       = where{"here", func() (rxSide, error) { return newRxringSide() }, unserved, false}
-	attached   = where{"attached", newAttachedSide, unattached, false}
-	interposed = where{"interposed", newInterposedSide, uninterposed, true}
+	here       = where{"here", func() (rxSide, error) { return newRxringSide() }, unserved, manyLabs, false}
+	attached   = where{"attached", newAttachedSide, unattached, manyLabs, false}
+	interposed = where{"interposed", newInterposedSide, uninterposed, 8, true} // each runs a program, which computes
 )
 
 func newLab(w where) (*lab, error) {
@@ -57,6 +65,47 @@ func newLab(w where) (*lab, error) {
 func (l *lab) close() {
 	l.kernel.close()
 	l.ns.Close()
+}
+
+// inLabs calls run with each of the items, side by side, each call with a lab that no
+// other has meanwhile. It returns once all calls have returned, with the number of
+// scripts with timers that were late. A lab that cannot be made fails the test.
+func inLabs[T any](t *testing.T, w where, items iter.Seq[T], run func(*lab, T)) (late int) {
+	t.Helper()
+	var (
+		wg   sync.WaitGroup
+		free = make(chan *lab, w.labs)
+		made int
+	)
+	for item := range items {
+		var l *lab
+		select {
+		case l = <-free:
+		default:
+			if made == w.labs {
+				l = <-free
+			}
+		}
+		if l == nil {
+			var err error
+			if l, err = newLab(w); err != nil {
+				t.Error(err)
+				break
+			}
+			made++
+		}
+		wg.Go(func() {
+			defer func() { free <- l }()
+			run(l, item)
+		})
+	}
+	wg.Wait()
+	for range made {
+		l := <-free
+		late += l.late
+		l.close()
+	}
+	return late
 }
 
 // difference is where a script was not the same on both sides.

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -51,10 +52,12 @@ var (
 	all  = program{{Op: unix.BPF_RET | unix.BPF_K, K: 262144}}
 )
 
-var stories = []struct {
+type story struct {
 	name   string
 	script script
-}{
+}
+
+var stories = []story{
 	{"libpcap sets up a V2 ring", script{
 		socket{0, unix.SOCK_RAW, 0},
 		bind{0, sll{unix.AF_PACKET, tapIndex, 0}},
@@ -719,39 +722,43 @@ func largeSegment(dev string, kind uint8, n int) value {
 func TestLargeSegmentsAreDivided(t *testing.T) {
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
-		for _, w := range []where{here, interposed} {
-			l, err := newLab(w)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.close()
-			for _, dev := range []string{tap0, tun0} {
-				index := map[string]int{tap0: tapIndex, tun0: tunIndex}[dev]
-				for _, kind := range []uint8{gsoTCPv4, gsoTCPv4 | gsoECN, gsoTCPv6, gsoTCPv6 | gsoECN, gsoUDP, gsoUDPL4} {
-					sc := script{
-						open(0),
-						rxRing(0, req{1 << 20, 1, 2048, 512}),
-						mmap{0},
-						bindTo(0, index),
-						open(1),
-						set{1, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(1)},
-						rxRing(1, req{1 << 20, 1, 2048, 512}),
-						mmap{1},
-						bindTo(1, index),
-						socket{2, unix.SOCK_RAW, 0},
-						set{2, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(1)},
-						bind{2, sll{unix.AF_PACKET, index, map[bool]int{true: unix.ETH_P_IPV6, false: unix.ETH_P_IP}[kind&^gsoECN == gsoTCPv6]}},
-					}
-					for _, n := range []int{65521, 65522, 65535, 65536, 66000, 150000, 300000} {
-						sc = append(sc, send{2, largeSegment(dev, kind, n), nil}, handBack{0, 512}, handBack{1, 512})
-					}
-					if err := l.play(sc, func(op, *party) bool { return false }); err != nil {
-						t.Errorf("%s: %v", w.name, err)
-					}
-				}
+		var scripts []script
+		for dev, index := range map[string]int{tap0: tapIndex, tun0: tunIndex} {
+			for _, kind := range []uint8{gsoTCPv4, gsoTCPv4 | gsoECN, gsoTCPv6, gsoTCPv6 | gsoECN, gsoUDP, gsoUDPL4} {
+				scripts = append(scripts, sendLargeSegments(dev, index, kind))
 			}
 		}
+		for _, w := range []where{here, interposed} {
+			inLabs(t, w, slices.Values(scripts), func(l *lab, sc script) {
+				if err := l.play(sc, func(op, *party) bool { return false }); err != nil {
+					t.Errorf("%s: %v", w.name, err)
+				}
+			})
+		}
 	})
+}
+
+// sendLargeSegments sends segments of one kind while two sockets look, one with vnet
+// headers.
+func sendLargeSegments(dev string, index int, kind uint8) script {
+	sc := script{
+		open(0),
+		rxRing(0, req{1 << 20, 1, 2048, 512}),
+		mmap{0},
+		bindTo(0, index),
+		open(1),
+		set{1, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(1)},
+		rxRing(1, req{1 << 20, 1, 2048, 512}),
+		mmap{1},
+		bindTo(1, index),
+		socket{2, unix.SOCK_RAW, 0},
+		set{2, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(1)},
+		bind{2, sll{unix.AF_PACKET, index, map[bool]int{true: unix.ETH_P_IPV6, false: unix.ETH_P_IP}[kind&^gsoECN == gsoTCPv6]}},
+	}
+	for _, n := range []int{65521, 65522, 65535, 65536, 66000, 150000, 300000} {
+		sc = append(sc, send{2, largeSegment(dev, kind, n), nil}, handBack{0, 512}, handBack{1, 512})
+	}
+	return sc
 }
 
 // What no memory is had for is refused before anything leaves.
@@ -794,16 +801,11 @@ func TestStories(t *testing.T) {
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
 		for _, w := range []where{here, attached, interposed} {
-			l, err := newLab(w)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.close()
-			for _, story := range stories {
-				if err := l.run(story.script); err != nil {
-					t.Errorf("%s, %s: %v", w.name, story.name, err)
+			inLabs(t, w, slices.Values(stories), func(l *lab, s story) {
+				if err := l.run(s.script); err != nil {
+					t.Errorf("%s, %s: %v", w.name, s.name, err)
 				}
-			}
+			})
 		}
 		for _, b := range statusBits {
 			if b.compared && seen.status.Load()&b.bit != b.bit {

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -20,25 +20,7 @@ import (
 func TestOptionsInterposed(t *testing.T) {
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
-		work := make(chan option)
-		var wg sync.WaitGroup
-		for range 4 {
-			l, err := newLab(interposed)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.close()
-			wg.Go(func() {
-				for o := range work {
-					l.walk(t, o)
-				}
-			})
-		}
-		for _, o := range options {
-			work <- o
-		}
-		close(work)
-		wg.Wait()
+		inLabs(t, interposed, slices.Values(options), func(l *lab, o option) { l.walk(t, o) })
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/racetest"
 )
 
 func TestMain(m *testing.M) {
@@ -27,8 +28,7 @@ func TestMain(m *testing.M) {
 	if what := os.Getenv("RXRING_TEST_INSTEAD"); what != "" {
 		os.Exit(instead(what, os.Args[1:]))
 	}
-	// The race detector sleeps a second at the exit of each launcher.
-	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
+	racetest.NoExitSleep()
 	code := m.Run()
 	if storyDir != "" {
 		os.RemoveAll(storyDir)

@@ -11,11 +11,13 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/rxring/rxring/internal/racetest"
 	"github.com/rxring/rxring/interpose"
 )
 
 func TestMain(m *testing.M) {
 	interpose.Init()
+	racetest.NoExitSleep()
 	testscript.Main(m, map[string]func(){"rxring": main, "killserver": killServer})
 }
 
@@ -48,6 +50,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("PATH", shared+string(os.PathListSeparator)+env.Getenv("PATH")+":/usr/sbin:/sbin")
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TMPDIR", env.WorkDir)
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
