@@ -103,8 +103,9 @@ func inLabs[T any](t *testing.T, w where, items iter.Seq[T], run func(*lab, T)) 
 	for range made {
 		l := <-free
 		late += l.late
-		l.close()
+		wg.Go(l.close)
 	}
+	wg.Wait()
 	return late
 }
 
