@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -15,6 +14,7 @@ import (
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -48,7 +48,7 @@ func openAttached(c *attach.Client, device string, cfg *Config) (*Handle, error)
 	if device != "" {
 		d, ok := c.Namespace().DeviceByName(device)
 		if !ok {
-			return nil, explain.Errorf(syscall.ENODEV, "there is %s", names(c.Namespace()))
+			return nil, explain.Errorf(syscall.ENODEV, "there is no such device: %s", suggest.Among(device, names(c.Namespace())))
 		}
 		index, h.hatype = d.Index(), uint16(d.Type())
 		cfg.fit(h.hatype, d.MaxLen())
@@ -72,16 +72,11 @@ func openAttached(c *attach.Client, device string, cfg *Config) (*Handle, error)
 	return h, nil
 }
 
-// names lists what there is, for an error.
-func names(ns *rxring.Namespace) string {
-	var all []string
+func names(ns *rxring.Namespace) (all []string) {
 	for _, d := range ns.Devices() {
 		all = append(all, d.Name())
 	}
-	if len(all) == 0 {
-		return "none"
-	}
-	return strings.Join(all, ", ")
+	return all
 }
 
 // attachedSocket is a socket of a namespace in another process.

@@ -65,9 +65,9 @@ func TestAttachedErrors(t *testing.T) {
 	w := newAttached(t)
 	before := descriptors(t)
 	for want, err := range map[string]error{
-		"capture: device net7: there is net0": second(capture.OpenAttached(w.client, "net7", capture.Config{})),
-		"Snaplen -1: want":                    second(w.tryOpen(capture.Config{Snaplen: -1})),
-		"net0: fanout group 3: ":              second(w.tryOpen(capture.Config{Fanout: &rxring.FanoutConfig{ID: 3, Mode: 99}})),
+		"capture: device net7: there is no such device: there is net0": second(capture.OpenAttached(w.client, "net7", capture.Config{})),
+		"Snaplen -1: want":       second(w.tryOpen(capture.Config{Snaplen: -1})),
+		"net0: fanout group 3: ": second(w.tryOpen(capture.Config{Fanout: &rxring.FanoutConfig{ID: 3, Mode: 99}})),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want %q", err, want)

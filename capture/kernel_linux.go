@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/internal/maxlen"
+	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -85,10 +86,10 @@ func (k *kernelSocket) open(fd int, name string, h *Handle, c *Config) (err erro
 func identify(fd int, name string) (index int, hatype uint16, err error) {
 	r, err := unix.NewIfreq(name)
 	if err != nil {
-		return 0, 0, fmt.Errorf("want a name of 1 to %d bytes: %w", unix.IFNAMSIZ-1, err)
+		return 0, 0, suggest.NoInterface(name, err)
 	}
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, r); err != nil {
-		return 0, 0, err
+		return 0, 0, suggest.NoInterface(name, err)
 	}
 	index = int(r.Uint32())
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, r); err != nil {

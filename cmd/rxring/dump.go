@@ -16,6 +16,7 @@ import (
 	"github.com/rxring/rxring/internal/dump"
 	"github.com/rxring/rxring/internal/feed"
 	"github.com/rxring/rxring/internal/serve"
+	"github.com/rxring/rxring/internal/suggest"
 )
 
 // dumpFlags are those of dump that need looking at.
@@ -184,7 +185,7 @@ func (f *dumpFlags) openSource(c *dump.Config) (*dump.Input, func() error, error
 	}
 	if device == nil {
 		feeds.Close()
-		return nil, nil, &exitError{exitUsage, fmt.Errorf("-i %s: --from makes %s", f.device, strings.Join(names, ", "))}
+		return nil, nil, &exitError{exitUsage, fmt.Errorf("-i %s: there is no such device: %s", f.device, suggest.Among(f.device, names))}
 	}
 	in, err := dump.OpenDevice(device, c.Capture)
 	if err != nil {

@@ -6,9 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"math/bits"
+	"net"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,6 +16,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/feed"
 	"github.com/rxring/rxring/internal/progress"
+	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/interpose"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
@@ -206,17 +207,23 @@ func reportMissing(w io.Writer, devices []*rxring.Device, feeds io.Closer, r int
 	for _, d := range devices {
 		names = append(names, d.Name())
 	}
-	if names == nil {
-		names = []string{"none"}
-	}
 	s, _ := feeds.(*sources) // nil: attached
 	for _, m := range r.Missing {
 		if s != nil && s.hasEnded(m) {
 			fmt.Fprintf(w, "rxring: %s has ended (its file was played to the end); with the option stay it would stay, silent\n", m)
 			continue
 		}
-		fmt.Fprintf(w, "rxring: no device %s here: there is %s\n", m, strings.Join(names, ", "))
+		fmt.Fprintf(w, "rxring: there is no device %s: %s%s\n", m, suggest.Among(m, names), hostsOwn(m, s != nil))
 	}
+}
+
+// hostsOwn tells a user of --from how to read an interface of the system, if that is what
+// the program asked for.
+func hostsOwn(device string, from bool) string {
+	if _, err := net.InterfaceByName(device); err != nil || !from {
+		return ""
+	}
+	return fmt.Sprintf("; --from iface:%s, as root, is the system's %[1]s", device)
 }
 
 // report says what became of the packets, a paragraph for each ring.

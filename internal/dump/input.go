@@ -42,11 +42,13 @@ var nothing = []cbpf.Instruction{{Op: 0x06}} // ret #0
 // OpenLive opens a network interface through the kernel; name "" is the first one that
 // is up. At is where to look for a served one, for an error.
 func OpenLive(name, at string, c capture.Config) (*Input, error) {
+	var others []string
 	if name == "" {
-		var err error
-		if name, err = firstInterface(); err != nil {
+		up, err := upInterfaces()
+		if err != nil {
 			return nil, err
 		}
+		name, others = up[0], up[1:]
 	}
 	index := 0
 	if i, err := net.InterfaceByName(name); err == nil {
@@ -60,34 +62,34 @@ func OpenLive(name, at string, c capture.Config) (*Input, error) {
 		_, err := net.InterfaceByIndex(index)
 		return err == nil
 	}
-	in, err := newInput(&Input{Device: name, present: present}, c, func(c capture.Config) (*capture.Handle, error) { return capture.Open(name, c) })
+	in, err := newInput(&Input{Device: name, Others: others, present: present}, c, func(c capture.Config) (*capture.Handle, error) { return capture.Open(name, c) })
 	if errors.Is(err, syscall.EPERM) {
 		return nil, fmt.Errorf("%w: run it as root or with that capability, or read what `rxring serve` offers: rxring dump --at %s", err, at)
 	}
 	return in, err
 }
 
-// firstInterface is the first one that is up, and not the loopback unless there is no
-// other.
-func firstInterface() (string, error) {
+// upInterfaces lists the interfaces that are up, loopback interfaces last. It fails if
+// there are none.
+func upInterfaces() (names []string, err error) {
 	all, err := net.Interfaces()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	loopback := ""
+	var loopbacks []string
 	for _, i := range all {
 		switch {
 		case i.Flags&net.FlagUp == 0:
 		case i.Flags&net.FlagLoopback == 0:
-			return i.Name, nil
-		case loopback == "":
-			loopback = i.Name
+			names = append(names, i.Name)
+		default:
+			loopbacks = append(loopbacks, i.Name)
 		}
 	}
-	if loopback == "" {
-		return "", errors.New("no network interface is up")
+	if names = append(names, loopbacks...); names == nil {
+		return nil, errors.New("no network interface is up: bring one up (ip link set NAME up), or name one with -i")
 	}
-	return loopback, nil
+	return names, nil
 }
 
 // OpenAttached opens a device of the namespace that is offered at path; name "" is the

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/ring"
 )
 
@@ -77,8 +77,8 @@ func Run(ctx context.Context, in *Input, c Config, stdout, stderr *os.File) (Res
 	}
 	if !d.Quiet {
 		fmt.Fprintf(stderr, "rxring: listening on %s, link type %v\n", in.Device, in.link)
-		if in.Others != nil {
-			fmt.Fprintf(stderr, "rxring: not on %s: -i chooses another device\n", strings.Join(in.Others, ", "))
+		if len(in.Others) > 0 {
+			fmt.Fprintf(stderr, "rxring: not on %s: -i chooses another device\n", suggest.List(in.Others))
 		}
 	}
 	stop := d.watch(stderr)

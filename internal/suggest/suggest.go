@@ -1,7 +1,10 @@
 // Package suggest finds the word that somebody meant to write.
 package suggest
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Closest returns the word that is most like text, if one is like it: up to two letters
 // are wrong, missing, too many or swapped with their neighbours, one in a word of up to
@@ -25,6 +28,33 @@ func DidYouMean(text string, words []string) string {
 		return fmt.Sprintf("did you mean %s? ", w)
 	}
 	return ""
+}
+
+// mostListed is how many words a message lists.
+const mostListed = 4
+
+// Among says which words there are, and which of them is most like text: "did you mean
+// eth0? there are eth0, lo, wg0, wg1 and 3 more".
+func Among(text string, words []string) string {
+	switch len(words) {
+	case 0:
+		return "there is none"
+	case 1:
+		return "there is " + words[0]
+	}
+	return DidYouMean(text, words) + "there are " + List(words)
+}
+
+// List is "a", "a and b", "a, b, c and d", or "a, b, c, d and 3 more".
+func List(words []string) string {
+	n := len(words)
+	switch {
+	case n > mostListed:
+		return fmt.Sprintf("%s and %d more", strings.Join(words[:mostListed], ", "), n-mostListed)
+	case n > 1:
+		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
+	}
+	return strings.Join(words, "")
 }
 
 // distance counts the edits that make b of a: the optimal string alignment distance.

@@ -5,6 +5,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/suggest"
 )
 
 // link is what an interface is at a moment.
@@ -20,9 +22,13 @@ type link struct {
 func lookUp(name string) (link, error) {
 	r, err := unix.NewIfreq(name)
 	if err != nil {
-		return link{}, fmt.Errorf("want a name of 1 to %d bytes: %w", unix.IFNAMSIZ-1, err)
+		return link{}, suggest.NoInterface(name, err)
 	}
-	return ask(r, unix.SIOCGIFINDEX)
+	l, err := ask(r, unix.SIOCGIFINDEX)
+	if err != nil {
+		err = suggest.NoInterface(name, err)
+	}
+	return l, err
 }
 
 func lookUpIndex(index int) (link, error) {
