@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/internal/maxlen"
 	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/ring"
@@ -31,11 +32,10 @@ func Open(name string, c Config) (*Handle, error) {
 	}
 	fd, err := unix.Socket(unix.AF_PACKET, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		hint := ""
 		if errors.Is(err, unix.EPERM) {
-			hint = " (it needs CAP_NET_RAW)"
+			return nil, explain.Errorf(err, "capture: a packet socket needs CAP_NET_RAW")
 		}
-		return nil, fmt.Errorf("capture: packet socket%s: %w", hint, err)
+		return nil, fmt.Errorf("capture: packet socket: %w", err)
 	}
 	k := &kernelSocket{file: os.NewFile(uintptr(fd), "packet socket")}
 	h := &Handle{socket: k}

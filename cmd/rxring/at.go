@@ -22,7 +22,7 @@ func alone(cmd *cobra.Command, name string, others ...string) error {
 		}
 	}
 	if beside != nil {
-		return fmt.Errorf("--%s and %s: want one or the other: what is attached to has devices and a memory bound of its own", name, strings.Join(beside, ", "))
+		return fmt.Errorf("--%s and %s: want one or the other: the process at that socket has devices and a memory bound of its own", name, strings.Join(beside, ", "))
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func newDevices() *cobra.Command {
   rxring devices --from streams:16 --name wg0
   rxring devices --at /run/rxring.sock
   rxring devices --at /run/rxring.sock --json | jq -r '.[].name'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var devices []attach.DeviceStatus
 			var err error

@@ -63,6 +63,11 @@ ends nothing: the capture goes on when it is up again.`,
   rxring dump -i eth0 -w 'eth0-%Y%m%d-%H%M%S.pcapng' -G 3600 -W 24
   rxring dump --from streams:4 -c 20 greater 60000`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("at") {
+				if err := alone(cmd, "at", "from"); err != nil {
+					return &exitError{exitUsage, err}
+				}
+			}
 			c.Expression = strings.Join(args, " ")
 			c.Version = version()
 			return f.run(cmd.Context(), c)
@@ -84,7 +89,6 @@ ends nothing: the capture goes on when it is up again.`,
 	fl.BoolVarP(&f.modest, "no-promiscuous-mode", "p", false, "only what is meant for this device")
 	fl.BoolVarP(&c.Quiet, "quiet", "q", false, "say nothing on standard error but what goes wrong")
 	fl.BoolVarP(&n, "numeric", "n", false, "no names: it is always so")
-	cmd.MarkFlagsMutuallyExclusive("at", "from")
 	return cmd
 }
 

@@ -38,7 +38,29 @@ func wantedValue(typ string) string {
 	case "bool":
 		return "true or false"
 	case "int", "int64", "uint", "uint64":
-		return "a number"
+		return "a whole number"
 	}
 	return "a value of type " + typ
+}
+
+// knownCommand refuses a word in the place of a command that is none.
+func knownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range root.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return fmt.Errorf("unknown command %q: %swant %s: %s --help lists what they do", args[0], suggest.DidYouMean(args[0], names), suggest.Or(names), root.Name())
+}
+
+// noArgs refuses arguments of a command that has flags alone.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %q: want no arguments but flags: %s --help lists them", cmd.Name(), args[0], cmd.CommandPath())
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rxring/rxring/internal/progress"
 	"github.com/rxring/rxring/internal/race"
+	"github.com/rxring/rxring/internal/suggest"
 )
 
 func newRace() *cobra.Command {
@@ -49,7 +50,7 @@ shows nothing. With --kernel 1 when the kernel tears a packet.`,
   rxring race --design all --duration 10s --json
   rxring race --kernel
   rxring race --kernel --design blocks`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
@@ -61,7 +62,7 @@ shows nothing. With --kernel 1 when the kernel tears a packet.`,
 				if design != "all" {
 					c, err := race.ParseContender(design)
 					if err != nil {
-						return &exitError{exitUsage, fmt.Errorf("--design %q: want %s", design, designNames())}
+						return &exitError{exitUsage, fmt.Errorf("--design %q: %swant %s", design, suggest.DidYouMean(design, designNames()), suggest.Or(designNames()))}
 					}
 					config.Designs = []race.Contender{c}
 				}
@@ -92,7 +93,7 @@ shows nothing. With --kernel 1 when the kernel tears a packet.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&design, "design", "all", "which to run: "+designNames())
+	f.StringVar(&design, "design", "all", "which to run: "+suggest.Or(designNames()))
 	f.IntVar(&config.Writers, "writers", config.Writers, "how many write at once; with --kernel, TCP connections")
 	f.IntVar(&config.Slots, "slots", config.Slots, "slots in the ring, or blocks")
 	f.IntVar(&config.Frame, "frame", config.Frame, fmt.Sprintf("bytes a slot or block (with --kernel default %d)", kernel.Frame))
@@ -104,12 +105,12 @@ shows nothing. With --kernel 1 when the kernel tears a packet.`,
 	return cmd
 }
 
-func designNames() string {
+func designNames() []string {
 	names := []string{"all"}
 	for _, c := range race.Contenders() {
 		names = append(names, c.String())
 	}
-	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
+	return names
 }
 
 // raceOutput is where a race's result goes.

@@ -184,11 +184,17 @@ func notFound(program string, err error) error {
 	case "dumpcap":
 		return fmt.Errorf("dumpcap is not installed: install it (Debian: apt-get install wireshark-common): %w", err)
 	}
+	if meant, ok := suggest.Closest(program, sniffers); ok {
+		return fmt.Errorf("%w: did you mean %s?", err, meant)
+	}
 	if info, err2 := os.Stat(program); err2 == nil && info.Mode().IsRegular() {
 		return fmt.Errorf("%w: there is a file of that name here: ./%s runs it, and --from file:%[2]s replays it if it is a capture", err, program)
 	}
 	return err
 }
+
+// sniffers are programs whose names people mistype here.
+var sniffers = []string{"tcpdump", "tshark", "dumpcap", "wireshark", "termshark", "ngrep", "suricata", "tcpflow", "nmap", "scapy"}
 
 // exitCode is a shell's for a program that did not run.
 func exitCode(err error) int {

@@ -34,7 +34,7 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
 
   # with rules for others (docs/serve.md):
   rxring serve --config /etc/rxring.toml`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			specs, err := parseFrom(from)
 			if err != nil {

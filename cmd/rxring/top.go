@@ -44,7 +44,7 @@ You see the readers of your own user, and everybody's where the server grants it
   rxring top --at /run/user/1000/wg0.sock --sort drops
   rxring top --once
   rxring top --json --interval 10s --count 0 | jq -c '.sockets[] | [.program, .rates.captured]'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			given := cmd.Flags().Changed
 			var err error
@@ -60,7 +60,7 @@ You see the readers of your own user, and everybody's where the server grants it
 				return &exitError{exitUsage, err}
 			}
 			if config.Order, err = top.ParseOrder(order); err != nil {
-				return &exitError{exitUsage, fmt.Errorf("--sort: %w", err)}
+				return &exitError{exitUsage, fmt.Errorf("--sort %w", err)}
 			}
 			if !given("at") {
 				if config.Path, err = defaultAt(); err != nil {

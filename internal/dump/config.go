@@ -61,7 +61,7 @@ func (c *Config) check() error {
 	case c.For < 0:
 		return fmt.Errorf("--for %v: want some time, such as 30s", c.For)
 	case r.Period < 0 || r.Period%time.Second != 0:
-		return fmt.Errorf("-G %v: want whole seconds, 1 or more", r.Period)
+		return fmt.Errorf("-G %v: want whole seconds, 1 or more", r.Period.Seconds())
 	case r.Files < 0:
 		return fmt.Errorf("-W %d: want a number of files, 1 or more", r.Files)
 	case r.Size < 0:

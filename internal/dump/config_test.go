@@ -27,17 +27,17 @@ func TestParseSize(t *testing.T) {
 
 func TestWhatCannotBe(t *testing.T) {
 	for want, c := range map[string]Config{
-		"-c -1: want":                     {Count: -1},
-		"-s 262145: want 1 to 262144":     {Capture: capture.Config{Snaplen: 262145}},
-		"--for -1s: want":                 {For: -time.Second},
-		"-G 1.5s: want whole seconds":     {File: "x", Rotation: Rotation{Period: 1500 * time.Millisecond}},
-		"-W -1: want":                     {File: "x", Rotation: Rotation{Period: time.Second, Files: -1}},
-		"-C -5: want":                     {File: "x", Rotation: Rotation{Size: -5}},
-		"-W counts the files of -C or -G": {File: "x", Rotation: Rotation{Files: 3}},
-		"want -w FILE with them":          {Rotation: Rotation{Size: 1}},
-		"-C and -G are for files":         {File: "-", Rotation: Rotation{Period: time.Second}},
-		"-w x%Q: want a time as strftime": {File: "x%Q", Rotation: Rotation{Period: time.Second}},
-		"-w x%: want a time as strftime":  {File: "x%", Rotation: Rotation{Period: time.Second}},
+		"-c -1: want":                                      {Count: -1},
+		"-s 262145: want 1 to 262144":                      {Capture: capture.Config{Snaplen: 262145}},
+		"--for -1s: want":                                  {For: -time.Second},
+		"-G 1.5: want whole seconds":                       {File: "x", Rotation: Rotation{Period: 1500 * time.Millisecond}},
+		"-W -1: want":                                      {File: "x", Rotation: Rotation{Period: time.Second, Files: -1}},
+		"-C -5: want":                                      {File: "x", Rotation: Rotation{Size: -5}},
+		"-W counts the files of -C or -G":                  {File: "x", Rotation: Rotation{Files: 3}},
+		"want -w FILE with them":                           {Rotation: Rotation{Size: 1}},
+		"-C and -G are for files":                          {File: "-", Rotation: Rotation{Period: time.Second}},
+		"-w x%Q: with -G, want conversions of strftime(3)": {File: "x%Q", Rotation: Rotation{Period: time.Second}},
+		"-w x%: with -G, want conversions of strftime(3)":  {File: "x%", Rotation: Rotation{Period: time.Second}},
 	} {
 		bad := new(UsageError)
 		if err := c.Check(); !errors.As(err, &bad) || !strings.Contains(err.Error(), want) {

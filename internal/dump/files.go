@@ -4,14 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"time"
 
-	"github.com/rxring/rxring/internal/progress"
-
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/internal/progress"
 )
 
 // filePerm is a capture file's: what passes a network is nobody else's to read.
@@ -76,7 +76,10 @@ func (f *files) open(period int64) error {
 		f.name = f.names.next(f.start.Add(time.Duration(period) * f.rotation.Period))
 		file, err := os.OpenFile(f.name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, filePerm)
 		if err != nil {
-			return err
+			if p := new(fs.PathError); errors.As(err, &p) {
+				err = p.Err
+			}
+			return fmt.Errorf("-w %s: %w: want a file in a directory that is there, where this user may write", f.name, err)
 		}
 		f.file, w = file, file
 	}

@@ -64,7 +64,7 @@ func OpenLive(name, at string, c capture.Config) (*Input, error) {
 	}
 	in, err := newInput(&Input{Device: name, Others: others, present: present}, c, func(c capture.Config) (*capture.Handle, error) { return capture.Open(name, c) })
 	if errors.Is(err, syscall.EPERM) {
-		return nil, fmt.Errorf("%w: run it as root or with that capability, or read what `rxring serve` offers: rxring dump --at %s", err, at)
+		return nil, fmt.Errorf("%w: be root or have that capability, or read what `rxring serve` offers: rxring dump --at %s", err, at)
 	}
 	return in, err
 }

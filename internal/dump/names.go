@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/lestrrat-go/strftime"
+
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // namer calls files what tcpdump calls them.
@@ -28,7 +30,7 @@ func newNamer(file string, r Rotation) (*namer, error) {
 	} else if strings.Contains(file, "%") {
 		var err error
 		if n.pattern, err = strftime.New(file, strftime.WithUnixSeconds('s')); err != nil {
-			return nil, fmt.Errorf("-w %s: want a time as strftime writes it, such as %%Y%%m%%d-%%H%%M%%S, and %%%% for a %%: %w", file, err)
+			return nil, explain.Errorf(err, "-w %s: with -G, want conversions of strftime(3) after each %%, such as %%Y%%m%%d-%%H%%M%%S, and %%%% for the character %%", file)
 		}
 	}
 	return n, nil

@@ -52,10 +52,7 @@ func Forms() string {
 	for _, k := range kinds {
 		forms = append(forms, k.form)
 	}
-	if n := len(forms); n > 1 {
-		return strings.Join(forms[:n-1], ", ") + " or " + forms[n-1]
-	}
-	return forms[0]
+	return suggest.Or(forms)
 }
 
 // Parse reads a spec. Its error names the word that is wrong, and what would do.
@@ -173,7 +170,7 @@ func (s *Spec) want(known map[string]bool) error {
 		case hasValue && o.value == "" && o.key != "loop":
 			return fmt.Errorf("option %q: want a value: %[1]s=VALUE", o.key)
 		case o.hasValue && !hasValue:
-			return fmt.Errorf("option %q: it has no value", o.key)
+			return fmt.Errorf("option %q: it has no value: want %[1]s alone", o.key)
 		}
 	}
 	return nil

@@ -54,7 +54,7 @@ func compile(names []string, expr string, linktype, snaplen int) ([]cbpf.Instruc
 	const optimize = 1
 	var prog program
 	if l.compile(p, &prog, expr, optimize, netmaskUnknown) != 0 {
-		return nil, refuse(expr, l.getErr(p))
+		return nil, refuse(expr, l.getErr(p)+": pcap-filter(7) describes expressions")
 	}
 	defer l.freeCode(&prog)
 	code := slices.Clone(unsafe.Slice(prog.instructions, prog.length))

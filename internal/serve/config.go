@@ -61,14 +61,17 @@ const maxConfig = 1 << 20
 
 // Load reads the file at path.
 func Load(path string, env Env) (*Config, error) {
+	unreadable := func(err error) error {
+		return fmt.Errorf("--config %s: %w: want a TOML file that this user can read, as in docs/serve.md", path, reason(err))
+	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, unreadable(err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if err != nil {
-		return nil, err
+		return nil, unreadable(err)
 	}
 	if len(data) > maxConfig {
 		return nil, fmt.Errorf("%s: it is larger than %d bytes", path, maxConfig)

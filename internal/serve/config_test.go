@@ -147,7 +147,7 @@ func TestAFaultHasItsLineAndARemedy(t *testing.T) {
 		{"a key twice", "at = \"/a\"\nat = \"/b\"", []string{`:2: column 1: `}},
 		{"an unknown key", "\nsnap = 3", []string{`:2: snap: unknown key: want allow, at, group, log, max_memory, metrics, mode, source`}},
 		{"an unknown table", "\n\n[polcy]\nx = 1", []string{`:3: polcy: unknown key: want allow, at,`}},
-		{"an unknown key of a rule", allow + "snaplenn = 3", []string{`:4: snaplenn: unknown key: want devices, filter, filter_ddd, groups, max_memory, max_sockets, send, snaplen, status, users`}},
+		{"an unknown key of a rule", allow + "snaplenn = 3", []string{`:4: snaplenn: unknown key: did you mean snaplen? want devices, filter, filter_ddd, groups, max_memory, max_sockets, send, snaplen, status, users`}},
 		{"an unknown key of a source", "[[source]]\nfrom = \"streams\"\nname = \"x\"", []string{`:3: name: unknown key: want from`}},
 		{"an unknown key of the log", "[log]\nfile = \"x\"", []string{`:2: file: unknown key: want format, level`}},
 		{"an unknown dotted key", "log.colour = true", []string{`:1: colour: unknown key: want format, level`}},

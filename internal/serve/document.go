@@ -12,6 +12,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"github.com/rxring/rxring/internal/size"
+	"github.com/rxring/rxring/internal/suggest"
 )
 
 // document is a TOML file whose values know their lines. Faults are collected: an
@@ -277,7 +278,8 @@ func (t *table) child(key string, v map[string]any) *table {
 func (t *table) done() {
 	for _, key := range slices.Sorted(maps.Keys(t.values)) {
 		if !t.known[key] {
-			t.fault(key, "unknown key: want %s", strings.Join(slices.Sorted(maps.Keys(t.known)), ", "))
+			known := slices.Sorted(maps.Keys(t.known))
+			t.fault(key, "unknown key: %swant %s", suggest.DidYouMean(key, known), strings.Join(known, ", "))
 		}
 	}
 }

@@ -57,6 +57,15 @@ func List(words []string) string {
 	return strings.Join(words, "")
 }
 
+// Or lists all words: "a", "a or b", "a, b or c".
+func Or(words []string) string {
+	n := len(words)
+	if n < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:n-1], ", ") + " or " + words[n-1]
+}
+
 // distance counts the edits that make b of a: the optimal string alignment distance.
 func distance(a, b string) int {
 	var before []int // the row before the one before

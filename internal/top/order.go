@@ -4,7 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/rxring/rxring/internal/suggest"
 )
 
 // Order is what readers are sorted by.
@@ -27,7 +28,7 @@ func ParseOrder(name string) (Order, error) {
 	if i := slices.Index(orderNames[:], name); i >= 0 {
 		return Order(i), nil
 	}
-	return 0, fmt.Errorf("order %q: want one of %s", name, strings.Join(orderNames[:], ", "))
+	return 0, fmt.Errorf("%q: %swant %s", name, suggest.DidYouMean(name, orderNames[:]), suggest.Or(orderNames[:]))
 }
 
 // sorted is sockets in order o.

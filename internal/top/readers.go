@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -33,6 +34,9 @@ var columns = []column{
 
 // columns are those that there is room for, one at least.
 func (s *screen) columns() (some []column) {
+	if s.width == 0 {
+		return columns
+	}
 	n := min(max(1, (s.width-markWidth-leastNameWide-deviceWidth)/rateWidth), len(columns))
 	for _, c := range columns {
 		if c.weight > len(columns)-n {
@@ -44,7 +48,25 @@ func (s *screen) columns() (some []column) {
 
 // nameWidth is what the other columns leave for who the reader is.
 func (s *screen) nameWidth() int {
+	if s.width == 0 {
+		n := leastNameWide
+		for i := range s.report.Sockets {
+			n = max(n, fits(who(&s.report.Sockets[i])))
+		}
+		return n
+	}
 	return min(max(s.width-markWidth-deviceWidth-len(s.columns())*rateWidth, leastNameWide), mostNameWide)
+}
+
+// deviceWidth is the width of the column of readers' devices.
+func (s *screen) deviceWidth() int {
+	n := deviceWidth
+	if s.width == 0 {
+		for i := range s.report.Sockets {
+			n = max(n, fits(s.report.Sockets[i].Device))
+		}
+	}
+	return n
 }
 
 // readers draws as many readers as there is room for, and the selected one always;
@@ -58,7 +80,7 @@ func (s *screen) readers(room int) []string {
 		}
 		return []string{"  Nobody reads. Try:", "  rxring run --at " + clean(s.path) + " -- tcpdump -i " + device}
 	}
-	heading := left("", markWidth) + left("READER", s.nameWidth()) + left("DEVICE", deviceWidth)
+	heading := left("", markWidth) + left("READER", s.nameWidth()) + left("DEVICE", s.deviceWidth())
 	for _, c := range s.columns() {
 		heading += right(c.title, rateWidth)
 	}
@@ -135,7 +157,7 @@ func (s *screen) reader(k *Socket, selected bool) []string {
 	if selected {
 		mark, name = "> ", s.colors.selected.Styled(name)
 	}
-	first := mark + name + " " + left(device, deviceWidth-1) + " "
+	first := mark + name + " " + left(device, s.deviceWidth()-1) + " "
 	for _, c := range s.columns() {
 		switch {
 		case k.Rates == nil:
@@ -214,7 +236,7 @@ func (s *screen) ring(k *Socket) string {
 		verdict = "slow"
 	}
 	prefix := fmt.Sprintf("%3d%% held %s ", withReader(k.Ring), verdict)
-	strip := strip(k.Ring, s.width-len(indent)-len(prefix), s.colors)
+	strip := strip(k.Ring, cmp.Or(s.width, defaultWidth)-len(indent)-len(prefix), s.colors)
 	if verdict == "slow" {
 		prefix = s.colors.alarm.Styled(prefix)
 	}

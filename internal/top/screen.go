@@ -1,7 +1,9 @@
 package top
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -17,8 +19,8 @@ type screen struct {
 	paused   bool
 	help     bool
 	order    Order
-	selected key // of nobody: the first is
-	width    int
+	selected key  // of nobody: the first is
+	width    int  // columns; 0: as many as the longest line needs
 	height   int  // 0: as much as it takes
 	live     bool // somebody sits before it, with keys
 	colors   palette
@@ -63,7 +65,10 @@ func (s *screen) lines() []string {
 		all = all[:min(len(all), s.height)]
 	}
 	for i := range all {
-		all[i] = strings.TrimRight(cut(all[i], s.width), " ")
+		if s.width > 0 {
+			all[i] = cut(all[i], s.width)
+		}
+		all[i] = strings.TrimRight(all[i], " ")
 	}
 	return all
 }
@@ -90,20 +95,23 @@ func (s *screen) header() []string {
 		clock = "paused at " + clock
 	}
 	gap := s.width - ansi.StringWidth(title) - len(clock)
+	if s.width == 0 {
+		gap = 2
+	}
 	if gap < 1 { // a long path: its end says most
 		title = ansi.TruncateLeft(title, 1-gap+len("..."), "...")
 		gap = 1
 	}
 	lines := []string{s.colors.title.Styled(title+strings.Repeat(" ", gap)) + clock}
 	if s.trouble != "" {
-		for _, l := range wrap(clean(s.trouble), s.width) {
+		for _, l := range wrap(clean(s.trouble), cmp.Or(s.width, math.MaxInt)) {
 			lines = append(lines, s.colors.alarm.Styled(l))
 		}
 	}
 	return lines
 }
 
-const (
+const ( // columns of devices; name and type at least
 	deviceName = 12
 	deviceType = 10
 	stateWidth = 7
@@ -111,7 +119,13 @@ const (
 )
 
 func (s *screen) devices() []string {
-	lines := []string{s.colors.title.Styled("  " + left("DEVICE", deviceName) + left("TYPE", deviceType) + left("STATE", stateWidth) + left("MTU", mtuWidth) + "SOURCE, ADDRESSES")}
+	name, typ := deviceName, deviceType
+	if s.width == 0 {
+		for _, d := range s.report.Devices {
+			name, typ = max(name, fits(d.Name)), max(typ, fits(d.Type))
+		}
+	}
+	lines := []string{s.colors.title.Styled("  " + left("DEVICE", name) + left("TYPE", typ) + left("STATE", stateWidth) + left("MTU", mtuWidth) + "SOURCE, ADDRESSES")}
 	for _, d := range s.report.Devices {
 		state := left("up", stateWidth)
 		if !d.Up {
@@ -121,7 +135,7 @@ func (s *screen) devices() []string {
 		if d.Source != "" {
 			about = append([]string{d.Source}, about...)
 		}
-		lines = append(lines, "  "+left(clean(d.Name), deviceName-1)+" "+left(clean(d.Type), deviceType-1)+" "+
+		lines = append(lines, "  "+left(clean(d.Name), name-1)+" "+left(clean(d.Type), typ-1)+" "+
 			state+left(fmt.Sprint(d.MTU), mtuWidth)+clean(strings.Join(about, ", ")))
 		if text := counters(&d); text != "" {
 			lines = append(lines, "    "+text)

@@ -67,6 +67,7 @@ func TestScreens(t *testing.T) {
 	screens := map[string]screen{
 		"once":       {width: 80},
 		"once-wide":  {width: 132, order: ByDrops},
+		"once-pipe":  {},
 		"live":       {width: 80, height: 30, live: true},
 		"live-color": {width: 80, height: 30, live: true, colors: colors()},
 		"live-small": {width: 80, height: 20, live: true, selected: keyOf(&r.Sockets[0].SocketStatus), order: ByHeld},
@@ -185,6 +186,22 @@ func TestNamesCannotWriteToTheTerminal(t *testing.T) {
 		text := strings.Join(s.lines(), "")
 		if i := strings.IndexFunc(text, func(c rune) bool { return c < ' ' || c == 0x7f || c >= 0x80 }); i >= 0 {
 			t.Errorf("%q is on the screen, in %q", text[i], text[max(0, i-20):i+1])
+		}
+	}
+}
+
+// In a pipe or a file there is no edge of a screen to cut at.
+func TestWithoutAWidthNothingIsCut(t *testing.T) {
+	r := example()
+	program := "a-program-with-a-very-long-name-of-its-own-and-then-some"
+	source := "file:" + strings.Repeat("/directory", 20) + "/trace.pcapng"
+	r.Sockets[0].Program, r.Sockets[0].Device = program, "fifteen-letters"
+	r.Devices[0].Name, r.Devices[0].Type, r.Devices[0].Source = "fifteen-letters", "ieee802.11-radiotap", source
+	s := screen{path: "/tmp/" + strings.Repeat("p", 90) + "/rxring.sock", report: r}
+	text := strings.Join(s.lines(), "\n")
+	for _, want := range []string{s.path, program + " alice pid 4242 fifteen-letters ", source + ", 192.0.2.1/24, 2001:db8::1/64", "fifteen-letters ieee802.11-radiotap up", "OFFERED/s"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
 }

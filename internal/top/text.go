@@ -25,6 +25,9 @@ func left(s string, width int) string {
 	return s + strings.Repeat(" ", max(0, width-ansi.StringWidth(s)))
 }
 
+// fits is how wide a column must be for s and a space behind it.
+func fits(s string) int { return ansi.StringWidth(clean(s)) + 1 }
+
 // right is s at the right end of width columns, or all of it if it is longer.
 func right(s string, width int) string {
 	return strings.Repeat(" ", max(0, width-ansi.StringWidth(s))) + s

@@ -156,8 +156,8 @@ func Print(ctx context.Context, c Config, w io.Writer, n int, print Printer) err
 // Printer prints report i.
 type Printer func(w io.Writer, r *Report, i int) error
 
-// Text prints frames of lines of at most width columns, with an empty line between
-// them.
+// Text prints frames of lines of at most width columns, or as long as they get if width
+// is 0, with an empty line between them.
 func Text(path string, width int, o Order) Printer {
 	return func(w io.Writer, r *Report, i int) error {
 		s := screen{path: path, report: r, order: o, width: width}
@@ -173,9 +173,12 @@ func Text(path string, width int, o Order) Printer {
 // JSON prints each report as one line.
 func JSON(w io.Writer, r *Report, _ int) error { return json.NewEncoder(w).Encode(r) }
 
-// Width is how many columns f has, if it is a terminal, and otherwise as many as
-// most terminals.
+// Width is how many columns f has if it is a terminal, or 80 if it does not know. It is 0
+// for pipes and files: in what is kept or searched, nothing is cut off.
 func Width(f *os.File) int {
+	if !term.IsTerminal(f.Fd()) {
+		return 0
+	}
 	if w, _, err := term.GetSize(f.Fd()); err == nil && w > 0 {
 		return w
 	}
