@@ -31,7 +31,7 @@ spec: deps ## the Promela models, each with the verdict it must have (make test 
 
 .PHONY: deps
 deps: ## the Debian packages that tests use, when this user may install them
-	@scripts/deps --optional tcpdump tshark ngrep netsniff-ng tcpreplay p0f tcpflow iproute2 net-tools gcc libpcap-dev python3 python3-scapy arp-scan util-linux procps spin iperf3 wireshark-common zstd systemd podman runc uidmap
+	@scripts/deps --optional tcpdump tshark ngrep netsniff-ng tcpreplay p0f tcpflow iproute2 net-tools ethtool gcc libpcap-dev python3 python3-scapy arp-scan util-linux procps spin iperf3 wireshark-common zstd systemd podman runc uidmap
 	@scripts/deps --optional nmap iputils-arping linuxptp wpasupplicant iftop softflowd argus-server argus-client httpry sngrep libnet-pcap-perl tmux iptraf-ng
 
 .PHONY: deps-more

@@ -90,6 +90,10 @@ type SocketReport struct {
 	Totals ring.Totals
 	Sent   uint64 // frames that left
 
+	// SentThrough names the devices that frames left through, separated by ", ". A socket
+	// that is bound to no device names one in each send.
+	SentThrough string
+
 	// Unknown says that Totals and Sent are not known: the other process, which
 	// counts, was gone before the socket was closed.
 	Unknown bool

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -121,10 +122,33 @@ func (c *call) sendTo(k *socket, iovs []iovec, to *tpacket.SockaddrLL) (int, err
 		return 0, unix.EINTR // nobody gets it
 	}
 	n, err := k.rx.SendTo(frame, to)
+	if err == nil {
+		c.noteSent(k, to)
+	}
 	if to != nil && err != nil && errnoOf(err) == unix.ENXIO {
 		c.s.missingIndex(to.Ifindex)
 	}
 	return n, err
+}
+
+// noteSent keeps the name of the device that frames left through, for the report: the one
+// that to names, or the one that the socket is bound to.
+func (c *call) noteSent(k *socket, to *tpacket.SockaddrLL) {
+	name := k.report.Device
+	if to != nil {
+		d, ok := c.s.ns.DeviceByIndex(int(to.Ifindex))
+		if !ok { // it was removed meanwhile
+			return
+		}
+		name = d.Name()
+	}
+	if slices.Contains(strings.Split(k.report.SentThrough, ", "), name) {
+		return
+	}
+	if k.report.SentThrough != "" {
+		name = k.report.SentThrough + ", " + name
+	}
+	k.report.SentThrough = name
 }
 
 // hasVnetHeader says whether frames begin with a virtio_net_hdr.

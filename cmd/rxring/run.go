@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -244,7 +245,7 @@ func report(w io.Writer, r interpose.Result) {
 			if s.Sent == 1 {
 				frames = "frame"
 			}
-			fmt.Fprintf(w, "rxring: %s: %d %s sent\n", device, s.Sent, frames)
+			fmt.Fprintf(w, "rxring: %s: %d %s sent\n", cmp.Or(s.SentThrough, device), s.Sent, frames)
 		}
 		if !s.HadRing {
 			continue
