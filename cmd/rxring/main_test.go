@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 // program NAME is installed, [interpose] where rxring can run one, [root] where
 // root runs the tests, [container] where podman runs containers here, by `container`, and
 // [rootless] where it does so for nobody, by `rootless`. `build NAME` puts the Go program testdata/NAME into PATH.
+// What a program does in some time takes longer on a busy machine: see briefly and longer.
 func TestScript(t *testing.T) {
 	shared := sharedDir(t)
 	interposes := sync.OnceValue(func() bool {
@@ -106,7 +107,29 @@ func works(t *testing.T, what, command string, args ...string) bool {
 	return true
 }
 
-// sharedDir is a directory that every user can read, with rxring and asuser.
+// briefly PROGRAM... interrupts the program, once, after BRIEFLY seconds. To some, twice is
+// an error, and timeout without --foreground does it twice.
+const briefly = `#!/bin/sh
+exec timeout --foreground --preserve-status -s INT "$BRIEFLY" "$@"
+`
+
+// longer N CHECK PROGRAM... runs the program with N in BRIEFLY, until the shell command
+// CHECK succeeds, which can read what the program has written; each time with twice N.
+const longer = `#!/bin/sh
+seconds=$1 check=$2
+shift 2
+for times in 1 2 4 8 16; do
+	export BRIEFLY=$((seconds * times))
+	"$@" >longer.out 2>longer.err
+	status=$?
+	cat longer.out longer.err | sh -c "$check" >longer.check && break
+done
+cat longer.out
+cat longer.err >&2
+exit $status
+`
+
+// sharedDir is a directory that every user can read, with rxring, asuser, briefly and longer.
 func sharedDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "rxring-test")
 	if err != nil {
@@ -127,8 +150,10 @@ fi
 exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all -- "$@"
 `
 	}
-	if err := os.WriteFile(filepath.Join(dir, "asuser"), []byte(asuser), 0o755); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"asuser": asuser, "briefly": briefly, "longer": longer} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	// The test binary is rxring when it is called so: see TestMain.
 	self, err := os.Executable()
