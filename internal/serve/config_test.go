@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"os"
 	"os/user"
 	"reflect"
 	"strings"
@@ -249,5 +250,37 @@ func TestAnExpressionNeedsLibpcapAndIsForBothKindsOfDevices(t *testing.T) {
 	}
 	if _, err := Parse("rxring.toml", []byte("\n[[allow]]\nusers = [\"*\"]\nfilter = \"tcp prt 80\""), here); err == nil || !strings.HasPrefix(err.Error(), "rxring.toml:4: filter: ") {
 		t.Errorf("%v", err)
+	}
+}
+
+// docs/serve.md shows a file with every key.
+func TestTheFileInTheDocsIsRead(t *testing.T) {
+	if _, err := compile("tcp port 80"); errors.Is(err, errors.ErrUnsupported) {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	doc, err := os.ReadFile("../../docs/serve.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, file, _ := strings.Cut(string(doc), "```toml\n")
+	file, _, ok := strings.Cut(file, "```")
+	if !ok {
+		t.Fatal("docs/serve.md shows no file")
+	}
+	c := mustParse(t, file)
+	if len(c.Sources) != 1 || len(c.Rules) != 1 || c.Metrics == (Metrics{}) || c.Log == (Log{}) {
+		t.Errorf("%+v", c)
+	}
+	for line := range strings.Lines(file) {
+		key, comment, _ := strings.Cut(line, "#")
+		if strings.TrimSpace(key) != "" && strings.Contains(key, "=") && !strings.Contains(comment, "Default: ") && !strings.Contains(comment, "Required.") {
+			t.Errorf("no default in %q", line)
+		}
+	}
+	// Every key that a rule knows is there, or explained beside it.
+	for _, key := range []string{"at", "mode", "group", "max_memory", "from", "users", "groups", "devices", "filter", "snaplen", "max_sockets", "send", "status", "listen", "format", "level"} {
+		if !strings.Contains(file, "\n"+key+" = ") && !strings.HasPrefix(file, key+" = ") {
+			t.Errorf("the file does not have %s", key)
+		}
 	}
 }
