@@ -64,7 +64,7 @@ func (f *freezer) cycle(t *testing.T, pid string) {
 		time.Sleep(50 * time.Millisecond) // it waits by now
 		f.write(t, f.control, f.freeze)
 		state, frozen := "", false
-		for end := time.Now().Add(10 * time.Second); !frozen && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(bound); !frozen && time.Now().Before(end); time.Sleep(time.Millisecond) {
 			b, err := os.ReadFile(filepath.Join(f.dir, f.state))
 			if err != nil {
 				t.Error(err)

@@ -102,7 +102,7 @@ func (s *scene) wait() (Result, error) {
 	select {
 	case r := <-s.result:
 		return r, s.err
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute): // only for what hangs
 		s.t.Fatal("the capture does not end")
 	}
 	panic("not reached")

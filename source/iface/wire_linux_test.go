@@ -366,11 +366,10 @@ func sortSeen(all []seen) {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for range 1000 {
+	for hangs := time.Now().Add(2 * time.Minute); time.Now().Before(hangs); time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatalf("never: %s", what)
 }

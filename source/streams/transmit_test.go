@@ -64,7 +64,7 @@ func (p *program) asks(is func(gopacket.Packet) bool, ls ...gopacket.Serializabl
 	if n, err := p.s.Send(b.Bytes()); n != len(b.Bytes()) || err != nil {
 		p.t.Fatalf("Send = %d, %v", n, err)
 	}
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute) // only for what hangs
 	buf := make([]byte, 1<<17)
 	for {
 		p.s.Arm(p)
