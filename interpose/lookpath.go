@@ -40,6 +40,8 @@ func startError(name string, errno syscall.Errno) error {
 	switch errno {
 	case syscall.ENOENT, syscall.ENOTDIR:
 		return fmt.Errorf("interpose: %s: %w (%w)", name, exec.ErrNotFound, errno)
+	case syscall.EACCES:
+		return fmt.Errorf("interpose: %s: %w: want a file that this user may execute", name, errno)
 	case syscall.EISDIR:
 		return fmt.Errorf("interpose: %s: %w (%w)", name, fs.ErrPermission, errno)
 	}

@@ -13,6 +13,14 @@ import (
 	"github.com/rxring/rxring/attach"
 )
 
+// emptyAt refuses --at "", which a script with an unset variable passes.
+func emptyAt(cmd *cobra.Command, at string) error {
+	if at == "" && cmd.Flags().Changed("at") {
+		return &exitError{exitUsage, errors.New("--at \"\": want the path of a unix socket, such as /run/rxring.sock")}
+	}
+	return nil
+}
+
 // alone refuses flags beside one that excludes them.
 func alone(cmd *cobra.Command, name string, others ...string) error {
 	var beside []string

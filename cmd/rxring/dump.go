@@ -63,6 +63,9 @@ ends nothing: the capture goes on when it is up again.`,
   rxring dump -i eth0 -w 'eth0-%Y%m%d-%H%M%S.pcapng' -G 3600 -W 24
   rxring dump --from streams:4 -c 20 greater 60000`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := emptyAt(cmd, f.at); err != nil {
+				return err
+			}
 			if cmd.Flags().Changed("at") {
 				if err := alone(cmd, "at", "from"); err != nil {
 					return &exitError{exitUsage, err}

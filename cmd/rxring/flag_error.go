@@ -57,6 +57,26 @@ func knownCommand(root *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q: %swant %s: %s --help lists what they do", args[0], suggest.DidYouMean(args[0], names), suggest.Or(names), root.Name())
 }
 
+// newHelp makes the help command, which refuses what is no command.
+func newHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, _, err := root.Find(args)
+			if err != nil {
+				return err
+			}
+			if cmd == root {
+				if err := knownCommand(root, args); err != nil {
+					return err
+				}
+			}
+			return cmd.Help()
+		},
+	}
+}
+
 // noArgs refuses arguments of a command that has flags alone.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {

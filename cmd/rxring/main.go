@@ -76,6 +76,7 @@ privileges, on receive rings that Go code writes.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(newHelp(root))
 	root.AddCommand(newRun(), newDump(), newServe(), newTop(), newDevices(), newVerify(), newRace(), newVersion())
 	return root
 }

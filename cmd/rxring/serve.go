@@ -36,6 +36,9 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
   rxring serve --config /etc/rxring.toml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := emptyAt(cmd, at); err != nil {
+				return err
+			}
 			specs, err := parseFrom(from)
 			if err != nil {
 				return &exitError{exitUsage, err}

@@ -46,6 +46,9 @@ You see the readers of your own user, and everybody's where the server grants it
   rxring top --json --interval 10s --count 0 | jq -c '.sockets[] | [.program, .rates.captured]'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := emptyAt(cmd, config.Path); err != nil {
+				return err
+			}
 			given := cmd.Flags().Changed
 			var err error
 			switch {

@@ -74,7 +74,7 @@ func Load(path string, env Env) (*Config, error) {
 		return nil, unreadable(err)
 	}
 	if len(data) > maxConfig {
-		return nil, fmt.Errorf("%s: it is larger than %d bytes", path, maxConfig)
+		return nil, fmt.Errorf("--config %s: it has more than %d bytes: want a TOML file of at most so many", path, maxConfig)
 	}
 	return Parse(path, data, env)
 }
