@@ -40,7 +40,7 @@ deps: ## the Debian packages that tests use, when this user may install them
 
 .PHONY: deps-more
 deps-more: ## larger packages for which tests are skipped otherwise; suricata is in bookworm-backports
-	@scripts/deps --optional dpdk-dev librte-net-af-packet23 librte-bus-vdev23 librte-mempool-ring23 pmacct termshark suricata
+	@scripts/deps --optional dpdk-dev librte-net-af-packet23 librte-bus-vdev23 librte-mempool-ring23 pmacct termshark suricata masscan zmap darkstat
 
 .PHONY: lint
 lint: ## formatting, vet on every system that builds, staticcheck

@@ -49,6 +49,7 @@ func TestScript(t *testing.T) {
 				}
 			}
 			env.Setenv("PATH", shared+string(os.PathListSeparator)+env.Getenv("PATH")+":/usr/sbin:/sbin")
+			env.Setenv("NODE_PATH", os.Getenv("NODE_PATH")) // where npm's packages are
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TMPDIR", env.WorkDir)
 			env.Setenv("GORACE", os.Getenv("GORACE"))
@@ -66,6 +67,8 @@ func TestScript(t *testing.T) {
 				return works(t, "scapy for /usr/bin/python3", "/usr/bin/python3", "-c", "import scapy.all"), nil
 			case "perl-net-pcap":
 				return works(t, "perl's Net::Pcap", "perl", "-MNet::Pcap", "-e", "1"), nil
+			case "node-cap":
+				return works(t, "npm package cap for node", "node", "-e", "require('cap')"), nil
 			case "container":
 				return root(), nil
 			case "rootless":
