@@ -1,6 +1,10 @@
 package rxring
 
-import "github.com/rxring/rxring/tpacket"
+import (
+	"slices"
+
+	"github.com/rxring/rxring/tpacket"
+)
 
 // Backlog is what a source knows of packets that have come and that it has not
 // delivered yet: those in a ring of the kernel's, say. Its methods may be called
@@ -102,42 +106,43 @@ func (d *Device) DeliverBatchAt(at Moment, ps []Packet) {
 	if taps == nil {
 		return
 	}
-	then := tapsAt(*taps, at)
-	for len(ps) > 0 && len(then) > 0 {
-		n := min(len(ps), maxBatch)
-		d.deliverBatch(ps[:n], then)
-		ps = ps[n:]
+	var room [fewTaps]tap
+	if then := appendBound(room[:0], *taps, at); len(then) > 0 {
+		d.deliverInBatches(ps, then)
 	}
 }
 
-// tapsAt is taps without what was bound after at.
-func tapsAt(taps []tap, at Moment) []tap {
-	then := make([]tap, 0, len(taps))
+// fewTaps is for how many taps DeliverBatchAt and DeliverBatchTo need no allocation.
+const fewTaps = 16
+
+// appendBound appends those of taps to list that were bound at or before a moment.
+func appendBound(list, taps []tap, at Moment) []tap {
 	for _, t := range taps {
-		if t.group != nil {
-			if g := t.group.at(at); g != nil {
-				then = append(then, tap{group: g})
-			}
-		} else if t.socket.boundAt(at) {
-			then = append(then, t)
+		if t, ok := t.boundAt(at); ok {
+			list = append(list, t)
 		}
 	}
-	return then
+	return list
+}
+
+// boundAt is the tap as it was at a moment; ok is false if it was not yet there.
+func (t tap) boundAt(at Moment) (then tap, ok bool) {
+	if t.group != nil {
+		g := t.group.at(at)
+		return tap{group: g}, g != nil
+	}
+	return t, t.socket.boundAt(at)
 }
 
 // at is the group as if members that were bound after at had not joined it, nil if
 // none is left.
 func (g *group) at(at Moment) *group {
 	members := *g.members.Load() // pairs with the stores in link and unlink
-	var then []*Socket
-	for _, s := range members {
-		if s.boundAt(at) {
-			then = append(then, s)
-		}
-	}
-	if len(then) == len(members) {
+	after := func(s *Socket) bool { return !s.boundAt(at) }
+	if !slices.ContainsFunc(members, after) {
 		return g
 	}
+	then := slices.DeleteFunc(slices.Clone(members), after)
 	if len(then) == 0 {
 		return nil
 	}

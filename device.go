@@ -238,9 +238,13 @@ func (d *Device) DeliverBatch(ps []Packet) {
 	if taps == nil {
 		return
 	}
+	d.deliverInBatches(ps, *taps)
+}
+
+func (d *Device) deliverInBatches(ps []Packet, taps []tap) {
 	for len(ps) > 0 {
 		n := min(len(ps), maxBatch)
-		d.deliverBatch(ps[:n], *taps)
+		d.deliverBatch(ps[:n], taps)
 		ps = ps[n:]
 	}
 }

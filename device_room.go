@@ -89,16 +89,8 @@ func (d *Device) attached(yield func(*Socket) bool) {
 		return
 	}
 	for _, t := range *taps {
-		if t.group == nil {
-			if !yield(t.socket) {
-				return
-			}
-			continue
-		}
-		for _, s := range *t.group.members.Load() {
-			if !yield(s) {
-				return
-			}
+		if !t.sockets(yield) {
+			return
 		}
 	}
 }

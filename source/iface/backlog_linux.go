@@ -1,6 +1,8 @@
 package iface
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	"github.com/rxring/rxring"
@@ -38,7 +40,7 @@ func (b backlog) Flush() (left uint64) {
 	for i, d := range drains {
 		until[i] = d.reportLost()
 	}
-	end := time.Now().Add(b.cfg.Retire + maxAge + finishTime)
+	end := time.Now().Add(b.cfg.Retire + maxAlone + finishTime)
 	for i, d := range drains {
 		left += d.wait(until[i], end)
 	}
@@ -49,7 +51,7 @@ func (b backlog) Flush() (left uint64) {
 // are not: the time has come. What a drain leaves that has stopped is for giveUp to count.
 func (d *drain) wait(until uint64, end time.Time) (left uint64) {
 	for {
-		got := d.packets.Load() // pairs with the Add in deliver
+		got := d.packets.Load() // pairs with the store in release
 		switch {
 		case got >= until || d.stopped():
 			return 0
@@ -96,21 +98,30 @@ func (d *drain) mark() {
 	}
 }
 
-// deliverBatch delivers packets, those from before a mark to those who were bound
-// then. d.delivering is held.
-func (d *drain) deliverBatch(ps []rxring.Packet) {
-	for from := d.packets.Load(); len(d.marks) > 0 && len(ps) > 0; {
-		m := d.marks[0]
-		if m.until <= from {
-			d.marks = d.marks[1:]
-			continue
+// latest is after every bind.
+const latest = rxring.Moment(math.MaxUint64)
+
+// inPieces has packets delivered, the first of which has a number, those from before a
+// mark to those who were bound then.
+func (d *drain) inPieces(number uint64, ps []rxring.Packet, deliver func(rxring.Moment, []rxring.Packet)) {
+	d.delivering.Lock()
+	defer d.delivering.Unlock()
+	done := d.packets.Load()
+	d.marks = slices.DeleteFunc(d.marks, func(m mark) bool { return m.until <= done })
+	for _, m := range d.marks {
+		if len(ps) == 0 {
+			return
 		}
-		n := min(m.until-from, uint64(len(ps)))
-		d.dev.DeliverBatchAt(m.at, ps[:n])
-		from += n
-		ps = ps[n:]
+		if m.until > number {
+			n := min(m.until-number, uint64(len(ps)))
+			deliver(m.at, ps[:n])
+			number += n
+			ps = ps[n:]
+		}
 	}
-	d.dev.DeliverBatch(ps)
+	if len(ps) > 0 {
+		deliver(latest, ps)
+	}
 }
 
 // reportLost tells the device what the ring had no room for since the last time. It

@@ -100,6 +100,7 @@ func TestNothingFromBeforeTheBind(t *testing.T) {
 				w.t = t
 				s := w.start(c)
 				first := w.bound(tpacket.ETHPAll, 4096)
+				stopped := w.bound(tpacket.ETHPAll, 32) // it is late, and given up
 				const rounds, before, after = 20, 7, 5
 				for range rounds {
 					for i := range before {
@@ -123,6 +124,7 @@ func TestNothingFromBeforeTheBind(t *testing.T) {
 					t.Errorf("the socket that was there all along: %+v, want %+v", got, want)
 				}
 				must(t, first.Close())
+				must(t, stopped.Close())
 				must(t, s.Close())
 			})
 		})

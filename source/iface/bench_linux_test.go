@@ -1,7 +1,6 @@
 package iface
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -48,7 +47,6 @@ func benchmarkDrain(b *testing.B, w *wire, d *drain, packet []byte) {
 	must(b, err)
 	must(b, s.BindDevice(w.dev, tpacket.ETHPAll))
 
-	batch := new(batch)
 	b.SetBytes(int64(len(packet)))
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -62,12 +60,10 @@ func benchmarkDrain(b *testing.B, w *wire, d *drain, packet []byte) {
 		filled(b, d.handle, uint64(b.N-left))
 		b.StartTimer()
 		for n > 0 {
-			got, err := d.handle.ReadBatch(context.Background(), batch.frames[:])
-			if err != nil {
-				b.Fatal(err)
-			}
-			d.deliver(batch, got)
-			n -= got
+			got := d.queue.fresh(false)
+			must(b, d.read(got))
+			n -= got.n
+			d.deliver(got)
 		}
 		b.StopTimer()
 		for f, ok := r.Next(); ok; f, ok = r.Next() {

@@ -114,8 +114,9 @@ type Stats struct {
 	Packets uint64 // delivered to the device
 	Cut     uint64 // of these, not whole: longer than Snaplen
 
-	// Waited is how long the rings' goroutines have waited until slower readers had
-	// room. With several readers it is a 25th of the time at most, for all of them.
+	// Waited is how long the rings' goroutines have slept, when there was nothing else to
+	// do, until slower readers had room. Only packets that follow for the same reader wait
+	// longer than a fraction of a millisecond for it.
 	Waited time.Duration
 
 	// What the kernel's rings had no room for. Sockets on the device count it as

@@ -13,6 +13,10 @@
 // hears other addresses, as long as a reader asks for it; and when all readers have
 // the same filter the kernel runs it, too.
 //
+// A receiver without room for all that came is late: it gets the rest when its reader has
+// handed slots back, for a bounded time; the kernel's ring holds the packets meanwhile. The
+// other receivers get theirs at once.
+//
 // What the kernel's rings had no room for is offered, too: each socket counts it as
 // dropped (rxring.Device.Lost), whatever its filter, unless the kernel ran that. It is
 // asked in time, and who is bound later neither counts nor gets what was before. What

@@ -23,10 +23,11 @@ type drain struct {
 	done chan struct{} // closed when run has returned
 	err  error         // why it did by itself; to be read once done is closed
 
-	patience patience
+	queue  queue
+	waited atomic.Int64 // time that it slept while a reader was late, in nanoseconds
 
-	packets, cut atomic.Uint64
-	batches      int // that its goroutine has delivered
+	packets, cut atomic.Uint64 // packets: delivered to all
+	batches      int           // that its goroutine has delivered
 
 	delivering sync.Mutex // held for each piece of a batch
 	marks      []mark     // guarded by delivering
@@ -44,46 +45,129 @@ func (d *drain) run(ended func()) {
 }
 
 func (d *drain) loop() error {
-	b := &batch{linked: !d.dev.Type().Ethernet()}
+	defer d.finish()
+	linked := !d.dev.Type().Ethernet()
 	for !d.stop.Load() {
-		n, err := d.handle.ReadBatch(context.Background(), b.frames[:])
+		b := d.queue.fresh(linked)
+		err := d.read(b)
 		switch {
 		case err == nil:
-			d.deliver(b, n)
 		case errors.Is(err, os.ErrDeadlineExceeded): // stop has been set
 		case errors.Is(err, unix.ENETDOWN): // said once; packets come when the interface is up again
 		default:
 			return err
 		}
+		if b.n > 0 {
+			d.deliver(b)
+		} else {
+			d.queue.spare = append(d.queue.spare, b)
+		}
+		if d.queue.late > 0 {
+			d.catchUp(false)
+		}
 	}
 	return nil
 }
 
-// deliver hands on the first n packets of b, where they lie, and gives their memory
-// back to the kernel.
-func (d *drain) deliver(b *batch, n int) {
+// read reads a batch, if there is one; it waits for one unless a reader is late.
+func (d *drain) read(b *batch) (err error) {
+	b.n = 0
+	if q := &d.queue; q.late > 0 && (len(q.all) == 1 || !d.handle.Ready()) {
+		d.sleep()
+		return nil
+	}
+	b.n, err = d.handle.ReadBatch(context.Background(), b.frames[:])
+	return err
+}
+
+// sleep waits until a reader may have handed a slot back.
+func (d *drain) sleep() {
+	start := time.Now()
+	unix.Nanosleep(&unix.Timespec{Nsec: int64(nap)}, nil) // time.Sleep sleeps a millisecond or nothing
+	d.waited.Add(int64(time.Since(start)))
+}
+
+// deliver hands on the packets of b, where they lie, to those who have room for them.
+// When all have got them, their memory goes back to the kernel.
+func (d *drain) deliver(b *batch) {
 	var cut uint64
-	for i := range n {
+	for i := range b.n {
 		if b.load(i) {
 			cut++
 		}
 	}
-	for done := 0; done < n; {
-		more := d.patience.room(d.dev, n-done, b.packets[done].Timestamp, &d.stop)
-		d.delivering.Lock() // not while it waits: Bind does, for this
-		d.deliverBatch(b.packets[done : done+more])
-		d.packets.Add(uint64(more))
-		d.delivering.Unlock()
-		done += more
+	if cut > 0 {
+		d.cut.Add(cut)
 	}
-	for i := range n {
-		b.frames[i].Release()
-	}
+	d.handOut(b)
 	if d.batches++; d.batches%reportEvery == 0 {
 		d.reportLost()
 	}
-	if cut > 0 {
-		d.cut.Add(cut)
+}
+
+// handOut is deliver for a batch whose packets are loaded.
+func (d *drain) handOut(b *batch) {
+	q := &d.queue
+	q.push(b)
+	ps := b.packets[:b.n]
+	if q.late == 0 && d.dev.RoomFor(b.n) == b.n {
+		q.restart()
+		d.inPieces(b.first, ps, d.deliverAt)
+	} else {
+		q.all = d.dev.Receivers(q.all[:0])
+		q.forget()
+		b.read = time.Now()
+		q.split(b)
+		d.inPieces(b.first, ps, func(at rxring.Moment, ps []rxring.Packet) { d.dev.DeliverBatchTo(q.prompt, at, ps) })
+	}
+	d.release()
+}
+
+func (d *drain) deliverAt(at rxring.Moment, ps []rxring.Packet) {
+	if at == latest {
+		d.dev.DeliverBatch(ps)
+	} else {
+		d.dev.DeliverBatchAt(at, ps)
+	}
+}
+
+// catchUp delivers to late readers what they have room for, or, at the end, everything.
+func (d *drain) catchUp(end bool) {
+	q := &d.queue
+	q.all = d.dev.Receivers(q.all[:0])
+	q.forget()
+	clock := time.Now()
+	for to, r := range q.readers {
+		for r.late {
+			b, at := q.batchOf(r.next)
+			n := b.n - at
+			if !end {
+				n = q.grant(to, r, b, n, clock)
+			}
+			if n == 0 {
+				break
+			}
+			d.inPieces(r.next, b.packets[at:at+n], func(m rxring.Moment, ps []rxring.Packet) { d.dev.DeliverLate(to, m, ps) })
+			if r.next += uint64(n); r.next == q.read {
+				r.late = false
+				q.late--
+			}
+		}
+	}
+	d.release()
+}
+
+// release gives back what all have got.
+func (d *drain) release() {
+	got := d.queue.delivered()
+	d.packets.Store(got) // pairs with the loads in wait and mark
+	d.queue.release(got)
+}
+
+// finish delivers what late readers have not got, whether there is room or not.
+func (d *drain) finish() {
+	if d.queue.late > 0 {
+		d.catchUp(true)
 	}
 }
 
@@ -100,7 +184,7 @@ func (d *drain) close() {
 // addTo adds what d has done.
 func (d *drain) addTo(s *Stats) {
 	s.Packets += d.packets.Load()
-	s.Waited += time.Duration(d.patience.waited.Load())
+	s.Waited += time.Duration(d.waited.Load())
 	s.Cut += d.cut.Load()
 	kernel, _ := d.handle.Stats() // the last answer, if it is closed
 	s.Drops += kernel.Drops

@@ -2,6 +2,7 @@ package iface
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/ring"
@@ -19,6 +20,11 @@ type batch struct {
 	rest    [batchSize][1][]byte
 	links   [batchSize]rxring.Link // of packets of a device that is not Ethernet
 	linked  bool                   // it is not
+
+	n     int       // packets
+	first uint64    // number of the first: how many the drain read before
+	bytes uint64    // of the kernel's ring that those before took, about
+	read  time.Time // when; set where it may be kept
 }
 
 // Of a struct virtio_net_hdr (linux/virtio_net.h): its size, and offsets in it.
