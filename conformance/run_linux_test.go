@@ -132,7 +132,7 @@ func (l *lab) run(sc script) (err error) {
 	if err = l.play(sc, l.unserved); err == nil || !sc.timed() {
 		return err
 	}
-	for slower := uint32(2); slower <= 32; slower *= 2 {
+	for slower := uint32(2); slower <= 256; slower *= 2 {
 		if slower == 8 {
 			l.late++
 		}
