@@ -72,7 +72,7 @@ func (d *drain) loop() error {
 // read reads a batch, if there is one; it waits for one unless a reader is late.
 func (d *drain) read(b *batch) (err error) {
 	b.n = 0
-	if q := &d.queue; q.late > 0 && (len(q.all) == 1 || !d.handle.Ready()) {
+	if q := &d.queue; q.late > 0 && (q.alone || !d.handle.Ready()) {
 		d.sleep()
 		return nil
 	}
@@ -114,8 +114,7 @@ func (d *drain) handOut(b *batch) {
 		q.restart()
 		d.inPieces(b.first, ps, d.deliverAt)
 	} else {
-		q.all = d.dev.Receivers(q.all[:0])
-		q.forget()
+		q.look(d.dev)
 		b.read = time.Now()
 		q.split(b)
 		d.inPieces(b.first, ps, func(at rxring.Moment, ps []rxring.Packet) { d.dev.DeliverBatchTo(q.prompt, at, ps) })
@@ -134,8 +133,7 @@ func (d *drain) deliverAt(at rxring.Moment, ps []rxring.Packet) {
 // catchUp delivers to late readers what they have room for, or, at the end, everything.
 func (d *drain) catchUp(end bool) {
 	q := &d.queue
-	q.all = d.dev.Receivers(q.all[:0])
-	q.forget()
+	q.look(d.dev)
 	clock := time.Now()
 	for to, r := range q.readers {
 		for r.late {

@@ -13,7 +13,8 @@ import (
 // gets the rest as its reader hands slots back, and the batch stays in the kernel's ring
 // meanwhile. The others get theirs at once.
 const (
-	// maxAlone bounds how long the only receiver may be late without reading anything.
+	// maxAlone bounds how long the only receiver, or the only one that has not stopped, may
+	// be late without reading anything.
 	// The kernel's ring fills meanwhile, which costs nobody else. A reader that writes to
 	// a busy disk stands still for hundreds of milliseconds.
 	maxAlone = time.Second
@@ -38,6 +39,7 @@ type queue struct {
 	maxBytes uint64
 
 	all, prompt []rxring.Receiver // reused
+	alone       bool              // all others of them have stopped
 	readers     map[rxring.Receiver]*reader
 	late        int // readers that are late
 }
@@ -137,11 +139,7 @@ func (q *queue) split(b *batch) {
 		if r != nil && r.late {
 			continue
 		}
-		room := to.RoomFor(b.n)
-		if r != nil && r.stopped && room > 0 {
-			r.stopped = false
-		}
-		if room == b.n || r != nil && r.stopped {
+		if r != nil && r.stopped || to.RoomFor(b.n) == b.n {
 			q.prompt = append(q.prompt, to)
 			continue
 		}
@@ -161,16 +159,25 @@ func (q *queue) restart() {
 	}
 }
 
-// forget drops readers that the device does not deliver to any more.
-func (q *queue) forget() {
+// look asks the device for its receivers. It forgets those that are gone, and sees which
+// of those that had stopped have room again.
+func (q *queue) look(dev *rxring.Device) {
+	q.all = dev.Receivers(q.all[:0])
+	stopped := 0
 	for to, r := range q.readers {
-		if !slices.Contains(q.all, to) {
+		switch {
+		case !slices.Contains(q.all, to):
 			if r.late {
 				q.late--
 			}
 			delete(q.readers, to)
+		case r.stopped && to.RoomFor(1) == 0:
+			stopped++
+		default:
+			r.stopped = false
 		}
 	}
+	q.alone = len(q.all)-stopped == 1
 }
 
 // grant says how many packets of b, n at most, a late reader is to get now: those that it
@@ -180,15 +187,15 @@ func (q *queue) grant(to rxring.Receiver, r *reader, b *batch, n int, now time.T
 	if room > 0 {
 		r.roomy = now
 	}
-	alone, patience := len(q.all) == 1, q.maxKept
-	if alone {
+	patience := q.maxKept
+	if q.alone {
 		patience = maxAlone
 	}
 	if now.Sub(r.roomy) > patience {
 		r.stopped = true
 		return n
 	}
-	if !alone && (now.Sub(b.read) > q.maxKept || q.bytes-b.bytes > q.maxBytes) {
+	if !q.alone && (now.Sub(b.read) > q.maxKept || q.bytes-b.bytes > q.maxBytes) {
 		return n
 	}
 	return room

@@ -173,6 +173,45 @@ func TestReadersThatStopOrDawdleCostOthersNothing(t *testing.T) {
 	})
 }
 
+// A reader that has stopped does not count: the only one that reads is waited for as if it
+// were alone, until the other reads again.
+func TestAStoppedReaderTakesNoPatienceFromAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, 2)
+		reads, stops := s.readers[0], s.readers[1]
+		var first int
+		for !s.queue.alone {
+			s.comes(1)
+			s.readAll(t, reads, &first)
+			time.Sleep(time.Millisecond)
+		}
+		for range 3 {
+			s.comes(slots)
+			s.comes(slots)
+			time.Sleep(maxAlone - time.Millisecond)
+			s.catchUp(false)
+			if s.queue.late != 1 {
+				t.Fatal("not waited for")
+			}
+			for uint64(first) != s.sent {
+				s.readAll(t, reads, &first)
+				s.catchUp(false)
+			}
+		}
+		s.comes(slots)
+		s.comes(slots)
+		stops.read(t, slots)
+		time.Sleep(s.queue.maxKept + time.Millisecond)
+		s.catchUp(false)
+		if s.queue.late != 0 || s.queue.alone {
+			t.Error("waited for as if it were alone, beside one that reads again")
+		}
+		if got := stops.Totals(); got.Offered() != s.sent {
+			t.Errorf("%+v of %d", got, s.sent)
+		}
+	})
+}
+
 // Kept batches are bounded by their bytes, too: a block is handed over when it is full.
 func TestALateReaderKeepsABoundedNumberOfBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
