@@ -19,10 +19,9 @@ static: ## bin/rxring without a C library, and without filter expressions
 
 .PHONY: test
 test: deps lint explore fuzz-smoke bench-smoke ## everything that must hold
-	CGO_ENABLED=1 $(GO) test -race -cover -parallel 8 -timeout 30m $(LONGEST) ./...
+	CGO_ENABLED=1 $(GO) test -race -cover -timeout 30m $(LONGEST) ./...
 
-# The packages whose tests take longest begin first. Most tests that run side by side
-# wait for programs and for the kernel, so there are more of them than processors.
+# The packages whose tests take longest begin first.
 LONGEST = ./cmd/rxring ./conformance ./interpose
 
 .PHONY: explore

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"io"
 	"os"
 	"os/exec"
@@ -18,6 +19,10 @@ import (
 func TestMain(m *testing.M) {
 	interpose.Init()
 	racetest.NoExitSleep()
+	// Scripts mostly wait, so there are more than processors, unless -parallel says otherwise.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"rxring": main, "killserver": killServer})
 }
 
