@@ -86,7 +86,8 @@ const maxQueued = 4
 // datagrams out of it.
 //
 // It asks to be woken even while the ring is readable, because Linux reports
-// each new packet to who waits for edges.
+// each new packet to who waits for edges. Packets that came between the last
+// wake-up and this call have woken nobody: they are an edge now.
 //
 // While an error is pending that is all there is to see.
 func (k *socket) refresh() {
@@ -101,24 +102,29 @@ func (k *socket) refresh() {
 		case k.showError(ev):
 			return
 		case ev&rxring.EventIn != 0:
-			k.signal()
+			k.signal(k.edges && before != k.woken)
+			k.woken = k.waker.times()
 			return
 		}
 		k.drain(1 << 20)
 		k.waker.taken()
 		if k.waker.times() == before {
+			k.woken = before
 			return
 		}
 		// A packet came, and its datagram may be among those taken out.
 	}
 }
 
-// signal makes the stand-in readable.
-func (k *socket) signal() {
+// signal makes the stand-in readable. With edge, who waits for edges is told, too.
+func (k *socket) signal(edge bool) {
 	if !k.signalled() {
 		k.waker.taken()
 		k.waker.Wake()
 		return
+	}
+	if edge {
+		k.waker.Wake()
 	}
 	if n := k.waker.taken(); n > maxQueued {
 		k.waker.Wake() // first, so that it is readable all the time

@@ -32,6 +32,9 @@ type socket struct {
 	comes  comes
 	staged bool
 	edges  bool // an epoll set waits for edges of it
+	deaf   bool // packets may have come that were no edge
+
+	woken uint64 // with a ring: the waker's times when its readiness was last looked at
 
 	failed bool // the stand-in shows an error
 

@@ -24,6 +24,10 @@ func (k *socket) stage() {
 		return
 	}
 	k.settle()
+	if k.staged && k.deaf {
+		k.unstage() // once more: it is an edge
+	}
+	k.deaf = false
 	if !k.staged && ev&rxring.EventIn != 0 {
 		k.put()
 	}
@@ -92,6 +96,7 @@ func (s *session) arrived() {
 				// not wait may find nothing.
 				k.unstage()
 				k.put()
+				k.deaf = true // until it is armed again
 			}
 			if !k.staged {
 				k.stage()

@@ -29,6 +29,7 @@ var stories = []string{
 	"queue net0", "queue-read net0", "queue-threads net0", "queue-signals net0", "fanout net0",
 	"threads net0", "two-sockets net0", "inherit net0", "again net0", "mmap-race net0", "late net0",
 	"closed net0", "bystanders quiet0", "descriptor-numbers quiet0", "devices quiet0", "files quiet0", "netlink quiet0",
+	"edges wire0 0", "edges wire0 2", "edges wire0 3",
 	"send wire0", "write-faults wire0", "send-signals wire0", "send-ring wire0 1", "send-ring wire0 2", "send-ring wire0 3",
 	"both-rings wire0 0", "both-rings wire0 1",
 }

@@ -54,6 +54,75 @@ static void silence(int fd)
 	refused(recv(fd, &c, 1, MSG_DONTWAIT), EAGAIN);
 }
 
+static int sends_later[2], sender;
+
+static void send_one(void)
+{
+	unsigned char b[60];
+	want(send(sender, fill(b, 0, sizeof b), sizeof b, 0) == sizeof b);
+}
+
+static void *send_later(void *unused)
+{
+	char c;
+	while (read(sends_later[0], &c, 1) == 1) {
+		usleep(20000); /* until somebody waits */
+		send_one();
+	}
+	return unused;
+}
+
+/* discard takes all packets of a socket with or without a ring. */
+static void discard(struct reader *r, int version)
+{
+	char b[2000];
+	if (!version)
+		while (recv(r->fd, b, sizeof b, MSG_DONTWAIT) > 0) ;
+	for (;;) {
+		struct tpacket_block_desc *d = (void *)(r->ring + r->next * BLOCK);
+		struct tpacket2_hdr *h = (void *)(r->ring + r->next * FRAME);
+		__u32 *status = version == 3 ? &d->hdr.bh1.block_status : &h->tp_status;
+		if (!version || !(__atomic_load_n(status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
+			return;
+		__atomic_store_n(status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+		r->next = (r->next + 1) % (version == 3 ? BLOCKS : FRAMES);
+	}
+}
+
+/* A packet that comes after an edge was seen and before the next wait is an edge, too,
+ * though no other follows; also while one is left lying. The argument is the ring's
+ * version, 0: no ring. */
+static void edges(void)
+{
+	int version = atoi(arg), ep = must(epoll_create1(0));
+	struct reader r = {.fd = device_socket(SOCK_RAW, ETH_P_ALL)};
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+	pthread_t later;
+	if (version) {
+		set_ring(r.fd, version - 1, BLOCKS);
+		r.ring = map(r.fd);
+	}
+	sender = device_socket(SOCK_RAW, 0);
+	must(pipe(sends_later));
+	want(!pthread_create(&later, NULL, send_later, NULL));
+	must(epoll_ctl(ep, EPOLL_CTL_ADD, r.fd, &ev));
+	for (int i = 0; i < 20; i++) {
+		for (int j = 0; j < (version == 3 ? 1 : 3); j++) { /* a full ring has no edges */
+			must(write(sends_later[1], "x", 1));
+			want(epoll_wait(ep, &ev, 1, 20000) == 1);
+			if (i % 2)
+				discard(&r, version);
+			send_one();
+			want(epoll_wait(ep, &ev, 1, 20000) == 1);
+		}
+		do /* Linux gives no edge that is not due, rxring may give one */
+			discard(&r, version);
+		while (epoll_wait(ep, &ev, 1, 50));
+	}
+	must(close(sends_later[1]));
+	want(!pthread_join(later, NULL));
+}
+
 /* A frame is sent by any call, and heard by who listens, but not by who sent. */
 static void send_frames(void)
 {
