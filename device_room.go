@@ -8,26 +8,25 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// Room says whether every socket that looks at the device has room for n packets
-// more, as far as can be told: where its ring or queue is small, whether most of that is
-// free. A source that can wait, such as a file, asks it before it delivers; it is
-// what PACKET_FANOUT_ROLLOVER asks, for more than one packet.
-func (d *Device) Room(n int) bool {
+// RoomFor says for how many packets, n at most, all sockets that look at the device have
+// room: the least of their [Socket.RoomFor]. A source that can wait, such as a file, asks
+// it before it delivers.
+func (d *Device) RoomFor(n int) int {
+	for s := range d.readers {
+		n = s.RoomFor(n)
+	}
+	return n
+}
+
+// HasRoom reports whether all sockets that look at the device have room for n packets, by
+// [Socket.HasRoom].
+func (d *Device) HasRoom(n int) bool {
 	for s := range d.readers {
 		if !s.HasRoom(n) {
 			return false
 		}
 	}
 	return true
-}
-
-// RoomFor says for how many packets, n at most, all sockets have room: the least of their
-// [Socket.RoomFor].
-func (d *Device) RoomFor(n int) int {
-	for s := range d.readers {
-		n = s.RoomFor(n)
-	}
-	return n
 }
 
 // Sockets iterates over the sockets that would be offered a packet now, the members of
@@ -95,22 +94,6 @@ func (d *Device) attached(yield func(*Socket) bool) {
 	}
 }
 
-// HasRoom reports whether the socket's ring or queue has room for n packets more, or,
-// where it is small, whether most of it is free. See [Device.Room].
-func (s *Socket) HasRoom(n int) bool {
-	rx := s.rx.Load() // pairs with the store in Socket.publish
-	switch {
-	case rx.ring != nil:
-		slots := rx.ring.Geometry().FrameNr
-		return rx.ring.Free(min(uint32(n), slots-1))
-	case rx.blocks != nil:
-		g := rx.blocks.Geometry()
-		return rx.blocks.Free(min(max(g.BlockNr/4, 1), g.BlockNr-1))
-	}
-	limit := s.queue.limit.Load()
-	return s.queue.held.Load() <= limit/4
-}
-
 // HasRead reports whether the socket's reader has read a packet: received one from the
 // queue, or handed back a slot or block of the present ring. A source that waits for
 // room tells by it a slow reader from a socket that nobody reads.
@@ -125,20 +108,48 @@ func (s *Socket) HasRead() bool {
 	return s.queue.hasRead()
 }
 
-// RoomFor says for how many packets, n at most, the socket's ring or queue has room, as
-// far as can be told: of a ring of slots it is a number of free slots, though maybe not of
-// all, of others n or 0, see [Device.Room].
+// RoomFor says for how many packets, n at most, the socket's ring or queue is sure to have
+// room while nobody else delivers to it: of a ring of slots a number of free slots, though
+// maybe not of all; of blocks how many are free, since a block's timer may close it behind
+// each packet; of a queue, which may get large segments, 1 unless it is large and has much
+// room.
 func (s *Socket) RoomFor(n int) int {
-	r := s.rx.Load().ring // pairs with the store in Socket.publish
+	rx := s.rx.Load() // pairs with the store in Socket.publish
 	switch {
-	case r != nil:
-		for n = min(n, int(r.Geometry().FrameNr)); n > 0 && !r.Free(uint32(n-1)); {
+	case rx.ring != nil:
+		for n = min(n, int(rx.ring.Geometry().FrameNr)); n > 0 && !rx.ring.Free(uint32(n-1)); {
 			n /= 2
 		}
-	case !s.HasRoom(n):
+		return n
+	case rx.blocks != nil:
+		return rx.blocks.Room(n)
+	}
+	switch held, limit := s.queue.held.Load(), s.queue.limit.Load(); {
+	case held >= limit:
 		return 0
+	case held > limit/4 || limit < largeQueue:
+		return min(n, 1)
 	}
 	return n
+}
+
+// largeQueue is what the longest packets of an IP network, in an allocation of twice their
+// size, fill, in bytes.
+const largeQueue = 128 << 10
+
+// HasRoom reports whether the socket's ring or queue has room for n packets in all
+// likelihood: as many free slots, a quarter of the blocks (as in __tpacket_v3_has_room),
+// three quarters of the queue.
+func (s *Socket) HasRoom(n int) bool {
+	rx := s.rx.Load() // pairs with the store in Socket.publish
+	if rx.blocks != nil {
+		g := rx.blocks.Geometry()
+		return rx.blocks.Free(min(max(g.BlockNr/4, 1), g.BlockNr-1))
+	}
+	if rx.ring != nil {
+		return s.RoomFor(n) == n
+	}
+	return s.queue.held.Load() <= s.queue.limit.Load()/4
 }
 
 func (s *Socket) drained() bool {

@@ -43,8 +43,11 @@ func TestASourceThatAsksForRoomLosesNothingAndDrainWaitsForReaders(t *testing.T)
 		"many slots": {tpacket.V2, tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 16, BlockNr: 4, FrameSize: 2048, FrameNr: 128}}},
 		"few slots":  {tpacket.V2, tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 1 << 12, FrameNr: 16}}},
 		"blocks":     {tpacket.V3, tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 16, BlockNr: 8, FrameSize: 1 << 16, FrameNr: 8}, RetireBlkTov: never}},
+		// The writer stands still for longer than that, between any two packets.
+		"blocks with a timer": {tpacket.V3, tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 16, BlockNr: 6, FrameSize: 1 << 16, FrameNr: 6}, RetireBlkTov: 1}},
+		"one block":           {tpacket.V3, tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 14, BlockNr: 1, FrameSize: 1 << 14, FrameNr: 1}, RetireBlkTov: 1}},
 	}
-	const packets, batch = 5000, 8
+	const batch = 32
 	for name, tt := range rings {
 		t.Run(name, func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
@@ -52,10 +55,15 @@ func TestASourceThatAsksForRoomLosesNothingAndDrainWaitsForReaders(t *testing.T)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !dev.Room(1 << 20) {
+			if dev.RoomFor(1<<20) != 1<<20 {
 				t.Error("no room where nobody looks")
 			}
 			socket, reader := reading(t, dev, tt.v, tt.req)
+			packets := 5000
+			timer := tt.req.RetireBlkTov == 1
+			if timer {
+				packets = 500
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			read := make(chan int)
@@ -67,19 +75,25 @@ func TestASourceThatAsksForRoomLosesNothingAndDrainWaitsForReaders(t *testing.T)
 						return
 					}
 					f, _ := reader.Next()
-					f.Release()
+					if f.Release(); timer {
+						time.Sleep(time.Millisecond)
+					}
 				}
 			}()
 			frame := make([]byte, 1000)
-			for range packets / batch {
-				for !dev.Room(batch) {
+			for sent := 0; sent < packets; {
+				room := dev.RoomFor(min(batch, packets-sent))
+				if room == 0 {
 					if ctx.Err() != nil {
 						t.Fatal("no room in a minute")
 					}
-					time.Sleep(time.Millisecond)
+					time.Sleep(100 * time.Microsecond)
 				}
-				for range batch {
+				for range room {
 					dev.Deliver(&rxring.Packet{Data: frame})
+					if sent++; timer && sent%10 < 3 {
+						time.Sleep(1500 * time.Microsecond)
+					}
 				}
 			}
 			if err := dev.Drain(ctx); err != nil {
@@ -163,8 +177,8 @@ func TestASourceTellsSocketsThatAreReadFromThoseThatAreNot(t *testing.T) {
 		}
 		for _, held := range []bool{false, true} {
 			s.SetHeld(held)
-			if got := slices.Collect(dev.Sockets()); len(got) == 1 != held || dev.Room(1) == held {
-				t.Errorf("held %v: sockets %v, room %v", held, got, dev.Room(1))
+			if got := slices.Collect(dev.Sockets()); len(got) == 1 != held || dev.HasRoom(1) == held {
+				t.Errorf("held %v: sockets %v, room %v", held, got, dev.HasRoom(1))
 			}
 		}
 	})

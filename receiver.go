@@ -20,18 +20,32 @@ func (d *Device) Receivers(list []Receiver) []Receiver {
 // RoomFor is [Socket.RoomFor] of the receiver's socket, n if nobody holds it
 // ([Socket.SetHeld]). Of a group of several it is n: none of them is to wait for another.
 func (r Receiver) RoomFor(n int) int {
+	if s := r.alone(); s != nil {
+		return s.RoomFor(n)
+	}
+	return n
+}
+
+// HasRoom is [Socket.HasRoom], and true where RoomFor is n in any case.
+func (r Receiver) HasRoom(n int) bool {
+	s := r.alone()
+	return s == nil || s.HasRoom(n)
+}
+
+// alone is the receiver's socket, if it is one and somebody holds it.
+func (r Receiver) alone() *Socket {
 	s := r.tap.socket
 	if s == nil {
 		members := *r.tap.group.members.Load() // pairs with the stores in link and unlink
 		if len(members) != 1 {
-			return n
+			return nil
 		}
 		s = members[0]
 	}
 	if s.unheld.Load() {
-		return n
+		return nil
 	}
-	return s.RoomFor(n)
+	return s
 }
 
 // sockets goes through the tap's sockets until yield returns false, and reports whether

@@ -477,6 +477,21 @@ func (b *Blocks) Free(ahead uint32) bool {
 	return b.status(uint32(at%uint64(b.geo.BlockNr))) == tpacket.StatusKernel
 }
 
+// Room says for how many packets, n at most, there is room if each closes a block: how
+// many blocks after the open one are free, though maybe not all of them.
+func (b *Blocks) Room(n int) int {
+	if b.geo.BlockNr == 1 {
+		if b.Free(0) {
+			return min(n, 1)
+		}
+		return 0
+	}
+	for n = min(n, int(b.geo.BlockNr-1)); n > 0 && !b.Free(uint32(n)); {
+		n /= 2
+	}
+	return n
+}
+
 // Readable is packet_poll's rule for EPOLLIN: the block before the open one is
 // not KERNEL.
 func (b *Blocks) Readable() bool {

@@ -118,7 +118,7 @@ func (p filePlan) open(c Config) (*Feed, error) {
 	cfg := p.cfg
 	switch {
 	case c.Patient:
-		cfg.Hold = (&patience{devices: devices, paced: p.paced}).hold
+		cfg.Room = (&patience{devices: devices, paced: p.paced}).room
 	case !p.speed:
 		cfg.Speed = 1
 	}

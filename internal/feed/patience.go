@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/source/file"
 )
 
 // How long a file waits for a socket whose ring or queue is full and stays so.
@@ -26,13 +25,14 @@ type patience struct {
 	full    map[*rxring.Socket]time.Time // sockets without room, since when
 }
 
-// hold is for [file.Config].
-func (p *patience) hold() bool {
+// room is for [file.Config].
+func (p *patience) room(n int) int {
 	var full map[*rxring.Socket]time.Time
 	wait := false
 	for _, d := range p.devices {
 		for s := range d.Sockets() {
-			if s.HasRoom(file.MaxBatch) {
+			if room := s.RoomFor(n); room > 0 {
+				n = room
 				continue
 			}
 			since, ok := p.full[s]
@@ -47,7 +47,10 @@ func (p *patience) hold() bool {
 		}
 	}
 	p.full = full
-	return wait
+	if wait {
+		return 0
+	}
+	return n
 }
 
 func (p *patience) waitFor(s *rxring.Socket, waited time.Duration) bool {

@@ -40,8 +40,8 @@ func TestPatienceIsForReaders(t *testing.T) {
 					}
 				}
 				p := patience{devices: []*rxring.Device{dev}, paced: tt.paced}
-				if p.hold() {
-					t.Error("holds where there is room")
+				if p.room(1) == 0 {
+					t.Error("waits where there is room")
 				}
 				if tt.read {
 					dev.Deliver(&rxring.Packet{Data: make([]byte, 1000)})
@@ -50,7 +50,7 @@ func TestPatienceIsForReaders(t *testing.T) {
 				fill()
 				const never = 10 * time.Second
 				start := time.Now()
-				for p.hold() && time.Since(start) < never {
+				for p.room(1) == 0 && time.Since(start) < never {
 					time.Sleep(time.Millisecond)
 				}
 				want := tt.gaveUp
@@ -63,11 +63,11 @@ func TestPatienceIsForReaders(t *testing.T) {
 				// Once there was room again the socket is waited for again.
 				for s.Discard(); !s.HasRoom(1); s.Discard() {
 				}
-				if p.hold() {
-					t.Error("holds where there is room again")
+				if p.room(1) == 0 {
+					t.Error("waits where there is room again")
 				}
 				fill()
-				if !p.hold() {
+				if p.room(1) > 0 {
 					t.Error("does not wait for a socket that has been read meanwhile")
 				}
 			})

@@ -16,9 +16,9 @@ const MaxBatch = 32
 // alone, from where they were read.
 const batchBytes = 64 << 10
 
-// How often Hold is asked and Progress is told.
+// How often Room is asked and Progress is told.
 const (
-	holdEvery     = time.Millisecond
+	roomEvery     = time.Millisecond
 	progressEvery = 100 * time.Millisecond
 )
 
@@ -54,7 +54,7 @@ func (b *batch) await(ts int64) error {
 	if err := b.flush(); err != nil {
 		return err
 	}
-	due = b.pace.due(ts, time.Now) // Hold may have moved it
+	due = b.pace.due(ts, time.Now) // Room may have moved it
 	if err := b.s.sleep(time.Until(due)); err != nil {
 		return err
 	}
@@ -105,20 +105,24 @@ func (b *batch) flush() error {
 	if b.n == 0 {
 		return nil
 	}
-	if err := b.hold(); err != nil {
-		return err
-	}
 	s := b.s
-	if !b.dev.Watched() {
-		s.unseen.Add(uint64(b.n))
+	for ps := b.packets[:b.n]; len(ps) > 0; {
+		n, err := b.room(len(ps))
+		if err != nil {
+			return err
+		}
+		if !b.dev.Watched() {
+			s.unseen.Add(uint64(n))
+		}
+		b.dev.DeliverBatch(ps[:n])
+		sum := 0
+		for i := range ps[:n] {
+			sum += len(ps[i].Data)
+		}
+		s.packets.Add(uint64(n))
+		s.bytes.Add(uint64(sum))
+		ps = ps[n:]
 	}
-	b.dev.DeliverBatch(b.packets[:b.n])
-	sum := 0
-	for i := range b.packets[:b.n] {
-		sum += len(b.packets[i].Data)
-	}
-	s.packets.Add(uint64(b.n))
-	s.bytes.Add(uint64(sum))
 	s.cut.Add(b.cut)
 	b.n, b.used, b.cut = 0, 0, 0
 	if s.cfg.Progress != nil && time.Since(b.told) >= progressEvery {
@@ -127,24 +131,27 @@ func (b *batch) flush() error {
 	return nil
 }
 
-// hold waits as long as Hold says.
-func (b *batch) hold() error {
+// room waits until there is room for some of n packets, and says for how many.
+func (b *batch) room(n int) (int, error) {
 	select {
 	case <-b.s.stop:
-		return errStopped
+		return 0, errStopped
 	default:
 	}
-	if b.s.cfg.Hold == nil || !b.s.cfg.Hold() {
-		return nil
+	if b.s.cfg.Room == nil {
+		return n, nil
+	}
+	if room := b.s.cfg.Room(n); room > 0 {
+		return room, nil
 	}
 	start := time.Now()
 	for {
-		if err := b.s.sleep(holdEvery); err != nil {
-			return err
+		if err := b.s.sleep(roomEvery); err != nil {
+			return 0, err
 		}
-		if !b.s.cfg.Hold() {
+		if room := b.s.cfg.Room(n); room > 0 {
 			b.pace.held(time.Since(start))
-			return nil
+			return room, nil
 		}
 	}
 }

@@ -13,5 +13,5 @@
 // Nobody waits for a reader, as everywhere: what a reader's ring has no room for is
 // lost to it and counted there. At the recorded pace a reader that kept up with the
 // traffic keeps up with the file. At full speed the file is faster than most
-// readers: who knows how far its reader is holds the source back by [Config].Hold.
+// readers: who knows how far its reader is holds the source back by [Config].Room.
 package file

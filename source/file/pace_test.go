@@ -257,8 +257,11 @@ func TestHeldTimeIsNotMadeUpFor(t *testing.T) {
 		w := open(t, frames(t, 4, int64(time.Second))).look(t, 16)
 		start := time.Now()
 		pause := start.Add(1500 * time.Millisecond) // for a minute, after two packets
-		s := w.start(t, Config{Speed: 1, Now: true, Hold: func() bool {
-			return time.Now().After(pause) && time.Now().Before(pause.Add(time.Minute))
+		s := w.start(t, Config{Speed: 1, Now: true, Room: func(n int) int {
+			if time.Now().After(pause) && time.Now().Before(pause.Add(time.Minute)) {
+				return 0
+			}
+			return n
 		}})
 		<-s.Done()
 		var got []time.Duration

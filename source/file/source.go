@@ -46,11 +46,11 @@ type Config struct {
 	Readers int           // 0: 1
 	After   time.Duration // 0: SettleTime alone decides
 
-	// Hold is asked before packets are delivered, up to MaxBatch at once. While it
-	// returns true the source waits, and asks again every millisecond; the time is
-	// not made up for. It is called by one goroutine and should not block. Nil:
-	// never.
-	Hold func() bool
+	// Room is asked before packets are delivered, n at most MaxBatch, and says for how
+	// many of them there is room. While that is 0 the source waits, and asks again every
+	// millisecond; the time is not made up for. It is called by one goroutine and should
+	// not block. Nil: there always is.
+	Room func(n int) int
 
 	// Progress is told how far the source is, a few times a second and at the end of
 	// each loop. It is called by one goroutine. Nil: nobody is told.

@@ -15,14 +15,14 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Full speed, a ring of 64 slots and a reader that is slow: with Hold, which knows
+// Full speed, a ring of 64 slots and a reader that is slow: with Room, which knows
 // how far the reader is, nothing is lost.
-func TestHoldLosesNothingAtFullSpeed(t *testing.T) {
+func TestRoomLosesNothingAtFullSpeed(t *testing.T) {
 	const packets, slots = 20000, 64
 	w := open(t, frames(t, packets, 1)).look(t, slots)
 	var read atomic.Uint64
-	s := w.start(t, Config{Hold: func() bool {
-		return w.socket.Totals().Captured-read.Load() > slots-MaxBatch
+	s := w.start(t, Config{Room: func(n int) int {
+		return min(n, int(slots-w.socket.Totals().Captured+read.Load()))
 	}})
 	want, got := inFile(t, w.file.path), 0
 	for got < packets {

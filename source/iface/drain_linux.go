@@ -110,7 +110,7 @@ func (d *drain) handOut(b *batch) {
 	q := &d.queue
 	q.push(b)
 	ps := b.packets[:b.n]
-	if q.late == 0 && d.dev.RoomFor(b.n) == b.n {
+	if q.late == 0 && d.dev.HasRoom(b.n) {
 		q.restart()
 		d.inPieces(b.first, ps, d.deliverAt)
 	} else {

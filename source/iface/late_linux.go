@@ -139,7 +139,7 @@ func (q *queue) split(b *batch) {
 		if r != nil && r.late {
 			continue
 		}
-		if r != nil && r.stopped || to.RoomFor(b.n) == b.n {
+		if r != nil && r.stopped || to.HasRoom(b.n) {
 			q.prompt = append(q.prompt, to)
 			continue
 		}
