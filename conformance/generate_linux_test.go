@@ -277,8 +277,8 @@ func drawGroup(t *rapid.T) (sc script) {
 
 // drawTimed is the life of a V3 ring whose timer fires while the script runs.
 func drawTimed(t *rapid.T) script {
-	const s, tov = 2, 20 // milliseconds
-	wait := expire{3 * tov}
+	const s, tov = 2, 20         // milliseconds
+	wait := expire{tov * 18 / 5} // no whole number of times: packets must not come when the timer fires
 	sc := script{
 		open(s),
 		version(s, 2),

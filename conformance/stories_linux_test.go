@@ -356,15 +356,15 @@ var stories = []story{
 		version(0, 2),
 		rxRing(0, req3{req{4096, 2, 1024, 8}, 20, 40, 1}),
 		mmap{0},
-		expire{60}, // an empty block stays
+		expire{72}, // an empty block stays
 		arrive{tap0, hello, 2, whole},
-		expire{60},
+		expire{72},
 		arrive{tap0, hello, 30, whole},
-		expire{60},
+		expire{72},
 		handBack{0, 2},
-		expire{60}, // the timer thaws
+		expire{72}, // the timer thaws
 		arrive{tap0, hello, 1, whole},
-		expire{60},
+		expire{72},
 		statistics(0, 12),
 	}},
 	{"a packet that a whole block has no room for is cut", script{
@@ -479,7 +479,7 @@ var stories = []story{
 		arrive{tap0, packet{proto: unix.ETH_P_IP, n: 46, tag: unix.ETH_P_8021AD<<16 | 5}, 1, tagsBeside},
 		arrive{tap0, packet{proto: unix.ETH_P_IP, n: 46, tag: unix.ETH_P_8021Q<<16 | 0xe000}, 1, whole}, // a priority only
 		leave{tap0, packet{proto: unix.ETH_P_IP, n: 46, tag: unix.ETH_P_8021Q<<16 | 0x6064}, 1, whole},
-		expire{60},
+		expire{72},
 	}},
 	{"a fanout group and who may join it", script{
 		socket{0, unix.SOCK_RAW, 0},
