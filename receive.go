@@ -19,7 +19,7 @@ func (d *Device) deliver(p *Packet, taps []tap) {
 	}
 	d.traffic.count(p, a.length)
 	if a.extra&extraVLAN != 0 && !p.Outgoing {
-		d.deliverTagged(p, &a, taps)
+		d.offerTagged(p, &a, taps)
 		return
 	}
 	for _, t := range taps {
@@ -28,6 +28,13 @@ func (d *Device) deliver(p *Packet, taps []tap) {
 		} else if t.socket.wants(p, &a) {
 			t.socket.receive(p, &a)
 		}
+	}
+}
+
+// offerTagged is deliverTagged for a packet that the device has not counted yet.
+func (d *Device) offerTagged(p *Packet, a *arrival, taps []tap) {
+	if !d.deliverTagged(p, a, taps) {
+		d.malformed.Add(1)
 	}
 }
 
@@ -50,7 +57,7 @@ func (d *Device) deliverBatch(ps []Packet, taps []tap) {
 		} else if as[i].extra&extraVLAN != 0 && !ps[i].Outgoing { // on its own, after those before it and before those behind it
 			d.offerBatch(ps[:i], as[:i], taps)
 			d.traffic.count(&ps[i], as[i].length)
-			d.deliverTagged(&ps[i], &as[i], taps)
+			d.offerTagged(&ps[i], &as[i], taps)
 			d.deliverBatch(ps[i+1:], taps)
 			return
 		}

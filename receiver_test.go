@@ -29,7 +29,7 @@ func TestASourceDeliversToOneReceiverLater(t *testing.T) {
 	}
 	tagged := make([]byte, 60)
 	copy(tagged[12:], []byte{0x81, 0, 0, 7, 0x88, 0xb5, 1})
-	ps := []rxring.Packet{{Data: frame(0)}, {Data: tagged}, {Data: []byte{1, 2}}, {Data: frame(2)}}
+	ps := []rxring.Packet{{Data: frame(0)}, {Data: tagged}, {Data: []byte{1, 2}}, {Data: tagged[:17]}, {Data: frame(2)}}
 
 	all := dev.Receivers(nil)
 	if len(all) != 3 || all[0] != dev.Receivers(nil)[0] || all[0] == all[1] || all[1].RoomFor(4) != 4 {
@@ -56,7 +56,7 @@ func TestASourceDeliversToOneReceiverLater(t *testing.T) {
 			t.Errorf("packet %d: tag %d", i, tci)
 		}
 	}
-	if in, _ := dev.Traffic(); in.Packets != 3 || dev.Malformed() != 1 {
+	if in, _ := dev.Traffic(); in.Packets != 4 || dev.Malformed() != 2 {
 		t.Errorf("the device counts %+v, %d malformed", in, dev.Malformed())
 	}
 }

@@ -120,8 +120,10 @@ func (v VLAN) status() uint32 {
 // deliverTagged is deliver for a packet that comes in with a VLAN tag, as
 // __netif_receive_skb_core does it (net/core/dev.c). The tag moves beside the
 // frame. Sockets bound to one protocol come after the VLAN devices, of which
-// there are none: they see no tag, and a packet for somebody else.
-func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) {
+// there are none: they see no tag, and a packet for somebody else. It reports false for
+// a frame that ends within its tag: as in Linux, no socket counts it, since it got as far
+// as the device.
+func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) (whole bool) {
 	const addrs = 12 // bytes of the frame before its tags
 	var (
 		q    = *p
@@ -141,10 +143,7 @@ func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) {
 		if cut > 0 {
 			// skb_vlan_untag drops a frame that ends so soon behind its tag.
 			if _, ok := p.uint16At(etherLen + cut*vlanLen); !ok {
-				if !exact {
-					d.malformed.Add(1) // as in Linux, no socket counts it: it got as far as the device
-				}
-				return
+				return exact
 			}
 			p.tagAt(addrs+(cut-1)*vlanLen, &q.VLAN)
 			n, m := copy(head[:], p.Data[:addrs]), 0
@@ -175,7 +174,7 @@ func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) {
 			timestamp := a.timestamp
 			*a = arrival{}
 			if !a.measure(d, &q) {
-				return
+				return true
 			}
 			a.timestamp = max(a.timestamp, timestamp) // read already, if it was 0
 			removed := cut * vlanLen
@@ -195,6 +194,7 @@ func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) {
 			}
 		}
 	}
+	return true
 }
 
 // concat is the pieces in one.
