@@ -38,6 +38,8 @@ type queue struct {
 	maxKept  time.Duration
 	maxBytes uint64
 
+	block int // of the kernel's ring, in bytes
+
 	all, prompt []rxring.Receiver // reused
 	alone       bool              // all others of them have stopped
 	readers     map[rxring.Receiver]*reader
@@ -52,14 +54,18 @@ type reader struct {
 	stopped bool      // it was given up, and has had no room since
 }
 
-// blockSize is what package capture asks for where packets are not longer, in bytes.
-const blockSize = 128 << 10
+// minBlock is what package capture asks for where packets are not longer, in bytes.
+const minBlock = 128 << 10
 
-func newQueue(c *Config) queue {
-	q := queue{readers: make(map[rxring.Receiver]*reader)}
+// newQueue is for a ring that has the first snaplen bytes of each packet.
+func newQueue(c *Config, snaplen int) queue {
+	q := queue{readers: make(map[rxring.Receiver]*reader), block: minBlock}
+	for q.block < snaplen+2*overhead {
+		q.block *= 2
+	}
 	if !c.Immediate { // a slot that is read and kept cannot be told from a new one
 		q.maxBytes = uint64(c.Buffer / share)
-		q.maxKept = min(c.Retire*time.Duration(c.Buffer/blockSize)/share, maxAlone)
+		q.maxKept = min(c.Retire*time.Duration(c.Buffer/q.block)/share, maxAlone)
 	}
 	return q
 }
@@ -80,7 +86,7 @@ func (q *queue) fresh(linked bool) (b *batch) {
 func (q *queue) push(b *batch) {
 	b.first, b.bytes = q.read, q.bytes
 	for i := range b.n {
-		q.bytes += uint64(len(b.frames[i].Data)) + overhead
+		q.bytes += q.takes(len(b.frames[i].Data))
 	}
 	q.read += uint64(b.n)
 	q.batches = append(q.batches, b)
@@ -88,6 +94,15 @@ func (q *queue) push(b *batch) {
 
 // overhead is what a packet takes in a block beside its bytes: headers and padding.
 const overhead = 128
+
+// takes is how many bytes of the kernel's ring a packet of n bytes takes, about. Packets do
+// not cross the end of a block: what is left there belongs to them, too.
+func (q *queue) takes(n int) uint64 {
+	if n += overhead; n > q.block/8 {
+		n = q.block / max(1, q.block/n)
+	}
+	return uint64(n)
+}
 
 // batchOf is the batch with a packet that was not released, and the packet's place in it.
 func (q *queue) batchOf(number uint64) (b *batch, at int) {
@@ -185,7 +200,7 @@ func (q *queue) look(dev *rxring.Device) {
 func (q *queue) grant(to rxring.Receiver, r *reader, b *batch, n int, now time.Time) int {
 	room := to.RoomFor(n)
 	if room > 0 {
-		r.roomy = now
+		r.roomy, r.stopped = now, false
 	}
 	patience := q.maxKept
 	if q.alone {

@@ -57,7 +57,7 @@ func newStage(t *testing.T, readers int) *stage {
 	must(t, err)
 	c := Config{}
 	must(t, c.check(dev))
-	s := &stage{drain: &drain{dev: dev, queue: newQueue(&c)}}
+	s := &stage{drain: &drain{dev: dev, queue: newQueue(&c, minSnaplen)}}
 	for range readers {
 		s.readers = append(s.readers, newSlotReader(t, dev))
 	}
@@ -338,4 +338,82 @@ func (w *wire) race(t *testing.T, source *Source, size int) (lost uint64) {
 	}
 	<-done
 	return packets - r.Totals().Captured
+}
+
+// A reader that is given up, hands slots back at that moment, and then stops again is late.
+// It does not count as stopped meanwhile: the drain would wait for it as for the only one.
+func TestAReaderThatIsLateAgainKeepsNobodyWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, 2)
+		reads, stops := s.readers[0], s.readers[1]
+		var first int
+		s.comes(slots)
+		s.comes(slots)
+		time.Sleep(s.queue.maxKept)
+		s.readAll(t, reads, &first)
+		s.comes(slots)
+		time.Sleep(time.Millisecond)
+
+		q, to := &s.queue, s.queue.all[1]
+		r := q.readers[to]
+		for i, room := range []int{slots, 8} { // as catchUp does, with a reader that reads in between
+			b, _ := q.batchOf(r.next)
+			if n := q.grant(to, r, b, slots, time.Now()); n != room {
+				t.Fatalf("batch %d: %d packets granted, want %d", i, n, room)
+			} else {
+				s.dev.DeliverLate(to, latest, b.packets[:n])
+				r.next += uint64(n)
+			}
+			if i == 0 {
+				stops.read(t, 8)
+			}
+		}
+		if s.catchUp(false); !r.late || q.alone {
+			t.Errorf("late %v, the other is alone: %v", r.late, q.alone)
+		}
+	})
+}
+
+// A late reader keeps half of the kernel's ring at most, however long packets are: no two
+// fit into a block that are longer than half of it.
+func TestALateReaderKeepsHalfOfTheKernelsRing(t *testing.T) {
+	for _, size := range []int{60, 1514, 9000, 33000, 44000, 65535} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t, 2)
+			s.queue.maxKept = time.Hour // bytes alone count
+			p := make([]byte, size)
+			fit := minBlock / (size + overhead)
+			for range 2 * defaultBuffer / (size + overhead) / batchSize {
+				b := s.queue.fresh(false)
+				b.n = batchSize
+				for i := range b.n {
+					b.packets[i] = rxring.Packet{Data: frame(0)}
+					b.frames[i] = ring.Frame{Data: p}
+				}
+				s.handOut(b)
+				s.catchUp(false)
+				for f, ok := s.readers[0].Next(); ok; f, ok = s.readers[0].Next() {
+					f.Release()
+				}
+				if f, ok := s.readers[1].Next(); ok { // it dawdles
+					f.Release()
+				}
+				blocks := len(s.queue.batches) * batchSize / fit
+				if most := defaultBuffer/minBlock/share + 2*batchSize/fit + 1; blocks > most {
+					t.Fatalf("%d bytes: %d blocks kept, want at most %d", size, blocks, most)
+				}
+			}
+			s.finish()
+		})
+	}
+}
+
+// Longer packets have longer blocks, and so fewer, which last for less time.
+func TestALateReadersTimeIsForTheBlocksThereAre(t *testing.T) {
+	c := Config{Retire: time.Millisecond, Buffer: 32 << 20}
+	for snaplen, blocks := range map[int]int{100: 256, minSnaplen: 256, 150000: 128, maxSnaplen: 64} {
+		if got, want := newQueue(&c, snaplen).maxKept, time.Duration(blocks/share)*time.Millisecond; got != want {
+			t.Errorf("snaplen %d: %v, want %v", snaplen, got, want)
+		}
+	}
 }

@@ -63,7 +63,7 @@ func (t *tap) start(dev *rxring.Device, cfg *Config, name string, filter []cbpf.
 	}
 	t.filter, t.joined = filter, make(map[capture.Membership]bool)
 	for _, h := range handles {
-		d := &drain{dev: dev, handle: h, queue: newQueue(cfg), done: make(chan struct{})}
+		d := &drain{dev: dev, handle: h, queue: newQueue(cfg, c.Snaplen), done: make(chan struct{})}
 		t.drains = append(t.drains, d)
 		go d.run(ended)
 	}
