@@ -15,23 +15,32 @@ type waker struct {
 	mu     sync.Mutex // held for one system call at most: a writer may wait for it
 	end    int        // -1: closed
 	queued int        // datagrams sent and not taken back
-	sent   uint64     // datagrams
+	called uint64     // times that writers called Wake
 	hushed bool       // an error shows, and nothing else
 }
 
 // Wake implements ring.Waker.
-func (w *waker) Wake() { w.send(nil) }
+func (w *waker) Wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.called++
+	w.sendLocked(nil)
+}
 
+// send sends a datagram.
 func (w *waker) send(b []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.sendLocked(b)
+}
+
+func (w *waker) sendLocked(b []byte) error {
 	if w.end < 0 || w.hushed {
 		return unix.EBADF
 	}
 	err := unix.Send(w.end, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	if err == nil {
 		w.queued++
-		w.sent++
 	}
 	return err
 }
@@ -70,11 +79,11 @@ func (w *waker) taken() int {
 	return n
 }
 
-// times is how often it was woken so far.
+// times is how often writers have woken it so far.
 func (w *waker) times() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.sent
+	return w.called
 }
 
 // maxQueued keeps empty datagrams below net.unix.max_dgram_qlen, which is 10
@@ -103,7 +112,7 @@ func (k *socket) refresh() {
 			return
 		case ev&rxring.EventIn != 0:
 			k.signal(k.edges && before != k.woken)
-			k.woken = k.waker.times()
+			k.woken = before // what a writer has woken since, and what came after that, is for the next call
 			return
 		}
 		k.drain(1 << 20)
@@ -120,17 +129,17 @@ func (k *socket) refresh() {
 func (k *socket) signal(edge bool) {
 	if !k.signalled() {
 		k.waker.taken()
-		k.waker.Wake()
+		k.waker.send(nil)
 		return
 	}
 	if edge {
-		k.waker.Wake()
+		k.waker.send(nil)
 	}
 	if n := k.waker.taken(); n > maxQueued {
-		k.waker.Wake() // first, so that it is readable all the time
+		k.waker.send(nil) // first, so that it is readable all the time
 		k.drain(n)
 		if !k.signalled() {
-			k.waker.Wake()
+			k.waker.send(nil)
 		}
 	} else {
 		k.waker.put(n)

@@ -1,0 +1,87 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// meanwhile is a socket to which something happens once it is armed, before the caller
+// knows.
+type meanwhile struct {
+	packetSocket
+	happens func()
+}
+
+func (m *meanwhile) armedEvents(w ring.Waker) rxring.Events {
+	ev := m.packetSocket.armedEvents(w)
+	if m.happens != nil {
+		m.happens()
+		m.happens = nil
+	}
+	return ev
+}
+
+// A packet that comes while the stand-in is made readable uses up the wake-up; one that
+// comes between that and the next wait is an edge nevertheless, and nothing else is.
+func TestAPacketAfterOneDuringRefreshIsAnEdge(t *testing.T) {
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dev, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "net0"})
+	must(err)
+	rx, err := dev.Namespace().Socket(rxring.SockRaw, tpacket.ETHPAll)
+	must(err)
+	defer rx.Close()
+	must(rx.SetVersion(tpacket.V2))
+	must(rx.SetRxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 1 << 11, FrameNr: 32}))
+	socket := &meanwhile{packetSocket: localSocket{rx}}
+	k, err := newSocket(socket, rxring.SockRaw, false)
+	must(err)
+	defer unix.Close(k.end)
+	defer k.waker.close()
+	k.ringed, k.edges = true, true
+
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	must(err)
+	defer unix.Close(ep)
+	must(unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, k.end, &unix.EpollEvent{Events: unix.EPOLLIN | 1<<31}))
+	edge := func() bool {
+		n, err := unix.EpollWait(ep, make([]unix.EpollEvent, 1), 0)
+		must(err)
+		return n == 1
+	}
+	comes := func() { dev.Deliver(&rxring.Packet{Data: make([]byte, 60)}) }
+
+	comes()
+	k.refresh()
+	if !edge() {
+		t.Fatal("no edge for what is there")
+	}
+	for range 3 {
+		socket.happens = comes
+		k.refresh()
+		if !edge() {
+			t.Error("no edge for a packet that comes meanwhile")
+		}
+		comes() // nothing is armed
+		k.refresh()
+		if !edge() {
+			t.Error("no edge for a packet that came before the next wait")
+		}
+		for range 3 {
+			if k.refresh(); edge() {
+				t.Error("an edge, and nothing came")
+			}
+		}
+	}
+}
