@@ -462,6 +462,14 @@ var stories = []story{
 		arrive{tap0, packet{proto: unix.ETH_P_IP, n: 1000, load: offload{needsCsum, gsoTCPv4, 54, 500}}, 1, whole},
 		recv{0, 100, 0, 0},
 	}},
+	{"a header that is asked for when a packet waits already", script{
+		open(0),
+		arrive{tap0, hello, 2, whole},
+		set{0, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(1)},
+		read{0, 100, unix.SO_RCVTIMEO, 8},
+		set{0, unix.SOL_PACKET, unix.PACKET_VNET_HDR, i32(0)},
+		read{0, 100, unix.SO_RCVTIMEO, 8},
+	}},
 	{"VLAN tags", script{
 		open(0),
 		version(0, 1),

@@ -82,6 +82,11 @@ func (c *call) setsockopt(k *socket) reply {
 		c.s.addMissing(name)
 	case err == nil && level == unix.SOL_SOCKET && slices.Contains(timeoutOptions, name):
 		k.setTimeout(name, val)
+	case err == nil && level == tpacket.SolPacket && (name == tpacket.OptVnetHdr || name == tpacket.OptVnetHdrSz):
+		if k.staged { // read is to get the header, or no longer
+			k.unstage()
+			k.stage()
+		}
 	}
 	return option(level, err)
 }
