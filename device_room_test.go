@@ -62,7 +62,7 @@ func TestASourceThatAsksForRoomLosesNothingAndDrainWaitsForReaders(t *testing.T)
 			packets := 5000
 			timer := tt.req.RetireBlkTov == 1
 			if timer {
-				packets = 500
+				packets = 300
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -27,6 +28,10 @@ type Client struct {
 	done   chan struct{}
 
 	lists   sync.Mutex // held for all the pieces of one
+	asked   uint64     // lists of devices; guarded by lists
+	showing sync.Mutex // held while ns is changed
+	shown   uint64     // which list of devices ns shows; guarded by showing
+
 	turn    sync.Mutex // held for a request and its answer
 	conn    *conn
 	request message
@@ -197,6 +202,10 @@ const maxList = 64 << 20
 func (c *Client) list(o op, v any) error {
 	c.lists.Lock()
 	defer c.lists.Unlock()
+	return c.listLocked(o, v)
+}
+
+func (c *Client) listLocked(o op, v any) error {
 	var all []byte
 	for size := 1; len(all) < size; {
 		var got []byte
@@ -216,11 +225,24 @@ func (c *Client) list(o op, v any) error {
 	return json.Unmarshal(all, v)
 }
 
+// followDevices asks for the devices and shows those, unless somebody else has shown
+// newer ones meanwhile.
 func (c *Client) followDevices() error {
 	var list []device
-	if err := c.list(opDevices, &list); err != nil {
+	c.lists.Lock()
+	c.asked++
+	n := c.asked
+	err := c.listLocked(opDevices, &list)
+	c.lists.Unlock()
+	if err != nil {
 		return err
 	}
+	c.showing.Lock()
+	defer c.showing.Unlock()
+	if n < c.shown {
+		return nil
+	}
+	c.shown = n
 	return mirror(c.ns, list)
 }
 
@@ -269,7 +291,10 @@ func (c *Client) end(why error) {
 	c.mu.Unlock()
 	c.conn.hangUp()
 	c.events.Close()
+	c.showing.Lock()
+	c.shown = math.MaxUint64
 	mirror(c.ns, nil)
+	c.showing.Unlock()
 	for _, s := range left {
 		s.detached()
 	}

@@ -257,6 +257,11 @@ func (s *Socket) Poll(w ring.Waker) (e rxring.Events, readable bool, queued int)
 			s.notify.Wake() // it may have been too late for the news
 		}
 	}
+	if e&rxring.EventErr != 0 && err == nil {
+		// A program that is told that its device is down asks at once whether it is there
+		// still. libpcap asks once.
+		s.client.followDevices()
+	}
 	return e, readable, queued
 }
 

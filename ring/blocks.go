@@ -478,13 +478,14 @@ func (b *Blocks) Free(ahead uint32) bool {
 }
 
 // Room says for how many packets, n at most, there is room if each closes a block: how
-// many blocks after the open one are free, though maybe not all of them.
+// many blocks after the open one are free, though maybe not all of them. If there is one
+// block only, which has a timer, it must be empty.
 func (b *Blocks) Room(n int) int {
 	if b.geo.BlockNr == 1 {
-		if b.Free(0) {
-			return min(n, 1)
+		if !b.Free(0) || b.timer != nil && b.layout.packets(b.open.Load()) > 0 {
+			return 0
 		}
-		return 0
+		return min(n, 1)
 	}
 	for n = min(n, int(b.geo.BlockNr-1)); n > 0 && !b.Free(uint32(n)); {
 		n /= 2

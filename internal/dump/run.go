@@ -13,6 +13,7 @@ import (
 
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/ring"
 )
@@ -163,9 +164,16 @@ func (d *dumper) capture(ctx context.Context) error {
 // takeAll takes packets until there is an error. That the device is down is none, as
 // long as it is there.
 func (d *dumper) takeAll(ctx context.Context) error {
+	taking, gone := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer gone()
+	down := false
 	for {
-		err := d.take(ctx, math.MaxUint64)
+		err := d.take(taking, math.MaxUint64)
 		switch {
+		case ctx.Err() == nil && taking.Err() != nil:
+			return explain.Errorf(syscall.ENETDOWN, "%s: the device was removed", d.in.Device)
 		case !errors.Is(err, syscall.ENETDOWN), errors.Is(err, errTakenBack), d.in.client != nil && d.in.client.Err() != nil:
 			return err
 		case !d.in.present():
@@ -173,6 +181,31 @@ func (d *dumper) takeAll(ctx context.Context) error {
 		}
 		if !d.Quiet {
 			fmt.Fprintf(d.stderr, "rxring: %s is down: waiting until it is up again\n", d.in.Device)
+		}
+		if !down {
+			down = true
+			wg.Go(func() { d.awaitRemoval(taking, gone) })
+		}
+	}
+}
+
+// presentEvery is how often it is looked whether a device that was down is there still:
+// the ring of one that was down when it was removed says nothing.
+const presentEvery = time.Second
+
+// awaitRemoval calls gone when the device is not there any more.
+func (d *dumper) awaitRemoval(ctx context.Context, gone func()) {
+	t := time.NewTicker(presentEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if !d.in.present() {
+			gone()
+			return
 		}
 	}
 }
