@@ -70,7 +70,7 @@ func (p *peer) socketStatuses() (all []SocketStatus) {
 func (p *peer) socketStatus(k *peerSocket) SocketStatus {
 	st := SocketStatus{ID: k.id, Peer: p.Peer, Opened: k.opened, Queue: k.QueuedBytes()}
 	if index := int(k.Addr().Ifindex); index != 0 {
-		st.Device = fmt.Sprintf("(removed: %d)", index)
+		st.Device = "(removed)"
 		if d, ok := p.server.config.Namespace.DeviceByIndex(index); ok {
 			st.Device = d.Name()
 		}

@@ -38,7 +38,7 @@ type Stats struct {
 	Drops   uint64 // did not get into the ring, or were lost before the device (tp_drops)
 	Freezes uint64 // how often the ring of blocks stood still, full (tp_freeze_q_cnt)
 
-	// Reasons are Drops by reason, or those of a moment later. The kernel tells none.
+	// Reasons are Drops by reason. The kernel tells none.
 	Reasons ring.Drops
 }
 
@@ -179,7 +179,12 @@ func (h *Handle) Stats() (Stats, error) {
 	} else if errors.Is(err, ErrClosed) {
 		err = nil
 	}
-	return h.stats, err
+	st := h.stats
+	if n := st.Reasons.Sum(); n > st.Drops { // some more since, which the next answer has
+		st.Packets += n - st.Drops
+		st.Drops = n
+	}
+	return st, err
 }
 
 // Close ends the capture and gives the ring back. Who is reading, gets ErrClosed;

@@ -78,3 +78,35 @@ func TestAReaderMaySleepALittle(t *testing.T) {
 		}
 	}
 }
+
+// While packets are dropped, the reasons sum up to what was dropped, and at the end to all
+// that was.
+func TestReasonsSumUpToDrops(t *testing.T) {
+	const packets = 200000
+	d := newDevice(t, rxring.DeviceConfig{Name: "net0"})
+	h, err := capture.OpenDevice(d, capture.Config{Immediate: true, Buffer: 1 << 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range packets {
+			d.Deliver(&rxring.Packet{Data: make([]byte, 60)})
+		}
+	}()
+	for more := true; more; {
+		select {
+		case <-done:
+			more = false
+		default:
+		}
+		if s, err := h.Stats(); err != nil || s.Reasons.Sum() != s.Drops || s.Packets < s.Drops {
+			t.Fatalf("%+v, %v", s, err)
+		}
+	}
+	if s, err := h.Stats(); err != nil || s.Packets != packets || s.Drops == 0 {
+		t.Errorf("%+v of %d, %v", s, packets, err)
+	}
+}

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -13,6 +15,9 @@ import (
 // flagError is what is wrong with a command's flags: what would do, the flag that was
 // meant, and where the flags are listed.
 func flagError(cmd *cobra.Command, err error) error {
+	if args := os.Args[1:]; !cmd.HasParent() && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return knownCommand(cmd, args)
+	}
 	help := fmt.Sprintf("%s --help lists the flags", cmd.CommandPath())
 	var unknown *pflag.NotExistError
 	var invalid *pflag.InvalidValueError

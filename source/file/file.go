@@ -1,6 +1,7 @@
 package file
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -86,6 +87,9 @@ func (f *File) scan() error {
 	stat, err := os.Stat(f.path)
 	if err != nil {
 		return err
+	}
+	if stat.IsDir() {
+		return errors.New("it is a directory: want a capture file")
 	}
 	if !stat.Mode().IsRegular() {
 		return fmt.Errorf("not a regular file (%v): want one that can be read twice: write what comes into a file first", stat.Mode().Type())

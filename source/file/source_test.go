@@ -185,7 +185,7 @@ func TestFilesThatCannotBeReplayed(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		filepath.Join(dir, "nowhere"): "no such file",
-		dir:                           "not a regular file (d",
+		dir:                           "it is a directory: want a capture file",
 		os.DevNull:                    "not a regular file (D",
 		text:                          "neither pcap nor pcapng: begins with bytes 68 65 6c 6c",
 		truncated:                     "the file ends within its header",
