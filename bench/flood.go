@@ -74,6 +74,9 @@ func (f flooded) run(ctx context.Context, short bool) (r flood, err error) {
 	}
 	deadline := time.Now().Add(floodLimit)
 	first, err := f.trial(dir, 0, during)
+	for tries := 1; short && err == nil && first.least == 0 && tries < 5; tries++ {
+		first, err = f.trial(dir, 0, during<<tries) // the machine is busy: a reader had no turn
+	}
 	if err != nil {
 		return r, err
 	}
