@@ -16,7 +16,16 @@ func TestAProcessThatHasEndedStillHasItsCommandInTheAudit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// It has its command line when it runs, a moment after Start.
+	stdin.Write([]byte("x"))
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 	peer := attach.Peer{ID: 7, PID: cmd.Process.Pid}
