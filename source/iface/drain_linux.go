@@ -115,6 +115,7 @@ func (d *drain) handOut(b *batch) {
 		d.inPieces(b.first, ps, d.deliverAt)
 	} else {
 		q.look(d.dev)
+		q.weigh(b)
 		b.read = time.Now()
 		q.split(b)
 		d.inPieces(b.first, ps, func(at rxring.Moment, ps []rxring.Packet) { d.dev.DeliverBatchTo(q.prompt, at, ps) })

@@ -14,9 +14,9 @@ import (
 // meanwhile. The others get theirs at once.
 const (
 	// maxAlone bounds how long the only receiver, or the only one that has not stopped, may
-	// be late without reading anything.
-	// The kernel's ring fills meanwhile, which costs nobody else. A reader that writes to
-	// a busy disk stands still for hundreds of milliseconds.
+	// be late without reading anything. The kernel's ring fills meanwhile, which costs
+	// nobody else. A reader that writes to a busy disk stands still for hundreds of
+	// milliseconds.
 	maxAlone = time.Second
 	// share is the part of the kernel's ring that batches may keep for late receivers
 	// when there are others: one in share, by time and by bytes.
@@ -32,7 +32,7 @@ type queue struct {
 	batches []*batch // oldest first
 	spare   []*batch
 	read    uint64 // packets read in all
-	bytes   uint64 // of the kernel's ring, about, that they took
+	bytes   uint64 // of the kernel's ring, about, that those took that were weighed
 
 	// What a late receiver may keep when there are others.
 	maxKept  time.Duration
@@ -84,12 +84,17 @@ func (q *queue) fresh(linked bool) (b *batch) {
 
 // push adds a batch.
 func (q *queue) push(b *batch) {
-	b.first, b.bytes = q.read, q.bytes
+	b.first = q.read
+	q.read += uint64(b.n)
+	q.batches = append(q.batches, b)
+}
+
+// weigh counts what b takes of the kernel's ring. It is for batches that may be kept.
+func (q *queue) weigh(b *batch) {
+	b.bytes = q.bytes
 	for i := range b.n {
 		q.bytes += q.takes(len(b.frames[i].Data))
 	}
-	q.read += uint64(b.n)
-	q.batches = append(q.batches, b)
 }
 
 // overhead is what a packet takes in a block beside its bytes: headers and padding.
