@@ -49,8 +49,10 @@ func main() {
 		}
 		sockets[i] = s
 	}
-	// What came before everybody was a member is everybody's.
-	joined := time.Now().Add(50 * time.Millisecond)
+	// What came before everybody was a member is everybody's. A writer on a busy
+	// machine may have chosen a member long before it puts its packet there, with
+	// the time of then.
+	joined := time.Now().Add(2 * time.Second)
 	flows := make([]map[gopacket.Flow]bool, *members)
 	var reading sync.WaitGroup
 	for i, s := range sockets {
