@@ -48,6 +48,7 @@ type Blocks struct {
 	taken   uint64 // packets in the blocks before the open one
 	freezes uint32 // since FreezeCount was asked
 	seq     uint64 // of the block opened last
+	empty   int    // periods of the timer that the open block has been empty
 }
 
 // block is what writers know of a block, in private memory.
@@ -82,9 +83,10 @@ type fillLayout struct {
 func (l *fillLayout) closed() uint64 { return l.units }     // the ring is closed
 func (l *fillLayout) shut() uint64   { return l.units - 1 } // the block is yet to be opened: Linux's frozen queue
 func (l *fillLayout) moving() uint64 { return l.units - 2 } // somebody is changing from one block to the next
+func (l *fillLayout) parked() uint64 { return l.units - 3 } // the block is open and empty, and the timer does not run
 
 func newFillLayout(g tpacket.Geometry) (l fillLayout, ok bool) {
-	units := bits.Len32(g.BlockSize/unit + 3)
+	units := bits.Len32(g.BlockSize/unit + 4)
 	packets := bits.Len32(g.BlockSize / leastSize)
 	l = fillLayout{
 		units:  1<<units - 1,
@@ -164,26 +166,6 @@ func NewBlocks(m *Memory, g tpacket.Geometry, c BlocksConfig) (*Blocks, error) {
 	b.open.Store(b.first)
 	b.startTimer()
 	return b, nil
-}
-
-func (b *Blocks) startTimer() {
-	if b.config.Retire > 0 {
-		b.mu.Lock() // the timer may fire before it has its name
-		b.timer = time.AfterFunc(b.config.Retire, b.tick)
-		b.mu.Unlock()
-	}
-}
-
-// tick is the retire timer. It goes round whatever happens, as Linux 6.18's does
-// (earlier ones start it anew with each block): a block with packets waits one
-// period at most.
-func (b *Blocks) tick() {
-	b.Expire()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.closed.Load() {
-		b.timer.Reset(b.config.Retire)
-	}
 }
 
 // MaxFrame is the most bytes that a packet can have in a block, its header
@@ -273,6 +255,9 @@ func (b *Blocks) change(units uint64) (room Room, v Verdict, ok, retired bool) {
 	case o&l.units == l.shut():
 		v := b.thaw(o)
 		return Room{}, v, v != Acquired, false
+	case o&l.units == l.parked():
+		b.unpark(o)
+		return Room{}, 0, false, false
 	case b.fits(o, units) || !b.open.CompareAndSwap(o, o&^l.units|l.moving()):
 		return Room{}, 0, false, false // others were faster
 	}
@@ -294,6 +279,7 @@ func (b *Blocks) thaw(o uint64) Verdict {
 	v := b.openable(b.layout.block(o))
 	if v == Acquired {
 		b.begin(b.layout.block(o))
+		b.arm() // before a packet is in the block
 		b.open.Store(b.layout.begin(o, b.first))
 	}
 	return v
@@ -303,6 +289,7 @@ func (b *Blocks) thaw(o uint64) Verdict {
 // is not to be had. The lock is held, and nobody can reserve.
 func (b *Blocks) advance(o uint64, timeout uint64) (v Verdict, retired bool) {
 	l := &b.layout
+	b.empty = 0
 	b.taken += l.packets(o)
 	retired = b.retire(l.block(o), l.packets(o)<<32|o&l.units, timeout)
 	next := l.block(l.next(o, 0))
@@ -314,43 +301,6 @@ func (b *Blocks) advance(o uint64, timeout uint64) (v Verdict, retired bool) {
 		b.freezes++
 	}
 	return v, retired
-}
-
-// Expire is what the retire timer does: it retires the open block if a packet is
-// in it, and opens one if the reader has made room since.
-func (b *Blocks) Expire() {
-	b.mu.Lock()
-	retired := b.expire()
-	b.mu.Unlock()
-	if retired {
-		b.wake()
-	}
-}
-
-// expire is Expire with the lock held. It says whether the reader got a block.
-func (b *Blocks) expire() (retired bool) {
-	l := &b.layout
-	for {
-		again(0)
-		o := b.open.Load()
-		switch {
-		case o&l.units == l.closed() || o&l.units == b.first:
-			return false
-		case o&l.units == l.shut():
-			b.thaw(o)
-			return false
-		}
-		if !b.open.CompareAndSwap(o, o&^l.units|l.moving()) {
-			continue // one more packet went in
-		}
-		v, retired := b.advance(o, blockTimeout)
-		if v == Acquired {
-			b.open.Store(l.next(o, b.first))
-		} else {
-			b.open.Store(l.next(o, l.shut()))
-		}
-		return retired
-	}
 }
 
 // openable says whether the block's former life is over and the reader has

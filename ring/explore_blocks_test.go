@@ -156,6 +156,8 @@ func (w *blockWorld) fill(v uint64) string {
 		what = "yet to be opened"
 	case l.moving():
 		what = "being changed"
+	case l.parked():
+		what = "empty, without a timer"
 	}
 	return fmt.Sprintf("{block %d: %s}", l.block(v), what)
 }
@@ -381,6 +383,9 @@ func (w *blockWorld) expire() {
 	for n := range w.expires {
 		running.remember(n)
 		w.b.Expire()
+		w.b.mu.Lock()
+		w.b.park()
+		w.b.mu.Unlock()
 	}
 }
 

@@ -61,7 +61,7 @@ func (b *Blocks) Move(m *Memory) (*Blocks, error) {
 	for i := range b.blocks {
 		await(func() bool {
 			state := b.blocks[i].state.Load()
-			if o&b.layout.units < b.layout.moving() && b.layout.block(o) == uint32(i) {
+			if o&b.layout.units < b.layout.parked() && b.layout.block(o) == uint32(i) {
 				return b.complete(state, o&b.layout.units)
 			}
 			return state == 0 // it is the reader's, or waits to be opened
