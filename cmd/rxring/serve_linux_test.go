@@ -182,3 +182,17 @@ func TestTheUnitsAreWhatSystemdTakes(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// TestTheServiceIsConfined: the lower systemd's figure, the less a service can do to the
+// machine. 9.6 is one without any setting; the socket families that rxring needs alone
+// make 0.7, and the host's network, which it is there for, 0.5.
+func TestTheServiceIsConfined(t *testing.T) {
+	if !installed(t, "systemd-analyze") {
+		t.SkipNow()
+	}
+	const most = "15" // tenths
+	out, err := exec.Command("systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold="+most, "../../dist/systemd/rxring.service").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: want an exposure of at most 1.5:\n%s", err, out)
+	}
+}
