@@ -20,7 +20,12 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(floodEnv); path != "" {
+		flood(path)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // offer is a server with one device.
 type offer struct {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"math/rand/v2"
 	"net"
 	"os"
 	"sync"
@@ -49,25 +50,59 @@ var errDetached = explain.Errorf(syscall.ENETDOWN, "attach: the connection has e
 // Dial attaches to the namespace that is offered at path. The error names path
 // and says what to do: nobody listens there, another version does, or its owner
 // refuses this user.
+//
+// A server that is busy is tried again until ctx ends: its backlog is full, or this user
+// has too many processes attached, or connects too often. The error then unwraps to EAGAIN
+// and to ctx's.
 func Dial(ctx context.Context, path string) (*Client, error) {
-	c := &Client{path: path, ns: rxring.NewNamespace(rxring.NamespaceConfig{}), done: make(chan struct{}), sockets: make(map[uint32]*Socket)}
-	if err := c.dial(ctx); err != nil {
-		return nil, fmt.Errorf("attach: %s: %w", path, err)
+	var busy *busyError
+	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+		c := &Client{path: path, ns: rxring.NewNamespace(rxring.NamespaceConfig{}), done: make(chan struct{}), sockets: make(map[uint32]*Socket)}
+		switch err := c.dial(ctx); {
+		case err == nil:
+			c.all.Go(c.listen)
+			return c, nil
+		case errors.As(err, &busy):
+		case ctx.Err() == nil || busy == nil:
+			return nil, fmt.Errorf("attach: %s: %w", path, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, explain.Errorf(ctx.Err(), "attach: %s: %w: tried again, in vain: try later", path, busy)
+		case <-time.After(wait/2 + rand.N(wait)): // not all at the same time
+		}
 	}
-	c.all.Go(c.listen)
-	return c, nil
 }
+
+// busyError is an error of a server that is to be tried again.
+type busyError struct{ error }
+
+func (e *busyError) Unwrap() error { return e.error }
+
+// asBusy makes EAGAIN a busyError.
+func asBusy(err error) error {
+	if errors.Is(err, syscall.EAGAIN) {
+		return &busyError{err}
+	}
+	return err
+}
+
+// retryFirst and retryMost bound how long Dial waits before it tries again.
+const (
+	retryFirst = 10 * time.Millisecond
+	retryMost  = 500 * time.Millisecond
+)
 
 func (c *Client) dial(ctx context.Context) error {
 	var d net.Dialer
 	uc, err := d.DialContext(ctx, "unixpacket", c.path)
 	if err != nil {
-		return c.explain(err)
+		return asBusy(c.explain(err))
 	}
 	c.conn = newConn(uc.(*net.UnixConn))
 	stop := context.AfterFunc(ctx, func() { uc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err = c.hello(); err == nil {
+	if err = asBusy(c.hello()); err == nil {
 		err = c.followDevices()
 	}
 	if err == nil && !stop() { // from here on ctx does not end it any more
@@ -105,6 +140,8 @@ func (c *Client) explain(err error) error {
 		return explain.Errorf(cause, "this user may not connect: ask its owner to grant it (the socket's mode and group)")
 	case errors.Is(err, syscall.EPROTOTYPE), errors.Is(err, syscall.ENOTSOCK):
 		return explain.Errorf(cause, "it is not a socket of rxring's: name the one that `rxring serve` or package attach listens at")
+	case errors.Is(err, syscall.EAGAIN):
+		return explain.Errorf(cause, "too many processes are connecting")
 	}
 	return cause
 }
@@ -147,10 +184,13 @@ func (c *Client) roundTrip(o op, socket uint32, arguments func(*message)) (m mes
 	if c.conn.direct == nil {
 		c.conn.SetDeadline(time.Now().Add(patience))
 	}
-	if err = c.conn.send(&c.request, -1); err == nil {
+	fd = -1
+	err = c.conn.send(&c.request, -1)
+	if err == nil || o == opHello && disconnected(err) {
 		m, fd, err = c.conn.recv()
-	} else {
-		fd = -1
+	}
+	if o == opHello && disconnected(err) { // which is reported once, before what there is to read
+		m, fd, err = c.conn.recv()
 	}
 	if err != nil {
 		return m, fd, explain.Errorf(syscall.ENETDOWN, "%w", gone(err))

@@ -77,10 +77,16 @@ func (c *conn) hangUp() {
 // microseconds: to answer, to read an answer, to say hello. Tests change it.
 var patience = 10 * time.Second
 
+// disconnected reports whether err says that the other end has closed the connection.
+// What it sent before can still be read.
+func disconnected(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
 // gone turns an error of a connection into what a person understands.
 func gone(err error) error {
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, io.EOF), disconnected(err):
 		return errors.New("the other end has gone")
 	case errors.Is(err, syscall.ETIMEDOUT):
 		return err

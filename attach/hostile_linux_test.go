@@ -2,6 +2,7 @@ package attach_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -375,7 +376,10 @@ func TestLimits(t *testing.T) {
 		c, _ := greeted(t, o.Addr())
 		all = append(all, c)
 	}
-	if _, err := attach.Dial(t.Context(), o.Addr()); !errors.Is(err, syscall.EAGAIN) || !strings.Contains(err.Error(), "64 processes attached") {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := attach.Dial(ctx, o.Addr()); !errors.Is(err, syscall.EAGAIN) || !errors.Is(err, context.DeadlineExceeded) ||
+		!strings.Contains(err.Error(), "64 processes attached, the most that may be: tried again, in vain: try later") {
 		t.Errorf("a 65th process: %v", err)
 	}
 	all[0].Close()

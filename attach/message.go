@@ -20,7 +20,8 @@ import (
 //	event:    op, socket (on the second connection, see wake.go)
 //
 // A client has one request under way at a time. The first is hello, which stays as
-// it is in all versions.
+// it is in all versions; its sequence number is helloSeq. A server that refuses a
+// connection sends the answer to hello and closes, before it has read any.
 
 // version is of everything but hello. It changes when old and new no longer
 // understand each other.
@@ -28,6 +29,9 @@ const version = 2
 
 // magic begins a hello: no other program's first words are taken for one.
 const magic = "rxring\x00\x01"
+
+// helloSeq is the sequence number of the first request of a connection.
+const helloSeq = 1
 
 type op uint16
 
@@ -72,6 +76,7 @@ const (
 	maxPayload = maxMessage - 1024 // of packets and lists
 
 	maxOption = 4096 // bytes of an option's value
+	maxError  = 1024 // bytes of an error's text
 )
 
 // message is written to from its start, and read likewise.
@@ -109,6 +114,13 @@ func (m *message) start(o op, word, seq uint32) {
 	m.u16(0)
 	m.u32(word)
 	m.u32(seq)
+}
+
+// fail makes it the answer that a request has failed with err.
+func (m *message) fail(o op, seq uint32, err error) {
+	m.start(o, uint32(errno(err)), seq)
+	text := err.Error()
+	m.bytes([]byte(text[:min(len(text), maxError)]))
 }
 
 // take returns the next n bytes.

@@ -53,24 +53,17 @@ func ownUser(p Peer) (Grant, error) {
 	return Grant{}, explain.Errorf(syscall.EACCES, "user %d is not user %d, whose namespace this is", p.UID, os.Geteuid())
 }
 
-// serve is a connection's life.
-func (s *Server) serve(c *net.UnixConn) {
+// serve is a connection's life. who has no groups yet.
+func (s *Server) serve(c *net.UnixConn, who Peer) {
 	defer c.Close()
 	defer context.AfterFunc(s.open, func() { c.Close() })()
-	p := &peer{server: s, events: events{fd: -1}, sockets: make(map[uint32]*peerSocket)}
+	p := &peer{Peer: who, server: s, events: events{fd: -1}, sockets: make(map[uint32]*peerSocket)}
 	var err error
-	if p.Peer, err = peerOf(c); err != nil {
+	if p.Groups, err = groupsOf(c); err != nil {
 		return
 	}
 	if err = s.admit(p, c); err != nil {
-		s.config.Notify(Event{Kind: PeerRefused, Peer: p.Peer, Err: err})
-		select {
-		case s.refusing <- struct{}{}:
-			p.conn = newConn(c)
-			p.refuse(err)
-			<-s.refusing
-		default:
-		}
+		s.turnAway(c, p.Peer, err)
 		return
 	}
 	defer s.dismiss(p)
@@ -187,16 +180,6 @@ func (p *peer) regrant() {
 	p.lookForDevices()
 }
 
-// refuse answers a hello with err.
-func (p *peer) refuse(err error) {
-	p.conn.SetDeadline(time.Now().Add(patience))
-	m, fd, err2 := p.conn.recv()
-	closeFD(fd)
-	if o, _, seq := m.head(); err2 == nil && o == opHello {
-		p.fail(o, seq, err)
-	}
-}
-
 // hello is the first exchange.
 func (p *peer) hello() error {
 	p.conn.SetDeadline(time.Now().Add(patience))
@@ -255,9 +238,7 @@ func (p *peer) turn() error {
 
 // fail answers with an error.
 func (p *peer) fail(o op, seq uint32, err error) error {
-	p.answer.start(o, uint32(errno(err)), seq)
-	text := err.Error()
-	p.answer.bytes([]byte(text[:min(len(text), 1024)]))
+	p.answer.fail(o, seq, err)
 	return p.reply(-1)
 }
 

@@ -31,7 +31,8 @@ type Server struct {
 
 	regrants uint64 // how often Regrant was called: who came meanwhile is asked for again
 
-	refusing chan struct{} // has an element for each peer that is being told why it is refused
+	door     door
+	refusals refusals
 }
 
 // user is what the peers of one user share, however many they are.
@@ -44,11 +45,6 @@ type user struct {
 // maxPeers bounds a user's connections: each costs a goroutine, three descriptors
 // and the room for a message.
 const maxPeers = 64
-
-// maxRefusals bounds those that are told why they are refused at a time: to be told,
-// they must say hello first, for which they have patience. What comes past it is
-// hung up on.
-const maxRefusals = 32
 
 // Listen offers c.Namespace at path, a new unix socket of type SOCK_SEQPACKET that
 // only this process's user may connect to (mode 0600; Config.Permit has it otherwise, and
@@ -111,13 +107,15 @@ func newServer(l *net.UnixListener, path string, c Config) *Server {
 		close:    close,
 		peers:    make(map[uint64]*peer),
 		users:    make(map[uint32]*user),
-		refusing: make(chan struct{}, maxRefusals),
+		door:     door{make(map[uint32]*bucket)},
+		refusals: refusals{byUser: make(map[uint32]*Event), news: make(chan struct{}, 1)},
 	}
 }
 
 func (s *Server) start() {
 	s.all.Go(s.accept)
 	s.all.Go(s.watch)
+	s.all.Go(s.reportRefusals)
 }
 
 func (s *Server) accept() {
@@ -125,7 +123,7 @@ func (s *Server) accept() {
 		c, err := s.listener.AcceptUnix()
 		switch {
 		case err == nil:
-			s.all.Go(func() { s.serve(c) })
+			s.arrived(c)
 		case errors.Is(err, net.ErrClosed):
 			return
 		default: // out of descriptors, say: somebody may close one

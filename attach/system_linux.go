@@ -41,24 +41,37 @@ func closeFD(fd int) {
 
 func truncated(flags int) bool { return flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 }
 
-// peerOf asks the kernel who connected.
+// peerOf asks the kernel who connected (SO_PEERCRED), without the groups.
 func peerOf(c *net.UnixConn) (p Peer, err error) {
+	err = getsockopt(c, func(fd int) error {
+		cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err == nil {
+			p = Peer{PID: int(cred.Pid), UID: cred.Uid, GID: cred.Gid}
+		}
+		return err
+	})
+	return p, err
+}
+
+// groupsOf returns the peer's supplementary groups (SO_PEERGROUPS).
+func groupsOf(c *net.UnixConn) (groups []uint32, err error) {
+	err = getsockopt(c, func(fd int) (err error) {
+		groups, err = peerGroups(fd)
+		return err
+	})
+	return groups, err
+}
+
+func getsockopt(c *net.UnixConn, get func(fd int) error) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return p, err
+		return err
 	}
-	err2 := raw.Control(func(fd uintptr) {
-		var cred *unix.Ucred
-		if cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err != nil {
-			return
-		}
-		p = Peer{PID: int(cred.Pid), UID: cred.Uid, GID: cred.Gid}
-		p.Groups, err = peerGroups(int(fd))
-	})
+	err2 := raw.Control(func(fd uintptr) { err = get(int(fd)) })
 	if err == nil {
 		err = err2
 	}
-	return p, os.NewSyscallError("getsockopt", err)
+	return os.NewSyscallError("getsockopt", err)
 }
 
 // eventPair makes the second connection: a socket pair, of which an end goes to

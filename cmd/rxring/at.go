@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/dialer"
 )
 
 // emptyAt refuses --at "", which a script with an unset variable passes.
@@ -45,7 +46,7 @@ func attachTo(ctx context.Context, path string) (*attachment, error) {
 	if path == "" {
 		return nil, errors.New("--at: want the path of the unix socket that another process listens at")
 	}
-	c, err := attach.Dial(ctx, path)
+	c, err := dialer.Dial(ctx, path)
 	if err != nil {
 		return nil, err
 	}

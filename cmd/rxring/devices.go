@@ -13,6 +13,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/dialer"
 	"github.com/rxring/rxring/internal/feed"
 )
 
@@ -62,7 +63,7 @@ func newDevices() *cobra.Command {
 
 // offered lists what there is at a unix socket.
 func offered(ctx context.Context, path string) ([]attach.DeviceStatus, error) {
-	c, err := attach.Dial(ctx, path)
+	c, err := dialer.Dial(ctx, path)
 	if err != nil {
 		return nil, &exitError{exitFailure, err}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/internal/dialer"
 	"github.com/rxring/rxring/internal/linktype"
 	"github.com/rxring/rxring/internal/pcapfilter"
 )
@@ -95,7 +96,7 @@ func upInterfaces() (names []string, err error) {
 // OpenAttached opens a device of the namespace that is offered at path; name "" is the
 // first one.
 func OpenAttached(ctx context.Context, path, name string, c capture.Config) (*Input, error) {
-	client, err := attach.Dial(ctx, path)
+	client, err := dialer.Dial(ctx, path)
 	if err != nil {
 		return nil, err
 	}

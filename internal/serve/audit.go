@@ -46,7 +46,7 @@ func (a *auditor) command(e attach.Event) string {
 func (a *auditor) audit(log *slog.Logger, e attach.Event, device string) {
 	line := a.command(e)
 	level := slog.LevelInfo
-	if e.Kind == attach.PeerRefused || e.Kind == attach.PeerFaulted {
+	if e.Kind == attach.PeerRefused || e.Kind == attach.PeersRefused || e.Kind == attach.PeerFaulted {
 		level = slog.LevelWarn
 	}
 	ctx := context.Background()
@@ -63,6 +63,9 @@ func (a *auditor) audit(log *slog.Logger, e attach.Event, device string) {
 	}
 	if line != "" {
 		attrs = append(attrs, slog.String("command", line))
+	}
+	if e.Count > 0 {
+		attrs = append(attrs, slog.Uint64("connections", e.Count))
 	}
 	if s := e.Socket; s != nil {
 		attrs = append(attrs, socketAttrs(e.Kind, s, device)...)

@@ -55,7 +55,7 @@ func (m *meter) watch(status func() attach.Status) {
 func (m *meter) note(e attach.Event) (device string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.events[e.Kind]++
+	m.events[e.Kind] += max(1, e.Count)
 	switch e.Kind {
 	case attach.PeerAttached:
 		m.peers[e.Peer.ID] = true
@@ -130,7 +130,7 @@ var (
 	descMemory   = prometheus.NewDesc("rxring_ring_memory_bytes", "Memory of all receive rings.", nil, nil)
 	descPeers    = prometheus.NewDesc("rxring_peers", "Processes that are attached.", nil, nil)
 	descAttached = prometheus.NewDesc("rxring_attached_total", "Processes that have attached.", nil, nil)
-	descRefused  = prometheus.NewDesc("rxring_refused_total", "Processes that no rule allows.", nil, nil)
+	descRefused  = prometheus.NewDesc("rxring_refused_total", "Connections that were refused.", nil, nil)
 	descFaulted  = prometheus.NewDesc("rxring_faulted_total", "Processes that were thrown out for what they sent.", nil, nil)
 	descUp       = prometheus.NewDesc("rxring_device_up", "1: the device is up.", []string{"device", "source"}, nil)
 	descKernel   = prometheus.NewDesc("rxring_source_kernel_drops_total", "Packets that the kernel dropped before rxring saw them.", []string{"device"}, nil)
@@ -193,6 +193,6 @@ func (m *meter) Collect(ch chan<- prometheus.Metric) {
 	gauge(descMemory, float64(memory))
 	gauge(descPeers, float64(len(m.peers)))
 	counter(descAttached, m.events[attach.PeerAttached])
-	counter(descRefused, m.events[attach.PeerRefused])
+	counter(descRefused, m.events[attach.PeerRefused]+m.events[attach.PeersRefused])
 	counter(descFaulted, m.events[attach.PeerFaulted])
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/dialer"
 )
 
 // Source tells what happens in a namespace.
@@ -47,7 +48,7 @@ func (s *server) connection(ctx context.Context) (*attach.Client, error) {
 	if c != nil {
 		return c, nil
 	}
-	c, err := attach.Dial(ctx, s.path)
+	c, err := dialer.Dial(ctx, s.path)
 	if err != nil {
 		return nil, err
 	}
