@@ -168,7 +168,7 @@ func (c *Client) hello() error {
 	if fd < 0 {
 		return errMessage
 	}
-	c.events, err = eventConn(fd)
+	c.events, err = unixConn(fd)
 	return err
 }
 

@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"net"
 	"sync"
 	"syscall"
 	"time"
@@ -52,32 +51,32 @@ func (d *door) forget() {
 	}
 }
 
+var tooFast = refusal(errTooFast)
+
 var errTooFast = explain.Errorf(syscall.EAGAIN, "user connects too often: want at most %d connections a second", connectRate)
 
-// arrived serves a new connection, or closes it.
-func (s *Server) arrived(c *net.UnixConn) {
-	p, err := peerOf(c)
+// arrived serves a new connection, or closes it and returns false.
+func (s *Server) arrived(fd int) bool {
+	p, err := peerOf(fd)
 	if err != nil {
-		c.Close()
-		return
+		closeFD(fd)
+		return false
 	}
 	if !s.door.enter(p.UID, time.Now()) {
-		s.turnAway(c, p, errTooFast)
-		return
+		tell(fd, tooFast)
+		closeFD(fd)
+		s.refusals.add(p, errTooFast)
+		return false
 	}
-	s.all.Go(func() { s.serve(c, p) })
+	s.all.Go(func() { s.serve(fd, p) })
+	return true
 }
 
-// turnAway answers the hello that c has sent or will send with err, and closes c. It does
-// not block.
-func (s *Server) turnAway(c *net.UnixConn, p Peer, err error) {
+// refusal is the answer to the hello that a connection has sent or will send.
+func refusal(err error) []byte {
 	var m message
 	m.fail(opHello, helloSeq, err)
-	if raw, err := c.SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) { tell(int(fd), m.b) })
-	}
-	c.Close()
-	s.refusals.add(p, err)
+	return m.b
 }
 
 const (

@@ -53,17 +53,21 @@ func ownUser(p Peer) (Grant, error) {
 	return Grant{}, explain.Errorf(syscall.EACCES, "user %d is not user %d, whose namespace this is", p.UID, os.Geteuid())
 }
 
-// serve is a connection's life. who has no groups yet.
-func (s *Server) serve(c *net.UnixConn, who Peer) {
+// serve is a connection's life. It closes fd. who has no groups yet.
+func (s *Server) serve(fd int, who Peer) {
+	c, err := unixConn(fd)
+	if err != nil {
+		return
+	}
 	defer c.Close()
 	defer context.AfterFunc(s.open, func() { c.Close() })()
 	p := &peer{Peer: who, server: s, events: events{fd: -1}, sockets: make(map[uint32]*peerSocket)}
-	var err error
 	if p.Groups, err = groupsOf(c); err != nil {
 		return
 	}
 	if err = s.admit(p, c); err != nil {
-		s.turnAway(c, p.Peer, err)
+		c.Write(refusal(err)) // which does not block: it is the first
+		s.refusals.add(p.Peer, err)
 		return
 	}
 	defer s.dismiss(p)

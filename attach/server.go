@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -17,6 +18,7 @@ import (
 type Server struct {
 	config   Config
 	listener *net.UnixListener
+	incoming *os.File // the listener's, to accept from
 	path     string
 	file     [2]uint64 // the socket's, to be removed; zero: it is not ours to remove
 
@@ -58,11 +60,13 @@ func Listen(path string, c Config) (*Server, error) {
 		return nil, fmt.Errorf("attach: listen at %s: %w", path, err)
 	}
 	s := newServer(l, path, c)
-	if s.file, err = pathID(path); err != nil {
+	if s.file, err = pathID(path); err == nil {
+		err = s.start()
+	}
+	if err != nil {
 		l.Close()
 		return nil, fmt.Errorf("attach: listen at %s: %w", path, err)
 	}
-	s.start()
 	return s, nil
 }
 
@@ -77,7 +81,9 @@ func NewServer(l *net.UnixListener, c Config) (*Server, error) {
 	}
 	l.SetUnlinkOnClose(false)
 	s := newServer(l, l.Addr().String(), c)
-	s.start()
+	if err := s.start(); err != nil {
+		return nil, fmt.Errorf("attach: listen at %s: %w", s.path, err)
+	}
 	return s, nil
 }
 
@@ -112,28 +118,19 @@ func newServer(l *net.UnixListener, path string, c Config) *Server {
 	}
 }
 
-func (s *Server) start() {
-	s.all.Go(s.accept)
+func (s *Server) start() (err error) {
+	if s.incoming, err = s.listener.File(); err != nil {
+		return err
+	}
+	raw, err := s.incoming.SyscallConn()
+	if err != nil {
+		s.incoming.Close()
+		return err
+	}
+	s.all.Go(func() { s.accept(raw) })
 	s.all.Go(s.watch)
 	s.all.Go(s.reportRefusals)
-}
-
-func (s *Server) accept() {
-	for {
-		c, err := s.listener.AcceptUnix()
-		switch {
-		case err == nil:
-			s.arrived(c)
-		case errors.Is(err, net.ErrClosed):
-			return
-		default: // out of descriptors, say: somebody may close one
-			select {
-			case <-s.open.Done():
-				return
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
-	}
+	return nil
 }
 
 // lookEvery is how often peers' devices are compared with the namespace's.
@@ -189,7 +186,7 @@ func (s *Server) Close() error {
 	if s.file != [2]uint64{} {
 		removeOurs(s.path, s.file) // while we listen, nobody else can have it
 	}
-	err := s.listener.Close()
+	err := errors.Join(s.incoming.Close(), s.listener.Close())
 	s.all.Wait()
 	return err
 }

@@ -42,36 +42,25 @@ func closeFD(fd int) {
 func truncated(flags int) bool { return flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 }
 
 // peerOf asks the kernel who connected (SO_PEERCRED), without the groups.
-func peerOf(c *net.UnixConn) (p Peer, err error) {
-	err = getsockopt(c, func(fd int) error {
-		cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
-		if err == nil {
-			p = Peer{PID: int(cred.Pid), UID: cred.Uid, GID: cred.Gid}
-		}
-		return err
-	})
-	return p, err
+func peerOf(fd int) (Peer, error) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return Peer{}, os.NewSyscallError("getsockopt", err)
+	}
+	return Peer{PID: int(cred.Pid), UID: cred.Uid, GID: cred.Gid}, nil
 }
 
 // groupsOf returns the peer's supplementary groups (SO_PEERGROUPS).
 func groupsOf(c *net.UnixConn) (groups []uint32, err error) {
-	err = getsockopt(c, func(fd int) (err error) {
-		groups, err = peerGroups(fd)
-		return err
-	})
-	return groups, err
-}
-
-func getsockopt(c *net.UnixConn, get func(fd int) error) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	err2 := raw.Control(func(fd uintptr) { err = get(int(fd)) })
+	err2 := raw.Control(func(fd uintptr) { groups, err = peerGroups(int(fd)) })
 	if err == nil {
 		err = err2
 	}
-	return os.NewSyscallError("getsockopt", err)
+	return groups, os.NewSyscallError("getsockopt", err)
 }
 
 // eventPair makes the second connection: a socket pair, of which an end goes to
@@ -88,9 +77,9 @@ func eventPair() (ours, theirs int, err error) {
 // an event that finds no room is the peer's loss.
 func tell(fd int, event []byte) { unix.Send(fd, event, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) }
 
-// eventConn is the peer's end of the second connection.
-func eventConn(fd int) (*net.UnixConn, error) {
-	f := os.NewFile(uintptr(fd), "events")
+// unixConn makes a connection of fd, which is closed if that fails.
+func unixConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "connection")
 	defer f.Close()
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ package attach
 import (
 	"errors"
 	"net"
+	"syscall"
 )
 
 // errSystem is why there is no attaching: SOCK_SEQPACKET, SO_PEERCRED and sealed
@@ -17,13 +18,15 @@ func rights(int) []byte                               { return nil }
 func takeRights([]byte) int                           { return -1 }
 func closeFD(int)                                     {}
 func truncated(int) bool                              { return false }
-func peerOf(*net.UnixConn) (Peer, error)              { return Peer{}, errSystem }
+func peerOf(int) (Peer, error)                        { return Peer{}, errSystem }
 func groupsOf(*net.UnixConn) ([]uint32, error)        { return nil, errSystem }
 func eventPair() (ours, theirs int, err error)        { return -1, -1, errSystem }
 func tell(int, []byte)                                {}
 func sealedMemory(int, int) (id [2]uint64, err error) { return id, errSystem }
 func removeOurs(string, [2]uint64)                    {}
 func pathID(string) (id [2]uint64, err error)         { return id, errSystem }
-func eventConn(int) (*net.UnixConn, error)            { return nil, errSystem }
+func unixConn(int) (*net.UnixConn, error)             { return nil, errSystem }
+
+func (*Server) accept(syscall.RawConn) {}
 
 func listenAt(string, func(string) error) (*net.UnixListener, error) { return nil, errSystem }
