@@ -1,0 +1,92 @@
+package hostile
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/tpacket"
+)
+
+var (
+	_ = register(attack{
+		name: "memberships/early", does: "has joined 65,536 multicast groups before others begin", open: "item 6",
+		early: 3 * time.Second, // no interface is open yet
+		run:   func(ctx context.Context, at string) (string, error) { return joinAll(ctx, at, false) },
+	})
+	_ = register(attack{
+		name: "memberships/reading", does: "joins 65,536 multicast groups and reads", open: "item 6",
+		run: func(ctx context.Context, at string) (string, error) { return joinAll(ctx, at, true) },
+	})
+)
+
+// joinAll joins with as many sockets as it takes, each on a connection of its own. They
+// read, or are not even bound.
+func joinAll(ctx context.Context, at string, read bool) (string, error) {
+	var (
+		mu  sync.Mutex
+		all tally
+		wg  sync.WaitGroup
+	)
+	for first := 0; first < memberships; first += perSocket {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				t := joinOnce(ctx, at, first, read)
+				mu.Lock()
+				all.add(t)
+				mu.Unlock()
+				pause(ctx, 10*time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	return all.String(), nil
+}
+
+const (
+	memberships = 65_536
+	perSocket   = 8192 // the most
+)
+
+// joinOnce joins a socket's share, and returns when it is thrown out.
+func joinOnce(ctx context.Context, at string, first int, read bool) (t tally) {
+	c, s, err := hostileSocket(ctx, at)
+	if err == nil {
+		defer c.Close()
+	}
+	if err == nil && read {
+		err = bind(c, s)
+	}
+	if err != nil {
+		t.note(err)
+		return t
+	}
+	for n := first; n < first+perSocket && ctx.Err() == nil; n++ {
+		err := join(c, s, uint32(n))
+		t.note(err)
+		if detached(err) || err != nil && !pause(ctx, time.Millisecond) {
+			return t
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-c.Done():
+	}
+	return t
+}
+
+// join joins a group of IPv4's (RFC 1112).
+func join(c *attach.Client, s *attach.Socket, group uint32) error {
+	d, ok := c.Namespace().DeviceByName(deviceName)
+	if !ok {
+		return nil // it went, and so does the attack
+	}
+	const multicast, addrLen = 0, 6 // PACKET_MR_MULTICAST, ETH_ALEN
+	b := u32(uint32(d.Index()))     // struct packet_mreq (linux/if_packet.h)
+	b = binary.NativeEndian.AppendUint16(b, multicast)
+	b = binary.NativeEndian.AppendUint16(b, addrLen)
+	b = append(b, 0x01, 0x00, 0x5e, byte(group>>16)&0x7f, byte(group>>8), byte(group), 0, 0)
+	return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, b)
+}

@@ -1,0 +1,104 @@
+package hostile
+
+import (
+	"flag"
+	"os"
+	"testing"
+	"time"
+)
+
+var (
+	phaseTime    = flag.Duration("hostile.time", time.Second, "how long a phase lasts")
+	otherProgram = flag.String("hostile.rxring", "", "the rxring that serves; \"\": this tree's")
+	tryOpen      = flag.Bool("hostile.open", false, "also try attacks that succeed today")
+)
+
+// warmUpTime is how long packets pass before the first phase.
+const warmUpTime = 300 * time.Millisecond
+
+// cleanUp is run after all tests.
+var cleanUp []func()
+
+// tries is how often an attack may look harmful on a machine that is busy with other
+// things.
+const tries = 3
+
+// TestAttacks tries each attack. It fails when the victim loses packets, or when somebody
+// has to wait a second longer than without the attacker.
+func TestAttacks(t *testing.T) {
+	needRoot(t)
+	for _, a := range attacks {
+		t.Run(a.name, func(t *testing.T) {
+			if a.open != "" && !*tryOpen {
+				t.Skipf("SKIPPED, THIS ATTACK SUCCEEDS TODAY: %s: a user who %s", a.open, a.does)
+			}
+			for try := 1; ; try++ {
+				r := run(t, a)
+				t.Logf("try %d, quiet:    %v", try, &r.phases[quiet])
+				t.Logf("try %d, attacked: %v", try, &r.phases[attacked])
+				t.Logf("try %d, the attacker: %s", try, r.did)
+				for _, f := range r.faults {
+					t.Error(f)
+				}
+				harm := r.harm()
+				if harm == "" || t.Failed() {
+					return
+				}
+				if try == tries {
+					t.Fatalf("under a user who %s: %s", a.does, harm)
+				}
+				t.Logf("try %d: %s", try, harm)
+			}
+		})
+	}
+}
+
+// BenchmarkAttacks reports each attack's figures.
+func BenchmarkAttacks(b *testing.B) {
+	needRoot(b)
+	for _, a := range attacks {
+		b.Run(a.name, func(b *testing.B) {
+			var r *result
+			for b.Loop() {
+				r = run(b, a)
+			}
+			for _, f := range r.faults {
+				b.Error(f)
+			}
+			q, at := &r.phases[quiet], &r.phases[attacked]
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(at.rate()/q.rate(), "rate-ratio")
+			b.ReportMetric(float64(at.lost()), "lost")
+			b.ReportMetric(ms(q.Worst), "quiet-worst-ms")
+			b.ReportMetric(ms(at.Worst), "worst-ms")
+			b.ReportMetric(float64(at.failed), "attaches-failed")
+			b.ReportMetric(ms(at.worstAttach), "worst-attach-ms")
+			b.Logf("quiet:    %v", q)
+			b.Logf("attacked: %v", at)
+			b.Logf("the attacker: %s", r.did)
+		})
+	}
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED, NO ATTACK WAS TRIED: only root can start processes of other users")
+	}
+}
+
+// run is one run of an attack.
+func run(t testing.TB, a attack) *result {
+	t.Helper()
+	if a.packet == nil {
+		a.packet = quietPacket
+	}
+	r := new(result)
+	if a.early == 0 {
+		newSession(t, a, true).run(r, quiet, attacked)
+		return r
+	}
+	newSession(t, a, false).run(r, quiet)
+	newSession(t, a, true).run(r, attacked)
+	return r
+}

@@ -1,0 +1,107 @@
+package hostile
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// session is a daemon's life, and all that take part in it.
+type session struct {
+	t      testing.TB
+	attack attack
+
+	wire                       *wire
+	daemon                     *daemon
+	attacker, victim, newcomer *process // attacker is nil where there is none
+	sender                     *sender
+}
+
+func newSession(t testing.TB, a attack, withAttacker bool) *session {
+	t.Helper()
+	s := &session{t: t, attack: a, wire: newWire(t)}
+	s.daemon = serve(t, s.wire, a)
+	if withAttacker {
+		uid := uint32(attackerUID)
+		if a.stranger {
+			uid = strangerUID
+		}
+		s.attacker = start(t, "attacker", uid, a.name, s.daemon.at)
+		s.attacker.renice(a.nice)
+		if a.early > 0 {
+			s.daemon.await()
+			s.attacker.order("%s", attacked.order())
+			time.Sleep(a.early)
+		}
+	}
+	s.victim = start(t, "victim", victimUID, s.daemon.at)
+	s.newcomer = start(t, "newcomer", victimUID, s.daemon.at)
+	return s
+}
+
+// run goes through phases, and adds to r what became of them.
+func (s *session) run(r *result, all ...phase) {
+	s.t.Helper()
+	s.sender = startSender(s.wire.socket, s.attack.packet)
+	defer s.sender.end()
+	time.Sleep(warmUpTime)
+	for _, p := range all {
+		if p == attacked && s.attack.early == 0 {
+			s.attacker.order("%s", p.order())
+		}
+		s.newcomer.order("%s", p.order())
+		begin := now()
+		s.sender.enter(p)
+		time.Sleep(*phaseTime)
+		r.phases[p].lasted = now() - begin
+	}
+	total, err := s.sender.end()
+	must(s.t, err)
+	s.collect(r, total, all)
+}
+
+// collect ends all processes, after total packets.
+func (s *session) collect(r *result, total uint64, all []phase) {
+	s.t.Helper()
+	var (
+		got  seen
+		news attaching
+	)
+	s.newcomer.close()
+	if s.attacker != nil {
+		s.attacker.close()
+	}
+	s.victim.order("sent %d", total)
+	s.victim.result(&got)
+	s.newcomer.result(&news)
+	if s.attacker != nil {
+		s.attacker.result(&r.did)
+	}
+	s.daemon.end()
+	for _, p := range all {
+		f, n := &r.phases[p], &news[p]
+		f.sent, f.reading, f.began = s.sender.sent[p], got.Phases[p], got.Began
+		f.attaches, f.failed, f.worstAttach = n.Tried, n.Failed, n.Worst
+		if n.Failed > 0 {
+			s.t.Logf("%s: attaching failed: %s", p, n.Error)
+		}
+	}
+	onWire, err := s.wire.lost()
+	must(s.t, err)
+	r.check(&got, total, onWire)
+}
+
+// check compares what the victim read with what its socket says.
+func (r *result) check(got *seen, sent, onWire uint64) {
+	read := uint64(0)
+	for _, p := range got.Phases {
+		read += p.Read
+	}
+	if got.Disorder != "" {
+		r.faults = append(r.faults, "the victim read "+got.Disorder)
+	}
+	if got.Last && (got.Packets != sent-onWire || got.Packets-got.Drops != read) {
+		r.faults = append(r.faults, fmt.Sprintf("the victim read %d of %d packets that were sent, of which the wire lost %d; its statistics say %d with %d drops",
+			read, sent, onWire, got.Packets, got.Drops))
+	}
+}
