@@ -17,9 +17,10 @@ type Config struct {
 	// process's own user and root get everything, and nobody else anything.
 	Grant func(Peer) (Grant, error)
 
-	// Permit gives the socket's file, of which it gets a path, another mode, owner or
-	// group, before anybody can find it. An error ends Listen. nil: it stays this user's
-	// (mode 0600). Only for [Listen].
+	// Permit gives the socket's file another mode, owner or group, before anybody can find
+	// it. What it gets is a symbolic link in /proc to the file: os.Chmod and os.Chown work,
+	// os.Lchown does not. An error ends Listen. nil: it stays this user's (mode 0600). Only
+	// for [Listen]; [Server.Permit] changes it later.
 	Permit func(file string) error
 
 	// Notify is told what happens, for logs. It is called by several goroutines at

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/sockfile"
 )
 
 // Server offers a namespace at a unix socket.
@@ -20,7 +21,7 @@ type Server struct {
 	listener *net.UnixListener
 	incoming *os.File // the listener's, to accept from
 	path     string
-	file     [2]uint64 // the socket's, to be removed; zero: it is not ours to remove
+	file     *sockfile.File // the socket's; nil: it is not ours
 
 	open  context.Context // until Close
 	close func()
@@ -50,20 +51,20 @@ const maxPeers = 64
 
 // Listen offers c.Namespace at path, a new unix socket of type SOCK_SEQPACKET that
 // only this process's user may connect to (mode 0600; Config.Permit has it otherwise, and
-// Grant decides, too), until Close. A socket that a dead process left there is replaced.
+// Grant decides, too), until Close. A socket that an ended process left there is replaced.
+// As root, it refuses directories where other users could replace the socket.
 func Listen(path string, c Config) (*Server, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	l, err := listenAt(path, c.Permit)
+	l, file, err := sockfile.Listen("unixpacket", path, c.Permit)
 	if err != nil {
 		return nil, fmt.Errorf("attach: listen at %s: %w", path, err)
 	}
 	s := newServer(l, path, c)
-	if s.file, err = pathID(path); err == nil {
-		err = s.start()
-	}
-	if err != nil {
+	s.file = file
+	if err := s.start(); err != nil {
+		file.Close()
 		l.Close()
 		return nil, fmt.Errorf("attach: listen at %s: %w", path, err)
 	}
@@ -177,16 +178,26 @@ func (s *Server) Regrant() {
 	}
 }
 
+// Permit has permit change the mode, owner or group of the socket's file, as Config.Permit
+// does. It changes nothing if another file has taken the socket's place.
+func (s *Server) Permit(permit func(file string) error) error {
+	if s.file == nil {
+		return explain.Errorf(syscall.EPERM, "attach: %s: it was listening when this process got it: whoever made it sets its mode and owner", s.path)
+	}
+	return s.file.Permit(permit)
+}
+
 // Close detaches all peers and removes the socket.
 func (s *Server) Close() error {
 	if s.open.Err() != nil {
 		return net.ErrClosed
 	}
 	s.close()
-	if s.file != [2]uint64{} {
-		removeOurs(s.path, s.file) // while we listen, nobody else can have it
+	var err error
+	if s.file != nil {
+		err = s.file.Close() // while we listen: no other process has bound it
 	}
-	err := errors.Join(s.incoming.Close(), s.listener.Close())
+	err = errors.Join(err, s.incoming.Close(), s.listener.Close())
 	s.all.Wait()
 	return err
 }

@@ -23,10 +23,6 @@ func groupsOf(*net.UnixConn) ([]uint32, error)        { return nil, errSystem }
 func eventPair() (ours, theirs int, err error)        { return -1, -1, errSystem }
 func tell(int, []byte)                                {}
 func sealedMemory(int, int) (id [2]uint64, err error) { return id, errSystem }
-func removeOurs(string, [2]uint64)                    {}
-func pathID(string) (id [2]uint64, err error)         { return id, errSystem }
 func unixConn(int) (*net.UnixConn, error)             { return nil, errSystem }
 
 func (*Server) accept(syscall.RawConn) {}
-
-func listenAt(string, func(string) error) (*net.UnixListener, error) { return nil, errSystem }

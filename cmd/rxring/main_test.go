@@ -49,7 +49,7 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			// nobody must be able to come here and to write.
 			for dir := env.WorkDir; len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
-				if err := os.Chmod(dir, 0o777); err != nil {
+				if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 					return err
 				}
 			}

@@ -119,7 +119,7 @@ func (s *server) open(c *Config) error {
 		if s.exporter, err = newExporter(c.Metrics, s.meter, s.log); err != nil {
 			return err
 		}
-		s.log.Info("metrics", "listen", s.exporter.addr.String())
+		s.log.Info("metrics", "listen", s.exporter.addr)
 	}
 	s.attach, s.handed, err = listen(c, attach.Config{
 		Namespace: ns,
@@ -191,7 +191,7 @@ func (s *server) changed(old, next *Config) {
 	equal := slices.EqualFunc(old.Rules, next.Rules, func(a, b Rule) bool { return a.equal(&b) })
 	s.log.Info("reloaded", "rules", len(next.Rules), "rules_changed", !equal, "sources", len(next.Sources))
 	if !s.handed {
-		if err := next.permit(s.attach.Addr()); err != nil {
+		if err := s.attach.Permit(next.permit); err != nil {
 			s.log.Error("the socket's file keeps its mode and group", "err", err)
 		}
 	}

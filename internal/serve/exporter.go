@@ -7,19 +7,21 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/rxring/rxring/internal/sockfile"
 )
 
 // exporter answers GET /metrics.
 type exporter struct {
 	http *http.Server
 	done chan struct{}
-	addr net.Addr
+	addr string
+	file *sockfile.File // of a unix socket, or nil
 }
 
 const (
@@ -30,7 +32,7 @@ const (
 )
 
 func newExporter(at Metrics, m *meter, log *slog.Logger) (*exporter, error) {
-	l, err := listenMetrics(at)
+	l, file, err := listenMetrics(at)
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
@@ -44,7 +46,8 @@ func newExporter(at Metrics, m *meter, log *slog.Logger) (*exporter, error) {
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		},
 		done: make(chan struct{}),
-		addr: l.Addr(),
+		addr: l.Addr().String(),
+		file: file,
 	}
 	go func() {
 		defer close(e.done)
@@ -55,28 +58,18 @@ func newExporter(at Metrics, m *meter, log *slog.Logger) (*exporter, error) {
 	return e, nil
 }
 
-// listenMetrics listens; on a unix socket for this user alone. A socket that a dead
+// listenMetrics listens; on a unix socket for this user alone. A socket that an ended
 // process left there is replaced.
-func listenMetrics(at Metrics) (net.Listener, error) {
+func listenMetrics(at Metrics) (net.Listener, *sockfile.File, error) {
 	if at.Network != "unix" {
-		return net.Listen(at.Network, at.Address)
+		l, err := net.Listen(at.Network, at.Address)
+		return l, nil, err
 	}
-	if fi, err := os.Lstat(at.Address); err == nil && fi.Mode()&os.ModeSocket != 0 {
-		c, err := net.DialTimeout("unix", at.Address, patience)
-		if err == nil {
-			c.Close()
-			return nil, fmt.Errorf("listen = \"unix:%s\": another process listens there already: end it, or choose another path", at.Address)
-		}
-		os.Remove(at.Address)
-	}
-	l, err := net.Listen("unix", at.Address)
+	l, file, err := sockfile.Listen(at.Network, at.Address, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("listen = \"unix:%s\": %w", at.Address, err)
 	}
-	if err := os.Chmod(at.Address, 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
+	return l, file, nil
 }
 
 // close ends it, and returns when no goroutine is left.
@@ -88,5 +81,8 @@ func (e *exporter) close() error {
 		err = e.http.Close() // who still asks is cut off
 	}
 	<-e.done
+	if e.file != nil {
+		err = errors.Join(err, e.file.Close())
+	}
 	return err
 }

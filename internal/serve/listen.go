@@ -60,10 +60,11 @@ func handedOver() (*net.UnixListener, error) {
 	return u, nil
 }
 
-// permit gives the socket's file its group and mode: who may connect at all.
+// permit gives the socket's file its group and mode: who may connect at all. path is a link
+// to the file, of attach's.
 func (c *Config) permit(path string) error {
 	if c.Group != nil {
-		if err := os.Lchown(path, -1, int(c.Group.ID)); err != nil {
+		if err := os.Chown(path, -1, int(c.Group.ID)); err != nil {
 			return fmt.Errorf("group = %v: %w: want a group that this process is in, or root", *c.Group, reason(err))
 		}
 	}

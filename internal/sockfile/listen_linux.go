@@ -1,0 +1,164 @@
+package sockfile
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/explain"
+)
+
+// maxPath is how long a socket's path can be: sizeof(sun_path) less its end
+// (linux/un.h).
+const maxPath = 107
+
+// File is the file of a socket that this process listens at.
+type File struct {
+	path   string
+	socket *os.File // O_PATH: as long as it is open, no other file has its inode number
+}
+
+// Listen listens at path, which has mode 0600 unless permit gives it another mode, owner or
+// group before anyone else can find it; nil leaves it. permit gets a name that it must
+// follow, as os.Chmod and os.Chown do. A socket that an ended process left there is replaced.
+//
+// As root, it refuses directories where other users could replace the socket.
+func Listen(network, path string, permit func(name string) error) (*net.UnixListener, *File, error) {
+	if len(path) > maxPath || path == "" || strings.HasPrefix(path, "@") {
+		return nil, nil, explain.Errorf(unix.EINVAL, "want a path of 1 to %d bytes, not an abstract address", maxPath)
+	}
+	if err := checkFree(network, path); err != nil {
+		return nil, nil, err
+	}
+	if os.Geteuid() == 0 {
+		if err := checkParents(filepath.Dir(path)); err != nil {
+			return nil, nil, err
+		}
+	}
+	temp, err := os.MkdirTemp(filepath.Dir(path), ".rxring")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer os.RemoveAll(temp)
+	dir, err := openOwn(temp)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer dir.Close()
+	fresh := named(dir) + "/socket" // short enough for sun_path
+	l, err := net.ListenUnix(network, &net.UnixAddr{Name: fresh, Net: network})
+	if err != nil {
+		return nil, nil, err
+	}
+	l.SetUnlinkOnClose(false) // it has another name by then
+	f, err := publish(fresh, path, permit)
+	if err != nil {
+		return nil, nil, errors.Join(err, l.Close())
+	}
+	return l, f, nil
+}
+
+// openOwn opens a directory that this process has made, so that no other can take its place.
+func openOwn(path string) (*os.File, error) {
+	dir, err := os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(int(dir.Fd()), &st); err == nil && (st.Uid != uint32(os.Geteuid()) || st.Mode&0o077 != 0) {
+		err = explain.Errorf(unix.EPERM, "%s: another process has replaced the directory that was just made: want a directory where only this user makes files", path)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+// publish sets the permissions of the socket that fresh names, and moves it to path.
+func publish(fresh, path string, permit func(string) error) (*File, error) {
+	socket, err := os.OpenFile(fresh, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{path, socket}
+	if err = os.Chmod(named(socket), 0o600); err == nil && permit != nil {
+		err = permit(named(socket))
+	}
+	if err == nil {
+		err = os.Rename(fresh, path)
+	}
+	if err != nil {
+		socket.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// named is a name of an open file. chmod and chown by it are of that file, although an
+// O_PATH descriptor does not allow fchmod and fchown (proc_pid_fd(5)).
+func named(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
+// Permit changes the socket's mode, owner or group, as permit of Listen did. It changes
+// nothing if path names another file by now.
+func (f *File) Permit(permit func(name string) error) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	return permit(named(f.socket))
+}
+
+// check says whether path still names the socket.
+func (f *File) check() error {
+	var ours, now unix.Stat_t
+	if err := unix.Fstat(int(f.socket.Fd()), &ours); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	err := unix.Lstat(f.path, &now)
+	if err == nil && (now.Dev != ours.Dev || now.Ino != ours.Ino) {
+		err = unix.ESTALE
+	}
+	if err != nil {
+		return explain.Errorf(err, "%s is not the socket of this process any more: somebody has replaced or removed it: want a directory that only this user may write to, and a restart", f.path)
+	}
+	return nil
+}
+
+// Close removes the socket, if path still names it.
+func (f *File) Close() error {
+	if f.check() == nil {
+		os.Remove(f.path)
+	}
+	return f.socket.Close()
+}
+
+// checkFree reports whether path can be bound: nothing is there, or a socket that no process
+// listens at any more.
+func checkFree(network, path string) error {
+	fi, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		dir := filepath.Dir(path)
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			return explain.Errorf(err, "there is no directory %s: make it, or choose another path", dir)
+		}
+		return nil
+	case err != nil:
+		return err
+	case fi.Mode().Type() != os.ModeSocket:
+		return explain.Errorf(unix.EEXIST, "what is there is not a socket: remove it or choose another path")
+	}
+	c, err := net.DialUnix(network, nil, &net.UnixAddr{Name: path, Net: network})
+	switch {
+	case err == nil:
+		c.Close()
+	case errors.Is(err, unix.ECONNREFUSED):
+		return nil
+	}
+	return explain.Errorf(unix.EADDRINUSE, "another process listens there already: end that process or choose another path")
+}
