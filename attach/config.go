@@ -51,7 +51,7 @@ type Grant struct {
 
 	MaxMemory  int64 // bytes of ring memory, all sockets together; 0: DefaultMaxMemory
 	MaxSockets int   // 0: DefaultMaxSockets
-	AllStatus  bool  // Status tells of everybody's sockets, not of its own user's only
+	AllStatus  bool  // Status has everybody's sockets, not only its own user's, and all counters
 }
 
 const (
@@ -103,8 +103,11 @@ type DeviceStatus struct {
 
 // Description is what a device's owner knows of it.
 type Description struct {
-	Source   string            `json:"source,omitempty"`   // as in rxring serve --from
-	Counters map[string]uint64 `json:"counters,omitempty"` // the source's own, as kernel_drops
+	Source string `json:"source,omitempty"` // as in rxring serve --from
+
+	// Counters are the source's own, such as kernel_drops. Without AllStatus, a peer whose
+	// Grant restricts devices, packets or bytes gets none.
+	Counters map[string]uint64 `json:"counters,omitempty"`
 }
 
 // SocketStatus is a peer's packet socket.

@@ -481,7 +481,9 @@ func TestStatusIsOnesOwn(t *testing.T) {
 		Grant: func(p attach.Peer) (attach.Grant, error) {
 			return attach.Grant{AllStatus: p.ID == 2, Socket: rxring.Grant{Devices: func(d *rxring.Device) bool { return d.Name() == "wg0" }}}, nil
 		},
-		Describe: func(d *rxring.Device) attach.Description { return attach.Description{Source: "test:" + d.Name()} },
+		Describe: func(d *rxring.Device) attach.Description {
+			return attach.Description{Source: "test:" + d.Name(), Counters: map[string]uint64{"packets": 7}}
+		},
 	})
 	_, err := o.ns.AddDevice(rxring.DeviceConfig{Name: "secret0"})
 	must(t, err)
@@ -494,6 +496,12 @@ func TestStatusIsOnesOwn(t *testing.T) {
 	must(t, err)
 	if len(st.Devices) != 1 || st.Devices[0].Name != "wg0" || st.Devices[0].Source != "test:wg0" || st.Devices[0].MTU != 1420 {
 		t.Errorf("devices %+v", st.Devices)
+	}
+	if c := st.Devices[0].Counters; c != nil {
+		t.Errorf("counters %v: they count what the grant hides", c)
+	}
+	if st, err := o.dial(t).Status(); err != nil || st.Devices[0].Counters["packets"] != 7 {
+		t.Errorf("with AllStatus: %+v, %v", st.Devices, err)
 	}
 	if len(st.Sockets) != 1 || st.Sockets[0].Device != "wg0" || st.Sockets[0].Filter != len(to88b5) || st.Sockets[0].Ring == nil || st.Sockets[0].Peer.PID != os.Getpid() {
 		t.Errorf("sockets %+v", st.Sockets)

@@ -19,8 +19,13 @@ func (s *Server) status(p *peer) Status {
 	if p != nil {
 		devices = p.visible()
 	}
+	counters := p == nil || p.granted().showsCounters()
 	for _, d := range devices {
-		st.Devices = append(st.Devices, s.deviceStatus(d))
+		ds := s.deviceStatus(d)
+		if !counters {
+			ds.Counters = nil
+		}
+		st.Devices = append(st.Devices, ds)
 	}
 	for _, o := range s.list() {
 		if p == nil || p.UID == o.UID || p.granted().AllStatus {
@@ -31,6 +36,13 @@ func (s *Server) status(p *peer) Status {
 		return cmp.Or(cmp.Compare(a.Peer.ID, b.Peer.ID), cmp.Compare(a.ID, b.ID))
 	})
 	return st
+}
+
+// showsCounters reports whether Status has the sources' counters. They count all of a
+// source's packets: a peer that may not see some of them would learn from the counters when
+// those pass.
+func (g Grant) showsCounters() bool {
+	return g.AllStatus || g.Socket.Filter == nil && g.Socket.Snaplen == 0 && g.Socket.Devices == nil
 }
 
 func (s *Server) deviceStatus(d *rxring.Device) DeviceStatus {
