@@ -8,8 +8,9 @@ import (
 // pktTypeMask is PKT_TYPE_MAX: three bits of struct sk_buff.
 const pktTypeMask = 7
 
-// ancillary returns what Linux puts in A for a load at adOff+ad.
-func (p *Packet) ancillary(ad, a, x uint32) uint32 {
+// ancillary returns what Linux puts in A for a load at adOff+ad. A walk looks at most at
+// so many attributes.
+func (p *Packet) ancillary(ad, a, x uint32, most int) uint32 {
 	switch ad {
 	case adProtocol:
 		return uint32(p.Protocol)
@@ -41,9 +42,9 @@ func (p *Packet) ancillary(ad, a, x uint32) uint32 {
 	case adPayOffset:
 		return p.payloadOffset()
 	case adNlattr:
-		return p.nlattr(a, x)
+		return p.nlattr(a, x, most)
 	case adNlattrNest:
-		return p.nlattrNest(a, x)
+		return p.nlattrNest(a, x, most)
 	}
 	return a ^ x // adAluXorX: not a load at all
 }
@@ -57,17 +58,17 @@ const (
 )
 
 // nlattr returns the offset of the attribute of type x in the list that starts
-// at offset a, or 0.
-func (p *Packet) nlattr(a, x uint32) uint32 {
+// at offset a, or 0. It is 0, too, if it is not among the first most.
+func (p *Packet) nlattr(a, x uint32, most int) uint32 {
 	end := int64(p.Len) - int64(p.Start)
 	if int64(a) > end-nlaHeader {
 		return 0
 	}
-	return p.findAttr(int64(a), end, x)
+	return p.findAttr(int64(a), end, x, most)
 }
 
 // nlattrNest does the same for the list inside the attribute at offset a.
-func (p *Packet) nlattrNest(a, x uint32) uint32 {
+func (p *Packet) nlattrNest(a, x uint32, most int) uint32 {
 	end := int64(p.Len) - int64(p.Start)
 	if int64(a) > end-nlaHeader {
 		return 0
@@ -76,12 +77,22 @@ func (p *Packet) nlattrNest(a, x uint32) uint32 {
 	if !ok || size > end-int64(a) {
 		return 0
 	}
-	return p.findAttr(int64(a)+nlaHeader, int64(a)+size, x)
+	return p.findAttr(int64(a)+nlaHeader, int64(a)+size, x, most)
 }
 
-func (p *Packet) findAttr(pos, end int64, typ uint32) uint32 {
-	for pos+nlaHeader <= end {
-		size, t, ok := p.attr(pos)
+func (p *Packet) findAttr(pos, end int64, typ uint32, most int) uint32 {
+	view := p.view()
+	for ; pos+nlaHeader <= end && most > 0; most-- {
+		var (
+			size int64
+			t    uint32
+			ok   = true
+		)
+		if pos+nlaHeader <= int64(len(view)) { // as nearly always: without looking for the piece
+			size, t = attrHeader(view[pos : pos+nlaHeader])
+		} else {
+			size, t, ok = p.attr(pos)
+		}
 		if !ok || size < nlaHeader || size > end-pos {
 			return 0
 		}
@@ -98,5 +109,10 @@ func (p *Packet) attr(pos int64) (size int64, typ uint32, ok bool) {
 	v, ok := p.at(uint64(pos)+uint64(p.Start), nlaHeader)
 	var b [nlaHeader]byte
 	binary.BigEndian.PutUint32(b[:], v)
-	return int64(binary.NativeEndian.Uint16(b[:])), uint32(binary.NativeEndian.Uint16(b[2:])) & nlaTypeMask, ok
+	size, typ = attrHeader(b[:])
+	return size, typ, ok
+}
+
+func attrHeader(b []byte) (size int64, typ uint32) {
+	return int64(binary.NativeEndian.Uint16(b)), uint32(binary.NativeEndian.Uint16(b[2:])) & nlaTypeMask
 }

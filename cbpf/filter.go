@@ -1,12 +1,16 @@
 package cbpf
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Filter is a checked program, ready to run. It is immutable: any number of
 // goroutines may run it at once.
 type Filter struct {
 	prog  []Instruction // for interpret
 	first *step         // for Run
+	attrs int           // that one load looks at
 }
 
 // Compile checks a program as Linux's bpf_check_classic does. An error is a
@@ -19,7 +23,7 @@ func Compile(prog []Instruction) (*Filter, error) {
 	if err := check(prog); err != nil {
 		return nil, err
 	}
-	return &Filter{prog: slices.Clone(prog), first: lower(prog)}, nil
+	return &Filter{prog: slices.Clone(prog), first: lower(prog), attrs: math.MaxInt}, nil
 }
 
 // Program is the program that f was compiled from. It is not to be changed.

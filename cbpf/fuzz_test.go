@@ -1,6 +1,7 @@
 package cbpf
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 )
@@ -57,7 +58,7 @@ func FuzzAgainstXNet(f *testing.F) {
 func sameEverywhere(t *testing.T, c chooser, prog []Instruction, p *Packet) {
 	t.Helper()
 	f := mustCompile(t, prog)
-	want := interpret(prog, p, 0, 0, 0, [scratchWords]uint32{})
+	want := interpret(prog, math.MaxInt, p, 0, 0, 0, [scratchWords]uint32{})
 	if got := f.Run(p); got != want {
 		t.Fatalf("Run keeps %d, interpret %d, of\n%x\n%v", got, want, p.Data, listing(prog))
 	}
@@ -131,7 +132,7 @@ func FuzzCompile(f *testing.F) {
 				return
 			}
 		}
-		if want := interpret(prog, p, 0, 0, 0, [scratchWords]uint32{}); got != want {
+		if want := interpret(prog, math.MaxInt, p, 0, 0, 0, [scratchWords]uint32{}); got != want {
 			t.Errorf("Run keeps %d, interpret %d\n%v", got, want, listing(prog))
 		}
 	})

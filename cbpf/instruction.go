@@ -138,8 +138,8 @@ func (in Instruction) ancillary() (ad uint32, ok bool) {
 	if in.Op&0x07 != classLD || in.Op&0xe0 != modeABS || in.K < adOff {
 		return 0, false
 	}
-	_, ok = ancillaryNames[in.K-adOff]
-	return in.K - adOff, ok
+	ad = in.K - adOff
+	return ad, ad%4 == 0 && ad <= adVLANTPID
 }
 
 // size is how many bytes a load from the packet reads.

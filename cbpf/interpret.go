@@ -1,8 +1,9 @@
 package cbpf
 
 // interpret runs a checked program from instruction pc on, any instruction on
-// any packet. It is the meaning of a program; Run is the fast way there.
-func interpret(prog []Instruction, p *Packet, pc uint, a, x uint32, mem [scratchWords]uint32) uint32 {
+// any packet. It is the meaning of a program; Run is the fast way there. attrs is how many
+// attributes a load looks at.
+func interpret(prog []Instruction, attrs int, p *Packet, pc uint, a, x uint32, mem [scratchWords]uint32) uint32 {
 	var ok bool
 	for {
 		in := prog[pc]
@@ -13,7 +14,7 @@ func interpret(prog []Instruction, p *Packet, pc uint, a, x uint32, mem [scratch
 			switch in.Op & 0xe0 {
 			case modeABS:
 				if ad, ancillary := in.ancillary(); ancillary {
-					v = p.ancillary(ad, a, x)
+					v = p.ancillary(ad, a, x, attrs)
 				} else if v, ok = p.load(in.K, in.size()); !ok {
 					return 0
 				}

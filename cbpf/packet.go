@@ -58,17 +58,21 @@ func (p *Packet) load(off uint32, size uint8) (v uint32, ok bool) {
 // lie across pieces.
 func (p *Packet) at(pos uint64, size uint8) (v uint32, ok bool) {
 	piece, rest := p.Data, p.Rest
-	for size > 0 {
-		for pos >= uint64(len(piece)) {
-			if len(rest) == 0 {
-				return 0, false
+	for {
+		if pos < uint64(len(piece)) {
+			for _, b := range piece[pos:min(pos+uint64(size), uint64(len(piece)))] {
+				v = v<<8 | uint32(b)
+				pos++
+				size--
 			}
-			pos -= uint64(len(piece))
-			piece, rest = rest[0], rest[1:]
+			if size == 0 {
+				return v, true
+			}
 		}
-		v = v<<8 | uint32(piece[pos])
-		pos++
-		size--
+		if len(rest) == 0 {
+			return 0, false
+		}
+		pos -= uint64(len(piece))
+		piece, rest = rest[0], rest[1:]
 	}
-	return v, true
 }

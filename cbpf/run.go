@@ -417,5 +417,5 @@ fast:
 		}
 		s = s.f
 	}
-	return interpret(f.prog, p, uint(s.at), a, x, mem)
+	return interpret(f.prog, f.attrs, p, uint(s.at), a, x, mem)
 }

@@ -1,0 +1,48 @@
+package cbpf
+
+import "fmt"
+
+// MaxWalks is how many loads that walk through a packet [CompileBounded] takes: see [Walks].
+const MaxWalks = 4
+
+// maxAttrs is how many netlink attributes such a load looks at in a bounded filter.
+const maxAttrs = 256
+
+// CompileBounded is [Compile] for a program of somebody who is not trusted with the time of
+// whoever runs it. It refuses a program of more than [MaxWalks] loads that walk through the
+// packet. In the filter that it returns, SKF_AD_NLATTR and SKF_AD_NLATTR_NEST look at 256
+// attributes and are 0 if the one that they look for is not among those. Linux has neither
+// bound.
+func CompileBounded(prog []Instruction) (*Filter, error) {
+	walks := 0
+	for i, in := range prog {
+		if in.walks() {
+			walks++
+		}
+		if walks > MaxWalks {
+			return nil, &CheckError{i, in, fmt.Sprintf("load number %d that walks through the packet, want at most %d of them in a filter that somebody else runs", walks, MaxWalks)}
+		}
+	}
+	f, err := Compile(prog)
+	if err != nil {
+		return nil, err
+	}
+	f.attrs = maxAttrs
+	return f, nil
+}
+
+// Walks counts the loads of a program whose time is not bounded by a constant, but by the
+// packet: SKF_AD_NLATTR, SKF_AD_NLATTR_NEST and SKF_AD_PAY_OFFSET.
+func Walks(prog []Instruction) (n int) {
+	for _, in := range prog {
+		if in.walks() {
+			n++
+		}
+	}
+	return n
+}
+
+func (in Instruction) walks() bool {
+	ad, ok := in.ancillary()
+	return ok && (ad == adNlattr || ad == adNlattrNest || ad == adPayOffset)
+}
