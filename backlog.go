@@ -146,10 +146,11 @@ func (g *group) at(at Moment) *group {
 	if len(then) == 0 {
 		return nil
 	}
-	old := &group{config: g.config, protocol: g.protocol, defrag: g.defrag}
+	old := &group{config: g.config, protocol: g.protocol, defrag: g.defrag, meter: g.meter}
 	old.members.Store(&then)
 	old.turns.Store(g.turns.Add(1))
 	old.program.Store(g.program.Load())
 	old.grant.Store(g.grant.Load())
+	old.account.Store(g.account.Load())
 	return old
 }

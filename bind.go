@@ -191,4 +191,5 @@ func (ns *Namespace) removeDeviceLocked(d *Device) {
 	if ns.lo == d {
 		ns.lo = nil
 	}
+	ns.pools.Delete(int32(d.index))
 }

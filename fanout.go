@@ -120,7 +120,7 @@ func (s *Socket) Fanout() (c FanoutConfig, ok bool) {
 // is in no FanoutCBPF group, or for a program that Linux refuses; EPERM once the
 // socket's filter is locked, and under a [Grant] with a Filter or Snaplen.
 func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
-	f, err := cbpf.Compile(prog)
+	f, err := s.compile(prog)
 	return s.do("set PACKET_FANOUT_DATA", func() error {
 		if why := s.fanoutData(FanoutCBPF); why != nil {
 			return why
@@ -129,6 +129,7 @@ func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
 			return err
 		}
 		s.group.program.Store(f)
+		s.group.meter.reset()
 		return nil
 	})
 }

@@ -29,11 +29,18 @@ func (g *group) count(gr *granted, by int) {
 // regrant goes by the grant of who is the first member now, if it bounds anything.
 // Namespace.mu is held.
 func (g *group) regrant() {
-	var gr *granted
-	if members := *g.members.Load(); len(members) > 0 && members[0].grant.bounds() {
-		gr = members[0].grant
+	var (
+		gr *granted
+		of *Account
+	)
+	if members := *g.members.Load(); len(members) > 0 {
+		of = members[0].grant.account()
+		if members[0].grant.bounds() {
+			gr = members[0].grant
+		}
 	}
 	g.grant.Store(gr)
+	g.account.Store(of)
 }
 
 // giveGranted is give for a group whose first member has the grant gr.

@@ -32,6 +32,8 @@ type group struct {
 	turns   atomic.Uint32             // packets chosen for so far, with FanoutLB
 	program atomic.Pointer[cbpf.Filter]
 	grant   atomic.Pointer[granted] // the first member's, nil: it bounds nothing; pairs with the store in regrant
+	account atomic.Pointer[Account] // the first member's, nil: it has none; pairs with the store in regrant
+	meter   *meter                  // used if there is an Account
 	defrag  *defrag.Table[heldBack] // nil: without FanoutFlagDefrag
 }
 
@@ -41,6 +43,7 @@ func newGroup(c FanoutConfig, s *Socket) *group {
 		config:   c,
 		protocol: uint16(s.protocol.Load()),
 		device:   s.device,
+		meter:    new(meter),
 	}
 	if g.device != nil {
 		g.ifindex = g.device.index
@@ -123,6 +126,15 @@ func (g *group) deliver(p *Packet, a *arrival) {
 	if !g.wants(p, a) {
 		return
 	}
+	if of := g.account.Load(); of != nil {
+		g.deliverMetered(of, p, a)
+	} else {
+		g.pass(p, a)
+	}
+}
+
+// pass is deliver for a packet that the group wants.
+func (g *group) pass(p *Packet, a *arrival) {
 	if g.defrag != nil {
 		if gr := g.grant.Load(); gr != nil && gr.judge(p, a) == 0 {
 			return // before it could become part of another packet
@@ -145,8 +157,7 @@ func (g *group) give(p *Packet, a *arrival) {
 	}
 }
 
-// deliverBatch is deliver for several packets. Those for one member take their
-// slots together.
+// deliverBatch is deliver for several packets.
 func (g *group) deliverBatch(ps []Packet, as []arrival) {
 	members := *g.members.Load() // pairs with the stores in link and unlink
 	if len(members) == 0 {
@@ -160,8 +171,16 @@ func (g *group) deliverBatch(ps []Packet, as []arrival) {
 				g.deliver(&ps[i], &as[i])
 			}
 		}
-		return
+	} else if of := g.account.Load(); of != nil {
+		g.deliverBatchMetered(of, members, ps, as)
+	} else {
+		g.passBatch(members, ps, as)
 	}
+}
+
+// passBatch chooses a member for each packet of a batch by itself. Those for one member take
+// their slots together.
+func (g *group) passBatch(members []*Socket, ps []Packet, as []arrival) {
 	var (
 		chosen [maxBatch]*Socket
 		left   batchMask

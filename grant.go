@@ -47,6 +47,10 @@ type Grant struct {
 	// namespace's.
 	Budget *Budget
 
+	// Account bounds the work that all sockets that have it make for others; nil: nothing
+	// bounds it.
+	Account *Account
+
 	// Scope parts fanout groups: a socket joins only those of its own scope. Sockets
 	// without a grant are in scope 0.
 	Scope uint32
@@ -170,26 +174,39 @@ func limit(p *Packet, a *arrival, n, skip uint32) (v view) {
 	return v
 }
 
-// takeGranted is take for a socket with a grant: what it may not see is cut off
+// takeForAnother is take for a socket that somebody else uses: what it may not see is cut off
 // before anything looks at the packet.
 //
 //go:noinline
-func (s *Socket) takeGranted(rx *receiver, p *Packet, a *arrival) {
+func (s *Socket) takeForAnother(rx *receiver, p *Packet, a *arrival) {
+	if rx.grant == nil {
+		s.takeMetered(rx, p, a)
+		return
+	}
 	seen := rx.grant.judge(p, a)
 	if seen == 0 {
 		return
 	}
 	v := limit(p, a, seen, rx.skip(a))
 	v.packet.Rest = v.rest[:v.pieces]
-	s.take(rx.own, &v.packet, &v.arrival)
+	if rx.account == nil {
+		s.take(rx.own, &v.packet, &v.arrival)
+	} else {
+		s.takeMetered(rx, &v.packet, &v.arrival)
+	}
 	a.timestamp = v.arrival.timestamp // one reading for all sockets
 }
 
-// takeBatchGranted is receiveBatch for a socket with a grant: one by one.
-func (s *Socket) takeBatchGranted(rx *receiver, ps []Packet, as []arrival, mask batchMask) {
+// receiveBatchForAnother is receiveBatch for a socket that somebody else uses. Where its grant
+// hides anything, it gets the packets one by one.
+func (s *Socket) receiveBatchForAnother(rx *receiver, ps []Packet, as []arrival, mask batchMask) {
+	if rx.grant == nil {
+		s.receiveBatchMetered(rx, ps, as, mask)
+		return
+	}
 	for i := range ps {
 		if mask&(1<<i) != 0 && as[i].length != 0 && s.wants(&ps[i], &as[i]) {
-			s.takeGranted(rx, &ps[i], &as[i])
+			s.takeForAnother(rx, &ps[i], &as[i])
 		}
 	}
 }
@@ -290,6 +307,14 @@ func (s *Socket) Geometry() (g tpacket.Geometry, ok bool) {
 
 // HasTxRing says whether the socket has a transmit ring.
 func (s *Socket) HasTxRing() bool { return s.TxRing() != nil }
+
+// account is what the sockets of the grant's user share, nil: nothing.
+func (g *granted) account() *Account {
+	if g == nil {
+		return nil
+	}
+	return g.Account
+}
 
 // budget is what the socket's memory is taken from, nil: nobody's. s.mu is held.
 func (s *Socket) budget() *Budget {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -36,6 +37,7 @@ type Namespace struct {
 	maxMemory int64
 	memory    atomic.Int64  // bytes held by rings
 	moment    atomic.Uint64 // how often a socket was bound: see Moment
+	pools     sync.Map      // device index (int32) -> *pool, where an Account has sockets
 
 	mu        watchedMutex
 	devices   []*Device // by index

@@ -104,9 +104,10 @@ type receiver struct {
 
 	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
 
-	budget *Budget   // of what is queued
-	grant  *granted  // nil: everything
-	own    *receiver // the same without the grant, for packets that it was applied to
+	budget  *Budget   // of what is queued
+	grant   *granted  // nil: everything
+	account *Account  // nil: nobody measures, or the socket's fanout group does
+	own     *receiver // the same without grant and account; nil: it has neither
 }
 
 // offsets is where the packet's headers go in a frame.
@@ -141,8 +142,8 @@ func (s *Socket) receive(p *Packet, a *arrival) {
 // (net/packet/af_packet.c): filter, measure, acquire, copy, stamp, release,
 // wake.
 func (s *Socket) take(rx *receiver, p *Packet, a *arrival) {
-	if rx.grant != nil {
-		s.takeGranted(rx, p, a)
+	if rx.own != nil {
+		s.takeForAnother(rx, p, a)
 		return
 	}
 	snaplen, cut, ok := s.admit(rx, p, a)
@@ -217,10 +218,15 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 // slots together.
 func (s *Socket) receiveBatch(ps []Packet, as []arrival, mask batchMask) {
 	rx := s.rx.Load() // pairs with the store in Socket.publish
-	if rx.grant != nil {
-		s.takeBatchGranted(rx, ps, as, mask)
-		return
+	if rx.own != nil {
+		s.receiveBatchForAnother(rx, ps, as, mask)
+	} else {
+		s.receiveBatchOwn(rx, ps, as, mask)
 	}
+}
+
+// receiveBatchOwn is receiveBatch for a socket that sees everything.
+func (s *Socket) receiveBatchOwn(rx *receiver, ps []Packet, as []arrival, mask batchMask) {
 	var (
 		admitted [maxBatch]uint8 // by number
 		snaplens [maxBatch]uint32

@@ -46,6 +46,7 @@ type Socket struct {
 	counters ring.Counters
 	notify   ring.Notify
 	queue    queue
+	meter    meter        // used if there is an Account
 	err      atomic.Int32 // pending errno (sk_err)
 
 	unheld atomic.Bool // see SetHeld
@@ -139,10 +140,14 @@ func (s *Socket) publish() {
 		}
 	}
 	rx.budget = s.budget()
+	own := *rx
 	if s.grant.bounds() {
-		own := *rx
 		rx.grant, rx.own = s.grant, &own
 	}
+	if s.group == nil && s.grant.account() != nil {
+		rx.account, rx.own = s.grant.account(), &own
+	}
+	s.meter.reset()
 	s.rx.Store(rx) // pairs with the load in receive
 	s.publishSender()
 }
@@ -332,9 +337,10 @@ func (s *Socket) NewReader() (*ring.Reader, error) {
 }
 
 // AttachFilter replaces the socket's filter (SO_ATTACH_FILTER): EINVAL for a
-// program that Linux refuses, EPERM once the filter is locked.
+// program that Linux refuses, or [cbpf.CompileBounded] if the socket has an [Account]; EPERM
+// once the filter is locked.
 func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
-	f, err := cbpf.Compile(prog)
+	f, err := s.compile(prog)
 	return s.do("set SO_ATTACH_FILTER", func() error {
 		if s.filterLocked {
 			return errFilterLocked
@@ -347,6 +353,17 @@ func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
 		s.ns.refiltered(s)
 		return nil
 	})
+}
+
+// compile is for a program that is to run for the socket.
+func (s *Socket) compile(prog []cbpf.Instruction) (*cbpf.Filter, error) {
+	s.mu.Lock()
+	of := s.grant.account()
+	s.mu.Unlock()
+	if of != nil {
+		return cbpf.CompileBounded(prog)
+	}
+	return cbpf.Compile(prog)
 }
 
 // DetachFilter removes the filter (SO_DETACH_FILTER): ENOENT when there is

@@ -56,6 +56,11 @@ func (d *Device) Addresses() [][6]byte { return slices.Collect(maps.Keys(d.hears
 // as on a SOCK_RAW socket for all protocols, need not be delivered: no socket would
 // take it. It is so unless all is true: then some socket may take any packet, or it
 // cannot be said like this which.
+//
+// They are for a source to run in the sockets' place: for every packet that it sees, whoever
+// pays for that. So none of them is the filter of a socket with an [Account] that has more
+// than 96 instructions or a load that walks through the packet ([cbpf.Walks]), and there are
+// at most 16.
 func (d *Device) Filters() (programs [][]cbpf.Instruction, all bool) {
 	d.ns.mu.Lock()
 	defer d.ns.mu.Unlock()
@@ -82,10 +87,20 @@ func (d *Device) Filters() (programs [][]cbpf.Instruction, all bool) {
 			if p := f.Program(); !slices.ContainsFunc(programs, func(q []cbpf.Instruction) bool { return slices.Equal(p, q) }) {
 				programs = append(programs, p)
 			}
+			if len(programs) > maxFilters {
+				return nil, true
+			}
 		}
 	}
 	return programs, false
 }
+
+const (
+	// maxFilters is how many different filters a source is told of.
+	maxFilters = 16
+	// maxLent is how many instructions of a filter of somebody else's a source runs.
+	maxLent = 96
+)
 
 // bound is a filter that refuses, from the link-layer header on, nothing that the
 // socket takes, nil: there is none. With a grant that hides bytes it is the grant's:
@@ -95,10 +110,12 @@ func (s *Socket) bound() *cbpf.Filter {
 	switch {
 	case rx.grant.restricts():
 		return rx.grant.filter
-	case s.typ == SockRaw:
-		return rx.filter
+	case s.typ != SockRaw || rx.filter == nil:
+		return nil
+	case s.grant.account() != nil && (len(rx.filter.Program()) > maxLent || cbpf.Walks(rx.filter.Program()) > 0):
+		return nil
 	}
-	return nil
+	return rx.filter
 }
 
 // refiltered is for a socket that has another filter.

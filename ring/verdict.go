@@ -18,6 +18,7 @@ const (
 	NoRoom                   // the ring was closed or exchanged meanwhile, or the headers do not fit or have no word for the offload
 	Lost                     // it never came: lost before the device (rxring.Device.Lost)
 	Malformed                // it is too short, or of a kind that the device cannot show
+	Throttled                // its user's sockets took more of the writers' time than is theirs (rxring.Account)
 	verdicts                 // other processes know reasons by their numbers (package attach): new ones go last
 )
 
@@ -30,6 +31,7 @@ var reasons = [verdicts]struct{ name, text, explanation string }{
 	NoRoom:    {"no_room", "no room", "ring just closed, or no room for headers"},
 	Lost:      {"before_device", "before the device", "lost before the device"},
 	Malformed: {"malformed", "malformed", "malformed: shorter than a link-layer header, or of no type that the device has"},
+	Throttled: {"throttled", "throttled", "throttled: its user's sockets took too much of the writers' time"},
 }
 
 // Reasons goes through the verdicts that are reasons for a drop.
