@@ -117,14 +117,10 @@ func (s *Server) enroll(p *peer, c *net.UnixConn, g Grant, asked uint64) (again 
 	if s.regrants != asked {
 		return true, nil
 	}
-	u := s.users[p.UID]
-	if u == nil {
-		u = &user{budget: rxring.NewBudget(0)}
-	}
+	u := s.userLocked(p.UID)
 	if u.peers >= maxPeers {
 		return false, explain.Errorf(syscall.EAGAIN, "user %d has %d processes attached, the most that may be", p.UID, maxPeers)
 	}
-	s.users[p.UID] = u
 	u.peers++
 	p.user = u
 	p.conn = newConn(c)
@@ -138,9 +134,8 @@ func (s *Server) dismiss(p *peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.peers, p.ID)
-	if p.user.peers--; p.user.peers == 0 {
-		delete(s.users, p.UID)
-	}
+	p.user.peers--
+	p.user.left = time.Now()
 }
 
 // fill sets what is 0 in g to what it stands for.
@@ -154,6 +149,9 @@ func (p *peer) fill(g Grant) Grant {
 	if g.Socket.Budget == nil {
 		p.user.budget.SetMax(g.MaxMemory)
 		g.Socket.Budget = p.user.budget
+	}
+	if g.Socket.Account == nil && !p.trusted() {
+		g.Socket.Account = p.user.account
 	}
 	if g.Socket.Scope == 0 {
 		g.Socket.Scope = p.UID + 1 // 0 is this process's own sockets'

@@ -29,7 +29,7 @@ type Server struct {
 
 	mu     sync.Mutex
 	peers  map[uint64]*peer // by ID
-	users  map[uint32]*user // by UID, those that have peers
+	users  map[uint32]*user // by UID, those that have peers or had some lately
 	lastID uint64
 
 	regrants uint64 // how often Regrant was called: who came meanwhile is asked for again
@@ -37,17 +37,6 @@ type Server struct {
 	door     door
 	refusals refusals
 }
-
-// user is what the peers of one user share, however many they are.
-type user struct {
-	budget  *rxring.Budget
-	peers   int
-	sockets int
-}
-
-// maxPeers bounds a user's connections: each costs a goroutine, three descriptors
-// and the room for a message.
-const maxPeers = 64
 
 // Listen offers c.Namespace at path, a new unix socket of type SOCK_SEQPACKET that
 // only this process's user may connect to (mode 0600; Config.Permit has it otherwise, and
