@@ -46,6 +46,7 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)
 			defer signal.Stop(hangup)
+			signal.Ignore(syscall.SIGPIPE) // of a log whose reader has ended
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			o := serve.Options{At: at, From: specs, Reload: hangup, Log: os.Stderr}
@@ -57,6 +58,8 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
 			switch {
 			case err == nil:
 				return nil
+			case ctx.Err() != nil:
+				return &exitError{exitFailure, nil} // the log has it; standard error may block
 			case errors.As(err, &wrong):
 				return &exitError{exitUsage, err}
 			}

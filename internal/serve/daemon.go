@@ -28,7 +28,7 @@ type Options struct {
 	Config func() (*Config, error)
 	Reload <-chan os.Signal
 
-	Log io.Writer
+	Log io.Writer // may block: nothing but the log waits for it
 }
 
 // server is the daemon.
@@ -52,8 +52,8 @@ type ConfigError struct{ error }
 
 func (e ConfigError) Unwrap() error { return e.error }
 
-// Run offers what o says until ctx ends. Then its error is nil, and all is as it was
-// before.
+// Run offers what o says until ctx ends. Then its error, which is nil if all is as it was
+// before, is in the log, too.
 func Run(ctx context.Context, o Options) error {
 	s := &server{opts: o, meter: newMeter()}
 	c, err := s.load()
@@ -62,7 +62,10 @@ func Run(ctx context.Context, o Options) error {
 	}
 	s.config.Store(c)
 	s.level.Set(c.Log.Level)
-	s.log = newLogger(o.Log, c.Log.JSON, &s.level)
+	queue := newLogQueue(o.Log, c.Log.JSON)
+	defer queue.close()
+	s.meter.lostLines = queue.lost
+	s.log = newLogger(queue, c.Log.JSON, &s.level)
 	if err := s.open(c); err != nil {
 		return errors.Join(err, s.close())
 	}
@@ -72,18 +75,15 @@ func Run(ctx context.Context, o Options) error {
 		case <-ctx.Done():
 			notify(daemon.SdNotifyStopping)
 			s.log.Info("stopping")
-			return s.close()
+			err := s.close()
+			if err != nil {
+				s.failed("not ended in good order", err)
+			}
+			return err
 		case <-o.Reload:
 			s.reload()
 		}
 	}
-}
-
-func newLogger(w io.Writer, json bool, level slog.Leveler) *slog.Logger {
-	if json {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
-	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
 // load is what the file and the command line say together.

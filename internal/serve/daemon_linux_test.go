@@ -122,8 +122,15 @@ func (d *daemonTest) write(file string) {
 func (d *daemonTest) reload(file string) {
 	d.Helper()
 	d.write(file)
-	for range 2 { // the second is taken when the first is done
-		d.hangup <- syscall.SIGHUP
+	ends := func() int {
+		return len(d.log.find(d.T, "msg", "reloaded")) + len(d.log.find(d.T, "msg", "not reloaded: what was before goes on"))
+	}
+	before := ends()
+	d.hangup <- syscall.SIGHUP
+	for deadline := time.Now().Add(patient); ends() == before; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			d.Fatal("nothing is said of a reload")
+		}
 	}
 }
 

@@ -7,6 +7,7 @@
 //	sources.go   what feeds the devices, and what a reload changes of it
 //	listen.go    the unix socket: made here, or handed over by systemd
 //	audit.go     who did what, for the log
+//	log.go       the log, which blocks nobody
 //	metrics.go   how much of everything, for Prometheus
 //	daemon.go    all of it together, from the start to SIGTERM
 //

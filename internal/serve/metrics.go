@@ -13,6 +13,8 @@ import (
 // meter counts for Prometheus. Sockets come and go while counters only grow: what was
 // new of a socket since it was last looked at is added to its device's sums.
 type meter struct {
+	lostLines func() uint64 // of the log
+
 	collecting sync.Mutex // one after the other: a status is newer than the one before
 
 	mu     sync.Mutex
@@ -40,6 +42,8 @@ func newMeter() *meter {
 		open:   make(map[socketKey]attach.SocketStatus),
 		peers:  make(map[uint64]bool),
 		events: make(map[attach.EventKind]uint64),
+
+		lostLines: func() uint64 { return 0 },
 	}
 }
 
@@ -132,6 +136,7 @@ var (
 	descAttached = prometheus.NewDesc("rxring_attached_total", "Processes that have attached.", nil, nil)
 	descRefused  = prometheus.NewDesc("rxring_refused_total", "Connections that were refused.", nil, nil)
 	descFaulted  = prometheus.NewDesc("rxring_faulted_total", "Processes that were thrown out for what they sent.", nil, nil)
+	descLogLost  = prometheus.NewDesc("rxring_log_dropped_lines_total", "Lines of the log that were lost.", nil, nil)
 	descUp       = prometheus.NewDesc("rxring_device_up", "1: the device is up.", []string{"device", "source"}, nil)
 	descKernel   = prometheus.NewDesc("rxring_source_kernel_drops_total", "Packets that the kernel dropped before rxring saw them.", []string{"device"}, nil)
 	descSource   = prometheus.NewDesc("rxring_source_total", "What the source of a device counts.", []string{"device", "counter"}, nil)
@@ -140,7 +145,7 @@ var (
 func (m *meter) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descOffered, descFiltered, descCaptured, descDropped, descSent, descSockets, descMemory,
-		descPeers, descAttached, descRefused, descFaulted, descUp, descKernel, descSource,
+		descPeers, descAttached, descRefused, descFaulted, descLogLost, descUp, descKernel, descSource,
 	} {
 		ch <- d
 	}
@@ -195,4 +200,5 @@ func (m *meter) Collect(ch chan<- prometheus.Metric) {
 	counter(descAttached, m.events[attach.PeerAttached])
 	counter(descRefused, m.events[attach.PeerRefused]+m.events[attach.PeersRefused])
 	counter(descFaulted, m.events[attach.PeerFaulted])
+	counter(descLogLost, m.lostLines())
 }

@@ -1,0 +1,151 @@
+package serve
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+func newLogger(w io.Writer, json bool, level slog.Leveler) *slog.Logger {
+	if json {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// maxQueued bounds the lines that wait for the log's reader, in bytes.
+const maxQueued = 1 << 20
+
+// logQueue is a log that blocks nobody: lines wait in memory for a goroutine that writes
+// them, however long that takes. Lines that find no room, or cannot be written, are dropped
+// and counted, and a line says how many once there is one that can be written. Its methods
+// may be called concurrently.
+type logQueue struct {
+	w    io.Writer
+	json bool
+	wake chan struct{} // has a value when there may be something to write, or the queue is closed
+	done chan struct{} // closed when nothing is written any more
+
+	mu      sync.Mutex
+	lines   []logLine
+	bytes   int    // of lines
+	dropped uint64 // since the latest of lines
+	total   uint64 // dropped, since the beginning
+	closed  bool
+}
+
+type logLine struct {
+	text    []byte
+	dropped uint64 // lines that were dropped between the one before and this one
+}
+
+func newLogQueue(w io.Writer, json bool) *logQueue {
+	q := &logQueue{w: w, json: json, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go q.run()
+	return q
+}
+
+// Write adds a line, as slog's handlers write it. It never fails.
+func (q *logQueue) Write(line []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.bytes+len(line) > maxQueued {
+		q.dropped++
+		q.total++
+		return len(line), nil
+	}
+	q.lines = append(q.lines, logLine{bytes.Clone(line), q.dropped})
+	q.bytes += len(line)
+	q.dropped = 0
+	q.signal()
+	return len(line), nil
+}
+
+func (q *logQueue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// lost is how many lines were dropped so far.
+func (q *logQueue) lost() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.total
+}
+
+// next returns the next line, or how many were dropped after the last one. ok is false when
+// there is neither; end when there will be nothing any more.
+func (q *logQueue) next() (line logLine, ok, end bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.lines) == 0 {
+		line.dropped, q.dropped = q.dropped, 0
+		return line, line.dropped > 0, q.closed
+	}
+	line = q.lines[0]
+	q.lines = q.lines[1:]
+	q.bytes -= len(line.text)
+	return line, true, false
+}
+
+// run writes the lines, until the queue is closed and empty.
+func (q *logQueue) run() {
+	defer close(q.done)
+	var unsaid uint64 // dropped lines that no line tells of yet
+	cut := false      // the last line was written in part
+	write := func(text []byte) bool {
+		if cut {
+			text = append([]byte{'\n'}, text...)
+		}
+		n, err := q.w.Write(text)
+		if n > 0 {
+			cut = err != nil
+		}
+		return err == nil
+	}
+	for {
+		line, ok, end := q.next()
+		unsaid += line.dropped
+		if unsaid > 0 && (ok || end) && write(q.note(unsaid)) {
+			unsaid = 0
+		}
+		switch {
+		case line.text != nil && (unsaid > 0 || !write(line.text)):
+			unsaid++
+			q.mu.Lock()
+			q.total++
+			q.mu.Unlock()
+		case ok:
+		case end:
+			return
+		default:
+			<-q.wake
+		}
+	}
+}
+
+// note is the line about n lines that were dropped.
+func (q *logQueue) note(n uint64) []byte {
+	var b bytes.Buffer
+	newLogger(&b, q.json, slog.LevelWarn).Warn("lines of the log were lost: its reader was too slow, or it could not be written", "lines", n)
+	return b.Bytes()
+}
+
+// flushTime is how long the end waits for a log that is not being read.
+const flushTime = 250 * time.Millisecond
+
+// close writes what there is, as far as that takes no longer than flushTime.
+func (q *logQueue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.signal()
+	q.mu.Unlock()
+	select {
+	case <-q.done:
+	case <-time.After(flushTime):
+	}
+}
