@@ -253,7 +253,11 @@ func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ring.Memory) (R, err
 		return r, fmt.Errorf("ring of %d bytes: the namespace holds %d of at most %d bytes of ring memory: %w",
 			size, held-size, ns.maxMemory, syscall.ENOMEM)
 	}
-	m, err := ring.NewMemory(g.Size())
+	newMemory := ring.NewMemory
+	if s.private {
+		newMemory = ring.NewPrivateMemory
+	}
+	m, err := newMemory(g.Size())
 	if err == nil {
 		if r, err = of(m); err == nil {
 			return r, nil

@@ -69,6 +69,7 @@ type Socket struct {
 	ringBudget   *Budget              // that ring's memory is taken from
 	txBudget     *Budget              // and txRing's
 	mapped       func(memfd int) bool // nil: nobody maps rings
+	private      bool                 // rings to come lie in private memory: see KeepRingsPrivate
 	filter       *cbpf.Filter
 	program      []cbpf.Instruction // the filter's
 	filterLocked bool

@@ -126,6 +126,7 @@ func setRing(t testing.TB, s *attach.Socket, r tpacket.Req) (*ring.Reader, *ring
 	m, err := ring.MapMemory(fd, g.Size())
 	must(t, err)
 	t.Cleanup(func() { m.Close() })
+	must(t, s.Mapped())
 	rd, err := ring.OpenReader(m, g, nil)
 	must(t, err)
 	return rd, m

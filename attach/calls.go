@@ -12,29 +12,27 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// call carries a request out: its results go to p.answer, and fd goes with them if
-// it is not negative. A faultError ends the connection, another error is the
-// answer.
-func (p *peer) call(o op, id uint32, m *message) (fd int, err error) {
+// call carries a request out: its results go to p.answer. A faultError ends the
+// connection, another error is the answer.
+func (p *peer) call(o op, id uint32, m *message) (err error) {
 	switch o {
 	case opDevices:
-		return -1, p.piece(m, p.handOutDevices)
+		return p.piece(m, p.handOutDevices)
 	case opStatus:
-		return -1, p.piece(m, func() any { return p.server.status(p) })
+		return p.piece(m, func() any { return p.server.status(p) })
 	case opSocket:
-		return -1, p.socket(m)
+		return p.socket(m)
 	}
 	p.mu.Lock()
 	k, had := p.sockets[id], id != 0 && id <= p.last
 	p.mu.Unlock()
 	if k == nil && had { // a call that Close overtook
-		return -1, rxring.ErrClosed
+		return rxring.ErrClosed
 	}
 	if k == nil {
-		return -1, fault("operation %d on socket %d: it has none of that number", o, id)
+		return fault("operation %d on socket %d: it has none of that number", o, id)
 	}
 	a := &p.answer
-	fd = -1
 	switch o {
 	case opClose:
 		if !m.end() {
@@ -55,7 +53,7 @@ func (p *peer) call(o op, id uint32, m *message) (fd int, err error) {
 	case opSetsockopt:
 		level, name, mapped, val := m.int(), m.int(), m.yes(), m.rest()
 		if len(val) > maxOption {
-			return -1, fault("option of %d bytes", len(val))
+			return fault("option of %d bytes", len(val))
 		}
 		if m.end() {
 			k.mapped = mapped // who says no falsely has lost what it mapped
@@ -65,7 +63,7 @@ func (p *peer) call(o op, id uint32, m *message) (fd int, err error) {
 	case opGetsockopt:
 		level, name, room, val := m.int(), m.int(), m.word(), m.rest()
 		if room > maxOption {
-			return -1, fault("room for an option of %d bytes", room)
+			return fault("room for an option of %d bytes", room)
 		}
 		if m.end() {
 			buf := make([]byte, room)
@@ -86,14 +84,18 @@ func (p *peer) call(o op, id uint32, m *message) (fd int, err error) {
 		if room := m.word(); m.end() {
 			prog, n, err := k.GetFilter(int(min(room, math.MaxInt32)))
 			if err != nil {
-				return -1, err
+				return err
 			}
 			a.u32(uint32(n))
 			a.program(prog)
 		}
 	case opMap:
 		if size := m.long(); m.end() && size <= math.MaxInt {
-			return k.Map(int(size))
+			err = p.mapRings(k, int(size))
+		}
+	case opMapped:
+		if m.end() {
+			err = k.moveToLent()
 		}
 	case opRings:
 		g, ok := k.Geometry()
@@ -142,9 +144,9 @@ func (p *peer) call(o op, id uint32, m *message) (fd int, err error) {
 		p.counts(k)
 	}
 	if !m.end() {
-		return -1, fault("operation %d with arguments of %d bytes", o, len(m.b)-headerLen)
+		return fault("operation %d with arguments of %d bytes", o, len(m.b)-headerLen)
 	}
-	return fd, err
+	return err
 }
 
 // socket makes one.
@@ -176,9 +178,45 @@ func (p *peer) socket(m *message) error {
 	p.last++
 	k := &peerSocket{Socket: rx, id: p.last, opened: time.Now(), waker: waker{&p.events, p.last}}
 	rx.SetMapped(func(int) bool { return k.mapped })
+	rx.KeepRingsPrivate()
 	p.sockets[k.id] = k
 	p.answer.u32(k.id)
 	return nil
+}
+
+// mapRings takes the memory that came with the request, if any, for k's rings.
+func (p *peer) mapRings(k *peerSocket, size int) error {
+	sizes, err := k.CheckMap(size)
+	if err != nil || p.handed < 0 {
+		return err
+	}
+	l, err := newLent(p.handed, sizes)
+	if err != nil {
+		return err
+	}
+	p.handed = -1
+	k.lend(l)
+	return nil
+}
+
+// lend keeps l until its peer has mapped it; nil: nothing.
+func (k *peerSocket) lend(l *lent) {
+	k.lent.close()
+	k.lent = l
+}
+
+// moveToLent puts k's rings into the memory that its peer has mapped.
+func (k *peerSocket) moveToLent() error {
+	l := k.lent
+	if l == nil {
+		return explain.Errorf(syscall.EINVAL, "no memory to move the rings to: map them first")
+	}
+	k.lent = nil
+	defer l.close()
+	if err := l.seal(); err != nil {
+		return err
+	}
+	return k.MoveRings(l.give())
 }
 
 // opened tells the owner of a socket that hears, once.

@@ -154,7 +154,7 @@ func isSocket(path string) bool {
 }
 
 func (c *Client) hello() error {
-	m, fd, err := c.roundTrip(opHello, 0, func(m *message) {
+	m, fd, err := c.roundTrip(opHello, 0, -1, func(m *message) {
 		m.bytes([]byte(magic))
 		m.u32(version)
 	})
@@ -174,8 +174,8 @@ func (c *Client) hello() error {
 
 // roundTrip makes a request and waits for the answer, whose words are good until
 // c.turn is given back: so either it is held by the caller, or nobody else has c
-// yet.
-func (c *Client) roundTrip(o op, socket uint32, arguments func(*message)) (m message, fd int, err error) {
+// yet. A descriptor goes with the request unless it is negative.
+func (c *Client) roundTrip(o op, socket uint32, with int, arguments func(*message)) (m message, fd int, err error) {
 	c.seq++
 	c.request.start(o, socket, c.seq)
 	if arguments != nil {
@@ -185,7 +185,7 @@ func (c *Client) roundTrip(o op, socket uint32, arguments func(*message)) (m mes
 		c.conn.SetDeadline(time.Now().Add(patience))
 	}
 	fd = -1
-	err = c.conn.send(&c.request, -1)
+	err = c.conn.send(&c.request, with)
 	if err == nil || o == opHello && disconnected(err) {
 		m, fd, err = c.conn.recv()
 	}
@@ -208,31 +208,36 @@ func (c *Client) roundTrip(o op, socket uint32, arguments func(*message)) (m mes
 }
 
 // call is roundTrip for everybody. Results reads the answer.
-func (c *Client) call(o op, socket uint32, arguments func(*message), results func(*message)) (fd int, err error) {
+func (c *Client) call(o op, socket uint32, arguments func(*message), results func(*message)) error {
+	return c.callWith(-1, o, socket, arguments, results)
+}
+
+// callWith is call with a descriptor.
+func (c *Client) callWith(with int, o op, socket uint32, arguments func(*message), results func(*message)) error {
 	c.turn.Lock()
 	defer c.turn.Unlock()
 	if c.Err() != nil {
-		return -1, errDetached
+		return errDetached
 	}
-	m, fd, err := c.roundTrip(o, socket, arguments)
+	m, fd, err := c.roundTrip(o, socket, with, arguments)
 	if remote := new(remoteError); errors.As(err, &remote) {
-		return -1, err
+		return err
 	}
 	if err == nil {
 		if results != nil {
 			results(&m)
 		}
+		closeFD(fd) // only hello's answer has one
 		if m.end() {
-			return fd, nil
+			return nil
 		}
-		closeFD(fd)
 		err = errMessage
 	}
 	if errors.Is(err, syscall.EMSGSIZE) {
-		return -1, err // nothing was sent
+		return err // nothing was sent
 	}
 	c.end(err)
-	return -1, errDetached
+	return errDetached
 }
 
 // maxList is more than the sockets of all users make, in bytes.
@@ -249,7 +254,7 @@ func (c *Client) listLocked(o op, v any) error {
 	var all []byte
 	for size := 1; len(all) < size; {
 		var got []byte
-		_, err := c.call(o, 0, func(m *message) { m.u32(uint32(len(all))) }, func(m *message) {
+		err := c.call(o, 0, func(m *message) { m.u32(uint32(len(all))) }, func(m *message) {
 			size = int(m.word())
 			got = append(got, m.rest()...)
 		})

@@ -30,12 +30,12 @@ func (c *conn) send(m *message, fd int) error {
 	if len(m.b) > maxMessage {
 		return explain.Errorf(syscall.EMSGSIZE, "attach: message of %d bytes: want at most %d", len(m.b), maxMessage)
 	}
-	if c.direct != nil {
-		return c.direct.write(m.b)
-	}
 	var oob []byte
 	if fd >= 0 {
 		oob = rights(fd)
+	}
+	if c.direct != nil {
+		return c.direct.write(m.b, oob)
 	}
 	_, _, err := c.WriteMsgUnix(m.b, oob, nil)
 	return err

@@ -43,9 +43,9 @@ func newDirect(c *net.UnixConn, patience time.Duration) (*direct, error) {
 	return d, c.Close()
 }
 
-func (d *direct) write(b []byte) error {
+func (d *direct) write(b, oob []byte) error {
 	for {
-		_, err := unix.SendmsgN(d.fd, b, nil, nil, unix.MSG_NOSIGNAL)
+		_, err := unix.SendmsgN(d.fd, b, oob, nil, unix.MSG_NOSIGNAL)
 		if err != unix.EINTR {
 			return err
 		}

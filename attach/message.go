@@ -25,7 +25,7 @@ import (
 
 // version is of everything but hello. It changes when old and new no longer
 // understand each other.
-const version = 2
+const version = 3
 
 // magic begins a hello: no other program's first words are taken for one.
 const magic = "rxring\x00\x01"
@@ -48,7 +48,7 @@ const (
 	opSetFilter                // struct sock_filter...
 	opGetFilter                // room -> n, struct sock_filter...
 	opFanoutProg               // struct sock_filter...
-	opMap                      // size -> a memfd
+	opMap                      // size, a memfd for the rings or none to ask whether they have that size
 	opRings                    // -> the receive ring's geometry, whether there is a transmit ring
 	opPoll                     // whether to arm -> events, bytes of the first packet
 	opRecv                     // flags, room -> rxring.Message, packet
@@ -56,7 +56,8 @@ const (
 	opRoute                    // whether there is an address, sockaddr_ll -> index
 	opCounts                   // -> counts
 	opDiscard
-	opPeek // as opRecv, but that the flags are not looked at
+	opPeek   // as opRecv, but that the flags are not looked at
+	opMapped // the memfd of the last opMap is mapped: the rings move there
 	opMost
 )
 

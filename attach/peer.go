@@ -25,6 +25,7 @@ type peer struct {
 	conn   *conn
 	events events
 	answer message
+	handed int    // the descriptor that came with the request, -1: none, or it was taken
 	list   []byte // what opDevices or opStatus is handing out in pieces
 	packet []byte // that opRecv is handing out
 
@@ -42,6 +43,7 @@ type peerSocket struct {
 	opened time.Time
 	told   bool // SocketOpened
 	mapped bool // a ring of it is, its peer says
+	lent   *lent
 	waker  waker
 }
 
@@ -216,7 +218,8 @@ func (p *peer) hello() error {
 // turn reads a request and answers it.
 func (p *peer) turn() error {
 	m, fd, err := p.conn.recv()
-	closeFD(fd) // nobody asked for one
+	p.handed = fd
+	defer func() { closeFD(p.handed) }() // unless it was taken
 	if err != nil {
 		if errors.Is(err, errMessage) {
 			return fault("%v", err)
@@ -228,25 +231,25 @@ func (p *peer) turn() error {
 		return fault("operation %d: there is none of that number", o)
 	}
 	p.answer.start(o, 0, seq)
-	fd, err = p.call(o, id, &m)
+	err = p.call(o, id, &m)
 	switch f := new(faultError); {
 	case errors.As(err, &f):
 		return err
 	case err != nil:
 		return p.fail(o, seq, err)
 	}
-	return p.reply(fd)
+	return p.reply()
 }
 
 // fail answers with an error.
 func (p *peer) fail(o op, seq uint32, err error) error {
 	p.answer.fail(o, seq, err)
-	return p.reply(-1)
+	return p.reply()
 }
 
-func (p *peer) reply(fd int) error {
+func (p *peer) reply() error {
 	p.conn.SetWriteDeadline(time.Now().Add(patience))
-	return p.conn.send(&p.answer, fd)
+	return p.conn.send(&p.answer, -1)
 }
 
 // closeAll closes what the peer has left.
@@ -265,6 +268,7 @@ func (p *peer) close(k *peerSocket) {
 	filter, _, _ := k.GetFilter(st.Filter)
 	k.Disarm(&k.waker)
 	k.Close()
+	k.lend(nil)
 	p.mu.Lock()
 	delete(p.sockets, k.id)
 	p.mu.Unlock()

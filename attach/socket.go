@@ -25,17 +25,13 @@ type Socket struct {
 	notify ring.Notify
 	down   atomic.Bool // ENETDOWN is pending, of this end's own making
 
+	mapping sync.Mutex // held by Map and Mapped; taken before mu
+
 	mu     sync.Mutex
 	closed bool
 	mapped func(memfd int) bool
-	memfds []memfd // of its rings, as far as Map returned them
+	memory *memory // of its rings; nil: Map has not returned any
 	counts counts
-}
-
-// memfd is a ring's memory.
-type memfd struct {
-	fd int
-	id [2]uint64
 }
 
 // counts are the last that are known.
@@ -47,7 +43,7 @@ type counts struct {
 // Socket makes a packet socket in the other process.
 func (c *Client) Socket(t rxring.SockType, protocol uint16) (*Socket, error) {
 	s := &Socket{client: c, typ: t}
-	_, err := c.call(opSocket, 0, func(m *message) {
+	err := c.call(opSocket, 0, func(m *message) {
 		m.u32(uint32(t))
 		m.u32(uint32(protocol))
 	}, func(m *message) { s.id = m.word() })
@@ -64,14 +60,19 @@ func (c *Client) Socket(t rxring.SockType, protocol uint16) (*Socket, error) {
 }
 
 // call makes a call on the socket.
-func (s *Socket) call(o op, arguments, results func(*message)) (fd int, err error) {
+func (s *Socket) call(o op, arguments, results func(*message)) error {
+	return s.callWith(-1, o, arguments, results)
+}
+
+// callWith is call with a descriptor.
+func (s *Socket) callWith(fd int, o op, arguments, results func(*message)) error {
 	s.mu.Lock()
 	closed := s.closed
 	s.mu.Unlock()
 	if closed {
-		return -1, rxring.ErrClosed
+		return rxring.ErrClosed
 	}
-	return s.client.call(o, s.id, arguments, results)
+	return s.client.callWith(fd, o, s.id, arguments, results)
 }
 
 // detached is for a connection that has ended.
@@ -85,13 +86,13 @@ func (s *Socket) Type() rxring.SockType { return s.typ }
 
 // Bind is [rxring.Socket.Bind].
 func (s *Socket) Bind(a tpacket.SockaddrLL) error {
-	_, err := s.call(opBind, func(m *message) { m.bytes(tpacket.Bytes(&a)) }, nil)
+	err := s.call(opBind, func(m *message) { m.bytes(tpacket.Bytes(&a)) }, nil)
 	return err
 }
 
 // Addr is [rxring.Socket.Addr]; its Ifindex is -1 when the connection has ended.
 func (s *Socket) Addr() (a tpacket.SockaddrLL) {
-	if _, err := s.call(opAddr, nil, func(m *message) { a = record[tpacket.SockaddrLL](m) }); err != nil {
+	if err := s.call(opAddr, nil, func(m *message) { a = record[tpacket.SockaddrLL](m) }); err != nil {
 		return tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: -1}
 	}
 	return a
@@ -101,7 +102,7 @@ func (s *Socket) Addr() (a tpacket.SockaddrLL) {
 func (s *Socket) Setsockopt(level, name int, val []byte) error {
 	rings := level == tpacket.SolPacket && (name == tpacket.OptRxRing || name == tpacket.OptTxRing)
 	mapped := rings && s.isMapped()
-	_, err := s.call(opSetsockopt, func(m *message) {
+	err := s.call(opSetsockopt, func(m *message) {
 		m.u32(uint32(level))
 		m.u32(uint32(name))
 		m.flag(mapped)
@@ -119,7 +120,7 @@ func (s *Socket) Getsockopt(level, name int, buf []byte) (n int, err error) {
 		return copy(buf, nativeInt(syscall.ENETDOWN)), nil
 	}
 	buf = buf[:min(len(buf), maxOption)]
-	_, err = s.call(opGetsockopt, func(m *message) {
+	err = s.call(opGetsockopt, func(m *message) {
 		m.u32(uint32(level))
 		m.u32(uint32(name))
 		m.u32(uint32(len(buf)))
@@ -145,13 +146,13 @@ func nativeInt(e syscall.Errno) []byte {
 
 // AttachFilter is [rxring.Socket.AttachFilter].
 func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
-	_, err := s.call(opSetFilter, func(m *message) { m.program(prog) }, nil)
+	err := s.call(opSetFilter, func(m *message) { m.program(prog) }, nil)
 	return err
 }
 
 // GetFilter is [rxring.Socket.GetFilter].
 func (s *Socket) GetFilter(room int) (prog []cbpf.Instruction, n int, err error) {
-	_, err = s.call(opGetFilter, func(m *message) { m.u32(uint32(room)) }, func(m *message) {
+	err = s.call(opGetFilter, func(m *message) { m.u32(uint32(room)) }, func(m *message) {
 		n = int(m.word())
 		prog = m.takeProgram()
 	})
@@ -160,7 +161,7 @@ func (s *Socket) GetFilter(room int) (prog []cbpf.Instruction, n int, err error)
 
 // SetFanoutProgram is [rxring.Socket.SetFanoutProgram].
 func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
-	_, err := s.call(opFanoutProg, func(m *message) { m.program(prog) }, nil)
+	err := s.call(opFanoutProg, func(m *message) { m.program(prog) }, nil)
 	return err
 }
 
@@ -177,7 +178,7 @@ func (s *Socket) HasTxRing() bool {
 }
 
 func (s *Socket) rings() (g tpacket.Geometry, rx, tx bool, err error) {
-	_, err = s.call(opRings, nil, func(m *message) {
+	err = s.call(opRings, nil, func(m *message) {
 		rx, tx = m.yes(), m.yes()
 		g.Version = tpacket.Version(m.word())
 		for _, v := range []*uint32{&g.BlockSize, &g.BlockNr, &g.FrameSize, &g.FrameNr, &g.FramesPerBlock} {
@@ -187,68 +188,13 @@ func (s *Socket) rings() (g tpacket.Geometry, rx, tx bool, err error) {
 	return g, rx, tx, err
 }
 
-// SetMapped has the socket ask f whether anybody has a ring's memory, that of a
-// descriptor that Map returned, mapped: see [rxring.Socket.SetMapped].
-func (s *Socket) SetMapped(f func(memfd int) bool) {
-	s.mu.Lock()
-	s.mapped = f
-	s.mu.Unlock()
-}
-
-func (s *Socket) isMapped() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mapped == nil {
-		return false
-	}
-	for _, f := range s.memfds {
-		if s.mapped(f.fd) {
-			return true
-		}
-	}
-	return false
-}
-
-// Map is [rxring.Socket.Map]: the descriptor stays the socket's.
-func (s *Socket) Map(size int) (fd int, err error) {
-	fd, err = s.call(opMap, func(m *message) { m.u64(uint64(size)) }, nil)
-	if err != nil {
-		return -1, err
-	}
-	id, err := sealedMemory(fd, size)
-	if err != nil {
-		closeFD(fd)
-		s.client.end(err)
-		return -1, errDetached
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range s.memfds {
-		if f.id == id {
-			closeFD(fd)
-			return f.fd, nil
-		}
-	}
-	s.memfds = append(s.memfds, memfd{fd, id})
-	return fd, nil
-}
-
-func (s *Socket) forgetMemory() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range s.memfds {
-		closeFD(f.fd)
-	}
-	s.memfds = nil
-}
-
 // Poll is Events, Readable and QueuedBytes in one call, and with a w not nil Arm
 // before it.
 func (s *Socket) Poll(w ring.Waker) (e rxring.Events, readable bool, queued int) {
 	if w != nil {
 		s.notify.Arm(w)
 	}
-	_, err := s.call(opPoll, func(m *message) { m.flag(w != nil) }, func(m *message) {
+	err := s.call(opPoll, func(m *message) { m.flag(w != nil) }, func(m *message) {
 		e, readable, queued = rxring.Events(m.word()), m.yes(), int(m.long())
 	})
 	if s.down.Load() {
@@ -305,7 +251,7 @@ func (s *Socket) Peek(b []byte) (rxring.Message, error) {
 
 func (s *Socket) recv(o op, b []byte, flags rxring.RecvFlags) (got rxring.Message, err error) {
 	bad := false
-	_, err = s.call(o, func(m *message) {
+	err = s.call(o, func(m *message) {
 		m.u32(uint32(flags))
 		m.u32(uint32(len(b)))
 	}, func(m *message) {
@@ -333,7 +279,7 @@ func (s *Socket) Send(frame []byte) (int, error) { return s.SendTo(frame, nil) }
 
 // SendTo is [rxring.Socket.SendTo].
 func (s *Socket) SendTo(frame []byte, to *tpacket.SockaddrLL) (n int, err error) {
-	_, err = s.call(opSend, func(m *message) {
+	err = s.call(opSend, func(m *message) {
 		m.address(to)
 		m.bytes(frame)
 	}, func(m *message) { n = int(m.long()) })
@@ -343,7 +289,7 @@ func (s *Socket) SendTo(frame []byte, to *tpacket.SockaddrLL) (n int, err error)
 // Route is [rxring.Socket.Route], a device of [Client.Namespace].
 func (s *Socket) Route(to *tpacket.SockaddrLL) (*rxring.Device, error) {
 	index := 0
-	if _, err := s.call(opRoute, func(m *message) { m.address(to) }, func(m *message) { index = m.int() }); err != nil {
+	if err := s.call(opRoute, func(m *message) { m.address(to) }, func(m *message) { index = m.int() }); err != nil {
 		return nil, err
 	}
 	d, ok := s.client.ns.DeviceByIndex(index)
@@ -369,7 +315,7 @@ func (s *Socket) Sent() uint64 { return s.count().sent }
 
 func (s *Socket) count() counts {
 	var c counts
-	_, err := s.call(opCounts, nil, func(m *message) { c = m.takeCounts() })
+	err := s.call(opCounts, nil, func(m *message) { c = m.takeCounts() })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
@@ -388,7 +334,7 @@ func (s *Socket) Close() error {
 		return os.NewSyscallError("close", rxring.ErrClosed)
 	}
 	var last counts
-	_, err := s.client.call(opClose, s.id, nil, func(m *message) { last = m.takeCounts() })
+	err := s.client.call(opClose, s.id, nil, func(m *message) { last = m.takeCounts() })
 	c := s.client
 	c.mu.Lock()
 	delete(c.sockets, s.id)

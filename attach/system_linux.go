@@ -95,20 +95,3 @@ func unixConn(fd int) (*net.UnixConn, error) {
 	}
 	return u, nil
 }
-
-// sealedMemory says whether fd is memory of size bytes that nobody can take away
-// under who maps it, and which file it is.
-func sealedMemory(fd, size int) (id [2]uint64, err error) {
-	if fd < 0 {
-		return id, errMessage
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return id, os.NewSyscallError("fstat", err)
-	}
-	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
-	if err != nil || seals&unix.F_SEAL_SHRINK == 0 || st.Size < int64(size) {
-		return id, errMessage
-	}
-	return [2]uint64{st.Dev, st.Ino}, nil
-}

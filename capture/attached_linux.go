@@ -116,6 +116,9 @@ func (a *attachedSocket) reader(g tpacket.Geometry) (*ring.Reader, error) {
 	if a.memory, err = ring.MapMemory(fd, g.Size()); err != nil {
 		return nil, err
 	}
+	if err := a.s.Mapped(); err != nil {
+		return nil, err
+	}
 	a.Sleeper = ring.NewSleeper(a, a.over)
 	return ring.OpenReader(a.memory, g, a)
 }

@@ -259,6 +259,11 @@ func (s *rxringSocket) mmap() (*mapping, error) {
 		return nil, err
 	}
 	s.mapped = true
+	if attached, ok := s.s.(*remote.Socket); ok {
+		if err := attached.Mapped(); err != nil {
+			return nil, err
+		}
+	}
 	m.lie(s.mem)
 	return m, nil
 }

@@ -21,8 +21,8 @@ func (k *socket) longestInRing() (longest uint32) {
 	if !ok || g.Version == tpacket.V3 || k.rx.Totals().Dropped() == 0 {
 		return 0
 	}
-	fd, err := k.rx.Map(g.Size())
-	if err != nil {
+	fd, ok := k.rx.memory(g.Size())
+	if !ok {
 		return 0
 	}
 	at := 4 // of tp_len, behind tp_status: struct tpacket2_hdr

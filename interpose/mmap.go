@@ -15,12 +15,24 @@ import (
 // the time of the call the ring's memory takes its place in the descriptor
 // table, and the kernel maps that. The next trapped call of whoever may hold
 // such a descriptor puts the stand-in back.
+//
+// Attached, the packets are in the memory only when the other process knows that it is
+// mapped, and from then on it cannot be mapped again. It is told at the thread's next
+// trapped call, or soon after the mapping shows in /proc, whichever is first; an mmap of
+// the same socket is not such a call, for a program that maps a ring twice in a row.
 
 // swaps is what the session knows of memory in the place of stand-ins.
 type swaps struct {
 	count   uint64            // swaps made so far
 	seen    map[uint32]uint64 // by thread: the count when it was last put right
 	pending []swap
+	untold  []swap // those whose mapping the socket is yet to be told of
+}
+
+func (w *swaps) forget(k *socket) {
+	of := func(p swap) bool { return p.k == k }
+	w.pending = slices.DeleteFunc(w.pending, of)
+	w.untold = slices.DeleteFunc(w.untold, of)
 }
 
 // swap is an mmap that the kernel may not have run yet.
@@ -63,8 +75,48 @@ func (c *call) mmap() reply {
 	}
 	c.replaced(fd, k, memfd)
 	s.swaps.count++
-	s.swaps.pending = append(s.swaps.pending, swap{k, c.tid, threadGroup(c.tid), fd, time.Now()})
+	w := swap{k, c.tid, threadGroup(c.tid), fd, time.Now()}
+	s.swaps.pending = append(s.swaps.pending, w)
+	if s.cfg.At != nil {
+		s.swaps.untold = append(s.swaps.untold, w)
+	}
 	return reply{}
+}
+
+// tellMappedEvery is how often a mapping is looked for whose program makes no further
+// call that is trapped, and tellMappedFor for how long.
+const (
+	tellMappedEvery = 10 * time.Millisecond
+	tellMappedFor   = 10 * time.Second
+)
+
+// tellMapped tells sockets that their memory is mapped, where the calling thread's mmap
+// is over, or, for a nil c, where the mapping shows. A thread whose mmap has failed says so, too:
+// nothing comes of it, because the next mmap gets other memory.
+func (s *session) tellMapped(c *call) {
+	w := &s.swaps
+	w.untold = slices.DeleteFunc(w.untold, func(p swap) bool {
+		switch {
+		case c != nil && (p.tid != c.tid || c.NR == unix.SYS_MMAP && c.int(4) == p.fd):
+			return false
+		case c == nil && !p.shows():
+			return time.Since(p.at) > tellMappedFor
+		}
+		if err := p.k.rx.Mapped(); err != nil && !s.detached() {
+			s.cfg.logf("mmap of a packet socket: its ring gets no packets: %v", err)
+		}
+		return true
+	})
+}
+
+// shows says whether the process has the socket's memory mapped, as far as can be seen.
+func (p *swap) shows() bool {
+	for f := range mappings(p.tgid) {
+		if slices.Contains(p.k.memfds, f) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxMemfds bounds the former memory that a socket remembers, to know it when a
@@ -90,6 +142,9 @@ func (k *socket) shares(fd int) {
 // it inherited.
 func (s *session) unswap(c *call) {
 	w := &s.swaps
+	if len(w.untold) > 0 {
+		s.tellMapped(c)
+	}
 	if w.seen[c.TID] == w.count {
 		return
 	}

@@ -22,6 +22,8 @@ type packetSocket interface {
 	GetFilter(room int) ([]cbpf.Instruction, int, error)
 	SetFanoutProgram([]cbpf.Instruction) error
 	Map(size int) (memfd int, err error)
+	Mapped() error                        // what Map returned is mapped
+	memory(size int) (memfd int, ok bool) // the rings' as it is, of which Map would want size bytes mapped
 	SetMapped(func(memfd int) bool)
 	Geometry() (tpacket.Geometry, bool)
 	HasTxRing() bool
@@ -72,6 +74,14 @@ func (s localSocket) armedEvents(w ring.Waker) rxring.Events {
 	return s.Events()
 }
 
+// Mapped has nothing to do: the rings are in the memory already.
+func (s localSocket) Mapped() error { return nil }
+
+func (s localSocket) memory(size int) (memfd int, ok bool) {
+	memfd, err := s.Map(size)
+	return memfd, err == nil
+}
+
 // attachedSocket is a socket of another process's namespace. Its memberships are
 // those of the devices that stand here for that namespace's, too: programs ask how
 // promiscuous a link is.
@@ -96,6 +106,11 @@ func (c *Config) attached(t rxring.SockType, protocol uint16) (packetSocket, err
 func (a *attachedSocket) armedEvents(w ring.Waker) rxring.Events {
 	e, _, _ := a.Poll(w)
 	return e
+}
+
+func (a *attachedSocket) memory(int) (memfd int, ok bool) {
+	memfd = a.Memory()
+	return memfd, memfd >= 0
 }
 
 func (a *attachedSocket) Setsockopt(level, name int, val []byte) error {

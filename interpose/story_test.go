@@ -36,7 +36,7 @@ var stories = []string{
 
 func TestProgramsSeePacketSockets(t *testing.T) {
 	inBothPlaces(t, func(t *testing.T, p place) {
-		for _, args := range append(stories, "bounds quiet0", "hostile quiet0 1", "hostile quiet0 2", "hostile quiet0 3") {
+		for _, args := range append(stories, "twice net0 "+string(p), "bounds quiet0", "hostile quiet0 1", "hostile quiet0 2", "hostile quiet0 3") {
 			t.Run(args, func(t *testing.T) {
 				t.Parallel()
 				args := strings.Fields(args)

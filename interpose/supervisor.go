@@ -385,6 +385,7 @@ func (s *session) tick() int {
 		s.announce()
 	}
 	s.glance(now)
+	s.tellMapped(nil)
 	s.interruptParked(now)
 	next := s.nextDeadline(now)
 	if next <= 0 {
@@ -397,6 +398,9 @@ func (s *session) tick() int {
 	s.resumeSends(now)
 	if len(s.sends) > 0 || s.holding {
 		next = min(next, trySendsEvery)
+	}
+	if len(s.swaps.untold) > 0 {
+		next = min(next, tellMappedEvery)
 	}
 	if s.glances(now) {
 		next = min(next, glanceInterval-now.Sub(s.glanced))

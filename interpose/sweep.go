@@ -178,7 +178,7 @@ func (s *session) drop(k *socket) {
 		delete(s.byMemfd, f)
 	}
 	s.sockets = slices.DeleteFunc(s.sockets, func(o *socket) bool { return o == k })
-	s.swaps.pending = slices.DeleteFunc(s.swaps.pending, func(p swap) bool { return p.k == k })
+	s.swaps.forget(k)
 	k.forgetMemory()
 	unix.Close(k.end)
 }

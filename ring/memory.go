@@ -13,10 +13,11 @@ import (
 // the others; elsewhere, and with [NewHeapMemory], on the Go heap.
 type Memory struct {
 	b    []byte
-	file *file // nil: not in a memfd
+	file *file // nil: not in a memfd of this package's
 	at   int   // where in the file
 
-	foreign bool // the pages are somebody else's: see MapMemory
+	foreign bool // a mapping of another process's file: see MapMemories
+	private bool // see NewPrivateMemory
 
 	close  sync.Once
 	closed atomic.Bool
@@ -70,6 +71,16 @@ func Together(ms ...*Memory) bool {
 func NewHeapMemory(size int) *Memory {
 	// Headers need 16-byte alignment, which Go gives to larger allocations.
 	return &Memory{b: make([]byte, size)}
+}
+
+// NewPrivateMemory reserves size bytes that no other process can map, zeroed. A page
+// is allocated when it is first stored to, so memory that is never used costs none. The
+// error unwraps to the errno (ENOMEM).
+func NewPrivateMemory(size int) (*Memory, error) {
+	if size <= 0 {
+		return nil, fmt.Errorf("ring memory: %d bytes: want at least 1", size)
+	}
+	return newPrivateMemory(size)
 }
 
 // Bytes is the memory. It stays addressable, though no longer shared, after

@@ -10,4 +10,10 @@ func newMemories(sizes []int) ([]*Memory, error) {
 	return ms, nil
 }
 
+func newPrivateMemory(size int) (*Memory, error) {
+	m := NewHeapMemory(size)
+	m.private = true
+	return m, nil
+}
+
 func (m *Memory) release() error { return nil }

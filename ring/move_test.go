@@ -94,24 +94,33 @@ func newMemory(t *testing.T, size int) *ring.Memory {
 // every packet that got room is read at the end, once, whole and in order.
 func TestMovedRingKeepsItsPackets(t *testing.T) {
 	const block = 1 << 16
+	slots := tpacket.Geometry{Version: tpacket.V2, BlockSize: block, BlockNr: 16, FrameSize: 256, FrameNr: 16 * block / 256, FramesPerBlock: block / 256}
+	blocks := tpacket.Geometry{Version: tpacket.V3, BlockSize: block, BlockNr: 16, FrameSize: block, FrameNr: 16, FramesPerBlock: 1}
 	for _, c := range []struct {
-		name string
-		g    tpacket.Geometry
+		name  string
+		first func(int) (*ring.Memory, error)
+		g     tpacket.Geometry
 	}{
-		{"slots", tpacket.Geometry{Version: tpacket.V2, BlockSize: block, BlockNr: 16, FrameSize: 256, FrameNr: 16 * block / 256, FramesPerBlock: block / 256}},
-		{"blocks", tpacket.Geometry{Version: tpacket.V3, BlockSize: block, BlockNr: 16, FrameSize: block, FrameNr: 16, FramesPerBlock: 1}},
+		{"slots", ring.NewMemory, slots},
+		{"blocks", ring.NewMemory, blocks},
+		{"slots in private memory first", ring.NewPrivateMemory, slots},
+		{"blocks in private memory first", ring.NewPrivateMemory, blocks},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var notify ring.Notify
 			var first movable
+			m, err := c.first(c.g.Size())
+			if err != nil {
+				t.Fatal(err)
+			}
 			if c.g.Version == tpacket.V3 {
-				b, err := ring.NewBlocks(newMemory(t, c.g.Size()), c.g, ring.BlocksConfig{Retire: time.Millisecond, Wake: notify.Wake})
+				b, err := ring.NewBlocks(m, c.g, ring.BlocksConfig{Retire: time.Millisecond, Wake: notify.Wake})
 				if err != nil {
 					t.Fatal(err)
 				}
 				first = movableBlocks{b}
 			} else {
-				r, err := ring.New(newMemory(t, c.g.Size()), c.g)
+				r, err := ring.New(m, c.g)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -189,6 +198,43 @@ func TestMovedRingKeepsItsPackets(t *testing.T) {
 			}
 			t.Logf("%d packets, moved %d times", read, moves)
 		})
+	}
+}
+
+// TestMovedBlockLeavesThePrivateArea moves a ring of blocks into memory whose reader
+// has stored something in the blocks' private areas already.
+func TestMovedBlockLeavesThePrivateArea(t *testing.T) {
+	g := tpacket.Geometry{Version: tpacket.V3, BlockSize: 4096, BlockNr: 2, FrameSize: 4096, FrameNr: 2, FramesPerBlock: 1}
+	m, err := ring.NewPrivateMemory(g.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := ring.NewBlocks(m, g, ring.BlocksConfig{SizeofPriv: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := (movableBlocks{b}).put(1, 50); v != ring.Acquired {
+		t.Fatal(v)
+	}
+	to := newMemory(t, g.Size())
+	private := to.Bytes()[tpacket.BlockPlusPriv(0):tpacket.BlockPlusPriv(16)]
+	copy(private, "the reader's own")
+	moved, err := b.Move(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer moved.Close()
+	if string(private) != "the reader's own" {
+		t.Errorf("the private area is %q", private)
+	}
+	var notify ring.Notify
+	moved.Expire()
+	f, ok := ring.NewReader(moved, &notify).Next()
+	if !ok {
+		t.Fatal("the packet is not there")
+	}
+	if w, i := readStamp(t, f.Data); w != 1 || i != 50 {
+		t.Errorf("packet %d of writer %d", i, w)
 	}
 }
 

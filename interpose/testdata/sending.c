@@ -407,6 +407,16 @@ static unsigned char *map_size(int fd, size_t n)
 	return p;
 }
 
+/* map_ring maps rings of which packets are read next. Of another process's ring the
+ * packets that were there before show after the next call. */
+static unsigned char *map_ring(int fd, size_t n)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+	unsigned char *ring = map_size(fd, n);
+	must(poll(&p, 1, 0));
+	return ring;
+}
+
 /* Both rings in one mapping, set and taken away in any order, and nothing in them
  * lost. */
 static void both_rings(void)
@@ -429,7 +439,7 @@ static void both_rings(void)
 	refused(mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0), EINVAL);
 	refused(mmap(NULL, size + 2 * BLOCK, PROT_READ, MAP_SHARED, fd, 0), EINVAL);
 	sends(3); /* before it is mapped */
-	rx = both = map_size(fd, size + BLOCK), tx = both + size;
+	rx = both = map_ring(fd, size + BLOCK), tx = both + size;
 	takes(3);
 	sends(2);
 	put(tx, version, out, 60);
@@ -447,7 +457,7 @@ static void both_rings(void)
 	hear(other, out++, 60);
 	must(setsockopt(fd, SOL_PACKET, PACKET_TX_RING, &none, sizeof none));
 	refused(mmap(NULL, size + BLOCK, PROT_READ, MAP_SHARED, fd, 0), EINVAL);
-	rx = map_size(fd, size);
+	rx = map_ring(fd, size);
 	takes(2);
 	sends(4);
 	must(munmap(rx, size));
@@ -455,7 +465,7 @@ static void both_rings(void)
 	/* A larger one. */
 	set_tx_ring(fd, version, 3);
 	sends(0);
-	rx = both = map_size(fd, size + 3 * BLOCK), tx = both + size;
+	rx = both = map_ring(fd, size + 3 * BLOCK), tx = both + size;
 	takes(4);
 	for (int i = 0; i < 3 * BLOCK / FRAME; i++)
 		put(tx + i * FRAME, version, out + i, 60);

@@ -359,6 +359,7 @@ static void receive(void)
 	/* A call that waits, next after mmap. */
 	struct timeval wait = {0, 100000}, forever = {0};
 	must(setsockopt(r.fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait));
+	must(munmap(r.ring, BLOCK * BLOCKS));
 	must(munmap(map(r.fd), BLOCK * BLOCKS));
 	refused(recv(r.fd, &c, 1, MSG_TRUNC), EAGAIN);
 	must(setsockopt(r.fd, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof forever));
@@ -918,6 +919,7 @@ static void inherit(void)
 	read_packets(&d, "poll", 100);
 	fd = must(dup(d.fd));
 	read_packets(&d, "ppoll", 200);
+	must(munmap(d.ring, BLOCK * BLOCKS)); /* the next program maps it */
 
 	pid = must(fork());
 	if (!pid) {
@@ -985,6 +987,30 @@ static void *polling_thread(void *stop)
 	while (!__atomic_load_n((int *)stop, __ATOMIC_ACQUIRE))
 		poll(&p, 1, 0);
 	return NULL;
+}
+
+/* A ring is mapped in two places, of which each shows the packets. Another process's ring
+ * can be mapped twice in a row, and not any more after another call, until all is unmapped. */
+static void twice(void)
+{
+	int attached = !strcmp(arg, "attached");
+	struct reader r = {.fd = must(socket(AF_PACKET, SOCK_RAW, 0)), .version = TPACKET_V2};
+	set_ring(r.fd, TPACKET_V2, BLOCKS);
+	r.ring = map(r.fd);
+	unsigned char *second = map(r.fd);
+	bind_to(r.fd, device);
+	read_packets(&r, "poll", 5);
+	want(!memcmp(r.ring + 64, second + 64, FRAME - 64));
+	second[100]++;
+	want(r.ring[100] == second[100]);
+	if (attached)
+		refused(mmap(NULL, BLOCK * BLOCKS, PROT_READ | PROT_WRITE, MAP_SHARED, r.fd, 0), EBUSY);
+	else
+		must(munmap(map(r.fd), BLOCK * BLOCKS));
+	must(munmap(r.ring, BLOCK * BLOCKS));
+	must(munmap(second, BLOCK * BLOCKS));
+	r.ring = map(r.fd);
+	read_packets(&r, "poll", 10);
 }
 
 /* Another thread's calls do not take the memory away from under an mmap. */
@@ -1797,7 +1823,7 @@ int main(int argc, char **argv)
 	static const struct { const char *name; void (*tell)(void); } stories[] = {
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
 		{"signal-storm", signal_storm}, {"receive", receive}, {"receive-timeouts", receive_timeouts}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"fanout", fanout}, {"down", down}, {"gone", gone}, {"frozen", frozen}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
-		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"mmap-race", mmap_race},
+		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"twice", twice}, {"mmap-race", mmap_race},
 		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"descriptor-numbers", descriptor_numbers}, {"devices", devices}, {"files", files}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos},
 		{"edges", edges}, {"send", send_frames}, {"send-down", send_down}, {"write-faults", write_faults}, {"send-signals", send_signals}, {"send-ring", send_ring}, {"both-rings", both_rings}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"spawn-as-another", spawn_as_another}, {"report-reader", report_reader}, {"forever", forever},
