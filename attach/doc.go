@@ -12,8 +12,8 @@
 // or, in Go, [Dial] and package capture.
 //
 // A peer's packet sockets are the namespace's own. What crosses the unix socket is
-// calls, one answer each (message.go); a ring's memory crosses once, as a sealed
-// memfd, and wake-ups go through a socket pair. No packet does, but those that a
+// calls, one answer each (message.go); a ring's memory crosses once, as a memfd that the
+// client makes and the server seals (memory.go), and wake-ups go through a socket pair. No packet does, but those that a
 // socket without a ring receives, and those that are sent.
 //
 // The one invariant: a peer gets what its [Grant] says and costs nobody else more
