@@ -155,6 +155,9 @@ func (e *era) attachMyself() {
 	if _, err := s.Map(int(req.BlockSize * req.BlockNr)); err != nil {
 		e.fail("map: %v", err)
 	}
+	if err := s.Mapped(); err != nil {
+		e.fail("mapped: %v", err)
+	}
 }
 
 // round kills the victims, C the client and P its program, and looks at the server.
