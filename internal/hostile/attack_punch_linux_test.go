@@ -87,7 +87,7 @@ func tearOnce(ctx context.Context, at string, size int, how tearing, holes *tall
 		return err
 	}
 	defer c.Close()
-	fd, b, err := mapOwn(c, s, size)
+	fd, b, err := mapOwn(c, s, size, 64<<10)
 	if err != nil {
 		return err
 	}
@@ -105,9 +105,9 @@ func tearOnce(ctx context.Context, at string, size int, how tearing, holes *tall
 	return c.Err()
 }
 
-// mapOwn gives the socket a ring, maps it, and binds the socket.
-func mapOwn(c *attach.Client, s *attach.Socket, size int) (fd int, b []byte, err error) {
-	if err := slots(s, size, 64<<10); err != nil {
+// mapOwn gives the socket a ring of slots, maps it, and binds the socket.
+func mapOwn(c *attach.Client, s *attach.Socket, size, slot int) (fd int, b []byte, err error) {
+	if err := slots(s, size, slot); err != nil {
 		return -1, nil, err
 	}
 	if fd, err = s.Map(size); err != nil {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/tpacket"
@@ -51,6 +52,39 @@ var (
 		run: func(ctx context.Context, at string) (string, error) {
 			return flood(ctx, at, 8, func(c *attach.Client, _ *attach.Socket) error {
 				_, err := c.Status()
+				return err
+			})
+		},
+	})
+)
+
+var (
+	_ = register(attack{
+		name: "requests/fanout", does: "puts sockets into fanout groups and closes them, on 8 connections",
+		nice: 19,
+		run: func(ctx context.Context, at string) (string, error) {
+			return flood(ctx, at, 8, func(c *attach.Client, _ *attach.Socket) error {
+				s, err := c.Socket(rxring.SockRaw, 0)
+				if err != nil {
+					return err
+				}
+				defer s.Close()
+				if err := bind(c, s); err != nil {
+					return err
+				}
+				return s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, u32(7|uint32(rxring.FanoutFlagDefrag)<<16))
+			})
+		},
+	})
+	_ = register(attack{
+		name: "requests/attach", does: "attaches and leaves in a loop, 8 times at once",
+		nice: 19,
+		run: func(ctx context.Context, at string) (string, error) {
+			return flood(ctx, at, 8, func(*attach.Client, *attach.Socket) error {
+				c, err := attach.Dial(ctx, at)
+				if err == nil {
+					c.Close()
+				}
 				return err
 			})
 		},

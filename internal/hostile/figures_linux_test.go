@@ -22,8 +22,8 @@ func (f *figures) lost() uint64 { return f.sent - f.Read }
 func (f *figures) rate() float64 { return float64(f.Read) / f.lasted.Seconds() }
 
 func (f *figures) String() string {
-	return fmt.Sprintf("%6.0f packets/s, %6d lost, worst delay %7.1f ms, longest gap %7.1f ms; began in %.1f ms; %d of %d attaches failed, the longest took %.1f ms",
-		f.rate(), f.lost(), ms(f.Worst), ms(f.Gap), ms(f.began), f.failed, f.attaches, ms(f.worstAttach))
+	return fmt.Sprintf("%6.0f packets/s of %6.0f, %6d lost, worst delay %7.1f ms, longest gap %7.1f ms; began in %.1f ms; %d of %d attaches failed, the longest took %.1f ms",
+		f.rate(), float64(f.sent)/f.lasted.Seconds(), f.lost(), ms(f.Worst), ms(f.Gap), ms(f.began), f.failed, f.attaches, ms(f.worstAttach))
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
