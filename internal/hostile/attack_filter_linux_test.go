@@ -3,6 +3,7 @@ package hostile
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/rxring/rxring"
@@ -13,7 +14,7 @@ import (
 
 var (
 	_ = register(attack{
-		name: "filter/nlattr", does: "filters by 2047 searches for a netlink attribute that is not there", open: "item 2",
+		name: "filter/nlattr", does: "filters by 2047 searches for a netlink attribute that is not there",
 		rule: "max_sockets = 1", packet: nested,
 		run: func(ctx context.Context, at string) (string, error) {
 			return filter(ctx, at, longest(
@@ -23,14 +24,27 @@ var (
 		},
 	})
 	_ = register(attack{
-		name: "filter/payoffset", does: "filters by 4095 dissections of the packet", open: "item 2",
+		name: "filter/payoffset", does: "filters by 4095 dissections of the packet",
 		rule: "max_sockets = 1", packet: nested,
 		run: func(ctx context.Context, at string) (string, error) {
 			return filter(ctx, at, longest(cbpf.Instruction{Op: opLoad, K: adPayOffset}))
 		},
 	})
 	_ = register(attack{
-		name: "filter/long", does: "filters by 4095 additions, on each of its 64 sockets", open: "item 2",
+		name: "filter/few", does: "filters by 4 searches for a netlink attribute, on each of its 64 sockets",
+		packet: nested,
+		run: func(ctx context.Context, at string) (string, error) {
+			search := []cbpf.Instruction{
+				{Op: opLoadXImm, K: 9},
+				{Op: opLoadImm, K: attributesAt},
+				{Op: opLoad, K: adNlattr},
+			}
+			prog := append(slices.Repeat(search, 4), cbpf.Instruction{Op: opRet})
+			return filter(ctx, at, prog)
+		},
+	})
+	_ = register(attack{
+		name: "filter/long", does: "filters by 4095 additions, on each of its 64 sockets",
 		run: func(ctx context.Context, at string) (string, error) {
 			return filter(ctx, at, longest(cbpf.Instruction{Op: opAdd, K: 1}))
 		},

@@ -7,7 +7,7 @@ import (
 )
 
 var _ = register(attack{
-	name: "refused", does: "is refused, and connects and hangs up again in a loop", open: "item 3",
+	name: "refused", does: "is refused, and connects and hangs up again in a loop",
 	stranger: true,
 	run: func(ctx context.Context, at string) (string, error) {
 		var t tally
