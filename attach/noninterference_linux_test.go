@@ -385,6 +385,7 @@ func (w *world) open(k socketKind) *observer {
 		must(w.t, err)
 		o.memory, err = ring.MapMemory(fd, g.Size())
 		must(w.t, err)
+		must(w.t, s.Mapped())
 		o.reader, err = ring.OpenReader(o.memory, g, nil)
 		must(w.t, err)
 		if k.version == tpacket.V3 {
