@@ -43,6 +43,11 @@ type Grant struct {
 
 	NoSend bool // the socket may not send: EPERM, for transmit rings, too
 
+	// NoPromiscuous has memberships that make a card take packets to others succeed without
+	// effect: PACKET_MR_PROMISC, and addresses that are no group's. The device does not count
+	// them.
+	NoPromiscuous bool
+
 	// Budget bounds the memory of all sockets that have it; nil: none but the
 	// namespace's.
 	Budget *Budget
@@ -269,6 +274,11 @@ func (ns *Namespace) regrant(s *Socket, g *granted) {
 			ns.flushMemberships(s, d)
 		}
 	}
+	for i := range s.memberships {
+		if j := &s.memberships[i]; j.hear(g.mayHave(&j.membership)) {
+			j.device.hear()
+		}
+	}
 	if d := s.device; d != nil && !g.sees(int32(d.index)) {
 		if s.hooked {
 			ns.setHooked(s, false)
@@ -307,6 +317,14 @@ func (s *Socket) Geometry() (g tpacket.Geometry, ok bool) {
 
 // HasTxRing says whether the socket has a transmit ring.
 func (s *Socket) HasTxRing() bool { return s.TxRing() != nil }
+
+// mayHave says whether the membership counts at the device.
+func (g *granted) mayHave(m *membership) bool {
+	if g == nil || !g.NoPromiscuous {
+		return true
+	}
+	return m.typ == mrAllmulti || m.typ != mrPromisc && m.addr[0]&1 != 0
+}
 
 // account is what the sockets of the grant's user share, nil: nothing.
 func (g *granted) account() *Account {

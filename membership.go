@@ -32,8 +32,10 @@ type membership struct {
 // mirrors struct packet_mclist.
 type joined struct {
 	membership
-	device *Device
-	count  int
+	device  *Device
+	account *Account // that it is taken from, nil: none
+	heard   bool     // the device counts it: see Grant.NoPromiscuous
+	count   int
 }
 
 const (
@@ -95,18 +97,35 @@ func (ns *Namespace) addMembership(s *Socket, m membership) error {
 		s.memberships[i].count++
 		return nil
 	}
+	if (m.typ == mrMulticast || m.typ == mrUnicast) && int(m.alen) != addrLen(d) {
+		return explain.Errorf(syscall.EINVAL, "mr_alen %d: want %d", m.alen, addrLen(d))
+	}
 	if len(s.memberships) == maxMemberships {
 		return explain.Errorf(syscall.ENOBUFS, "the socket has %d memberships: want at most so many", maxMemberships)
 	}
-	changed, err := d.listen(m, 1)
-	if err != nil {
-		return err
+	j := joined{membership: m, device: d, account: s.grant.account(), count: 1}
+	if !j.account.takeMembership() {
+		return explain.Errorf(syscall.ENOBUFS, "the user's sockets have %d memberships together: want at most so many, or PACKET_MR_ALLMULTI for all groups", maxAccountMemberships)
 	}
-	if changed {
+	if j.hear(s.grant.mayHave(&m)) {
 		d.hear()
 	}
-	s.memberships = append(s.memberships, joined{m, d, 1})
+	s.memberships = append(s.memberships, j)
 	return nil
+}
+
+// hear has the device count the membership or not, and reports whether Device.hear is to be
+// called. Namespace.mu is held.
+func (j *joined) hear(on bool) (changed bool) {
+	if j.heard == on {
+		return false
+	}
+	j.heard = on
+	by := -1
+	if on {
+		by = 1
+	}
+	return j.device.listen(j.membership, by)
 }
 
 // dropMembership is packet_mc_drop: nothing to drop is no error.
@@ -119,9 +138,10 @@ func (ns *Namespace) dropMembership(s *Socket, m membership) {
 	}
 	j := &s.memberships[i]
 	if j.count--; j.count == 0 {
-		if changed, _ := j.device.listen(m, -1); changed {
+		if j.hear(false) {
 			j.device.hear()
 		}
+		j.account.giveBackMembership()
 		s.memberships = slices.Delete(s.memberships, i, i+1)
 	}
 }
@@ -134,9 +154,10 @@ func (ns *Namespace) flushMemberships(s *Socket, d *Device) {
 		if d != nil && j.device != d {
 			return false
 		}
-		if yes, _ := j.device.listen(j.membership, -1); yes {
+		if j.hear(false) {
 			changed[j.device] = true
 		}
+		j.account.giveBackMembership()
 		return true
 	})
 	for d := range changed { // once: there may be thousands of memberships
@@ -153,57 +174,83 @@ func (s *Socket) membership(m membership) int {
 // a socket's once.
 type listeners struct {
 	promiscuous, allmulti int
-	addrs                 map[[6]byte]int
+	unicast, multicast    map[[6]byte]int
 }
+
+// maxAddresses is how many addresses of a kind a device lists. Past it the device takes
+// all packets to groups, or is promiscuous, as a card does whose filter is full.
+const maxAddresses = 32
 
 // hearing is which packets that come in a card would hear. It does not change.
 type hearing struct {
-	promiscuous, allmulti int             // memberships
-	addrs                 map[[6]byte]int // beside its own and broadcast
+	promiscuous, allmulti int // memberships
+
+	manyUnicast, manyMulticast bool                 // more than maxAddresses of them
+	addrs                      map[[6]byte]struct{} // beside its own and broadcast; without those that are many
+}
+
+func (h *hearing) everything() bool { return h.promiscuous > 0 || h.manyUnicast }
+func (h *hearing) groups() bool     { return h.allmulti > 0 || h.manyMulticast }
+
+// sameToSource says whether a source has nothing to do when one follows the other.
+func (h *hearing) sameToSource(o *hearing) bool {
+	return h.everything() == o.everything() && h.groups() == o.groups() && maps.Equal(h.addrs, o.addrs)
 }
 
 // listen is packet_dev_mc: by is 1 or -1. When it has changed something, hear is to be
 // called. Namespace.mu is held.
-func (d *Device) listen(m membership, by int) (changed bool, err error) {
+func (d *Device) listen(m membership, by int) (changed bool) {
 	switch l := &d.listeners; m.typ {
 	case mrPromisc:
 		l.promiscuous += by
 	case mrAllmulti:
 		l.allmulti += by
 	case mrMulticast, mrUnicast:
-		if int(m.alen) != addrLen(d) {
-			return false, explain.Errorf(syscall.EINVAL, "mr_alen %d: want %d", m.alen, addrLen(d))
+		if l.unicast == nil {
+			l.unicast, l.multicast = make(map[[6]byte]int), make(map[[6]byte]int)
 		}
-		if l.addrs == nil {
-			l.addrs = make(map[[6]byte]int)
+		addr, list := [6]byte(m.addr[:6]), l.unicast
+		if addr[0]&1 != 0 {
+			list = l.multicast
 		}
-		addr := [6]byte(m.addr[:6])
-		if l.addrs[addr] += by; l.addrs[addr] == 0 {
-			delete(l.addrs, addr)
+		if list[addr] += by; list[addr] == 0 {
+			delete(list, addr)
 		}
 	default:
-		return false, nil
+		return false
 	}
-	return true, nil
+	return true
 }
 
 // hear makes known what listen has changed. Namespace.mu is held.
 func (d *Device) hear() {
-	d.hears.Store(&hearing{
-		promiscuous: d.listeners.promiscuous,
-		allmulti:    d.listeners.allmulti,
-		addrs:       maps.Clone(d.listeners.addrs),
-	})
-	d.ns.mu.tell(d)
+	l := &d.listeners
+	h := &hearing{
+		promiscuous:   l.promiscuous,
+		allmulti:      l.allmulti,
+		manyUnicast:   len(l.unicast) > maxAddresses,
+		manyMulticast: len(l.multicast) > maxAddresses,
+		addrs:         make(map[[6]byte]struct{}),
+	}
+	for _, list := range []map[[6]byte]int{l.unicast, l.multicast} {
+		if len(list) <= maxAddresses {
+			for addr := range list {
+				h.addrs[addr] = struct{}{}
+			}
+		}
+	}
+	if was := d.hears.Swap(h); !was.sameToSource(h) {
+		d.ns.mu.tell(d)
+	}
 }
 
-// Promiscuous says whether a socket asked for packets to others
-// (PACKET_MR_PROMISC).
-func (d *Device) Promiscuous() bool { return d.hears.Load().promiscuous > 0 }
+// Promiscuous says whether the device is to take packets to others: a socket asked for
+// them (PACKET_MR_PROMISC), or sockets asked for more than 32 unicast addresses.
+func (d *Device) Promiscuous() bool { return d.hears.Load().everything() }
 
-// AllMulticast says whether a socket asked for the packets of all groups
-// (PACKET_MR_ALLMULTI).
-func (d *Device) AllMulticast() bool { return d.hears.Load().allmulti > 0 }
+// AllMulticast says whether the device is to take the packets of all groups: a socket
+// asked for them (PACKET_MR_ALLMULTI), or sockets asked for more than 32 groups.
+func (d *Device) AllMulticast() bool { return d.hears.Load().groups() }
 
 // Memberships counts those of PACKET_MR_PROMISC and of PACKET_MR_ALLMULTI: a
 // link's IFLA_PROMISCUITY and IFLA_ALLMULTI.
@@ -221,10 +268,10 @@ func (d *Device) Hears(dst [6]byte) bool {
 		return false
 	}
 	h := d.hears.Load()
-	if h.promiscuous > 0 || d.typ != Ethernet || dst == d.addr || dst == broadcast {
+	if h.everything() || d.typ != Ethernet || dst == d.addr || dst == broadcast {
 		return true
 	}
-	if h.allmulti > 0 && dst[0]&1 != 0 {
+	if h.groups() && dst[0]&1 != 0 {
 		return true
 	}
 	_, ok := h.addrs[dst]

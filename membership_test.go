@@ -160,8 +160,8 @@ func TestManyMembershipsEndAtOnce(t *testing.T) {
 	if err := add(most); errnoOf(err) != syscall.ENOBUFS {
 		t.Errorf("%d memberships and one more: %v", most, err)
 	}
-	if n := len(dev.Addresses()); n != most {
-		t.Errorf("%d addresses", n)
+	if n := len(dev.Addresses()); n != 0 || !dev.Promiscuous() {
+		t.Errorf("%d addresses, promiscuous %v", n, dev.Promiscuous())
 	}
 	told := 0
 	dev.SetWatch(func() { told++ })
@@ -170,8 +170,8 @@ func TestManyMembershipsEndAtOnce(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	must(t, s.Close())
 	runtime.ReadMemStats(&after)
-	if n := len(dev.Addresses()); n != 0 {
-		t.Errorf("%d addresses are left", n)
+	if n := len(dev.Addresses()); n != 0 || dev.Promiscuous() {
+		t.Errorf("%d addresses are left, promiscuous %v", n, dev.Promiscuous())
 	}
 	if told < 1 || told > 8 {
 		t.Errorf("told %d times: want one or a few", told)
@@ -179,4 +179,151 @@ func TestManyMembershipsEndAtOnce(t *testing.T) {
 	if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
 		t.Errorf("%d bytes allocated for it", n)
 	}
+}
+
+// A device lists few addresses. Past them it takes everything of their kind, as a card does
+// whose filter is full, and lists them again when they are few. Who watches it is told of what
+// changes for a source, and of nothing else.
+func TestManyAddressesAreAll(t *testing.T) {
+	const few = 32
+	for _, c := range []struct {
+		kind  string
+		typ   uint16
+		first byte
+		many  func(*rxring.Device) bool
+		other func(*rxring.Device) bool
+	}{
+		{"groups", 0, 1, (*rxring.Device).AllMulticast, (*rxring.Device).Promiscuous},
+		{"unicast", 3, 2, (*rxring.Device).Promiscuous, (*rxring.Device).AllMulticast},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+			s, err := ns.Socket(rxring.SockRaw, 0)
+			must(t, err)
+			defer s.Close()
+			told := 0
+			dev.SetWatch(func() { told++ })
+			told = 0
+			addr := func(i int) [6]byte { return [6]byte{c.first, 9, 0, 0, byte(i >> 8), byte(i)} }
+			set := func(option, i int) {
+				a := addr(i)
+				must(t, s.Setsockopt(tpacket.SolPacket, option, mreq(dev.Index(), c.typ, 6, a[:]...)))
+			}
+			want := func(n, tellings int) {
+				t.Helper()
+				many := n > few
+				listed := n
+				if many {
+					listed = 0
+				}
+				if got := len(dev.Addresses()); got != listed || c.many(dev) != many || c.other(dev) {
+					t.Errorf("%d joined: %d addresses, all %v, all of the other kind %v", n, got, c.many(dev), c.other(dev))
+				}
+				if told != tellings {
+					t.Errorf("%d joined: told %d times, want %d", n, told, tellings)
+				}
+				if promiscuous, all := dev.Memberships(); promiscuous+all != 0 {
+					t.Errorf("%d joined: counted as %d and %d of another type", n, promiscuous, all)
+				}
+				if got := dev.Hears(addr(9999)); got != many {
+					t.Errorf("%d joined: a stranger is heard: %v", n, got)
+				}
+				if n > 0 && !dev.Hears(addr(0)) {
+					t.Errorf("%d joined: the first is not heard", n)
+				}
+			}
+			for i := range 100 {
+				want(i, min(i, few+1))
+				set(tpacket.OptAddMembership, i)
+			}
+			told = 0
+			for i := 99; i >= 0; i-- {
+				set(tpacket.OptDropMembership, i)
+				want(i, max(0, few-i+1))
+			}
+		})
+	}
+}
+
+// The sockets of a user have so many memberships together, whoever of them has had them.
+func TestMembershipsOfAUserAreBounded(t *testing.T) {
+	const most = 64
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	gone := addDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
+	account := rxring.NewAccount()
+	open := func(a *rxring.Account) *rxring.Socket {
+		s, err := ns.SocketFor(&rxring.Grant{Account: a}, rxring.SockRaw, 0)
+		must(t, err)
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	add := func(s *rxring.Socket, d *rxring.Device, typ uint16, i int) error {
+		return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(d.Index(), typ, 6, 1, 0, 0, 0, 0, byte(i)))
+	}
+	full := func(s *rxring.Socket) {
+		t.Helper()
+		for _, typ := range []uint16{0, 1, 2, 3, 77} {
+			if err := add(s, dev, typ, 200); errnoOf(err) != syscall.ENOBUFS {
+				t.Errorf("one more of type %d: %v, want %v", typ, err, syscall.ENOBUFS)
+			} else {
+				t.Log(err)
+			}
+		}
+	}
+	a, b := open(account), open(account)
+	for i := range most / 2 {
+		must(t, add(a, dev, 0, i), add(b, gone, 3, i))
+		must(t, add(a, dev, 0, i)) // again: no other one
+		if err := a.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(dev.Index(), 0, 4, 1, 0, 0, 0)); errnoOf(err) != syscall.EINVAL {
+			t.Errorf("an address that is too short: %v", err)
+		}
+	}
+	full(a)
+	full(open(account))
+	must(t, add(open(rxring.NewAccount()), dev, 0, 1)) // somebody else
+	must(t, ns.RemoveDevice(gone))                     // and half of them are gone
+	c := open(account)
+	for i := range most / 2 {
+		must(t, add(c, dev, 0, i))
+	}
+	full(b)
+	must(t, c.SetGrant(&rxring.Grant{})) // which keeps what it has
+	full(b)
+	must(t, c.Close())
+	must(t, add(b, dev, 0, 1))
+}
+
+// Who may not make a card promiscuous is told that it is, and it is not.
+func TestAGrantWithoutPromiscuousMode(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+	no := &rxring.Grant{NoPromiscuous: true}
+	s, err := ns.SocketFor(no, rxring.SockRaw, 0)
+	must(t, err)
+	add := func(typ uint16, addr ...byte) {
+		must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(dev.Index(), typ, 6, addr...)))
+	}
+	add(0, 1, 0, 0, 0, 0, 9)
+	add(0, 2, 0, 0, 0, 0, 9) // said to be a group
+	add(1, 1, 0, 0, 0, 0, 9)
+	add(2, 0, 0, 0, 0, 0, 0)
+	add(3, 2, 0, 0, 0, 0, 8)
+	want := func(what string, promiscuous, groups bool, addresses int) {
+		t.Helper()
+		if dev.Promiscuous() != promiscuous || dev.AllMulticast() != groups || len(dev.Addresses()) != addresses {
+			t.Errorf("%s: promiscuous %v, all groups %v, addresses % x", what, dev.Promiscuous(), dev.AllMulticast(), dev.Addresses())
+		}
+	}
+	want("without", false, true, 1)
+	must(t, s.SetGrant(&rxring.Grant{}))
+	want("granted later", true, true, 3)
+	must(t, s.SetGrant(no))
+	want("and no more", false, true, 1)
+	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptDropMembership, mreq(dev.Index(), 1, 6, 1, 0, 0, 0, 0, 9)))
+	must(t, s.SetGrant(&rxring.Grant{}))
+	want("dropped meanwhile", false, true, 3)
+	must(t, s.Close())
+	want("closed", false, false, 0)
 }

@@ -49,7 +49,8 @@ func (m *watchedMutex) Unlock() {
 
 // Addresses lists what addresses beside its own and broadcast the sockets'
 // memberships have the device hear (PACKET_MR_MULTICAST, PACKET_MR_UNICAST), in no
-// order.
+// order. Of groups, and of others, there are at most 32: of more than that AllMulticast and
+// Promiscuous tell.
 func (d *Device) Addresses() [][6]byte { return slices.Collect(maps.Keys(d.hears.Load().addrs)) }
 
 // Filters lists different filters, such that a packet that none of them lets pass, run

@@ -74,6 +74,7 @@ snaplen = "headers"
 max_memory = "64MiB"
 max_sockets = 8
 send = true
+promiscuous = false
 status = "all"
 
 [[allow]]
@@ -110,7 +111,7 @@ func TestAFileSaysAllThis(t *testing.T) {
 	want := Rule{
 		Users: []Who{{Name: "alice", ID: 1000}, {ID: 1001}}, Groups: []Who{{Name: "staff", ID: 2001}},
 		Devices: []string{"lan", "net?"}, FilterDDD: r.FilterDDD, selects: r.FilterDDD, Headers: true,
-		MaxMemory: 64 << 20, MaxSockets: 8, Send: true, AllStatus: true,
+		MaxMemory: 64 << 20, MaxSockets: 8, Send: true, AllStatus: true, NoPromiscuous: true,
 	}
 	if d := cmp.Diff(want, r, parsed); d != "" || len(r.FilterDDD) != 4 {
 		t.Errorf("the first rule (-want +got):\n%s", d)
@@ -118,7 +119,7 @@ func TestAFileSaysAllThis(t *testing.T) {
 	if d := cmp.Diff(Rule{Users: []Who{{Any: true}}, Snaplen: 96}, c.Rules[1], parsed); d != "" {
 		t.Errorf("the second rule (-want +got):\n%s", d)
 	}
-	if c.Rules[1].Line != 29 {
+	if c.Rules[1].Line != 30 {
 		t.Errorf("the second rule is in line %d", c.Rules[1].Line)
 	}
 }
@@ -148,7 +149,7 @@ func TestAFaultHasItsLineAndARemedy(t *testing.T) {
 		{"a key twice", "at = \"/a\"\nat = \"/b\"", []string{`:2: column 1: `}},
 		{"an unknown key", "\nsnap = 3", []string{`:2: snap: unknown key: want allow, at, group, log, max_memory, metrics, mode, source`}},
 		{"an unknown table", "\n\n[polcy]\nx = 1", []string{`:3: polcy: unknown key: want allow, at,`}},
-		{"an unknown key of a rule", allow + "snaplenn = 3", []string{`:4: snaplenn: unknown key: did you mean snaplen? want devices, filter, filter_ddd, groups, max_memory, max_sockets, send, snaplen, status, users`}},
+		{"an unknown key of a rule", allow + "snaplenn = 3", []string{`:4: snaplenn: unknown key: did you mean snaplen? want devices, filter, filter_ddd, groups, max_memory, max_sockets, promiscuous, send, snaplen, status, users`}},
 		{"an unknown key of a source", "[[source]]\nfrom = \"streams\"\nname = \"x\"", []string{`:3: name: unknown key: want from`}},
 		{"an unknown key of the log", "[log]\nfile = \"x\"", []string{`:2: file: unknown key: want format, level`}},
 		{"an unknown dotted key", "log.colour = true", []string{`:1: colour: unknown key: want format, level`}},
@@ -187,6 +188,7 @@ func TestAFaultHasItsLineAndARemedy(t *testing.T) {
 		{"snaplen 0", allow + "snaplen = 0", []string{`:4: snaplen: 0: want "headers", or 1 to 262144 bytes`}},
 		{"a snaplen that is too long", allow + "snaplen = 262145", []string{`:4: snaplen: 262145: want "headers", or 1 to 262144 bytes`}},
 		{"a snaplen of other words", allow + "snaplen = \"header\"", []string{`:4: snaplen: "header": want "headers", or 1 to 262144 bytes`}},
+		{"half promiscuous", allow + "promiscuous = 0.5", []string{`:4: promiscuous: it is a number with a fraction: want true or false`}},
 		{"too many sockets", allow + "max_sockets = 5000", []string{`:4: max_sockets: 5000: want 1 to 4096`}},
 		{"sockets and a half", allow + "max_sockets = 1.5", []string{`:4: max_sockets: it is a number with a fraction: want 1 to 4096`}},
 		{"send that is a string", allow + "send = \"yes\"", []string{`:4: send: it is a string: want true or false`}},
@@ -278,7 +280,7 @@ func TestTheFileInTheDocsIsRead(t *testing.T) {
 		}
 	}
 	// Every key that a rule knows is there, or explained beside it.
-	for _, key := range []string{"at", "mode", "group", "max_memory", "from", "users", "groups", "devices", "filter", "snaplen", "max_sockets", "send", "status", "listen", "format", "level"} {
+	for _, key := range []string{"at", "mode", "group", "max_memory", "from", "users", "groups", "devices", "filter", "snaplen", "max_sockets", "send", "promiscuous", "status", "listen", "format", "level"} {
 		if !strings.Contains(file, "\n"+key+" = ") && !strings.HasPrefix(file, key+" = ") {
 			t.Errorf("the file does not have %s", key)
 		}

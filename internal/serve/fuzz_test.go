@@ -109,6 +109,9 @@ func says(rule map[string]any, p attach.Peer) bool {
 // judge fails if the grant is more than what the rule says.
 func judge(t *testing.T, rule map[string]any, g attach.Grant, devices []*rxring.Device) {
 	t.Helper()
+	if promiscuous, ok := rule["promiscuous"].(bool); g.Socket.NoPromiscuous != (ok && !promiscuous) {
+		t.Error("another promiscuous mode than the rule's")
+	}
 	if send, _ := rule["send"].(bool); !g.Socket.NoSend && !send {
 		t.Errorf("%v: may send", rule)
 	}

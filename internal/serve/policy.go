@@ -41,7 +41,7 @@ func (c *Config) rule(p attach.Peer) *Rule {
 func (r *Rule) grant() attach.Grant {
 	filter, snaplen := r.mandatory()
 	g := attach.Grant{
-		Socket:     rxring.Grant{Filter: filter, Snaplen: snaplen, NoSend: !r.Send},
+		Socket:     rxring.Grant{Filter: filter, Snaplen: snaplen, NoSend: !r.Send, NoPromiscuous: r.NoPromiscuous},
 		MaxMemory:  r.MaxMemory,
 		MaxSockets: r.MaxSockets,
 		AllStatus:  r.AllStatus,
@@ -102,6 +102,6 @@ func (r *Rule) equal(o *Rule) bool {
 	return slices.Equal(r.Users, o.Users) && slices.Equal(r.Groups, o.Groups) &&
 		slices.Equal(r.Devices, o.Devices) && (r.Devices == nil) == (o.Devices == nil) &&
 		slices.Equal(r.selects, o.selects) && r.Headers == o.Headers && r.Snaplen == o.Snaplen &&
-		r.MaxMemory == o.MaxMemory && r.MaxSockets == o.MaxSockets && r.Send == o.Send &&
+		r.MaxMemory == o.MaxMemory && r.MaxSockets == o.MaxSockets && r.Send == o.Send && r.NoPromiscuous == o.NoPromiscuous &&
 		r.AllStatus == o.AllStatus
 }

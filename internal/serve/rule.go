@@ -30,6 +30,8 @@ type Rule struct {
 	Send       bool
 	AllStatus  bool // status = "all"
 
+	NoPromiscuous bool // promiscuous = false
+
 	selects []cbpf.Instruction // Filter's program, or FilterDDD
 }
 
@@ -71,6 +73,9 @@ func readRule(t *table, env Env) Rule {
 		r.MaxSockets = int(n)
 	}
 	r.Send, _ = get[bool](t, "send", "true or false")
+	if promiscuous, ok := get[bool](t, "promiscuous", "true or false"); ok {
+		r.NoPromiscuous = !promiscuous
+	}
 	if s, ok := get[string](t, "status", `"own" or "all"`); ok {
 		if r.AllStatus = s == "all"; s != "all" && s != "own" {
 			t.fault("status", `%q: want "own" or "all"`, s)

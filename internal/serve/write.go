@@ -63,6 +63,7 @@ func (r *Rule) write(line func(string, ...any)) {
 		line("max_sockets = %d", r.MaxSockets)
 	}
 	line("send = %v", r.Send)
+	line("promiscuous = %v", !r.NoPromiscuous)
 	line("status = %q", map[bool]string{true: "all", false: "own"}[r.AllStatus])
 }
 
