@@ -15,6 +15,7 @@ func newServe() *cobra.Command {
 	var (
 		at, config string
 		from       []string
+		confine    = serve.Confinement{On: true}
 	)
 	cmd := &cobra.Command{
 		Use:   "serve [--at PATH] [--from SOURCE]... [--config FILE]",
@@ -50,6 +51,8 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			o := serve.Options{At: at, From: specs, Reload: hangup, Log: os.Stderr}
+			confine.File = config
+			o.Confine = confine
 			if config != "" {
 				o.Config = func() (*serve.Config, error) { return serve.Load(config, serve.System) }
 			}
@@ -69,5 +72,7 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
 	cmd.Flags().StringVar(&at, "at", "", "the unix socket to offer the devices at (default: rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root)")
 	cmd.Flags().StringArrayVar(&from, "from", nil, fromHelp)
 	cmd.Flags().StringVar(&config, "config", "", "a TOML file with sources and rules: see docs/serve.md")
+	cmd.Flags().StringVar(&confine.User, "user", "", "started as root, become this user, and keep CAP_NET_RAW only")
+	cmd.Flags().BoolVar(&confine.Unsafe, "no-sandbox", false, "keep all files and system calls: see docs/serve.md")
 	return cmd
 }

@@ -153,6 +153,12 @@ func (s Spec) WithName(name string) Spec {
 	return s
 }
 
+// File is the path of a capture file.
+func (s Spec) File() (path string, ok bool) {
+	p, ok := s.plan.(filePlan)
+	return p.path, ok
+}
+
 // Name is the device's name if the spec gives one.
 func (s Spec) Name() string { return s.name }
 

@@ -19,12 +19,14 @@ import (
 )
 
 // Config is what a file says. The zero value is that of an empty file, but for
-// Mode and MaxMemory: see [Default].
+// Mode, MaxMemory and Sandbox: see [Default].
 type Config struct {
 	At        string      // "": the user's usual place
 	Mode      fs.FileMode // of the socket's file
 	Group     *Who        // that the socket's file is of; nil: this process's
 	MaxMemory int64       // bytes of ring memory, everybody's together
+	User      *Who        // that the daemon becomes; nil: it stays who it is
+	Sandbox   bool        // it gives up what it does not need
 
 	Sources []feed.Spec
 	Rules   []Rule // nil: this process's user and root get everything
@@ -53,7 +55,7 @@ type Log struct {
 
 // Default is what holds when a file does not say otherwise.
 func Default() *Config {
-	return &Config{Mode: 0o600, MaxMemory: rxring.DefaultMaxMemory}
+	return &Config{Mode: 0o600, MaxMemory: rxring.DefaultMaxMemory, Sandbox: true}
 }
 
 // maxConfig is far more than anybody's rules need.
@@ -101,6 +103,16 @@ func Parse(name string, data []byte, env Env) (*Config, error) {
 		c.Group = &group
 	}
 	c.MaxMemory = cmp.Or(top.size("max_memory"), c.MaxMemory)
+	if raw, ok := get[any](top, "user", ""); ok {
+		who, err := readWho(raw, env.User, "user")
+		if err != nil {
+			top.fault("user", "%v", err)
+		}
+		c.User = &who
+	}
+	if on, ok := get[bool](top, "sandbox", "true or false"); ok {
+		c.Sandbox = on
+	}
 	for _, t := range top.tables("source") {
 		if text, ok := get[string](t, "from", "a source such as \"streams:4\""); ok {
 			if s, err := feed.Parse(text); err != nil {
@@ -206,6 +218,14 @@ func readLog(t *table) (l Log) {
 		}
 	}
 	return l
+}
+
+// path is where the namespace is offered.
+func (c *Config) path() (string, error) {
+	if c.At != "" {
+		return c.At, nil
+	}
+	return DefaultPath()
 }
 
 // DefaultPath is where a user's namespace is offered when nobody says where.

@@ -21,7 +21,7 @@ import (
 var here = Env{
 	Filter: compile,
 	User: func(name string) (string, error) {
-		if id, ok := map[string]string{"root": "0", "alice": "1000", "bob": "1001", "broken": "4294967295"}[name]; ok {
+		if id, ok := map[string]string{"root": "0", "alice": "1000", "bob": "1001", "rxring": "990", "broken": "4294967295"}[name]; ok {
 			return id, nil
 		}
 		return "", user.UnknownUserError(name)
@@ -53,6 +53,8 @@ at = "/run/rxring.sock"
 mode = "0660"
 group = "pcap"
 max_memory = "1GiB"
+user = "rxring"
+sandbox = false
 
 [[source]]
 from = "lan=iface:eth0,buffer=64MiB"
@@ -101,6 +103,9 @@ func TestAFileSaysAllThis(t *testing.T) {
 	if c.At != "/run/rxring.sock" || c.Mode != 0o660 || c.Group.ID != 2000 || c.MaxMemory != 1<<30 {
 		t.Errorf("%+v", c)
 	}
+	if c.User == nil || c.User.ID != 990 || c.Sandbox || !Default().Sandbox {
+		t.Errorf("%+v", c)
+	}
 	if len(c.Sources) != 2 || c.Sources[0].String() != "lan=iface:eth0,buffer=64MiB" {
 		t.Errorf("sources: %v", c.Sources)
 	}
@@ -119,7 +124,7 @@ func TestAFileSaysAllThis(t *testing.T) {
 	if d := cmp.Diff(Rule{Users: []Who{{Any: true}}, Snaplen: 96}, c.Rules[1], parsed); d != "" {
 		t.Errorf("the second rule (-want +got):\n%s", d)
 	}
-	if c.Rules[1].Line != 30 {
+	if c.Rules[1].Line != 32 {
 		t.Errorf("the second rule is in line %d", c.Rules[1].Line)
 	}
 }
@@ -147,7 +152,7 @@ func TestAFaultHasItsLineAndARemedy(t *testing.T) {
 	}{
 		{"no TOML", "at = \"/run/x\"\nmode = = 3", []string{`:2: column 8: `}},
 		{"a key twice", "at = \"/a\"\nat = \"/b\"", []string{`:2: column 1: `}},
-		{"an unknown key", "\nsnap = 3", []string{`:2: snap: unknown key: want allow, at, group, log, max_memory, metrics, mode, source`}},
+		{"an unknown key", "\nsnap = 3", []string{`:2: snap: unknown key: want allow, at, group, log, max_memory, metrics, mode, sandbox, source, user`}},
 		{"an unknown table", "\n\n[polcy]\nx = 1", []string{`:3: polcy: unknown key: want allow, at,`}},
 		{"an unknown key of a rule", allow + "snaplenn = 3", []string{`:4: snaplenn: unknown key: did you mean snaplen? want devices, filter, filter_ddd, groups, max_memory, max_sockets, promiscuous, send, snaplen, status, users`}},
 		{"an unknown key of a source", "[[source]]\nfrom = \"streams\"\nname = \"x\"", []string{`:3: name: unknown key: want from`}},
@@ -213,6 +218,8 @@ func TestAFaultHasItsLineAndARemedy(t *testing.T) {
 		{"metrics nowhere", "\n[metrics]", []string{`:2: listen: it is missing: want "unix:`}},
 		{"another format", "[log]\nformat = \"xml\"", []string{`:2: format: "xml": want "text" or "json"`}},
 		{"another level", "[log]\nlevel = \"all\"", []string{`:2: level: "all": want "debug", "info", "warn" or "error"`}},
+		{"a sandbox in words", "\nsandbox = \"no\"", []string{`:2: sandbox: it is a string: want true or false`}},
+		{"an unknown user to become", "\nuser = \"rxringg\"", []string{`:2: user: there is no user "rxringg" here`}},
 		{"a date", "[log]\nlevel = 1979-05-27", []string{`:2: level: it is a date or time: want "debug"`}},
 
 		{"several faults, by line", "mode = \"x\"\n[log]\nlevel = 3\n[[allow]]\nusers = [\"mallory\"]\nsnap = 1", []string{

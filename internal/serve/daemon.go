@@ -1,12 +1,14 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -16,6 +18,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/internal/sandbox"
 )
 
 // Options are what the command line says.
@@ -29,6 +32,8 @@ type Options struct {
 	Reload <-chan os.Signal
 
 	Log io.Writer // may block: nothing but the log waits for it
+
+	Confine Confinement
 }
 
 // server is the daemon.
@@ -39,11 +44,12 @@ type server struct {
 	config atomic.Pointer[Config]
 	meter  *meter
 
-	auditor auditor
+	auditor  auditor
+	confined sandbox.State
 
 	sources  *sources
 	attach   *attach.Server
-	handed   bool // the socket is systemd's
+	handed   bool // the socket is systemd's, or was made by the user that this was before
 	exporter *exporter
 }
 
@@ -62,6 +68,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	s.config.Store(c)
 	s.level.Set(c.Log.Level)
+	if err := s.confine(c); err != nil {
+		return err
+	}
 	queue := newLogQueue(o.Log, c.Log.JSON)
 	defer queue.close()
 	s.meter.lostLines = queue.lost
@@ -69,6 +78,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := s.open(c); err != nil {
 		return errors.Join(err, s.close())
 	}
+	s.filterCalls(c)
 	s.ready()
 	for {
 		select {
@@ -98,6 +108,7 @@ func (s *server) load() (*Config, error) {
 	if s.opts.At != "" {
 		c.At = s.opts.At
 	}
+	c.Sandbox = c.Sandbox && !s.opts.Confine.Unsafe
 	c.Sources = slices.Concat(c.Sources, s.opts.From)
 	if len(c.Sources) == 0 {
 		return nil, fmt.Errorf("there is nothing to offer: want --from %s, or [[source]] in the file of --config", feed.Forms())
@@ -140,7 +151,7 @@ func (s *server) open(c *Config) error {
 // ready says that programs can attach.
 func (s *server) ready() {
 	c := s.config.Load()
-	s.log.Info("offered", "at", s.attach.Addr(), "by_systemd", s.handed, "rules", len(c.Rules))
+	s.log.Info("offered", "at", cmp.Or(s.confined.Path, s.attach.Addr()), "by_systemd", s.handed && s.confined.Path == "", "rules", len(c.Rules))
 	if !s.handed && !c.opened() {
 		s.log.Warn("the rules name others, whom the socket's mode keeps out: want a wider mode, or a group", "mode", fmt.Sprintf("%04o", uint32(c.Mode)))
 	}
@@ -165,7 +176,7 @@ func (s *server) reload() {
 		change, err = s.sources.prepare(next.Sources)
 	}
 	if err != nil {
-		s.failed("not reloaded: what was before goes on", err)
+		s.failed("not reloaded: what was before goes on", s.hidden(err))
 		return
 	}
 	// The rules before the packets: no new device is seen by what the old ones grant.
@@ -202,7 +213,11 @@ func (s *server) changed(old, next *Config) {
 		{"at", old.At != next.At},
 		{"max_memory", old.MaxMemory != next.MaxMemory},
 		{"metrics", old.Metrics != next.Metrics},
+		{"sandbox", old.Sandbox != next.Sandbox},
+		{"user", !reflect.DeepEqual(old.User, next.User)},
 		{"log.format", old.Log.JSON != next.Log.JSON},
+		{"mode", s.confined.Path != "" && old.Mode != next.Mode},
+		{"group", s.confined.Path != "" && !reflect.DeepEqual(old.Group, next.Group)},
 	} {
 		if k.changed {
 			s.log.Warn("a change that takes a restart", "key", k.key)

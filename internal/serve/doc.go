@@ -6,6 +6,7 @@
 //	headers.go   the filter that lets headers pass and no byte of payload
 //	sources.go   what feeds the devices, and what a reload changes of it
 //	listen.go    the unix socket: made here, or handed over by systemd
+//	confine.go   what the process gives up: its user, capabilities, files, system calls
 //	audit.go     who did what, for the log
 //	log.go       the log, which blocks nobody
 //	metrics.go   how much of everything, for Prometheus

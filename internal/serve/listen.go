@@ -22,11 +22,9 @@ func listen(config *Config, c attach.Config) (srv *attach.Server, handed bool, e
 		srv, err = attach.NewServer(l, c)
 		return srv, true, err
 	}
-	path := config.At
-	if path == "" {
-		if path, err = DefaultPath(); err != nil {
-			return nil, false, ConfigError{err}
-		}
+	path, err := config.path()
+	if err != nil {
+		return nil, false, ConfigError{err}
 	}
 	c.Permit = config.permit
 	srv, err = attach.Listen(path, c)

@@ -20,6 +20,10 @@ func (c *Config) String() string {
 		line("group = %v", *c.Group)
 	}
 	line("max_memory = %s", quote(size.Format(c.MaxMemory)))
+	if c.User != nil {
+		line("user = %v", *c.User)
+	}
+	line("sandbox = %v", c.Sandbox)
 	for _, s := range c.Sources {
 		line("\n[[source]]\nfrom = %s", quote(s.String()))
 	}

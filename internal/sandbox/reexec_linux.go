@@ -1,0 +1,135 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// variable is in the environment of the program that Enter executes: the version of
+// Landlock that is used, a colon, and the path of the socket that is handed over.
+const variable = "RXRING_SANDBOX"
+
+// Entered reports whether this program was executed by Enter, and what is in force. The
+// process's children do not get to know.
+func Entered() (s State, ok bool) {
+	text, ok := os.LookupEnv(variable)
+	if !ok {
+		return s, false
+	}
+	os.Unsetenv(variable)
+	version, path, _ := strings.Cut(text, ":")
+	s.Landlock, _ = strconv.Atoi(version)
+	s.Path = path
+	return s, true
+}
+
+// Enter executes this program again, with the same arguments and as the same process, but
+// with what c says and no more. It returns only if that fails; the process should end
+// then, because the calling thread may have given up part of what it had.
+//
+// A kernel without Landlock, or with one before version 2 (Linux 5.19), leaves the file
+// system as it is.
+func Enter(c Config) error {
+	runtime.LockOSThread() // for good: it is not what it was
+	if err := enter(&c); err != nil {
+		return fmt.Errorf("sandbox: %w", err)
+	}
+	return nil
+}
+
+func enter(c *Config) error {
+	abi := 0
+	if !c.AllFiles {
+		abi = landlockABI()
+	}
+	var rules *ruleset
+	if abi > 0 {
+		var err error
+		if rules, err = newRuleset(abi, c); err != nil {
+			return err
+		}
+	}
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, variable+"=") })
+	env = append(env, fmt.Sprintf("%s=%d:%s", variable, abi, c.Path))
+	if c.Listen != nil {
+		if err := handOver(c.Listen, &env); err != nil {
+			return err
+		}
+	}
+	if err := become(c.User); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("PR_SET_NO_NEW_PRIVS: %w", err)
+	}
+	if rules != nil {
+		if err := rules.restrict(); err != nil {
+			return err
+		}
+	}
+	return os.NewSyscallError("execve", syscall.Exec("/proc/self/exe", os.Args, env))
+}
+
+// become gives up the calling thread's user, unless u is nil, and its capabilities but
+// those that are kept. The calls are raw ones: the C library's and package syscall's are
+// about all threads.
+func become(u *User) error {
+	kept := keptByUsers
+	if u == nil && unix.Geteuid() == 0 || u != nil && u.UID == 0 {
+		kept = keptByRoot
+	}
+	bound(kept)
+	if u != nil {
+		if err := u.set(); err != nil {
+			return err
+		}
+	}
+	return keep(kept)
+}
+
+func (u *User) set() error {
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("PR_SET_KEEPCAPS: %w", err)
+	}
+	groups := make([]uint32, len(u.Groups)) // gid_t
+	for i, g := range u.Groups {
+		groups[i] = uint32(g)
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(unsafe.SliceData(groups))), 0)
+	if errno != 0 {
+		return os.NewSyscallError("setgroups", errno)
+	}
+	if _, _, errno = unix.RawSyscall(unix.SYS_SETRESGID, uintptr(u.GID), uintptr(u.GID), uintptr(u.GID)); errno != 0 {
+		return os.NewSyscallError("setresgid", errno)
+	}
+	if _, _, errno = unix.RawSyscall(unix.SYS_SETRESUID, uintptr(u.UID), uintptr(u.UID), uintptr(u.UID)); errno != 0 {
+		return os.NewSyscallError("setresuid", errno)
+	}
+	return nil
+}
+
+// firstListen is the number of the first descriptor that systemd hands over
+// (SD_LISTEN_FDS_START).
+const firstListen = 3
+
+// handOver puts a listening socket where systemd puts it, and says so in env.
+func handOver(f *os.File, env *[]string) error {
+	if int(f.Fd()) == firstListen {
+		if _, err := unix.FcntlInt(firstListen, unix.F_SETFD, 0); err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+	} else if err := unix.Dup3(int(f.Fd()), firstListen, 0); err != nil {
+		return os.NewSyscallError("dup3", err)
+	}
+	*env = slices.DeleteFunc(*env, func(v string) bool { return strings.HasPrefix(v, "LISTEN_") })
+	*env = append(*env, "LISTEN_PID="+strconv.Itoa(os.Getpid()), "LISTEN_FDS=1")
+	return nil
+}
