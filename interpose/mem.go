@@ -11,11 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The program's memory is read and written by process_vm_readv and
-// process_vm_writev, which cost least, and respect the protection of pages. Where
-// they are refused, because a container's seccomp profile denies them or because
-// the process may not be inspected any more (see record.go), /proc/PID/mem does
-// it.
+// The program's memory is written through /proc/PID/mem, which stays that of the
+// process whose file it is (seccomp_unotify(2)): the file is opened, then the
+// notification is checked, and from then on no other process can be meant, even if the
+// thread ends and its number is given to another one. Such a write does not respect
+// the protection of private pages: a buffer in read-only memory, which Linux answers
+// with EFAULT, is filled.
+//
+// It is read with process_vm_readv, which costs a fifth, and what came counts only if
+// the notification is valid afterwards. Where that is refused, because a container's
+// seccomp profile denies it or because the process may not be inspected any more (see
+// record.go), the file does that, too.
 
 // read fills b from the program's memory: EFAULT when any of it is not there.
 // What it reads is the program's if the call is valid afterwards.
@@ -49,27 +55,24 @@ func (c *call) readPrefix(addr uint64, b []byte) (n int) {
 	return n
 }
 
-// write copies b to the program's memory, if the call still waits.
+// write copies b to the program's memory, if the call still waits. EINTR: it does not.
 func (c *call) write(addr uint64, b []byte) error {
-	if !c.valid() {
-		return unix.EINTR // nobody gets it
-	}
-	if !c.s.noVM {
-		n, err := unix.ProcessVMWritev(c.tid, local(b), remote(addr, b), 0)
-		if !denied(err) {
-			return transferred(n, len(b), err)
-		}
-	}
 	fd, err := c.memory()
+	if !c.valid() { // after the file was opened: it is the caller's
+		return unix.EINTR
+	}
 	if err != nil {
 		return err
 	}
-	if !c.valid() { // the thread's memory was opened after the check above
-		return unix.EINTR
+	if testHookWrite != nil {
+		testHookWrite(c.tid)
 	}
 	n, err := unix.Pwrite(fd, b, int64(addr))
 	return transferred(n, len(b), err)
 }
+
+// testHookWrite runs between the check and the write.
+var testHookWrite func(tid int)
 
 // memory returns a descriptor of the memory of the calling thread's process, the
 // call's own or its record's. ENETDOWN: there is none to be had.

@@ -36,7 +36,7 @@ func (c *call) epollCtl() reply {
 		return reply{}
 	}
 	var events [4]byte // struct epoll_event begins with them
-	if c.int(1) != unix.EPOLL_CTL_DEL && c.read(c.Args[3], events[:]) == nil && native32(events[:])&unix.EPOLLET != 0 {
+	if c.int(1) != unix.EPOLL_CTL_DEL && c.read(c.Args[3], events[:]) == nil && native32(events[:])&unix.EPOLLET != 0 && c.valid() {
 		k.edges = true
 	}
 	k.refresh()

@@ -1,0 +1,91 @@
+//go:build linux && (amd64 || arm64)
+
+package interpose
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Between the check of a notification and the write of its answer the program dies, and
+// another process gets its number: that one's memory stays as it is.
+func TestTheAnswerIsNotWrittenToAnotherProcess(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: it takes root to give a process a number")
+	}
+	needStory(t) // a C compiler
+	bin := filepath.Join(storyDir, "window")
+	if out, err := exec.Command("cc", "-O1", "-Wall", "-Wextra", "-Werror", "-o", bin, "testdata/window.c").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var h heir
+	var once sync.Once
+	testHookWrite = func(tid int) { once.Do(func() { h.inherit(t, bin, tid) }) }
+	defer func() { testHookWrite = nil }()
+	o := run(t, newWorld(t, here).config(bin, "program"))
+	if h.cmd == nil {
+		t.Fatalf("nothing was written: %v, %s", o.err, o.stdout)
+	}
+	if o.Signal != unix.SIGKILL {
+		t.Errorf("the program ended with signal %v, exit code %d: %s", o.Signal, o.ExitCode, o.stdout)
+	}
+	if verdict := h.end(); verdict != "untouched" {
+		t.Errorf("the memory of the process that got the number: %s", verdict)
+	}
+}
+
+// heir is a process that starts another one, with a number that was a program's.
+type heir struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Scanner
+}
+
+// inherit kills the program, and has another process get its number.
+func (h *heir) inherit(t *testing.T, bin string, pid int) {
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	for deadline := time.Now().Add(bound); unix.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Error("the program does not die")
+			return
+		}
+	}
+	h.cmd = exec.Command(bin, "heir", strconv.Itoa(pid))
+	in, err := h.cmd.StdinPipe()
+	if err != nil {
+		t.Error(err)
+	}
+	out, err := h.cmd.StdoutPipe()
+	if err != nil {
+		t.Error(err)
+	}
+	h.in, h.out = in, bufio.NewScanner(out)
+	if err := h.cmd.Start(); err != nil {
+		t.Error(err)
+	}
+	if h.out.Scan(); h.out.Text() != "number "+strconv.Itoa(pid) {
+		t.Errorf("%q: want a process with number %d", h.out.Text(), pid)
+	}
+}
+
+// end says what has become of that process's memory.
+func (h *heir) end() string {
+	io.WriteString(h.in, "\n")
+	h.in.Close()
+	h.out.Scan()
+	verdict := strings.TrimSpace(h.out.Text())
+	h.cmd.Wait()
+	return verdict
+}
