@@ -42,7 +42,7 @@ func newDevices() *cobra.Command {
 				}
 				devices, err = offered(cmd.Context(), at)
 			} else {
-				devices, err = source.devices()
+				devices, err = source.devices(cmd.Context())
 			}
 			if err != nil {
 				return err
@@ -76,9 +76,9 @@ func offered(ctx context.Context, path string) ([]attach.DeviceStatus, error) {
 }
 
 // devices lists what --from makes.
-func (f *sourceFlags) devices() ([]attach.DeviceStatus, error) {
+func (f *sourceFlags) devices(ctx context.Context) ([]attach.DeviceStatus, error) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	feeds, err := f.open(feed.Config{Namespace: ns})
+	feeds, err := f.open(ctx, feed.Config{Namespace: ns})
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}

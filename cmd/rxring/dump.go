@@ -151,7 +151,7 @@ func (f *dumpFlags) open(ctx context.Context, c *dump.Config) (*dump.Input, func
 	var err error
 	switch {
 	case len(f.from) > 0:
-		return f.openSource(c)
+		return f.openSource(ctx, c)
 	case f.at != "":
 		in, err = dump.OpenAttached(ctx, f.at, f.device, c.Capture)
 	default:
@@ -169,10 +169,10 @@ func (f *dumpFlags) open(ctx context.Context, c *dump.Config) (*dump.Input, func
 
 // openSource makes devices in this process. What feeds them starts when they are
 // read.
-func (f *dumpFlags) openSource(c *dump.Config) (*dump.Input, func() error, error) {
+func (f *dumpFlags) openSource(ctx context.Context, c *dump.Config) (*dump.Input, func() error, error) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	flags := sourceFlags{from: f.from}
-	feeds, err := flags.open(feed.Config{Namespace: ns, Patient: true})
+	feeds, err := flags.open(ctx, feed.Config{Namespace: ns, Patient: true})
 	if err != nil {
 		return nil, nil, &exitError{exitUsage, err}
 	}

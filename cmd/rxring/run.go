@@ -141,7 +141,7 @@ func provide(cmd *cobra.Command, cfg *interpose.Config, source sourceFlags, at s
 	}
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory << 20})
 	failed := func(err error) { cfg.Logf("%v", err) }
-	feeds, err := source.open(feed.Config{Namespace: ns, Patient: true, Failed: failed, Progress: replayBar(quiet)})
+	feeds, err := source.open(cmd.Context(), feed.Config{Namespace: ns, Patient: true, Failed: failed, Progress: replayBar(quiet)})
 	if err != nil {
 		return nil, nil, &exitError{exitUsage, err}
 	}

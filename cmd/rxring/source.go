@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -44,7 +45,7 @@ func parseFrom(from []string) ([]feed.Spec, error) {
 }
 
 // open makes the devices in c.Namespace.
-func (f *sourceFlags) open(c feed.Config) (*sources, error) {
+func (f *sourceFlags) open(ctx context.Context, c feed.Config) (*sources, error) {
 	specs, err := parseFrom(f.from)
 	if err != nil {
 		return nil, err
@@ -55,12 +56,16 @@ func (f *sourceFlags) open(c feed.Config) (*sources, error) {
 		}
 		specs[0] = specs[0].WithName(f.name)
 	}
+	inspected, err := feed.Inspect(ctx, specs)
+	if err != nil {
+		return nil, fmt.Errorf("--from %w", err)
+	}
 	s := newSources()
-	for _, spec := range specs {
-		feed, err := spec.Open(c)
+	for _, i := range inspected {
+		feed, err := i.Open(c)
 		if err != nil {
 			if errors.Is(err, syscall.EEXIST) {
-				err = fmt.Errorf("%w: NAME=%s gives it another one", err, spec.WithoutName())
+				err = fmt.Errorf("%w: NAME=%s gives it another one", err, i.Spec.WithoutName())
 			}
 			return nil, errors.Join(fmt.Errorf("--from %w", err), s.Close())
 		}

@@ -23,6 +23,7 @@ type Packet struct {
 // and interfaces, of either byte order, plain or compressed by gzip or zstd. One goroutine at a time may use it, but for Offset.
 type Reader struct {
 	raw   counter
+	limit Bounds
 	r     *bufio.Reader
 	name  string // of the compression; "": none
 	end   func()
@@ -42,8 +43,12 @@ const readBuffer = 1 << 18
 
 // NewReader reads a file's header. Its error wraps [ErrFormat], [ErrTruncated], or
 // is what r or the decompressor said.
-func NewReader(r io.Reader) (*Reader, error) {
-	f := &Reader{raw: counter{r: r}}
+func NewReader(r io.Reader) (*Reader, error) { return NewBoundedReader(r, Bounds{}) }
+
+// NewBoundedReader is NewReader with limits. The errors of what exceeds them wrap
+// [ErrTooLong], or are the context's.
+func NewBoundedReader(r io.Reader, b Bounds) (*Reader, error) {
+	f := &Reader{raw: counter{r: &bounded{r: r, b: Bounds{Context: b.Context}}}, limit: b}
 	f.r = bufio.NewReaderSize(&f.raw, readBuffer)
 	magic, err := f.peekMagic()
 	if err != nil {
@@ -75,7 +80,7 @@ func (f *Reader) peekMagic() ([]byte, error) {
 // open finds out the format of what is not compressed any more.
 func (f *Reader) open(plain io.Reader, magic []byte) (err error) {
 	if f.name != "" {
-		f.r = bufio.NewReaderSize(plain, readBuffer)
+		f.r = bufio.NewReaderSize(&bounded{r: plain, b: f.limit}, readBuffer)
 		if magic, err = f.peekMagic(); err != nil {
 			return fmt.Errorf("%s: %w", f.name, truncated(err))
 		}

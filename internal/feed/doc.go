@@ -6,6 +6,6 @@
 //	file:trace.pcapng,speed=10,loop  a capture, ten times as fast, again and again
 //
 // [Parse] judges the words alone (its errors may look at what there is, to suggest
-// what was meant), [Spec.Open] makes the device, [Feed.Start] lets
-// packets come, and [Feed.Close] takes both away again.
+// what was meant), [Inspect] reads files through, [Inspected.Open] makes the device,
+// [Feed.Start] lets packets come, and [Feed.Close] takes both away again.
 package feed

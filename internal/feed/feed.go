@@ -55,6 +55,7 @@ type Feed struct {
 	Spec    Spec
 	Devices []*rxring.Device
 	Finite  bool    // it is a file with an end
+	Returns bool    // it is an interface, which may be made again when it was deleted
 	LeftOut []error // what of a file no device can show, each with the reason
 
 	start   func() (Running, error)
@@ -70,14 +71,14 @@ func (s Spec) wrap(err error) error {
 	return fmt.Errorf("%q: %w", s.String(), err)
 }
 
-// Open makes the devices. Nothing comes yet.
-func (s Spec) Open(c Config) (*Feed, error) {
-	c.name = s.name
-	f, err := s.plan.open(c)
+// Open makes the devices. Nothing is delivered yet.
+func (i Inspected) Open(c Config) (*Feed, error) {
+	c.name = i.Spec.name
+	f, err := i.open(c)
 	if err != nil {
-		return nil, s.wrap(err)
+		return nil, i.Spec.wrap(err)
 	}
-	f.Spec = s
+	f.Spec = i.Spec
 	return f, nil
 }
 

@@ -1,10 +1,15 @@
 package feed
 
 import (
+	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -69,7 +74,11 @@ func TestADeviceComesAndGoesWithItsFeed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.Open(Config{Namespace: ns})
+		found, err := Inspect(t.Context(), []Spec{s})
+		if err != nil {
+			return nil, err
+		}
+		return found[0].Open(Config{Namespace: ns})
 	}
 	f, err := open("a=streams:1")
 	if err != nil {
@@ -98,5 +107,43 @@ func TestADeviceComesAndGoesWithItsFeed(t *testing.T) {
 	}
 	if err := f.Close(); err != nil { // never started
 		t.Error(err)
+	}
+}
+
+// endless is a capture file that takes very long to read through.
+func endless(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "endless.pcap")
+	header := "\xd4\xc3\xb2\xa1\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x04\x00\x01\x00\x00\x00"
+	if err := os.WriteFile(path, []byte(header), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 1<<40); err != nil { // of which nothing is on the disk
+		t.Skipf("no file with holes can be made here: %v", err)
+	}
+	return path
+}
+
+// Sources are inspected side by side: one that takes long does not hide another's error, and
+// neither keeps the context from being heard.
+func TestInspectHearsOthersWhileAFileIsRead(t *testing.T) {
+	specs := func(texts ...string) (all []Spec) {
+		for _, text := range texts {
+			s, err := Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, s)
+		}
+		return all
+	}
+	slow := "file:" + endless(t)
+	if _, err := Inspect(t.Context(), specs(slow, "streams:0", "file:/no/such/file")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("beside a file that is not there: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	if _, err := Inspect(ctx, specs(slow)); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
 	}
 }

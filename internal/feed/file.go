@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -89,11 +90,15 @@ func parseSpeed(text string) (float64, error) {
 	return v, nil
 }
 
-func (p filePlan) open(c Config) (*Feed, error) {
-	f, err := file.Open(p.path)
+func (p filePlan) inspect(ctx context.Context) (opener, error) {
+	f, err := file.Open(ctx, p.path)
 	if err != nil {
 		return nil, err
 	}
+	return func(c Config) (*Feed, error) { return p.open(f, c) }, nil
+}
+
+func (p filePlan) open(f *file.File, c Config) (*Feed, error) {
 	configs := f.Devices(defaultBase)
 	if c.name != "" {
 		if len(configs) != 1 {

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -44,6 +45,8 @@ func parseIface(s *Spec) (_ plan, err error) {
 	return p, nil
 }
 
+func (p ifacePlan) inspect(context.Context) (opener, error) { return p.open, nil }
+
 func (p ifacePlan) open(c Config) (*Feed, error) {
 	d, err := iface.Describe(p.cfg.Name)
 	if err != nil {
@@ -60,7 +63,7 @@ func (p ifacePlan) open(c Config) (*Feed, error) {
 	}
 	cfg := p.cfg
 	cfg.Failed = c.Failed
-	return &Feed{Devices: []*rxring.Device{dev}, start: func() (Running, error) {
+	return &Feed{Devices: []*rxring.Device{dev}, Returns: true, start: func() (Running, error) {
 		s, err := iface.Start(dev, cfg)
 		if err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,8 +31,13 @@ type option struct {
 
 // plan is a spec that its kind has understood.
 type plan interface {
-	open(Config) (*Feed, error)
+	// inspect finds out what there is, however long that takes, until ctx ends. The opener
+	// may be called several times.
+	inspect(ctx context.Context) (opener, error)
 }
+
+// opener makes the devices, without delay.
+type opener func(Config) (*Feed, error)
 
 type kind struct {
 	name  string

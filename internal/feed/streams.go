@@ -2,6 +2,7 @@ package feed
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -35,6 +36,8 @@ func parseStreams(s *Spec) (plan, error) {
 	}
 	return p, nil
 }
+
+func (p streamsPlan) inspect(context.Context) (opener, error) { return p.open, nil }
 
 func (p streamsPlan) open(c Config) (*Feed, error) {
 	dev, err := c.Namespace.AddDevice(rxring.DeviceConfig{Name: cmp.Or(c.name, defaultName), MaxLen: streams.MaxLen, Addrs: []netip.Prefix{streams.LocalAddr}})

@@ -40,11 +40,13 @@ func compile(names []string, expr string, linktype, snaplen int) ([]cbpf.Instruc
 	case snaplen < 0 || snaplen > maxSnaplen:
 		return nil, refuse(expr, fmt.Sprintf("snaplen %d: want 1 to %d, or 0 for the most", snaplen, maxSnaplen))
 	}
-	mu.Lock()
-	defer mu.Unlock()
 	l, err := load(names)
 	if err != nil {
 		return nil, fmt.Errorf("filter %q: %w", expr, err)
+	}
+	if l.oneByOne {
+		mu.Lock()
+		defer mu.Unlock()
 	}
 	p := l.openDead(int32(dlt(linktype)), int32(snaplen))
 	if p == 0 {

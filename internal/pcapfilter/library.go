@@ -15,11 +15,14 @@ import (
 
 // library is libpcap, as far as it is needed here. pcap_t is a number.
 type library struct {
+	oneByOne bool // before 1.8 it compiles one at a time
+
 	openDead func(linktype, snaplen int32) uintptr
 	compile  func(p uintptr, prog *program, expr string, optimize int32, netmask uint32) int32
 	getErr   func(p uintptr) string
 	freeCode func(prog *program)
 	close    func(p uintptr)
+	version  func() string
 }
 
 // program mirrors struct bpf_program (pcap/bpf.h); a struct bpf_insn is an
@@ -39,12 +42,14 @@ func names() []string {
 }
 
 var (
-	mu     sync.Mutex // libpcap before 1.8 compiles one at a time
-	loaded *library
+	mu     sync.Mutex
+	loaded *library // guarded by mu
 )
 
-// load finds libpcap under the first of names that there is. The caller holds mu.
+// load finds libpcap under the first of names that there is.
 func load(names []string) (*library, error) {
+	mu.Lock()
+	defer mu.Unlock()
 	if loaded != nil {
 		return loaded, nil
 	}
@@ -70,11 +75,12 @@ func load(names []string) (*library, error) {
 func bind(handle uintptr) (*library, error) {
 	l := &library{}
 	for name, f := range map[string]any{
-		"pcap_open_dead": &l.openDead,
-		"pcap_compile":   &l.compile,
-		"pcap_geterr":    &l.getErr,
-		"pcap_freecode":  &l.freeCode,
-		"pcap_close":     &l.close,
+		"pcap_open_dead":   &l.openDead,
+		"pcap_compile":     &l.compile,
+		"pcap_geterr":      &l.getErr,
+		"pcap_freecode":    &l.freeCode,
+		"pcap_close":       &l.close,
+		"pcap_lib_version": &l.version,
 	} {
 		sym, err := purego.Dlsym(handle, name)
 		if err != nil {
@@ -82,5 +88,8 @@ func bind(handle uintptr) (*library, error) {
 		}
 		purego.RegisterFunc(f, sym)
 	}
+	var major, minor int
+	fmt.Sscanf(l.version(), "libpcap version %d.%d", &major, &minor) // or 0.0
+	l.oneByOne = major < 1 || major == 1 && minor < 8
 	return l, nil
 }

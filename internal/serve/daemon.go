@@ -42,6 +42,7 @@ type server struct {
 	level  slog.LevelVar
 	log    *slog.Logger
 	config atomic.Pointer[Config]
+	next   atomic.Pointer[Config] // read, while its sources are inspected; or nil
 	meter  *meter
 
 	auditor  auditor
@@ -58,12 +59,15 @@ type ConfigError struct{ error }
 
 func (e ConfigError) Unwrap() error { return e.error }
 
-// Run offers what o says until ctx ends. Then its error, which is nil if all is as it was
-// before, is in the log, too.
+// Run offers what o says until ctx ends, which it may do at any time. Then its error, which
+// is nil if all is as it was before, is in the log, too.
 func Run(ctx context.Context, o Options) error {
 	s := &server{opts: o, meter: newMeter()}
-	c, err := s.load()
-	if err != nil {
+	c, err := background(ctx, s.load)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return ConfigError{err}
 	}
 	s.config.Store(c)
@@ -75,23 +79,36 @@ func Run(ctx context.Context, o Options) error {
 	defer queue.close()
 	s.meter.lostLines = queue.lost
 	s.log = newLogger(queue, c.Log.JSON, &s.level)
-	if err := s.open(c); err != nil {
+	if err := s.open(ctx, c); err != nil && ctx.Err() == nil {
 		return errors.Join(err, s.close())
 	}
-	s.filterCalls(c)
-	s.ready()
+	if ctx.Err() == nil {
+		s.filterCalls(c)
+		s.ready()
+		s.serve(ctx)
+	}
+	notify(daemon.SdNotifyStopping)
+	s.log.Info("stopping")
+	err = s.close()
+	if err != nil {
+		s.failed("not ended in good order", err)
+	}
+	return err
+}
+
+// serve obeys SIGHUP until ctx ends.
+func (s *server) serve(ctx context.Context) {
+	r := new(reload) // none
 	for {
 		select {
 		case <-ctx.Done():
-			notify(daemon.SdNotifyStopping)
-			s.log.Info("stopping")
-			err := s.close()
-			if err != nil {
-				s.failed("not ended in good order", err)
-			}
-			return err
-		case <-o.Reload:
-			s.reload()
+			r.end()
+			return
+		case <-s.opts.Reload:
+			r.end()
+			r = s.beginReload(ctx)
+		case step := <-r.steps:
+			step()
 		}
 	}
 }
@@ -116,10 +133,15 @@ func (s *server) load() (*Config, error) {
 	return c, nil
 }
 
-func (s *server) open(c *Config) error {
+func (s *server) open(ctx context.Context, c *Config) error {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: c.MaxMemory})
 	s.sources = newSources(ns, s.log)
-	change, err := s.sources.prepare(c.Sources)
+	d := s.sources.compare(c.Sources)
+	inspected, err := feed.Inspect(ctx, d.missing)
+	if err != nil {
+		return fmt.Errorf("source %w", err)
+	}
+	change, err := s.sources.prepare(d, inspected)
 	if err != nil {
 		return err
 	}
@@ -134,7 +156,7 @@ func (s *server) open(c *Config) error {
 	}
 	s.attach, s.handed, err = listen(c, attach.Config{
 		Namespace: ns,
-		Grant:     func(p attach.Peer) (attach.Grant, error) { return s.config.Load().Grant(p) },
+		Grant:     func(p attach.Peer) (attach.Grant, error) { return grantOfBoth(s.config.Load(), s.next.Load(), p) },
 		Notify: func(e attach.Event) {
 			s.auditor.audit(s.log, e, s.meter.note(e))
 		},
@@ -160,35 +182,6 @@ func (s *server) ready() {
 
 // notify tells systemd, if it has started us.
 func notify(state string) { daemon.SdNotify(false, state) }
-
-// reload reads the file again. Who reads packets is not disturbed, unless the rules
-// grant less now; a file that is wrong changes nothing.
-func (s *server) reload() {
-	notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-	defer notify(daemon.SdNotifyReady)
-	if s.opts.Config == nil {
-		s.log.Warn("nothing to reload: there is no --config")
-		return
-	}
-	next, err := s.load()
-	var change *change
-	if err == nil {
-		change, err = s.sources.prepare(next.Sources)
-	}
-	if err != nil {
-		s.failed("not reloaded: what was before goes on", s.hidden(err))
-		return
-	}
-	// The rules before the packets: no new device is seen by what the old ones grant.
-	old := s.config.Swap(next)
-	s.level.Set(next.Log.Level)
-	s.attach.Regrant()
-	if err := s.sources.commit(change); err != nil {
-		s.failed("reloaded, without a source", err)
-	}
-	s.sources.announce(change)
-	s.changed(old, next)
-}
 
 // failed logs an error, a line for each of those that it joins.
 func (s *server) failed(what string, err error) {

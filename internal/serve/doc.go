@@ -5,6 +5,7 @@
 //	policy.go    who gets what: rules become an attach.Grant for each peer
 //	headers.go   the filter that lets headers pass and no byte of payload
 //	sources.go   what feeds the devices, and what a reload changes of it
+//	reload.go    SIGHUP, step by step; both.go has the rules meanwhile
 //	listen.go    the unix socket: made here, or handed over by systemd
 //	confine.go   what the process gives up: its user, capabilities, files, system calls
 //	audit.go     who did what, for the log

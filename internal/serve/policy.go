@@ -2,6 +2,7 @@ package serve
 
 import (
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"syscall"
@@ -73,7 +74,7 @@ func then(first, second []cbpf.Instruction) (prog []cbpf.Instruction, limit uint
 		classMask = 0x07
 		classRet  = 0x06
 	)
-	prog, limit = slices.Clone(first), headersSnaplen
+	prog, limit = slices.Clone(first), math.MaxUint32
 	for i, in := range prog {
 		switch {
 		case in.Op&classMask != classRet:

@@ -134,7 +134,7 @@ func (b *batch) flush() error {
 // room waits until there is room for some of n packets, and says for how many.
 func (b *batch) room(n int) (int, error) {
 	select {
-	case <-b.s.stop:
+	case <-b.s.ctx.Done():
 		return 0, errStopped
 	default:
 	}

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -50,16 +51,23 @@ func (i Info) Duration() time.Duration { return time.Duration(i.Last - i.First) 
 // Info says what the file held when it was opened.
 func (f *File) Info() Info { return f.info }
 
-// Open reads a regular file through. Its errors, which name the file, are those of
-// opening it, that it is no capture, that it is damaged before the first packet,
-// that it tells of no interface, and that no interface's packets can be shown.
-func Open(path string) (*File, error) {
+// Open reads a regular file through, until ctx ends. Its errors, which name the file, are
+// those of opening it, that it is no capture, that it is damaged before the first packet,
+// that it tells of no interface, that no interface's packets can be shown, and that it
+// decompresses to 100 times its size, and more than 4 GiB.
+func Open(ctx context.Context, path string) (*File, error) {
 	f := &File{path: path}
-	if err := f.scan(); err != nil {
+	if err := f.scan(ctx); err != nil {
 		return nil, f.wrap(err)
 	}
 	return f, nil
 }
+
+// maxRatio bounds what a compressed file may decompress to while it is read through, in
+// multiples of its size. minBound always may; tests change it.
+const maxRatio = 100
+
+var minBound int64 = 4 << 30
 
 // reading is a file that is being read.
 type reading struct {
@@ -67,11 +75,11 @@ type reading struct {
 	*capfile.Reader
 }
 
-func (f *File) open() (r reading, err error) {
+func (f *File) open(b capfile.Bounds) (r reading, err error) {
 	if r.file, err = os.Open(f.path); err != nil {
 		return r, err
 	}
-	if r.Reader, err = capfile.NewReader(r.file); err != nil {
+	if r.Reader, err = capfile.NewBoundedReader(r.file, b); err != nil {
 		r.file.Close()
 	}
 	return r, err
@@ -83,7 +91,7 @@ func (r reading) close() {
 }
 
 // scan reads the packets to see how long they are.
-func (f *File) scan() error {
+func (f *File) scan(ctx context.Context) error {
 	stat, err := os.Stat(f.path)
 	if err != nil {
 		return err
@@ -94,7 +102,7 @@ func (f *File) scan() error {
 	if !stat.Mode().IsRegular() {
 		return fmt.Errorf("not a regular file (%v): want one that can be read twice: write what comes into a file first", stat.Mode().Type())
 	}
-	r, err := f.open()
+	r, err := f.open(capfile.Bounds{Context: ctx, Decompressed: max(minBound, maxRatio*stat.Size())})
 	if err != nil {
 		return err
 	}
@@ -108,7 +116,7 @@ func (f *File) scan() error {
 		if err == io.EOF {
 			break
 		}
-		if err != nil && f.info.Packets == 0 {
+		if err != nil && (f.info.Packets == 0 || errors.Is(err, capfile.ErrTooLong) || ctx.Err() != nil) {
 			return err
 		}
 		if err != nil {

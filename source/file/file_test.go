@@ -115,7 +115,7 @@ type world struct {
 // open does not look yet.
 func open(t testing.TB, path string) *world {
 	t.Helper()
-	f, err := Open(path)
+	f, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -394,7 +394,7 @@ func TestDevicesOfInterfaces(t *testing.T) {
 	},
 		of("eth0"), of(""), of("eth0"), of("a name with spaces"), of("file0"), of("any"), of("0123456789abcdef"),
 		of("up\x1b[A"), of(".."), of("a/b"), of("a:b"), capfile.Interface{Name: "usbmon0", LinkType: 220}, of("lo"))
-	f, err := Open(path)
+	f, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

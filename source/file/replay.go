@@ -43,14 +43,14 @@ func (s *Source) sleep(d time.Duration) error {
 	select {
 	case <-t.C:
 		return nil
-	case <-s.stop:
+	case <-s.ctx.Done():
 		return errStopped
 	}
 }
 
 // replay delivers the file once.
 func (s *Source) replay(b *batch, loop int) error {
-	r, err := s.file.open()
+	r, err := s.file.open(capfile.Bounds{Context: s.ctx})
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,10 @@
 package file
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -78,8 +78,8 @@ type Source struct {
 	devices []*rxring.Device
 	cfg     Config
 
-	stop chan struct{}
-	once sync.Once // closes stop
+	ctx  context.Context // until Close
+	stop context.CancelFunc
 	done chan struct{}
 	err  error // of those whom done is closed for
 
@@ -108,10 +108,11 @@ func (f *File) Start(devices []*rxring.Device, cfg Config) (*Source, error) {
 	if cfg.Loop == 0 {
 		cfg.Loop = 1
 	}
-	s := &Source{file: f, devices: devices, cfg: cfg, stop: make(chan struct{}), done: make(chan struct{})}
+	s := &Source{file: f, devices: devices, cfg: cfg, done: make(chan struct{})}
+	s.ctx, s.stop = context.WithCancel(context.Background())
 	go func() {
 		defer close(s.done)
-		if err := s.run(); err != nil && !errors.Is(err, errStopped) {
+		if err := s.run(); err != nil && !errors.Is(err, errStopped) && !errors.Is(err, context.Canceled) {
 			s.err = f.wrap(err)
 		}
 	}()
@@ -145,7 +146,7 @@ func (s *Source) Err() error {
 // Close ends the source and returns when nothing more will be delivered, with the
 // error that had ended it before. It may be called more than once.
 func (s *Source) Close() error {
-	s.once.Do(func() { close(s.stop) })
+	s.stop()
 	<-s.done
 	return s.err
 }

@@ -1,6 +1,8 @@
 package file
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"math"
 	"os"
@@ -193,7 +195,7 @@ func TestFilesThatCannotBeReplayed(t *testing.T) {
 		write(t, func(w *capfile.Writer) error { return w.WritePacket(0, 1, 4, []byte("abcd"), 0) }, capfile.Interface{Name: "usbmon1", LinkType: 220}): `interface "usbmon1" has packets of link type USB (220), which no network device of Linux has: want one of 0, 1, 2, 4,`,
 		write(t, func(*capfile.Writer) error { return nil }, capfile.Interface{LinkType: 147}, capfile.Interface{LinkType: 999}):                        "link type user-defined (147), which no",
 	} {
-		f, err := Open(path)
+		f, err := Open(t.Context(), path)
 		if err == nil || !strings.HasPrefix(err.Error(), "file "+path+": ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, error %v, want %q in it", f, err, want)
 		}
@@ -296,5 +298,38 @@ func BenchmarkReplay(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/packets, "ns/packet")
 		})
+	}
+}
+
+// A file that is inflated for ever is not read for ever.
+func TestAFileThatDecompressesToTooMuch(t *testing.T) {
+	defer func(n int64) { minBound = n }(minBound)
+	minBound = 1 << 20
+	plain := frames(t, 1, 1)
+	text, err := os.ReadFile(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Blocks of a kind that does not matter.
+	text = append(text, bytes.Repeat([]byte{0xad, 0x0b, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0}, 1<<18)...)
+	if err := os.WriteFile(plain, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), plain); err != nil {
+		t.Errorf("not compressed: %v", err)
+	}
+	path := convert(t, "gzip", "-c", plain)
+	if _, err := Open(t.Context(), path); !errors.Is(err, capfile.ErrTooLong) || !strings.HasPrefix(err.Error(), "file "+path+": ") ||
+		!strings.Contains(err.Error(), "it decompresses to more than 1MiB: decompress it first") {
+		t.Errorf("compressed: %v", err)
+	}
+	minBound = 8 << 20
+	if _, err := Open(t.Context(), path); err != nil {
+		t.Errorf("compressed, with a higher bound: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(ctx, plain); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
 	}
 }

@@ -1,0 +1,41 @@
+package capfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/rxring/rxring/internal/size"
+)
+
+// ErrTooLong says that a file decompresses to more than [Bounds] allows.
+var ErrTooLong = errors.New("decompress it first, and use the file that comes of it")
+
+// Bounds limits the time and work that reading a file may take. The zero value sets no limits.
+type Bounds struct {
+	// Context ends reading with its error. nil: nothing does.
+	Context context.Context
+	// Decompressed bounds what a compressed file may decompress to, in bytes. A file of
+	// 13 MB may otherwise hold 430 GB. 0: no bound.
+	Decompressed int64
+}
+
+// bounded reads r until the bounds end it.
+type bounded struct {
+	r    io.Reader
+	b    Bounds
+	read int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if c := b.b.Context; c != nil && c.Err() != nil {
+		return 0, c.Err()
+	}
+	n, err := b.r.Read(p)
+	b.read += int64(n)
+	if most := b.b.Decompressed; most > 0 && b.read > most {
+		return 0, fmt.Errorf("it decompresses to more than %s: %w", size.Format(most), ErrTooLong)
+	}
+	return n, err
+}
