@@ -264,6 +264,9 @@ func (p *peer) piece(m *message, make func() any) error {
 			return err
 		}
 		p.list = b
+		if w := p.work(); w != nil {
+			w.charge(time.Now(), time.Duration(len(b))*listCost)
+		}
 	}
 	if int64(from) > int64(len(p.list)) {
 		return fault("a list from byte %d on: it has %d", from, len(p.list))

@@ -15,3 +15,20 @@ func SetPatience(d time.Duration) (back func()) {
 	patience = d
 	return func() { patience = before }
 }
+
+// TrustNobody has this process's user treated as any other, and returns what changes it
+// back.
+func TrustNobody() (back func()) {
+	before := trusts
+	trusts = func(uint32) bool { return false }
+	return func() { trusts = before }
+}
+
+// Owe has all users that the server knows owe so much work.
+func Owe(s *Server, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range s.users {
+		u.work.charge(time.Now(), d)
+	}
+}

@@ -152,7 +152,7 @@ func (p *peer) fill(g Grant) Grant {
 		p.user.budget.SetMax(g.MaxMemory)
 		g.Socket.Budget = p.user.budget
 	}
-	if g.Socket.Account == nil && !p.trusted() {
+	if g.Socket.Account == nil && !trusts(p.UID) {
 		g.Socket.Account = p.user.account
 	}
 	if g.Socket.Scope == 0 {
@@ -231,7 +231,11 @@ func (p *peer) turn() error {
 		return fault("operation %d: there is none of that number", o)
 	}
 	p.answer.start(o, 0, seq)
-	err = p.call(o, id, &m)
+	if cost, waits := costOf(o, m); cost > 0 {
+		err = p.callInTurn(cost, waits, o, id, &m)
+	} else {
+		err = p.call(o, id, &m)
+	}
 	switch f := new(faultError); {
 	case errors.As(err, &f):
 		return err
@@ -240,6 +244,23 @@ func (p *peer) turn() error {
 	}
 	return p.reply()
 }
+
+// callInTurn is call for a costly request, when it is its turn.
+func (p *peer) callInTurn(cost time.Duration, waits bool, o op, id uint32, m *message) error {
+	w := p.work()
+	if !w.begin(p.server.open, cost, p.hungUp) {
+		return net.ErrClosed
+	}
+	if waits {
+		w.end()
+	} else {
+		defer w.end()
+	}
+	return p.call(o, id, m)
+}
+
+// hungUp reports whether nobody waits for an answer any more.
+func (p *peer) hungUp() bool { return hungUp(p.conn.UnixConn) }
 
 // fail answers with an error.
 func (p *peer) fail(o op, seq uint32, err error) error {

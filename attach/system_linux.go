@@ -95,3 +95,18 @@ func unixConn(fd int) (*net.UnixConn, error) {
 	}
 	return u, nil
 }
+
+// hungUp reports whether the other end of the connection has closed it.
+func hungUp(c *net.UnixConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		unix.Poll(fds, 0) // EINTR: the next time
+		gone = fds[0].Revents&(unix.POLLHUP|unix.POLLRDHUP|unix.POLLERR) != 0
+	})
+	return gone || err != nil
+}

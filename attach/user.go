@@ -13,6 +13,7 @@ import (
 type user struct {
 	budget  *rxring.Budget
 	account *rxring.Account
+	work    *work
 	peers   int
 	sockets int
 	left    time.Time // when a peer left last
@@ -32,12 +33,23 @@ func (s *Server) userLocked(uid uint32) *user {
 	maps.DeleteFunc(s.users, func(_ uint32, u *user) bool { return u.peers == 0 && now.Sub(u.left) > rememberFor })
 	u := s.users[uid]
 	if u == nil {
-		u = &user{budget: rxring.NewBudget(0), account: rxring.NewAccount(), left: now}
+		u = &user{budget: rxring.NewBudget(0), account: rxring.NewAccount(), work: newWork(), left: now}
 		s.users[uid] = u
 	}
 	return u
 }
 
-// trusted reports whether the peer is of this process's user or of root, who could do to this
-// process whatever they like: their work for it is not bounded.
-func (p *peer) trusted() bool { return p.UID == 0 || p.UID == uint32(os.Geteuid()) }
+// trusts reports whether a user is the one who started this process, or root, who could do to
+// it whatever they like: what they cost is not bounded.
+var trusts = func(uid uint32) bool { return uid == 0 || uid == startedBy }
+
+// startedBy is this process's user before it became another, if it did.
+var startedBy = uint32(os.Geteuid())
+
+// work is what bounds the peer's requests, nil: nothing.
+func (p *peer) work() *work {
+	if trusts(p.UID) {
+		return nil
+	}
+	return p.user.work
+}

@@ -99,9 +99,11 @@ const (
 	opMshLdIndHJeq // a port behind an IPv4 header
 	opLdHJeqPair   // two half words in a row: either port
 	opMshLdIndHJeqPair
+	opMost
 )
 
-var plainOps = map[uint16]op{
+// plainOps are the operations of one step by Instruction.Op, opRare for others.
+var plainOps = [1 << 8]op{
 	classRET | srcK: opRetK,
 	classRET | retA: opRetA,
 
@@ -164,22 +166,16 @@ var ancillaryOps = map[uint32]op{
 }
 
 // loadJump pairs a load and the jump after it, as libpcap's programs do.
-var loadJump = map[[2]op]op{
-	{opLdB, opJeqK}:    opLdBJeq,
-	{opLdH, opJeqK}:    opLdHJeq,
-	{opLdW, opJeqK}:    opLdWJeq,
-	{opLdB, opJsetK}:   opLdBJset,
-	{opLdH, opJsetK}:   opLdHJset,
-	{opLdH, opJgtK}:    opLdHJgt,
-	{opLdH, opJgeK}:    opLdHJge,
-	{opLdIndB, opJeqK}: opLdIndBJeq,
-	{opLdIndH, opJeqK}: opLdIndHJeq,
-	{opLdIndH, opJgtK}: opLdIndHJgt,
-	{opLdIndH, opJgeK}: opLdIndHJge,
+var loadJump = [opMost][opMost]op{
+	opLdB:    {opJeqK: opLdBJeq, opJsetK: opLdBJset},
+	opLdH:    {opJeqK: opLdHJeq, opJsetK: opLdHJset, opJgtK: opLdHJgt, opJgeK: opLdHJge},
+	opLdW:    {opJeqK: opLdWJeq},
+	opLdIndB: {opJeqK: opLdIndBJeq},
+	opLdIndH: {opJeqK: opLdIndHJeq, opJgtK: opLdIndHJgt, opJgeK: opLdIndHJge},
 }
 
 // secondJeq tests A once more if a first jeq fails.
-var secondJeq = map[op]op{
+var secondJeq = [opMost]op{
 	opJeqK: opJeq2, opLdBJeq: opLdBJeq2, opLdHJeq: opLdHJeq2, opLdIndHJeq: opLdIndHJeq2,
 }
 
@@ -196,7 +192,7 @@ func lower(prog []Instruction) *step {
 			to[i] = to[i+1+int(in.K)]
 			continue
 		}
-		s := step{op: plainOps[in.Op], at: uint16(i), k: in.K, v: in.K}
+		s := step{op: plainOps[in.Op&0xff], at: uint16(i), k: in.K, v: in.K}
 		if ad, ancillary := in.ancillary(); ancillary {
 			s.op = ancillaryOps[ad]
 		}
@@ -219,7 +215,7 @@ func (s step) fuse() step {
 	if next == nil {
 		return s
 	}
-	if op, ok := loadJump[[2]op{s.op, next.op}]; ok {
+	if op := loadJump[s.op][next.op]; op != opRare {
 		s.op, s.v, s.t, s.f = op, next.v, next.t, next.f
 	}
 	switch {
@@ -237,7 +233,7 @@ func (s step) fuse() step {
 			s.op, s.f = opMshLdIndHJeqPair, second.f
 		}
 	}
-	if op, ok := secondJeq[s.op]; ok && s.f.op == opJeqK {
+	if op := secondJeq[s.op]; op != opRare && s.f.op == opJeqK {
 		s.op, s.w, s.t2, s.f = op, s.f.v, s.f.t, s.f.f
 	}
 	return s

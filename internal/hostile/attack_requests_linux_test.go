@@ -15,7 +15,7 @@ import (
 
 var (
 	_ = register(attack{
-		name: "requests/rings", does: "makes and frees a ring of 64 MiB in a loop, on 4 connections", open: "item 7",
+		name: "requests/rings", does: "makes and frees a ring of 64 MiB in a loop, on 4 connections",
 		nice: 19,
 		run: func(ctx context.Context, at string) (string, error) {
 			return flood(ctx, at, 4, func(_ *attach.Client, s *attach.Socket) error {
@@ -27,7 +27,7 @@ var (
 		},
 	})
 	_ = register(attack{
-		name: "requests/filters", does: "sets filters of 4096 instructions in a loop, on 8 connections", open: "item 7",
+		name: "requests/filters", does: "sets filters of 4096 instructions in a loop, on 8 connections",
 		nice: 19,
 		run: func(ctx context.Context, at string) (string, error) {
 			prog := longest(cbpf.Instruction{Op: opAdd, K: 1})
