@@ -57,6 +57,9 @@ func misread(ctx context.Context, at string, size, slot int, read func(b []byte)
 		return "", err
 	}
 	defer unix.Munmap(b)
+	if err := s.Mapped(); err != nil {
+		return "", err
+	}
 	read(b)
 	return fmt.Sprintf("%+v", s.Totals()), c.Err()
 }

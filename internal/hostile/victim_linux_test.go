@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rxring/rxring/attach"
@@ -103,7 +104,7 @@ func (s *seen) ask(h *capture.Handle) error {
 			return err
 		}
 		s.Packets, s.Drops = st.Packets, st.Drops
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 	}
 	return nil
 }
@@ -119,7 +120,7 @@ func dial(ctx context.Context, at string) (*attach.Client, error) {
 			c.Close()
 			err = fmt.Errorf("there is no %s", deviceName)
 		}
-		if time.Now().After(end) || ctx.Err() != nil {
+		if errors.Is(err, syscall.EPROTONOSUPPORT) || time.Now().After(end) || ctx.Err() != nil {
 			return nil, err
 		}
 	}
