@@ -65,7 +65,7 @@ users = [%d]
 	defer log.Close()
 	d.cmd = exec.Command(path, "serve", "--config", config)
 	d.cmd.Stderr = log
-	must(t, w.far.Do(d.cmd.Start)) // a process begins in the namespace of the thread that starts it
+	must(t, w.far.Do(func() error { return startAt(priority, d.cmd) })) // in the namespace of the thread that starts it
 	go func() {
 		d.cmd.Wait()
 		close(d.ended)

@@ -8,7 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -38,8 +38,31 @@ type process struct {
 	ended sync.Once
 }
 
-// start starts a process that plays a role, and waits until it is ready.
-func start(t testing.TB, role string, uid uint32, args ...string) *process {
+// priority is the nice value of all that takes part: what else the machine does disturbs a
+// run less.
+const priority = -15
+
+// startAt starts a process with a nice value, where this one may give it.
+func startAt(nice int, cmd *exec.Cmd) error {
+	runtime.LockOSThread() // a process begins with the nice value of the thread that starts it
+	defer runtime.UnlockOSThread()
+	defer setPriority(nice)()
+	return cmd.Start()
+}
+
+// setPriority sets the calling thread's nice value, until back is called.
+func setPriority(nice int) (back func()) {
+	const zero = 20 // what the system call returns for 0
+	before, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil || unix.Setpriority(unix.PRIO_PROCESS, 0, nice) != nil {
+		return func() {}
+	}
+	return func() { unix.Setpriority(unix.PRIO_PROCESS, 0, zero-before) }
+}
+
+// start starts a process that plays a role, and waits until it is ready. It has nice more
+// than priority.
+func start(t testing.TB, role string, uid uint32, nice int, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, role: role, cmd: exec.Command("/proc/self/exe", args...)}
 	p.cmd.Env = append(os.Environ(), roleEnv+"="+role)
@@ -52,23 +75,10 @@ func start(t testing.TB, role string, uid uint32, args ...string) *process {
 	out, err := p.cmd.StdoutPipe()
 	must(t, err)
 	p.out = bufio.NewReader(out)
-	must(t, p.cmd.Start())
+	must(t, startAt(priority+nice, p.cmd))
 	t.Cleanup(p.kill)
 	p.line("ready")
 	return p
-}
-
-// renice lowers the process's priority.
-func (p *process) renice(nice int) {
-	p.t.Helper()
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", p.cmd.Process.Pid))
-	must(p.t, err)
-	for _, task := range tasks {
-		var tid int
-		if _, err := fmt.Sscan(filepath.Base(task), &tid); err == nil {
-			unix.Setpriority(unix.PRIO_PROCESS, tid, nice)
-		}
-	}
 }
 
 // line wants a line of output.

@@ -34,8 +34,9 @@ func startSender(fd int, packet []byte) *sender {
 	s := &sender{fd: fd, packet: slices.Clone(packet), done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
-		runtime.LockOSThread() // the timer wakes it, and no other goroutine has its place
+		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
+		defer setPriority(priority)()
 		s.err = s.run()
 	}()
 	return s

@@ -26,16 +26,15 @@ func newSession(t testing.TB, a attack, withAttacker bool) *session {
 		if a.stranger {
 			uid = strangerUID
 		}
-		s.attacker = start(t, "attacker", uid, a.name, s.daemon.at)
-		s.attacker.renice(a.nice)
+		s.attacker = start(t, "attacker", uid, a.nice, a.name, s.daemon.at)
 		if a.early > 0 {
 			s.daemon.await()
 			s.attacker.order("%s", attacked.order())
 			time.Sleep(a.early)
 		}
 	}
-	s.victim = start(t, "victim", victimUID, s.daemon.at)
-	s.newcomer = start(t, "newcomer", victimUID, s.daemon.at)
+	s.victim = start(t, "victim", victimUID, 0, s.daemon.at)
+	s.newcomer = start(t, "newcomer", victimUID, 0, s.daemon.at)
 	return s
 }
 
