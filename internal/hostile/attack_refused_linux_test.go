@@ -16,6 +16,15 @@ var _ = register(attack{
 	},
 })
 
+var _ = register(attack{
+	name: "hang-up", does: "is allowed, and connects and hangs up again in a loop",
+	run: func(ctx context.Context, at string) (string, error) {
+		var t tally
+		knock(ctx, at, &t)
+		return t.String(), nil
+	},
+})
+
 // knock connects and hangs up, without a word.
 func knock(ctx context.Context, at string, t *tally) {
 	for ctx.Err() == nil {
