@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,10 +16,11 @@ func newServe() *cobra.Command {
 	var (
 		at, config string
 		from       []string
+		check      bool
 		confine    = serve.Confinement{On: true}
 	)
 	cmd := &cobra.Command{
-		Use:   "serve [--at PATH] [--from SOURCE]... [--config FILE]",
+		Use:   "serve [--check] [--at PATH] [--from SOURCE]... [--config FILE]",
 		Short: "Offer devices to other processes, as a daemon",
 		Long: `Offer devices at a unix socket, to the programs that other processes run with
 'rxring run --at PATH'. Without --config, only to this user's and root's; a file has
@@ -34,7 +36,10 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
   rxring run --at /run/rxring.sock -- tcpdump -i eth0
 
   # with rules for others (docs/serve.md):
-  rxring serve --config /etc/rxring.toml`,
+  rxring serve --config /etc/rxring.toml
+
+  # what those rules allow, and what is wrong with them:
+  rxring serve --check --config /etc/rxring.toml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := emptyAt(cmd, at); err != nil {
@@ -44,18 +49,26 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
+			confine.File = config
+			o := serve.Options{At: at, From: specs, Log: os.Stderr, Confine: confine}
+			if config != "" {
+				o.Config = func() (*serve.Config, error) { return serve.Load(config, serve.System) }
+			}
+			if check {
+				text, err := serve.Check(cmd.Context(), o)
+				if err != nil {
+					return &exitError{exitFailure, err}
+				}
+				fmt.Fprint(cmd.OutOrStdout(), text)
+				return nil
+			}
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)
 			defer signal.Stop(hangup)
 			signal.Ignore(syscall.SIGPIPE) // of a log whose reader has ended
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			o := serve.Options{At: at, From: specs, Reload: hangup, Log: os.Stderr}
-			confine.File = config
-			o.Confine = confine
-			if config != "" {
-				o.Config = func() (*serve.Config, error) { return serve.Load(config, serve.System) }
-			}
+			o.Reload = hangup
 			err = serve.Run(ctx, o)
 			var wrong serve.ConfigError
 			switch {
@@ -72,6 +85,7 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
 	cmd.Flags().StringVar(&at, "at", "", "the unix socket to offer the devices at (default: rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root)")
 	cmd.Flags().StringArrayVar(&from, "from", nil, fromHelp)
 	cmd.Flags().StringVar(&config, "config", "", "a TOML file with sources and rules: see docs/serve.md")
+	cmd.Flags().BoolVar(&check, "check", false, "say what would be offered to whom, and what is wrong with it, and do no more")
 	cmd.Flags().StringVar(&confine.User, "user", "", "started as root, become this user, and keep CAP_NET_RAW only")
 	cmd.Flags().BoolVar(&confine.Unsafe, "no-sandbox", false, "keep all files and system calls: see docs/serve.md")
 	return cmd

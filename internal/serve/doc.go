@@ -8,6 +8,7 @@
 //	reload.go    SIGHUP, step by step; both.go has the rules meanwhile
 //	listen.go    the unix socket: made here, or handed over by systemd
 //	confine.go   what the process gives up: its user, capabilities, files, system calls
+//	check.go     all that in words, before it is in force
 //	audit.go     who did what, for the log
 //	log.go       the log, which blocks nobody
 //	metrics.go   how much of everything, for Prometheus
