@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -129,21 +130,31 @@ func MapMemories(fd int, sizes ...int) ([]*Memory, error) {
 // reclaimed or swapped. It leaves the contents as they are, and allocates pages
 // where the file has holes.
 func (m *Memory) Populate() error {
-	if unix.Mlock(m.b) == nil {
-		return nil
-	}
-	err := unix.Madvise(m.b, unix.MADV_POPULATE_WRITE)
-	if errors.Is(err, unix.EINVAL) { // before Linux 5.14
-		for i := 0; i < len(m.b); i += unix.Getpagesize() {
-			atomic.AddUint32((*uint32)(unsafe.Pointer(&m.b[i])), 0)
+	// Linux holds the lock of the process's mappings for the whole of a call. In a large
+	// ring that takes 100 ms, and everybody who maps something would wait.
+	const piece = 1 << 20
+	for b := range slices.Chunk(m.b, piece) {
+		if err := populate(b); err != nil {
+			return fmt.Errorf("ring memory of %d bytes: populate: %w", len(m.b), err)
 		}
-		err = nil
 	}
 	runtime.KeepAlive(m)
-	if err != nil {
-		return fmt.Errorf("ring memory of %d bytes: populate: %w", len(m.b), err)
-	}
 	return nil
+}
+
+// populate is Populate for b, which begins with a page.
+func populate(b []byte) error {
+	if unix.Mlock(b) == nil {
+		return nil
+	}
+	err := unix.Madvise(b, unix.MADV_POPULATE_WRITE)
+	if errors.Is(err, unix.EINVAL) { // before Linux 5.14
+		for i := 0; i < len(b); i += unix.Getpagesize() {
+			atomic.AddUint32((*uint32)(unsafe.Pointer(&b[i])), 0)
+		}
+		return nil
+	}
+	return err
 }
 
 func newPrivateMemory(size int) (*Memory, error) {
