@@ -47,7 +47,7 @@ var errNotOurs = errors.New("not a socket of ours")
 // at finds out what is at a descriptor of a thread: from /proc, or, where that is
 // not for us to read, from the record of its process.
 func (s *session) at(tid int, fd int32) (descriptor, error) {
-	d, err := s.inspect(tid, fd)
+	d, err := inspect(tid, fd, s.byMemfd)
 	if !denied(err) {
 		return d, err
 	}
@@ -57,7 +57,7 @@ func (s *session) at(tid int, fd int32) (descriptor, error) {
 		}
 		return descriptor{}, errNotOurs
 	}
-	if s.asUser(tid, func() (err error) { d, err = s.inspect(tid, fd); return err }) == nil {
+	if s.asUser(tid, func() (err error) { d, err = inspect(tid, fd, s.byMemfd); return err }) == nil {
 		return d, nil
 	}
 	return descriptor{}, err
@@ -95,10 +95,10 @@ func (s *session) flagsOf(tid int, fd int32) int {
 	return flags
 }
 
-// inspect finds out what is at a descriptor of a thread by its link in /proc.
-// Only for what may be ring memory is the file itself asked: it could lie on a
+// inspect finds out what is at a descriptor of a thread by its link in /proc. memfds are
+// the files of rings' memory. Only for what may be ring memory is the file itself asked: it could lie on a
 // file system that answers late, or never.
-func (s *session) inspect(tid int, fd int32) (d descriptor, err error) {
+func inspect(tid int, fd int32, memfds map[file]*socket) (d descriptor, err error) {
 	path := procPath(tid, "fd", fd)
 	link, err := os.Readlink(path)
 	if err != nil {
@@ -107,14 +107,14 @@ func (s *session) inspect(tid int, fd int32) (d descriptor, err error) {
 	if ino, ok := socketInode(link); ok {
 		return descriptor{inode: ino}, nil
 	}
-	if link != memfdLink || len(s.byMemfd) == 0 {
+	if link != memfdLink || len(memfds) == 0 {
 		return d, nil
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		return d, err
 	}
-	d.memory = s.byMemfd[file{uint64(st.Dev), st.Ino}]
+	d.memory = memfds[file{uint64(st.Dev), st.Ino}]
 	return d, nil
 }
 
@@ -175,32 +175,33 @@ func (s *session) descriptors(tid int, found func(fd int32, k *socket, swapped b
 // table lists what is at the descriptors of a thread, all of them or at least those
 // that are ours.
 func (s *session) table(tid int) (table map[int32]descriptor, err error) {
-	table, err = s.inspectAll(tid)
+	table, err = inspectAll(tid, s.byMemfd)
 	if !denied(err) {
 		return table, err
 	}
 	if r := s.record(tid); r != nil {
 		return maps.Clone(r.fds), nil
 	}
-	if s.asUser(tid, func() (err error) { table, err = s.inspectAll(tid); return err }) == nil {
+	if s.asUser(tid, func() (err error) { table, err = inspectAll(tid, s.byMemfd); return err }) == nil {
 		return table, nil
 	}
 	return nil, err
 }
 
-// inspectAll is inspect of all descriptors of a thread.
-func (s *session) inspectAll(tid int) (map[int32]descriptor, error) {
+// inspectAll is inspect of all descriptors of a thread. It lists those that may be ours:
+// sockets and memory of rings.
+func inspectAll(tid int, memfds map[file]*socket) (map[int32]descriptor, error) {
 	fds, err := numbers(fmt.Sprintf("/proc/%d/fd", tid))
 	if err != nil {
 		return nil, err
 	}
-	table := make(map[int32]descriptor, len(fds))
+	table := make(map[int32]descriptor)
 	for _, fd := range fds {
-		d, err := s.inspect(tid, int32(fd))
+		d, err := inspect(tid, int32(fd), memfds)
 		if denied(err) { // the list itself may be read all the same
 			return nil, err
 		}
-		if err == nil {
+		if err == nil && d != (descriptor{}) {
 			table[int32(fd)] = d
 		}
 	}

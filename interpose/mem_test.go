@@ -23,11 +23,7 @@ func TestTheAnswerIsNotWrittenToAnotherProcess(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: it takes root to give a process a number")
 	}
-	needStory(t) // a C compiler
-	bin := filepath.Join(storyDir, "window")
-	if out, err := exec.Command("cc", "-O1", "-Wall", "-Wextra", "-Werror", "-o", bin, "testdata/window.c").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	bin := needWindow(t)
 	var h heir
 	var once sync.Once
 	testHookWrite = func(tid int) { once.Do(func() { h.inherit(t, bin, tid) }) }
@@ -42,6 +38,17 @@ func TestTheAnswerIsNotWrittenToAnotherProcess(t *testing.T) {
 	if verdict := h.end(); verdict != "untouched" {
 		t.Errorf("the memory of the process that got the number: %s", verdict)
 	}
+}
+
+// needWindow compiles testdata/window.c.
+func needWindow(t *testing.T) string {
+	t.Helper()
+	needStory(t) // a C compiler
+	bin := filepath.Join(storyDir, "window")
+	if out, err := exec.Command("cc", "-O1", "-Wall", "-Wextra", "-Werror", "-o", bin, "testdata/window.c").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return bin
 }
 
 // heir is a process that starts another one, with a number that was a program's.

@@ -89,7 +89,7 @@ func (s *session) keepProcess(tgid int) *record {
 		s.forgetRecords()
 	}
 	r := &record{mem: mem, fds: make(map[int32]descriptor)}
-	table, _ := s.inspectAll(tgid)
+	table, _ := inspectAll(tgid, s.byMemfd)
 	for fd, d := range table {
 		switch {
 		case d.memory != nil:

@@ -120,7 +120,11 @@ func (c *call) packetCall() reply {
 	if _, err := c.memory(); err != nil {
 		return result(err)
 	}
-	s.sweep()
+	s.searchApart(true) // what was closed makes room
+	if len(s.sockets) >= maxSockets {
+		s.sweep()
+		s.sweep()
+	}
 	if len(s.sockets) >= maxSockets {
 		return reply{kind: value, err: unix.ENFILE}
 	}

@@ -40,23 +40,27 @@ type session struct {
 	byInode map[uint64]*socket
 	byMemfd map[file]*socket
 
-	swaps    swaps
-	packet   []byte // the one that a receive call is to get
-	frame    []byte // the one that a send call sends
-	parked   []*receiving
-	sends    []*sending // that wait for room
-	news     *bell      // rung when a packet came to a socket that a call is parked on, or one without a ring
-	pairs    pairs
-	lost     map[uint32]lostReply
-	hit      map[uint32]time.Time // by thread: when a signal was seen to end a call of it
-	unfilled []fill               // by the call that is being handled: nobody waited for it any more
-	bus      *rtnl.Bus
-	rtnls    map[uint64]*rtnlSocket          // by inode
-	ears     map[*rxring.Device]packetSocket // have a device be promiscuous
-	swept    time.Time
-	glanced  time.Time
-	killable bool      // calls that were received are not interrupted: see interruptParked
-	looked   time.Time // for signals
+	swaps      swaps
+	packet     []byte // the one that a receive call is to get
+	frame      []byte // the one that a send call sends
+	parked     []*receiving
+	sends      []*sending // that wait for room
+	news       *bell      // rung when a packet came to a socket that a call is parked on, or one without a ring
+	pairs      pairs
+	lost       map[uint32]lostReply
+	hit        map[uint32]time.Time // by thread: when a signal was seen to end a call of it
+	unfilled   []fill               // by the call that is being handled: nobody waited for it any more
+	bus        *rtnl.Bus
+	rtnls      map[uint64]*rtnlSocket          // by inode
+	ears       map[*rxring.Device]packetSocket // have a device be promiscuous
+	swept      time.Time
+	searches   sync.WaitGroup // those on a goroutine of their own, one at a time
+	glanced    time.Time
+	searching  bool
+	searched   time.Time     // when the last one ended
+	searchTook time.Duration // and how long it took
+	killable   bool          // calls that were received are not interrupted: see interruptParked
+	looked     time.Time     // for signals
 
 	sleeps  int // milliseconds that serve polls for; below 0: until something comes
 	waiting int // calls that waited when serve began its poll
@@ -141,10 +145,13 @@ func (s *session) detached() bool { return s.cfg.At != nil && s.cfg.At.Err() != 
 // serve answers notifications until the eventfd says stop.
 func (s *session) serve() {
 	var receiving sync.WaitGroup
+	defer func() {
+		receiving.Wait()
+		s.searches.Wait() // receive may begin one
+	}()
 	if s.l.wakes {
 		receiving.Go(s.receive)
 	}
-	defer receiving.Wait()
 	// No signal handler of this process runs on this thread, so no ioctl here
 	// is interrupted half-way. The thread ends with the goroutine.
 	runtime.LockOSThread()
@@ -380,8 +387,9 @@ func (s *session) tick() int {
 	}
 	now, every := time.Now(), s.sweepEvery()
 	if now.Sub(s.swept) >= every {
-		s.sweep()
-		s.sweepRTNL()
+		s.swept = now
+		s.forgetParked()
+		s.searchApart(true)
 		s.announce()
 	}
 	s.glance(now)

@@ -3,7 +3,7 @@
 package interpose
 
 import (
-	"maps"
+	"runtime"
 	"slices"
 	"time"
 
@@ -30,7 +30,7 @@ const (
 func (s *session) glance(now time.Time) {
 	if s.glances(now) && now.Sub(s.glanced) >= glanceInterval {
 		s.glanced = now
-		s.unheld()
+		s.searchApart(false)
 	}
 }
 
@@ -47,13 +47,51 @@ func (s *session) sweepEvery() time.Duration {
 	return sweepInterval
 }
 
-// sweep closes the sockets that nobody holds any more: no descriptor, no
-// mapping. It takes two in a row, because a descriptor on its way to another
-// process in a message shows nowhere.
-func (s *session) sweep() {
-	s.swept = time.Now()
-	s.forgetParked()
-	for _, k := range s.unheld() {
+// searchApart searches on a goroutine of its own, unless one does, or has just done so for
+// long; sweeping says whether it closes what nobody holds.
+func (s *session) searchApart(sweeping bool) {
+	if s.searching || time.Since(s.searched) < restAfterSearch*s.searchTook || len(s.sockets)+len(s.rtnls) == 0 {
+		return
+	}
+	var rtnls map[uint64]*rtnlSocket
+	if sweeping && s.keepEnds {
+		rtnls = s.rtnls
+	}
+	f := s.newSearch(rtnls, false)
+	s.searching = true
+	s.searches.Go(func() {
+		runtime.LockOSThread() // table may change its user for a moment
+		defer runtime.UnlockOSThread()
+		if testHookSearch != nil {
+			testHookSearch()
+		}
+		began := time.Now()
+		f.run()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.searching, s.searched, s.searchTook = false, time.Now(), time.Since(began)
+		unheld := s.found(f)
+		if sweeping {
+			s.forgetAbsent(unheld)
+			s.forgetRTNLs(f)
+		}
+	})
+}
+
+// restAfterSearch keeps a search among very many descriptors from taking more than a
+// fifth of a processor.
+const restAfterSearch = 4
+
+// testHookSearch runs before a search on a goroutine of its own.
+var testHookSearch func()
+
+// sweep closes the sockets that nobody holds any more: no descriptor, no mapping. It
+// takes two in a row, because a descriptor on its way to another process in a message
+// shows nowhere.
+func (s *session) sweep() { s.forgetAbsent(s.unheld()) }
+
+func (s *session) forgetAbsent(unheld []*socket) {
+	for _, k := range unheld {
 		if k.absent++; k.absent >= 2 {
 			s.forget(k)
 		}
@@ -70,75 +108,70 @@ func (s *session) sweepNow() (freed bool) {
 	return freed
 }
 
-// unheld lists the sockets that no process of the session holds.
+// unheld lists the sockets that no process of the session holds. The caller waits for
+// the search.
 func (s *session) unheld() []*socket {
-	if len(s.sockets) == 0 {
+	f := s.newSearch(nil, true)
+	f.run()
+	return s.found(f)
+}
+
+// found notes what a search has found, and lists the sockets that nobody holds.
+func (s *session) found(f *search) (unheld []*socket) {
+	for k, at := range f.seen {
+		if s.byInode[k.inode] == k && (!k.muted || s.isAt(k, at)) { // it is still open
+			k.seen(at.tid, at.fd)
+		}
+	}
+	if f.blind {
 		return nil
 	}
-	missing := make(map[*socket]bool)
-	for _, k := range s.sockets {
-		missing[k] = true
-	}
-	for _, r := range s.parked {
+	for _, r := range s.parked { // since the search began
 		if k, ok := r.from.(*socket); ok {
-			delete(missing, k)
+			delete(f.missing, k)
 		}
 	}
-	note := func(_ int32, k *socket, _ bool) { delete(missing, k) }
-	for _, pid := range descendants(s.root) {
-		if len(missing) == 0 {
-			break
-		}
-		if denied(s.descriptors(pid, note)) && hasMemory(pid) {
-			return nil // it may hold any of them
-		}
-	}
-	if len(missing) > 0 {
-		// Once more, and closely: threads may have tables of their own, a
-		// process may have been forked meanwhile, and a mapping holds too.
-		for _, pid := range descendants(s.root) {
-			for f := range mappings(pid) {
-				delete(missing, s.byMemfd[f])
-			}
-			for _, tid := range tasks(pid) {
-				s.descriptors(tid, note)
-			}
-		}
-	}
-	var unheld []*socket
 	for _, k := range s.sockets {
-		if missing[k] {
+		if f.missing[k] {
 			unheld = append(unheld, k)
 		} else {
 			k.absent = 0
 		}
 		if local, ok := k.rx.(localSocket); ok {
-			local.SetHeld(!missing[k])
+			local.SetHeld(!f.missing[k])
 		}
 	}
 	return unheld
 }
 
+// isAt reports whether k is still where it was seen: it may have been closed since.
+func (s *session) isAt(k *socket, at sighting) bool {
+	d, err := s.at(at.tid, at.fd)
+	if err != nil {
+		return false
+	}
+	found, _ := s.socketOf(d)
+	return found == k
+}
+
 // sweepRTNL closes the rtnetlink sockets that no process of the session holds, where
 // the kernel does not tell us because we hold them, too.
 func (s *session) sweepRTNL() {
-	if !s.keepEnds || len(s.rtnls) == 0 {
+	if s.keepEnds {
+		f := s.newSearch(s.rtnls, true)
+		f.findRTNLs()
+		s.forgetRTNLs(f)
+	}
+}
+
+func (s *session) forgetRTNLs(f *search) {
+	if f.blindForRTNLs {
 		return
 	}
-	unheld := maps.Clone(s.rtnls)
-	for _, pid := range descendants(s.root) {
-		for _, tid := range tasks(pid) {
-			table, err := s.table(tid)
-			if denied(err) && hasMemory(pid) {
-				return // it may hold any of them
-			}
-			for _, d := range table {
-				delete(unheld, d.inode)
-			}
+	for inode, r := range f.missingRTNL {
+		if s.rtnls[inode] == r {
+			r.close()
 		}
-	}
-	for _, r := range unheld {
-		r.close()
 	}
 }
 

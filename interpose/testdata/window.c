@@ -2,6 +2,7 @@
 // number. Both have a page at the same address.
 //
 //	window program    asks a packet socket for an option, with the answer to go to the page
+//	window two        the same, but opens another socket first
 //	window heir PID   starts a process with the number PID, waits for a line, and says
 //	                  whether that process's page has changed
 #define _GNU_SOURCE
@@ -73,5 +74,7 @@ int main(int argc, char **argv)
 	memset(ADDRESS, MARK, PAGE);
 	if (argc == 3)
 		return heir(atoi(argv[2]));
+	if (!strcmp(argv[1], "two") && socket(AF_PACKET, SOCK_RAW, 0) < 0)
+		return perror("socket"), 1;
 	return program();
 }
