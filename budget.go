@@ -7,12 +7,16 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// Budget is memory that sockets share: of their rings, and of the packets in their
-// queues, in the currency of SO_RCVBUF. It is held besides the namespace's bound,
-// and given back when rings and packets go.
+// Budget is memory that sockets share: of their rings, with what is kept privately for
+// each slot or block; of the packets in their queues, in the currency of SO_RCVBUF; of
+// filters and fanout programs; and what else their owner takes. It is held besides the
+// namespace's bound, and given back when these go. All methods may be called concurrently.
 type Budget struct {
 	max  atomic.Int64
 	held atomic.Int64
+
+	reserve int64        // of NamespaceConfig.Reserved
+	packets atomic.Int64 // bytes for packets: what is past reserve is taken from the namespace's common memory
 }
 
 // NewBudget returns a budget of max bytes.
@@ -22,11 +26,33 @@ func NewBudget(max int64) *Budget {
 	return b
 }
 
+// NewBudgetWithReserve is NewBudget with a share of [NamespaceConfig].Reserved: that much
+// memory for packets is there for the budget's sockets however much others take. A budget
+// with a reserve is for one namespace. The reserves of all its budgets together must be at
+// most what it has reserved.
+func NewBudgetWithReserve(max, reserve int64) *Budget {
+	b := NewBudget(max)
+	b.reserve = reserve
+	return b
+}
+
 // SetMax makes the bound another one. What is held past it stays so.
 func (b *Budget) SetMax(max int64) { b.max.Store(max) }
 
 // Held is how many bytes are taken.
 func (b *Budget) Held() int64 { return b.held.Load() }
+
+// Take takes n bytes for something of the caller's, until GiveBack: ENOMEM if there are
+// not so many left. A nil Budget has no bound.
+func (b *Budget) Take(n int64) error {
+	if !b.take(n) {
+		return b.refuse(n)
+	}
+	return nil
+}
+
+// GiveBack gives back what Take took.
+func (b *Budget) GiveBack(n int64) { b.giveBack(n) }
 
 // take takes n bytes, if there are so many left. A nil budget has no bound.
 func (b *Budget) take(n int64) bool {
@@ -46,7 +72,43 @@ func (b *Budget) giveBack(n int64) {
 	}
 }
 
+// beyond returns how much the memory for packets past b's reserve grows when n bytes, which
+// may be negative, are added to it.
+func (b *Budget) beyond(n int64) int64 {
+	if b == nil {
+		return n
+	}
+	held := b.packets.Add(n)
+	return max(0, held-b.reserve) - max(0, held-n-b.reserve)
+}
+
 // refuse says why take(n) failed.
 func (b *Budget) refuse(n int64) error {
 	return explain.Errorf(syscall.ENOMEM, "%d bytes: the budget has given %d of at most %d bytes", n, b.Held(), b.max.Load())
 }
+
+// charge is what one thing has taken from a budget.
+type charge struct {
+	budget *Budget
+	n      int64
+}
+
+// replace takes n bytes from b in place of what c has taken: ENOMEM if there are not so
+// many left, and then c stays as it is.
+func (c *charge) replace(b *Budget, n int64) error {
+	if err := b.Take(n); err != nil {
+		return err
+	}
+	c.release()
+	*c = charge{b, n}
+	return nil
+}
+
+func (c *charge) release() {
+	c.budget.giveBack(c.n)
+	*c = charge{}
+}
+
+// filterCost is what a program of n instructions is charged, in bytes: the program itself
+// and what it is compiled to.
+func filterCost(n int) int64 { return int64(n) * 64 }

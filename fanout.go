@@ -128,10 +128,23 @@ func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
 		if err != nil {
 			return err
 		}
-		s.group.program.Store(f)
+		if err := s.setProgram(f, len(prog)); err != nil {
+			return fmt.Errorf("program of %d instructions: %w", len(prog), err)
+		}
 		s.group.meter.reset()
 		return nil
 	})
+}
+
+// setProgram gives s's group a program of n instructions. s.mu is held.
+func (s *Socket) setProgram(f *cbpf.Filter, n int) error {
+	s.ns.mu.Lock()
+	defer s.ns.mu.Unlock()
+	if err := s.group.programCharge.replace(s.budget(), filterCost(n)); err != nil {
+		return err
+	}
+	s.group.program.Store(f)
+	return nil
 }
 
 // fanoutData says why the socket's group takes no data for mode. s.mu is held.
@@ -218,8 +231,8 @@ func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
 		return err
 	}
 	if g.defrag != nil && g.sockets == 0 {
-		if g.budget = s.budget(); !g.budget.take(defrag.MaxBytes) {
-			return fmt.Errorf("fanout group that holds fragments: %w", g.budget.refuse(defrag.MaxBytes))
+		if err := g.defragCharge.replace(s.budget(), defrag.MaxBytes); err != nil {
+			return fmt.Errorf("fanout group that holds fragments: %w", err)
 		}
 	}
 	ns.groups[key] = g
@@ -275,9 +288,8 @@ func (ns *Namespace) leave(s *Socket) {
 		s.group = nil
 		if g.sockets--; g.sockets == 0 {
 			delete(ns.groups, g.key)
-			if g.defrag != nil {
-				g.budget.giveBack(defrag.MaxBytes)
-			}
+			g.defragCharge.release()
+			g.programCharge.release()
 		}
 	}
 }

@@ -19,7 +19,6 @@ import (
 // bound to a device that is up.
 type group struct {
 	key      groupKey
-	budget   *Budget // that defrag's memory is taken from
 	config   FanoutConfig
 	protocol uint16 // host byte order
 	device   *Device
@@ -28,13 +27,15 @@ type group struct {
 	grants   int // members that have one; Namespace.mu guards it
 
 	// Read by writers for every packet.
-	members atomic.Pointer[[]*Socket] // never nil; a published slice does not change
-	turns   atomic.Uint32             // packets chosen for so far, with FanoutLB
-	program atomic.Pointer[cbpf.Filter]
-	grant   atomic.Pointer[granted] // the first member's, nil: it bounds nothing; pairs with the store in regrant
-	account atomic.Pointer[Account] // the first member's, nil: it has none; pairs with the store in regrant
-	meter   *meter                  // used if there is an Account
-	defrag  *defrag.Table[heldBack] // nil: without FanoutFlagDefrag
+	members atomic.Pointer[[]*Socket]   // never nil; a published slice does not change
+	turns   atomic.Uint32               // packets chosen for so far, with FanoutLB
+	program atomic.Pointer[cbpf.Filter] // to be written, Namespace.mu is held
+	grant   atomic.Pointer[granted]     // the first member's, nil: it bounds nothing; pairs with the store in regrant
+	account atomic.Pointer[Account]     // the first member's, nil: it has none; pairs with the store in regrant
+	meter   *meter                      // used if there is an Account
+	defrag  *defrag.Table[heldBack]     // nil: without FanoutFlagDefrag
+
+	defragCharge, programCharge charge // Namespace.mu guards them
 }
 
 // newGroup makes the group that s is about to join as the first.

@@ -411,10 +411,81 @@ func TestWholeCopiesAreNotWhole(t *testing.T) {
 	}
 }
 
+func TestBudgetsPayForPrograms(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	const longest = 64 * 4096 // bytes for a program of 4096 instructions
+	budget := rxring.NewBudget(2*longest + longest/2)
+	open := func() *rxring.Socket {
+		s, err := ns.SocketFor(&rxring.Grant{Budget: budget}, rxring.SockRaw, tpacket.ETHPAll)
+		must(t, err)
+		return s
+	}
+	a, b := open(), open()
+	prog := make([]cbpf.Instruction, 4096)
+	prog[len(prog)-1] = cbpf.Instruction{Op: 0x06, K: 1} // ret #1
+	must(t, a.AttachFilter(prog), a.AttachFilter(prog), b.AttachFilter(prog))
+	must(t, a.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutCBPF}))
+	err := a.SetFanoutProgram(prog)
+	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "program of 4096 instructions: 262144 bytes: the budget has given 524288 of at most 655360 bytes") {
+		t.Errorf("a program past the budget: %v", err)
+	}
+	must(t, b.DetachFilter(), a.SetFanoutProgram(prog))
+	if err := b.AttachFilter(prog); !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "filter of 4096 instructions") {
+		t.Errorf("a filter past the budget: %v", err)
+	}
+	must(t, b.AttachFilter(prog[4000:]), a.SetFanoutProgram(prog[4000:]), b.AttachFilter(prog))
+	must(t, a.Close(), b.Close())
+	if n := budget.Held(); n != 0 {
+		t.Errorf("%d bytes are still taken", n)
+	}
+}
+
+// A budget with a reserve has that much memory for packets, whoever else takes what the
+// namespace has in common.
+func TestReservedMemory(t *testing.T) {
+	const one = 8192
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 5 * one, Reserved: 3 * one})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	open := func(b *rxring.Budget) *rxring.Socket {
+		s, err := ns.SocketFor(&rxring.Grant{Budget: b}, rxring.SockRaw, tpacket.ETHPAll)
+		must(t, err)
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	const plenty = 100 * one
+	greedy, named := rxring.NewBudget(plenty), rxring.NewBudgetWithReserve(plenty, 3*one)
+	must(t, open(greedy).SetRxRing(smallRing), open(greedy).SetRxRing(smallRing))
+	if err := open(greedy).SetRxRing(smallRing); !errors.Is(err, syscall.ENOMEM) {
+		t.Errorf("a ring of reserved memory: %v", err)
+	}
+	queue := open(nil)
+	dev.Deliver(&rxring.Packet{Data: frame(1000)})
+	if got := queue.Totals(); got.Drops[ring.Full] != 1 {
+		t.Errorf("a packet in reserved memory: %+v", got)
+	}
+	for range 2 { // what is given back is reserved again
+		var its []*rxring.Socket
+		for i := range 3 {
+			s := open(named)
+			if err := s.SetRxRing(smallRing); err != nil {
+				t.Fatalf("ring %d of reserved memory: %v", i, err)
+			}
+			its = append(its, s)
+		}
+		if err := open(named).SetRxRing(smallRing); !errors.Is(err, syscall.ENOMEM) {
+			t.Errorf("a ring past the reserve, when all else is taken: %v", err)
+		}
+		for _, s := range its {
+			must(t, s.Close())
+		}
+	}
+}
+
 func TestBudgetsBoundWhatSocketsHoldTogether(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 1 << 20})
 	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	budget := rxring.NewBudget(3 * 8192)
+	const ringCost = 8192 + 4*8 // its memory, and a word for each slot
+	budget := rxring.NewBudget(3 * ringCost)
 	g := &rxring.Grant{Budget: budget}
 	a, err := ns.SocketFor(g, rxring.SockRaw, 0)
 	must(t, err)
@@ -427,28 +498,28 @@ func TestBudgetsBoundWhatSocketsHoldTogether(t *testing.T) {
 		}
 	}
 	must(t, a.SetRxRing(smallRing), a.SetTxRing(smallRing), b.SetRxRing(smallRing))
-	held(3 * 8192)
+	held(3 * ringCost)
 	err = b.SetTxRing(smallRing)
-	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "ring of 8192 bytes: the budget has given 24576 of at most 24576 bytes") {
+	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "ring of 8224 bytes: the budget has given 24672 of at most 24672 bytes") {
 		t.Errorf("past the budget: %v", err)
 	}
-	held(3 * 8192)
+	held(3 * ringCost)
 	must(t, a.SetRxRing(tpacket.Req{}))
-	held(2 * 8192)
+	held(2 * ringCost)
 	if err := b.SetTxRing(tpacket.Req{BlockSize: 1 << 20, BlockNr: 2, FrameSize: 2048, FrameNr: 1024}); !errors.Is(err, syscall.ENOMEM) {
 		t.Errorf("past both bounds: %v", err)
 	}
-	held(2 * 8192)
+	held(2 * ringCost)
 
 	// Another budget is for what is taken from now on.
 	next := rxring.NewBudget(1 << 20)
 	must(t, b.SetGrant(&rxring.Grant{Budget: next}), b.SetTxRing(smallRing))
-	held(2 * 8192)
-	if next.Held() != 8192 {
-		t.Errorf("the new budget has given %d bytes, want 8192", next.Held())
+	held(2 * ringCost)
+	if next.Held() != ringCost {
+		t.Errorf("the new budget has given %d bytes, want %d", next.Held(), ringCost)
 	}
 	must(t, b.Close())
-	held(8192)
+	held(ringCost)
 	if next.Held() != 0 {
 		t.Errorf("the new budget has still given %d bytes", next.Held())
 	}

@@ -25,6 +25,10 @@ type NamespaceConfig struct {
 	// ENOMEM.
 	MaxMemory int64
 
+	// Reserved is how much of MaxMemory is kept for sockets whose budgets have a share
+	// of it: see [NewBudgetWithReserve].
+	Reserved int64
+
 	// FirstIndex is the first device's index (sll_ifindex), and those after it
 	// count up; 0 means 2.
 	FirstIndex int
@@ -34,8 +38,8 @@ type NamespaceConfig struct {
 // namespace of Linux. It begins with a loopback device, see Loopback. All methods
 // may be called concurrently.
 type Namespace struct {
-	maxMemory int64
-	memory    atomic.Int64  // bytes held by rings
+	maxMemory int64         // of memory
+	memory    atomic.Int64  // bytes held by rings and queues, past the reserves of their budgets
 	moment    atomic.Uint64 // how often a socket was bound: see Moment
 	pools     sync.Map      // device index (int32) -> *pool, where an Account has sockets
 
@@ -57,7 +61,7 @@ func NewNamespace(c NamespaceConfig) *Namespace {
 	if c.FirstIndex <= loopbackIndex {
 		c.FirstIndex = loopbackIndex + 1
 	}
-	ns := &Namespace{maxMemory: c.MaxMemory, nextIndex: c.FirstIndex, groups: make(map[groupKey]*group), nextGroup: make(map[uint32]uint16)}
+	ns := &Namespace{maxMemory: c.MaxMemory - c.Reserved, nextIndex: c.FirstIndex, groups: make(map[groupKey]*group), nextGroup: make(map[uint32]uint16)}
 	ns.lo = newDevice(ns, DeviceConfig{Name: loopbackName, Type: Loopback, MTU: loopbackMTU, MaxLen: loopbackMTU, Index: loopbackIndex, Addrs: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128"),
 	}})
@@ -240,18 +244,39 @@ func (ns *Namespace) hook() {
 	}
 }
 
+// takeMemory takes n bytes for packets, unless the namespace has not so many left.
+func (ns *Namespace) takeMemory(b *Budget, n int64) bool {
+	beyond := b.beyond(n)
+	if ns.memory.Add(beyond) > ns.maxMemory && beyond > 0 {
+		ns.giveBackMemory(b, n)
+		return false
+	}
+	return true
+}
+
+func (ns *Namespace) giveBackMemory(b *Budget, n int64) { ns.memory.Add(b.beyond(-n)) }
+
+// ringCost is what a budget is charged for a ring, in bytes: its memory, and what is kept
+// privately for each slot or block.
+func ringCost(g tpacket.Geometry) int64 {
+	const sequence, block = 8, 64 // bytes
+	if g.Version == tpacket.V3 {
+		return int64(g.Size()) + int64(g.BlockNr)*block
+	}
+	return int64(g.Size()) + int64(g.FrameNr)*sequence
+}
+
 // newRing makes a ring for s within its budget and the namespace's memory bound.
 // s.mu is held.
 func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ring.Memory) (R, error)) (r R, err error) {
 	ns, budget, size := s.ns, s.budget(), int64(g.Size())
-	if !budget.take(size) {
-		return r, fmt.Errorf("ring of %w", budget.refuse(size))
+	if err := budget.Take(ringCost(g)); err != nil {
+		return r, fmt.Errorf("ring of %w", err)
 	}
-	if held := ns.memory.Add(size); held > ns.maxMemory {
-		ns.memory.Add(-size)
-		budget.giveBack(size)
+	if !ns.takeMemory(budget, size) {
+		budget.giveBack(ringCost(g))
 		return r, fmt.Errorf("ring of %d bytes: the namespace holds %d of at most %d bytes of ring memory: %w",
-			size, held-size, ns.maxMemory, syscall.ENOMEM)
+			size, ns.memory.Load(), ns.maxMemory, syscall.ENOMEM)
 	}
 	newMemory := ring.NewMemory
 	if s.private {
@@ -264,8 +289,8 @@ func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ring.Memory) (R, err
 		}
 		m.Close()
 	}
-	ns.memory.Add(-size)
-	budget.giveBack(size)
+	ns.giveBackMemory(budget, size)
+	budget.giveBack(ringCost(g))
 	return r, err
 }
 
@@ -275,8 +300,8 @@ func (ns *Namespace) freeRing(r interface {
 	Geometry() tpacket.Geometry
 }, budget *Budget) error {
 	err := r.Close()
-	ns.memory.Add(-int64(r.Geometry().Size()))
-	budget.giveBack(int64(r.Geometry().Size()))
+	ns.giveBackMemory(budget, int64(r.Geometry().Size()))
+	budget.giveBack(ringCost(r.Geometry()))
 	return err
 }
 

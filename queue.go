@@ -77,8 +77,9 @@ func (q *queue) reserve(ns *Namespace, budget *Budget, size int64) bool {
 		q.held.Add(-size)
 		return false
 	}
-	if ns.memory.Add(size) > ns.maxMemory {
-		q.release(ns, budget, size)
+	if !ns.takeMemory(budget, size) {
+		q.held.Add(-size)
+		budget.giveBack(size)
 		return false
 	}
 	return true
@@ -87,7 +88,7 @@ func (q *queue) reserve(ns *Namespace, budget *Budget, size int64) bool {
 func (q *queue) release(ns *Namespace, budget *Budget, size int64) {
 	q.held.Add(-size)
 	budget.giveBack(size)
-	ns.memory.Add(-size)
+	ns.giveBackMemory(budget, size)
 }
 
 // push puts m, whose truesize is reserved, at the end, unless the queue of epoch

@@ -2,6 +2,7 @@ package rxring
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"slices"
@@ -71,6 +72,7 @@ type Socket struct {
 	mapped       func(memfd int) bool // nil: nobody maps rings
 	private      bool                 // rings to come lie in private memory: see KeepRingsPrivate
 	filter       *cbpf.Filter
+	filterCharge charge
 	program      []cbpf.Instruction // the filter's
 	filterLocked bool
 	flags        map[option]int32
@@ -349,6 +351,9 @@ func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
 		if err != nil {
 			return err
 		}
+		if err := s.filterCharge.replace(s.budget(), filterCost(len(prog))); err != nil {
+			return fmt.Errorf("filter of %d instructions: %w", len(prog), err)
+		}
 		s.filter, s.program = f, slices.Clone(prog)
 		s.publish()
 		s.ns.refiltered(s)
@@ -378,6 +383,7 @@ func (s *Socket) DetachFilter() error {
 			return explain.Errorf(syscall.ENOENT, "no filter is attached")
 		}
 		s.filter, s.program = nil, nil
+		s.filterCharge.release()
 		s.publish()
 		s.ns.refiltered(s)
 		return nil
@@ -507,6 +513,7 @@ func (s *Socket) Close() error {
 	s.closed = true
 	s.ns.exit(s)
 	s.ns.leave(s)
+	s.filterCharge.release()
 	err := errors.Join(s.replaceRing(nil), s.replaceTxRing(nil))
 	s.queue.purge(s.ns) // and no receiver is published for the new one: writers under way leave nothing
 	if err != nil && !errors.Is(err, syscall.EBADF) {
