@@ -9,7 +9,7 @@ import (
 
 // Budget is memory that sockets share: of their rings, with what is kept privately for
 // each slot or block; of the packets in their queues, in the currency of SO_RCVBUF; of
-// filters and fanout programs; and what else their owner takes. It is held besides the
+// filters and fanout programs; and of what else is charged to it. It is held besides the
 // namespace's bound, and given back when these go. All methods may be called concurrently.
 type Budget struct {
 	max  atomic.Int64
@@ -41,18 +41,6 @@ func (b *Budget) SetMax(max int64) { b.max.Store(max) }
 
 // Held is how many bytes are taken.
 func (b *Budget) Held() int64 { return b.held.Load() }
-
-// Take takes n bytes for something of the caller's, until GiveBack: ENOMEM if there are
-// not so many left. A nil Budget has no bound.
-func (b *Budget) Take(n int64) error {
-	if !b.take(n) {
-		return b.refuse(n)
-	}
-	return nil
-}
-
-// GiveBack gives back what Take took.
-func (b *Budget) GiveBack(n int64) { b.giveBack(n) }
 
 // take takes n bytes, if there are so many left. A nil budget has no bound.
 func (b *Budget) take(n int64) bool {
@@ -87,26 +75,28 @@ func (b *Budget) refuse(n int64) error {
 	return explain.Errorf(syscall.ENOMEM, "%d bytes: the budget has given %d of at most %d bytes", n, b.Held(), b.max.Load())
 }
 
-// charge is what one thing has taken from a budget.
-type charge struct {
+// Charge is what one thing has taken from a [Budget]. The zero value has taken nothing. Its
+// methods may not be called concurrently.
+type Charge struct {
 	budget *Budget
 	n      int64
 }
 
-// replace takes n bytes from b in place of what c has taken: ENOMEM if there are not so
-// many left, and then c stays as it is.
-func (c *charge) replace(b *Budget, n int64) error {
-	if err := b.Take(n); err != nil {
-		return err
+// Replace takes n bytes from b in place of what c has taken: ENOMEM if there are not so
+// many left, and then c stays as it is. A nil b has no bound.
+func (c *Charge) Replace(b *Budget, n int64) error {
+	if !b.take(n) {
+		return b.refuse(n)
 	}
-	c.release()
-	*c = charge{b, n}
+	c.Release()
+	*c = Charge{b, n}
 	return nil
 }
 
-func (c *charge) release() {
+// Release gives back what c has taken.
+func (c *Charge) Release() {
 	c.budget.giveBack(c.n)
-	*c = charge{}
+	*c = Charge{}
 }
 
 // filterCost is what a program of n instructions is charged, in bytes: the program itself

@@ -140,7 +140,7 @@ func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
 func (s *Socket) setProgram(f *cbpf.Filter, n int) error {
 	s.ns.mu.Lock()
 	defer s.ns.mu.Unlock()
-	if err := s.group.programCharge.replace(s.budget(), filterCost(n)); err != nil {
+	if err := s.group.programCharge.Replace(s.budget(), filterCost(n)); err != nil {
 		return err
 	}
 	s.group.program.Store(f)
@@ -231,7 +231,7 @@ func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
 		return err
 	}
 	if g.defrag != nil && g.sockets == 0 {
-		if err := g.defragCharge.replace(s.budget(), defrag.MaxBytes); err != nil {
+		if err := g.defragCharge.Replace(s.budget(), defrag.MaxBytes); err != nil {
 			return fmt.Errorf("fanout group that holds fragments: %w", err)
 		}
 	}
@@ -288,8 +288,8 @@ func (ns *Namespace) leave(s *Socket) {
 		s.group = nil
 		if g.sockets--; g.sockets == 0 {
 			delete(ns.groups, g.key)
-			g.defragCharge.release()
-			g.programCharge.release()
+			g.defragCharge.Release()
+			g.programCharge.Release()
 		}
 	}
 }

@@ -35,7 +35,7 @@ type group struct {
 	meter   *meter                      // used if there is an Account
 	defrag  *defrag.Table[heldBack]     // nil: without FanoutFlagDefrag
 
-	defragCharge, programCharge charge // Namespace.mu guards them
+	defragCharge, programCharge Charge // Namespace.mu guards them
 }
 
 // newGroup makes the group that s is about to join as the first.

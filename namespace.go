@@ -270,8 +270,8 @@ func ringCost(g tpacket.Geometry) int64 {
 // s.mu is held.
 func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ring.Memory) (R, error)) (r R, err error) {
 	ns, budget, size := s.ns, s.budget(), int64(g.Size())
-	if err := budget.Take(ringCost(g)); err != nil {
-		return r, fmt.Errorf("ring of %w", err)
+	if !budget.take(ringCost(g)) {
+		return r, fmt.Errorf("ring of %w", budget.refuse(ringCost(g)))
 	}
 	if !ns.takeMemory(budget, size) {
 		budget.giveBack(ringCost(g))

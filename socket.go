@@ -72,7 +72,7 @@ type Socket struct {
 	mapped       func(memfd int) bool // nil: nobody maps rings
 	private      bool                 // rings to come lie in private memory: see KeepRingsPrivate
 	filter       *cbpf.Filter
-	filterCharge charge
+	filterCharge Charge
 	program      []cbpf.Instruction // the filter's
 	filterLocked bool
 	flags        map[option]int32
@@ -351,7 +351,7 @@ func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
 		if err != nil {
 			return err
 		}
-		if err := s.filterCharge.replace(s.budget(), filterCost(len(prog))); err != nil {
+		if err := s.filterCharge.Replace(s.budget(), filterCost(len(prog))); err != nil {
 			return fmt.Errorf("filter of %d instructions: %w", len(prog), err)
 		}
 		s.filter, s.program = f, slices.Clone(prog)
@@ -383,7 +383,7 @@ func (s *Socket) DetachFilter() error {
 			return explain.Errorf(syscall.ENOENT, "no filter is attached")
 		}
 		s.filter, s.program = nil, nil
-		s.filterCharge.release()
+		s.filterCharge.Release()
 		s.publish()
 		s.ns.refiltered(s)
 		return nil
@@ -513,7 +513,7 @@ func (s *Socket) Close() error {
 	s.closed = true
 	s.ns.exit(s)
 	s.ns.leave(s)
-	s.filterCharge.release()
+	s.filterCharge.Release()
 	err := errors.Join(s.replaceRing(nil), s.replaceTxRing(nil))
 	s.queue.purge(s.ns) // and no receiver is published for the new one: writers under way leave nothing
 	if err != nil && !errors.Is(err, syscall.EBADF) {

@@ -168,15 +168,21 @@ func (p *peer) socket(m *message) error {
 		return explain.Errorf(syscall.ENFILE, "user %d has %d packet sockets, the most that are granted", p.UID, p.grant.MaxSockets)
 	}
 	g := p.grant.Socket
-	rx, err := s.config.Namespace.SocketFor(&g, rxring.SockType(typ), uint16(protocol))
+	var cost rxring.Charge
+	err := cost.Replace(g.Budget, socketCost)
+	var rx *rxring.Socket
+	if err == nil {
+		rx, err = s.config.Namespace.SocketFor(&g, rxring.SockType(typ), uint16(protocol))
+	}
 	if err != nil {
+		cost.Release()
 		s.mu.Lock()
 		p.user.sockets--
 		s.mu.Unlock()
 		return err
 	}
 	p.last++
-	k := &peerSocket{Socket: rx, id: p.last, opened: time.Now(), waker: waker{&p.events, p.last}}
+	k := &peerSocket{Socket: rx, id: p.last, opened: time.Now(), waker: waker{&p.events, p.last}, cost: cost}
 	rx.SetMapped(func(int) bool { return k.mapped })
 	rx.KeepRingsPrivate()
 	p.sockets[k.id] = k
@@ -230,10 +236,11 @@ func (p *peer) opened(k *peerSocket) {
 }
 
 func (p *peer) recv(receive func([]byte) (rxring.Message, error), room int) error {
-	if len(p.packet) < room {
-		p.packet = make([]byte, room)
+	if err := p.reserve(room); err != nil { // before a packet is taken out of the queue
+		return err
 	}
-	got, err := receive(p.packet[:room])
+	packet := p.room.in[maxMessage-maxPayload:][:room] // nobody needs the request any more
+	got, err := receive(packet)
 	if err != nil {
 		return err
 	}
@@ -243,7 +250,7 @@ func (p *peer) recv(receive func([]byte) (rxring.Message, error), room int) erro
 	}
 	p.answer.u32(uint32(len(b)))
 	p.answer.bytes(b)
-	p.answer.bytes(p.packet[:got.Copied])
+	p.answer.bytes(packet[:got.Copied])
 	return nil
 }
 
@@ -263,6 +270,9 @@ func (p *peer) piece(m *message, make func() any) error {
 		if err != nil {
 			return err
 		}
+		if err := p.listed.Replace(p.granted().Socket.Budget, int64(len(b))); err != nil {
+			return explain.Errorf(syscall.ENOMEM, "list of %w", err)
+		}
 		p.list = b
 		if w := p.work(); w != nil {
 			w.charge(time.Now(), time.Duration(len(b))*listCost)
@@ -272,10 +282,14 @@ func (p *peer) piece(m *message, make func() any) error {
 		return fault("a list from byte %d on: it has %d", from, len(p.list))
 	}
 	rest := p.list[from:]
+	if err := p.reserve(min(len(rest), maxPayload)); err != nil {
+		return err
+	}
 	p.answer.u32(uint32(len(p.list)))
 	p.answer.bytes(rest[:min(len(rest), maxPayload)])
 	if len(rest) <= maxPayload {
 		p.list = nil
+		p.listed.Release()
 	}
 	return nil
 }

@@ -100,6 +100,7 @@ func (c *Client) dial(ctx context.Context) error {
 		return asBusy(c.explain(err))
 	}
 	c.conn = newConn(uc.(*net.UnixConn))
+	c.conn.in = make([]byte, maxMessage)
 	stop := context.AfterFunc(ctx, func() { uc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err = asBusy(c.hello()); err == nil {

@@ -17,6 +17,10 @@ type Config struct {
 	// process's own user and root get everything, and nobody else anything.
 	Grant func(Peer) (Grant, error)
 
+	// Reserve is the user's share of the namespace's reserved memory, in bytes: see
+	// [rxring.NamespaceConfig]. It is asked when a user attaches. nil: nobody has one.
+	Reserve func(uid uint32) int64
+
 	// Permit gives the socket's file another mode, owner or group, before anybody can find
 	// it. What it gets is a symbolic link in /proc to the file: os.Chmod and os.Chown work,
 	// os.Lchown does not. An error ends Listen. nil: it stays this user's (mode 0600). Only
@@ -49,9 +53,11 @@ type Grant struct {
 	// user's fanout groups are nobody else's.
 	Socket rxring.Grant
 
-	MaxMemory  int64 // bytes of ring memory, all sockets together; 0: DefaultMaxMemory
-	MaxSockets int   // 0: DefaultMaxSockets
-	AllStatus  bool  // Status has everybody's sockets, not only its own user's, and all counters
+	// MaxMemory bounds the bytes that this process holds for the user: rings, queues,
+	// filters, sockets, connections, and answers that a peer has not read. 0: DefaultMaxMemory.
+	MaxMemory  int64
+	MaxSockets int  // 0: DefaultMaxSockets
+	AllStatus  bool // Status has everybody's sockets, not only its own user's, and all counters
 }
 
 const (

@@ -15,14 +15,14 @@ import (
 type conn struct {
 	*net.UnixConn
 	direct *direct // takes UnixConn's place, nil: not yet, or not here
-	in     []byte
+	in     []byte  // of a client
 	oob    []byte
 }
 
 func newConn(c *net.UnixConn) *conn {
 	// As much as one message, whatever net.core.wmem_default is; it need not succeed.
 	c.SetWriteBuffer(2 * maxMessage)
-	return &conn{UnixConn: c, in: make([]byte, maxMessage), oob: make([]byte, oobRoom)}
+	return &conn{UnixConn: c, oob: make([]byte, oobRoom)}
 }
 
 // send sends a message, with a descriptor unless it is negative.

@@ -3,6 +3,7 @@ package attach
 import (
 	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"slices"
 
@@ -52,10 +53,11 @@ func (p *peer) lookForDevices() {
 	if err != nil {
 		return // a device of this process's own that has no words: its name is checked
 	}
+	now := hash(b)
 	p.mu.Lock()
-	changed := p.known != "" && p.known != string(b) // "": it did not ask yet
+	changed := p.known != 0 && p.known != now
 	if changed {
-		p.known = string(b)
+		p.known = now
 	}
 	p.mu.Unlock()
 	if changed {
@@ -63,12 +65,17 @@ func (p *peer) lookForDevices() {
 	}
 }
 
+var hashSeed = maphash.MakeSeed()
+
+// hash is not 0.
+func hash(b []byte) uint64 { return maphash.Bytes(hashSeed, b) | 1 }
+
 // handOutDevices makes the list for opDevices.
 func (p *peer) handOutDevices() any {
 	now := p.devicesNow()
 	if b, err := json.Marshal(now); err == nil {
 		p.mu.Lock()
-		p.known = string(b)
+		p.known = hash(b)
 		p.mu.Unlock()
 	}
 	return now

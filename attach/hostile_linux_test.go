@@ -328,27 +328,28 @@ func TestDescriptorsThatAPeerSendsAreClosed(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	size := int64(slots.BlockSize * slots.BlockNr)
+	large := tpacket.Req{BlockSize: 1 << 16, BlockNr: 64, FrameSize: 2048, FrameNr: 64 * 32}
+	size := int64(large.BlockSize * large.BlockNr)
 	o := listen(t, attach.Config{Grant: func(attach.Peer) (attach.Grant, error) {
-		return attach.Grant{MaxSockets: 3, MaxMemory: 2*size + 4096}, nil
+		return attach.Grant{MaxSockets: 3, MaxMemory: 2*size + 2<<20}, nil
 	}})
 	a, b := o.dial(t), o.dial(t)
 	s := socket(t, a, rxring.SockRaw)
-	setRing(t, s, slots)
+	setRing(t, s, large)
 	other := socket(t, b, rxring.SockRaw)
-	setRing(t, other, slots)
+	setRing(t, other, large)
 	third := socket(t, b, rxring.SockRaw)
 	// A user's processes share what there is.
 	if _, err := a.Socket(rxring.SockRaw, 0); !errors.Is(err, syscall.ENFILE) || !strings.Contains(err.Error(), "has 3 packet sockets, the most that are granted") {
 		t.Errorf("a fourth socket: %v", err)
 	}
 	must(t, third.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, u32(1)))
-	if err := third.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, tpacket.Bytes(&slots)); !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "budget") {
+	if err := third.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, tpacket.Bytes(&large)); !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "budget") {
 		t.Errorf("a third ring: %v", err)
 	}
 	a.Close()
 	eventually(t, "memory is given back", func() bool {
-		return third.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, tpacket.Bytes(&slots)) == nil
+		return third.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, tpacket.Bytes(&large)) == nil
 	})
 	if _, err := b.Socket(rxring.SockRaw, 0); err != nil {
 		t.Errorf("a socket is free again: %v", err)

@@ -24,16 +24,19 @@ type peer struct {
 	user   *user
 	conn   *conn
 	events events
+	raw    syscall.RawConn // conn's
+	room   *room           // of the request that is being served, nil: none is
 	answer message
 	handed int    // the descriptor that came with the request, -1: none, or it was taken
 	list   []byte // what opDevices or opStatus is handing out in pieces
-	packet []byte // that opRecv is handing out
+
+	cost, listed, unread rxring.Charge // for the connection, list, and the last answer
 
 	mu      sync.Mutex
 	grant   Grant
 	sockets map[uint32]*peerSocket
 	last    uint32 // ID
-	known   string // what the devices were like when it was told last
+	known   uint64 // a hash of what the devices were like when it was told last, 0: it was not
 }
 
 // peerSocket is one of its sockets.
@@ -45,6 +48,7 @@ type peerSocket struct {
 	mapped bool // a ring of it is, its peer says
 	lent   *lent
 	waker  waker
+	cost   rxring.Charge
 }
 
 // ownUser is the Grant of a Server that has none.
@@ -65,6 +69,9 @@ func (s *Server) serve(fd int, who Peer) {
 	defer context.AfterFunc(s.open, func() { c.Close() })()
 	p := &peer{Peer: who, server: s, events: events{fd: -1}, sockets: make(map[uint32]*peerSocket)}
 	if p.Groups, err = groupsOf(c); err != nil {
+		return
+	}
+	if p.raw, err = c.SyscallConn(); err != nil {
 		return
 	}
 	if err = s.admit(p, c); err != nil {
@@ -123,16 +130,23 @@ func (s *Server) enroll(p *peer, c *net.UnixConn, g Grant, asked uint64) (again 
 	if u.peers >= maxPeers {
 		return false, explain.Errorf(syscall.EAGAIN, "user %d has %d processes attached, the most that may be", p.UID, maxPeers)
 	}
-	u.peers++
 	p.user = u
+	g = p.fill(g)
+	if err := p.cost.Replace(g.Socket.Budget, connectionCost); err != nil {
+		return false, explain.Errorf(syscall.ENOMEM, "user %d: connection of %w", p.UID, err)
+	}
+	u.peers++
+	p.grant = g
 	p.conn = newConn(c)
 	s.peers[p.ID] = p
-	p.grant = p.fill(g)
 	return false, nil
 }
 
 func (s *Server) dismiss(p *peer) {
 	p.events.close()
+	p.cost.Release()
+	p.listed.Release()
+	p.unread.Release()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.peers, p.ID)
@@ -187,17 +201,18 @@ func (p *peer) regrant() {
 // hello is the first exchange.
 func (p *peer) hello() error {
 	p.conn.SetDeadline(time.Now().Add(patience))
-	m, fd, err := p.conn.recv()
-	closeFD(fd)
+	m, err := p.next()
 	if err != nil {
 		return fault("no hello: %v", gone(err))
 	}
+	defer p.end()
+	closeFD(p.handed)
 	o, _, seq := m.head()
 	word, v := string(m.take(len(magic))), m.word()
 	if o != opHello || m.bad || word != magic {
 		return fault("what came is no hello")
 	}
-	ours, theirs, err := eventPair()
+	ours, theirs, err := eventPair(eventBuffer(p.granted().MaxSockets))
 	if err != nil {
 		p.fail(o, seq, err)
 		return fault("%v", err)
@@ -217,15 +232,12 @@ func (p *peer) hello() error {
 
 // turn reads a request and answers it.
 func (p *peer) turn() error {
-	m, fd, err := p.conn.recv()
-	p.handed = fd
-	defer func() { closeFD(p.handed) }() // unless it was taken
+	m, err := p.next()
 	if err != nil {
-		if errors.Is(err, errMessage) {
-			return fault("%v", err)
-		}
 		return err
 	}
+	defer p.end()
+	defer func() { closeFD(p.handed) }() // unless it was taken
 	o, id, seq := m.head()
 	if m.bad || o <= opHello || o >= opMost {
 		return fault("operation %d: there is none of that number", o)
@@ -269,6 +281,9 @@ func (p *peer) fail(o op, seq uint32, err error) error {
 }
 
 func (p *peer) reply() error {
+	if len(p.answer.b) <= smallAnswer {
+		p.unread.Release()
+	}
 	p.conn.SetWriteDeadline(time.Now().Add(patience))
 	return p.conn.send(&p.answer, -1)
 }
@@ -290,6 +305,7 @@ func (p *peer) close(k *peerSocket) {
 	k.Disarm(&k.waker)
 	k.Close()
 	k.lend(nil)
+	k.cost.Release()
 	p.mu.Lock()
 	delete(p.sockets, k.id)
 	p.mu.Unlock()

@@ -84,6 +84,9 @@ func (c *Config) check() error {
 	if c.Grant == nil {
 		c.Grant = ownUser
 	}
+	if c.Reserve == nil {
+		c.Reserve = func(uint32) int64 { return 0 }
+	}
 	if c.Notify == nil {
 		c.Notify = func(Event) {}
 	}

@@ -63,13 +63,36 @@ func groupsOf(c *net.UnixConn) (groups []uint32, err error) {
 	return groups, os.NewSyscallError("getsockopt", err)
 }
 
+// receive reads a message without waiting, and what control messages come with it.
+func receive(fd int, b, oob []byte) (n, oobn, flags int, err error) {
+	for {
+		n, oobn, flags, _, err = unix.Recvmsg(fd, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		if err != unix.EINTR {
+			return n, oobn, flags, err
+		}
+	}
+}
+
+func wouldBlock(err error) bool { return err == unix.EAGAIN }
+
+// unreadBytes is what the other end has not read of what was sent (SIOCOUTQ), in the
+// currency of SO_SNDBUF.
+func unreadBytes(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // eventPair makes the second connection: a socket pair, of which an end goes to
-// the peer.
-func eventPair() (ours, theirs int, err error) {
+// the peer. Ours has room for so many bytes of events (SO_SNDBUF).
+func eventPair(room int) (ours, theirs int, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, -1, os.NewSyscallError("socketpair", err)
 	}
+	unix.SetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_SNDBUF, room) // it need not succeed
 	return pair[0], pair[1], nil
 }
 

@@ -14,15 +14,19 @@ var errSystem = errors.New("attach: only Linux can share a namespace between pro
 
 const oobRoom = 0
 
-func rights(int) []byte                        { return nil }
-func takeRights([]byte) int                    { return -1 }
-func closeFD(int)                              {}
-func truncated(int) bool                       { return false }
-func peerOf(int) (Peer, error)                 { return Peer{}, errSystem }
-func groupsOf(*net.UnixConn) ([]uint32, error) { return nil, errSystem }
-func eventPair() (ours, theirs int, err error) { return -1, -1, errSystem }
-func tell(int, []byte)                         {}
-func unixConn(int) (*net.UnixConn, error)      { return nil, errSystem }
-func hungUp(*net.UnixConn) bool                { return false }
+func rights(int) []byte                           { return nil }
+func takeRights([]byte) int                       { return -1 }
+func closeFD(int)                                 {}
+func truncated(int) bool                          { return false }
+func peerOf(int) (Peer, error)                    { return Peer{}, errSystem }
+func groupsOf(*net.UnixConn) ([]uint32, error)    { return nil, errSystem }
+func eventPair(int) (ours, theirs int, err error) { return -1, -1, errSystem }
+func tell(int, []byte)                            {}
+func unixConn(int) (*net.UnixConn, error)         { return nil, errSystem }
+func hungUp(*net.UnixConn) bool                   { return false }
 
 func (*Server) accept(syscall.RawConn) {}
+
+func receive(int, []byte, []byte) (n, oobn, flags int, err error) { return 0, 0, 0, errSystem }
+func wouldBlock(error) bool                                       { return false }
+func unreadBytes(int) int                                         { return 0 }

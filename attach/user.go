@@ -12,6 +12,7 @@ import (
 // changes.
 type user struct {
 	budget  *rxring.Budget
+	turns   chan struct{} // has an element for each request that is being served
 	account *rxring.Account
 	work    *work
 	peers   int
@@ -19,8 +20,7 @@ type user struct {
 	left    time.Time // when a peer left last
 }
 
-// maxPeers bounds a user's connections: each costs a goroutine, three descriptors
-// and the room for a message.
+// maxPeers bounds a user's connections: each costs a goroutine and three descriptors.
 const maxPeers = 64
 
 // rememberFor is how long a user is known after the last of its peers has left: who
@@ -33,7 +33,13 @@ func (s *Server) userLocked(uid uint32) *user {
 	maps.DeleteFunc(s.users, func(_ uint32, u *user) bool { return u.peers == 0 && now.Sub(u.left) > rememberFor })
 	u := s.users[uid]
 	if u == nil {
-		u = &user{budget: rxring.NewBudget(0), account: rxring.NewAccount(), work: newWork(), left: now}
+		u = &user{
+			budget:  rxring.NewBudgetWithReserve(0, s.config.Reserve(uid)),
+			turns:   make(chan struct{}, maxTurns),
+			account: rxring.NewAccount(),
+			work:    newWork(),
+			left:    now,
+		}
 		s.users[uid] = u
 	}
 	return u
