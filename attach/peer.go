@@ -67,7 +67,7 @@ func (s *Server) serve(fd int, who Peer) {
 	}
 	defer c.Close()
 	defer context.AfterFunc(s.open, func() { c.Close() })()
-	p := &peer{Peer: who, server: s, events: events{fd: -1}, sockets: make(map[uint32]*peerSocket)}
+	p := &peer{Peer: who, server: s, events: events{fd: -1}, handed: -1, sockets: make(map[uint32]*peerSocket)}
 	if p.Groups, err = groupsOf(c); err != nil {
 		return
 	}
@@ -206,7 +206,7 @@ func (p *peer) hello() error {
 		return fault("no hello: %v", gone(err))
 	}
 	defer p.end()
-	closeFD(p.handed)
+	p.closeHanded()
 	o, _, seq := m.head()
 	word, v := string(m.take(len(magic))), m.word()
 	if o != opHello || m.bad || word != magic {
@@ -237,7 +237,6 @@ func (p *peer) turn() error {
 		return err
 	}
 	defer p.end()
-	defer func() { closeFD(p.handed) }() // unless it was taken
 	o, id, seq := m.head()
 	if m.bad || o <= opHello || o >= opMost {
 		return fault("operation %d: there is none of that number", o)
@@ -248,6 +247,7 @@ func (p *peer) turn() error {
 	} else {
 		err = p.call(o, id, &m)
 	}
+	p.closeHanded()
 	switch f := new(faultError); {
 	case errors.As(err, &f):
 		return err

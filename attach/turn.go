@@ -49,10 +49,17 @@ func (p *peer) begin() {
 
 // end gives both back. The request and the answer are gone.
 func (p *peer) end() {
+	p.closeHanded()
 	p.answer.b = nil
 	rooms.Put(p.room)
 	p.room = nil
 	<-p.user.turns
+}
+
+// closeHanded closes the descriptor that came with the request, unless it was taken.
+func (p *peer) closeHanded() {
+	closeFD(p.handed)
+	p.handed = -1
 }
 
 // next waits for a request, and begins the turn that serves it unless there is an error.
@@ -84,7 +91,6 @@ func (p *peer) next() (m message, err error) {
 		err = fault("a request before the answer to the one before was read, of which %d bytes are left", unread)
 	}
 	if err != nil {
-		closeFD(p.handed)
 		p.end()
 		return m, err
 	}
