@@ -16,6 +16,9 @@
 // client makes and the server seals (memory.go), and wake-ups go through a socket pair. No packet does, but those that a
 // socket without a ring receives, and those that are sent.
 //
+// What the server holds for a peer is charged to its user's budget, or is small and bounded
+// (turn.go).
+//
 // The one invariant: a peer gets what its [Grant] says and costs nobody else more
 // than that, whatever it sends, stores or holds on to; and when either side ends,
 // however it ends, what it had is freed.

@@ -134,7 +134,8 @@ func (s *server) load() (*Config, error) {
 }
 
 func (s *server) open(ctx context.Context, c *Config) error {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: c.MaxMemory})
+	shares, reserved := c.reserve()
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: c.MaxMemory, Reserved: reserved})
 	s.sources = newSources(ns, s.log)
 	d := s.sources.compare(c.Sources)
 	inspected, err := feed.Inspect(ctx, d.missing)
@@ -157,6 +158,7 @@ func (s *server) open(ctx context.Context, c *Config) error {
 	s.attach, s.handed, err = listen(c, attach.Config{
 		Namespace: ns,
 		Grant:     func(p attach.Peer) (attach.Grant, error) { return grantOfBoth(s.config.Load(), s.next.Load(), p) },
+		Reserve:   func(uid uint32) int64 { return shares[uid] },
 		Notify: func(e attach.Event) {
 			s.auditor.audit(s.log, e, s.meter.note(e))
 		},
