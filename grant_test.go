@@ -500,7 +500,7 @@ func TestBudgetsBoundWhatSocketsHoldTogether(t *testing.T) {
 	must(t, a.SetRxRing(smallRing), a.SetTxRing(smallRing), b.SetRxRing(smallRing))
 	held(3 * ringCost)
 	err = b.SetTxRing(smallRing)
-	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "ring of 8224 bytes: the budget has given 24672 of at most 24672 bytes") {
+	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "ring of 8192 bytes: it takes 8224 bytes: the budget has given 24672 of at most 24672 bytes") {
 		t.Errorf("past the budget: %v", err)
 	}
 	held(3 * ringCost)
