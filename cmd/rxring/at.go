@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,7 +54,7 @@ func attachTo(ctx context.Context, path string) (*attachment, error) {
 		defer close(a.told)
 		<-c.Done()
 		if err := c.Err(); !errors.Is(err, net.ErrClosed) {
-			fmt.Fprintf(os.Stderr, "rxring: %v\n", err)
+			say("%v", err)
 		}
 	}()
 	return a, nil

@@ -15,6 +15,7 @@ import (
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/internal/dialer"
 	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/internal/printable"
 )
 
 func newDevices() *cobra.Command {
@@ -48,7 +49,7 @@ func newDevices() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				e := json.NewEncoder(cmd.OutOrStdout())
+				e := json.NewEncoder(printable.JSONWriter(cmd.OutOrStdout()))
 				e.SetIndent("", "  ")
 				return e.Encode(devices)
 			}
@@ -106,8 +107,9 @@ func listDevices(out io.Writer, devices []attach.DeviceStatus) error {
 		if d.Up {
 			up = "yes"
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", d.Index, d.Name, d.Type, cmp.Or(d.Addr, "-"), d.MTU,
-			cmp.Or(strings.Join(d.Addrs, " "), "-"), up, cmp.Or(d.Source, "-"))
+		clean := func(s string) string { return printable.Text(cmp.Or(s, "-"), '?') } // another process says it
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", d.Index, clean(d.Name), clean(d.Type), clean(d.Addr), d.MTU,
+			clean(strings.Join(d.Addrs, " ")), up, clean(d.Source))
 	}
 	return w.Flush()
 }

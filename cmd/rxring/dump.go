@@ -137,7 +137,7 @@ func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
 		return usage(err)
 	}
 	if !c.Quiet && result.Began {
-		fmt.Fprintf(os.Stderr, "rxring: %s: %v\n", in.Device, result)
+		say("%s: %v", in.Device, result)
 	}
 	if err != nil {
 		return &exitError{exitFailure, err}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rxring/rxring/internal/printable"
 	"github.com/rxring/rxring/interpose"
 )
 
@@ -43,6 +44,11 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+// say writes a message, which may hold what other processes say, to standard error.
+func say(format string, args ...any) {
+	fmt.Fprintf(printable.Writer(os.Stderr), "rxring: "+format+"\n", args...)
+}
+
 func run() int {
 	err := newRoot().Execute()
 	if err == nil {
@@ -53,7 +59,7 @@ func run() int {
 		exit = &exitError{exitUsage, err}
 	}
 	if exit.err != nil {
-		fmt.Fprintf(os.Stderr, "rxring: %v\n", exit.err)
+		say("%v", exit.err)
 	}
 	return exit.code
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/internal/printable"
 	"github.com/rxring/rxring/internal/progress"
 	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/interpose"
@@ -72,7 +73,7 @@ serve, or a program that uses package attach.`,
 
 				NoProcNet: noProcNet,
 				KeepUser:  keepUser,
-				Logf:      func(format string, a ...any) { fmt.Fprintf(os.Stderr, "rxring: "+format+"\n", a...) },
+				Logf:      say,
 			}
 			ns, feeds, err := provide(cmd, &cfg, source, at, maxMemory, quiet)
 			if err != nil {
@@ -89,8 +90,9 @@ serve, or a program that uses package attach.`,
 				return &exitError{exitCode(err), notFound(args[0], err)}
 			}
 			if !quiet {
-				reportMissing(os.Stderr, devices, feeds, result)
-				report(os.Stderr, result)
+				stderr := printable.Writer(os.Stderr)
+				reportMissing(stderr, devices, feeds, result)
+				report(stderr, result)
 			}
 			if sourceErr != nil {
 				cfg.Logf("%v", sourceErr)

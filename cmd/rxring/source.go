@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -71,7 +70,7 @@ func (f *sourceFlags) open(ctx context.Context, c feed.Config) (*sources, error)
 		}
 		s.feeds = append(s.feeds, feed)
 		for _, err := range feed.LeftOut {
-			fmt.Fprintf(os.Stderr, "rxring: --from %q: %v\n", feed.Spec.String(), err)
+			say("--from %q: %v", feed.Spec.String(), err)
 		}
 	}
 	return s, nil

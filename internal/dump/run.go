@@ -14,6 +14,7 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/printable"
 	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/ring"
 )
@@ -77,9 +78,9 @@ func Run(ctx context.Context, in *Input, c Config, stdout, stderr *os.File) (Res
 		return Result{}, err
 	}
 	if !d.Quiet {
-		fmt.Fprintf(stderr, "rxring: listening on %s, link type %v\n", in.Device, in.link)
+		fmt.Fprintf(printable.Writer(stderr), "rxring: listening on %s, link type %v\n", in.Device, in.link)
 		if len(in.Others) > 0 {
-			fmt.Fprintf(stderr, "rxring: not on %s: -i chooses another device\n", suggest.List(in.Others))
+			fmt.Fprintf(printable.Writer(stderr), "rxring: not on %s: -i chooses another device\n", suggest.List(in.Others))
 		}
 	}
 	stop := d.watch(stderr)
@@ -180,7 +181,7 @@ func (d *dumper) takeAll(ctx context.Context) error {
 			return fmt.Errorf("%s: the device was removed: %w", d.in.Device, err)
 		}
 		if !d.Quiet {
-			fmt.Fprintf(d.stderr, "rxring: %s is down: waiting until it is up again\n", d.in.Device)
+			fmt.Fprintf(printable.Writer(d.stderr), "rxring: %s is down: waiting until it is up again\n", d.in.Device)
 		}
 		if !down {
 			down = true

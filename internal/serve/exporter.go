@@ -40,9 +40,14 @@ func newExporter(at Metrics, m *meter, log *slog.Logger) (*exporter, error) {
 	registry.MustRegister(m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError)}))
+	var handler http.Handler = mux
+	if at.Network == "tcp" {
+		handler = loopbackOnly(mux)
+	}
 	e := &exporter{
 		http: &http.Server{
-			Handler: mux, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
+			ConnState: new(connLimit).note,
+			Handler:   handler, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		},
 		done: make(chan struct{}),

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/rxring/rxring/internal/printable"
 )
 
 func newLogger(w io.Writer, json bool, level slog.Leveler) *slog.Logger {
@@ -49,6 +51,9 @@ func newLogQueue(w io.Writer, json bool) *logQueue {
 
 // Write adds a line, as slog's handlers write it. It never fails.
 func (q *logQueue) Write(line []byte) (int, error) {
+	if q.json { // text is quoted already
+		line = printable.JSON(line)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed || q.bytes+len(line) > maxQueued {

@@ -13,6 +13,8 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/term"
+
+	"github.com/rxring/rxring/internal/printable"
 )
 
 // Config says what to look at, and how.
@@ -171,7 +173,9 @@ func Text(path string, width int, o Order) Printer {
 }
 
 // JSON prints each report as one line.
-func JSON(w io.Writer, r *Report, _ int) error { return json.NewEncoder(w).Encode(r) }
+func JSON(w io.Writer, r *Report, _ int) error {
+	return json.NewEncoder(printable.JSONWriter(w)).Encode(r)
+}
 
 // Width is how many columns f has if it is a terminal, or 80 if it does not know. It is 0
 // for pipes and files: in what is kept or searched, nothing is cut off.

@@ -1,0 +1,90 @@
+package serve
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func metricsServer(t *testing.T) *exporter {
+	t.Helper()
+	e, err := newExporter(Metrics{"tcp", "127.0.0.1:0"}, newMeter(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.close() })
+	return e
+}
+
+func TestMetricsAreForThisMachinesNames(t *testing.T) {
+	e := metricsServer(t)
+	_, port, _ := net.SplitHostPort(e.addr)
+	for host, want := range map[string]int{
+		"127.0.0.1:" + port:    http.StatusOK,
+		"localhost":            http.StatusOK,
+		"localhost:" + port:    http.StatusOK,
+		"[::1]:" + port:        http.StatusOK,
+		"[::1]":                http.StatusOK,
+		"127.1.2.3":            http.StatusOK,
+		"evil.example:" + port: http.StatusForbidden,
+		"evil.example":         http.StatusForbidden,
+		"127.0.0.1.example":    http.StatusForbidden,
+		"192.0.2.1:" + port:    http.StatusForbidden,
+		"localhost.":           http.StatusForbidden,
+	} {
+		c, err := net.Dial("tcp", e.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "GET /metrics HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", host, err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		if resp.StatusCode != want || want == http.StatusForbidden && !strings.Contains(string(body), "want localhost or a loopback address such as 127.0.0.1") {
+			t.Errorf("%s: %s, %s", host, resp.Status, body)
+		}
+		c.Close()
+	}
+}
+
+// Whoever holds connections keeps nobody from the metrics, and no more than 16 stay open.
+func TestIdleConnectionsToTheMetricsGiveWay(t *testing.T) {
+	e := metricsServer(t)
+	var conns []net.Conn
+	for range 3 * maxMetricsConns {
+		c, err := net.Dial("tcp", e.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + e.addr + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Error(resp.Status)
+	}
+	closed := 0
+	for _, c := range conns[:2*maxMetricsConns] { // the oldest: as many as are too many
+		c.SetReadDeadline(time.Now().Add(patient))
+		if _, err := c.Read(make([]byte, 1)); err == io.EOF || strings.Contains(fmt.Sprint(err), "reset") {
+			closed++
+		}
+	}
+	if closed != 2*maxMetricsConns {
+		t.Errorf("%d of %d connections were closed", closed, 2*maxMetricsConns)
+	}
+}
