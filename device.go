@@ -134,7 +134,7 @@ type Device struct {
 	maclen uint32             // bytes of link-layer header
 	from   tpacket.SockaddrLL // what all packets' addresses have in common
 
-	transmit  atomic.Pointer[TransmitFunc] // nil: none
+	transmit  atomic.Pointer[transmitter]  // nil: none
 	ready     atomic.Pointer[TransmitFunc] // nil: always
 	ns        *Namespace
 	up        atomic.Bool

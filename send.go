@@ -403,39 +403,67 @@ func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
 }
 
 // transmit offers one packet to the sockets that look, but for who sent it, and
-// hands it to the device's owner.
+// hands it to the device's owner; in the other order where the owner wants that.
 func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
-	p, a := &o.packet, &o.arrival
-	taps := d.taps.Load()
-	if taps != nil {
-		d.traffic.count(p, a.length)
-	}
-	if taps != nil && !tx.bypass {
-		for _, t := range *taps {
-			switch {
-			case t.group != nil:
-				if t.group != tx.group {
-					t.group.deliver(p, a)
-				}
-			case t.socket != s && t.socket.wants(p, a):
-				t.socket.receive(p, a)
-			}
+	t := d.transmit.Load() // pairs with the store in setTransmit
+	if t != nil && t.first {
+		if o.arrival.timestamp == 0 && d.Watched() {
+			o.arrival.readClock() // now: an answer may have come when it is shown
 		}
+		if err := d.send(t, &o.packet); err != nil {
+			return err
+		}
+		o.show(tx, d, s)
+		s.sent.Add(1)
+		return nil
 	}
-	if transmit := d.transmit.Load(); transmit != nil { // pairs with the store in SetTransmit
-		if err := (*transmit)(p); err != nil {
-			if errors.Is(err, syscall.EAGAIN) { // sockets have seen it: it must not be sent again
-				err = explain.Errorf(syscall.ENOBUFS, "%v", err)
-			}
-			return d.unsent(err)
+	o.show(tx, d, s)
+	if t != nil {
+		if err := d.send(t, &o.packet); err != nil {
+			return err
 		}
 	} else if d.typ == Loopback { // loopback_xmit (drivers/net/loopback.c)
-		p.Outgoing = false
-		d.Deliver(p)
-		p.Outgoing = true // also the next piece of a segment that is divided
+		o.packet.Outgoing = false
+		d.Deliver(&o.packet)
+		o.packet.Outgoing = true // also the next piece of a segment that is divided
 	}
 	s.sent.Add(1)
 	return nil
+}
+
+// show offers the packet to the sockets that look.
+func (o *outgoing) show(tx *sender, d *Device, s *Socket) {
+	p, a := &o.packet, &o.arrival
+	taps := d.taps.Load()
+	if taps == nil {
+		return
+	}
+	d.traffic.count(p, a.length)
+	if tx.bypass {
+		return
+	}
+	for _, t := range *taps {
+		switch {
+		case t.group != nil:
+			if t.group != tx.group {
+				t.group.deliver(p, a)
+			}
+		case t.socket != s && t.socket.wants(p, a):
+			t.socket.receive(p, a)
+		}
+	}
+}
+
+// send hands a packet to the device's owner.
+func (d *Device) send(t *transmitter, p *Packet) error {
+	err := t.send(p)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EAGAIN): // sockets may have seen it, or pieces before it have left: it must not be sent again
+		err = explain.Errorf(syscall.ENOBUFS, "%v", err)
+	}
+	return d.unsent(err)
 }
 
 // unsent is the sender's error for a frame that the device did not send.

@@ -20,7 +20,7 @@ import (
 // outlet sends frames by the interface. Its methods may be called concurrently.
 //
 // Other readers of the device must see a frame exactly once, and its sender never.
-// rxring has shown the frame to them when it gets here. So while the tap is open the
+// rxring shows the frame to them when the interface has taken it. So while the tap is open the
 // frame is sent on the tap's own socket: Linux shows a frame to all packet sockets but
 // the one that sends it and those in its fanout group (dev_queue_xmit_nit,
 // net/core/dev.c), and the tap's sockets are one group. While no tap is open, a socket
@@ -59,7 +59,7 @@ func (s *Source) startSending() {
 		return
 	}
 	s.dev.SetTransmitReady(s.out.ready)
-	s.dev.SetTransmit(s.out.transmit)
+	s.dev.SetTransmitFirst(s.out.transmit) // no reader is shown what the interface refuses
 }
 
 // throughTap calls open, which opens the tap, and sends through it from then on.
@@ -250,7 +250,7 @@ func send(fd int, p *rxring.Packet) error {
 	case err == unix.EINVAL && p.Priority != 0: // a message of SO_PRIORITY needs Linux 6.14
 		_, err = unix.SendmsgBuffers(fd, pieces, sendControl(p.Mark, 0), nil, sendFlags)
 	}
-	if err == unix.EAGAIN { // sockets have seen the frame: the sender must not try again
+	if err == unix.EAGAIN { // pieces of a segment may have left: the sender must not try again
 		return explain.Errorf(unix.ENOBUFS, "the send buffer is full")
 	}
 	return os.NewSyscallError("sendmsg", err)

@@ -493,6 +493,70 @@ func TestAFullSendBufferShowsNothing(t *testing.T) {
 	})
 }
 
+// What the interface refuses after it was ready shows in nobody's capture: natively sockets
+// see a frame when it has passed the queue.
+func TestWhatIsRefusedShowsNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(w *wire)
+		size  int
+		want  error
+	}{
+		"smaller MTU than it was": {func(w *wire) {
+			w.link(func(l netlink.Link) error { return netlink.LinkSetMTU(l, 600) })
+		}, 1000, unix.EMSGSIZE},
+		"full queue": {func(w *wire) { w.slow(4000) }, 1000, unix.ENOBUFS},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withWire(t, func(w *wire) {
+				w.t = t
+				s := w.start(Config{Retire: quick.Retire})
+				defer s.Close()
+				readers := map[string]party{}
+				for _, world := range w.worlds() {
+					readers[world.name] = world.socket(unix.SOCK_RAW, 0)
+					must(t, readers[world.name].bind(w.dev.Index(), tpacket.ETHPAll))
+					defer readers[world.name].close()
+				}
+				sender := w.worlds()[1].socket(unix.SOCK_RAW, 0)
+				defer sender.close()
+				must(t, sender.bind(w.dev.Index(), 0))
+				c.spoil(w)
+				b := make([]byte, c.size)
+				binary.BigEndian.PutUint16(b[12:], 0x88b5)
+				sent, err := 0, error(nil)
+				for sent < 100 {
+					if err = sender.send(b, nil); err != nil {
+						break
+					}
+					sent++
+				}
+				if !errors.Is(err, c.want) {
+					t.Fatalf("%v after %d frames, want %v", err, sent, c.want)
+				}
+				if c.want == unix.ENOBUFS { // a reader of the kernel's sees them when they leave the queue
+					w.fast()
+				}
+				for name, p := range readers {
+					seen := 0
+					for {
+						got := make([]byte, 2000)
+						n, _, err := p.receive(got)
+						if err != nil {
+							break
+						}
+						if bytes.Equal(got[:n], b) {
+							seen++
+						}
+					}
+					if name == "iface" && seen != sent || seen > sent {
+						t.Errorf("%s: a reader sees %d frames, %d were sent", name, seen, sent)
+					}
+				}
+			})
+		})
+	}
+}
+
 // PACKET_QDISC_BYPASS passes a queue that is full.
 func TestBypass(t *testing.T) {
 	withWire(t, func(w *wire) {
