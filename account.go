@@ -21,11 +21,16 @@ import (
 // All methods may be called concurrently. An Account is of one namespace.
 type Account struct {
 	memberships atomic.Int32
+	throttled   atomic.Uint64
 	shares      sync.Map // device index (int32) -> *share
 }
 
 // NewAccount returns an Account for the sockets of one user.
 func NewAccount() *Account { return new(Account) }
+
+// Throttled is how many packets were dropped so far because the user's sockets took too much
+// time: the sum of their [ring.Throttled].
+func (a *Account) Throttled() uint64 { return a.throttled.Load() }
 
 // maxAccountMemberships is how many memberships the sockets of an Account have together. A
 // program that asks for more listens to everything (PACKET_MR_ALLMULTI).

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
@@ -221,5 +222,46 @@ func TestSourcesAreToldOfCheapFilters(t *testing.T) {
 	}
 	if _, all := l.dev.Filters(); !all {
 		t.Error("17 different filters are told")
+	}
+}
+
+// Of two users one has 64 sockets whose filters take as long as filters can. Its packets are
+// dropped for it, and not for the other.
+func TestAHeavyUserIsThrottled(t *testing.T) {
+	l := lend(t)
+	prog := []cbpf.Instruction{{Op: 0x20, K: skfAdOff + 36}} // what only the interpreter does, SKF_AD_CPU
+	for len(prog) < 4095 {
+		prog = append(prog, cbpf.Instruction{Op: 0x04, K: 1})
+	}
+	prog = append(prog, cbpf.Instruction{Op: 0x06})
+	var heavy []*rxring.Socket
+	account := rxring.NewAccount()
+	for range 64 {
+		s := l.socket(t, "V2", rxring.Grant{Account: account})
+		must(t, s.AttachFilter(prog))
+		heavy = append(heavy, s)
+	}
+	light := l.socket(t, "V2", rxring.Grant{Account: rxring.NewAccount()})
+	must(t, light.AttachFilter([]cbpf.Instruction{{Op: 0x06}}))
+	n := uint64(0)
+	for account.Throttled() < 1000 {
+		l.dev.DeliverBatch([]rxring.Packet{{Data: frame(60)}, {Data: frame(70)}})
+		l.dev.Deliver(&rxring.Packet{Data: frame(60)})
+		n += 3
+		time.Sleep(50 * time.Microsecond)
+	}
+	throttled := uint64(0)
+	for _, s := range heavy {
+		got := s.Totals()
+		throttled += got.Drops[ring.Throttled]
+		if got.Filtered+got.Drops[ring.Throttled] != n {
+			t.Errorf("a heavy one: %+v, want %d filtered or throttled", got, n)
+		}
+	}
+	if throttled != account.Throttled() {
+		t.Errorf("%d throttled, the account says %d", throttled, account.Throttled())
+	}
+	if got := light.Totals(); got.Filtered != n || got.Dropped() != 0 {
+		t.Errorf("the light one: %+v, want %d filtered", got, n)
 	}
 }

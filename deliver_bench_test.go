@@ -108,38 +108,41 @@ func BenchmarkDeliver(b *testing.B) {
 			}
 		})
 	}
-	b.Run("64B-granted", func(b *testing.B) {
-		dev, s, rd := benchRing(b, 256, nil)
-		must(b, s.SetGrant(&rxring.Grant{Devices: only("net0"), Filter: acceptN(1 << 18), Snaplen: 60}))
-		p := rxring.Packet{Data: frame(64), Timestamp: 1}
-		b.ReportAllocs()
-		b.ResetTimer()
-		for i := 0; i < b.N; i++ {
-			if i%4096 == 4095 {
-				b.StopTimer()
-				drain(rd)
-				b.StartTimer()
+	for _, c := range []struct {
+		name  string
+		grant *rxring.Grant
+		batch int
+	}{
+		{"64B-granted", &rxring.Grant{Devices: only("net0"), Filter: acceptN(1 << 18), Snaplen: 60}, 1},
+		{"64B-account", &rxring.Grant{Account: rxring.NewAccount()}, 1},
+		{"64B-batch-32", nil, 32},
+		{"64B-account-batch-32", &rxring.Grant{Account: rxring.NewAccount()}, 32},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			dev, s, rd := benchRing(b, 256, nil)
+			if c.grant != nil {
+				must(b, s.SetGrant(c.grant))
 			}
-			dev.Deliver(&p)
-		}
-	})
-	b.Run("64B-batch-32", func(b *testing.B) {
-		dev, _, rd := benchRing(b, 256, nil)
-		ps := make([]rxring.Packet, 32)
-		for i := range ps {
-			ps[i] = rxring.Packet{Data: frame(64), Timestamp: 1}
-		}
-		b.ReportAllocs()
-		b.ResetTimer()
-		for i := 0; i < b.N; i += len(ps) {
-			if i%4096 == 0 {
-				b.StopTimer()
-				drain(rd)
-				b.StartTimer()
+			ps := make([]rxring.Packet, c.batch)
+			for i := range ps {
+				ps[i] = rxring.Packet{Data: frame(64), Timestamp: 1}
 			}
-			dev.DeliverBatch(ps)
-		}
-	})
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; i < b.N; i += len(ps) {
+				if i%4096 == 0 {
+					b.StopTimer()
+					drain(rd)
+					b.StartTimer()
+				}
+				if c.batch > 1 {
+					dev.DeliverBatch(ps)
+				} else {
+					dev.Deliver(&ps[0])
+				}
+			}
+		})
+	}
 }
 
 // BenchmarkCopy is the bare copy that Deliver is measured against: the same

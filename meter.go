@@ -86,11 +86,9 @@ func (m *meter) note(n, nanoseconds int64) (taken, mean int64) {
 	return taken, mean
 }
 
-// reset has the next packet measured: the filter is another one, say.
-func (m *meter) reset() {
-	m.gap.Store(0)
-	m.left.Store(0)
-}
+// reset has the next packet measured: the filter is another one, say. It stands for those
+// before it, too, lest packets are free of charge whose filter changes all the time.
+func (m *meter) reset() { m.left.Store(0) }
 
 // takeMetered is take for a socket with an account, of what its grant leaves of a packet.
 func (s *Socket) takeMetered(rx *receiver, p *Packet, a *arrival) {
@@ -100,7 +98,7 @@ func (s *Socket) takeMetered(rx *receiver, p *Packet, a *arrival) {
 	sh := s.meter.shareOf(s.ns, rx.account, a.from.Ifindex)
 	switch {
 	case sh.exceeded():
-		s.drop(ring.Throttled, 1)
+		s.throttle(rx.account)
 	case s.meter.due():
 		start := now()
 		s.take(rx.own, p, a)
@@ -122,7 +120,7 @@ func (s *Socket) receiveBatchMetered(rx *receiver, ps []Packet, as []arrival, ma
 	}
 	for i := range ps {
 		if mask&(1<<i) != 0 && as[i].length != 0 && s.wants(&ps[i], &as[i]) && !(rx.ignoreOutgoing && ps[i].Outgoing) {
-			s.drop(ring.Throttled, 1)
+			s.throttle(rx.account)
 		}
 	}
 }
@@ -137,7 +135,7 @@ func (g *group) deliverMetered(of *Account, p *Packet, a *arrival) {
 	sh := g.meter.shareOf(members[0].ns, of, a.from.Ifindex)
 	if sh.exceeded() {
 		if gr := g.grant.Load(); gr == nil || gr.judge(p, a) > 0 {
-			members[0].drop(ring.Throttled, 1)
+			members[0].throttle(of)
 		}
 		return
 	}
@@ -162,7 +160,13 @@ func (g *group) deliverBatchMetered(of *Account, members []*Socket, ps []Packet,
 	}
 	for i := range ps {
 		if as[i].length > 0 && g.wants(&ps[i], &as[i]) {
-			members[0].drop(ring.Throttled, 1)
+			members[0].throttle(of)
 		}
 	}
+}
+
+// throttle counts a packet that the socket does not get because its user takes too much time.
+func (s *Socket) throttle(of *Account) {
+	s.drop(ring.Throttled, 1)
+	of.throttled.Add(1)
 }
