@@ -46,11 +46,10 @@ func (m *meter) shareOf(ns *Namespace, of *Account, ifindex int32) *share {
 // due reports whether the next packet is to be measured.
 func (m *meter) due() bool { return m.left.Add(-1) == -1 }
 
-// sample charges a share for a packet that took writers from start until now, and for those
-// that it stands for.
-func (m *meter) sample(s *share, start int64) {
-	t := now()
-	s.charge(t, m.weigh(t-start))
+// sample charges a share for a packet that was measured, and for those that it stands for.
+func (m *meter) sample(s *share, w stopwatch) {
+	t, nanoseconds := w.stop()
+	s.charge(t, m.weigh(nanoseconds), w.exact)
 }
 
 // weigh returns what a packet that took so many nanoseconds is charged, with those that it
@@ -66,11 +65,11 @@ func (m *meter) weigh(nanoseconds int64) int64 {
 	return taken + (before+max(meanwhile, 0))*min(taken, standFor)
 }
 
-// batch charges a share for n packets that took writers from start until now.
-func (m *meter) batch(s *share, n, start int64) {
-	t := now()
-	taken, _ := m.note(n, t-start)
-	s.charge(t, taken)
+// batch charges a share for n packets that were measured together.
+func (m *meter) batch(s *share, n int64, w stopwatch) {
+	t, nanoseconds := w.stop()
+	taken, _ := m.note(n, nanoseconds)
+	s.charge(t, taken, w.exact)
 }
 
 // note returns what n packets are charged that took so many nanoseconds, and what one
@@ -100,9 +99,9 @@ func (s *Socket) takeMetered(rx *receiver, p *Packet, a *arrival) {
 	case sh.exceeded():
 		s.throttle(rx.account)
 	case s.meter.due():
-		start := now()
+		watch := sh.start()
 		s.take(rx.own, p, a)
-		s.meter.sample(sh, start)
+		s.meter.sample(sh, watch)
 	default:
 		s.take(rx.own, p, a)
 	}
@@ -113,9 +112,9 @@ func (s *Socket) takeMetered(rx *receiver, p *Packet, a *arrival) {
 func (s *Socket) receiveBatchMetered(rx *receiver, ps []Packet, as []arrival, mask batchMask) {
 	sh := s.meter.shareOf(s.ns, rx.account, as[mask.first()].from.Ifindex)
 	if !sh.exceeded() {
-		start := now()
+		watch := sh.start()
 		s.receiveBatchOwn(rx.own, ps, as, mask)
-		s.meter.batch(sh, int64(bits.OnesCount32(uint32(mask))), start)
+		s.meter.batch(sh, int64(bits.OnesCount32(uint32(mask))), watch)
 		return
 	}
 	for i := range ps {
@@ -143,9 +142,9 @@ func (g *group) deliverMetered(of *Account, p *Packet, a *arrival) {
 		g.pass(p, a)
 		return
 	}
-	start := now()
+	watch := sh.start()
 	g.pass(p, a)
-	g.meter.sample(sh, start)
+	g.meter.sample(sh, watch)
 }
 
 // deliverBatchMetered is deliverBatch for a group with an account and members whose grants
@@ -153,9 +152,9 @@ func (g *group) deliverMetered(of *Account, p *Packet, a *arrival) {
 func (g *group) deliverBatchMetered(of *Account, members []*Socket, ps []Packet, as []arrival) {
 	sh := g.meter.shareOf(members[0].ns, of, as[0].from.Ifindex)
 	if !sh.exceeded() {
-		start := now()
+		watch := sh.start()
 		g.passBatch(members, ps, as)
-		g.meter.batch(sh, int64(len(ps)), start)
+		g.meter.batch(sh, int64(len(ps)), watch)
 		return
 	}
 	for i := range ps {

@@ -2,6 +2,7 @@ package rxring
 
 import (
 	"math"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,8 +16,13 @@ const (
 	mostTime    = shareWindow / 4     // one of several accounts
 	aloneTime   = shareWindow * 3 / 4 // the only account
 
-	maxDebt     = 50  // windows: after a second a share is paid, however long a packet took
-	idleWindows = 100 // after so many without use a share is not counted any more
+	savings      = 2   // windows: who took less may take so much more later, to catch up with a burst
+	maxDebt      = 50  // windows: after a second a share is paid, however long a packet took
+	idleWindows  = 100 // after so many without use a share is not counted any more
+	dilationUnit = 16
+	mostDilation = 8 * dilationUnit
+
+	calmWindows = 40 // after so many a suspect is none any more
 )
 
 // pool is the time that the writers of one device spend on the sockets of accounts.
@@ -24,20 +30,34 @@ type pool struct {
 	ends  atomic.Int64 // of the window: see now
 	level atomic.Int64 // what each share may take in it; 0: the pool is new
 
+	// Of suspects, in this window; and the ratio of the two in the last one, in units.
+	wall, thread, dilation atomic.Int64
+
 	mu     sync.Mutex // no writer waits for it while a window is closed
 	shares []*share   // that were charged lately
 }
 
 // share is what one account takes of the pool of one device.
+//
+// It is measured by the clock on the wall, which is cheap to read. But that goes on when the
+// system lets another thread run in the middle: the reader that was just woken, say. So who
+// takes more than it may by that clock is a suspect only. A suspect is measured by what the
+// thread had of a processor, and that is multiplied by how much longer than that suspects take
+// by the clock on the wall altogether: who uses nothing of a processor is no reason for that.
 type share struct {
 	account *Account
 	ifindex int32
 	pool    *pool
 
-	used   atomic.Int64 // nanoseconds in this window, and what is left to pay of windows before it
-	over   atomic.Bool  // it has taken more than it may
-	listed atomic.Bool  // it is one of pool.shares
-	idle   int          // windows without use; pool.mu guards it
+	used    atomic.Int64 // nanoseconds in this window, and what is left to pay of windows before it; negative: saved
+	suspect atomic.Bool
+	over    atomic.Bool // a suspect has taken more than it may
+	listed  atomic.Bool // it is one of pool.shares
+
+	// pool.mu guards these.
+	before int64 // used when the window began
+	idle   int   // windows without use
+	calm   int   // windows in which a suspect used little
 }
 
 var programStarted = time.Now()
@@ -56,8 +76,55 @@ func (s *share) exceeded() bool {
 	return s.over.Load()
 }
 
-// charge notes that writers spent so many nanoseconds on sockets of the share, until t.
-func (s *share) charge(t, nanoseconds int64) {
+// stopwatch measures what a writer spends.
+type stopwatch struct {
+	share        *share
+	wall, thread int64
+	exact        bool
+}
+
+// start starts measuring. stop is to be called by the same goroutine.
+func (s *share) start() stopwatch {
+	w := stopwatch{share: s, exact: s.suspect.Load()}
+	if w.exact {
+		runtime.LockOSThread()
+		w.thread = threadTime()
+	}
+	w.wall = now()
+	return w
+}
+
+// stop returns what has been spent, and when that is.
+func (w *stopwatch) stop() (t, nanoseconds int64) {
+	t = now()
+	nanoseconds = t - w.wall
+	if w.exact {
+		thread := threadTime() - w.thread
+		runtime.UnlockOSThread()
+		nanoseconds = w.share.pool.dilate(nanoseconds, thread)
+	}
+	return t, nanoseconds
+}
+
+// dilate is what so much of a processor's time stands for by the clock on the wall: on a busy
+// machine it is longer for everything that writers do.
+func (p *pool) dilate(wall, thread int64) int64 {
+	p.wall.Add(wall)
+	p.thread.Add(thread)
+	return thread * max(p.dilation.Load(), dilationUnit) / dilationUnit
+}
+
+// measureDilation is for a window that ends. mu is held.
+func (p *pool) measureDilation() {
+	wall, thread := p.wall.Swap(0), p.thread.Swap(0)
+	if thread > 0 {
+		p.dilation.Store(min(wall*dilationUnit/thread, mostDilation))
+	}
+}
+
+// charge notes that writers spent so many nanoseconds on sockets of the share, until t. It is
+// exact if it was measured as that of a suspect.
+func (s *share) charge(t, nanoseconds int64, exact bool) {
 	p := s.pool
 	if !s.listed.Load() {
 		p.list(s)
@@ -65,8 +132,15 @@ func (s *share) charge(t, nanoseconds int64) {
 	if t >= p.ends.Load() {
 		p.nextWindow(t)
 	}
-	if s.used.Add(nanoseconds) >= p.level.Load() {
+	suspect := s.suspect.Load()
+	if suspect && !exact || s.used.Add(nanoseconds) < p.level.Load() {
+		return
+	}
+	if suspect {
 		s.over.Store(true)
+	} else {
+		s.used.Store(0)
+		s.suspect.Store(true)
 	}
 }
 
@@ -95,7 +169,7 @@ func (p *pool) nextWindow(t int64) {
 	windows := 1 + (t-ended)/shareWindow
 	p.ends.Store(t + shareWindow)
 	p.shares = slices.DeleteFunc(p.shares, func(s *share) bool {
-		if s.idle++; s.used.Load() > 0 {
+		if s.idle++; s.taken() > 0 {
 			s.idle = 0
 		}
 		if s.idle > idleWindows {
@@ -104,12 +178,28 @@ func (p *pool) nextWindow(t int64) {
 		}
 		return false
 	})
+	p.measureDilation()
 	level := fairLevel(p.shares)
 	p.level.Store(level)
 	for _, s := range p.shares {
 		used := s.used.Load()
-		left := min(max(used-windows*level, 0), max(maxDebt-windows+1, 0)*level)
-		s.over.Store(s.used.Add(left-used) >= level) // others add meanwhile
+		s.acquit(level)
+		left := min(max(used-windows*level, -savings*level), max(maxDebt-windows+1, 0)*level)
+		s.before = left
+		used = s.used.Add(left - used) // others add meanwhile
+		s.over.Store(used >= level && s.suspect.Load())
+	}
+}
+
+// taken is what the share has taken in this window. pool.mu is held.
+func (s *share) taken() int64 { return max(0, s.used.Load()-s.before) }
+
+// acquit ends a suspicion after enough windows in which little was used. pool.mu is held.
+func (s *share) acquit(level int64) {
+	if !s.suspect.Load() || s.over.Load() || s.taken() > level/4 {
+		s.calm = 0
+	} else if s.calm++; s.calm > calmWindows {
+		s.suspect.Store(false)
 	}
 }
 
@@ -121,7 +211,7 @@ func fairLevel(shares []*share) int64 {
 	}
 	wanted := make([]int64, len(shares))
 	for i, s := range shares {
-		wanted[i] = s.used.Load()
+		wanted[i] = s.taken()
 		if s.over.Load() {
 			wanted[i] = math.MaxInt64 // nobody knows
 		}

@@ -2,8 +2,10 @@ package rxring
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
+	"time"
 )
 
 // newShares makes shares that used so much of one pool in the window that ends now.
@@ -12,6 +14,7 @@ func newShares(used ...int64) (*pool, []*share) {
 	var all []*share
 	for _, u := range used {
 		s := &share{pool: p}
+		s.suspect.Store(true)
 		p.list(s)
 		s.used.Store(u)
 		all = append(all, s)
@@ -74,8 +77,8 @@ func TestAShareIsPaid(t *testing.T) {
 	heavy, light := shares[0], shares[1]
 	at := int64(0)
 	p.nextWindow(at)
-	heavy.charge(at, 10*mostTime)
-	light.charge(at, 1000)
+	heavy.charge(at, 10*mostTime, true)
+	light.charge(at, 1000, true)
 	if !heavy.over.Load() || light.over.Load() {
 		t.Fatalf("heavy over: %v, light over: %v", heavy.over.Load(), light.over.Load())
 	}
@@ -84,6 +87,7 @@ func TestAShareIsPaid(t *testing.T) {
 		windows++
 		at += shareWindow
 		p.nextWindow(at)
+		light.charge(at, 1, true)
 		if light.over.Load() {
 			t.Fatal("the light one pays, too")
 		}
@@ -91,11 +95,21 @@ func TestAShareIsPaid(t *testing.T) {
 			t.Fatal("it is never paid")
 		}
 	}
-	if windows != 10 {
-		t.Errorf("paid after %d windows, want 10", windows)
+	if windows < 10-savings || windows > 10 {
+		t.Errorf("paid after %d windows, want 10 less what was saved", windows)
+	}
+	// Savings are bounded, too.
+	for range 1000 {
+		at += shareWindow
+		light.charge(at, 1, true)
+		heavy.charge(at, 1, true)
+		p.nextWindow(at)
+	}
+	if saved := -light.used.Load(); saved < savings*p.level.Load()-10 || saved > savings*p.level.Load() {
+		t.Errorf("%d ns saved, want %d windows of %d", saved, savings, p.level.Load())
 	}
 	// However long one packet took, a second later it is forgotten.
-	heavy.charge(at, 1<<60)
+	heavy.charge(at, 1<<60, true)
 	for windows = 0; heavy.over.Load(); windows++ {
 		at += shareWindow
 		p.nextWindow(at)
@@ -104,7 +118,7 @@ func TestAShareIsPaid(t *testing.T) {
 		t.Errorf("a long packet is paid after %d windows, want at most %d", windows, maxDebt+1)
 	}
 	// Nobody delivers for a minute: that pays, too.
-	heavy.charge(at, 1<<60)
+	heavy.charge(at, 1<<60, true)
 	at += 3000 * shareWindow
 	p.nextWindow(at)
 	if heavy.over.Load() {
@@ -117,13 +131,13 @@ func TestAnIdleShareIsNotCounted(t *testing.T) {
 	at := int64(0)
 	for range idleWindows + 10 {
 		at += shareWindow
-		shares[0].charge(at, 1000)
+		shares[0].charge(at, 1000, true)
 		p.nextWindow(at)
 	}
 	if len(p.shares) != 1 || shares[1].listed.Load() {
 		t.Errorf("%d shares listed, the idle one: %v", len(p.shares), shares[1].listed.Load())
 	}
-	shares[1].charge(at, 1000)
+	shares[1].charge(at, 1000, true)
 	if len(p.shares) != 2 {
 		t.Error("a share that is used again is not listed again")
 	}
@@ -200,7 +214,7 @@ func TestAccountsAreChargedConcurrently(t *testing.T) {
 		for range 2 {
 			all.Go(func() {
 				for i := range int64(5000) {
-					s.charge(i*shareWindow/50, 1000)
+					s.charge(i*shareWindow/50, 1000, true)
 					s.exceeded()
 				}
 			})
@@ -209,5 +223,51 @@ func TestAccountsAreChargedConcurrently(t *testing.T) {
 	all.Wait()
 	if len(p.shares) != len(shares) {
 		t.Errorf("%d shares, want %d", len(p.shares), len(shares))
+	}
+}
+
+// Who takes too much by the clock on the wall is measured exactly, and is forgotten after a
+// second of calm.
+func TestASuspectIsMeasuredExactly(t *testing.T) {
+	p, shares := newShares(0, 0)
+	s := shares[0]
+	s.suspect.Store(false)
+	p.nextWindow(0)
+	if w := s.start(); w.exact {
+		t.Error("who did nothing is a suspect")
+	}
+	s.charge(0, 1<<40, false)
+	if !s.suspect.Load() || s.over.Load() || s.used.Load() != 0 {
+		t.Errorf("by the clock on the wall: suspect %v, over %v, used %d", s.suspect.Load(), s.over.Load(), s.used.Load())
+	}
+	s.charge(0, 1<<40, false) // measured before the suspicion
+	if s.over.Load() {
+		t.Error("what is not exact is charged to a suspect")
+	}
+	w := s.start()
+	if _, nanoseconds := w.stop(); !w.exact || nanoseconds < 0 {
+		t.Errorf("exact: %v, %d ns", w.exact, nanoseconds)
+	}
+	s.charge(0, 1<<40, true)
+	if !s.over.Load() {
+		t.Error("a suspect may take what it likes")
+	}
+	at := int64(0)
+	for range maxDebt + calmWindows + 5 {
+		at += shareWindow
+		p.nextWindow(at)
+	}
+	if s.suspect.Load() || s.over.Load() {
+		t.Errorf("after a while of calm: suspect %v, over %v", s.suspect.Load(), s.over.Load())
+	}
+}
+
+// Time in which another thread runs is not the share's.
+func TestSleepIsNotCharged(t *testing.T) {
+	_, shares := newShares(0)
+	w := shares[0].start()
+	time.Sleep(20 * time.Millisecond)
+	if _, nanoseconds := w.stop(); runtime.GOOS == "linux" && nanoseconds > int64(15*time.Millisecond) {
+		t.Errorf("%d ns for 20 ms of sleep", nanoseconds)
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // A filter is bounded in instructions. These are few that take long.
@@ -47,6 +49,26 @@ var (
 		name: "filter/long", does: "filters by 4095 additions, on each of its 64 sockets",
 		run: func(ctx context.Context, at string) (string, error) {
 			return filter(ctx, at, longest(cbpf.Instruction{Op: opAdd, K: 1}))
+		},
+	})
+	_ = register(attack{
+		name: "filter/users", does: "filters by 4095 additions, on each of its 64 sockets, as three others do",
+		users: 4,
+		run: func(ctx context.Context, at string) (string, error) {
+			return filter(ctx, at, longest(cbpf.Instruction{Op: opAdd, K: 1}))
+		},
+	})
+	_ = register(attack{
+		name: "filter/fanout", does: "chooses among the sockets of each of 64 fanout groups by 4095 additions",
+		run: func(ctx context.Context, at string) (string, error) {
+			return chooseAll(ctx, at, longest(cbpf.Instruction{Op: opAdd, K: 1}))
+		},
+	})
+	_ = register(attack{
+		name: "filter/restless", does: "attaches its filters of 4095 additions anew all the time, on 64 sockets",
+		nice: 19,
+		run: func(ctx context.Context, at string) (string, error) {
+			return restless(ctx, at, longest(cbpf.Instruction{Op: opAdd, K: 1}))
 		},
 	})
 )
@@ -106,4 +128,53 @@ func filterOnce(ctx context.Context, at string, prog []cbpf.Instruction) error {
 	case <-c.Done():
 	}
 	return c.Err()
+}
+
+// each has as many sockets as it may, bound, and calls begin for each of them.
+func each(ctx context.Context, at string, begin func(n int, s *attach.Socket) error) (c *attach.Client, all []*attach.Socket, err error) {
+	c, s, err := hostileSocket(ctx, at)
+	if err != nil {
+		return nil, nil, err
+	}
+	for ; err == nil && ctx.Err() == nil; s, err = c.Socket(rxring.SockRaw, 0) {
+		if err = bind(c, s); err == nil {
+			err = begin(len(all), s)
+		}
+		if err != nil {
+			c.Close()
+			return nil, nil, err
+		}
+		all = append(all, s)
+	}
+	return c, all, nil
+}
+
+// chooseAll has a fanout group of each of its sockets, whose program is prog.
+func chooseAll(ctx context.Context, at string, prog []cbpf.Instruction) (string, error) {
+	c, _, err := each(ctx, at, func(n int, s *attach.Socket) error {
+		if err := s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, u32(uint32(n)|uint32(rxring.FanoutCBPF)<<16)); err != nil {
+			return err
+		}
+		return s.SetFanoutProgram(prog)
+	})
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	<-ctx.Done()
+	return "", nil
+}
+
+// restless attaches prog to all its sockets in turn.
+func restless(ctx context.Context, at string, prog []cbpf.Instruction) (string, error) {
+	c, all, err := each(ctx, at, func(_ int, s *attach.Socket) error { return s.AttachFilter(prog) })
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	var t tally
+	for n := 0; ctx.Err() == nil; n++ {
+		t.note(all[n%len(all)].AttachFilter(prog))
+	}
+	return t.String(), nil
 }

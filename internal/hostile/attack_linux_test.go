@@ -17,6 +17,9 @@ type attack struct {
 	// stranger has a user run it whom no rule names.
 	stranger bool
 
+	// users is how many users run it at once, each in a process; 0: one.
+	users int
+
 	// nice is the attacker's priority. Any user can keep the processors busy, and no daemon
 	// can help that: an attack that does so has 19, so that what is measured is what rxring
 	// does for it.
@@ -47,6 +50,14 @@ func register(a attack) struct{} {
 	attacks = append(attacks, a)
 	slices.SortFunc(attacks, func(a, b attack) int { return strings.Compare(a.name, b.name) })
 	return struct{}{}
+}
+
+// attackers are the numbers of the users who run it, but for a stranger.
+func (a *attack) attackers() (uids []uint32) {
+	for i := range max(a.users, 1) {
+		uids = append(uids, attackerUID+10*uint32(i))
+	}
+	return uids
 }
 
 func attackByName(name string) (attack, bool) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -57,9 +58,9 @@ from = "iface:%s"
 [[allow]]
 users = [%d]
 [[allow]]
-users = [%d]
+users = [%s]
 %s
-`, d.at, deviceName, victimUID, attackerUID, a.rule), 0o644))
+`, d.at, deviceName, victimUID, strings.Trim(strings.ReplaceAll(fmt.Sprint(a.attackers()), " ", ", "), "[]"), a.rule), 0o644))
 	log, err := os.Create(d.log)
 	must(t, err)
 	defer log.Close()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/rxring/rxring/ring"
 )
 
 // session is a daemon's life, and all that take part in it.
@@ -11,10 +13,11 @@ type session struct {
 	t      testing.TB
 	attack attack
 
-	wire                       *wire
-	daemon                     *daemon
-	attacker, victim, newcomer *process // attacker is nil where there is none
-	sender                     *sender
+	wire             *wire
+	daemon           *daemon
+	victim, newcomer *process
+	attackers        []*process
+	sender           *sender
 }
 
 func newSession(t testing.TB, a attack, withAttacker bool) *session {
@@ -22,20 +25,29 @@ func newSession(t testing.TB, a attack, withAttacker bool) *session {
 	s := &session{t: t, attack: a, wire: newWire(t)}
 	s.daemon = serve(t, s.wire, a)
 	if withAttacker {
-		uid := uint32(attackerUID)
+		uids := a.attackers()
 		if a.stranger {
-			uid = strangerUID
+			uids = []uint32{strangerUID}
 		}
-		s.attacker = start(t, "attacker", uid, a.nice, a.name, s.daemon.at)
+		for _, uid := range uids {
+			s.attackers = append(s.attackers, start(t, "attacker", uid, a.nice, a.name, s.daemon.at))
+		}
 		if a.early > 0 {
 			s.daemon.await()
-			s.attacker.order("%s", attacked.order())
+			s.orderAttack()
 			time.Sleep(a.early)
 		}
 	}
 	s.victim = start(t, "victim", victimUID, 0, s.daemon.at)
 	s.newcomer = start(t, "newcomer", victimUID, 0, s.daemon.at)
 	return s
+}
+
+func (s *session) orderAttack() {
+	s.t.Helper()
+	for _, p := range s.attackers {
+		p.order("%s", attacked.order())
+	}
 }
 
 // run goes through phases, and adds to r what became of them.
@@ -46,7 +58,7 @@ func (s *session) run(r *result, all ...phase) {
 	time.Sleep(warmUpTime)
 	for _, p := range all {
 		if p == attacked && s.attack.early == 0 {
-			s.attacker.order("%s", p.order())
+			s.orderAttack()
 		}
 		s.newcomer.order("%s", p.order())
 		begin := now()
@@ -67,14 +79,19 @@ func (s *session) collect(r *result, total uint64, all []phase) {
 		news attaching
 	)
 	s.newcomer.close()
-	if s.attacker != nil {
-		s.attacker.close()
+	for _, p := range s.attackers {
+		p.close()
 	}
 	s.victim.order("sent %d", total)
 	s.victim.result(&got)
 	s.newcomer.result(&news)
-	if s.attacker != nil {
-		s.attacker.result(&r.did)
+	for _, p := range s.attackers {
+		var did string
+		p.result(&did)
+		if r.did != "" {
+			did = "; " + did
+		}
+		r.did += did
 	}
 	s.daemon.end()
 	for _, p := range all {
@@ -95,6 +112,9 @@ func (r *result) check(got *seen, sent, onWire uint64) {
 	read := uint64(0)
 	for _, p := range got.Phases {
 		read += p.Read
+	}
+	if n := got.Reasons[ring.Throttled]; n > 0 {
+		r.faults = append(r.faults, fmt.Sprintf("the victim was throttled, for %d packets", n))
 	}
 	if got.Disorder != "" {
 		r.faults = append(r.faults, "the victim read "+got.Disorder)

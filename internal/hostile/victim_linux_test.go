@@ -11,6 +11,7 @@ import (
 
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/ring"
 )
 
 // seen is what a victim read, and what its socket's statistics say.
@@ -19,6 +20,7 @@ type seen struct {
 	Last           bool          // it has the last packet
 	Disorder       string        // what was wrong with the numbers; "": nothing
 	Packets, Drops uint64        // of its socket
+	Reasons        ring.Drops    // of them
 	Began          time.Duration // how long attaching, a ring and binding took
 }
 
@@ -103,7 +105,7 @@ func (s *seen) ask(h *capture.Handle) error {
 		if err != nil {
 			return err
 		}
-		s.Packets, s.Drops = st.Packets, st.Drops
+		s.Packets, s.Drops, s.Reasons = st.Packets, st.Drops, st.Reasons
 		time.Sleep(50 * time.Millisecond)
 	}
 	return nil
