@@ -3,6 +3,7 @@
 package ring
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,10 +13,10 @@ import (
 
 // timedBlocks is a ring with a timer of a millisecond. woken counts the blocks that
 // the reader gets.
-func timedBlocks(t *testing.T, woken *int) *Blocks {
+func timedBlocks(t *testing.T, woken *atomic.Int32) *Blocks {
 	t.Helper()
 	g := tpacket.Geometry{Version: tpacket.V3, BlockSize: 4096, BlockNr: 2}
-	b, err := NewBlocks(NewHeapMemory(g.Size()), g, BlocksConfig{Retire: time.Millisecond, Wake: func() { *woken++ }})
+	b, err := NewBlocks(NewHeapMemory(g.Size()), g, BlocksConfig{Retire: time.Millisecond, Wake: func() { woken.Add(1) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,20 +39,20 @@ func deliver(t *testing.T, b *Blocks) {
 // longer for it than any other.
 func TestTheTimerStopsWhileARingIsIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		woken := 0
+		var woken atomic.Int32
 		b := timedBlocks(t, &woken)
 		defer b.Close()
 		for round := 1; round <= 2; round++ {
 			time.Sleep((parkAfter + 2) * time.Millisecond)
 			synctest.Wait()
-			if !b.parked() || woken != round-1 {
-				t.Fatalf("round %d: the timer runs: %v, %d blocks handed over", round, !b.parked(), woken)
+			if !b.parked() || int(woken.Load()) != round-1 {
+				t.Fatalf("round %d: the timer runs: %v, %d blocks handed over", round, !b.parked(), woken.Load())
 			}
 			deliver(t, b)
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
-			if woken != round || b.status(uint32(round-1)) != tpacket.StatusUser|tpacket.StatusBlkTmo {
-				t.Errorf("round %d: %d blocks handed over after a period, the status is %#x", round, woken, b.status(uint32(round-1)))
+			if int(woken.Load()) != round || b.status(uint32(round-1)) != tpacket.StatusUser|tpacket.StatusBlkTmo {
+				t.Errorf("round %d: %d blocks handed over after a period, the status is %#x", round, woken.Load(), b.status(uint32(round-1)))
 			}
 		}
 	})
@@ -63,7 +64,7 @@ func TestTheTimerOfAFullRing(t *testing.T) {
 	for name, packetFirst := range map[string]bool{"the timer opens the block": false, "a packet does": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				woken := 0
+				var woken atomic.Int32
 				b := timedBlocks(t, &woken)
 				defer b.Close()
 				for range 2 {
@@ -71,8 +72,8 @@ func TestTheTimerOfAFullRing(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 				synctest.Wait()
-				if _, v := b.Acquire(100); v != Full || woken != 2 {
-					t.Fatalf("the ring is not full: %v, %d blocks handed over", v, woken)
+				if _, v := b.Acquire(100); v != Full || woken.Load() != 2 {
+					t.Fatalf("the ring is not full: %v, %d blocks handed over", v, woken.Load())
 				}
 				time.Sleep(5*frozenRetire + time.Millisecond)
 				b.setStatus(0, tpacket.StatusKernel)
@@ -86,8 +87,8 @@ func TestTheTimerOfAFullRing(t *testing.T) {
 				deliver(t, b)
 				time.Sleep(time.Millisecond)
 				synctest.Wait()
-				if woken != 3 {
-					t.Errorf("%d blocks handed over, want 3", woken)
+				if woken.Load() != 3 {
+					t.Errorf("%d blocks handed over, want 3", woken.Load())
 				}
 			})
 		})
@@ -97,7 +98,7 @@ func TestTheTimerOfAFullRing(t *testing.T) {
 // A ring whose timer has stopped may be moved, and closed.
 func TestAParkedRingMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		woken := 0
+		var woken atomic.Int32
 		b := timedBlocks(t, &woken)
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -109,8 +110,8 @@ func TestAParkedRingMoves(t *testing.T) {
 		deliver(t, moved)
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if woken != 1 {
-			t.Errorf("%d blocks handed over, want 1", woken)
+		if woken.Load() != 1 {
+			t.Errorf("%d blocks handed over, want 1", woken.Load())
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
