@@ -33,6 +33,9 @@ type attack struct {
 	// "max_sockets = 1". Limits are the defaults without.
 	rule string
 
+	// group is the memory cgroup that the daemon runs in, nil: the test's.
+	group *memoryGroup
+
 	// packet is what the sender sends, nil: quietPacket. The last trailerLen bytes are
 	// the sender's own.
 	packet []byte

@@ -66,6 +66,9 @@ users = [%s]
 	defer log.Close()
 	d.cmd = exec.Command(path, "serve", "--config", config)
 	d.cmd.Stderr = log
+	if a.group != nil {
+		a.group.enter(d.cmd)
+	}
 	must(t, w.far.Do(func() error { return startAt(priority, d.cmd) })) // in the namespace of the thread that starts it
 	go func() {
 		d.cmd.Wait()

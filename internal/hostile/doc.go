@@ -19,6 +19,10 @@
 //	go test ./internal/hostile -run xxx -bench .        # the figures, and ratios of the phases
 //	go test ./internal/hostile -hostile.time 10s        # longer phases
 //	go test ./internal/hostile -hostile.rxring PATH     # another daemon
+//	go test ./internal/hostile -run Pinned -hostile.pin 60s
+//
+// TestPinnedMemory has the daemon in a memory cgroup of its own, which must not grow past
+// what the attacker's rule allows, and what a daemon needs.
 //
 // # Another attack
 //
