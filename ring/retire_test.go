@@ -70,8 +70,8 @@ func TestTheTimerOfAFullRing(t *testing.T) {
 				for range 2 {
 					deliver(t, b)
 					time.Sleep(time.Millisecond)
+					synctest.Wait() // the timer's period ends at this moment, too
 				}
-				synctest.Wait()
 				if _, v := b.Acquire(100); v != Full || woken.Load() != 2 {
 					t.Fatalf("the ring is not full: %v, %d blocks handed over", v, woken.Load())
 				}
