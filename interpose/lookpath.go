@@ -35,13 +35,15 @@ func lookPath(cfg *Config) (string, error) {
 	return path, nil
 }
 
-// startError is what execve said about the program.
+// startError explains why the program, or the launcher, could not be started.
 func startError(name string, errno syscall.Errno) error {
 	switch errno {
 	case syscall.ENOENT, syscall.ENOTDIR:
 		return fmt.Errorf("interpose: %s: %w (%w)", name, exec.ErrNotFound, errno)
 	case syscall.EACCES:
 		return fmt.Errorf("interpose: %s: %w: want a file that this user may execute", name, errno)
+	case syscall.EAGAIN: // of fork, or of execve after setuid
+		return fmt.Errorf("interpose: %s: %w: this user's processes and threads are as many as they may be (ulimit -u, or pids.max of the cgroup): want room for some more", name, errno)
 	case syscall.EISDIR:
 		return fmt.Errorf("interpose: %s: %w (%w)", name, fs.ErrPermission, errno)
 	}

@@ -135,7 +135,7 @@ func startLauncher(cfg *Config, path string) (*program, error) {
 	})
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("interpose: launcher: %w", err)
+		return nil, startError("launcher", errnoOf(err))
 	}
 	p := &program{pid: pid, conn: conn, enc: gob.NewEncoder(conn)}
 	env := cfg.Env

@@ -50,7 +50,12 @@ func say(format string, args ...any) {
 }
 
 func run() int {
-	err := newRoot().Execute()
+	err := checkLimits()
+	if err == nil {
+		err = newRoot().Execute()
+	} else {
+		err = &exitError{exitFailure, err}
+	}
 	if err == nil {
 		return 0
 	}
