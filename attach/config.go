@@ -69,13 +69,14 @@ const (
 type EventKind string
 
 const (
-	PeerAttached EventKind = "attached"
-	PeerRefused  EventKind = "refused"        // Count connections of a user, at most one event a second; Err says why
-	PeersRefused EventKind = "others refused" // Count connections of users for whom there is no PeerRefused; Peer and Err are of one
-	PeerDetached EventKind = "detached"
-	SocketOpened EventKind = "socket opened" // it is bound to a device and has a place for packets
-	SocketClosed EventKind = "socket closed" // Socket has its last counts
-	PeerFaulted  EventKind = "faulted"       // sent what no client of ours sends: Err says what; it is detached
+	PeerAttached  EventKind = "attached"
+	PeerRefused   EventKind = "refused"        // Count connections of a user, at most one event a second; Err says why
+	PeersRefused  EventKind = "others refused" // Count connections of users for whom there is no PeerRefused; Peer and Err are of one
+	PeerDetached  EventKind = "detached"
+	SocketOpened  EventKind = "socket opened" // it is bound to a device and has a place for packets
+	SocketClosed  EventKind = "socket closed" // Socket has its last counts
+	PeerFaulted   EventKind = "faulted"       // sent what no client of ours sends: Err says what; it is detached
+	UserThrottled EventKind = "throttled"     // Count packets were dropped, as sockets of the user took too much time (ring.Throttled). Peer has its UID only
 )
 
 // Event is for an audit log.
@@ -84,7 +85,7 @@ type Event struct {
 	Peer   Peer
 	Socket *SocketStatus      // of SocketOpened and SocketClosed
 	Filter []cbpf.Instruction // of SocketClosed: the program's own filter, the last it had; nil: none
-	Count  uint64             // of PeerRefused and PeersRefused: connections since the event before
+	Count  uint64             // of PeerRefused and PeersRefused: connections since the event before; of UserThrottled: packets
 	Err    error
 }
 

@@ -143,6 +143,9 @@ func (s *Server) watch() {
 		for _, p := range s.list() {
 			p.lookForDevices()
 		}
+		for _, e := range s.throttled(time.Now()) {
+			s.config.Notify(e)
+		}
 	}
 }
 

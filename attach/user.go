@@ -18,6 +18,27 @@ type user struct {
 	peers   int
 	sockets int
 	left    time.Time // when a peer left last
+
+	throttled uint64    // packets, of which UserThrottled has told
+	told      time.Time // when
+}
+
+// tellEvery is how often UserThrottled tells of the same user.
+const tellEvery = 10 * time.Second
+
+// throttled makes an event for each user for whom there is something to tell.
+func (s *Server) throttled(now time.Time) (all []Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for uid, u := range s.users {
+		n := u.account.Throttled()
+		if n == u.throttled || now.Sub(u.told) < tellEvery {
+			continue
+		}
+		all = append(all, Event{Kind: UserThrottled, Peer: Peer{UID: uid}, Count: n - u.throttled})
+		u.throttled, u.told = n, now
+	}
+	return all
 }
 
 // maxPeers bounds a user's connections: each costs a goroutine and three descriptors.

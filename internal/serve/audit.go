@@ -44,6 +44,10 @@ func (a *auditor) command(e attach.Event) string {
 // audit logs an event: a line for each process that attaches, is refused or detaches, and
 // for each of its sockets, whose device is device.
 func (a *auditor) audit(log *slog.Logger, e attach.Event, device string) {
+	if e.Kind == attach.UserThrottled { // of all its processes
+		log.Warn("audit", "event", string(e.Kind), "uid", e.Peer.UID, "user", UserName(e.Peer.UID), "packets", e.Count)
+		return
+	}
 	line := a.command(e)
 	level := slog.LevelInfo
 	if e.Kind == attach.PeerRefused || e.Kind == attach.PeersRefused || e.Kind == attach.PeerFaulted {

@@ -46,3 +46,12 @@ func TestAProcessThatHasEndedStillHasItsCommandInTheAudit(t *testing.T) {
 		t.Errorf("kept after the peer had detached: %v", a.commands)
 	}
 }
+
+func TestTheAuditNamesAThrottledUser(t *testing.T) {
+	var out strings.Builder
+	var a auditor
+	a.audit(slog.New(slog.NewTextHandler(&out, nil)), attach.Event{Kind: attach.UserThrottled, Peer: attach.Peer{UID: 61235}, Count: 17}, "")
+	if !strings.Contains(out.String(), `level=WARN msg=audit event=throttled uid=61235 user=61235 packets=17`) {
+		t.Errorf("%s", &out)
+	}
+}
