@@ -13,7 +13,7 @@ import (
 var (
 	_ = register(attack{
 		name: "memberships/early", does: "has joined 65,536 multicast groups before others begin",
-		early: 3 * time.Second, // no interface is open yet
+		early: 2 * time.Second, // no interface is open yet
 		run:   func(ctx context.Context, at string) (string, error) { return joinAll(ctx, at, false) },
 	})
 	_ = register(attack{
