@@ -157,6 +157,29 @@ func TestARefusalIsReadBeforeAndAfterHello(t *testing.T) {
 	}
 }
 
+// A user who connects too often is told so, and may try again.
+func TestAUserWhoConnectsTooOftenIsToldSo(t *testing.T) {
+	o := listen(t, attach.Config{})
+	for n := 0; ; n++ {
+		c := raw(t, o.Addr())
+		c.SetReadDeadline(time.Now().Add(time.Millisecond)) // one that is served waits for hello
+		errno, rest, _, err := answer(t, c)
+		c.Close()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
+		if errno == uint32(syscall.EAGAIN) && strings.Contains(string(rest), "processes attached") {
+			continue // it has not noticed that others have been closed
+		}
+		if n < attach.ConnectBurst || err != nil || errno != uint32(syscall.EAGAIN) ||
+			string(rest) != "user connects too often: want at most 50 connections a second" {
+			t.Errorf("connection %d: %d %q, %v", n, errno, rest, err)
+		}
+		break
+	}
+	o.dial(t)
+}
+
 // Dial waits for a server that has no room for another connection, as long as it may.
 func TestDialTriesABusyServerAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/feed/feedtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -110,20 +109,6 @@ func TestADeviceComesAndGoesWithItsFeed(t *testing.T) {
 	}
 }
 
-// endless is a capture file that takes very long to read through.
-func endless(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "endless.pcap")
-	header := "\xd4\xc3\xb2\xa1\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x04\x00\x01\x00\x00\x00"
-	if err := os.WriteFile(path, []byte(header), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, 1<<40); err != nil { // of which nothing is on the disk
-		t.Skipf("no file with holes can be made here: %v", err)
-	}
-	return path
-}
-
 // Sources are inspected side by side: one that takes long does not hide another's error, and
 // neither keeps the context from being heard.
 func TestInspectHearsOthersWhileAFileIsRead(t *testing.T) {
@@ -137,7 +122,7 @@ func TestInspectHearsOthersWhileAFileIsRead(t *testing.T) {
 		}
 		return all
 	}
-	slow := "file:" + endless(t)
+	slow := feedtest.Endless(t)
 	if _, err := Inspect(t.Context(), specs(slow, "streams:0", "file:/no/such/file")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("beside a file that is not there: %v", err)
 	}

@@ -126,7 +126,7 @@ func (r *report) text(path string, feeds []*feed.Feed) string {
 			r.devices = append(r.devices, d.Name())
 		}
 	}
-	r.line("memory", "%s, of all rings together", size.Format(c.MaxMemory))
+	r.line("memory", "%s, of all users together", size.Format(c.MaxMemory))
 	if c.Metrics.Network != "" {
 		r.line("metrics", "%v", c.Metrics)
 	}
@@ -199,12 +199,31 @@ func (r *report) rule(i int) {
 	line("packets", "%s", rule.packets())
 	line("send", "%s", map[bool]string{true: "yes: programs may send packets through these devices", false: "no"}[rule.Send])
 	line("promiscuous", "%s", map[bool]string{true: "no: interfaces take only packets that are for this machine", false: "yes"}[rule.NoPromiscuous])
-	line("memory", "%s of rings for each user", size.Format(cmp.Or(rule.MaxMemory, attach.DefaultMaxMemory)))
+	line("memory", "%s for each user%s", size.Format(cmp.Or(rule.MaxMemory, attach.DefaultMaxMemory)), r.kept(i))
 	line("sockets", "%d for each user", cmp.Or(rule.MaxSockets, attach.DefaultMaxSockets))
 	line("status", "%s", map[bool]string{true: "of everybody's sockets", false: "of the user's own sockets"}[rule.AllStatus])
 	for _, w := range r.warnings(i) {
 		line("WARNING", "%s", w)
 	}
+}
+
+// kept says how much memory is kept for those whom the rule is the first to name.
+func (r *report) kept(i int) string {
+	shares, _ := r.c.reserve()
+	var who []string
+	share := int64(0)
+	for _, u := range r.c.Rules[i].Users {
+		before := slices.ContainsFunc(r.c.Rules[:i], func(o Rule) bool {
+			return slices.ContainsFunc(o.Users, func(w Who) bool { return !w.Any && w.ID == u.ID })
+		})
+		if !u.Any && !before {
+			who, share = append(who, u.user()), shares[u.ID]
+		}
+	}
+	if who == nil {
+		return ""
+	}
+	return fmt.Sprintf("; kept for %s: %d MiB each", and(who), share>>20)
 }
 
 // shown says which devices a rule shows, of those that there are.

@@ -9,7 +9,7 @@
 //	listen.go    the unix socket: made here, or handed over by systemd
 //	confine.go   what the process gives up: its user, capabilities, files, system calls
 //	check.go     all that in words, before it is in force
-//	audit.go     who did what, for the log
+//	audit.go     who did what, for the log; names.go has users' names
 //	log.go       the log, which blocks nobody
 //	metrics.go   how much of everything, for Prometheus
 //	daemon.go    all of it together, from the start to SIGTERM

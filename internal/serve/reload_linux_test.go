@@ -11,27 +11,14 @@ import (
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/internal/feed/feedtest"
 	"github.com/rxring/rxring/ring"
 )
-
-// endless is a source that takes very long to inspect: a file of 1 TiB.
-func endless(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "endless.pcap")
-	header := "\xd4\xc3\xb2\xa1\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x04\x00\x01\x00\x00\x00"
-	if err := os.WriteFile(path, []byte(header), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, 1<<40); err != nil { // of which nothing is on the disk
-		t.Skipf("no file with holes can be made here: %v", err)
-	}
-	return "file:" + path
-}
 
 func source(from string) string { return "[[source]]\nfrom = \"" + from + "\"\n" }
 
 func TestSIGTERMWhileASourceIsOpened(t *testing.T) {
-	s, err := feed.Parse(endless(t))
+	s, err := feed.Parse(feedtest.Endless(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +65,7 @@ func TestRevocationsDoNotWaitForSources(t *testing.T) {
 		t.Skip("it takes root")
 	}
 	d := begin(t, old)
-	slow := endless(t)
+	slow := feedtest.Endless(t)
 	c := d.dial()
 	h := d.watch(c, "net0", capture.Config{Snaplen: 300})
 	d.read(h, 100, nil)

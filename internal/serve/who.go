@@ -94,12 +94,3 @@ func (w Who) String() string {
 }
 
 func (w Who) is(id uint32) bool { return w.Any || w.ID == id }
-
-// UserName is a user's name with the number, for messages: alice (1000).
-func UserName(uid uint32) string {
-	id := strconv.FormatUint(uint64(uid), 10)
-	if u, err := user.LookupId(id); err == nil {
-		return u.Username + " (" + id + ")"
-	}
-	return id
-}

@@ -1,0 +1,84 @@
+package serve
+
+import (
+	"os/user"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	// nameWait bounds how long a message waits for a user's name, which may come from
+	// another machine (nsswitch.conf(5)).
+	nameWait = time.Second
+	// nameAge is how long a name is remembered.
+	nameAge = time.Minute
+	// maxNames bounds the names that are remembered, and maxLookups those that are waited for.
+	maxNames, maxLookups = 1024, 16
+)
+
+// nameCache remembers the names of users. Its methods may be called concurrently.
+type nameCache struct {
+	lookup func(id string) (*user.User, error)
+
+	mu      sync.Mutex
+	known   map[uint32]*name
+	pending int // lookups
+}
+
+type name struct {
+	done chan struct{} // closed when text is there
+	text string        // "": the user has none
+	at   time.Time
+}
+
+var userNames = nameCache{lookup: user.LookupId, known: make(map[uint32]*name)}
+
+// UserName is a user's name with the number, for messages: alice (1000). Where the name is
+// not to be had in time it is the number alone.
+func UserName(uid uint32) string { return userNames.of(uid) }
+
+func (c *nameCache) of(uid uint32) string {
+	id := strconv.FormatUint(uint64(uid), 10)
+	n := c.find(uid, id)
+	if n == nil {
+		return id
+	}
+	select {
+	case <-n.done:
+	case <-time.After(nameWait):
+		return id
+	}
+	if n.text == "" {
+		return id
+	}
+	return n.text + " (" + id + ")"
+}
+
+// find returns the user's name, which may not be there yet; nil: too many are looked up.
+func (c *nameCache) find(uid uint32, id string) *name {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := c.known[uid]; n != nil && time.Since(n.at) < nameAge {
+		return n
+	}
+	if c.pending >= maxLookups {
+		return nil
+	}
+	if len(c.known) >= maxNames {
+		clear(c.known)
+	}
+	n := &name{done: make(chan struct{}), at: time.Now()}
+	c.known[uid] = n
+	c.pending++
+	go func() {
+		if u, err := c.lookup(id); err == nil {
+			n.text = u.Username
+		}
+		close(n.done)
+		c.mu.Lock()
+		c.pending--
+		c.mu.Unlock()
+	}()
+	return n
+}
