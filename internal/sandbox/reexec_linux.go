@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -92,7 +93,11 @@ func become(u *User) error {
 			return err
 		}
 	}
-	return keep(kept)
+	err := keep(kept)
+	if u == nil && errors.Is(err, unix.EPERM) {
+		return nil // a service manager denies capset: it has decided about capabilities
+	}
+	return err
 }
 
 func (u *User) set() error {

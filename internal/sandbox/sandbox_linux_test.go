@@ -4,16 +4,20 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/elastic/go-seccomp-bpf/arch"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +29,17 @@ const (
 	asUser   = "RXRING_TEST_USER"
 )
 
+// underUnit has the names of the system calls that a service manager allows.
+const underUnit = "RXRING_TEST_CALLS"
+
 func TestMain(m *testing.M) {
+	if names := os.Getenv(underUnit); names != "" {
+		os.Unsetenv(underUnit)
+		if err := allowOnly(names); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
 	if len(os.Args) == 2 && os.Args[1] == confined {
 		if err := tryOut(); err != nil {
 			fmt.Println(err)
@@ -34,6 +48,69 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// allowOnly is what systemd makes of SystemCallFilter=.
+func allowOnly(names string) error {
+	a, err := arch.GetInfo("")
+	if err != nil {
+		return err
+	}
+	p := []bpf.Instruction{bpf.LoadAbsolute{Off: callAt, Size: 4}}
+	for name := range strings.FieldsSeq(names) {
+		if nr, ok := a.SyscallNames[name]; ok {
+			p = append(p, ifEqual(uint32(nr), allow)...)
+		}
+	}
+	return load(append(p, fail(unix.EPERM)))
+}
+
+// The unit's own filter leaves the daemon what it needs to enter the sandbox, and to run.
+func TestTheSandboxUnderTheUnit(t *testing.T) {
+	unit, err := os.ReadFile("../../dist/systemd/rxring.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("SKIPPED: there is no systemd-analyze, which knows the groups of system calls: ", err)
+	}
+	calls := make(map[string]bool)
+	var add func(name string, allowed bool)
+	add = func(name string, allowed bool) {
+		if !strings.HasPrefix(name, "@") {
+			calls[name] = allowed
+			return
+		}
+		out, err := exec.Command("systemd-analyze", "syscall-filter", "--no-pager", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(out)) {
+			if member := strings.TrimSpace(line); member != "" && member != name && !strings.HasPrefix(member, "#") {
+				add(member, allowed)
+			}
+		}
+	}
+	for line := range strings.Lines(string(unit)) {
+		if list, ok := strings.CutPrefix(strings.TrimSpace(line), "SystemCallFilter="); ok {
+			list, denied := strings.CutPrefix(list, "~")
+			for name := range strings.FieldsSeq(list) {
+				add(name, !denied)
+			}
+		}
+	}
+	if !calls["read"] || calls["mount"] || calls["capset"] {
+		t.Fatalf("%v", calls)
+	}
+	maps.DeleteFunc(calls, func(_ string, allowed bool) bool { return !allowed })
+	t.Setenv(underUnit, strings.Join(slices.Collect(maps.Keys(calls)), " "))
+	out := runConfined(t, newHome(t), "")
+	for _, want := range []string{"read what is shown: works", "listen: works", "memory: works", "execute in place: EPERM", "Seccomp_filters:\t2"} {
+		expect(t, out, want)
+	}
+	if landlockABI() > 0 {
+		expect(t, out, "read what is not: EACCES")
+	}
 }
 
 // tryOut runs before the sandbox, and again in it.
@@ -147,22 +224,7 @@ func TestTheSandbox(t *testing.T) {
 	}
 	for _, id := range users {
 		t.Run("user "+id, func(t *testing.T) {
-			home, err := os.MkdirTemp("", "sandbox") // t.TempDir's parent is not for others
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer os.RemoveAll(home)
-			for _, dir := range []string{"", "shown", "sockets"} {
-				os.Mkdir(filepath.Join(home, dir), 0o700)
-				if err := os.Chmod(filepath.Join(home, dir), 0o777); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for _, name := range []string{"file", "shown/file"} {
-				if err := os.WriteFile(filepath.Join(home, name), []byte("x"), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
+			home := newHome(t)
 			out := runConfined(t, home, id)
 			for _, want := range []string{
 				"read what is shown: works", "look up a name: works", "listen: works", "take the socket away: works", "listen at any port: works", "memory: works",
@@ -195,6 +257,28 @@ func TestTheSandbox(t *testing.T) {
 			}
 		})
 	}
+}
+
+// newHome is a directory that every user can use.
+func newHome(t *testing.T) string {
+	t.Helper()
+	home, err := os.MkdirTemp("", "sandbox") // t.TempDir's parent is not for others
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	for _, dir := range []string{"", "shown", "sockets"} {
+		os.Mkdir(filepath.Join(home, dir), 0o700)
+		if err := os.Chmod(filepath.Join(home, dir), 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"file", "shown/file"} {
+		if err := os.WriteFile(filepath.Join(home, name), []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return home
 }
 
 func runConfined(t *testing.T, home, id string) string {
