@@ -72,6 +72,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	s.config.Store(c)
 	s.level.Set(c.Log.Level)
+	swapped := !allowLocking(c.MaxMemory)
 	if err := s.confine(c); err != nil {
 		return err
 	}
@@ -79,6 +80,10 @@ func Run(ctx context.Context, o Options) error {
 	defer queue.close()
 	s.meter.lostLines = queue.lost
 	s.log = newLogger(queue, c.Log.JSON, &s.level)
+	if swapped {
+		s.log.Warn("memory of rings may be swapped out, which delays all readers", "max_memory", c.MaxMemory,
+			"advice", "let rxring lock as many bytes: LimitMEMLOCK= of systemd, or ulimit -l")
+	}
 	if err := s.open(ctx, c); err != nil && ctx.Err() == nil {
 		return errors.Join(err, s.close())
 	}

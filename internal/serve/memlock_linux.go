@@ -1,0 +1,33 @@
+package serve
+
+import (
+	"bytes"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// allowLocking has this process lock as much memory as rings may take, so that no page of
+// one reader's ring is swapped out and delays the packets of all. It returns false where
+// that is not allowed and there is swap space. It is to be called before privileges are
+// given up.
+func allowLocking(rings int64) bool {
+	var l unix.Rlimit
+	want := uint64(rings)
+	if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &l) != nil || l.Cur >= want {
+		return true
+	}
+	all := unix.Rlimit{Cur: want, Max: max(l.Max, want)}
+	if unix.Setrlimit(unix.RLIMIT_MEMLOCK, &all) == nil {
+		return true
+	}
+	l.Cur = l.Max
+	unix.Setrlimit(unix.RLIMIT_MEMLOCK, &l)
+	return !hasSwap()
+}
+
+// hasSwap reports whether /proc/swaps has a line behind its heading.
+func hasSwap() bool {
+	b, err := os.ReadFile("/proc/swaps")
+	return err == nil && bytes.Count(b, []byte{'\n'}) > 1
+}
