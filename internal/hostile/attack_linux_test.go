@@ -40,7 +40,7 @@ type attack struct {
 	// the sender's own.
 	packet []byte
 
-	// open is why the attack succeeds today, for instance "item 1".
+	// open is why the attack succeeds today; "": it must not.
 	open string
 }
 

@@ -37,6 +37,6 @@
 // Its run attaches at the path at, and attacks until ctx ends. A daemon that refuses what
 // it does is no error: the attack goes on trying. The string that it returns says what it
 // did, for the log. An error means that the attack did not take place. An attack that
-// succeeds today names the item in its field open: the test then skips it, loudly,
-// unless -hostile.open is given. Whoever mends it deletes that line.
+// succeeds today says why in its field open: the test then skips it, loudly, unless
+// -hostile.open is given. The change that prevents the attack deletes that line.
 package hostile
