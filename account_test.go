@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +45,25 @@ func (l *lent) socket(t *testing.T, kind string, grant rxring.Grant) *rxring.Soc
 		must(t, s.JoinFanout(c))
 	}
 	return s
+}
+
+// A batch may begin or end with a tagged packet, which is delivered on its own, and hold packets
+// that are delivered to no socket.
+func TestBatchesWithTaggedPackets(t *testing.T) {
+	tagged := rxring.Packet{Data: tcpFrame(100), VLAN: rxring.VLAN{TPID: 0x8100, TCI: 5}}
+	plain, malformed := rxring.Packet{Data: tcpFrame(100)}, rxring.Packet{Data: make([]byte, 3)}
+	for _, kind := range []string{"queue", "V2", "V3", "hash", "cbpf", "rollover", "defrag"} {
+		for _, batch := range [][]rxring.Packet{
+			{tagged}, {tagged, plain}, {plain, tagged}, {tagged, tagged, plain}, {malformed}, {malformed, tagged}, {malformed, plain},
+		} {
+			l := lend(t)
+			s := l.socket(t, kind, rxring.Grant{Account: rxring.NewAccount()})
+			l.dev.DeliverBatch(slices.Clone(batch))
+			if got := s.Totals().Offered(); got != uint64(len(batch)) {
+				t.Errorf("%s: %d packets offered of a batch of %d", kind, got, len(batch))
+			}
+		}
+	}
 }
 
 // lent is a device that somebody else reads, too.

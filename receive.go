@@ -66,6 +66,9 @@ func (d *Device) deliverBatch(ps []Packet, taps []tap) {
 }
 
 func (d *Device) offerBatch(ps []Packet, as []arrival, taps []tap) {
+	if len(ps) == 0 { // a tagged packet was the first, or the last
+		return
+	}
 	d.traffic.countBatch(ps, as)
 	for _, t := range taps {
 		if t.group != nil {
