@@ -70,6 +70,7 @@ func TestNoninterferenceLooks(t *testing.T) {
 // story is what happens in both worlds.
 type story struct {
 	grant   attach.Grant
+	account bool   // as another user than the daemon's has
 	rule    string // what the grant says
 	refused []func(*rapid.T) rxring.Packet
 	cut     int // bytes of each packet that are shown
@@ -142,7 +143,7 @@ func names[T any](m map[string]T) []string {
 }
 
 func drawStory(rt *rapid.T) *story {
-	s := &story{cut: showAll}
+	s := &story{cut: showAll, account: rapid.Bool().Draw(rt, "account")}
 	var rule []string
 	keeps := rapid.SampledFrom([]uint32{showAll, showAll, 60}).Draw(rt, "keeps")
 	switch rapid.SampledFrom([]string{"", "udp", "vlan", "long"}).Draw(rt, "refuses") {
@@ -322,9 +323,13 @@ func (s *story) observe(t testing.TB, number int) []string {
 		must(t, err)
 		w.devices = append(w.devices, d)
 	}
+	grant := s.grant
+	if s.account {
+		grant.Socket.Account = rxring.NewAccount()
+	}
 	srv, err := attach.Listen(t.TempDir()+"/s", attach.Config{
 		Namespace: ns,
-		Grant:     func(attach.Peer) (attach.Grant, error) { return s.grant, nil },
+		Grant:     func(attach.Peer) (attach.Grant, error) { return grant, nil },
 		Describe: func(d *rxring.Device) attach.Description {
 			return attach.Description{Source: "test", Counters: map[string]uint64{"packets": w.passed[d.Name()]}}
 		},

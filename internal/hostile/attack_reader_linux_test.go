@@ -39,10 +39,21 @@ var (
 		},
 	})
 	_ = register(attack{
+		name: "reader/tags", does: "has 64 sockets, 20 of them with rings of 10 MiB, where packets have VLAN tags", packet: tagged,
+		run: func(ctx context.Context, at string) (string, error) { return many(ctx, at, 20, 10<<20) },
+	})
+	_ = register(attack{
 		name: "reader/many", does: "has 64 sockets, 20 of them with rings of 10 MiB, and reads none",
 		run: func(ctx context.Context, at string) (string, error) { return many(ctx, at, 20, 10<<20) },
 	})
 )
+
+// tagged is a packet of VLAN 5.
+var tagged = func() []byte {
+	b := newPacket(0x8100, 200)
+	copy(b[14:], []byte{0, 5, 0x88, 0xb5})
+	return b
+}()
 
 // misread has a ring of size bytes in slots of slot bytes, in which read does something
 // until the end.
