@@ -79,7 +79,7 @@ func TestIdleConnectionsToTheMetricsGiveWay(t *testing.T) {
 	}
 	closed := 0
 	for _, c := range conns[:2*maxMetricsConns] { // the oldest: as many as are too many
-		c.SetReadDeadline(time.Now().Add(patient))
+		c.SetReadDeadline(time.Now().Add(time.Minute))
 		if _, err := c.Read(make([]byte, 1)); err == io.EOF || strings.Contains(fmt.Sprint(err), "reset") {
 			closed++
 		}
