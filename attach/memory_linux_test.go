@@ -101,7 +101,8 @@ func TestPacketsThatComeBeforeTheRingIsMapped(t *testing.T) {
 		o := listen(t, attach.Config{})
 		s := socket(t, o.dial(t), rxring.SockRaw)
 		must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, u32(uint32(version))))
-		r := tpacket.Req3{Req: slots, RetireBlkTov: 5}
+		// Nobody reads before all packets are there: the timer takes a block every 20 ms.
+		r := tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 14, BlockNr: 256, FrameSize: 2048, FrameNr: 2048}, RetireBlkTov: 20}
 		must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, tpacket.Bytes(&r)[:ringRequest(version)]))
 		bind(t, s, 7)
 		const early, late = 20, 30
