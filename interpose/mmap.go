@@ -83,10 +83,12 @@ func (c *call) mmap() reply {
 	return reply{}
 }
 
-// tellMappedEvery is how often a mapping is looked for whose program makes no further
-// call that is trapped, and tellMappedFor for how long.
+// A mapping whose program makes no further call that is trapped, because it does not
+// sleep, is looked for in /proc: from tellMappedAfter on, which leaves a program that
+// maps a ring twice in a row the time to do so, for as long as tellMappedFor.
 const (
-	tellMappedEvery = 10 * time.Millisecond
+	tellMappedEvery = 100 * time.Millisecond
+	tellMappedAfter = 500 * time.Millisecond
 	tellMappedFor   = 10 * time.Second
 )
 
@@ -98,6 +100,8 @@ func (s *session) tellMapped(c *call) {
 	w.untold = slices.DeleteFunc(w.untold, func(p swap) bool {
 		switch {
 		case c != nil && (p.tid != c.tid || c.NR == unix.SYS_MMAP && c.int(4) == p.fd):
+			return false
+		case c == nil && time.Since(p.at) < tellMappedAfter:
 			return false
 		case c == nil && !p.shows():
 			return time.Since(p.at) > tellMappedFor
