@@ -72,7 +72,8 @@ func (b *Budget) beyond(n int64) int64 {
 
 // refuse says why take(n) failed.
 func (b *Budget) refuse(n int64) error {
-	return explain.Errorf(syscall.ENOMEM, "%d bytes: the budget has given %d of at most %d bytes", n, b.Held(), b.max.Load())
+	most := b.max.Load()
+	return explain.Errorf(syscall.ENOMEM, "%d bytes: the memory budget has %d of %d bytes left", n, max(0, most-b.Held()), most)
 }
 
 // Charge is what one thing has taken from a [Budget]. The zero value has taken nothing. Its

@@ -426,7 +426,7 @@ func TestBudgetsPayForPrograms(t *testing.T) {
 	must(t, a.AttachFilter(prog), a.AttachFilter(prog), b.AttachFilter(prog))
 	must(t, a.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutCBPF}))
 	err := a.SetFanoutProgram(prog)
-	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "program of 4096 instructions: 262144 bytes: the budget has given 524288 of at most 655360 bytes") {
+	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "program of 4096 instructions: 262144 bytes: the memory budget has 131072 of 655360 bytes left") {
 		t.Errorf("a program past the budget: %v", err)
 	}
 	must(t, b.DetachFilter(), a.SetFanoutProgram(prog))
@@ -500,7 +500,7 @@ func TestBudgetsBoundWhatSocketsHoldTogether(t *testing.T) {
 	must(t, a.SetRxRing(smallRing), a.SetTxRing(smallRing), b.SetRxRing(smallRing))
 	held(3 * ringCost)
 	err = b.SetTxRing(smallRing)
-	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "ring of 8192 bytes: it takes 8224 bytes: the budget has given 24672 of at most 24672 bytes") {
+	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "ring of 8192 bytes: it takes 8224 bytes: the memory budget has 0 of 24672 bytes left: want a smaller ring, or a larger budget") {
 		t.Errorf("past the budget: %v", err)
 	}
 	held(3 * ringCost)

@@ -271,7 +271,7 @@ func ringCost(g tpacket.Geometry) int64 {
 func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ring.Memory) (R, error)) (r R, err error) {
 	ns, budget, size := s.ns, s.budget(), int64(g.Size())
 	if !budget.take(ringCost(g)) {
-		return r, fmt.Errorf("ring of %d bytes: it takes %w", size, budget.refuse(ringCost(g)))
+		return r, fmt.Errorf("ring of %d bytes: it takes %w: want a smaller ring, or a larger budget (max_memory of rxring serve)", size, budget.refuse(ringCost(g)))
 	}
 	if !ns.takeMemory(budget, size) {
 		budget.giveBack(ringCost(g))

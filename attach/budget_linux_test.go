@@ -43,7 +43,7 @@ func TestMaxMemoryIsForAllThatAUserHas(t *testing.T) {
 		if errno == 0 {
 			return false
 		}
-		if errno != uint32(unix.ENOMEM) || !strings.Contains(string(text), "the budget has given") {
+		if errno != uint32(unix.ENOMEM) || !strings.Contains(string(text), "the memory budget has") {
 			t.Errorf("%s: %d %s", what, errno, text)
 		}
 		refused[what]++

@@ -136,7 +136,7 @@ func (c *Client) explain(err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED) && !isSocket(c.path):
 		return explain.Errorf(cause, "it is not a socket: name the one that `rxring serve` or package attach listens at")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return explain.Errorf(cause, "nothing listens there any more: start `rxring serve --at %s` again", c.path)
+		return explain.Errorf(cause, "nothing listens there any more: start again what offered it, such as `rxring serve`")
 	case errors.Is(err, fs.ErrPermission):
 		return explain.Errorf(cause, "this user may not connect: ask its owner to grant it (the socket's mode and group)")
 	case errors.Is(err, syscall.EPROTOTYPE), errors.Is(err, syscall.ENOTSOCK):
@@ -317,6 +317,9 @@ func (c *Client) listen() {
 				c.end(err)
 				return
 			}
+		case evRevoked:
+			c.end(explain.Errorf(syscall.EACCES, "this user may not read any more: its rules have changed: ask who runs it"))
+			return
 		}
 	}
 }

@@ -72,11 +72,11 @@ const (
 	PeerAttached  EventKind = "attached"
 	PeerRefused   EventKind = "refused"        // Count connections of a user, at most one event a second; Err says why
 	PeersRefused  EventKind = "others refused" // Count connections of users for whom there is no PeerRefused; Peer and Err are of one
-	PeerDetached  EventKind = "detached"
-	SocketOpened  EventKind = "socket opened" // it is bound to a device and has a place for packets
-	SocketClosed  EventKind = "socket closed" // Socket has its last counts
-	PeerFaulted   EventKind = "faulted"       // sent what no client of ours sends: Err says what; it is detached
-	UserThrottled EventKind = "throttled"     // Count packets were dropped, as sockets of the user took too much time (ring.Throttled). Peer has its UID only
+	PeerDetached  EventKind = "detached"       // Err is Config.Grant's if that grants nothing any more; nil: the peer or the server has ended
+	SocketOpened  EventKind = "socket opened"  // it is bound to a device and has a place for packets
+	SocketClosed  EventKind = "socket closed"  // Socket has its last counts
+	PeerFaulted   EventKind = "faulted"        // sent what no client of ours sends: Err says what; it is detached
+	UserThrottled EventKind = "throttled"      // Count packets were dropped, as sockets of the user took too much time (ring.Throttled). Peer has its UID only
 )
 
 // Event is for an audit log.

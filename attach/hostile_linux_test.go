@@ -458,6 +458,9 @@ func TestRegrant(t *testing.T) {
 	}
 	grant(attach.Grant{}, errors.New("no more"))
 	<-c.Done()
+	if err := c.Err(); !errors.Is(err, syscall.EACCES) || !strings.Contains(err.Error(), "this user may not read any more") {
+		t.Errorf("the connection has ended: %v", err)
+	}
 	if _, err := attach.Dial(t.Context(), o.Addr()); err == nil || !strings.Contains(err.Error(), "no more") {
 		t.Errorf("dial: %v", err)
 	}

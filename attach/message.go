@@ -65,6 +65,7 @@ const (
 const (
 	evWake    op = iota + 1 // somebody armed the socket, and there is news
 	evDevices               // ask for them again
+	evRevoked               // Config.Grant grants nothing any more: the connection ends
 )
 
 const (

@@ -36,6 +36,7 @@ type peer struct {
 	grant   Grant
 	sockets map[uint32]*peerSocket
 	last    uint32 // ID
+	revoked error  // why it is detached: what Config.Grant returned; nil: it is not
 	known   uint64 // a hash of what the devices were like when it was told last, 0: it was not
 }
 
@@ -93,7 +94,7 @@ func (s *Server) serve(fd int, who Peer) {
 	if fault := new(faultError); errors.As(err, &fault) {
 		kind = PeerFaulted
 	} else {
-		err = nil // it has gone, or we close
+		err = p.whyRevoked() // nil: it has gone, or we close
 	}
 	s.config.Notify(Event{Kind: kind, Peer: p.Peer, Err: err})
 }
@@ -185,6 +186,10 @@ func (p *peer) granted() Grant {
 func (p *peer) regrant() {
 	g, err := p.server.config.Grant(p.Peer)
 	if err != nil {
+		p.mu.Lock()
+		p.revoked = err
+		p.mu.Unlock()
+		p.events.tell(evRevoked, 0)
 		p.conn.Close() // its goroutine does the rest
 		return
 	}
@@ -196,6 +201,13 @@ func (p *peer) regrant() {
 	}
 	p.mu.Unlock()
 	p.lookForDevices()
+}
+
+// whyRevoked returns the error with which Config.Grant has taken everything from the peer.
+func (p *peer) whyRevoked() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.revoked
 }
 
 // hello is the first exchange.

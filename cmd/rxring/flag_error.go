@@ -55,7 +55,7 @@ func knownCommand(root *cobra.Command, args []string) error {
 	}
 	var names []string
 	for _, c := range root.Commands() {
-		if c.IsAvailableCommand() {
+		if c.IsAvailableCommand() || c.Name() == "help" {
 			names = append(names, c.Name())
 		}
 	}
@@ -68,14 +68,17 @@ func newHelp(root *cobra.Command) *cobra.Command {
 		Use:   "help [COMMAND]",
 		Short: "Help about a command",
 		RunE: func(_ *cobra.Command, args []string) error {
-			cmd, _, err := root.Find(args)
+			cmd, rest, err := root.Find(args)
+			switch {
+			case err != nil:
+				return err
+			case cmd == root:
+				err = knownCommand(root, rest)
+			case len(rest) > 0:
+				err = fmt.Errorf("help: %q: %s has no such command: want rxring help %s", rest[0], cmd.CommandPath(), strings.TrimPrefix(cmd.CommandPath(), root.Name()+" "))
+			}
 			if err != nil {
 				return err
-			}
-			if cmd == root {
-				if err := knownCommand(root, args); err != nil {
-					return err
-				}
 			}
 			return cmd.Help()
 		},

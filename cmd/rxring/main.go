@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring/internal/printable"
+	"github.com/rxring/rxring/internal/serve"
 	"github.com/rxring/rxring/interpose"
 )
 
@@ -44,9 +46,15 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// say writes a message, which may hold what other processes say, to standard error.
+// say writes a message of one line, which may hold text of other processes, to standard
+// error. A line end within it, of a file's name for instance, is escaped.
 func say(format string, args ...any) {
-	fmt.Fprintf(printable.Writer(os.Stderr), "rxring: "+format+"\n", args...)
+	sayLines(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", `\n`))
+}
+
+// sayLines is say for a message of several lines.
+func sayLines(text string) {
+	fmt.Fprintln(printable.Writer(os.Stderr), "rxring: "+text)
 }
 
 func run() int {
@@ -63,7 +71,11 @@ func run() int {
 	if !errors.As(err, &exit) { // cobra's own: unknown command, flag or argument count
 		exit = &exitError{exitUsage, err}
 	}
-	if exit.err != nil {
+	var mistakes serve.ConfigError // one on each line
+	switch {
+	case errors.As(exit.err, &mistakes):
+		sayLines(exit.err.Error())
+	case exit.err != nil:
 		say("%v", exit.err)
 	}
 	return exit.code

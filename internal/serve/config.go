@@ -63,8 +63,9 @@ const maxConfig = 1 << 20
 
 // Load reads the file at path.
 func Load(path string, env Env) (*Config, error) {
+	name := strings.ReplaceAll(path, "\n", `\n`) // the message may have several lines
 	unreadable := func(err error) error {
-		return fmt.Errorf("--config %s: %w: want a TOML file that this user can read, as in docs/serve.md", path, reason(err))
+		return fmt.Errorf("--config %s: %w: want a TOML file that user %s can read, as in docs/serve.md", name, reason(err), UserName(uint32(os.Geteuid())))
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -76,7 +77,7 @@ func Load(path string, env Env) (*Config, error) {
 		return nil, unreadable(err)
 	}
 	if len(data) > maxConfig {
-		return nil, fmt.Errorf("--config %s: it has more than %d bytes: want a TOML file of at most so many", path, maxConfig)
+		return nil, fmt.Errorf("--config %s: it has more than %d bytes: want a TOML file of at most so many", name, maxConfig)
 	}
 	return Parse(path, data, env)
 }

@@ -69,13 +69,21 @@ func Reader(r io.Reader) (Report, error) {
 func (c *checker) file(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return fmt.Errorf("verify %s: %w: want a capture that this user can read, such as rxring run -- tcpdump -i net0 -w FILE makes", path, reason(err))
 	}
 	defer f.Close()
 	if err := c.read(f); err != nil {
-		return fmt.Errorf("verify %s: %w", path, err)
+		return fmt.Errorf("verify %s: %w", path, reason(err))
 	}
 	return nil
+}
+
+// reason is err without the path, which the message has already.
+func reason(err error) error {
+	if p := new(os.PathError); errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 // read judges the packets of one file.
