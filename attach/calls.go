@@ -159,17 +159,14 @@ func (p *peer) socket(m *message) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.mu.Lock()
-	full := p.user.sockets >= p.grant.MaxSockets
-	if !full {
-		p.user.sockets++
-	}
+	err := p.countSocketLocked()
 	s.mu.Unlock()
-	if full {
-		return explain.Errorf(syscall.ENFILE, "user %d has %d packet sockets, the most that are granted", p.UID, p.grant.MaxSockets)
+	if err != nil {
+		return err
 	}
 	g := p.grant.Socket
 	var cost rxring.Charge
-	err := cost.Replace(g.Budget, socketCost)
+	err = cost.Replace(g.Budget, socketCost)
 	var rx *rxring.Socket
 	if err == nil {
 		rx, err = s.config.Namespace.SocketFor(&g, rxring.SockType(typ), uint16(protocol))
@@ -178,6 +175,7 @@ func (p *peer) socket(m *message) error {
 		cost.Release()
 		s.mu.Lock()
 		p.user.sockets--
+		s.crowd.closeLocked(p.user)
 		s.mu.Unlock()
 		return err
 	}
@@ -187,6 +185,19 @@ func (p *peer) socket(m *message) error {
 	rx.KeepRingsPrivate()
 	p.sockets[k.id] = k
 	p.answer.u32(k.id)
+	return nil
+}
+
+// countSocketLocked counts another socket of the peer's user, if there may be one more.
+// Server.mu is held.
+func (p *peer) countSocketLocked() error {
+	if p.user.sockets >= p.grant.MaxSockets {
+		return explain.Errorf(syscall.ENFILE, "user %d has %d packet sockets, the most that are granted", p.UID, p.grant.MaxSockets)
+	}
+	if err := p.server.crowd.openLocked(p.user); err != nil {
+		return err
+	}
+	p.user.sockets++
 	return nil
 }
 

@@ -169,7 +169,9 @@ func (c *Client) hello() error {
 	if fd < 0 {
 		return errMessage
 	}
-	c.events, err = unixConn(fd)
+	f := os.NewFile(uintptr(fd), "events")
+	defer f.Close()
+	c.events, err = unixConn(f)
 	return err
 }
 

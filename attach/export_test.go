@@ -32,3 +32,17 @@ func Owe(s *Server, d time.Duration) {
 		u.work.charge(time.Now(), d)
 	}
 }
+
+// LimitCrowd sets how many connections and sockets the users without a reserve may have.
+func LimitCrowd(s *Server, peers, sockets int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.crowd.maxPeers, s.crowd.maxSockets = peers, sockets
+}
+
+// CrowdOf is how many connections and sockets newCrowd allows where so many descriptors
+// may be open.
+func CrowdOf(files int) (peers, sockets int) {
+	c := newCrowd(files)
+	return c.maxPeers, c.maxSockets
+}

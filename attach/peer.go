@@ -62,7 +62,14 @@ func ownUser(p Peer) (Grant, error) {
 
 // serve is a connection's life. It closes fd. who has no groups yet.
 func (s *Server) serve(fd int, who Peer) {
-	c, err := unixConn(fd)
+	f := os.NewFile(uintptr(fd), "connection")
+	c, err := unixConn(f)
+	if err != nil {
+		err = noFile(err)
+		tell(fd, refusal(err))
+		s.refusals.add(who, err)
+	}
+	f.Close()
 	if err != nil {
 		return
 	}
@@ -131,9 +138,13 @@ func (s *Server) enroll(p *peer, c *net.UnixConn, g Grant, asked uint64) (again 
 	if u.peers >= maxPeers {
 		return false, explain.Errorf(syscall.EAGAIN, "user %d has %d processes attached, the most that may be", p.UID, maxPeers)
 	}
+	if err := s.crowd.enterLocked(u); err != nil {
+		return false, err
+	}
 	p.user = u
 	g = p.fill(g)
 	if err := p.cost.Replace(g.Socket.Budget, connectionCost); err != nil {
+		s.crowd.leaveLocked(u)
 		return false, explain.Errorf(syscall.ENOMEM, "user %d: connection of %w", p.UID, err)
 	}
 	u.peers++
@@ -152,6 +163,7 @@ func (s *Server) dismiss(p *peer) {
 	defer s.mu.Unlock()
 	delete(s.peers, p.ID)
 	p.user.peers--
+	s.crowd.leaveLocked(p.user)
 	p.user.left = time.Now()
 }
 
@@ -323,6 +335,7 @@ func (p *peer) close(k *peerSocket) {
 	p.mu.Unlock()
 	p.server.mu.Lock()
 	p.user.sockets--
+	p.server.crowd.closeLocked(p.user)
 	p.server.mu.Unlock()
 	if k.told {
 		st.count(k.Socket)

@@ -30,6 +30,7 @@ type Server struct {
 	mu     sync.Mutex
 	peers  map[uint64]*peer // by ID
 	users  map[uint32]*user // by UID, those that have peers or had some lately
+	crowd  crowd
 	lastID uint64
 
 	regrants uint64 // how often Regrant was called: who came meanwhile is asked for again
@@ -106,6 +107,7 @@ func newServer(l *net.UnixListener, path string, c Config) *Server {
 		close:    close,
 		peers:    make(map[uint64]*peer),
 		users:    make(map[uint32]*user),
+		crowd:    newCrowd(maxFiles()),
 		door:     door{make(map[uint32]*bucket)},
 		refusals: refusals{byUser: make(map[uint32]*Event), news: make(chan struct{}, 1)},
 	}

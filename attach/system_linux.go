@@ -1,10 +1,14 @@
 package attach
 
 import (
+	"errors"
+	"math"
 	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // oobRoom is for one descriptor. What more comes is thrown away by the kernel.
@@ -100,13 +104,25 @@ func eventPair(room int) (ours, theirs int, err error) {
 // an event that finds no room is the peer's loss.
 func tell(fd int, event []byte) { unix.Send(fd, event, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) }
 
-// unixConn makes a connection of fd, which is closed if that fails.
-func unixConn(fd int) (*net.UnixConn, error) {
-	f := os.NewFile(uintptr(fd), "connection")
-	defer f.Close()
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return nil, err
+// maxFiles is how many descriptors this process may have open.
+func maxFiles() int {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil || r.Cur > math.MaxInt32 {
+		return math.MaxInt32
 	}
+	return int(r.Cur)
+}
+
+// noFile explains an error of a call that needs a descriptor more.
+func noFile(err error) error {
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		return explain.Errorf(unix.EAGAIN, "the server has no descriptors left: try again later, or have its limit raised (LimitNOFILE= of systemd, ulimit -n)")
+	}
+	return err
+}
+
+// unixConn makes a connection of f's socket, with a descriptor of its own.
+func unixConn(f *os.File) (*net.UnixConn, error) {
 	c, err := net.FileConn(f)
 	if err != nil {
 		return nil, err

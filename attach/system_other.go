@@ -5,6 +5,7 @@ package attach
 import (
 	"errors"
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -22,7 +23,9 @@ func peerOf(int) (Peer, error)                    { return Peer{}, errSystem }
 func groupsOf(*net.UnixConn) ([]uint32, error)    { return nil, errSystem }
 func eventPair(int) (ours, theirs int, err error) { return -1, -1, errSystem }
 func tell(int, []byte)                            {}
-func unixConn(int) (*net.UnixConn, error)         { return nil, errSystem }
+func unixConn(*os.File) (*net.UnixConn, error)    { return nil, errSystem }
+func maxFiles() int                               { return 0 }
+func noFile(err error) error                      { return err }
 func hungUp(*net.UnixConn) bool                   { return false }
 
 func (*Server) accept(syscall.RawConn) {}

@@ -15,6 +15,7 @@ type user struct {
 	turns   chan struct{} // has an element for each request that is being served
 	account *rxring.Account
 	work    *work
+	crowd   bool // one of those for whom nothing is reserved
 	peers   int
 	sockets int
 	left    time.Time // when a peer left last
@@ -54,8 +55,10 @@ func (s *Server) userLocked(uid uint32) *user {
 	maps.DeleteFunc(s.users, func(_ uint32, u *user) bool { return u.peers == 0 && now.Sub(u.left) > rememberFor })
 	u := s.users[uid]
 	if u == nil {
+		reserve := s.config.Reserve(uid)
 		u = &user{
-			budget:  rxring.NewBudgetWithReserve(0, s.config.Reserve(uid)),
+			budget:  rxring.NewBudgetWithReserve(0, reserve),
+			crowd:   reserve <= 0 && !trusts(uid),
 			turns:   make(chan struct{}, maxTurns),
 			account: rxring.NewAccount(),
 			work:    newWork(),
