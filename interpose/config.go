@@ -90,6 +90,10 @@ type SocketReport struct {
 	Totals ring.Totals
 	Sent   uint64 // frames that left
 
+	// Interim is how many of Totals.Filtered were refused by a filter that accepts nothing
+	// and was replaced later. libpcap sets one while it prepares a capture.
+	Interim uint64
+
 	// SentThrough names the devices that frames left through, separated by ", ". A socket
 	// that is bound to no device names one in each send.
 	SentThrough string

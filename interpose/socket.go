@@ -36,6 +36,10 @@ type socket struct {
 
 	woken uint64 // with a ring: the waker's times when its readiness was last looked at
 
+	// Of setFilter: whether the filter accepts nothing, and the packets refused before it.
+	refusesAll     bool
+	filteredBefore uint64
+
 	failed bool // the stand-in shows an error
 
 	memfds  []file // of its rings, while somebody may hold them

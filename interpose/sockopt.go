@@ -166,7 +166,7 @@ func (c *call) attachFilter(k *socket, val []byte) reply {
 	if !c.valid() {
 		return reply{}
 	}
-	return result(k.rx.AttachFilter(prog))
+	return result(k.setFilter(prog))
 }
 
 // fanoutData serves PACKET_FANOUT_DATA. The socket says EFAULT when all is well

@@ -277,6 +277,9 @@ func report(w io.Writer, r interpose.Result) {
 				fmt.Fprintf(w, "rxring: %12d dropped: %s\n", n, why.Explanation())
 			}
 		}
+		if s.Interim > 0 {
+			fmt.Fprintf(w, "rxring: of those filtered out, %d passed before the program's own filter was in place\n", s.Interim)
+		}
 		if hint := slotHint(s); hint != "" {
 			fmt.Fprintf(w, "rxring: %s\n", hint)
 		}
