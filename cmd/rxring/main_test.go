@@ -68,6 +68,8 @@ func TestScript(t *testing.T) {
 				return os.Geteuid() == 0, nil
 			case "userns":
 				return works(t, "user namespaces", filepath.Join(shared, "asuser"), "unshare", "-Ur", "true"), nil
+			case "visible":
+				return works(t, "a /proc that shows other users' processes (hidepid=off)", filepath.Join(shared, "asuser"), "test", "-e", "/proc/1/cmdline"), nil
 			case "python3-scapy":
 				return works(t, "scapy for /usr/bin/python3", "/usr/bin/python3", "-c", "import scapy.all"), nil
 			case "perl-net-pcap":

@@ -14,7 +14,9 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/internal/sandbox"
 	"github.com/rxring/rxring/internal/size"
+	"github.com/rxring/rxring/internal/sockfile"
 )
 
 // Check says in words what [Run] would offer, to whom, and which of that can never be. Its
@@ -23,14 +25,23 @@ func Check(ctx context.Context, o Options) (string, error) {
 	s := &server{opts: o, meter: newMeter()}
 	c, err := background(ctx, s.load)
 	if err != nil {
+		return "", ConfigError{err}
+	}
+	become, err := s.becomes(c)
+	if err != nil {
 		return "", err
 	}
-	if _, err := s.becomes(c); err != nil {
-		return "", err
+	if become != nil {
+		if err := s.checkFiles(c, become); err != nil {
+			return "", err
+		}
 	}
 	path, err := c.path()
 	if err != nil {
 		return "", err
+	}
+	if err := sockfile.Check(path); err != nil {
+		return "", fmt.Errorf("listen at %s: %w", path, err)
 	}
 	feeds, err := openAll(ctx, c.Sources)
 	if err != nil {
@@ -42,6 +53,26 @@ func Check(ctx context.Context, o Options) (string, error) {
 		r.become(name)
 	}
 	return r.text(path, feeds), nil
+}
+
+// checkFiles returns an error for a file that the daemon cannot read once it has become the
+// user.
+func (s *server) checkFiles(c *Config, become *sandbox.User) error {
+	var names []string
+	if s.opts.Confine.File != "" {
+		names = append(names, s.opts.Confine.File)
+	}
+	for _, from := range c.Sources {
+		if path, ok := from.File(); ok {
+			names = append(names, path)
+		}
+	}
+	for _, name := range names {
+		if err := readableBy(become, name); err != nil {
+			return fmt.Errorf("%s: %w for user %s, whom rxring becomes: want a file and directories that this user can read", name, reason(err), UserName(uint32(become.UID)))
+		}
+	}
+	return nil
 }
 
 // openAll makes the sources' devices, in a namespace that nobody sees.
@@ -223,7 +254,8 @@ func (r *report) kept(i int) string {
 	if who == nil {
 		return ""
 	}
-	return fmt.Sprintf("; kept for %s: %d MiB each", and(who), share>>20)
+	each := plural(len(who), "", " each")
+	return fmt.Sprintf("; kept for %s: %dMiB%s", and(who), share>>20, each)
 }
 
 // shown says which devices a rule shows, of those that there are.
@@ -302,8 +334,12 @@ func (r *report) warnings(i int) (all []string) {
 		}
 	}
 	for _, g := range rule.Groups {
-		if r.c.Mode&0o002 == 0 && (g.ID != r.group || r.c.Mode&0o020 == 0) {
+		switch {
+		case r.c.Mode&0o002 != 0:
+		case r.c.Mode&0o020 == 0:
 			out = append(out, "members of group "+g.group())
+		case g.ID != r.group:
+			out = append(out, "members of group "+g.group()+" who are not in group "+groupName(r.group))
 		}
 	}
 	if rule.everybody() && r.c.Mode&0o002 == 0 {

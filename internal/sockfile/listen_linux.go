@@ -29,16 +29,11 @@ type File struct {
 //
 // As root, it refuses directories where other users could replace the socket.
 func Listen(network, path string, permit func(name string) error) (*net.UnixListener, *File, error) {
-	if len(path) > maxPath || path == "" || strings.HasPrefix(path, "@") {
-		return nil, nil, explain.Errorf(unix.EINVAL, "want a path of 1 to %d bytes, not an abstract address", maxPath)
-	}
-	if err := checkFree(network, path); err != nil {
+	if err := Check(path); err != nil {
 		return nil, nil, err
 	}
-	if os.Geteuid() == 0 {
-		if err := checkParents(filepath.Dir(path)); err != nil {
-			return nil, nil, err
-		}
+	if err := checkUnused(network, path); err != nil {
+		return nil, nil, err
 	}
 	temp, err := os.MkdirTemp(filepath.Dir(path), ".rxring")
 	if err != nil {
@@ -137,27 +132,37 @@ func (f *File) Close() error {
 	return f.socket.Close()
 }
 
-// checkFree reports whether path can be bound: nothing is there, or a socket that no process
-// listens at any more.
-func checkFree(network, path string) error {
+// Check returns an error if path is none that Listen could take once no other process listens
+// there. It changes nothing, and connects to nothing.
+func Check(path string) error {
+	if len(path) > maxPath || path == "" || strings.HasPrefix(path, "@") {
+		return explain.Errorf(unix.EINVAL, "want a path of 1 to %d bytes, not an abstract address", maxPath)
+	}
+	dir := filepath.Dir(path)
 	fi, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		dir := filepath.Dir(path)
 		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 			return explain.Errorf(err, "there is no directory %s: make it, or choose another path", dir)
 		}
-		return nil
 	case err != nil:
 		return err
 	case fi.Mode().Type() != os.ModeSocket:
 		return explain.Errorf(unix.EEXIST, "what is there is not a socket: remove it or choose another path")
 	}
+	if os.Geteuid() == 0 {
+		return checkParents(dir)
+	}
+	return nil
+}
+
+// checkUnused returns an error if a process listens at path.
+func checkUnused(network, path string) error {
 	c, err := net.DialUnix(network, nil, &net.UnixAddr{Name: path, Net: network})
 	switch {
 	case err == nil:
 		c.Close()
-	case errors.Is(err, unix.ECONNREFUSED):
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
 		return nil
 	}
 	return explain.Errorf(unix.EADDRINUSE, "another process listens there already: end that process or choose another path")

@@ -17,6 +17,9 @@ func Listen(string, string, func(string) error) (*net.UnixListener, *File, error
 	return nil, nil, errSystem
 }
 
+// Check fails.
+func Check(string) error { return errSystem }
+
 // Permit fails.
 func (*File) Permit(func(string) error) error { return errSystem }
 

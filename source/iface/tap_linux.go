@@ -73,7 +73,7 @@ func (t *tap) start(dev *rxring.Device, cfg *Config, name string, filter []cbpf.
 // advise says what to do about a missing privilege.
 func advise(err error) error {
 	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("%w: be root, or give the program's file that capability, for a group of users alone, as dumpcap has it: chgrp GROUP FILE, chmod 0750 FILE, setcap cap_net_raw+ep FILE", err)
+		return fmt.Errorf("%w: be root, or give the program's file that capability, for a group of users alone, as dumpcap has it: chgrp GROUP FILE, chmod 0750 FILE, setcap cap_net_raw+ep FILE; in a container, start it with --cap-add=NET_RAW", err)
 	}
 	return err
 }
