@@ -1,16 +1,43 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring/internal/serve"
 )
+
+// endedBySignals is a context that ends with parent, or by SIGINT or SIGTERM. After release
+// these signals end the process; one that came before has ended the context by then.
+func endedBySignals(parent context.Context) (ctx context.Context, release func()) {
+	ctx, cancel := context.WithCancel(parent)
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, os.Interrupt, syscall.SIGTERM)
+	released, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-caught:
+			cancel()
+		case <-released:
+		}
+	}()
+	return ctx, sync.OnceFunc(func() {
+		signal.Stop(caught) // what was delivered is in the channel now
+		close(released)
+		<-done
+		if len(caught) > 0 {
+			cancel()
+		}
+	})
+}
 
 func newServe() *cobra.Command {
 	var (
@@ -66,9 +93,13 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
 			signal.Notify(hangup, syscall.SIGHUP)
 			defer signal.Stop(hangup)
 			signal.Ignore(syscall.SIGPIPE) // of a log whose reader has ended
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
+			ctx, release := endedBySignals(cmd.Context())
+			defer release()
 			o.Reload = hangup
+			o.Confine.Release = func() {
+				signal.Ignore(syscall.SIGHUP) // the new program reads the file anyway
+				release()
+			}
 			err = serve.Run(ctx, o)
 			var wrong serve.ConfigError
 			switch {

@@ -96,7 +96,7 @@ func newRuleset(abi int, c *Config) (*ruleset, error) {
 	}
 	allow(readTree, c.Read...)
 	allow(readTree|execute, systemDirs...)
-	allow(execute|readFile, "/proc/self/exe")
+	allow(execute|readFile, self)
 	allow(makeSockets, c.MakeSockets...)
 	allow(readFile|unix.LANDLOCK_ACCESS_FS_WRITE_FILE, "/dev/null")
 	allow(readFile, "/dev/zero", "/dev/urandom")

@@ -14,8 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// variable is in the environment of the program that Enter executes: the version of
-// Landlock that is used, a colon, and the path of the socket that is handed over.
+// variable is in the environment of the program that Enter executes: the process's number,
+// the version of Landlock that is used, and the path of the socket that is handed over,
+// with colons between them. Executing a program changes neither that number nor
+// no_new_privs, so a variable that was inherited, or that somebody has set, has no effect.
 const variable = "RXRING_SANDBOX"
 
 // Entered reports whether this program was executed by Enter, and what is in force. The
@@ -26,11 +28,23 @@ func Entered() (s State, ok bool) {
 		return s, false
 	}
 	os.Unsetenv(variable)
-	version, path, _ := strings.Cut(text, ":")
-	s.Landlock, _ = strconv.Atoi(version)
-	s.Path = path
+	f := strings.SplitN(text, ":", 3)
+	if len(f) != 3 || f[0] != strconv.Itoa(os.Getpid()) || !noNewPrivs() {
+		return s, false
+	}
+	s.Landlock, _ = strconv.Atoi(f[1])
+	s.Path = f[2]
 	return s, true
 }
+
+// noNewPrivs reports whether the calling thread has no_new_privs.
+func noNewPrivs() bool {
+	on, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	return err == nil && on == 1
+}
+
+// self is the program that this process runs.
+const self = "/proc/self/exe"
 
 // Enter executes this program again, with the same arguments and as the same process, but
 // with what c says and no more. It returns only if that fails; the process should end
@@ -59,7 +73,7 @@ func enter(c *Config) error {
 		}
 	}
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, variable+"=") })
-	env = append(env, fmt.Sprintf("%s=%d:%s", variable, abi, c.Path))
+	env = append(env, fmt.Sprintf("%s=%d:%d:%s", variable, os.Getpid(), abi, c.Path))
 	if c.Listen != nil {
 		if err := handOver(c.Listen, &env); err != nil {
 			return err
@@ -76,7 +90,11 @@ func enter(c *Config) error {
 			return err
 		}
 	}
-	return os.NewSyscallError("execve", syscall.Exec("/proc/self/exe", os.Args, env))
+	err := syscall.Exec(self, os.Args, env)
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%s: %w: want /proc mounted, or no sandbox", self, err)
+	}
+	return fmt.Errorf("execve %s: %w", self, err)
 }
 
 // become gives up the calling thread's user, unless u is nil, and its capabilities but

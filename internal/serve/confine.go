@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,25 +23,38 @@ type Confinement struct {
 	File   string // of --config, to be read again; "": there is none
 	User   string // instead of the file's; "": the file's
 	Unsafe bool   // no sandbox, whatever the file says
+
+	// Release is called just before this process executes the program again: it stops
+	// catching signals, of which the new program would not learn, and ends Run's context if
+	// one has been caught that ends the process. nil: nothing is caught.
+	Release func()
 }
 
 // confine executes this program again, with fewer rights, unless that was done before:
 // see package sandbox. It must run before anything is opened.
-func (s *server) confine(c *Config) error {
+func (s *server) confine(ctx context.Context, c *Config) error {
 	if !s.opts.Confine.On {
 		return nil
 	}
 	state, entered := sandbox.Entered()
-	if entered {
+	if entered && os.Geteuid() != 0 {
 		s.confined = state
 		return nil
 	}
 	become, err := s.becomes(c)
-	if err != nil {
+	switch {
+	case err != nil:
 		return ConfigError{err}
-	}
-	if become == nil && !c.Sandbox {
+	case entered && become != nil:
+		return ConfigError{fmt.Errorf("user %q: it is another one than when rxring started, a moment ago: start it again", s.userName(c))}
+	case entered:
+		s.confined = state
 		return nil
+	case become == nil && !c.Sandbox:
+		return nil
+	}
+	if err := s.readAgain(); err != nil {
+		return ConfigError{err}
 	}
 	box := sandbox.Config{AllFiles: !c.Sandbox, User: become}
 	path, err := c.path()
@@ -48,7 +62,7 @@ func (s *server) confine(c *Config) error {
 		return ConfigError{err}
 	}
 	switch {
-	case os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()): // systemd's
+	case os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()) && os.Getenv("LISTEN_FDS") != "0": // systemd's
 	case become != nil: // who may have no right to make it
 		l, _, err := sockfile.Listen("unixpacket", path, func(name string) error {
 			return errors.Join(os.Chown(name, become.UID, -1), c.permit(name))
@@ -71,15 +85,40 @@ func (s *server) confine(c *Config) error {
 		box.Bind = append(box.Bind, port(c.Metrics.Address))
 	}
 	box.Connect = []uint16{53} // DNS, for host names in filters
+	if s.opts.Confine.Release != nil {
+		s.opts.Confine.Release()
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
 	return sandbox.Enter(box)
+}
+
+// readAgain says whether the configuration can be read a second time, by the program that
+// is executed. What is in a pipe, such as bash's <(...), has been read by now.
+func (s *server) readAgain() error {
+	path := s.opts.Confine.File
+	if path == "" {
+		return nil
+	}
+	fi, err := os.Stat(path)
+	if err == nil && !fi.Mode().IsRegular() {
+		return fmt.Errorf("--config %s: it is no file, and can be read only once, but rxring reads it again in the sandbox and upon SIGHUP: want a file, or --no-sandbox and no user to become", path)
+	}
+	return nil // if it is not there any more, the program says so
+}
+
+// userName is the user that the daemon is to become, as it was given; "": none was.
+func (s *server) userName(c *Config) string {
+	if s.opts.Confine.User == "" && c.User != nil {
+		return c.User.name()
+	}
+	return s.opts.Confine.User
 }
 
 // becomes is the user that the daemon is to become, nil: it stays who it is.
 func (s *server) becomes(c *Config) (*sandbox.User, error) {
-	name := s.opts.Confine.User
-	if name == "" && c.User != nil {
-		name = c.User.name()
-	}
+	name := s.userName(c)
 	if name == "" {
 		return nil, nil
 	}

@@ -73,8 +73,11 @@ func Run(ctx context.Context, o Options) error {
 	s.config.Store(c)
 	s.level.Set(c.Log.Level)
 	swapped := !allowLocking(c.MaxMemory)
-	if err := s.confine(c); err != nil {
+	if err := s.confine(ctx, c); err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return nil
 	}
 	queue := newLogQueue(o.Log, c.Log.JSON)
 	defer queue.close()
