@@ -382,10 +382,14 @@ func (w *blockWorld) scribble() {
 func (w *blockWorld) expire() {
 	for n := range w.expires {
 		running.remember(n)
-		w.b.Expire()
+		// As tick, but that the timer stops at the first empty block.
 		w.b.mu.Lock()
+		retired := w.b.expire()
 		w.b.park()
 		w.b.mu.Unlock()
+		if retired {
+			w.b.wake()
+		}
 	}
 }
 
