@@ -26,7 +26,13 @@ LONGEST = ./cmd/rxring ./conformance ./interpose
 
 .PHONY: explore
 explore: ## every interleaving of the ring's real code, at small scope; V=-v prints a trace of each fault
-	$(GO) test -count=1 -tags explore -run TestExplore $(V) ./ring
+	@$(MAKE) --no-print-directory -j2 explore-slots explore-blocks
+
+.PHONY: explore-slots explore-blocks
+explore-slots: # an exploration has one thread
+	$(GO) test -count=1 -tags explore -run 'TestExplore$$' $(V) ./ring
+explore-blocks:
+	$(GO) test -count=1 -tags explore -run TestExploreBlocks $(V) ./ring
 
 .PHONY: spec
 spec: deps ## the Promela models, each with the verdict it must have (make test runs them too)

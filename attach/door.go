@@ -14,15 +14,17 @@ import (
 // Config.Grant, gets its answer at once, without waiting for its hello.
 
 const (
-	// connectBurst and connectRate (per second) bound the connections of one user that are
-	// served. Each may cost a goroutine, a call of Config.Grant, buffers and events.
+	// connectBurst and connectRate bound the connections of one user that are served. Each
+	// may cost a goroutine, a call of Config.Grant, buffers and events.
 	connectBurst = 2 * maxPeers
-	connectRate  = 50
 
 	// maxCallers bounds the users whose rates are known. One user may have 65,536 user IDs
 	// (subuid(5)).
 	maxCallers = 4096
 )
+
+// connectRate is per second. Tests change it.
+var connectRate = 50
 
 // door bounds how often each user connects. It is used by the accept loop alone.
 type door struct {
@@ -39,7 +41,7 @@ func (d *door) enter(uid uint32, now time.Time) bool {
 		b = new(bucket)
 		d.callers[uid] = b
 	}
-	return b.take(now, connectRate, connectBurst)
+	return b.take(now, float64(connectRate), connectBurst)
 }
 
 // forget removes a user, whichever the map has first. The user has a full bucket then,

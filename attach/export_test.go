@@ -2,11 +2,16 @@ package attach
 
 import "time"
 
-// ConnectBurst and ConnectRate are how many connections of a user are served.
-const (
-	ConnectBurst = connectBurst
-	ConnectRate  = connectRate
-)
+// ConnectBurst is how many connections of a user are served at once.
+const ConnectBurst = connectBurst
+
+// SetConnectRate changes how many connections of a user are served a second, for servers
+// that are yet to listen, and returns what changes it back.
+func SetConnectRate(rate int) (back func()) {
+	before := connectRate
+	connectRate = rate
+	return func() { connectRate = before }
+}
 
 // SetPatience changes how long ends wait for each other, and returns what changes
 // it back.

@@ -43,6 +43,7 @@ func FuzzPeer(f *testing.F) {
 		request(setsockopt, 1, 3, tpacket.SolPacket, tpacket.OptRxRing, req), request(mapRing, 1, 4, size, 0), request(14, 1, 5), request(15, 1, 6, 1)))
 	f.Add(joined(request(newSocket, 0, 1, 3, 3), request(bindSocket, 1, 2, string(make([]byte, 20))), request(7, 1, 3), request(getsockopt, 1, 4, 263, 6, 12),
 		request(10, 1, 5, string([]byte{6, 0, 0, 0, 0xff, 0xff, 0, 0})), request(11, 1, 6, 1), request(receive, 1, 7, 0, 100), request(send, 1, 8, 0, "frame"), request(18, 1, 9, 0), request(19, 1, 10)))
+	f.Cleanup(attach.SetConnectRate(1e6))
 	o := listen(f, attach.Config{})
 	s := socket(f, o.dial(f), rxring.SockRaw)
 	rd, _ := setRing(f, s, slots)
