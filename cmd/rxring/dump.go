@@ -124,6 +124,9 @@ func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
 		if exit := new(exitError); errors.As(err, &exit) {
 			return err
 		}
+		if errors.Is(err, syscall.ENOMEM) {
+			err = fmt.Errorf("%w: -B is the ring's size in KiB", err)
+		}
 		return &exitError{exitFailure, err}
 	}
 	result, err := dump.Run(ctx, in, c, os.Stdout, os.Stderr)

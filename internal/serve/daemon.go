@@ -184,8 +184,9 @@ func (s *server) open(ctx context.Context, c *Config) error {
 func (s *server) ready() {
 	c := s.config.Load()
 	s.log.Info("offered", "at", cmp.Or(s.confined.Path, s.attach.Addr()), "by_systemd", s.handed && s.confined.Path == "", "rules", len(c.Rules))
-	if !s.handed && !c.opened() {
-		s.log.Warn("the rules name others, whom the socket's mode keeps out: want a wider mode, or a group", "mode", fmt.Sprintf("%04o", uint32(c.Mode)))
+	if systemds := s.handed && s.confined.Path == ""; !systemds && !c.opened() {
+		s.log.Warn("the socket's mode keeps out the users of the rules", "mode", fmt.Sprintf("%04o", uint32(c.Mode)),
+			"advice", `want mode = "0660" and a group that they are in, or mode = "0666": rxring serve --check says whom it keeps out`)
 	}
 	notify(daemon.SdNotifyReady)
 }
