@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/log"
 
@@ -52,6 +53,18 @@ func (p streamsPlan) open(c Config) (*Feed, error) {
 		}
 		return runningStreams{s}, nil
 	}}, nil
+}
+
+// SetWarnings has f called with what the embedded network stack warns of, which it writes to
+// standard error otherwise: that may block. It must be called before a source is opened; f is
+// called by several goroutines at once.
+func SetWarnings(f func(text string)) { log.SetTarget(emitter(f)) }
+
+type emitter func(text string)
+
+// Emit is for gVisor's log.
+func (f emitter) Emit(_ int, _ log.Level, _ time.Time, format string, v ...any) {
+	f(fmt.Sprintf(format, v...))
 }
 
 type runningStreams struct{ *streams.Source }

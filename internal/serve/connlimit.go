@@ -4,41 +4,68 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 )
 
 // maxMetricsConns bounds the connections to the metrics, which any process of the machine
-// may make. One more takes the place of the one that has been without a request for longest.
+// may make. One more takes the place of the one that has been without a complete request for
+// longest, or else of one that has not read its answer for answerTime.
 const maxMetricsConns = 16
+
+// answerTime is more than a client takes to read an answer.
+const answerTime = time.Second
 
 // connLimit bounds the connections of an HTTP server. Its note is a [http.Server]'s
 // ConnState.
 type connLimit struct {
 	mu   sync.Mutex
 	open int
-	idle []net.Conn // without a request, the oldest first
+	idle []net.Conn // without a complete request, the oldest first
+	busy []answered // being answered, the oldest first
+}
+
+type answered struct {
+	net.Conn
+	since time.Time
 }
 
 func (l *connLimit) note(c net.Conn, state http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.idle = slices.DeleteFunc(l.idle, func(o net.Conn) bool { return o == c })
+	l.busy = slices.DeleteFunc(l.busy, func(o answered) bool { return o.Conn == c })
 	switch state {
 	case http.StateNew:
-		if l.open++; l.open > maxMetricsConns {
-			if len(l.idle) == 0 { // all are being answered
-				c.Close()
-				return
-			}
-			l.idle[0].Close() // the server notes that
-			l.idle = l.idle[1:]
+		if l.open++; l.open > maxMetricsConns && !l.evictLocked(time.Now()) {
+			c.Close()
+			return
 		}
 		l.idle = append(l.idle, c)
+	case http.StateActive:
+		l.busy = append(l.busy, answered{c, time.Now()})
 	case http.StateIdle:
 		l.idle = append(l.idle, c)
 	case http.StateClosed, http.StateHijacked:
 		l.open--
 	}
+}
+
+// evictLocked closes a connection for another one, if there is one that may be closed. The
+// server notes that later.
+func (l *connLimit) evictLocked(now time.Time) bool {
+	switch {
+	case len(l.idle) > 0:
+		l.idle[0].Close()
+		l.idle = l.idle[1:]
+	case len(l.busy) > 0 && now.Sub(l.busy[0].since) > answerTime:
+		l.busy[0].Close()
+		l.busy = l.busy[1:]
+	default:
+		return false
+	}
+	return true
 }
 
 // loopbackOnly refuses requests for other names than this machine's own: a web page could
@@ -50,7 +77,7 @@ func loopbackOnly(h http.Handler) http.Handler {
 		if err != nil {
 			host = r.Host
 		}
-		if ip := net.ParseIP(trimBrackets(host)); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		if ip := net.ParseIP(trimBrackets(host)); !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
 			http.Error(w, "host "+quote(r.Host)+": want localhost or a loopback address such as 127.0.0.1", http.StatusForbidden)
 			return
 		}

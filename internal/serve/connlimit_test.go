@@ -28,6 +28,7 @@ func TestMetricsAreForThisMachinesNames(t *testing.T) {
 	for host, want := range map[string]int{
 		"127.0.0.1:" + port:    http.StatusOK,
 		"localhost":            http.StatusOK,
+		"LocalHost":            http.StatusOK,
 		"localhost:" + port:    http.StatusOK,
 		"[::1]:" + port:        http.StatusOK,
 		"[::1]":                http.StatusOK,
@@ -86,5 +87,64 @@ func TestIdleConnectionsToTheMetricsGiveWay(t *testing.T) {
 	}
 	if closed != 2*maxMetricsConns {
 		t.Errorf("%d of %d connections were closed", closed, 2*maxMetricsConns)
+	}
+}
+
+// A client that asks, and does not read the answer, keeps its place for no longer than an
+// answer takes. The server here has no timeouts, unlike that of the metrics.
+func TestAnswersThatNobodyReads(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 16<<20) // more than sockets hold
+	srv := &http.Server{ConnState: new(connLimit).note, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/large" {
+			w.Write(answer)
+		}
+	})}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		srv.Serve(l)
+	}()
+	defer func() {
+		srv.Close()
+		<-served
+	}()
+	for range maxMetricsConns {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if _, err := c.Read(make([]byte, 1)); err != nil { // it is being answered
+			t.Fatal(err)
+		}
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		resp, err := client.Get("http://" + l.Addr().String())
+		if err == nil {
+			resp.Body.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The log has the path of the metrics' socket, not the name by which it was bound.
+func TestTheMetricsSocketIsNamed(t *testing.T) {
+	path := t.TempDir() + "/m.sock"
+	e, err := newExporter(Metrics{"unix", path}, newMeter(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close()
+	if e.addr != "unix:"+path {
+		t.Error(e.addr)
 	}
 }

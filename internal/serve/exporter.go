@@ -54,6 +54,9 @@ func newExporter(at Metrics, m *meter, log *slog.Logger) (*exporter, error) {
 		addr: l.Addr().String(),
 		file: file,
 	}
+	if file != nil { // it was bound by another name
+		e.addr = "unix:" + at.Address
+	}
 	go func() {
 		defer close(e.done)
 		if err := e.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {

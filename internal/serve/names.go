@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// nameWait bounds how long a message waits for a user's name, which may come from
+	// nameWait bounds how long messages wait for a user's name, which may come from
 	// another machine (nsswitch.conf(5)).
 	nameWait = time.Second
 	// nameAge is how long a name is remembered.
@@ -44,15 +44,28 @@ func (c *nameCache) of(uid uint32) string {
 	if n == nil {
 		return id
 	}
-	select {
-	case <-n.done:
-	case <-time.After(nameWait):
+	if !n.wait() {
 		return id
 	}
 	if n.text == "" {
 		return id
 	}
 	return n.text + " (" + id + ")"
+}
+
+// wait reports whether the name is there within nameWait of its lookup's beginning.
+func (n *name) wait() bool {
+	select {
+	case <-n.done:
+		return true
+	default:
+	}
+	select {
+	case <-n.done:
+		return true
+	case <-time.After(time.Until(n.at.Add(nameWait))):
+		return false
+	}
 }
 
 // find returns the user's name, which may not be there yet; nil: too many are looked up.

@@ -38,6 +38,10 @@ func TestNamesAreRememberedAndWaitedForBriefly(t *testing.T) {
 		if got := c.of(9); got != "9" || time.Since(begin) != nameWait {
 			t.Errorf("%s after %v", got, time.Since(begin))
 		}
+		begin = time.Now() // it has been waited for
+		if got := c.of(9); got != "9" || time.Since(begin) != 0 {
+			t.Errorf("the second time: %s after %v", got, time.Since(begin))
+		}
 		for uid := range uint32(100) { // no more than maxLookups wait
 			c.find(1000+uid, "1000")
 		}
