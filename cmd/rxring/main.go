@@ -92,7 +92,11 @@ privileges, on receive rings that Go code writes.`,
 
   # capture 20000 packets, then check every byte of them:
   rxring run -- tcpdump -i net0 -B 4096 -c 20000 -w streams.pcap
-  rxring verify streams.pcap`,
+  rxring verify streams.pcap
+
+  # let other users read an interface, by rules, and what those rules allow:
+  rxring serve --config /etc/rxring.toml
+  rxring serve --check --config /etc/rxring.toml`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          knownCommand,

@@ -259,7 +259,7 @@ func report(w io.Writer, r interpose.Result) {
 			fmt.Fprintf(w, "rxring: %s: %v ring of %d slots x %d bytes\n", device, g.Version, g.FrameNr, g.FrameSize)
 		}
 		if s.Unknown {
-			fmt.Fprintf(w, "rxring: its counts are lost with the process that offered it\n")
+			fmt.Fprintf(w, "rxring: its counts are lost: they were on the other end of the connection that has ended\n")
 			continue
 		}
 		for _, row := range []struct {

@@ -286,6 +286,12 @@ func TestTheFileInTheDocsIsRead(t *testing.T) {
 			t.Errorf("no default in %q", line)
 		}
 	}
+	_, rest, _ := strings.Cut(string(doc), file)
+	_, few, _ := strings.Cut(rest, "```toml\n")
+	few, _, _ = strings.Cut(few, "```")
+	if c := mustParse(t, few); len(c.Sources) != 1 || len(c.Rules) != 3 {
+		t.Errorf("the file with a few keys: %+v", c)
+	}
 	// Every key that a rule knows is there, or explained beside it.
 	for _, key := range []string{"at", "mode", "group", "max_memory", "from", "users", "groups", "devices", "filter", "snaplen", "max_sockets", "send", "promiscuous", "status", "listen", "format", "level"} {
 		if !strings.Contains(file, "\n"+key+" = ") && !strings.HasPrefix(file, key+" = ") {
