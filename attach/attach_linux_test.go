@@ -21,6 +21,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(lingerEnv); path != "" {
+		lingerAt(path)
+	}
 	if path := os.Getenv(floodEnv); path != "" {
 		flood(path)
 	}

@@ -22,7 +22,7 @@ type conn struct {
 func newConn(c *net.UnixConn) *conn {
 	// As much as one message, whatever net.core.wmem_default is; it need not succeed.
 	c.SetWriteBuffer(2 * maxMessage)
-	return &conn{UnixConn: c, oob: make([]byte, oobRoom)}
+	return &conn{UnixConn: c, oob: make([]byte, oobRoomForOne)}
 }
 
 // send sends a message, with a descriptor unless it is negative.
@@ -50,7 +50,7 @@ func (c *conn) recv() (m message, fd int, err error) {
 	} else {
 		n, oobn, flags, _, err = c.ReadMsgUnix(c.in, c.oob)
 	}
-	fd = takeRights(c.oob[:oobn])
+	fd = takeOne(c.oob[:oobn])
 	switch {
 	case err != nil:
 	case n == 0:

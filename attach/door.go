@@ -66,7 +66,11 @@ func (s *Server) arrived(fd int) bool {
 	}
 	if !s.door.enter(p.UID, time.Now()) {
 		tell(fd, tooFast)
-		closeFD(fd)
+		if s.refuses {
+			closeFD(fd)
+		} else {
+			discard(fd)
+		}
 		s.refusals.add(p, errTooFast)
 		return false
 	}

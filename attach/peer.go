@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,6 +28,7 @@ type peer struct {
 	raw    syscall.RawConn // conn's
 	room   *room           // of the request that is being served, nil: none is
 	answer message
+	ended  atomic.Bool
 	handed int    // the descriptor that came with the request, -1: none, or it was taken
 	list   []byte // what opDevices or opStatus is handing out in pieces
 
@@ -69,17 +71,17 @@ func (s *Server) serve(fd int, who Peer) {
 		tell(fd, refusal(err))
 		s.refusals.add(who, err)
 	}
-	f.Close()
+	interruptibly(func() { f.Close() })
 	if err != nil {
 		return
 	}
-	defer c.Close()
-	defer context.AfterFunc(s.open, func() { c.Close() })()
+	defer closeAndDiscard(c)
 	p := &peer{Peer: who, server: s, events: events{fd: -1}, handed: -1, sockets: make(map[uint32]*peerSocket)}
-	if p.Groups, err = groupsOf(c); err != nil {
+	if p.raw, err = c.SyscallConn(); err != nil {
 		return
 	}
-	if p.raw, err = c.SyscallConn(); err != nil {
+	defer context.AfterFunc(s.open, p.hangUp)()
+	if p.Groups, err = groupsOf(c); err != nil {
 		return
 	}
 	if err = s.admit(p, c); err != nil {
@@ -93,7 +95,7 @@ func (s *Server) serve(fd int, who Peer) {
 		return
 	}
 	s.config.Notify(Event{Kind: PeerAttached, Peer: p.Peer})
-	for err == nil {
+	for err == nil && !p.ended.Load() {
 		err = p.turn()
 	}
 	p.closeAll()
@@ -202,7 +204,7 @@ func (p *peer) regrant() {
 		p.revoked = err
 		p.mu.Unlock()
 		p.events.tell(evRevoked, 0)
-		p.conn.Close() // its goroutine does the rest
+		p.hangUp() // its goroutine does the rest
 		return
 	}
 	g = p.fill(g)
@@ -243,6 +245,7 @@ func (p *peer) hello() error {
 	}
 	defer closeFD(theirs)
 	p.events.fd = ours
+	p.raw.Control(func(fd uintptr) { refuseRights(int(fd), false) })
 	p.answer.start(opHello, 0, seq)
 	p.answer.u32(version)
 	if err := p.conn.send(&p.answer, theirs); err != nil {
@@ -252,6 +255,13 @@ func (p *peer) hello() error {
 		return fault("it speaks version %d, this is %d", v, version)
 	}
 	return p.conn.SetDeadline(time.Time{})
+}
+
+// hangUp ends the connection, with what the peer has sent and is waiting for. Its goroutine
+// closes it.
+func (p *peer) hangUp() {
+	p.ended.Store(true)
+	p.raw.Control(func(fd uintptr) { shutDown(int(fd)) })
 }
 
 // turn reads a request and answers it.

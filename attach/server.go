@@ -35,6 +35,7 @@ type Server struct {
 
 	regrants uint64 // how often Regrant was called: who came meanwhile is asked for again
 
+	refuses  bool // connections hold no descriptors until refuseRights says otherwise
 	door     door
 	refusals refusals
 }
@@ -122,6 +123,7 @@ func (s *Server) start() (err error) {
 		s.incoming.Close()
 		return err
 	}
+	s.refuseRights(raw)
 	s.all.Go(func() { s.accept(raw) })
 	s.all.Go(s.watch)
 	s.all.Go(s.reportRefusals)
@@ -194,7 +196,9 @@ func (s *Server) Close() error {
 	if s.file != nil {
 		err = s.file.Close() // while we listen: no other process has bound it
 	}
+	last := duplicate(s.incoming) // with it the connections that were not accepted are closed
 	err = errors.Join(err, s.incoming.Close(), s.listener.Close())
 	s.all.Wait()
+	discard(last)
 	return err
 }

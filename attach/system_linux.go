@@ -11,37 +11,14 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// oobRoom is for one descriptor. What more comes is thrown away by the kernel.
-var oobRoom = unix.CmsgSpace(4)
-
-func rights(fd int) []byte { return unix.UnixRights(fd) }
-
-// takeRights returns the descriptor in control messages, -1 for none. The runtime
-// has asked for MSG_CMSG_CLOEXEC.
-func takeRights(oob []byte) int {
-	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return -1
-	}
-	one := -1
-	for _, m := range msgs {
-		fds, err := unix.ParseUnixRights(&m)
-		if err != nil {
-			continue
-		}
-		for _, fd := range fds {
-			closeFD(one)
-			one = fd
-		}
-	}
-	return one
-}
-
 func closeFD(fd int) {
 	if fd >= 0 {
 		unix.Close(fd)
 	}
 }
+
+// shutDown ends a connection, whose descriptor stays.
+func shutDown(fd int) { unix.Shutdown(fd, unix.SHUT_RDWR) }
 
 func truncated(flags int) bool { return flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 }
 
@@ -97,6 +74,11 @@ func eventPair(room int) (ours, theirs int, err error) {
 		return -1, -1, os.NewSyscallError("socketpair", err)
 	}
 	unix.SetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_SNDBUF, room) // it need not succeed
+	if err := unix.Shutdown(pair[0], unix.SHUT_RD); err != nil {       // nobody reads what is sent to it
+		unix.Close(pair[0])
+		unix.Close(pair[1])
+		return -1, -1, os.NewSyscallError("shutdown", err)
+	}
 	return pair[0], pair[1], nil
 }
 

@@ -13,10 +13,19 @@ import (
 // memfds are Linux's.
 var errSystem = errors.New("attach: only Linux can share a namespace between processes")
 
-const oobRoom = 0
+const oobRoom, oobRoomForOne = 0, 0
 
 func rights(int) []byte                           { return nil }
-func takeRights([]byte) int                       { return -1 }
+func takeRights([]byte) []int                     { return nil }
+func takeOne([]byte) int                          { return -1 }
+func duplicate(syscall.Conn) int                  { return -1 }
+func interruptibly(f func())                      { f() }
+func discard(int)                                 {}
+func closeAndDiscard(*net.UnixConn)               {}
+func shutDown(int)                                {}
+func refuseRights(int, bool) bool                 { return false }
+func (*peer) closeApart(...int)                   {}
+func (*Server) refuseRights(syscall.RawConn)      {}
 func closeFD(int)                                 {}
 func truncated(int) bool                          { return false }
 func peerOf(int) (Peer, error)                    { return Peer{}, errSystem }

@@ -15,9 +15,12 @@ import (
 // the kernel, in memory of ours: so there is one at most.
 
 // room is what a request and its answer lie in.
-type room struct{ in, out [maxMessage]byte }
+type room struct {
+	in, out [maxMessage]byte
+	oob     []byte
+}
 
-var rooms = sync.Pool{New: func() any { return new(room) }}
+var rooms = sync.Pool{New: func() any { return &room{oob: make([]byte, oobRoom)} }}
 
 const (
 	// maxTurns bounds the requests of one user that are served at a time.
@@ -58,8 +61,10 @@ func (p *peer) end() {
 
 // closeHanded closes the descriptor that came with the request, unless it was taken.
 func (p *peer) closeHanded() {
-	closeFD(p.handed)
-	p.handed = -1
+	if p.handed >= 0 {
+		p.closeApart(p.handed)
+		p.handed = -1
+	}
 }
 
 // next waits for a request, and begins the turn that serves it unless there is an error.
@@ -68,7 +73,7 @@ func (p *peer) next() (m message, err error) {
 	var n, oobn, flags, unread int
 	err2 := p.raw.Read(func(fd uintptr) bool {
 		p.begin()
-		if n, oobn, flags, err = receive(int(fd), p.room.in[:], p.conn.oob); err == nil {
+		if n, oobn, flags, err = receive(int(fd), p.room.in[:], p.room.oob); err == nil {
 			unread = unreadBytes(int(fd))
 			return true
 		}
@@ -81,11 +86,17 @@ func (p *peer) next() (m message, err error) {
 	if err != nil {
 		return m, err
 	}
-	p.handed = takeRights(p.conn.oob[:oobn])
+	var fds []int
+	if oobn > 0 {
+		if fds = takeRights(p.room.oob[:oobn]); len(fds) > 0 {
+			p.handed = fds[0]
+			p.closeApart(fds[1:]...)
+		}
+	}
 	switch {
 	case n == 0:
 		err = io.EOF
-	case truncated(flags):
+	case truncated(flags), len(fds) > 1:
 		err = fault("%v", errMessage)
 	case unread > 0:
 		err = fault("a request before the answer to the one before was read, of which %d bytes are left", unread)

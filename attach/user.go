@@ -13,6 +13,7 @@ import (
 type user struct {
 	budget  *rxring.Budget
 	turns   chan struct{} // has an element for each request that is being served
+	apart   chan struct{} // has an element for each descriptor that is being closed apart
 	account *rxring.Account
 	work    *work
 	crowd   bool // one of those for whom nothing is reserved
@@ -42,6 +43,10 @@ func (s *Server) throttled(now time.Time) (all []Event) {
 	return all
 }
 
+// maxApart bounds the descriptors of one user that are being closed at a time: each may take a
+// thread.
+const maxApart = 4
+
 // maxPeers bounds a user's connections: each costs a goroutine and three descriptors.
 const maxPeers = 64
 
@@ -60,6 +65,7 @@ func (s *Server) userLocked(uid uint32) *user {
 			budget:  rxring.NewBudgetWithReserve(0, reserve),
 			crowd:   reserve <= 0 && !trusts(uid),
 			turns:   make(chan struct{}, maxTurns),
+			apart:   make(chan struct{}, maxApart),
 			account: rxring.NewAccount(),
 			work:    newWork(),
 			left:    now,
