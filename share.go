@@ -16,11 +16,12 @@ const (
 	mostTime    = shareWindow / 4     // one of several accounts
 	aloneTime   = shareWindow * 3 / 4 // the only account
 
-	savings      = 2   // windows: who took less may take so much more later, to catch up with a burst
-	maxDebt      = 50  // windows: after a second a share is paid, however long a packet took
-	idleWindows  = 100 // after so many without use a share is not counted any more
-	dilationUnit = 16
-	mostDilation = 8 * dilationUnit
+	savings         = 2   // windows: who took less may take so much more later, to catch up with a burst
+	maxDebt         = 50  // windows: after a second a share is paid, however long a packet took
+	idleWindows     = 100 // after so many without use a share is not counted any more
+	dilationUnit    = 16
+	mostDilation    = 8 * dilationUnit
+	dilationWindows = 50 // about so many decide on it
 
 	calmWindows = 40 // after so many a suspect is none any more
 )
@@ -30,8 +31,11 @@ type pool struct {
 	ends  atomic.Int64 // of the window: see now
 	level atomic.Int64 // what each share may take in it; 0: the pool is new
 
-	// Of suspects, in this window; and the ratio of the two in the last one, in units.
+	// Of suspects, in this window; and the ratio of the two lately, in units.
 	wall, thread, dilation atomic.Int64
+
+	// Of windows before, each counted less than the one after it. mu guards them.
+	pastWall, pastThread int64
 
 	mu     sync.Mutex // no writer waits for it while a window is closed
 	shares []*share   // that were charged lately
@@ -99,7 +103,7 @@ func (w *stopwatch) stop() (t, nanoseconds int64) {
 	t = now()
 	nanoseconds = t - w.wall
 	if w.exact {
-		thread := threadTime() - w.thread
+		thread := max(0, threadTime()-w.thread-threadTimeCost())
 		runtime.UnlockOSThread()
 		nanoseconds = w.share.pool.dilate(nanoseconds, thread)
 	}
@@ -115,12 +119,31 @@ func (p *pool) dilate(wall, thread int64) int64 {
 }
 
 // measureDilation is for a window that ends. mu is held.
+//
+// What is measured lasts microseconds, and another thread runs for milliseconds: of one window
+// the ratio would be anything. So windows are forgotten slowly.
 func (p *pool) measureDilation() {
-	wall, thread := p.wall.Swap(0), p.thread.Swap(0)
-	if thread > 0 {
-		p.dilation.Store(min(wall*dilationUnit/thread, mostDilation))
+	p.pastWall += p.wall.Swap(0) - p.pastWall/dilationWindows
+	p.pastThread += p.thread.Swap(0) - p.pastThread/dilationWindows
+	if p.pastThread > 0 {
+		p.dilation.Store(min(p.pastWall*dilationUnit/p.pastThread, mostDilation))
 	}
 }
+
+// threadTimeCost is what threadTime adds to itself, in nanoseconds, when it is called twice:
+// more than most packets take. A system call may take a microsecond on a virtual machine.
+var threadTimeCost = sync.OnceValue(func() int64 {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	least := int64(math.MaxInt64)
+	for range 100 {
+		begin := threadTime()
+		now()
+		now()
+		least = min(least, threadTime()-begin)
+	}
+	return least
+})
 
 // charge notes that writers spent so many nanoseconds on sockets of the share, until t. It is
 // exact if it was measured as that of a suspect.

@@ -271,3 +271,47 @@ func TestSleepIsNotCharged(t *testing.T) {
 		t.Errorf("%d ns for 20 ms of sleep", nanoseconds)
 	}
 }
+
+// Where another thread ran in the middle of one packet, packets count no multiple of their time
+// in the next window.
+func TestOnePreemptionIsNoDilation(t *testing.T) {
+	p, _ := newShares(0, 0)
+	at := int64(0)
+	window := func(wall, thread int64) int64 {
+		p.dilate(wall, thread)
+		at += shareWindow
+		p.nextWindow(at)
+		return p.dilation.Load()
+	}
+	for range 4 * dilationWindows {
+		window(200_000, 200_000)
+	}
+	if d := window(4_200_000, 200_000); d > 2*dilationUnit {
+		t.Errorf("after 4 ms of another thread, once in %d windows: %d/%d", dilationWindows, d, dilationUnit)
+	}
+	// A machine that is busy all the time is.
+	for range 4 * dilationWindows {
+		window(800_000, 200_000)
+	}
+	if d := p.dilation.Load(); d < 3*dilationUnit || d > 4*dilationUnit {
+		t.Errorf("where all takes four times as long: %d/%d", d, dilationUnit)
+	}
+}
+
+// A suspect does not pay for being measured, which takes longer than most packets.
+func TestMeasuringIsNotCharged(t *testing.T) {
+	_, shares := newShares(0)
+	cost := threadTimeCost()
+	if cost < 100 {
+		t.Skip("on this system it takes no time")
+	}
+	least := cost
+	for range 1000 {
+		w := shares[0].start()
+		_, nanoseconds := w.stop()
+		least = min(least, nanoseconds)
+	}
+	if least > cost/2 {
+		t.Errorf("%d ns for nothing, where measuring takes %d", least, cost)
+	}
+}
