@@ -108,7 +108,7 @@ func (s *logged) chatter() {
 // chatterUntilLost makes lines until some are lost.
 func (s *logged) chatterUntilLost() {
 	s.Helper()
-	for deadline := time.Now().Add(time.Minute); s.lost() == 0; {
+	for deadline := time.Now().Add(10 * time.Minute); s.lost() == 0; {
 		if time.Now().After(deadline) {
 			s.Fatal("no line is lost")
 		}
