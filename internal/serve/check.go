@@ -58,16 +58,7 @@ func Check(ctx context.Context, o Options) (string, error) {
 // checkFiles returns an error for a file that the daemon cannot read once it has become the
 // user.
 func (s *server) checkFiles(c *Config, become *sandbox.User) error {
-	var names []string
-	if s.opts.Confine.File != "" {
-		names = append(names, s.opts.Confine.File)
-	}
-	for _, from := range c.Sources {
-		if path, ok := from.File(); ok {
-			names = append(names, path)
-		}
-	}
-	for _, name := range names {
+	for _, name := range s.named(c) {
 		if err := readableBy(become, name); err != nil {
 			return fmt.Errorf("%s: %w for user %s, whom rxring becomes: want a file and directories that this user can read", name, reason(err), UserName(uint32(become.UID)))
 		}

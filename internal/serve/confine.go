@@ -175,7 +175,18 @@ func readable() []string {
 // files are those of the configuration and of the sources, with the directories that they
 // are in: a new one may take the place of each, or be added to the configuration.
 func (s *server) files(c *Config) (paths []string) {
-	names := []string{"/etc/resolv.conf"} // a link, often
+	names := append(s.named(c), "/etc/resolv.conf") // a link, often
+	for _, name := range names {
+		paths = append(paths, name, filepath.Dir(name))
+		if target, err := filepath.EvalSymlinks(name); err == nil && target != name {
+			paths = append(paths, filepath.Dir(target))
+		}
+	}
+	return paths
+}
+
+// named are the configuration, if there is one, and the files of its sources.
+func (s *server) named(c *Config) (names []string) {
 	if s.opts.Confine.File != "" {
 		names = append(names, s.opts.Confine.File)
 	}
@@ -184,13 +195,7 @@ func (s *server) files(c *Config) (paths []string) {
 			names = append(names, path)
 		}
 	}
-	for _, name := range names {
-		paths = append(paths, name, filepath.Dir(name))
-		if target, err := filepath.EvalSymlinks(name); err == nil && target != name {
-			paths = append(paths, filepath.Dir(target))
-		}
-	}
-	return paths
+	return names
 }
 
 func port(address string) uint16 {
