@@ -1759,12 +1759,16 @@ static void die_by(void) { signal(atoi(arg), SIG_DFL); raise(atoi(arg)); }
 /* Signals that somebody sends to rxring arrive here. */
 static void report(void)
 {
+	sigset_t none, reported;
+	sigemptyset(&none), sigemptyset(&reported);
+	sigaddset(&reported, SIGUSR1), sigaddset(&reported, SIGTERM), sigaddset(&reported, SIGINT);
+	must(sigprocmask(SIG_BLOCK, &reported, NULL)); /* but in sigsuspend, which so misses none */
 	handle(SIGUSR1, 0), handle(SIGTERM, 0), handle(SIGINT, 0);
 	printf("ready\n");
 	fflush(stdout);
 	for (int i = 0; i < atoi(arg); i++) {
 		while (!signals)
-			pause();
+			sigsuspend(&none);
 		signals--;
 		printf("got %d\n", i + 1);
 		fflush(stdout);
