@@ -24,6 +24,8 @@ type search struct {
 	seen                 map[*socket]sighting
 	missingRTNL          map[uint64]*rtnlSocket
 	blind, blindForRTNLs bool
+
+	looked int // descriptors, about
 }
 
 // sighting is a descriptor of a socket.
@@ -102,6 +104,7 @@ func (f *search) findSockets() {
 // look looks through the descriptors of a thread.
 func (f *search) look(tid int) error {
 	table, err := f.table(tid)
+	f.looked += len(table)
 	for fd, d := range table {
 		k := d.memory
 		if k == nil {

@@ -124,7 +124,7 @@ func (c *call) packetCall() reply {
 	if _, err := c.memory(); err != nil {
 		return result(err)
 	}
-	s.searchApart(true) // what was closed makes room
+	s.sweepForRoom()
 	if len(s.sockets) >= maxSockets {
 		s.sweep()
 		s.sweep()

@@ -59,6 +59,7 @@ type session struct {
 	searching  bool
 	searched   time.Time     // when the last one ended
 	searchTook time.Duration // and how long it took
+	searchSaw  int           // how many descriptors the last one looked at
 	killable   bool          // calls that were received are not interrupted: see interruptParked
 	looked     time.Time     // for signals
 

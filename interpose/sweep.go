@@ -78,6 +78,21 @@ func (s *session) searchApart(sweeping bool) {
 	})
 }
 
+// quickSearch is how many descriptors the last search may have looked at for a call to
+// wait for the next one: some milliseconds.
+const quickSearch = 4096
+
+// sweepForRoom closes what nobody holds, for a call that makes a socket: what was closed
+// makes room, and takes no more packets from others in its fanout group. The call waits
+// for that unless it takes long.
+func (s *session) sweepForRoom() {
+	if s.searchSaw <= quickSearch {
+		s.sweep()
+	} else {
+		s.searchApart(true)
+	}
+}
+
 // restAfterSearch keeps a search among very many descriptors from taking more than a
 // fifth of a processor.
 const restAfterSearch = 4
@@ -118,6 +133,7 @@ func (s *session) unheld() []*socket {
 
 // found notes what a search has found, and lists the sockets that nobody holds.
 func (s *session) found(f *search) (unheld []*socket) {
+	s.searchSaw = f.looked
 	for k, at := range f.seen {
 		if s.byInode[k.inode] == k && (!k.muted || s.isAt(k, at)) { // it is still open
 			k.seen(at.tid, at.fd)

@@ -106,6 +106,7 @@ func newEra(t *testing.T, rnd *rand.Rand, immediate bool) *era {
 	e.attachMyself()
 	e.survivor = e.client(true, immediate)
 	e.await("the survivor captures", func() bool { return e.status().Capturing == 2 })
+	e.survivor.listening() // its filter is set, which costs memory
 	e.before = e.holds()
 	return e
 }
