@@ -32,12 +32,12 @@ func Parse(text string) (int64, error) {
 	return 0, fmt.Errorf("%q: want %s, in KiB, MiB or GiB", text, Want)
 }
 
-// Format writes what Parse reads. n is a positive multiple of 1 KiB.
+// Format writes what Parse reads, or "1000 bytes" if n is no multiple of 1 KiB.
 func Format(n int64) string {
 	for _, u := range units {
 		if n%u.bytes == 0 {
 			return strconv.FormatInt(n/u.bytes, 10) + u.name
 		}
 	}
-	panic(fmt.Sprintf("size: %d bytes are no multiple of 1 KiB", n))
+	return strconv.FormatInt(n, 10) + " bytes"
 }

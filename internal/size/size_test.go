@@ -16,6 +16,9 @@ func TestFormatWritesWhatParseReads(t *testing.T) {
 			t.Errorf("%d: %s: want %s", n, got, text)
 		}
 	}
+	if got := Format(1<<20 + 1); got != "1048577 bytes" {
+		t.Errorf("no multiple of 1 KiB: %s", got)
+	}
 	if n, err := Parse("2 MiB"); n != 2<<20 || err != nil {
 		t.Errorf("with a space: %d, %v", n, err)
 	}

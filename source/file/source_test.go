@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -322,6 +323,15 @@ func TestAFileThatDecompressesToTooMuch(t *testing.T) {
 	if _, err := Open(t.Context(), path); !errors.Is(err, capfile.ErrTooLong) || !strings.HasPrefix(err.Error(), "file "+path+": ") ||
 		!strings.Contains(err.Error(), "it decompresses to more than 1MiB: decompress it first") {
 		t.Errorf("compressed: %v", err)
+	}
+	minBound = 1 // so that 100 times its size is the bound, whatever that is
+	stat, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), path); !errors.Is(err, capfile.ErrTooLong) ||
+		!strings.Contains(err.Error(), fmt.Sprintf("it decompresses to more than %d bytes: ", 100*stat.Size())) {
+		t.Errorf("compressed to less than a hundredth: %v", err)
 	}
 	minBound = 8 << 20
 	if _, err := Open(t.Context(), path); err != nil {
