@@ -85,7 +85,8 @@ func (c *call) mmap() reply {
 
 // A mapping whose program makes no further call that is trapped, because it does not
 // sleep, is looked for in /proc: from tellMappedAfter on, which leaves a program that
-// maps a ring twice in a row the time to do so, for as long as tellMappedFor.
+// maps a ring twice in a row the time to do so. After tellMappedFor the mmap is over,
+// though its mapping may not show: /proc does not show those of every process to us.
 const (
 	tellMappedEvery = 100 * time.Millisecond
 	tellMappedAfter = 500 * time.Millisecond
@@ -103,8 +104,8 @@ func (s *session) tellMapped(c *call) {
 			return false
 		case c == nil && time.Since(p.at) < tellMappedAfter:
 			return false
-		case c == nil && !p.shows():
-			return time.Since(p.at) > tellMappedFor
+		case c == nil && time.Since(p.at) < tellMappedFor && !p.shows():
+			return false
 		}
 		if err := p.k.rx.Mapped(); err != nil && !s.detached() {
 			s.cfg.logf("mmap of a packet socket: its ring gets no packets: %v", err)

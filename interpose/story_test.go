@@ -27,7 +27,7 @@ var stories = []string{
 	"ring net0 3/poll", "ring net0 3/select", "ring net0 3/epoll", "ring net0 3/epoll-edge",
 	"lazy-edge net0", "timeout quiet0", "interrupt quiet0", "signal-storm quiet0", "receive quiet0", "receive-timeouts quiet0",
 	"queue net0", "queue-read net0", "queue-threads net0", "queue-signals net0", "fanout net0",
-	"threads net0", "two-sockets net0", "inherit net0", "again net0", "mmap-race net0", "late net0",
+	"threads net0", "two-sockets net0", "inherit net0", "again net0", "spinning net0", "mmap-race net0", "late net0",
 	"closed net0", "bystanders quiet0", "descriptor-numbers quiet0", "devices quiet0", "files quiet0", "netlink quiet0",
 	"edges wire0 0", "edges wire0 2", "edges wire0 3",
 	"send wire0", "write-faults wire0", "send-signals wire0", "send-ring wire0 1", "send-ring wire0 2", "send-ring wire0 3",

@@ -987,6 +987,21 @@ static void again(void)
 	}
 }
 
+/* A program that makes no call of a socket after it has mapped the ring: it looks into the
+ * ring from time to time. */
+static void spinning(void)
+{
+	struct reader r = {.fd = must(socket(AF_PACKET, SOCK_RAW, 0)), .version = TPACKET_V2};
+	set_ring(r.fd, TPACKET_V2, BLOCKS);
+	bind_to(r.fd, device);
+	r.ring = map(r.fd);
+	for (int i = 0; i < 30000 && r.seen < 100; i++) {
+		usleep(1000);
+		take(&r);
+	}
+	want(r.seen >= 100);
+}
+
 static void *polling_thread(void *stop)
 {
 	struct pollfd p = {0, 0, 0};
@@ -1833,7 +1848,7 @@ int main(int argc, char **argv)
 	static const struct { const char *name; void (*tell)(void); } stories[] = {
 		{"ring", ring}, {"lazy-edge", lazy_edge}, {"timeout", timeout}, {"interrupt", interrupt},
 		{"signal-storm", signal_storm}, {"receive", receive}, {"receive-timeouts", receive_timeouts}, {"queue", queue}, {"queue-read", queue_read}, {"queue-threads", queue_threads}, {"fanout", fanout}, {"down", down}, {"gone", gone}, {"frozen", frozen}, {"queue-signals", queue_signals}, {"threads", threads}, {"two-sockets", two_sockets},
-		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"twice", twice}, {"mmap-race", mmap_race},
+		{"inherit", inherit}, {"inherited", inherited}, {"again", again}, {"twice", twice}, {"spinning", spinning}, {"mmap-race", mmap_race},
 		{"late", late}, {"closed", closed}, {"bystanders", bystanders}, {"descriptor-numbers", descriptor_numbers}, {"devices", devices}, {"files", files}, {"netlink", netlink}, {"bounds", bounds}, {"errnos", errnos},
 		{"edges", edges}, {"send", send_frames}, {"send-down", send_down}, {"write-faults", write_faults}, {"send-signals", send_signals}, {"send-ring", send_ring}, {"both-rings", both_rings}, {"hostile", hostile}, {"orphan", orphan},
 		{"code", code}, {"die-by", die_by}, {"report", report}, {"spawn-as-another", spawn_as_another}, {"report-reader", report_reader}, {"forever", forever},
