@@ -54,6 +54,15 @@ func sealHoles(fd int) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return os.NewSyscallError("fstat", err)
 	}
+	// The peer may have allocated pages past the end (FALLOC_FL_KEEP_SIZE). st_blocks counts
+	// them, so they would pass for pages of the ring. This frees them, and F_SEAL_GROW, set
+	// in checkMemory, allows no more.
+	if err := unix.Ftruncate(fd, st.Size); err != nil {
+		return os.NewSyscallError("ftruncate", err)
+	}
+	if err := unix.Fstat(fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
 	const blockSize = 512 // of st_blocks
 	if st.Blocks*blockSize < st.Size {
 		return explain.Errorf(unix.EINVAL, "ring memory of %d bytes has holes: %d bytes are allocated, want all", st.Size, st.Blocks*blockSize)

@@ -257,6 +257,12 @@ func TestRingMemoryThatIsRefused(t *testing.T) {
 			must(t, unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 8192, 4096))
 			return fd
 		}, true},
+		{"a hole, and as many pages behind its end", "has holes: 0 bytes are allocated", func(t testing.TB) int {
+			fd, err := sized(unix.MFD_ALLOW_SEALING, size)
+			must(t, err)
+			must(t, unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, size, size))
+			return fd
+		}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, _ := greeted(t, o.Addr())
