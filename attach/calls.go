@@ -155,28 +155,21 @@ func (p *peer) socket(m *message) error {
 	if !m.end() || protocol > math.MaxUint16 {
 		return fault("a socket of protocol %d, with arguments of %d bytes", protocol, len(m.b)-headerLen)
 	}
-	s := p.server
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.mu.Lock()
-	err := p.countSocketLocked()
-	s.mu.Unlock()
-	if err != nil {
+	if err := p.countSocket(); err != nil {
 		return err
 	}
 	g := p.grant.Socket
 	var cost rxring.Charge
-	err = cost.Replace(g.Budget, socketCost)
+	err := cost.Replace(g.Budget, socketCost)
 	var rx *rxring.Socket
 	if err == nil {
-		rx, err = s.config.Namespace.SocketFor(&g, rxring.SockType(typ), uint16(protocol))
+		rx, err = p.server.config.Namespace.SocketFor(&g, rxring.SockType(typ), uint16(protocol))
 	}
 	if err != nil {
 		cost.Release()
-		s.mu.Lock()
-		p.user.sockets--
-		s.crowd.closeLocked(p.user)
-		s.mu.Unlock()
+		p.uncountSocket()
 		return err
 	}
 	p.last++
@@ -188,17 +181,26 @@ func (p *peer) socket(m *message) error {
 	return nil
 }
 
-// countSocketLocked counts another socket of the peer's user, if there may be one more.
-// Server.mu is held.
-func (p *peer) countSocketLocked() error {
+// countSocket counts another socket of the peer's user, if there may be one more. p.mu is
+// held.
+func (p *peer) countSocket() error {
+	p.server.mu.Lock()
+	defer p.server.mu.Unlock()
 	if p.user.sockets >= p.grant.MaxSockets {
 		return explain.Errorf(syscall.ENFILE, "user %d has %d packet sockets, the most that are granted", p.UID, p.grant.MaxSockets)
 	}
-	if err := p.server.crowd.openLocked(p.user); err != nil {
+	if err := p.server.unreserved.sockets.takeLocked(p.user); err != nil {
 		return err
 	}
 	p.user.sockets++
 	return nil
+}
+
+func (p *peer) uncountSocket() {
+	p.server.mu.Lock()
+	defer p.server.mu.Unlock()
+	p.user.sockets--
+	p.server.unreserved.sockets.giveBackLocked(p.user)
 }
 
 // mapRings takes the memory that came with the request, if any, for k's rings.
@@ -217,23 +219,23 @@ func (p *peer) mapRings(k *peerSocket, size int) error {
 }
 
 // lend keeps l until its peer has mapped it; nil: nothing.
-func (k *peerSocket) lend(l *lent) {
-	k.lent.close()
-	k.lent = l
+func (s *peerSocket) lend(l *lent) {
+	s.lent.close()
+	s.lent = l
 }
 
-// moveToLent puts k's rings into the memory that its peer has mapped.
-func (k *peerSocket) moveToLent() error {
-	l := k.lent
+// moveToLent puts the rings into the memory that the peer has mapped.
+func (s *peerSocket) moveToLent() error {
+	l := s.lent
 	if l == nil {
 		return explain.Errorf(syscall.EINVAL, "no memory to move the rings to: map them first")
 	}
-	k.lent = nil
+	s.lent = nil
 	defer l.close()
 	if err := l.seal(); err != nil {
 		return err
 	}
-	return k.MoveRings(l.give())
+	return s.MoveRings(l.give())
 }
 
 // opened tells the owner of a socket that hears, once.

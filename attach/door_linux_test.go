@@ -3,6 +3,7 @@ package attach_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -45,14 +46,15 @@ func flood(path string) {
 	}
 }
 
-// startFlood has a process of user uid flood the socket, until the test ends.
-func startFlood(t *testing.T, path string, uid uint32) {
+// runAs runs the test's program as user uid, with env, until the test ends, and returns its
+// standard output.
+func runAs(t *testing.T, uid uint32, env string) io.Reader {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("it takes root to be several users")
 	}
 	cmd := exec.Command("/proc/self/exe") // which every user may execute, unlike its path
-	cmd.Env = append(os.Environ(), floodEnv+"="+path)
+	cmd.Env = append(os.Environ(), env)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -62,11 +64,17 @@ func startFlood(t *testing.T, path string, uid uint32) {
 	must(t, cmd.Start())
 	t.Cleanup(func() {
 		stdin.Close()
+		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	if _, err := stdout.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
+	return stdout
+}
+
+// startFlood has a process of user uid flood the socket, until the test ends.
+func startFlood(t *testing.T, path string, uid uint32) {
+	t.Helper()
+	_, err := runAs(t, uid, floodEnv+"="+path).Read(make([]byte, 1))
+	must(t, err)
 }
 
 // openDir is a directory that every user can find files in.

@@ -38,16 +38,16 @@ func Owe(s *Server, d time.Duration) {
 	}
 }
 
-// LimitCrowd sets how many connections and sockets the users without a reserve may have.
-func LimitCrowd(s *Server, peers, sockets int) {
+// LimitUnreserved sets how many connections and sockets the users without a reserve may have.
+func LimitUnreserved(s *Server, peers, sockets int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.crowd.maxPeers, s.crowd.maxSockets = peers, sockets
+	s.unreserved.peers.most, s.unreserved.sockets.most = peers, sockets
 }
 
-// CrowdOf is how many connections and sockets newCrowd allows where so many descriptors
-// may be open.
-func CrowdOf(files int) (peers, sockets int) {
-	c := newCrowd(files)
-	return c.maxPeers, c.maxSockets
+// UnreservedOf is how many connections and sockets newUnreserved allows where so many
+// descriptors may be open.
+func UnreservedOf(files int) (peers, sockets int) {
+	c := newUnreserved(files)
+	return c.peers.most, c.sockets.most
 }

@@ -140,13 +140,13 @@ func (s *Server) enroll(p *peer, c *net.UnixConn, g Grant, asked uint64) (again 
 	if u.peers >= maxPeers {
 		return false, explain.Errorf(syscall.EAGAIN, "user %d has %d processes attached, the most that may be", p.UID, maxPeers)
 	}
-	if err := s.crowd.enterLocked(u); err != nil {
+	if err := s.unreserved.peers.takeLocked(u); err != nil {
 		return false, err
 	}
 	p.user = u
 	g = p.fill(g)
 	if err := p.cost.Replace(g.Socket.Budget, connectionCost); err != nil {
-		s.crowd.leaveLocked(u)
+		s.unreserved.peers.giveBackLocked(u)
 		return false, explain.Errorf(syscall.ENOMEM, "user %d: connection of %w", p.UID, err)
 	}
 	u.peers++
@@ -165,7 +165,7 @@ func (s *Server) dismiss(p *peer) {
 	defer s.mu.Unlock()
 	delete(s.peers, p.ID)
 	p.user.peers--
-	s.crowd.leaveLocked(p.user)
+	s.unreserved.peers.giveBackLocked(p.user)
 	p.user.left = time.Now()
 }
 
@@ -343,10 +343,7 @@ func (p *peer) close(k *peerSocket) {
 	p.mu.Lock()
 	delete(p.sockets, k.id)
 	p.mu.Unlock()
-	p.server.mu.Lock()
-	p.user.sockets--
-	p.server.crowd.closeLocked(p.user)
-	p.server.mu.Unlock()
+	p.uncountSocket()
 	if k.told {
 		st.count(k.Socket)
 		p.server.config.Notify(Event{Kind: SocketClosed, Peer: p.Peer, Socket: &st, Filter: filter})

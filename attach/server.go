@@ -27,11 +27,11 @@ type Server struct {
 	close func()
 	all   sync.WaitGroup // accept, watch, and a goroutine for each peer
 
-	mu     sync.Mutex
-	peers  map[uint64]*peer // by ID
-	users  map[uint32]*user // by UID, those that have peers or had some lately
-	crowd  crowd
-	lastID uint64
+	mu         sync.Mutex
+	peers      map[uint64]*peer // by ID
+	users      map[uint32]*user // by UID, those that have peers or had some lately
+	unreserved unreserved
+	lastID     uint64
 
 	regrants uint64 // how often Regrant was called: who came meanwhile is asked for again
 
@@ -101,16 +101,16 @@ func (c *Config) check() error {
 func newServer(l *net.UnixListener, path string, c Config) *Server {
 	open, close := context.WithCancel(context.Background())
 	return &Server{
-		config:   c,
-		listener: l,
-		path:     path,
-		open:     open,
-		close:    close,
-		peers:    make(map[uint64]*peer),
-		users:    make(map[uint32]*user),
-		crowd:    newCrowd(maxFiles()),
-		door:     door{make(map[uint32]*bucket)},
-		refusals: refusals{byUser: make(map[uint32]*Event), news: make(chan struct{}, 1)},
+		config:     c,
+		listener:   l,
+		path:       path,
+		open:       open,
+		close:      close,
+		peers:      make(map[uint64]*peer),
+		users:      make(map[uint32]*user),
+		unreserved: newUnreserved(maxFiles()),
+		door:       door{make(map[uint32]*bucket)},
+		refusals:   refusals{byUser: make(map[uint32]*Event), news: make(chan struct{}, 1)},
 	}
 }
 

@@ -86,8 +86,7 @@ func (s *Socket) Type() rxring.SockType { return s.typ }
 
 // Bind is [rxring.Socket.Bind].
 func (s *Socket) Bind(a tpacket.SockaddrLL) error {
-	err := s.call(opBind, func(m *message) { m.bytes(tpacket.Bytes(&a)) }, nil)
-	return err
+	return s.call(opBind, func(m *message) { m.bytes(tpacket.Bytes(&a)) }, nil)
 }
 
 // Addr is [rxring.Socket.Addr]; its Ifindex is -1 when the connection has ended.
@@ -146,8 +145,7 @@ func nativeInt(e syscall.Errno) []byte {
 
 // AttachFilter is [rxring.Socket.AttachFilter].
 func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
-	err := s.call(opSetFilter, func(m *message) { m.program(prog) }, nil)
-	return err
+	return s.call(opSetFilter, func(m *message) { m.program(prog) }, nil)
 }
 
 // GetFilter is [rxring.Socket.GetFilter].
@@ -161,8 +159,7 @@ func (s *Socket) GetFilter(room int) (prog []cbpf.Instruction, n int, err error)
 
 // SetFanoutProgram is [rxring.Socket.SetFanoutProgram].
 func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
-	err := s.call(opFanoutProg, func(m *message) { m.program(prog) }, nil)
-	return err
+	return s.call(opFanoutProg, func(m *message) { m.program(prog) }, nil)
 }
 
 // Geometry is [rxring.Socket.Geometry].

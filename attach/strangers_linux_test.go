@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -140,18 +139,7 @@ func strangersDescriptors(t *testing.T) {
 	})
 	must(t, err)
 	defer srv.Close()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), lingerEnv+"="+path)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: refused, Gid: refused}}
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	must(t, err)
-	stdout, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
-	defer stdin.Close()
+	stdout := runAs(t, refused, lingerEnv+"="+path)
 	// Until the user connects too often, and the accept loop refuses it.
 	for sent, failed := 0, 0; sent+failed < lingerTries; {
 		_, err := fmt.Fscanln(stdout, &sent, &failed)

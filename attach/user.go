@@ -11,15 +11,15 @@ import (
 // user is what the peers of one user share, however many they are. Server.mu guards what
 // changes.
 type user struct {
-	budget  *rxring.Budget
-	turns   chan struct{} // has an element for each request that is being served
-	apart   chan struct{} // has an element for each descriptor that is being closed apart
-	account *rxring.Account
-	work    *work
-	crowd   bool // one of those for whom nothing is reserved
-	peers   int
-	sockets int
-	left    time.Time // when a peer left last
+	budget     *rxring.Budget
+	turns      chan struct{} // has an element for each request that is being served
+	apart      chan struct{} // has an element for each descriptor that is being closed apart
+	account    *rxring.Account
+	work       *work
+	unreserved bool // nothing is kept for it: see Server.unreserved
+	peers      int
+	sockets    int
+	left       time.Time // when a peer left last
 
 	throttled uint64    // packets, of which UserThrottled has told
 	told      time.Time // when
@@ -62,13 +62,13 @@ func (s *Server) userLocked(uid uint32) *user {
 	if u == nil {
 		reserve := s.config.Reserve(uid)
 		u = &user{
-			budget:  rxring.NewBudgetWithReserve(0, reserve),
-			crowd:   reserve <= 0 && !trusts(uid),
-			turns:   make(chan struct{}, maxTurns),
-			apart:   make(chan struct{}, maxApart),
-			account: rxring.NewAccount(),
-			work:    newWork(),
-			left:    now,
+			budget:     rxring.NewBudgetWithReserve(0, reserve),
+			unreserved: reserve <= 0 && !trusts(uid),
+			turns:      make(chan struct{}, maxTurns),
+			apart:      make(chan struct{}, maxApart),
+			account:    rxring.NewAccount(),
+			work:       newWork(),
+			left:       now,
 		}
 		s.users[uid] = u
 	}

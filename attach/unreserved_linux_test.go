@@ -31,8 +31,8 @@ func as[T any](uid uint32, f func() T) T {
 	return <-done
 }
 
-// crowdServer is one that keeps memory for the user named, and lets all others in.
-func crowdServer(t *testing.T, named uint32) *attach.Server {
+// unreservedServer is one that keeps memory for the user named, and lets all others in.
+func unreservedServer(t *testing.T, named uint32) *attach.Server {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("it takes root to be several users")
@@ -74,10 +74,10 @@ func dialAs(t *testing.T, uid uint32, path string) (*attach.Client, error) {
 
 // A person with many user IDs, each of which holds connections, keeps out others of the same
 // rule, but not those for whom memory is kept, nor root.
-func TestACrowdKeepsOutNobodyWhoIsNamed(t *testing.T) {
+func TestUsersWithoutAReserveKeepOutNobodyWithOne(t *testing.T) {
 	const named, first, most = 3000, 100000, 10
-	srv := crowdServer(t, named)
-	attach.LimitCrowd(srv, most, 3)
+	srv := unreservedServer(t, named)
+	attach.LimitUnreserved(srv, most, 3)
 	var clients []*attach.Client
 	for i := range uint32(most) {
 		c, err := dialAs(t, first+i, srv.Addr())
@@ -112,10 +112,10 @@ func TestACrowdKeepsOutNobodyWhoIsNamed(t *testing.T) {
 	socket(t, one, rxring.SockRaw)
 }
 
-// The crowd gets half of the descriptors, however few there are.
-func TestACrowdHasHalfOfTheDescriptors(t *testing.T) {
+// Users without a reserve get half of the descriptors, however few there are.
+func TestUsersWithoutAReserveHaveHalfOfTheDescriptors(t *testing.T) {
 	for files, want := range map[int][2]int{0: {1, 1}, 64: {5, 16}, 1024: {85, 256}, 65536: {1024, 16384}} {
-		if peers, sockets := attach.CrowdOf(files); peers != want[0] || sockets != want[1] {
+		if peers, sockets := attach.UnreservedOf(files); peers != want[0] || sockets != want[1] {
 			t.Errorf("%d descriptors: %d connections and %d sockets, want %v", files, peers, sockets, want)
 		}
 	}
