@@ -69,7 +69,7 @@ var differences = []struct {
 			},
 		}, "0", "8"},
 	}},
-	{"status of a block that was not given", []shown{
+	{"status of a block that the reader does not own", []shown{
 		{script{
 			open(0),
 			version(0, 2),
@@ -104,7 +104,7 @@ var differences = []struct {
 			recv{0, 100, 0, 0},
 		}, fmt.Sprintf("% x", "next"), fmt.Sprintf("% x", "sent")},
 	}},
-	{"who is short of room", []shown{
+	{"full member of a rollover group", []shown{
 		{script{
 			open(0),
 			rxRing(0, req{4096, 1, 2048, 2}),
