@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 // capability, and when the tests run as root, as nobody. [NAME] holds where the
 // program NAME is installed, [interpose] where rxring can run one, [root] where
 // root runs the tests, [container] where podman runs containers here, by `container`, and
-// [rootless] where it does so for nobody, by `rootless`. `build NAME` puts the Go program testdata/NAME into PATH.
+// [rootless] where it does so for nobody, by `rootless`. `build DIR` puts the Go program in testdata/DIR, under the last element
+// of DIR, into PATH.
 // What a program does in some time takes longer on a busy machine: see briefly and longer.
 func TestScript(t *testing.T) {
 	shared := sharedDir(t)
@@ -86,10 +87,10 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"build": func(ts *testscript.TestScript, neg bool, args []string) {
 				if neg || len(args) != 1 {
-					ts.Fatalf("usage: build NAME")
+					ts.Fatalf("usage: build DIR")
 				}
 				// Some are modules of their own.
-				out, err := exec.Command("go", "build", "-C", "testdata/"+args[0], "-o", filepath.Join(shared, args[0]), ".").CombinedOutput()
+				out, err := exec.Command("go", "build", "-C", filepath.Join("testdata", args[0]), "-o", filepath.Join(shared, filepath.Base(args[0])), ".").CombinedOutput()
 				if err != nil {
 					ts.Fatalf("build %s: %v: %s", args[0], err, out)
 				}
@@ -189,13 +190,13 @@ exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --boundi
 }
 
 // TestReadmeExampleIsWhatTheScriptsRun: README's lines about package attach are those
-// of testdata/offer, which attach.txtar builds and runs.
+// of examples/lend, which examples.txtar and attach.txtar build and run.
 func TestReadmeExampleIsWhatTheScriptsRun(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	offer, err := os.ReadFile("testdata/offer/main.go")
+	lend, err := os.ReadFile("../../examples/lend/main.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,12 +205,12 @@ func TestReadmeExampleIsWhatTheScriptsRun(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatal("README has no example of attach.Listen")
 	}
-	left := string(offer)
+	left := string(lend)
 	for line := range strings.Lines(example) {
 		line = strings.TrimSpace(line)
 		var found bool
 		if _, left, found = strings.Cut(left, line); !found {
-			t.Errorf("testdata/offer/main.go does not have README's %q, after the lines before it", line)
+			t.Errorf("examples/lend/main.go does not have README's %q, after the lines before it", line)
 		}
 	}
 }

@@ -1,25 +1,36 @@
-// Command offer is README's example of package attach: it offers a device of its own
-// at a unix socket. What peers send is answered, if it is a ping.
+// Command lend offers the packets of a tunnel to other processes at a unix socket.
+// Packets that they send are answered if they are pings.
+//
+//	lend wg0.sock
+//	rxring run --at wg0.sock -- tcpdump -i wg0 -n    # in another terminal
 package main
 
 import (
+	"context"
 	"fmt"
+	"log"
 	"net/netip"
 	"os"
-	"time"
+	"os/signal"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/examples/internal/traffic"
 )
 
 func main() {
-	if err := offer(os.Args[1]); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	log.SetFlags(0)
+	if len(os.Args) != 2 {
+		log.Fatal("usage: lend SOCKET")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := lend(ctx, os.Args[1]); err != nil {
+		log.Fatal(err)
 	}
 }
 
-func offer(path string) error {
+func lend(ctx context.Context, path string) error {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	wg0, err := ns.AddDevice(rxring.DeviceConfig{
 		Name: "wg0", Type: rxring.RawIP, MTU: 1420,
@@ -36,25 +47,10 @@ func offer(path string) error {
 
 	wg0.SetTransmit(func(p *rxring.Packet) error { return pong(wg0, p.Data) })
 	fmt.Println("listening at", srv.Addr())
-	for packet := range packets() {
+	for packet := range traffic.Packets(ctx) {
 		wg0.Deliver(&rxring.Packet{Data: packet, Outgoing: true})
 	}
 	return nil
-}
-
-// packets are UDP packets from 192.0.2.1 to 192.0.2.2, a thousand a second.
-func packets() <-chan []byte {
-	c := make(chan []byte)
-	go func() {
-		for i := 0; ; i++ {
-			time.Sleep(time.Millisecond)
-			text := fmt.Sprintf("packet %d of a tunnel", i)
-			b := []byte{0x45, 0, 0, byte(28 + len(text)), 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, // IPv4
-				0x13, 0x88, 0x17, 0x70, 0, byte(8 + len(text)), 0, 0} // UDP
-			c <- append(b, text...)
-		}
-	}()
-	return c
 }
 
 // pong answers an ICMP echo request.
@@ -66,7 +62,7 @@ func pong(d *rxring.Device, ip []byte) error {
 	copy(b[12:], ip[16:20])
 	copy(b[16:], ip[12:16])
 	b[20] = 0                                           // echo reply
-	sum := (uint32(b[22])<<8 | uint32(b[23])) + 0x08<<8 // what the type no longer adds
+	sum := (uint32(b[22])<<8 | uint32(b[23])) + 0x08<<8 // the checksum without the request's type
 	sum = sum&0xffff + sum>>16
 	b[22], b[23] = byte(sum>>8), byte(sum)
 	d.Deliver(&rxring.Packet{Data: b})
