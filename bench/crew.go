@@ -7,14 +7,13 @@ import (
 	"time"
 )
 
-// crew is the writers of a ring and its reader, each on a thread of its own:
-// writer 0 on the first core, 1 on the second, and so on, the reader on the last
-// one. So the reader is never on the core of a single writer. Of two writers on two
-// cores one shares his with it: half of the slots are in his cache already.
+// crew is a ring's writers and its reader, each on its own thread: writer 0 on the first core,
+// writer 1 on the second, and so on, the reader on the last. So the reader never shares the core of
+// a single writer. With two writers on two cores, one writer shares the reader's core and finds half
+// of the slots in its cache.
 //
-// Writers that are more than the cores are goroutines without a core of their
-// own: Go runs as many at once as there are cores, and pinned it might be two of
-// one core.
+// If there are more writers than cores, they are goroutines that are not pinned: Go runs as many at
+// once as there are cores, while pinned threads of one core might be the ones that run.
 type crew struct {
 	n       int
 	writers []*pinned // empty: goroutines
@@ -52,8 +51,8 @@ func (c *crew) close() {
 	c.reader.close()
 }
 
-// write runs work(0), work(1), ..., each on its writer's thread, and says how
-// long it was from the moment when all of them were ready to the last one's end.
+// write runs work(0), work(1), ..., each on its writer's thread, and returns the time from the moment
+// when all were ready until the last one ended.
 func (c *crew) write(work func(writer int)) time.Duration {
 	var ready atomic.Int64
 	var wg sync.WaitGroup
@@ -65,7 +64,7 @@ func (c *crew) write(work func(writer int)) time.Duration {
 			ready.Add(1)
 			for ready.Load() < int64(c.n) {
 				if len(c.writers) == 0 {
-					runtime.Gosched() // those who are yet to come need a core
+					runtime.Gosched() // the writers that are not ready need a core
 				}
 			}
 			began[i] = time.Now()
@@ -94,10 +93,9 @@ func (c *crew) start(writer int, f func()) {
 	c.writers[writer].start(f)
 }
 
-// laps has the writers fill a ring, and the reader empty it off the clock, again
-// and again until budget is on the clock, after one lap to warm up. It says how
-// many laps it was on the clock. While each writer has a core, laps that somebody
-// else disturbed do not count: see laps.typical.
+// laps lets the writers fill a ring, and the reader empty it off the clock, until budget is on the
+// clock, after one lap to warm up. It returns the number of laps on the clock. If each writer has a
+// core, disturbed laps do not count: see laps.typical.
 func (c *crew) laps(budget time.Duration, work func(writer int), drain func()) (n int, s Sample) {
 	c.write(work)
 	c.reader.run(drain)

@@ -258,7 +258,7 @@ func buildRxring(dir string) (path string, err error) {
 // floodTable lays out what the floods found.
 func (r *Report) floodTable() table {
 	t := table{
-		title: "Packets that come in at a veth device while programs read it, " + sizeName(floodSize),
+		title: "Packets arriving at a veth device while programs read it, " + sizeName(floodSize),
 		head:  []string{"", "without loss: M/s", "CPU: ns", "flooded: M/s", "kept"},
 	}
 	for _, f := range r.floods {
@@ -276,7 +276,7 @@ func (r *Report) floodTable() table {
 		t.rows = append(t.rows, line)
 	}
 	if len(t.rows) > 0 {
-		t.notes = append(t.notes, fmt.Sprintf("without loss: millions of packets sent a second, for %v, at the highest rate found at which every reader got every packet; it is found by halving, once, to a tenth; ≥: the sender had no more to give. CPU: time a packet at that rate, user space and kernel, of all readers and of rxring serve. It is not the sender's, whose core also runs the kernel's receiving side, its own packet rings included. flooded: what the sender sends when it goes as fast as it can; kept: the share of that which the reader with the fewest packets got. Readers write to /dev/null and have buffers of %d MiB each.", floodTime, tcpdumpBuffer>>20))
+		t.notes = append(t.notes, fmt.Sprintf("without loss: the highest rate found, in millions of packets sent per second for %v, at which every reader got every packet (one bisection, to a tenth); ≥: the sender's maximum. CPU: time per packet at that rate, in user space and kernel, of all readers and rxring serve. The sender's time is not included, and its core also runs the kernel's receive path with the kernel's own packet rings. flooded: the sender's rate at full speed; kept: the share of those packets that the reader with the fewest got. Readers write to /dev/null and have buffers of %d MiB each.", floodTime, tcpdumpBuffer>>20))
 	}
 	return t
 }

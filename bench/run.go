@@ -11,18 +11,17 @@ import (
 	"time"
 )
 
-// Config says what to measure, and for how long. All of it must be set but
-// Only, Log and Raw.
+// Config says what to measure, and for how long. All fields but Only, Log and Raw must be set.
 type Config struct {
 	Rounds int            // samples of each cell
 	Budget time.Duration  // on the clock, a sample
 	Only   *regexp.Regexp // cells by name; nil: all
 
-	Log io.Writer // is told what was skipped, once; nil: nobody
-	Raw io.Writer // gets every sample in Go's benchmark format; nil: nobody
+	Log io.Writer // what was skipped, once; may be nil
+	Raw io.Writer // every sample in Go's benchmark format; may be nil
 }
 
-// aMeasurement is the budget that takes more than to see whether all works.
+// aMeasurement is the least budget of a real measurement; less only checks that everything works.
 const aMeasurement = 10 * time.Millisecond
 
 // Figure is a cell's medians over the rounds.
@@ -33,7 +32,7 @@ type Figure struct {
 	Allocs float64 // a packet offered
 }
 
-// Report is what Run found out.
+// Report holds the results of Run.
 type Report struct {
 	Config  Config
 	Start   time.Time
@@ -47,7 +46,7 @@ type Report struct {
 	floods  []flood
 }
 
-// Run measures, round by round. When ctx ends, Run does too, with its error.
+// Run measures, round by round. It ends early, with ctx's error, when ctx ends.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	all, err := cells()
 	if err != nil {

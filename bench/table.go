@@ -83,21 +83,21 @@ func (t *table) markdown(w io.Writer) {
 func (r *Report) tables() (all []table) {
 	path := r.grid(pathTable, "One writer, the whole path", rowDeliver, true)
 	path.notes = []string{
-		"ns: the writer's time for a packet, kept or dropped; ×: that against the row rxring; ok: share of the packets that was kept; M/s: millions kept in a second; allocs: a packet, the most of the sizes.",
-		"The writer never pauses. A ring (rxring, gVisor packetmmap) is emptied off the clock before it is full, by the same thread, unless the row names a reader: then reader and writer run side by side, and what the reader cannot take is dropped, or the writer waits (pipe).",
-		"All but the rows with a caller's timestamp, the bare copy, the channel and the plain TAP read the clock for each packet. gVisor's contenders get a PacketBuffer that is made already.",
+		"ns: the writer's time per packet, captured or dropped; ×: its ratio to the row rxring; ok: the share of packets captured; M/s: millions captured per second; allocs: allocations per packet, the maximum over the sizes.",
+		"The writer never pauses. The same thread empties a ring (rxring, gVisor packetmmap) off the clock before it is full, unless the row names a reader: then reader and writer run in parallel, and packets that the reader is too slow for are dropped, or the writer waits (pipe).",
+		"Every row reads the clock for each packet, except those with a caller's timestamp, the bare copy, the channel and the plain TAP. gVisor's rows start from an existing PacketBuffer.",
 	}
 	writers := r.grid(writersTable, "Writers on one ring with a reader, million packets accepted a second", fillsName(ring.DefaultDesign), false)
 	writers.notes = []string{
-		"M/s: millions of packets accepted a second; ×: against the bare ring of the default design, " + fillsName(ring.DefaultDesign) + "; ok: share of the packets offered that was accepted; 2+/1: the worst of two and more writers against one, each the median of the rounds' ratios.",
-		"In the rows that fill the ring, a reader on a thread of its own empties it off the clock, so nothing is dropped. It has read header and packet when it hands a slot back. Threads are pinned: writers to the first cores, the reader to the last, so that a single writer finds each slot in another core's cache, as he does beside any reader; of two writers on two cores one shares his with the reader, so that half of the slots come to who has them already, which three cores would not give him. Each writer has his share of a lap; a lap is over when the last one is done. Samples of up to as many writers as cores are of the median lap. More writers than cores are goroutines. On a machine with other work the reader's cache does not stay his, and a single writer looks better than he is: measure on a quiet one. All but the bare rings go the whole path with a clock reading for each packet, or each batch.",
-		"In the last two rows of a size the readers read at the same time, on goroutines: of one socket, and of two in a fanout group, where each writer is another CPU.",
+		"M/s: millions of packets accepted a second; ×: against the bare ring of the default design, " + fillsName(ring.DefaultDesign) + "; ok: the share of offered packets that was accepted; 2+/1: the lowest ratio of two, four or eight writers to one, each the median of the rounds' ratios.",
+		"In the rows that fill the ring, a reader on its own thread empties it off the clock, so nothing is dropped. The reader has read header and packet before it hands a slot back. Threads are pinned: the writers to the first cores, the reader to the last. So a single writer finds each slot in another core's cache, as beside any reader. With two writers on two cores, one shares the reader's core and finds half of the slots in its own cache, which three cores would not allow. Each writer writes its share of a lap; a lap ends with the last writer. Samples with at most as many writers as cores are those of the median lap; more writers than cores run as goroutines. On a busy machine the reader's cache is evicted and a single writer looks faster than it is: measure on a quiet one. All but the bare rings use the whole path, with one clock reading per packet or batch.",
+		"In the last two rows of each size the readers read at the same time, on goroutines: one socket, and two in a fanout group by CPU, with one CPU number per writer.",
 	}
-	unread := r.grid(unreadTable, "Writers on one ring that nobody reads, the worst case for a second one, million packets accepted a second", ring.DefaultDesign.String(), false)
+	unread := r.grid(unreadTable, "Writers on one ring without a reader, the worst case for a second writer, million packets accepted a second", ring.DefaultDesign.String(), false)
 	unread.notes = []string{
-		"Columns as above; ×: against the default design, " + ring.DefaultDesign.String() + ". A slot is free again as soon as it is released. So a single writer keeps head and slots in his own cache for good, which he never does beside a reader, and a second one takes them away: this compares designs, and is no use of a ring.",
-		"What unguarded, release-before and release-after-plain accept is not always one writer's packet; package ring says what else is wrong with a design.",
-		"Each writer goes on at once, also after a drop, but in the rows that yield. Packets are dropped because the head slot's writer was preempted before it had finished.",
+		"Columns as above; ×: ratio to the default design, " + ring.DefaultDesign.String() + ". A slot is free again as soon as it is released. So a single writer keeps head and slots in its own cache, which never happens beside a reader, and a second writer takes them away. This table compares designs; no ring is used like this.",
+		"The designs unguarded, release-before and release-after-plain tear packets; docs/ownership.md says what else is wrong with a design.",
+		"Each writer continues at once, even after a drop, except in the rows that yield. A packet is dropped when the writer of the head slot was preempted before it released the slot.",
 	}
 	for _, c := range r.cells {
 		if why := r.skipped[c.name()]; why != "" {
@@ -105,9 +105,9 @@ func (r *Report) tables() (all []table) {
 		}
 	}
 	filters := r.grid(filterTable, "Classic BPF, libpcap's programs", rowCbpf, true)
-	drain := r.grid(drainTable, "Reading a kernel ring that a million packets are in", rowCapture, true)
+	drain := r.grid(drainTable, "Reading a kernel ring that holds a million packets", rowCapture, true)
 	drain.notes = []string{
-		"ns: the reader's CPU time for a packet, in user space and in the kernel; ×: that against the first row. The packets come off a TAP device and are all there before the reader begins. mdlayher/packet has no ring: they lie in its socket's queue. libpcap's reader is a program of its own, whose allocations are not counted.",
+		"ns: the reader's CPU time per packet, in user space and in the kernel; ×: its ratio to the first row. The packets come from a TAP device and are all in the ring before the reader starts. mdlayher/packet has no ring: they are in its socket's queue. libpcap's reader is a separate program, whose allocations are not counted.",
 	}
 	for _, t := range []table{path, writers, unread, filters, drain, r.floodTable(), r.budgets()} {
 		if len(t.rows) > 0 {
@@ -208,8 +208,8 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 	return t
 }
 
-// worstOfMany is the packets that two or more writers have accepted against
-// those of one.
+// worstOfMany is the lowest ratio of the packets that two or more writers got into the ring to those
+// of one writer.
 func (r *Report) worstOfMany(table, row string) (ratio float64, ok bool) {
 	ratio = math.Inf(1)
 	for _, n := range Writers[1:] {
@@ -222,10 +222,9 @@ func (r *Report) worstOfMany(table, row string) (ratio float64, ok bool) {
 	return ratio, true
 }
 
-// againstOne is the packets that so many writers have accepted against those of
-// one, the median of the rounds' ratios: within a round they are measured one after
-// the other, while from round to round the machine may change (where a hypervisor
-// has its cores, for one).
+// againstOne is the ratio of the packets that so many writers got into the ring to those of one,
+// the median of the rounds' ratios. Within a round both are measured one after the other; from round
+// to round the machine may change, for instance where a hypervisor places its cores.
 func (r *Report) againstOne(table, row string, writers int) (ratio float64, ok bool) {
 	one := r.samples[cell{table: table, row: row, column: writersColumn(1)}.name()]
 	many := r.samples[cell{table: table, row: row, column: writersColumn(writers)}.name()]
@@ -239,7 +238,7 @@ func (r *Report) againstOne(table, row string, writers int) (ratio float64, ok b
 	return middle(ratios), true
 }
 
-// number has three digits that matter.
+// number formats v with three significant digits.
 func number(v float64) string {
 	switch {
 	case v < 9.995:
@@ -250,7 +249,7 @@ func number(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// allocsText leaves out the odd allocation that the runtime makes for itself.
+// allocsText rounds away the runtime's own occasional allocations.
 func allocsText(v float64) string {
 	if v < 0.05 {
 		return "0"
@@ -258,7 +257,7 @@ func allocsText(v float64) string {
 	return fmt.Sprintf("%.2g", v)
 }
 
-// budgets compares with what the design promises (its section 7).
+// budgets compares the figures with the design's budgets.
 func (r *Report) budgets() table {
 	t := table{title: "Budgets", head: []string{"", "measured", "budget", ""}}
 	ns := func(row string, size int) (float64, bool) {
