@@ -9,19 +9,17 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// burst measures the whole path with writers that fill a ring together: laps of
-// it, each emptied off the clock. Nothing is dropped, so the rate is that at
-// which writers get packets in. As with a real reader, each slot comes back from
-// the core of somebody who has read it, header and packet, and stored to it; and
-// as with a burst that a ring is there to take, the reader costs the writers no
-// time. See [crew] for who is on which core.
+// burst measures the whole path with writers that fill a ring together, in laps. The ring is emptied
+// off the clock after each lap, so nothing is dropped, and the rate is that at which packets get into
+// the ring. As with a real reader, each slot was last read and written on the reader's core; as in a
+// burst that fits into a ring, the reader costs the writers no time. [crew] says what runs on which
+// core.
 //
-// Each writer has his share of a lap, and the lap ends with the last one's: nobody
-// does another's work, or one who shares the reader's core would do it all.
+// Each writer writes its share of a lap, and the lap ends with the last writer. If writers shared the
+// work, the one on the reader's core would do all of it.
 //
-// A lap that the writer empties himself would be another thing: he would find
-// every slot warm in his own cache, as no writer beside a reader does, and two
-// writers would be compared with that.
+// If the writer emptied the ring, it would find every slot in its own cache, which never happens
+// beside a reader, and two writers would be compared with that.
 func burst(writers, size int, c deliverConfig, budget time.Duration) (s Sample, err error) {
 	c.ring = burstRing(size)
 	together, err := newCrew(writers)

@@ -187,8 +187,7 @@ func (d *deliver) close() (err error) {
 	return err
 }
 
-// unwatched is a device that nobody looks at: nothing is accepted, and nothing
-// is dropped.
+// unwatched is a device without sockets: it accepts and drops nothing.
 type unwatched struct {
 	dev    *rxring.Device
 	packet rxring.Packet

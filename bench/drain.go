@@ -127,7 +127,7 @@ func cpuTime() time.Duration {
 }
 
 // patiently is a deadline that a drainer which lost packets runs into.
-func patiently() time.Time { return time.Now().Add(4 * patience) }
+func patiently() time.Time { return time.Now().Add(4 * waitTimeout) }
 
 type captured struct {
 	h     *capture.Handle
@@ -197,7 +197,7 @@ func openAfpacket(v afpacket.OptTPacketVersion) func(*tap, int) (drain, error) {
 			frame, need = drainSlot, n*drainSlot
 		}
 		h, err := afpacket.NewTPacket(afpacket.OptInterface(tapName), v, afpacket.OptFrameSize(frame), afpacket.OptBlockSize(block),
-			afpacket.OptNumBlocks(need/block+4), afpacket.OptBlockTimeout(drainRetire), afpacket.OptPollTimeout(patience))
+			afpacket.OptNumBlocks(need/block+4), afpacket.OptBlockTimeout(drainRetire), afpacket.OptPollTimeout(waitTimeout))
 		return gopacketed{h}, err
 	}
 }
@@ -308,7 +308,7 @@ func (l *libpcap) start(n int) (err error) {
 }
 
 func (l *libpcap) read(n int) (bytes uint64, err error) {
-	kill := time.AfterFunc(patience, func() { l.cmd.Process.Kill() })
+	kill := time.AfterFunc(waitTimeout, func() { l.cmd.Process.Kill() })
 	defer kill.Stop()
 	if _, err := io.WriteString(l.in, "go\n"); err != nil {
 		return 0, err

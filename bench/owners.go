@@ -15,38 +15,31 @@ import (
 // Writers are the numbers of writers that share a ring.
 var Writers = []int{1, 2, 4, 8}
 
-// owners measures an ownership design: writers on one ring that never pause,
-// each taking a slot, filling it, and handing it over.
+// owners measures an ownership design: writers on one ring that never pause, each acquiring a slot,
+// filling it and releasing it.
 //
-// What counts is how many packets the ring accepts in a second. That depends on
-// its reader as much as on the design, so the reader must be the same for all
-// designs and all numbers of writers, and must never be what they wait for. A
-// goroutine that reads is neither: on few cores it competes with the writers
-// for a core, gets the less of it the more of them there are, and while it is
-// off the writers measure how fast a full ring says no. Writers that take turns
-// at being the reader, behind a lock, are no better: one that is preempted with
-// the lock held stops the ring for a scheduler's time slice. So does one that
-// is preempted between releasing a slot and handing it back itself.
+// The result is how many packets the ring accepts per second. That depends on the reader as much as on
+// the design, so the reader must be the same for all designs and numbers of writers, and the writers
+// must never wait for it. A reading goroutine fails on both: on few cores it competes with the writers,
+// runs less the more of them there are, and while it does not run the writers measure how fast a full
+// ring refuses packets. Writers that take turns as the reader, behind a lock, are no better: one that is
+// preempted with the lock held stops the ring for a scheduler's time slice, and so does one that is
+// preempted between releasing a slot and handing it back.
 //
-// So the reader here is the ideal one, which has read a packet and given the
-// slot back in the instant in which it got it: Release stores KERNEL instead of
-// USER. To the writers that is the same store. The ring is then never full, and
-// a packet is dropped only where the design drops it: because the head slot's
-// writer has not finished, most often because it was preempted in mid-copy and
-// the others have gone around the ring meanwhile. A reader that read in turn
-// would stop the ring at that same slot.
+// So the reader is an ideal one, which reads a packet and hands the slot back at once: Release stores
+// KERNEL instead of USER. For the writers that is the same store. The ring is then never full, and a
+// packet is dropped only by the design: because the writer of the head slot has not finished, usually
+// because it was preempted while copying and the others have wrapped around the ring. A reader that
+// reads in order would stop at the same slot.
 //
-// It is the worst case for a second writer, and no use of a ring: a single writer
-// whose ring nobody reads has head, sequence words and slots in his own cache for
-// good, and every slot that a second one takes is taken away from him. Beside a
-// reader he has to fetch each slot from the reader's core anyway: see [bareBurst].
+// This is the worst case for a second writer, and not how a ring is used: a single writer without a
+// reader keeps head, sequence words and slots in its own cache, and a second writer takes them away.
+// Beside a reader it fetches each slot from the reader's core anyway: see [bareBurst].
 //
-// For the designs that are not safe this is the kindest reader there is: what
-// they accept includes packets that two writers wrote over each other.
+// Unsafe designs look best here: what they accept includes packets that two writers have torn.
 //
-// A writer that goes on at once when its packet was dropped offers, and is
-// refused, millions more while the slot's owner waits for a core. yield has it
-// let others run first.
+// A writer that continues at once after a drop has millions more packets dropped while the slot's owner
+// waits for a core. With yield it lets others run first.
 func owners(d ring.Design, writers, size int, yield bool, budget time.Duration) (s Sample, err error) {
 	r, err := openRing(d, ringRequest(size))
 	if err != nil {
@@ -98,7 +91,7 @@ func openRing(d ring.Design, request tpacket.Req) (*ring.Ring, error) {
 }
 
 // checkSlots looks whether every slot holds the packet and is free. All writers
-// write the same bytes: this finds a ring that nobody wrote to, not a torn one.
+// write the same bytes: this finds a ring without packets, not a torn one.
 func checkSlots(r *ring.Ring, want []byte, d ring.Design) error {
 	for slot := range r.Geometry().FrameNr {
 		f := r.Frame(slot)

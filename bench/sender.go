@@ -50,10 +50,9 @@ func openSender(index, size int) (*sender, error) {
 	return s, nil
 }
 
-// flood sends at a rate of packets a second, 0 for as fast as it goes, for a
-// time, and says how many packets it has sent, in how long. It spins while
-// nothing is due: who sleeps sends in lumps. For the same reason it does not make
-// up for the time in which it did not have its core.
+// flood sends packets at rate per second (0: as fast as possible) for a time, and returns how many it
+// sent, and in what time. It spins until the next packet is due, because a sleep would make it send in
+// bursts. For the same reason it does not catch up after it was preempted.
 func (s *sender) flood(rate float64, during time.Duration) (sent uint64, took time.Duration, err error) {
 	var gap, due time.Duration
 	if rate > 0 {

@@ -63,8 +63,8 @@ func (t tally) check(offered, size uint64) error {
 }
 
 // measure runs s for about budget on the clock, lap packets at a time. size is
-// how many bytes of each packet must arrive. alone says that nobody but the
-// writer works on the clock: see laps.typical.
+// how many bytes of each packet must arrive. alone says that only the writer works on the clock: see
+// laps.typical.
 func measure(s session, lap, size int, alone bool, budget time.Duration) (sample Sample, err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
 	s.send(lap) // touch the pages, grow what grows
@@ -116,9 +116,8 @@ func (l *laps) add(d time.Duration) {
 	l.total += d
 }
 
-// typical is what all laps would have taken had each taken as long as the
-// median one. A lap is shorter than a scheduler's time slice: this leaves out
-// the laps in which somebody else had the core.
+// typical is the number of laps times the median lap. A lap is shorter than a scheduler's time slice,
+// so this leaves out the laps in which the writer was preempted.
 func (l *laps) typical() time.Duration {
 	each := l.each[:min(l.n, len(l.each))]
 	slices.Sort(each)

@@ -77,7 +77,7 @@ func terminate(cmd *exec.Cmd) (cpu time.Duration, err error) {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return 0, err
 	}
-	kill := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	kill := time.AfterFunc(waitTimeout, func() { cmd.Process.Kill() })
 	defer kill.Stop()
 	err = cmd.Wait()
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), err
@@ -129,7 +129,7 @@ func lines(r *os.File) chan string {
 // start waits until tcpdump listens.
 func (d *tcpdump) start() error {
 	var said []string
-	deadline := time.After(patience)
+	deadline := time.After(waitTimeout)
 	for {
 		select {
 		case line, ok := <-d.lines:
@@ -141,7 +141,7 @@ func (d *tcpdump) start() error {
 			}
 			said = append(said, line)
 		case <-deadline:
-			return errors.Join(fmt.Errorf("tcpdump does not listen: %w", errPatience), d.stop())
+			return errors.Join(fmt.Errorf("tcpdump does not start to capture: %w", errTimeout), d.stop())
 		}
 	}
 }
@@ -155,7 +155,7 @@ func (d *tcpdump) ask() (captured, dropped uint64, err error) {
 	if err := d.signal(); err != nil {
 		return 0, 0, fmt.Errorf("tcpdump: signal: %w", err)
 	}
-	deadline := time.After(patience)
+	deadline := time.After(waitTimeout)
 	for {
 		select {
 		case line, ok := <-d.lines:
@@ -168,7 +168,7 @@ func (d *tcpdump) ask() (captured, dropped uint64, err error) {
 				return captured, dropped, nil
 			}
 		case <-deadline:
-			return 0, 0, fmt.Errorf("tcpdump does not tell its counts: %w", errPatience)
+			return 0, 0, fmt.Errorf("tcpdump does not print its counts: %w", errTimeout)
 		}
 	}
 }
@@ -176,7 +176,7 @@ func (d *tcpdump) ask() (captured, dropped uint64, err error) {
 // settle waits until tcpdump has read what was sent, or knows it was dropped.
 // It does not say how long the packets were: size is believed.
 func (d *tcpdump) settle(sent uint64, size int) (tally, error) {
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(20 * time.Millisecond) {
 		captured, dropped, err := d.ask()
 		if err != nil {
 			return tally{}, err

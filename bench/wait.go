@@ -1,20 +1,20 @@
 package bench
 
 import (
-	"errors"
+	"fmt"
 	"time"
 )
 
-// patience bounds every wait for somebody else.
-const patience = 5 * time.Second
+// waitTimeout bounds every wait for another goroutine or process.
+const waitTimeout = 5 * time.Second
 
-var errPatience = errors.New("gave up waiting")
+var errTimeout = fmt.Errorf("not done after %v", waitTimeout)
 
-// waitFor waits until done says so.
+// waitFor polls done until it returns true, or fails after waitTimeout.
 func waitFor(done func() bool) error {
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(100 * time.Microsecond) {
+	for deadline := time.Now().Add(waitTimeout); !done(); time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(deadline) {
-			return errPatience
+			return errTimeout
 		}
 	}
 	return nil
