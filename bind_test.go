@@ -20,8 +20,8 @@ func TestPollersHearThatADeviceWentDown(t *testing.T) {
 	s.Arm(&w)
 	dev.SetUp(false)
 	dev.SetUp(false)
-	if w.Load() != 1 || s.Events() != rxring.EventErr || dev.Up() || dev.Watched() {
-		t.Errorf("woken %d times, events %#x, up %v, watched %v", w.Load(), s.Events(), dev.Up(), dev.Watched())
+	if w.Load() != 1 || s.Events() != rxring.EventErr || dev.Up() || dev.HasListeners() {
+		t.Errorf("woken %d times, events %#x, up %v, watched %v", w.Load(), s.Events(), dev.Up(), dev.HasListeners())
 	}
 	if _, err := s.Recv(nil, 0); !errors.Is(err, syscall.ENETDOWN) {
 		t.Errorf("%v, want %v", err, syscall.ENETDOWN)
@@ -30,7 +30,7 @@ func TestPollersHearThatADeviceWentDown(t *testing.T) {
 		t.Errorf("%v, events %#x: want %v, once the error is taken", err, s.Events(), syscall.EAGAIN)
 	}
 	dev.SetUp(true)
-	if !dev.Watched() {
+	if !dev.HasListeners() {
 		t.Error("not watched though it is up again")
 	}
 }
@@ -98,8 +98,8 @@ func TestDevicesComeAndGoUnderManyHands(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if dev.Promiscuous() || dev.Watched() {
-		t.Errorf("promiscuous %v, watched %v with no socket left", dev.Promiscuous(), dev.Watched())
+	if dev.Promiscuous() || dev.HasListeners() {
+		t.Errorf("promiscuous %v, watched %v with no socket left", dev.Promiscuous(), dev.HasListeners())
 	}
 	must(t, ns.RemoveDevice(dev))
 }

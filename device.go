@@ -47,18 +47,18 @@ type DeviceConfig struct {
 	// it does not fit into a slot.
 	MaxLen int
 
-	// Addr is the hardware address; zero: a locally administered one, but a Loopback
+	// HardwareAddr is the hardware address; zero: a locally administered one, but a Loopback
 	// device's stays zero. Devices without an Ethernet header have none.
-	Addr [6]byte
+	HardwareAddr [6]byte
 
 	// Index is the device's index (sll_ifindex), for one that stands for another
 	// device and is to be known by its number; 0: the next that is free.
 	Index int
 
-	// Addrs are the IP addresses, each with its network's prefix length, that
+	// Prefixes are the IP addresses, each with its network's prefix length, that
 	// programs see when they ask for the device's. Nothing answers on them but
 	// what feeds the device.
-	Addrs []netip.Prefix
+	Prefixes []netip.Prefix
 }
 
 // maxGSO is Linux's GSO_MAX_SIZE (linux/netdevice.h), in bytes.
@@ -97,15 +97,15 @@ func (c *DeviceConfig) check() error {
 	if c.MaxLen < c.MTU || c.MaxLen > maxGSO {
 		return explain.Errorf(syscall.EINVAL, "device %s: MaxLen %d: want %d (the MTU) to %d bytes, or 0 for the MTU", c.Name, c.MaxLen, c.MTU, maxGSO)
 	}
-	if c.Type.Ethernet() && c.Addr[0]&1 != 0 {
-		return explain.Errorf(syscall.EINVAL, "device %s: address % x: want a unicast one", c.Name, c.Addr)
+	if c.Type.Ethernet() && c.HardwareAddr[0]&1 != 0 {
+		return explain.Errorf(syscall.EINVAL, "device %s: address % x: want a unicast one", c.Name, c.HardwareAddr)
 	}
 	if c.Index < 0 || c.Index > maxGivenIndex {
 		return explain.Errorf(syscall.EINVAL, "device %s: index %d: want 1 to %d, or 0 for the next", c.Name, c.Index, maxGivenIndex)
 	}
-	for i, a := range c.Addrs {
+	for i, a := range c.Prefixes {
 		ip := a.Addr()
-		if !a.IsValid() || ip.Is4In6() || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() || slices.Contains(c.Addrs[:i], a) {
+		if !a.IsValid() || ip.Is4In6() || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() || slices.Contains(c.Prefixes[:i], a) {
 			return explain.Errorf(syscall.EINVAL, "device %s: address %v: want a unicast IPv4 or IPv6 address without a zone, once, and a prefix length", c.Name, a)
 		}
 	}
@@ -155,7 +155,7 @@ const etherLen = 14
 const etherAddrLen = 6
 
 func newDevice(ns *Namespace, c DeviceConfig) *Device {
-	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, mtu: c.MTU, maxLen: c.MaxLen, addr: c.Addr, addrs: slices.Clone(c.Addrs)}
+	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, mtu: c.MTU, maxLen: c.MaxLen, addr: c.HardwareAddr, addrs: slices.Clone(c.Prefixes)}
 	d.up.Store(true)
 	d.hears.Store(new(hearing))
 	d.from = tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Hatype: uint16(d.typ)}
@@ -201,16 +201,16 @@ func (d *Device) MaxLen() int { return d.maxLen }
 // as its MaxLen says.
 func (d *Device) Segments() bool { return d.maxLen > d.mtu }
 
-// Addr is the hardware address, zero on a device that is not Ethernet.
-func (d *Device) Addr() [6]byte { return d.addr }
+// HardwareAddr is the hardware address, zero on a device that is not Ethernet.
+func (d *Device) HardwareAddr() [6]byte { return d.addr }
 
-// Addrs lists the IP addresses that programs see.
-func (d *Device) Addrs() []netip.Prefix { return slices.Clone(d.addrs) }
+// Prefixes lists the IP addresses that programs see.
+func (d *Device) Prefixes() []netip.Prefix { return slices.Clone(d.addrs) }
 
-// Watched says whether a socket would be offered a packet now. A source that
-// must work to make packets may skip the work when nobody looks; SetWatch tells
+// HasListeners says whether a socket would be offered a packet now. A source that
+// must work to make packets may skip the work when nobody looks; OnInterestChange tells
 // when that changes.
-func (d *Device) Watched() bool { return d.taps.Load() != nil }
+func (d *Device) HasListeners() bool { return d.taps.Load() != nil }
 
 // Malformed counts packets delivered that hold no whole link-layer header or, on a
 // device of a type without one, no IPv4 or IPv6 though no Packet.Link says what they
@@ -223,7 +223,7 @@ func (d *Device) Malformed() uint64 { return d.malformed.Load() }
 // down, or was removed, offers nothing to anybody.
 //
 // Packets to others are offered, too, whether somebody asked for them or not, as
-// what is written to a TAP device is. A source that stands for a card asks Hears
+// what is written to a TAP device is. A source that stands for a card asks AcceptsDst
 // first.
 func (d *Device) Deliver(p *Packet) {
 	if taps := d.taps.Load(); taps != nil {

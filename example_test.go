@@ -54,7 +54,7 @@ func ExampleSocket_Recv() {
 // What a program sends: the device's owner gets it, and may answer at once.
 func ExampleDevice_SetTransmit() {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	net0, _ := ns.AddDevice(rxring.DeviceConfig{Name: "net0", Addr: [6]byte{2, 0, 0, 0, 0, 1}})
+	net0, _ := ns.AddDevice(rxring.DeviceConfig{Name: "net0", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 1}})
 	net0.SetTransmit(func(p *rxring.Packet) error {
 		fmt.Printf("sent: %q\n", p.Data[14:])
 		answer := append([]byte(nil), p.Data...)                           // p is the sender's again

@@ -103,7 +103,7 @@ func withQueues(t *testing.T, fn func(w *twins)) {
 	kringtest.Run(t, func(k *kring.Namespace) {
 		kringtest.NeedDevices(t)
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", Addr: ourAddr})
+		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", HardwareAddr: ourAddr})
 		tap, err := k.TAPQueues("tap0", dev.Index(), ourAddr, 3)
 		must(t, err)
 		defer tap.Close()
@@ -391,7 +391,7 @@ func TestAGroupOfSocketsWhoseDeviceIsGone(t *testing.T) {
 		w.tap.Close()
 		must(t, w.ns.RemoveDevice(w.dev))
 		w.join(widow, fanoutArgs(1, lb, 0))
-		w.dev = addDevice(t, w.ns, rxring.DeviceConfig{Name: "tap1", Addr: ourAddr})
+		w.dev = addDevice(t, w.ns, rxring.DeviceConfig{Name: "tap1", HardwareAddr: ourAddr})
 		tap, err := w.kernel.TAP("tap1", w.dev.Index(), ourAddr)
 		must(t, err)
 		defer tap.Close()

@@ -27,7 +27,7 @@ type member struct {
 func fanoutOf(t testing.TB, n int, slots uint32, c rxring.FanoutConfig) (*rxring.Device, []member) {
 	t.Helper()
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: [6]byte{2, 0, 0, 0, 0, 1}})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 1}})
 	var members []member
 	for range n {
 		s, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 4096, BlockNr: slots / 8, FrameSize: 512, FrameNr: slots})

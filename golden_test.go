@@ -60,7 +60,7 @@ type goldenCase struct {
 func (c goldenCase) compare(t *testing.T, packets map[string]goldenPacket) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	devices := map[string]*rxring.Device{
-		"tap0": addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", Addr: [6]byte{2, 0, 0, 0, 0, 1}}),
+		"tap0": addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 1}}),
 		"tun0": addDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP}),
 	}
 	s, err := ns.Socket(c.typ, tpacket.ETHPAll)

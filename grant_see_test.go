@@ -97,7 +97,7 @@ const lookBlock = 4096
 func look(t *testing.T, k kind, g *rxring.Grant, own []cbpf.Instruction, deliver func(*rxring.Namespace, *rxring.Device)) string {
 	t.Helper()
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
 	var ss []*rxring.Socket
 	for range max(k.members, 1) {
 		s, err := ns.Socket(k.typ, 0)
@@ -285,7 +285,7 @@ func TestSnaplenCountsFromTheLinkLayerHeader(t *testing.T) {
 	} {
 		for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2, tpacket.V3} {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
 			s, err := ns.SocketFor(&rxring.Grant{Snaplen: c.snaplen}, c.typ, tpacket.ETHPAll)
 			must(t, err)
 			defer s.Close()

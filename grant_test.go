@@ -114,7 +114,7 @@ func grantIsAnd(t *rapid.T) {
 	}
 
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -661,7 +661,7 @@ func TestDeliverToGrantedSocketsAllocatesNothing(t *testing.T) {
 		must(t, err)
 		b := frame(700)
 		batch := slices.Repeat([]rxring.Packet{{Data: b}}, 32)
-		tagged := taggedFrame(dev.Addr(), 0x800, b, 0x8100, 5)
+		tagged := taggedFrame(dev.HardwareAddr(), 0x800, b, 0x8100, 5)
 		for name, deliver := range map[string]func(){
 			"whole":     func() { dev.Deliver(&rxring.Packet{Data: b}) },
 			"in pieces": func() { dev.Deliver(&rxring.Packet{Data: b[:20], Rest: [][]byte{b[20:40], b[40:]}}) },

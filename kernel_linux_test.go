@@ -30,7 +30,7 @@ func withTwins(t *testing.T, fn func(w *twins)) {
 	kringtest.Run(t, func(k *kring.Namespace) {
 		kringtest.NeedDevices(t)
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", Addr: ourAddr})
+		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", HardwareAddr: ourAddr})
 		tap, err := k.TAP("tap0", dev.Index(), ourAddr)
 		must(t, err)
 		defer tap.Close()

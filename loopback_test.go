@@ -21,8 +21,8 @@ func TestEveryNamespaceHasLo(t *testing.T) {
 		t.Fatalf("lo: %v by name, %v by index: want %v", byName, byIndex, lo)
 	}
 	addrs := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}
-	if lo.Name() != "lo" || lo.Index() != 1 || lo.Type() != rxring.Loopback || lo.MTU() != 65536 || lo.Addr() != [6]byte{} || !lo.Up() || !slices.Equal(lo.Addrs(), addrs) {
-		t.Errorf("lo: %s, index %d, type %d, MTU %d, % x, up %v, %v", lo.Name(), lo.Index(), lo.Type(), lo.MTU(), lo.Addr(), lo.Up(), lo.Addrs())
+	if lo.Name() != "lo" || lo.Index() != 1 || lo.Type() != rxring.Loopback || lo.MTU() != 65536 || lo.HardwareAddr() != [6]byte{} || !lo.Up() || !slices.Equal(lo.Prefixes(), addrs) {
+		t.Errorf("lo: %s, index %d, type %d, MTU %d, % x, up %v, %v", lo.Name(), lo.Index(), lo.Type(), lo.MTU(), lo.HardwareAddr(), lo.Up(), lo.Prefixes())
 	}
 	if all := ns.Devices(); len(all) != 0 {
 		t.Errorf("%d devices listed, though none was added", len(all))

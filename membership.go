@@ -259,11 +259,11 @@ func (d *Device) Memberships() (promiscuous, allMulticast int) {
 	return h.promiscuous, h.allmulti
 }
 
-// Hears says whether a card in the device's place would take a packet to dst from
+// AcceptsDst says whether a card in the device's place would take a packet to dst from
 // its wire: one to its own address or to all, or one that the sockets'
 // memberships ask for. A raw-IP device hears everything, one that is down
 // nothing.
-func (d *Device) Hears(dst [6]byte) bool {
+func (d *Device) AcceptsDst(dst [6]byte) bool {
 	if !d.up.Load() {
 		return false
 	}

@@ -72,8 +72,8 @@ func TestUnicastMembershipsAreHeard(t *testing.T) {
 	withTwins(t, func(w *twins) {
 		s := w.socket("raw", rxring.SockRaw, tpacket.ETHPAll)
 		s.set(tpacket.SolPacket, tpacket.OptAddMembership, mreq(w.dev.Index(), 3, 6, other...))
-		if k := w.kernelHears(); !w.dev.Hears([6]byte(other)) || w.dev.Promiscuous() {
-			t.Errorf("heard: %v, promiscuous %v; the kernel %+v", w.dev.Hears([6]byte(other)), w.dev.Promiscuous(), k)
+		if k := w.kernelHears(); !w.dev.AcceptsDst([6]byte(other)) || w.dev.Promiscuous() {
+			t.Errorf("heard: %v, promiscuous %v; the kernel %+v", w.dev.AcceptsDst([6]byte(other)), w.dev.Promiscuous(), k)
 		}
 		for _, dst := range [][]byte{other, {2, 7, 7, 7, 7, 7}, group1} {
 			w.arrives(taggedFrame([6]byte(dst), 0x800, ipPacket(17, 60)))
@@ -81,7 +81,7 @@ func TestUnicastMembershipsAreHeard(t *testing.T) {
 			s.recv("a packet to somebody else", 100, 0, 0)
 		}
 		s.set(tpacket.SolPacket, tpacket.OptDropMembership, mreq(w.dev.Index(), 3, 6, other...))
-		if w.dev.Hears([6]byte(other)) {
+		if w.dev.AcceptsDst([6]byte(other)) {
 			t.Error("heard after the membership was dropped")
 		}
 	})
@@ -137,7 +137,7 @@ func TestMembershipsAreTheKernels(t *testing.T) {
 			}
 			for _, group := range [][]byte{group1, group2} {
 				want := k.promiscuity > 0 || k.allmulti > 0 || slices.Contains(k.groups, hex.EncodeToString(group))
-				if got := w.dev.Hears([6]byte(group)); w.dev.Up() && got != want {
+				if got := w.dev.AcceptsDst([6]byte(group)); w.dev.Up() && got != want {
 					t.Fatalf("step %d: hears % x: %v; the kernel %+v", i, group, got, k)
 				}
 			}

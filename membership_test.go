@@ -21,12 +21,12 @@ func mreq(ifindex int, typ, alen uint16, addr ...byte) []byte {
 // TestDeviceHearsWhatItsSocketsAskFor: and delivers the rest all the same.
 func TestDeviceHearsWhatItsSocketsAskFor(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
 	raw := addDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
 	everyone, group, stranger := [6]byte{255, 255, 255, 255, 255, 255}, [6]byte{1, 0, 0x5e, 0, 0, 0xfb}, [6]byte{2, 9}
 	hears := func() (s string) {
 		for name, addr := range map[string][6]byte{"u": ourAddr, "e": everyone, "g": group, "s": stranger} {
-			if dev.Hears(addr) {
+			if dev.AcceptsDst(addr) {
 				s += name
 			}
 		}
@@ -74,7 +74,7 @@ func TestDeviceHearsWhatItsSocketsAskFor(t *testing.T) {
 			t.Errorf("%s: hears %q, want %q of us, everyone, group, stranger", step.what, got, step.want)
 		}
 	}
-	if !raw.Hears(stranger) {
+	if !raw.AcceptsDst(stranger) {
 		t.Error("a raw-IP device does not hear everything")
 	}
 	dev.Deliver(&rxring.Packet{Data: taggedFrame([6]byte{2, 7, 7}, 0x800, make([]byte, 20))})
@@ -108,7 +108,7 @@ func FuzzMemberships(f *testing.F) {
 	f.Add(mreq(3, 0, 0), mreq(2, 1, 32, make([]byte, 40)...), true)
 	f.Fuzz(func(t *testing.T, one, two []byte, gone bool) {
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
 		addDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
 		a, err := ns.Socket(rxring.SockRaw, 0)
 		must(t, err)
@@ -134,7 +134,7 @@ func FuzzMemberships(f *testing.F) {
 			t.Error("memberships are left")
 		}
 		for _, val := range [][]byte{one, two} {
-			if len(val) >= 14 && [6]byte(val[8:14]) != ourAddr && [6]byte(val[8:14]) != [6]byte{255, 255, 255, 255, 255, 255} && dev.Hears([6]byte(val[8:14])) {
+			if len(val) >= 14 && [6]byte(val[8:14]) != ourAddr && [6]byte(val[8:14]) != [6]byte{255, 255, 255, 255, 255, 255} && dev.AcceptsDst([6]byte(val[8:14])) {
 				t.Errorf("the device still hears % x", val[8:14])
 			}
 		}
@@ -147,7 +147,7 @@ var group1 = []byte{1, 0, 0x5e, 0, 0, 0xfb}
 // wants the namespace waits for that, and who watches the device is told of it.
 func TestManyMembershipsEndAtOnce(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
 	s, err := ns.Socket(rxring.SockRaw, 0)
 	must(t, err)
 	const most = 8192
@@ -160,17 +160,17 @@ func TestManyMembershipsEndAtOnce(t *testing.T) {
 	if err := add(most); errnoOf(err) != syscall.ENOBUFS {
 		t.Errorf("%d memberships and one more: %v", most, err)
 	}
-	if n := len(dev.Addresses()); n != 0 || !dev.Promiscuous() {
+	if n := len(dev.RxFilterAddrs()); n != 0 || !dev.Promiscuous() {
 		t.Errorf("%d addresses, promiscuous %v", n, dev.Promiscuous())
 	}
 	told := 0
-	dev.SetWatch(func() { told++ })
+	dev.OnInterestChange(func() { told++ })
 	told = 0
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	must(t, s.Close())
 	runtime.ReadMemStats(&after)
-	if n := len(dev.Addresses()); n != 0 || dev.Promiscuous() {
+	if n := len(dev.RxFilterAddrs()); n != 0 || dev.Promiscuous() {
 		t.Errorf("%d addresses are left, promiscuous %v", n, dev.Promiscuous())
 	}
 	if told < 1 || told > 8 {
@@ -198,12 +198,12 @@ func TestManyAddressesAreAll(t *testing.T) {
 	} {
 		t.Run(c.kind, func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
 			s, err := ns.Socket(rxring.SockRaw, 0)
 			must(t, err)
 			defer s.Close()
 			told := 0
-			dev.SetWatch(func() { told++ })
+			dev.OnInterestChange(func() { told++ })
 			told = 0
 			addr := func(i int) [6]byte { return [6]byte{c.first, 9, 0, 0, byte(i >> 8), byte(i)} }
 			set := func(option, i int) {
@@ -217,7 +217,7 @@ func TestManyAddressesAreAll(t *testing.T) {
 				if many {
 					listed = 0
 				}
-				if got := len(dev.Addresses()); got != listed || c.many(dev) != many || c.other(dev) {
+				if got := len(dev.RxFilterAddrs()); got != listed || c.many(dev) != many || c.other(dev) {
 					t.Errorf("%d joined: %d addresses, all %v, all of the other kind %v", n, got, c.many(dev), c.other(dev))
 				}
 				if told != tellings {
@@ -226,10 +226,10 @@ func TestManyAddressesAreAll(t *testing.T) {
 				if promiscuous, all := dev.Memberships(); promiscuous+all != 0 {
 					t.Errorf("%d joined: counted as %d and %d of another type", n, promiscuous, all)
 				}
-				if got := dev.Hears(addr(9999)); got != many {
+				if got := dev.AcceptsDst(addr(9999)); got != many {
 					t.Errorf("%d joined: a stranger is heard: %v", n, got)
 				}
-				if n > 0 && !dev.Hears(addr(0)) {
+				if n > 0 && !dev.AcceptsDst(addr(0)) {
 					t.Errorf("%d joined: the first is not heard", n)
 				}
 			}
@@ -298,7 +298,7 @@ func TestMembershipsOfAUserAreBounded(t *testing.T) {
 // Who may not make a card promiscuous is told that it is, and it is not.
 func TestAGrantWithoutPromiscuousMode(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
 	no := &rxring.Grant{NoPromiscuous: true}
 	s, err := ns.SocketFor(no, rxring.SockRaw, 0)
 	must(t, err)
@@ -312,8 +312,8 @@ func TestAGrantWithoutPromiscuousMode(t *testing.T) {
 	add(3, 2, 0, 0, 0, 0, 8)
 	want := func(what string, promiscuous, groups bool, addresses int) {
 		t.Helper()
-		if dev.Promiscuous() != promiscuous || dev.AllMulticast() != groups || len(dev.Addresses()) != addresses {
-			t.Errorf("%s: promiscuous %v, all groups %v, addresses % x", what, dev.Promiscuous(), dev.AllMulticast(), dev.Addresses())
+		if dev.Promiscuous() != promiscuous || dev.AllMulticast() != groups || len(dev.RxFilterAddrs()) != addresses {
+			t.Errorf("%s: promiscuous %v, all groups %v, addresses % x", what, dev.Promiscuous(), dev.AllMulticast(), dev.RxFilterAddrs())
 		}
 	}
 	want("without", false, true, 1)

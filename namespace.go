@@ -62,7 +62,7 @@ func NewNamespace(c NamespaceConfig) *Namespace {
 		c.FirstIndex = loopbackIndex + 1
 	}
 	ns := &Namespace{maxMemory: c.MaxMemory - c.Reserved, nextIndex: c.FirstIndex, groups: make(map[groupKey]*group), nextGroup: make(map[uint32]uint16)}
-	ns.lo = newDevice(ns, DeviceConfig{Name: loopbackName, Type: Loopback, MTU: loopbackMTU, MaxLen: loopbackMTU, Index: loopbackIndex, Addrs: []netip.Prefix{
+	ns.lo = newDevice(ns, DeviceConfig{Name: loopbackName, Type: Loopback, MTU: loopbackMTU, MaxLen: loopbackMTU, Index: loopbackIndex, Prefixes: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128"),
 	}})
 	ns.devices = []*Device{ns.lo}

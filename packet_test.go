@@ -53,7 +53,7 @@ func TestLenThatSaysNothing(t *testing.T) {
 		{0, 214}, {-1, 214}, {math.MinInt, 214}, {100, 214}, {214, 214}, {215, 215}, {math.MaxInt32, math.MaxInt32}, {math.MaxInt, math.MaxInt32},
 	} {
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
 		s, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
 		must(t, s.BindDevice(dev, tpacket.ETHPAll))
 		dev.Deliver(&rxring.Packet{Data: tcpFrame(200), Len: c.len})
@@ -67,7 +67,7 @@ func TestLenThatSaysNothing(t *testing.T) {
 // Under FanoutFlagDefrag a fragment that is not all there makes nothing whole.
 func TestCutFragmentsAreNotPutTogether(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
 	s, err := ns.Socket(rxring.SockRaw, 0)
 	must(t, err)
 	defer s.Close()

@@ -407,7 +407,7 @@ func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
 func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
 	t := d.transmit.Load() // pairs with the store in setTransmit
 	if t != nil && t.first {
-		if o.arrival.timestamp == 0 && d.Watched() {
+		if o.arrival.timestamp == 0 && d.HasListeners() {
 			o.arrival.readClock() // now: an answer may have come when it is shown
 		}
 		if err := d.send(t, &o.packet); err != nil {

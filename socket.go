@@ -25,8 +25,8 @@ const (
 	SockRaw   SockType = 3 // SOCK_RAW: packets start at the link-layer header
 )
 
-// ErrClosed is the error of calls on a closed socket. It unwraps to EBADF.
-var ErrClosed = explain.Errorf(syscall.EBADF, "packet socket is closed")
+// ErrClosed is returned by calls on a closed socket. It unwraps to EBADF and [os.ErrClosed].
+var ErrClosed = explain.Errorf(errors.Join(syscall.EBADF, os.ErrClosed), "packet socket is closed")
 
 // ErrNoRing is the error of calls that need a receive ring on a socket that has
 // none. It unwraps to EINVAL.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -145,7 +146,7 @@ func TestPacketTypeAndProtocolFollowTheHeader(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Type: c.dev, Addr: own})
+			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Type: c.dev, HardwareAddr: own})
 			_, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
 			dev.Deliver(&c.p)
 			f := next(t, rd)
@@ -238,7 +239,7 @@ func TestSocketSeesOnlyItsDeviceAndProtocol(t *testing.T) {
 	must(t, err)
 	defer s.Close()
 	must(t, s.SetVersion(tpacket.V2), s.SetRxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32}))
-	if a.Watched() {
+	if a.HasListeners() {
 		t.Error("watched by a socket without a protocol")
 	}
 	for _, c := range []struct {
@@ -411,6 +412,7 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 		{"receive out of band", recv(plain, 1), syscall.EINVAL},
 		{"receive from the error queue", recv(plain, rxring.MsgErrQueue), syscall.EAGAIN},
 		{"receive after close", recv(closed, 0), syscall.EBADF},
+		{"bind after close, as os sees it", closed.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket}), os.ErrClosed},
 		{"bind after close", closed.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket}), rxring.ErrClosed},
 		{"get after close", get(closed, 1, 3, make([]byte, 4)), syscall.EBADF},
 		{"second close", closed.Close(), syscall.EBADF},
@@ -440,12 +442,12 @@ func TestDeviceConfigurationsThatLinuxRefuses(t *testing.T) {
 		{rxring.DeviceConfig{Name: "x", MTU: 67}, syscall.EINVAL, "68"},
 		{rxring.DeviceConfig{Name: "x", MTU: 65536}, syscall.EINVAL, "65535"},
 		{rxring.DeviceConfig{Name: "x", Type: rxring.Loopback, MTU: 1 << 20}, syscall.EINVAL, "524288"},
-		{rxring.DeviceConfig{Name: "x", Addr: [6]byte{1}}, syscall.EINVAL, "unicast"},
-		{rxring.DeviceConfig{Name: "x", Addrs: []netip.Prefix{{}}}, syscall.EINVAL, "invalid Prefix"},
-		{rxring.DeviceConfig{Name: "x", Addrs: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/8")}}, syscall.EINVAL, "0.0.0.0/8"},
-		{rxring.DeviceConfig{Name: "x", Addrs: []netip.Prefix{netip.MustParsePrefix("ff02::1/64")}}, syscall.EINVAL, "unicast"},
-		{rxring.DeviceConfig{Name: "x", Addrs: []netip.Prefix{netip.MustParsePrefix("::ffff:1.2.3.4/104")}}, syscall.EINVAL, "::ffff:1.2.3.4"},
-		{rxring.DeviceConfig{Name: "x", Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8"), netip.MustParsePrefix("10.0.0.1/8")}}, syscall.EINVAL, "once"},
+		{rxring.DeviceConfig{Name: "x", HardwareAddr: [6]byte{1}}, syscall.EINVAL, "unicast"},
+		{rxring.DeviceConfig{Name: "x", Prefixes: []netip.Prefix{{}}}, syscall.EINVAL, "invalid Prefix"},
+		{rxring.DeviceConfig{Name: "x", Prefixes: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/8")}}, syscall.EINVAL, "0.0.0.0/8"},
+		{rxring.DeviceConfig{Name: "x", Prefixes: []netip.Prefix{netip.MustParsePrefix("ff02::1/64")}}, syscall.EINVAL, "unicast"},
+		{rxring.DeviceConfig{Name: "x", Prefixes: []netip.Prefix{netip.MustParsePrefix("::ffff:1.2.3.4/104")}}, syscall.EINVAL, "::ffff:1.2.3.4"},
+		{rxring.DeviceConfig{Name: "x", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8"), netip.MustParsePrefix("10.0.0.1/8")}}, syscall.EINVAL, "once"},
 	} {
 		if _, err := ns.AddDevice(c.config); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%+v: %v, want %v that says %q", c.config, err, c.want, c.says)
@@ -503,7 +505,7 @@ func TestOptionsReadBackWhatLinuxWouldSay(t *testing.T) {
 		t.Errorf("short buffer: %d bytes, %v: want 2", n, err)
 	}
 	want := tpacket.SockaddrLL{Family: 17, Protocol: tpacket.Htons(tpacket.ETHPIP), Ifindex: int32(dev.Index()), Hatype: 1, Halen: 6}
-	addr := dev.Addr()
+	addr := dev.HardwareAddr()
 	copy(want.Addr[:], addr[:])
 	if got := s.Addr(); got != want {
 		t.Errorf("address %+v, want %+v", got, want)
@@ -739,7 +741,7 @@ func TestDeliverAllocatesNothing(t *testing.T) {
 	if allocs := testing.AllocsPerRun(100, func() { dev.DeliverBatch(batch); drain(rd) }); allocs != 0 {
 		t.Errorf("%v allocations a batch", allocs)
 	}
-	tagged := taggedFrame(dev.Addr(), 0x800, piece, 0x8100, 5)
+	tagged := taggedFrame(dev.HardwareAddr(), 0x800, piece, 0x8100, 5)
 	if allocs := testing.AllocsPerRun(1000, func() { dev.Deliver(&rxring.Packet{Data: tagged[:100], Rest: [][]byte{tagged[100:]}}); drain(rd) }); allocs != 0 {
 		t.Errorf("%v allocations a tagged packet", allocs)
 	}

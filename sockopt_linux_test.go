@@ -194,23 +194,3 @@ func TestMarksAndPrioritiesInControlMessages(t *testing.T) {
 		}
 	})
 }
-
-// TestReceiveTimeoutTellsNeverFromAtOnce, which getsockopt does not.
-func TestReceiveTimeoutTellsNeverFromAtOnce(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	s, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
-	defer s.Close()
-	for _, c := range []struct {
-		val     []byte
-		want    string
-		bounded bool
-	}{
-		{timeval(0, 0), "0s", false}, {timeval(-1, 0), "0s", true}, {timeval(2, 1), "2.004s", true}, {timeval(1<<62, 0), "0s", false}, {timeval(1<<40, 0), "0s", false},
-	} {
-		must(t, s.Setsockopt(solSocket, 20, c.val))
-		if d, bounded := s.ReceiveTimeout(); d.String() != c.want || bounded != c.bounded {
-			t.Errorf("% x: %v, %v: want %s, %v", c.val, d, bounded, c.want, c.bounded)
-		}
-	}
-}

@@ -341,18 +341,3 @@ func (t timeout) bytes() []byte {
 	b := binary.NativeEndian.AppendUint64(nil, uint64(n/perSecond))
 	return binary.NativeEndian.AppendUint64(b, uint64(n%perSecond)*uint64(tick/time.Microsecond))
 }
-
-// ReceiveTimeout is how long a receive call is to wait for a packet
-// (SO_RCVTIMEO): not at all when it is 0. Not bounded: for ever.
-func (s *Socket) ReceiveTimeout() (d time.Duration, bounded bool) {
-	s.mu.Lock()
-	t := s.rcvtimeo
-	s.mu.Unlock()
-	switch {
-	case t == 0 || t > timeout(math.MaxInt64/tick):
-		return 0, false
-	case t < 0:
-		return 0, true
-	}
-	return time.Duration(t) * tick, true
-}

@@ -33,7 +33,7 @@ func TestTaggedFramesInPiecesAndBatches(t *testing.T) {
 	frame := taggedFrame(ourAddr, 0x800, payload, 0x88a8, 5, 0x8100, 6)
 	collect := func(deliver func(*rxring.Device)) (all [][]byte) {
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", Addr: ourAddr})
+		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", HardwareAddr: ourAddr})
 		for _, typ := range []rxring.SockType{rxring.SockRaw, rxring.SockDgram} {
 			for _, protocol := range []uint16{tpacket.ETHPAll, tpacket.ETHP8021Q} {
 				s, _ := openSocket(t, ns, typ, tpacket.V2, smallRing)

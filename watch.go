@@ -9,8 +9,8 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// SetWatch has f called whenever what sockets want of the device may have changed:
-// what Watched, Up, Promiscuous, AllMulticast, Addresses and Filters say. A source
+// OnInterestChange has f called whenever what sockets want of the device may have changed:
+// what HasListeners, Up, Promiscuous, AllMulticast, RxFilterAddrs and Filters say. A source
 // that must work to make packets does so from the first reader to the last.
 //
 // f is called in the call that changes it, before that returns: a Bind, say, waits
@@ -18,7 +18,7 @@ import (
 // things are. Methods of devices and of the namespace may be called, those of
 // sockets may not: one is locked meanwhile. With nil, as at first, nobody is told;
 // a call of the function before it may still be under way. No writer waits for f.
-func (d *Device) SetWatch(f func()) {
+func (d *Device) OnInterestChange(f func()) {
 	d.ns.mu.Lock()
 	defer d.ns.mu.Unlock()
 	d.watch = f
@@ -47,11 +47,11 @@ func (m *watchedMutex) Unlock() {
 	}
 }
 
-// Addresses lists what addresses beside its own and broadcast the sockets'
+// RxFilterAddrs lists what addresses beside its own and broadcast the sockets'
 // memberships have the device hear (PACKET_MR_MULTICAST, PACKET_MR_UNICAST), in no
 // order. Of groups, and of others, there are at most 32: of more than that AllMulticast and
 // Promiscuous tell.
-func (d *Device) Addresses() [][6]byte { return slices.Collect(maps.Keys(d.hears.Load().addrs)) }
+func (d *Device) RxFilterAddrs() [][6]byte { return slices.Collect(maps.Keys(d.hears.Load().addrs)) }
 
 // Filters lists different filters, such that a packet that none of them lets pass, run
 // as on a SOCK_RAW socket for all protocols, need not be delivered: no socket would

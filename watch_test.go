@@ -18,18 +18,18 @@ func keep(n uint32) []cbpf.Instruction { return []cbpf.Instruction{{Op: 0x06, K:
 // nothing else.
 func TestWatchIsToldBeforeTheCallReturns(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Addr: ourAddr})
+	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
 	other := addDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
 	var calls int
 	var watched bool
-	dev.SetWatch(func() {
+	dev.OnInterestChange(func() {
 		calls++
-		watched = dev.Watched()
+		watched = dev.HasListeners()
 		ns.Devices() // the namespace is not locked
 		dev.Filters()
 	})
 	if calls != 1 || watched {
-		t.Fatalf("SetWatch: %d calls, watched: %v", calls, watched)
+		t.Fatalf("OnInterestChange: %d calls, watched: %v", calls, watched)
 	}
 	s, err := ns.Socket(rxring.SockRaw, 0)
 	must(t, err)
@@ -70,8 +70,8 @@ func TestWatchIsToldBeforeTheCallReturns(t *testing.T) {
 			t.Errorf("%s: %d calls, watched: %v; want told: %v, watched: %v", step.what, calls-before, watched, step.told, step.watched)
 		}
 	}
-	dev.SetWatch(nil)
-	other.SetWatch(nil)
+	dev.OnInterestChange(nil)
+	other.OnInterestChange(nil)
 	must(t, ns.RemoveDevice(other))
 }
 
@@ -82,10 +82,10 @@ func TestWatchSeesTheLastState(t *testing.T) {
 	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	var mu sync.Mutex
 	var open atomic.Bool
-	dev.SetWatch(func() {
+	dev.OnInterestChange(func() {
 		mu.Lock()
 		defer mu.Unlock()
-		open.Store(dev.Watched())
+		open.Store(dev.HasListeners())
 	})
 	for range 50 {
 		var all sync.WaitGroup

@@ -256,7 +256,7 @@ func TestDevicesFollowTheOthers(t *testing.T) {
 		}
 		t.Fatalf("devices %q, want %q", names(), want)
 	}
-	if d, ok := c.Namespace().DeviceByName("wg0"); !ok || d.Index() != 7 || d.MTU() != 1420 || d.MaxLen() != 9000 || d.Addr() != o.dev.Addr() {
+	if d, ok := c.Namespace().DeviceByName("wg0"); !ok || d.Index() != 7 || d.MTU() != 1420 || d.MaxLen() != 9000 || d.HardwareAddr() != o.dev.HardwareAddr() {
 		t.Fatalf("device %+v", d)
 	}
 	other, err := o.ns.AddDevice(rxring.DeviceConfig{Name: "tun1", Type: rxring.RawIP})
@@ -333,7 +333,7 @@ func TestWhatIsFreedWhenAPeerGoes(t *testing.T) {
 			bind(t, s, 7)
 		}
 		o.dev.Deliver(&rxring.Packet{Data: frame(1, 99)})
-		if got := len(o.Status().Sockets); got != 3 || !o.dev.Watched() {
+		if got := len(o.Status().Sockets); got != 3 || !o.dev.HasListeners() {
 			t.Fatalf("%d sockets", got)
 		}
 		c.Close()
@@ -345,7 +345,7 @@ func TestWhatIsFreedWhenAPeerGoes(t *testing.T) {
 		if e := <-gone; e.Kind != attach.PeerDetached || e.Err != nil || e.Peer.PID != os.Getpid() {
 			t.Errorf("event %+v", e)
 		}
-		if o.dev.Watched() || len(o.Status().Sockets) != 0 {
+		if o.dev.HasListeners() || len(o.Status().Sockets) != 0 {
 			t.Error("its sockets are still there")
 		}
 	}

@@ -41,7 +41,7 @@ func (p *peer) devicesNow() []device {
 	}
 	all := []device{}
 	for _, d := range devices {
-		all = append(all, device{d.Index(), d.Name(), d.Type(), d.MTU(), d.MaxLen(), d.Addr(), d.Addrs(), d.Up()})
+		all = append(all, device{d.Index(), d.Name(), d.Type(), d.MTU(), d.MaxLen(), d.HardwareAddr(), d.Prefixes(), d.Up()})
 	}
 	return all
 }
@@ -97,7 +97,7 @@ func mirror(ns *rxring.Namespace, list []device) error {
 		d, ok := ns.DeviceByIndex(o.Index)
 		if !ok {
 			var err error
-			d, err = ns.AddDevice(rxring.DeviceConfig{Index: o.Index, Name: o.Name, Type: o.Type, MTU: o.MTU, MaxLen: o.MaxLen, Addr: o.Addr, Addrs: o.Addrs})
+			d, err = ns.AddDevice(rxring.DeviceConfig{Index: o.Index, Name: o.Name, Type: o.Type, MTU: o.MTU, MaxLen: o.MaxLen, HardwareAddr: o.Addr, Prefixes: o.Addrs})
 			if err != nil {
 				return fmt.Errorf("attach: a device of the other end's: %w", err)
 			}
@@ -110,5 +110,5 @@ func mirror(ns *rxring.Namespace, list []device) error {
 // is says whether d is o, but for whether it is up.
 func (o device) is(d *rxring.Device) bool {
 	return o.Index == d.Index() && o.Name == d.Name() && o.Type == d.Type() && o.MTU == d.MTU() &&
-		o.MaxLen == d.MaxLen() && o.Addr == d.Addr() && slices.Equal(o.Addrs, d.Addrs())
+		o.MaxLen == d.MaxLen() && o.Addr == d.HardwareAddr() && slices.Equal(o.Addrs, d.Prefixes())
 }

@@ -451,8 +451,8 @@ func TestRegrant(t *testing.T) {
 		t.Errorf("bound to what is not granted: %v", err)
 	}
 	grant(attach.Grant{Socket: rxring.Grant{Devices: func(*rxring.Device) bool { return false }}}, nil)
-	if e := s.Events(); e&rxring.EventErr == 0 || o.dev.Watched() {
-		t.Errorf("events %#x, watched %v", e, o.dev.Watched())
+	if e := s.Events(); e&rxring.EventErr == 0 || o.dev.HasListeners() {
+		t.Errorf("events %#x, watched %v", e, o.dev.HasListeners())
 	}
 	grant(attach.Grant{}, errors.New("no more"))
 	<-c.Done()
@@ -504,7 +504,7 @@ func TestStatusIsOnesOwn(t *testing.T) {
 		addrs = append(addrs, netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: byte(i + 1), 14: 0xff, 8: 0xff}), 64))
 	}
 	for i := range 200 {
-		_, err := all.ns.AddDevice(rxring.DeviceConfig{Name: fmt.Sprint("d", i), Addrs: addrs})
+		_, err := all.ns.AddDevice(rxring.DeviceConfig{Name: fmt.Sprint("d", i), Prefixes: addrs})
 		must(t, err)
 	}
 	c2 := all.dial(t)

@@ -319,7 +319,7 @@ func (s *story) observe(t testing.TB, number int) []string {
 	w := &world{story: s, t: t, number: number, passed: make(map[string]uint64), fenced: make(bell, 1)}
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{FirstIndex: 7})
 	for _, name := range worldDevices {
-		d, err := ns.AddDevice(rxring.DeviceConfig{Name: name, Addr: [6]byte{2, 0, 0, 0, 0, 9}})
+		d, err := ns.AddDevice(rxring.DeviceConfig{Name: name, HardwareAddr: [6]byte{2, 0, 0, 0, 0, 9}})
 		must(t, err)
 		w.devices = append(w.devices, d)
 	}

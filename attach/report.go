@@ -55,7 +55,7 @@ func (s *Server) deviceStatus(d *rxring.Device) DeviceStatus {
 func StatusOf(d *rxring.Device) DeviceStatus {
 	st := DeviceStatus{Index: d.Index(), Name: d.Name(), Type: "raw-ip", MTU: d.MTU(), Up: d.Up()}
 	if d.Type().Ethernet() {
-		addr := d.Addr()
+		addr := d.HardwareAddr()
 		st.Type, st.Addr = "ethernet", fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", addr[0], addr[1], addr[2], addr[3], addr[4], addr[5])
 	}
 	switch t := d.Type(); {
@@ -64,7 +64,7 @@ func StatusOf(d *rxring.Device) DeviceStatus {
 	case t != rxring.RawIP && !t.Ethernet():
 		st.Type = fmt.Sprintf("arphrd-%d", t)
 	}
-	for _, a := range d.Addrs() {
+	for _, a := range d.Prefixes() {
 		st.Addrs = append(st.Addrs, a.String())
 	}
 	return st

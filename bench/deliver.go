@@ -210,8 +210,8 @@ func (u *unwatched) send(n int) {
 func (u *unwatched) empty() {}
 
 func (u *unwatched) settle() (tally, error) {
-	if u.dev.Watched() || u.dev.Malformed() != 0 {
-		return tally{}, fmt.Errorf("watched %v, malformed %d: want a device that nobody looks at", u.dev.Watched(), u.dev.Malformed())
+	if u.dev.HasListeners() || u.dev.Malformed() != 0 {
+		return tally{}, fmt.Errorf("watched %v, malformed %d: want a device that nobody looks at", u.dev.HasListeners(), u.dev.Malformed())
 	}
 	return tally{dropped: u.sent}, nil
 }

@@ -55,7 +55,7 @@ func TestAttached(t *testing.T) {
 		w := newAttached(t)
 		testWire(t, w)
 		w.client.Close()
-		if w.dev.Watched() {
+		if w.dev.HasListeners() {
 			t.Error("the device still has sockets")
 		}
 	})
@@ -76,7 +76,7 @@ func TestAttachedErrors(t *testing.T) {
 	if _, err := capture.OpenAttached(w.client, "net7", capture.Config{}); !errors.Is(err, syscall.ENODEV) {
 		t.Error(err)
 	}
-	if w.dev.Watched() {
+	if w.dev.HasListeners() {
 		t.Error("a capture that failed left a socket")
 	}
 	h := w.open(t, quick(false))

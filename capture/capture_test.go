@@ -433,7 +433,7 @@ func TestConfigErrors(t *testing.T) {
 			t.Errorf("%v; want EINVAL, %q", err, want)
 		}
 	}
-	if w.dev.Watched() {
+	if w.dev.HasListeners() {
 		t.Error("a capture that failed left a socket")
 	}
 }

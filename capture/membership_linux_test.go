@@ -28,14 +28,14 @@ func TestMembershipsOfADevice(t *testing.T) {
 			}
 		}
 		for range 2 {
-			if !w.dev.Hears(stranger) {
+			if !w.dev.AcceptsDst(stranger) {
 				t.Errorf("%+v: not heard", m)
 			}
 			if err := h.Leave(m); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if w.dev.Hears(stranger) {
+		if w.dev.AcceptsDst(stranger) {
 			t.Errorf("%+v: heard by nobody's wish", m)
 		}
 	}

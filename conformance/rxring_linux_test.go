@@ -99,9 +99,9 @@ func (r *rxringSide) end() error {
 }
 
 func (r *rxringSide) add(name string) error {
-	c := rxring.DeviceConfig{Name: name, Type: rxring.Ethernet, Addr: ourAddr, MTU: deviceMTU}
+	c := rxring.DeviceConfig{Name: name, Type: rxring.Ethernet, HardwareAddr: ourAddr, MTU: deviceMTU}
 	if name == tun0 {
-		c.Type, c.Addr = rxring.RawIP, [6]byte{}
+		c.Type, c.HardwareAddr = rxring.RawIP, [6]byte{}
 	}
 	d, err := r.ns.AddDevice(c)
 	if err != nil {

@@ -65,7 +65,7 @@ func FuzzIfreq(f *testing.F) {
 	f.Add([]byte("net0:1\x00..............\x01\x00\x00\x00"), uint32(unix.SIOCGIFINDEX))
 	f.Add(slices.Repeat([]byte{'x'}, 40), uint32(unix.SIOCGIFNAME))
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	d, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}})
+	d, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func FuzzProcFile(f *testing.F) {
 	f.Add([]byte("/proc/self/net/ipv6_route\x00"))
 	f.Add([]byte("/proc/net/\x00"))
 	f.Add([]byte("/proc/net/route"))
-	d, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "net0", Addrs: []netip.Prefix{netip.MustParsePrefix("fe80::1/64")}})
+	d, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "net0", Prefixes: []netip.Prefix{netip.MustParsePrefix("fe80::1/64")}})
 	if err != nil {
 		f.Fatal(err)
 	}

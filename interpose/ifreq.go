@@ -60,7 +60,7 @@ func (r *ifreq) fill(cmd uint32, d *rxring.Device, flags uint32) {
 	case unix.SIOCGIFHWADDR: // struct sockaddr
 		r.setUint16(uint16(d.Type()))
 		if d.Type().Ethernet() {
-			addr := d.Addr()
+			addr := d.HardwareAddr()
 			copy(r[ifreqValue+2:], addr[:])
 		} else {
 			clear(r[ifreqValue+2 : ifreqValue+16])

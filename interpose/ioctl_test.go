@@ -43,7 +43,7 @@ func TestRequestsAboutDevicesGetTheKernelsAnswers(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, c := range []rxring.DeviceConfig{
-		{Name: "tap2", Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("192.0.2.2/24"), netip.MustParsePrefix("198.51.100.1/30"), netip.MustParsePrefix("2001:db8::1/64")}},
+		{Name: "tap2", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("192.0.2.2/24"), netip.MustParsePrefix("198.51.100.1/30"), netip.MustParsePrefix("2001:db8::1/64")}},
 		{Name: "tun2", Type: rxring.RawIP, MTU: 1280},
 		{Name: "tap3", MaxLen: 65535},
 		{Name: "tun3", Type: rxring.RawIP, MaxLen: 65535},
@@ -90,7 +90,7 @@ func deviceAlike(t *testing.T, ns *kring.Namespace, d *rxring.Device) error {
 		arp = "off"
 		k, err = ns.TUN(d.Name(), d.Index())
 	} else {
-		k, err = ns.TAP(d.Name(), d.Index(), d.Addr())
+		k, err = ns.TAP(d.Name(), d.Index(), d.HardwareAddr())
 	}
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func deviceAlike(t *testing.T, ns *kring.Namespace, d *rxring.Device) error {
 		}
 	}
 	script := fmt.Sprintf("link set %s multicast on arp %s mtu %d\n", d.Name(), arp, d.MTU())
-	for _, a := range d.Addrs() {
+	for _, a := range d.Prefixes() {
 		if a.Addr().Is4() {
 			script += fmt.Sprintf("addr add %v dev %s\n", a, d.Name())
 		}

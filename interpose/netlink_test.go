@@ -89,7 +89,7 @@ func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
 		}
 	}
 	net1 := netip.MustParsePrefix("192.0.2.1/24")
-	add(rxring.DeviceConfig{Name: "net0", Addrs: []netip.Prefix{net1, netip.MustParsePrefix("2001:db8::1/64")}})
+	add(rxring.DeviceConfig{Name: "net0", Prefixes: []netip.Prefix{net1, netip.MustParsePrefix("2001:db8::1/64")}})
 	add(rxring.DeviceConfig{Name: "wg0", Type: rxring.RawIP, MTU: 1420})
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
@@ -99,7 +99,7 @@ func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
 		Env:       append(os.Environ(), "RXRING_TEST_INSTEAD=links"),
 	}, func(line string) {
 		if line == "ready" {
-			add(rxring.DeviceConfig{Name: "late0", Addrs: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}})
+			add(rxring.DeviceConfig{Name: "late0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}})
 		}
 	}).ok(t)
 	lines := strings.Split(strings.TrimSpace(o.stdout), "\n")

@@ -23,7 +23,7 @@ func TestFilesOfProcNetAreTheKernels(t *testing.T) {
 		t.Skip("SKIPPED, only root can compare with the kernel's devices")
 	}
 	ours := rxring.NewNamespace(rxring.NamespaceConfig{})
-	d, err := ours.AddDevice(rxring.DeviceConfig{Name: "tap2", Addrs: []netip.Prefix{
+	d, err := ours.AddDevice(rxring.DeviceConfig{Name: "tap2", Prefixes: []netip.Prefix{
 		netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("192.0.2.77/24"), netip.MustParsePrefix("10.1.2.3/32"),
 		netip.MustParsePrefix("172.16.5.4/12"), netip.MustParsePrefix("172.16.5.4/20"), netip.MustParsePrefix("2001:db8::1/64"), netip.MustParsePrefix("fe80::77/64"),
 	}})

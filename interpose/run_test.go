@@ -163,7 +163,7 @@ func TestNothingIsLeft(t *testing.T) {
 		if left := children(os.Getpid()); len(left) > 0 {
 			t.Errorf("children left: %v", left)
 		}
-		if w.busy.Watched() {
+		if w.busy.HasListeners() {
 			t.Error("a socket is left on the device")
 		}
 	})

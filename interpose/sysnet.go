@@ -68,7 +68,7 @@ func sysFile(d *rxring.Device, flags uint32, file string) (content []byte, ok bo
 		}
 		return net.HardwareAddr(addr).String()
 	}
-	addr, broadcast, state, carrier := d.Addr(), make([]byte, 6), "unknown", 1
+	addr, broadcast, state, carrier := d.HardwareAddr(), make([]byte, 6), "unknown", 1
 	if d.Type() == rxring.Ethernet {
 		broadcast = bytes.Repeat([]byte{0xff}, 6)
 	}

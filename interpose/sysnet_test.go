@@ -23,7 +23,7 @@ func TestFilesOfSysClassNetAreTheKernels(t *testing.T) {
 		files = append(files, "statistics/"+s)
 	}
 	for _, c := range []rxring.DeviceConfig{
-		{Name: "tap2", MTU: 1400, Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
+		{Name: "tap2", MTU: 1400, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
 		{Name: "tun2", Type: rxring.RawIP, MTU: 1280},
 	} {
 		t.Run(c.Name, func(t *testing.T) {

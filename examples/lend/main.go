@@ -34,7 +34,7 @@ func lend(ctx context.Context, path string) error {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	wg0, err := ns.AddDevice(rxring.DeviceConfig{
 		Name: "wg0", Type: rxring.RawIP, MTU: 1420,
-		Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")},
+		Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")},
 	})
 	if err != nil {
 		return err

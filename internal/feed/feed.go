@@ -143,7 +143,7 @@ func (f *Feed) Close() error {
 }
 
 // Watched reports whether a socket is on one of the devices.
-func (f *Feed) Watched() bool { return slices.ContainsFunc(f.Devices, (*rxring.Device).Watched) }
+func (f *Feed) Watched() bool { return slices.ContainsFunc(f.Devices, (*rxring.Device).HasListeners) }
 
 // Drain waits until readers have read everything that was delivered, or until ctx ends.
 func (f *Feed) Drain(ctx context.Context) {

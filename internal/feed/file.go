@@ -110,7 +110,7 @@ func (p filePlan) open(f *file.File, c Config) (*Feed, error) {
 		if len(configs) != 1 {
 			return nil, fmt.Errorf("addr=%v: it has packets of %d interfaces: want it without addr", p.addr, len(configs))
 		}
-		configs[0].Addrs = []netip.Prefix{p.addr}
+		configs[0].Prefixes = []netip.Prefix{p.addr}
 	}
 	var devices []*rxring.Device
 	for _, d := range configs {

@@ -41,7 +41,7 @@ func parseStreams(s *Spec) (plan, error) {
 func (p streamsPlan) inspect(context.Context) (opener, error) { return p.open, nil }
 
 func (p streamsPlan) open(c Config) (*Feed, error) {
-	dev, err := c.Namespace.AddDevice(rxring.DeviceConfig{Name: cmp.Or(c.name, defaultName), MaxLen: streams.MaxLen, Addrs: []netip.Prefix{streams.LocalAddr}})
+	dev, err := c.Namespace.AddDevice(rxring.DeviceConfig{Name: cmp.Or(c.name, defaultName), MaxLen: streams.MaxLen, Prefixes: []netip.Prefix{streams.LocalAddr}})
 	if err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func (b *batch) flush() error {
 		if err != nil {
 			return err
 		}
-		if !b.dev.Watched() {
+		if !b.dev.HasListeners() {
 			s.unseen.Add(uint64(n))
 		}
 		b.dev.DeliverBatch(ps[:n])

@@ -29,8 +29,8 @@ const watchEvery = 10 * time.Millisecond
 func (s *Source) awaitReaders() error {
 	var changes atomic.Uint64 // of what sockets want of the devices
 	for _, d := range s.devices {
-		d.SetWatch(func() { changes.Add(1) })
-		defer d.SetWatch(nil)
+		d.OnInterestChange(func() { changes.Add(1) })
+		defer d.OnInterestChange(nil)
 	}
 	var first, changed time.Time // since when there are sockets, and since when these
 	var settled time.Duration    // in ticks that were in time: programs are late, too, on a busy machine

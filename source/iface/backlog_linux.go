@@ -157,7 +157,7 @@ func settle(drains []*drain) {
 
 // behind reports whether the ring holds packets that will be delivered to sockets.
 func (d *drain) behind() bool {
-	return !d.stopped() && d.dev.Watched() && d.reportLost() > d.packets.Load()
+	return !d.stopped() && d.dev.HasListeners() && d.reportLost() > d.packets.Load()
 }
 
 // giveUp counts what the ring still holds as lost: the drain has stopped, and the ring

@@ -49,7 +49,7 @@ func describe(name string) (c rxring.DeviceConfig, err error) {
 		c.MaxLen = c.MTU
 	}
 	if c.Type.Ethernet() {
-		copy(c.Addr[:], i.HardwareAddr)
+		copy(c.HardwareAddr[:], i.HardwareAddr)
 	}
 	addrs, err := i.Addrs()
 	if err != nil {
@@ -63,8 +63,8 @@ func describe(name string) (c rxring.DeviceConfig, err error) {
 		ip, _ := netip.AddrFromSlice(ipnet.IP)
 		ones, _ := ipnet.Mask.Size()
 		// A peer's address is listed with the prefix of both, maybe twice.
-		if p := netip.PrefixFrom(ip.Unmap(), ones); p.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && !slices.Contains(c.Addrs, p) {
-			c.Addrs = append(c.Addrs, p)
+		if p := netip.PrefixFrom(ip.Unmap(), ones); p.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && !slices.Contains(c.Prefixes, p) {
+			c.Prefixes = append(c.Prefixes, p)
 		}
 	}
 	return c, nil

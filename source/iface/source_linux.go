@@ -45,7 +45,7 @@ type Source struct {
 // calls Start.
 //
 // The device goes up and down with the interface. One Source at a time should feed
-// a device; it takes the device's SetWatch and SetBacklog. ENODEV when there is no such interface,
+// a device; it takes the device's OnInterestChange and SetBacklog. ENODEV when there is no such interface,
 // EPERM without the capability.
 func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	if dev == nil {
@@ -93,7 +93,7 @@ func (s *Source) start() error {
 	s.dev.SetUp(l.up)
 	s.startSending()
 	s.dev.SetBacklog(backlog{s})
-	s.dev.SetWatch(s.adjust) // which calls it
+	s.dev.OnInterestChange(s.adjust) // which calls it
 	go s.tend(news)
 	return nil
 }
@@ -107,13 +107,13 @@ func (s *Source) agree(l link) error {
 }
 
 // adjust brings the kernel's sockets to what the device's sockets want. It is what
-// SetWatch calls. To close them takes the kernel a while: nobody waits for that.
+// OnInterestChange calls. To close them takes the kernel a while: nobody waits for that.
 func (s *Source) adjust() {
 	s.mu.Lock()
 	var err error
 	switch {
 	case s.over:
-	case !s.dev.Watched():
+	case !s.dev.HasListeners():
 		if s.tap.open() {
 			s.look()
 		}
@@ -203,7 +203,7 @@ func (s *Source) Close() error {
 	s.closeTap()
 	s.past.Err = nil
 	s.mu.Unlock()
-	s.dev.SetWatch(nil)
+	s.dev.OnInterestChange(nil)
 	s.dev.SetBacklog(nil)
 	s.dev.SetTransmit(nil)
 	s.dev.SetTransmitReady(nil)

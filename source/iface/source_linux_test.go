@@ -524,8 +524,8 @@ func TestDescribe(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if c.Name != "near0" || c.Index != l.Attrs().Index || c.Type != rxring.Ethernet || c.MTU != 1500 || c.Addr != nearAddr ||
-				fmt.Sprint(c.Addrs) != "["+nearIP+"/24]" {
+			if c.Name != "near0" || c.Index != l.Attrs().Index || c.Type != rxring.Ethernet || c.MTU != 1500 || c.HardwareAddr != nearAddr ||
+				fmt.Sprint(c.Prefixes) != "["+nearIP+"/24]" {
 				t.Errorf("%+v", c)
 			}
 			for name, want := range map[string]error{"nosuch0": unix.ENODEV, "a-name-that-is-too-long": unix.EINVAL, "": unix.ENODEV} {

@@ -134,7 +134,7 @@ func memberships(dev *rxring.Device) map[capture.Membership]bool {
 	if dev.AllMulticast() {
 		ms[capture.Membership{Type: capture.AllMulticast}] = true
 	}
-	for _, a := range dev.Addresses() {
+	for _, a := range dev.RxFilterAddrs() {
 		m := capture.Membership{Type: capture.Unicast, Addr: a}
 		if a[0]&1 != 0 {
 			m.Type = capture.Multicast

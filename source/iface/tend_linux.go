@@ -86,7 +86,7 @@ func (s *Source) setUp(up bool) {
 // would need one.
 func (s *Source) tidy() (again bool) {
 	s.mu.Lock()
-	watched, err := s.dev.Watched(), s.tap.failed()
+	watched, err := s.dev.HasListeners(), s.tap.failed()
 	if !watched || err != nil {
 		s.closeTap()
 	}
@@ -122,7 +122,7 @@ func (s *Source) end(why error) {
 	}
 	s.closeTap()
 	s.mu.Unlock()
-	s.dev.SetWatch(nil)
+	s.dev.OnInterestChange(nil)
 	s.dev.SetBacklog(nil)
 	s.dev.SetUp(false)
 	s.out.close()

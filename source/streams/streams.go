@@ -34,7 +34,7 @@ var (
 const remotePort = 12865
 
 // LocalAddr is the address of the stack behind the device, which programs that
-// ask for the device's addresses should see: [rxring.DeviceConfig].Addrs.
+// ask for the device's addresses should see: [rxring.DeviceConfig].Prefixes.
 var LocalAddr = netip.PrefixFrom(netip.AddrFrom4(localAddr.As4()), prefixLen)
 
 // prefixLen is of the network that both stacks are in.
@@ -92,7 +92,7 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	if t := dev.Type(); t != rxring.Ethernet {
 		return nil, fmt.Errorf("streams: device %s has hardware type %d: only Ethernet (%d) can carry the streams", dev.Name(), t, rxring.Ethernet)
 	}
-	s, err := start(dev, dev.Addr(), dev.MTU(), dev.MaxLen(), cfg)
+	s, err := start(dev, dev.HardwareAddr(), dev.MTU(), dev.MaxLen(), cfg)
 	if err == nil {
 		s.dev = dev
 		dev.SetTransmit(s.link.transmit)

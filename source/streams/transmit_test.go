@@ -48,7 +48,7 @@ func newProgram(t *testing.T, ns *rxring.Namespace, dev *rxring.Device, etherTyp
 	if err := errors.Join(s.AttachFilter(filter), s.BindDevice(dev, uint16(etherType))); err != nil {
 		t.Fatal(err)
 	}
-	p := &program{t: t, s: s, dev: dev, peer: dev.Addr(), rang: make(chan struct{}, 1)}
+	p := &program{t: t, s: s, dev: dev, peer: dev.HardwareAddr(), rang: make(chan struct{}, 1)}
 	p.peer[5] ^= 1
 	return p
 }
@@ -86,7 +86,7 @@ func (p *program) asks(is func(gopacket.Packet) bool, ls ...gopacket.Serializabl
 }
 
 func (p *program) ethernet(t layers.EthernetType) *layers.Ethernet {
-	own := p.dev.Addr()
+	own := p.dev.HardwareAddr()
 	return &layers.Ethernet{SrcMAC: own[:], DstMAC: p.peer[:], EthernetType: t}
 }
 
@@ -111,7 +111,7 @@ func TestProgramsGetTrueAnswers(t *testing.T) {
 
 	t.Run("ARP", func(t *testing.T) {
 		p := newProgram(t, ns, dev, layers.EthernetTypeARP, 21, 2) // replies
-		own := dev.Addr()
+		own := dev.HardwareAddr()
 		eth := p.ethernet(layers.EthernetTypeARP)
 		eth.DstMAC = []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 		answer := p.asks(func(gopacket.Packet) bool { return true }, eth, &layers.ARP{
@@ -173,7 +173,7 @@ func TestProgramsGetTrueAnswers(t *testing.T) {
 	t.Run("TCP connection", func(t *testing.T) {
 		// From an address that nobody else has: who has one answers for it.
 		mine := []byte{192, 0, 2, 77}
-		own := dev.Addr()
+		own := dev.HardwareAddr()
 		arps, tcps := newProgram(t, ns, dev, layers.EthernetTypeARP, 41, 77), newProgram(t, ns, dev, layers.EthernetTypeIPv4, 33, 77)
 		segment := func(tcp layers.TCP) []gopacket.SerializableLayer {
 			ip := tcps.ip(layers.IPProtocolTCP)

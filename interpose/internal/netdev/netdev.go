@@ -93,7 +93,7 @@ func Addresses(d *rxring.Device, ipv4 bool) []Address {
 		return nil
 	}
 	var as []Address
-	for _, p := range d.Addrs() {
+	for _, p := range d.Prefixes() {
 		switch {
 		case p.Addr().Is4() != ipv4:
 		case ipv4:

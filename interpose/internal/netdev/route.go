@@ -46,7 +46,7 @@ func Routes4(devices []*rxring.Device) (routes []Route) {
 // are only those to its addresses.
 func addrRoutes4(d *rxring.Device) (routes []Route) {
 	addrs := Addresses(d, true)
-	for _, p := range d.Addrs() {
+	for _, p := range d.Prefixes() {
 		if !p.Addr().Is4() {
 			continue
 		}
@@ -103,7 +103,7 @@ func Routes6(devices []*rxring.Device) (routes []Route) {
 		if d.Type() != rxring.Loopback {
 			add(Route{Dst: multicast6, Device: d, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_MULTICAST, Metric: metric6})
 		}
-		for _, p := range d.Addrs() {
+		for _, p := range d.Prefixes() {
 			if !p.Addr().Is6() {
 				continue
 			}

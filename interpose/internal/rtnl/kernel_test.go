@@ -28,8 +28,8 @@ import (
 
 // Devices that the kernel and a namespace have alike.
 var alike = []rxring.DeviceConfig{
-	{Name: "tap2", Addr: [6]byte{2, 0, 0, 0, 0, 2}, Addrs: prefixes("192.0.2.1/24", "192.0.2.77/24", "2001:db8::1/64", "198.51.100.1/32", "fe80::1/64", "2001:db8:1::1/64", "127.0.1.1/8")},
-	{Name: "tun3", Type: rxring.RawIP, MTU: 1280, Addrs: append(prefixes("203.0.113.9/31"), many(100)...)},
+	{Name: "tap2", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 2}, Prefixes: prefixes("192.0.2.1/24", "192.0.2.77/24", "2001:db8::1/64", "198.51.100.1/32", "fe80::1/64", "2001:db8:1::1/64", "127.0.1.1/8")},
+	{Name: "tun3", Type: rxring.RawIP, MTU: 1280, Prefixes: append(prefixes("203.0.113.9/31"), many(100)...)},
 }
 
 func prefixes(all ...string) (ps []netip.Prefix) {
@@ -69,7 +69,7 @@ func compare(t *testing.T, fn func(t *testing.T, bus *Bus, setUp func(name strin
 			if c.Type == rxring.RawIP {
 				k, err = ns.TUN(c.Name, d.Index())
 			} else {
-				k, err = ns.TAP(c.Name, d.Index(), c.Addr)
+				k, err = ns.TAP(c.Name, d.Index(), c.HardwareAddr)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -80,7 +80,7 @@ func compare(t *testing.T, fn func(t *testing.T, bus *Bus, setUp func(name strin
 			if c.Type != rxring.RawIP {
 				fmt.Fprintf(&links, "link set %s arp on\n", c.Name)
 			}
-			for _, a := range c.Addrs {
+			for _, a := range c.Prefixes {
 				fmt.Fprintf(&addrs, "addr add %v dev %s\n", a, c.Name)
 			}
 			if err := ns.Do(func() error {

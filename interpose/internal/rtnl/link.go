@@ -190,7 +190,7 @@ func (b *Bus) linkMessage(d *rxring.Device, h header) []byte {
 	a.uint16(iflaHeadroom, 0)
 	a.uint16(iflaTailroom, 0)
 	a.uint8(unix.IFLA_PROTO_DOWN, 0)
-	switch addr := d.Addr(); d.Type() {
+	switch addr := d.HardwareAddr(); d.Type() {
 	case rxring.Ethernet:
 		a.bytes(unix.IFLA_ADDRESS, addr[:])
 		a.bytes(unix.IFLA_BROADCAST, bytes.Repeat([]byte{0xff}, len(addr)))

@@ -79,7 +79,7 @@ func TestAnswersCanBeRead(t *testing.T) {
 		t.Errorf("lo: %+v", lo)
 	}
 	for i, d := range devices[1:] {
-		a, addr := links[1+i].Attrs(), d.Addr()
+		a, addr := links[1+i].Attrs(), d.HardwareAddr()
 		mode := netlink.TUNTAP_MODE_TAP
 		if d.Type() == rxring.RawIP {
 			addr, mode = [6]byte{}, netlink.TUNTAP_MODE_TUN
@@ -189,7 +189,7 @@ func TestMembersOfGroupsHearOfNewDevices(t *testing.T) {
 	if bus.Announce() {
 		t.Error("told of what was there before")
 	}
-	dev := add(t, ns, rxring.DeviceConfig{Name: "new0", Addrs: prefixes("192.0.2.1/24", "2001:db8::1/64")})
+	dev := add(t, ns, rxring.DeviceConfig{Name: "new0", Prefixes: prefixes("192.0.2.1/24", "2001:db8::1/64")})
 	if !bus.Announce() {
 		t.Error("nobody told")
 	}
