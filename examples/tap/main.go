@@ -32,7 +32,7 @@ func tap(sniffer []string) (int, error) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	wg0, err := ns.AddDevice(rxring.DeviceConfig{
 		Name: "wg0", Type: rxring.RawIP, MTU: 1420,
-		Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}, // as `ip addr` shows them
+		Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}, // as `ip addr` shows them
 	})
 	if err != nil {
 		return 0, err
