@@ -97,11 +97,13 @@ privileges, on receive rings that Go code writes.`,
   # let other users read an interface, by rules, and what those rules allow:
   rxring serve --config /etc/rxring.toml
   rxring serve --check --config /etc/rxring.toml`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp(root))
 	root.AddCommand(newRun(), newDump(), newServe(), newTop(), newDevices(), newVerify(), newRace(), newVersion())
