@@ -19,6 +19,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // floodEnv makes the test's program connect to the socket that it names and close, in a
@@ -50,9 +51,7 @@ func flood(path string) {
 // standard output.
 func runAs(t *testing.T, uid uint32, env string) io.Reader {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("it takes root to be several users")
-	}
+	need.Root(t, "be several users")
 	cmd := exec.Command("/proc/self/exe") // which every user may execute, unlike its path
 	cmd.Env = append(os.Environ(), env)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}

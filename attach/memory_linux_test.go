@@ -14,6 +14,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -211,7 +212,7 @@ func TestRingMemoryThatIsRefused(t *testing.T) {
 		return func(t testing.TB) int {
 			t.Helper()
 			if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOMEM) {
-				t.Skipf("SKIPPED, this system has no such memory: %v", err)
+				need.Skip(t, need.System, "no such memory: %v", err)
 			}
 			must(t, err)
 			return fd

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // lingerEnv makes the test's program connect to the socket that it names and send a
@@ -111,9 +112,7 @@ func lingerAt(path string) {
 // A user whom the server refuses cannot have it wait for the last close of what is sent to
 // it: others attach, and the server ends.
 func TestAStrangersDescriptorsKeepNobodyOut(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("it takes root to be several users")
-	}
+	need.Root(t, "be several users")
 	for _, old := range []bool{false, true} {
 		t.Run(fmt.Sprintf("before Linux 6.16: %v", old), func(t *testing.T) {
 			if old {

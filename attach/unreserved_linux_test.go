@@ -16,6 +16,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // as runs f on a thread of user uid, which ends then.
@@ -34,9 +35,7 @@ func as[T any](uid uint32, f func() T) T {
 // unreservedServer is one that keeps memory for the user named, and lets all others in.
 func unreservedServer(t *testing.T, named uint32) *attach.Server {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("it takes root to be several users")
-	}
+	need.Root(t, "be several users")
 	srv, err := attach.Listen(filepath.Join(openDir(t), "s"), attach.Config{
 		Namespace: rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 64 << 20, Reserved: 1 << 20}),
 		Permit:    func(file string) error { return os.Chmod(file, 0o666) },

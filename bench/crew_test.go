@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // affinity is the cores that the calling thread may run on.
@@ -28,7 +30,7 @@ func affinity(t *testing.T) (all []int) {
 func TestCrewHasTheReaderOnAnotherCoreThanASingleWriter(t *testing.T) {
 	on, err := cores()
 	if err != nil {
-		t.Skipf("SKIPPED: %v", err)
+		need.Skip(t, need.System, "%v", err)
 	}
 	for writers := 1; writers <= min(len(on), runtime.GOMAXPROCS(0)); writers++ {
 		c, err := newCrew(writers)
@@ -55,7 +57,7 @@ func TestCrewHasTheReaderOnAnotherCoreThanASingleWriter(t *testing.T) {
 
 func TestCrewOfMoreWritersThanCoresHasThemAll(t *testing.T) {
 	if _, err := cores(); err != nil {
-		t.Skipf("SKIPPED: %v", err)
+		need.Skip(t, need.System, "%v", err)
 	}
 	n := 3 * runtime.GOMAXPROCS(0)
 	c, err := newCrew(n)

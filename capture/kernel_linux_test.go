@@ -11,6 +11,7 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // tap is a TAP device of the kernel's, in a namespace of the test's own.
@@ -127,7 +128,7 @@ func TestAllInterfaces(t *testing.T) {
 
 func TestOpenWithoutPrivilege(t *testing.T) {
 	if os.Geteuid() == 0 {
-		t.Skip("root may: see make test as another user")
+		need.Skip(t, need.Inapplicable, "root has the privilege that this test must lack")
 	}
 	if _, err := capture.Open("lo", capture.Config{}); !errors.Is(err, syscall.EPERM) || !strings.Contains(err.Error(), "CAP_NET_RAW") {
 		t.Error(err)

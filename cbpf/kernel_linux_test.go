@@ -5,11 +5,12 @@ package cbpf
 import (
 	"errors"
 	"math/bits"
-	"os"
 	"runtime"
 	"syscall"
 	"testing"
 	"unsafe"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // attach is setsockopt(SO_ATTACH_FILTER).
@@ -38,7 +39,7 @@ func newKernelFilter(t *testing.T) *kernelFilter {
 	t.Helper()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		t.Skipf("NOT COMPARED WITH THE KERNEL: socketpair: %v", err)
+		need.Skip(t, need.Kernel, "socketpair: %v", err)
 	}
 	t.Cleanup(func() { syscall.Close(fds[0]); syscall.Close(fds[1]) })
 	return &kernelFilter{t, fds[0], fds[1], make([]byte, 1<<17)}
@@ -177,9 +178,7 @@ type loopback struct {
 // loopback device up.
 func inNamespace(t *testing.T, f func()) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("NOT COMPARED WITH THE KERNEL: packet sockets need root")
-	}
+	need.Root(t, "open the kernel's packet sockets")
 	done := make(chan error)
 	go func() {
 		defer close(done)
@@ -191,7 +190,7 @@ func inNamespace(t *testing.T, f func()) {
 		f()
 	}()
 	if err := <-done; err != nil {
-		t.Skipf("NOT COMPARED WITH THE KERNEL: no network namespace: %v", err)
+		need.Skip(t, need.Kernel, "no network namespace: %v", err)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // What the system lacks is named before the program runs, with what helps.
@@ -33,14 +35,8 @@ func TestWhatTheSystemLacksIsNamed(t *testing.T) {
 }
 
 func TestProcMustBeOurOwn(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED, only root can mount")
-	}
-	for _, tool := range []string{"unshare", "mount"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("SKIPPED, %s is not installed", tool)
-		}
-	}
+	need.Root(t, "mount")
+	need.Program(t, "unshare", "mount")
 	needStory(t)
 	bin, err := testBinary()
 	if err != nil {

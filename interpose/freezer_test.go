@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // freezer is a control group whose processes can be frozen: as containers are that are
@@ -47,7 +49,7 @@ func newFreezer(t *testing.T) *freezer {
 			return &f
 		}
 	}
-	t.Skip("SKIPPED: no control group to freeze is to be had")
+	need.Skip(t, need.System, "no control group that can be frozen")
 	return nil
 }
 
@@ -97,9 +99,7 @@ func TestProgramsThatWaitCanBeFrozen(t *testing.T) {
 		}).ok(t)
 	})
 	t.Run("kernel", func(t *testing.T) {
-		if os.Getuid() != 0 {
-			t.Skip("SKIPPED, only root can open the kernel's packet sockets")
-		}
+		need.Root(t, "open the kernel's packet sockets")
 		const device = "rxrtest4"
 		ns := veths(t, device)
 		tellTheKernel(t, ns, needStory(t), "frozen", device, func(line string) {

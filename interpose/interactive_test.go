@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // An interactive tcpdump with libpcap's default buffer loses nothing of 20,000 packets a
 // second: its slots are no larger than the packets get. A machine may be too busy for it
 // once, not five times.
 func TestInteractiveTcpdumpLosesNothing(t *testing.T) {
-	needTool(t, "tcpdump")
+	need.Program(t, "tcpdump")
 	for _, size := range []int{200, 1500} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			const attempts = 5
@@ -74,7 +75,7 @@ func interactive(t *testing.T, size int) output {
 // What libpcap makes of a device: on Ethernet it sizes slots by the MTU where no segments
 // can come, on other links by the snaplen alone.
 func TestSlotsOfLibpcap(t *testing.T) {
-	needTool(t, "tcpdump")
+	need.Program(t, "tcpdump")
 	for what, c := range map[string]struct {
 		device rxring.DeviceConfig
 		args   []string
@@ -115,7 +116,7 @@ func TestSlotsOfLibpcap(t *testing.T) {
 // Where slots are far larger than packets, and some were dropped, the report says how long
 // packets were: here and attached.
 func TestTheReportSaysHowLongPacketsWere(t *testing.T) {
-	needTool(t, "tcpdump")
+	need.Program(t, "tcpdump")
 	inBothPlaces(t, func(t *testing.T, p place) {
 		w := newWorld(t, p)
 		ctx, cancel := context.WithTimeout(t.Context(), bound)

@@ -5,7 +5,6 @@ package interpose
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // What is wanted to differ from the kernel's answers: lines that match.
@@ -34,9 +34,7 @@ var wantedIoctlDifferences = map[string]*regexp.Regexp{
 // On every kind of socket, every request about a device gets what the kernel
 // says of a TAP or TUN device.
 func TestRequestsAboutDevicesGetTheKernelsAnswers(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED, only root can compare with the kernel's devices")
-	}
+	need.Root(t, "compare with the kernel's devices")
 	needStory(t)
 	bin := filepath.Join(storyDir, "ioctls")
 	if out, err := exec.Command("cc", "-O1", "-Wall", "-Wextra", "-Wno-stringop-truncation", "-Werror", "-o", bin, "testdata/ioctls.c").CombinedOutput(); err != nil {
@@ -128,11 +126,11 @@ func namespacesAlike(t *testing.T, c rxring.DeviceConfig) (*rxring.Namespace, *k
 	}
 	ns, err := kring.New()
 	if err != nil {
-		t.Skipf("SKIPPED, no namespace to compare in: %v", err)
+		need.Skip(t, need.Kernel, "no network namespace: %v", err)
 	}
 	t.Cleanup(ns.Close)
 	if err := deviceAlike(t, ns, d); err != nil {
-		t.Skipf("SKIPPED, no device to compare with: %v", err)
+		need.Skip(t, need.Kernel, "no device: %v", err)
 	}
 	return ours, ns
 }

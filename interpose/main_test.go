@@ -20,6 +20,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/racetest"
 )
 
@@ -66,9 +67,7 @@ func needStory(t *testing.T) string {
 	t.Helper()
 	bin, err := story()
 	if err != nil {
-		if _, missing := exec.LookPath("cc"); missing != nil {
-			t.Skipf("SKIPPED, no C compiler to build the programs to run: %v", err)
-		}
+		need.Program(t, "cc")
 		t.Fatal(err)
 	}
 	return bin

@@ -5,7 +5,6 @@ package interpose
 import (
 	"bufio"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -15,14 +14,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // Between the check of a notification and the write of its answer the program dies, and
 // another process gets its number: that one's memory stays as it is.
 func TestTheAnswerIsNotWrittenToAnotherProcess(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: it takes root to give a process a number")
-	}
+	need.Root(t, "give a process a number")
 	bin := needWindow(t)
 	var h heir
 	var once sync.Once

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // epollpcap compiles testdata/epollpcap.c, once, to where every user can run
@@ -37,7 +39,7 @@ var toldToEnd = regexp.MustCompile(`told to end: ([0-9]+) missed, ([0-9]+) dropp
 func TestEventLoopOnLibpcapSeesEveryPacket(t *testing.T) {
 	needStory(t)
 	if out, err := exec.Command("sh", "-c", "echo '#include <pcap/pcap.h>' | cc -E - >/dev/null").CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED, no libpcap headers (Debian: libpcap-dev) to build a program with: %s", out)
+		need.Skip(t, need.Programs, "no libpcap headers (Debian: libpcap-dev): %s", out)
 	}
 	bin, err := epollpcap()
 	if err != nil {

@@ -5,7 +5,6 @@ package interpose
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -14,14 +13,13 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // To the byte, the files have in them what the kernel's have for such devices,
 // but for counters.
 func TestFilesOfProcNetAreTheKernels(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED, only root can compare with the kernel's devices")
-	}
+	need.Root(t, "compare with the kernel's devices")
 	ours := rxring.NewNamespace(rxring.NamespaceConfig{})
 	d, err := ours.AddDevice(rxring.DeviceConfig{Name: "tap2", Prefixes: []netip.Prefix{
 		netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("192.0.2.77/24"), netip.MustParsePrefix("10.1.2.3/32"),
@@ -32,11 +30,11 @@ func TestFilesOfProcNetAreTheKernels(t *testing.T) {
 	}
 	ns, err := kring.New()
 	if err != nil {
-		t.Skipf("SKIPPED, no namespace to compare in: %v", err)
+		need.Skip(t, need.Kernel, "no network namespace: %v", err)
 	}
 	t.Cleanup(ns.Close)
 	if err := deviceAlike(t, ns, d); err != nil {
-		t.Skipf("SKIPPED, no device to compare with: %v", err)
+		need.Skip(t, need.Kernel, "no device: %v", err)
 	}
 	for _, script := range []string{ // without addresses that Linux makes
 		"echo 0 >/proc/sys/net/ipv6/conf/lo/disable_ipv6", "ip link set lo up",
@@ -46,7 +44,7 @@ func TestFilesOfProcNetAreTheKernels(t *testing.T) {
 		"timeout 10 sh -c 'while ip -6 addr show tentative | grep -q .; do sleep 0.01; done'",
 	} {
 		if out, err := in(ns, exec.Command("sh", "-c", script)); err != nil {
-			t.Skipf("SKIPPED, no IPv6 to compare: %s: %v: %s", script, err, out)
+			need.Skip(t, need.Kernel, "no IPv6: %s: %v: %s", script, err, out)
 		}
 	}
 	for name := range procNet {

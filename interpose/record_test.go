@@ -3,20 +3,16 @@
 package interpose
 
 import (
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 func needContainerRoot(t *testing.T) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED, only root can give root up")
-	}
-	if _, err := exec.LookPath("setpriv"); err != nil {
-		t.Skip("SKIPPED, no setpriv (util-linux) to take capabilities away")
-	}
+	need.Root(t, "give root up")
+	need.Program(t, "setpriv")
 }
 
 // Root without CAP_SYS_PTRACE, as in a container, may not inspect a program that has

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"net"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // Each story is a C program that checks what it sees; see testdata/story.c.
@@ -49,9 +49,7 @@ func TestProgramsSeePacketSockets(t *testing.T) {
 func TestErrnosAreTheKernels(t *testing.T) {
 	inBothPlaces(t, func(t *testing.T, p place) {
 		ours := newWorld(t, p).tell(t, "errnos", "quiet0").ok(t).stdout
-		if os.Getuid() != 0 {
-			t.Skip("SKIPPED, only root can compare with the kernel's packet socket")
-		}
+		need.Root(t, "compare with the kernel's packet socket")
 		ns := veths(t, "rxrtest0")
 		theirs, err := in(ns, exec.Command(needStory(t), "errnos", "rxrtest0"))
 		if err != nil {
@@ -132,9 +130,7 @@ func TestDevicesGoAway(t *testing.T) {
 
 // The same on the kernel's sockets.
 func TestDevicesGoDownInTheKernel(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED, only root can open the kernel's packet sockets")
-	}
+	need.Root(t, "open the kernel's packet sockets")
 	bin := needStory(t)
 	for _, story := range []string{"down", "send-down"} {
 		t.Run(story, func(t *testing.T) { goDownInTheKernel(t, bin, story) })
@@ -185,9 +181,7 @@ func ipLink(t *testing.T, ns *kring.Namespace, args string) {
 
 // The stories are Linux's: they hold on the kernel's own packet sockets.
 func TestStoriesHoldOnTheKernel(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED, only root can open the kernel's packet sockets")
-	}
+	need.Root(t, "open the kernel's packet sockets")
 	bin := needStory(t)
 	const busy, quiet, wire = "rxrtest1", "rxrtest2", "rxrtest3"
 	ns := veths(t, busy, quiet, wire)
@@ -241,7 +235,7 @@ func feed(t *testing.T, ns *kring.Namespace, name string) (stop func()) {
 func veths(t *testing.T, names ...string) *kring.Namespace {
 	ns, err := kring.New()
 	if err != nil {
-		t.Skipf("SKIPPED, no namespace to compare in: %v", err)
+		need.Skip(t, need.Kernel, "no network namespace: %v", err)
 	}
 	t.Cleanup(ns.Close)
 	for _, name := range names {
@@ -249,7 +243,7 @@ func veths(t *testing.T, names ...string) *kring.Namespace {
 			"link add " + name + " type veth peer name " + name + "p", "link set " + name + " up", "link set " + name + "p up", "link set lo up",
 		} {
 			if out, err := in(ns, exec.Command("ip", strings.Fields(args)...)); err != nil {
-				t.Skipf("SKIPPED, no devices to compare on: ip %s: %v: %s", args, err, out)
+				need.Skip(t, need.Kernel, "ip %s: %v: %s", args, err, out)
 			}
 		}
 	}

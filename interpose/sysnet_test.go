@@ -5,19 +5,17 @@ package interpose
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // What is in a device's files is what is in the kernel's, for such devices and for lo.
 func TestFilesOfSysClassNetAreTheKernels(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED, only root can compare with the kernel's devices")
-	}
+	need.Root(t, "compare with the kernel's devices")
 	files := []string{"addr_len", "address", "broadcast", "carrier", "flags", "ifindex", "iflink", "link_mode", "mtu", "operstate", "tx_queue_len", "type", "wireless", "nosuch", "statistics/nosuch"}
 	for _, s := range statistics {
 		files = append(files, "statistics/"+s)
@@ -31,7 +29,7 @@ func TestFilesOfSysClassNetAreTheKernels(t *testing.T) {
 			script := fmt.Sprintf("for d in lo %s none0; do for f in %s; do echo $d $f $(cat /sys/class/net/$d/$f 2>&1); done; done", c.Name, strings.Join(files, " "))
 			kernel, err := in(ns, exec.Command("unshare", "--mount", "sh", "-c", "ip link set lo up && mount -t sysfs none /sys && "+script))
 			if err != nil {
-				t.Skipf("SKIPPED, no sysfs to compare with: %v: %s", err, kernel)
+				need.Skip(t, need.Kernel, "no sysfs: %v: %s", err, kernel)
 			}
 			mine := run(t, Config{Namespace: ours, Args: []string{"sh", "-c", script}}).ok(t).stdout
 			theirs := strings.Split(kernel, "\n")

@@ -5,12 +5,13 @@ package interpose
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 const nobody = 65534
@@ -43,7 +44,7 @@ func TestToolsCapture(t *testing.T) {
 			tool, _, _ := strings.Cut(c.args, " ")
 			for _, what := range []string{here.host("run"), attached.host("run")} {
 				t.Run(user+"/"+what+" "+c.args, func(t *testing.T) {
-					needTool(t, tool)
+					need.Program(t, tool)
 					t.Parallel()
 					h := startHost(t, what, uid, strings.Fields(c.args)...)
 					out, code := h.end()
@@ -64,7 +65,7 @@ func TestToolsCapture(t *testing.T) {
 
 // ngrep looks at IP only: its packets are ours to make.
 func TestNgrepMatches(t *testing.T) {
-	needTool(t, "ngrep")
+	need.Program(t, "ngrep")
 	for user, uid := range users(t) {
 		t.Run(user, func(t *testing.T) {
 			h := startHost(t, "ip", uid, "ngrep", "-d", "net0", "-n", "3", "-q", "needle")
@@ -79,7 +80,7 @@ func TestNgrepMatches(t *testing.T) {
 // Ctrl-C and kill end tcpdump as they always do: with its statistics.
 func TestTcpdumpEndsWithStatistics(t *testing.T) {
 	inBothPlaces(t, func(t *testing.T, p place) {
-		needTool(t, "tcpdump")
+		need.Program(t, "tcpdump")
 		for user, uid := range users(t) {
 			for _, c := range []struct {
 				how, device string
@@ -109,7 +110,7 @@ func TestTcpdumpEndsWithStatistics(t *testing.T) {
 // down and comes up again does not.
 func TestTcpdumpHearsOfItsDevice(t *testing.T) {
 	inBothPlaces(t, func(t *testing.T, p place) {
-		needTool(t, "tcpdump")
+		need.Program(t, "tcpdump")
 		for _, mode := range []string{"", "--immediate-mode"} {
 			if p == attached {
 				t.Run(strings.TrimSpace("server goes away "+mode), func(t *testing.T) {
@@ -162,7 +163,7 @@ func TestTcpdumpHearsOfItsDevice(t *testing.T) {
 }
 
 func TestTcpdumpNamesTheMissingDevice(t *testing.T) {
-	needTool(t, "tcpdump")
+	need.Program(t, "tcpdump")
 	o := run(t, Config{Namespace: newWorld(t, here).ns, Args: []string{"tcpdump", "-i", "eth7"}})
 	if o.ExitCode != 1 || !strings.Contains(o.stdout, "eth7: No such device exists") {
 		t.Errorf("exit code %d: %s", o.ExitCode, o.stdout)
@@ -175,7 +176,7 @@ func TestTcpdumpNamesTheMissingDevice(t *testing.T) {
 // What tcpdump starts (here to compress a finished file) works, and is waited
 // for.
 func TestTcpdumpRotatesAndCompresses(t *testing.T) {
-	needTool(t, "tcpdump")
+	need.Program(t, "tcpdump")
 	dir := t.TempDir()
 	w := newWorld(t, here)
 	run(t, Config{
@@ -191,9 +192,7 @@ func TestTcpdumpRotatesAndCompresses(t *testing.T) {
 // A program that its user may run but not read may not be looked into: it is
 // told why its packet sockets do not work.
 func TestProgramThatMayNotBeLookedInto(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED, only root can run a program as somebody else")
-	}
+	need.Root(t, "run a program as somebody else")
 	text, err := os.ReadFile(needStory(t))
 	if err != nil {
 		t.Fatal(err)
@@ -205,13 +204,6 @@ func TestProgramThatMayNotBeLookedInto(t *testing.T) {
 	out, code := startHost(t, "run", nobody, path, "ring", "net0", "2/poll").end()
 	if code == 0 || strings.Count(out, "may not inspect") != 1 {
 		t.Errorf("exit code %d:\n%s", code, out)
-	}
-}
-
-func needTool(t *testing.T, name string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("SKIPPED, %s is not installed", name)
 	}
 }
 

@@ -5,26 +5,25 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // TestVerdicts explores every model and compares the verdicts with the expected
 // ones; see README.md.
 func TestVerdicts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: exploring the models takes half a minute")
-	}
+	need.Time(t, "exploring the models takes half a minute")
+	need.Program(t, "spin", "cc")
 	out, err := exec.CommandContext(t.Context(), "../scripts/spec").CombinedOutput()
 	if err != nil {
 		t.Fatalf("scripts/spec: %v\n%s", err, out)
-	}
-	if strings.Contains(string(out), "SKIPPED") {
-		t.Skipf("%s", out)
 	}
 	t.Logf("%s", out)
 }
 
 // TestRunnerNoticesWrongVerdicts gives the runner tables that are wrong.
 func TestRunnerNoticesWrongVerdicts(t *testing.T) {
+	need.Program(t, "spin", "cc")
 	for _, tt := range []struct{ name, row, want string }{
 		{"a race that it should find safe", "unguarded WRITERS=2,SLOTS=1,PACKETS=2 lawful one holds", "want holds, got violated"},
 		{"a safe design that it should find broken", "owner-map WRITERS=2,SLOTS=1,PACKETS=1 lawful one violated", "want violated, got holds"},
@@ -38,9 +37,6 @@ func TestRunnerNoticesWrongVerdicts(t *testing.T) {
 				t.Fatal(err)
 			}
 			out, err := exec.CommandContext(t.Context(), "../scripts/spec", table).CombinedOutput()
-			if strings.Contains(string(out), "SKIPPED") {
-				t.Skipf("%s", out)
-			}
 			if err == nil || !strings.Contains(string(out), tt.want) {
 				t.Fatalf("got %v, want a failure that says %q; output:\n%s", err, tt.want, out)
 			}

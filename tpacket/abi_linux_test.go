@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -177,12 +178,9 @@ func TestConstantsAreThoseOfSysUnix(t *testing.T) {
 // prints every constant, size and offset, and compares.
 func TestTheCCompilerAgrees(t *testing.T) {
 	if unsafe.Sizeof(uintptr(0)) != 8 {
-		t.Skip("SKIPPED, NOT COMPARED WITH C: this package mirrors the structs of 64-bit programs")
+		need.Skip(t, need.Inapplicable, "the package mirrors the structs of 64-bit programs")
 	}
-	cc, err := exec.LookPath("cc")
-	if err != nil {
-		t.Skipf("SKIPPED, NOT COMPARED WITH C: no C compiler: %v", err)
-	}
+	need.Program(t, "cc")
 	want := make(map[string]uint64) // by C expression
 	for name, value := range constants(t) {
 		if strings.HasPrefix(name, "struct ") {
@@ -205,7 +203,7 @@ func TestTheCCompilerAgrees(t *testing.T) {
 		want[fmt.Sprintf("TPACKET_ALIGN(%d)", n)] = uint64(tpacket.Align(n))
 	}
 
-	got, missing := askC(t, cc, slices.Sorted(maps.Keys(want)))
+	got, missing := askC(t, slices.Sorted(maps.Keys(want)))
 	for expr, value := range want {
 		if c, ok := got[expr]; ok && c != value {
 			t.Errorf("%s: %d here, %d in C", expr, value, c)
@@ -218,7 +216,7 @@ func TestTheCCompilerAgrees(t *testing.T) {
 
 // askC compiles and runs a program that prints the expressions' values. Names
 // that the headers are too old for come back as missing.
-func askC(t *testing.T, cc string, exprs []string) (values map[string]uint64, missing []string) {
+func askC(t *testing.T, exprs []string) (values map[string]uint64, missing []string) {
 	t.Helper()
 	dir := t.TempDir()
 	source, program := filepath.Join(dir, "abi.c"), filepath.Join(dir, "abi")
@@ -234,14 +232,14 @@ func askC(t *testing.T, cc string, exprs []string) (values map[string]uint64, mi
 		if err := os.WriteFile(source, []byte(b.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command(cc, "-o", program, source)
+		cmd := exec.Command("cc", "-o", program, source)
 		cmd.Env = append(os.Environ(), "LC_ALL=C")
 		out, err := cmd.CombinedOutput()
 		if err == nil {
 			break
 		}
 		if bytes.Contains(out, []byte("No such file or directory")) {
-			t.Skipf("SKIPPED, NOT COMPARED WITH C: no kernel headers:\n%s", out)
+			need.Skip(t, need.Programs, "no kernel headers: %s", out)
 		}
 		before := len(exprs)
 		for _, m := range undeclared.FindAllStringSubmatch(string(out), -1) {

@@ -28,6 +28,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -40,11 +41,9 @@ var kills = flag.Int("kills", 16, "rounds of TestKills")
 // in every combination. What the dead had is free at the others soon after, and the
 // others go on: a second client's tcpdump sees every packet that had room.
 func TestKills(t *testing.T) {
-	if _, err := exec.LookPath("tcpdump"); err != nil {
-		t.Skip("SKIPPED: tcpdump is not installed")
-	}
+	need.Program(t, "tcpdump")
 	if out, err := partyCommand("rxring", "run", "-q", "--", "true").CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: this system does not let rxring run programs: %v: %s", err, out)
+		need.Skip(t, need.System, "rxring cannot interpose on programs: %v: %s", err, out)
 	}
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	const perEra = 4 // rounds, one with each of the victims below and one that kills the server

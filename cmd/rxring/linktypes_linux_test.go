@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // writeSample writes a pcap file, one packet each millisecond.
@@ -46,9 +48,7 @@ func output(t *testing.T, name string, args ...string) (lines, other string) {
 
 // Live, tcpdump prints of a device what it prints of the file.
 func TestTcpdumpLiveOfEveryLinkType(t *testing.T) {
-	if !installed(t, "tcpdump") {
-		t.Skip("SKIPPED: tcpdump is not installed")
-	}
+	need.Program(t, "tcpdump")
 	dir := sharedDir(t)
 	rxring := filepath.Join(dir, "rxring")
 	for _, sample := range linkSamples {
@@ -84,12 +84,8 @@ func TestTcpdumpLiveOfEveryLinkType(t *testing.T) {
 // Live, tshark shows of a device what it shows of the file, also of link types that
 // tcpdump cannot print.
 func TestTsharkLiveOfEveryLinkType(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED with -short: it starts tshark twice for each link type")
-	}
-	if !installed(t, "tshark") {
-		t.Skip("SKIPPED: tshark is not installed")
-	}
+	need.Time(t, "it starts tshark twice for each link type")
+	need.Program(t, "tshark")
 	dir := sharedDir(t)
 	rxring := filepath.Join(dir, "rxring")
 	fields := []string{"-n", "-T", "fields"}
@@ -102,13 +98,15 @@ func TestTsharkLiveOfEveryLinkType(t *testing.T) {
 			path := writeSample(t, dir, sample.link, sample.packets)
 			want, wantSays := output(t, "tshark", append([]string{"-r", path}, fields...)...)
 			if strings.Contains(wantSays, "unknown or unsupported") {
-				t.Skipf("SKIPPED: tshark cannot read the file: %s", wantSays)
+				t.Log(wantSays)
+				need.Skip(t, need.Inapplicable, "tshark does not read files of this link type")
 			}
 			if n := strings.Count(want, "\n"); n != len(sample.packets) {
 				t.Fatalf("tshark -r reads %d packets: %q: %s", n, want, wantSays)
 			}
 			if strings.Contains(want, "WTAP_ENCAP") || strings.Contains(want, "Bogus IP version") {
-				t.Skipf("SKIPPED: tshark cannot dissect the file: %s", want)
+				t.Log(want)
+				need.Skip(t, need.Inapplicable, "tshark does not dissect this link type")
 			}
 			want = pflogInfo.ReplaceAllString(want, "")
 			live := append([]string{"run", "-q", "--from", "net0=file:" + path, "--", "tshark", "-i", "net0"}, fields...)
@@ -128,9 +126,7 @@ var cookedPrefix = regexp.MustCompile(`(?m)^\S+ +(In|Out|B|M|P) +`)
 // What dump writes of a device, tcpdump prints as it prints the file that fed the
 // device; of packets without a link-layer header with a cooked one.
 func TestDumpOfEveryLinkType(t *testing.T) {
-	if !installed(t, "tcpdump") {
-		t.Skip("SKIPPED: tcpdump is not installed")
-	}
+	need.Program(t, "tcpdump")
 	dir := sharedDir(t)
 	rxring := filepath.Join(dir, "rxring")
 	for _, sample := range linkSamples {

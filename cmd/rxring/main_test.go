@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/racetest"
 	"github.com/rxring/rxring/interpose"
 )
@@ -37,16 +39,28 @@ func TestMain(m *testing.M) {
 // What a program does in some time takes longer on a busy machine: see briefly and longer.
 func TestScript(t *testing.T) {
 	shared := sharedDir(t)
-	interposes := sync.OnceValue(func() bool {
-		out, err := exec.Command(filepath.Join(shared, "rxring"), "run", "--quiet", "--", "true").CombinedOutput()
-		if err != nil {
-			t.Logf("SKIPPED: this system does not let rxring run programs: %v: %s", err, out)
+	lacks := conditions(t, shared)
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("testdata/script/*.txtar: %d files: %v", len(scripts), err)
+	}
+	for _, script := range scripts {
+		name := t.Name() + "/" + strings.TrimSuffix(filepath.Base(script), ".txtar")
+		p := params(shared)
+		p.Files = []string{script}
+		p.Condition = func(cond string) (bool, error) {
+			l := lacks(cond)
+			if l == nil {
+				return true, nil
+			}
+			return false, need.Lacking(name, l.kind, l.program, l.why)
 		}
-		return err == nil
-	})
-	root, rootless := pods(t, shared)
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		testscript.Run(t, p)
+	}
+}
+
+func params(shared string) testscript.Params {
+	return testscript.Params{
 		Setup: func(env *testscript.Env) error {
 			// nobody must be able to come here and to write.
 			for dir := env.WorkDir; len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
@@ -61,29 +75,6 @@ func TestScript(t *testing.T) {
 			env.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil
 		},
-		Condition: func(cond string) (bool, error) {
-			switch cond {
-			case "interpose":
-				return interposes(), nil
-			case "root":
-				return os.Geteuid() == 0, nil
-			case "userns":
-				return works(t, "user namespaces", filepath.Join(shared, "asuser"), "unshare", "-Ur", "true"), nil
-			case "visible":
-				return works(t, "a /proc that shows other users' processes (hidepid=off)", filepath.Join(shared, "asuser"), "test", "-e", "/proc/1/cmdline"), nil
-			case "python3-scapy":
-				return works(t, "scapy for /usr/bin/python3", "/usr/bin/python3", "-c", "import scapy.all"), nil
-			case "perl-net-pcap":
-				return works(t, "perl's Net::Pcap", "perl", "-MNet::Pcap", "-e", "1"), nil
-			case "node-cap":
-				return works(t, "npm package cap for node", "node", "-e", "require('cap')"), nil
-			case "container":
-				return root(), nil
-			case "rootless":
-				return rootless(), nil
-			}
-			return installed(t, cond), nil
-		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"build": func(ts *testscript.TestScript, neg bool, args []string) {
 				if neg || len(args) != 1 {
@@ -97,25 +88,68 @@ func TestScript(t *testing.T) {
 			},
 		},
 		RequireUniqueNames: true,
-	})
+	}
 }
 
-// installed says whether a program is there, and is loud when it is not.
-func installed(t *testing.T, program string) bool {
-	if _, err := exec.LookPath(program); err != nil {
-		t.Logf("SKIPPED: %s is not installed", program)
-		return false
-	}
-	return true
+// lack describes a condition that does not hold.
+type lack struct {
+	kind         need.Kind
+	program, why string
 }
 
-// works reports whether a command succeeds, and is loud about what is missing when not.
-func works(t *testing.T, what, command string, args ...string) bool {
-	if out, err := exec.Command(command, args...).CombinedOutput(); err != nil {
-		t.Logf("SKIPPED: no %s: %v: %s", what, err, out)
-		return false
+// conditions returns a function that reports why a condition of scripts does not hold,
+// nil if it does. It may be called concurrently.
+func conditions(t *testing.T, shared string) func(cond string) *lack {
+	asuser := filepath.Join(shared, "asuser")
+	container, rootless := pods(t, shared)
+	probes := map[string]func() *lack{
+		"root": func() *lack {
+			if os.Geteuid() == 0 {
+				return nil
+			}
+			return &lack{kind: need.Privilege, why: "the tests do not run as root"}
+		},
+		"interpose":     works(need.System, "rxring cannot interpose on programs", filepath.Join(shared, "rxring"), "run", "--quiet", "--", "true"),
+		"userns":        works(need.System, "no user namespaces", asuser, "unshare", "-Ur", "true"),
+		"visible":       works(need.System, "/proc hides other users' processes (hidepid)", asuser, "test", "-e", "/proc/1/cmdline"),
+		"python3-scapy": works(need.Programs, "/usr/bin/python3 has no scapy", "/usr/bin/python3", "-c", "import scapy.all"),
+		"perl-net-pcap": works(need.Programs, "perl has no Net::Pcap", "perl", "-MNet::Pcap", "-e", "1"),
+		"node-cap":      works(need.Programs, "node has no package cap", "node", "-e", "require('cap')"),
+		"container":     succeeds(need.System, "podman runs no containers", container),
+		"rootless":      succeeds(need.System, "podman runs no containers for nobody", rootless),
 	}
-	return true
+	return func(cond string) *lack {
+		if probe, ok := probes[cond]; ok {
+			l := probe()
+			if l != nil && l.kind == need.Programs {
+				l.program = cond
+			}
+			return l
+		}
+		if _, err := exec.LookPath(cond); err != nil {
+			return &lack{need.Programs, cond, cond + " is not installed"}
+		}
+		return nil
+	}
+}
+
+// works returns a function that runs a command, once, and reports why it fails.
+func works(kind need.Kind, why, command string, args ...string) func() *lack {
+	return succeeds(kind, why, sync.OnceValue(func() error {
+		if out, err := exec.Command(command, args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}))
+}
+
+func succeeds(kind need.Kind, why string, probe func() error) func() *lack {
+	return func() *lack {
+		if err := probe(); err != nil {
+			return &lack{kind: kind, why: fmt.Sprintf("%s: %v", why, err)}
+		}
+		return nil
+	}
 }
 
 // briefly PROGRAM... interrupts the program, once, after BRIEFLY seconds. To some, twice is

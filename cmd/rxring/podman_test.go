@@ -73,12 +73,12 @@ func (p *pod) command(stdin io.Reader, args ...string) (string, error) {
 
 func (p *pod) remove() { p.command(nil, "rmi", "--force", p.image) }
 
-// pods finds out, when they are first asked for, whether podman runs containers here, for
-// this user and, when that is root, for nobody; their scripts go to dir.
-func pods(t *testing.T, dir string) (own, rootless func() bool) {
+// pods returns functions that report why podman cannot run containers here, nil if it can: for
+// this user, and as root for nobody. The first call writes the program for scripts to dir.
+func pods(t *testing.T, dir string) (own, rootless func() error) {
 	image := sync.OnceValues(func() ([]byte, error) { return podImage(filepath.Join(dir, "rxring")) })
-	set := func(name string, podman ...string) func() bool {
-		return sync.OnceValue(func() bool {
+	set := func(name string, podman ...string) func() error {
+		return sync.OnceValue(func() error {
 			tar, err := image()
 			var p *pod
 			if err == nil {
@@ -88,18 +88,21 @@ func pods(t *testing.T, dir string) (own, rootless func() bool) {
 				t.Cleanup(p.remove)
 				err = p.script(filepath.Join(dir, name))
 			}
-			if err != nil {
-				t.Logf("SKIPPED: no containers here by %q: %v", podman, err)
-			}
-			return err == nil
+			return err
 		})
 	}
 	home := filepath.Join(dir, "nobody")
 	nobody := set("rootless", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "env", "HOME="+home,
 		"XDG_RUNTIME_DIR="+home, "podman", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs")
-	return set("container", "podman"), func() bool {
-		return os.Geteuid() == 0 && (os.Mkdir(home, 0o700) != nil || os.Chown(home, 65534, 65534) == nil) && nobody()
-	}
+	return set("container", "podman"), sync.OnceValue(func() error {
+		if err := os.Mkdir(home, 0o700); err != nil {
+			return err
+		}
+		if err := os.Chown(home, 65534, 65534); err != nil {
+			return err
+		}
+		return nobody()
+	})
 }
 
 // script writes a program for scripts: NAME [OPTIONS OF PODMAN RUN] -- COMMAND.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // activate starts rxring serve as systemd does: with sockets from descriptor 3 on,
@@ -159,9 +160,7 @@ func open(t *testing.T) *os.File {
 }
 
 func TestTheUnitsAreWhatSystemdTakes(t *testing.T) {
-	if !installed(t, "systemd-analyze") {
-		t.SkipNow()
-	}
+	need.Program(t, "systemd-analyze")
 	dir := t.TempDir()
 	for _, name := range []string{"rxring.service", "rxring.socket"} {
 		unit, err := os.ReadFile(filepath.Join("../../dist/systemd", name))
@@ -187,9 +186,7 @@ func TestTheUnitsAreWhatSystemdTakes(t *testing.T) {
 // machine. 9.6 is one without any setting; the socket families that rxring needs alone
 // make 0.7, and the host's network, which it is there for, 0.5.
 func TestTheServiceIsConfined(t *testing.T) {
-	if !installed(t, "systemd-analyze") {
-		t.SkipNow()
-	}
+	need.Program(t, "systemd-analyze")
 	const most = "15" // tenths
 	out, err := exec.Command("systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold="+most, "../../dist/systemd/rxring.service").CombinedOutput()
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	packets "github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -223,12 +224,10 @@ func TestALogWhoseReaderStopsForAWhile(t *testing.T) {
 }
 
 func TestALogOnAFullDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("it takes root to mount a file system")
-	}
+	need.Root(t, "mount a file system")
 	dir := t.TempDir()
 	if err := unix.Mount("none", dir, "tmpfs", 0, "size=16k"); err != nil {
-		t.Skipf("a tmpfs cannot be mounted: %v", err)
+		need.Skip(t, need.System, "mounting a tmpfs: %v", err)
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)

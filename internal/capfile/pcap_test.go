@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // pcapVariant is one of the forms that a pcap file may have.
@@ -65,9 +67,7 @@ func (v pcapVariant) file(link uint32, records ...record) []byte {
 // also records whose first length is above the second, which in version 2.4 are
 // packets that are longer than they were.
 func TestPcapFilesAreReadAsTcpdumpReadsThem(t *testing.T) {
-	if _, err := exec.LookPath("tcpdump"); err != nil {
-		t.Skip("tcpdump is not installed: no packet is compared")
-	}
+	need.Program(t, "tcpdump")
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, v := range pcapVariants() {
 		t.Run(v.String(), func(t *testing.T) {

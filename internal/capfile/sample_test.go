@@ -7,11 +7,12 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // The directory testdata holds files that tcpdump (pcap), dumpcap, tshark and text2pcap (pcapng)
@@ -148,9 +149,7 @@ func zstded(t testing.TB, b []byte) []byte {
 // convert makes another file of one, in a new directory, by a program.
 func convert(t *testing.T, name string, program string, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		t.Skipf("SKIPPED: %v", err)
-	}
+	need.Program(t, program)
 	out := filepath.Join(t.TempDir(), name)
 	for i, a := range args {
 		if a == "OUT" {

@@ -18,6 +18,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // TestEveryPacketUpToTheEnd ends captures when packets are still in the ring.
@@ -135,9 +136,7 @@ func TestDropsAreInTheFile(t *testing.T) {
 // TestTagsAreSeen captures what a kernel keeps beside frames, with expressions whose
 // answer hangs on it, and wants what tcpdump finds in the file of everything.
 func TestTagsAreSeen(t *testing.T) {
-	if _, err := exec.LookPath("tcpdump"); err != nil {
-		t.Skip("SKIPPED: tcpdump is not installed")
-	}
+	need.Program(t, "tcpdump")
 	udp := func(port layers.UDPPort) gopacket.SerializableLayer { return &layers.UDP{SrcPort: 7, DstPort: port} }
 	var frames [][]byte
 	for _, id := range []uint16{0, 5, 6} {
@@ -283,7 +282,7 @@ func TestCapturingAPacketAllocatesNothing(t *testing.T) {
 				d.File = filepath.Join(s.dir, d.File)
 			}
 			if err := d.begin(s.out); err != nil {
-				t.Skip("SKIPPED: ", err)
+				need.Skip(t, need.Programs, "%v", err)
 			}
 			data, at := append(numbered(t, 1), make([]byte, 1000)...), time.Now()
 			for range n + 1 {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // memoryGroup is a memory cgroup of the test's own.
@@ -52,7 +54,7 @@ func newMemoryGroup(t testing.TB, limit int64) *memoryGroup {
 		}
 		return g
 	}
-	t.Skipf("SKIPPED, NOBODY'S MEMORY WAS WATCHED: no memory cgroup can be made: %v", tried)
+	need.Skip(t, need.System, "no memory cgroup: %v", tried)
 	return nil
 }
 

@@ -2,9 +2,10 @@ package hostile
 
 import (
 	"flag"
-	"os"
 	"testing"
 	"time"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 var (
@@ -30,7 +31,7 @@ func TestAttacks(t *testing.T) {
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) {
 			if a.open != "" && !*tryOpen {
-				t.Skipf("SKIPPED, THIS ATTACK SUCCEEDS TODAY: %s: a user who %s", a.open, a.does)
+				need.Skip(t, need.Inapplicable, "this attack succeeds today: %s: a user who %s", a.open, a.does)
 			}
 			for try := 1; ; try++ {
 				r := run(t, a)
@@ -82,9 +83,7 @@ func BenchmarkAttacks(b *testing.B) {
 
 func needRoot(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED, NO ATTACK WAS TRIED: only root can start processes of other users")
-	}
+	need.Root(t, "start processes of other users")
 }
 
 // run is one run of an attack.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // wire is a veth pair between two namespaces of the test's own: the sender sends into one
@@ -33,7 +34,7 @@ func newWire(t testing.TB) *wire {
 	for _, ns := range []**kring.Namespace{&w.near, &w.far} {
 		var err error
 		if *ns, err = kring.New(); err != nil {
-			t.Skipf("SKIPPED, NO ATTACK WAS TRIED: no network namespace: %v", err)
+			need.Skip(t, need.Kernel, "no network namespace: %v", err)
 		}
 	}
 	var far *os.File

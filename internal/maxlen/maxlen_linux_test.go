@@ -11,15 +11,12 @@ import (
 
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // What ethtool and ip set is what is found.
 func TestOfAVeth(t *testing.T) {
-	for _, tool := range []string{"ip", "ethtool"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("SKIPPED, %s is not installed: %v", tool, err)
-		}
-	}
+	need.Program(t, "ip", "ethtool")
 	kringtest.Run(t, func(ns *kring.Namespace) {
 		sh := func(command string) {
 			t.Helper()

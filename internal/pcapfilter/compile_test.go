@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/need"
 )
 
 const (
@@ -48,9 +49,7 @@ var (
 
 // TestSameAsTcpdump wants of every expression what tcpdump -ddd prints.
 func TestSameAsTcpdump(t *testing.T) {
-	if _, err := exec.LookPath("tcpdump"); err != nil {
-		t.Skip("SKIPPED: tcpdump is not installed")
-	}
+	need.Program(t, "tcpdump")
 	for _, of := range []struct {
 		name     string
 		linktype int
@@ -123,7 +122,7 @@ func TestWhatLibpcapRefuses(t *testing.T) {
 func needLibpcap(t *testing.T) {
 	t.Helper()
 	if _, err := Compile("ip", ethernet, 0); errors.Is(err, errors.ErrUnsupported) {
-		t.Skip("SKIPPED: ", err)
+		need.Skip(t, need.Programs, "%v", err)
 	}
 }
 

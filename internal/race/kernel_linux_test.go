@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/source/streams/payload"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -17,7 +18,7 @@ func TestKernelRace(t *testing.T) {
 		c.Duration, c.Blocks = time.Second, blocks
 		r, err := Kernel(t.Context(), c)
 		if refused := new(NamespaceError); errors.As(err, &refused) {
-			t.Skipf("SKIPPED, THE KERNEL WAS NOT ASKED: %v", err)
+			need.Skip(t, need.Kernel, "%v", err)
 		}
 		if err != nil {
 			t.Fatal(err)

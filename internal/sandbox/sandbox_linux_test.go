@@ -19,6 +19,8 @@ import (
 	"github.com/elastic/go-seccomp-bpf/arch"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // The test executes itself, and that process enters the sandbox and tries what is
@@ -71,9 +73,7 @@ func TestTheSandboxUnderTheUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skip("SKIPPED: there is no systemd-analyze, which knows the groups of system calls: ", err)
-	}
+	need.Program(t, "systemd-analyze")
 	calls := make(map[string]bool)
 	var add func(name string, allowed bool)
 	add = func(name string, allowed bool) {

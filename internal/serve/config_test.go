@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/pcapfilter"
 )
 
@@ -251,7 +252,7 @@ func TestAFaultHasItsLineAndARemedy(t *testing.T) {
 
 func TestAnExpressionNeedsLibpcapAndIsForBothKindsOfDevices(t *testing.T) {
 	if _, err := pcapfilter.Compile("tcp", 1, 0); errors.Is(err, errors.ErrUnsupported) {
-		t.Skipf("SKIPPED: %v", err)
+		need.Skip(t, need.Programs, "%v", err)
 	}
 	c := mustParse(t, "[[allow]]\nusers = [\"*\"]\nfilter = \"tcp dst port 12865\"")
 	if c.Rules[0].Filter != "tcp dst port 12865" || len(c.Rules[0].selects) == 0 {
@@ -265,7 +266,7 @@ func TestAnExpressionNeedsLibpcapAndIsForBothKindsOfDevices(t *testing.T) {
 // docs/serve.md shows a file with every key.
 func TestTheFileInTheDocsIsRead(t *testing.T) {
 	if _, err := compile("tcp port 80"); errors.Is(err, errors.ErrUnsupported) {
-		t.Skipf("SKIPPED: %v", err)
+		need.Skip(t, need.Programs, "%v", err)
 	}
 	doc, err := os.ReadFile("../../docs/serve.md")
 	if err != nil {

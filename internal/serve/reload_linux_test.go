@@ -12,6 +12,7 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/internal/feed"
 	"github.com/rxring/rxring/internal/feed/feedtest"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 )
 
@@ -61,9 +62,7 @@ func TestSIGTERMWhileTheFileIsRead(t *testing.T) {
 // next one and to SIGTERM.
 func TestRevocationsDoNotWaitForSources(t *testing.T) {
 	const old = "[[source]]\nfrom = \"streams:1\"\n[[allow]]\nusers = [0]\ndevices = [\"net0\"]\n"
-	if os.Geteuid() != 0 {
-		t.Skip("it takes root")
-	}
+	need.Root(t, "reload a server whose rules name other users")
 	d := begin(t, old)
 	slow := feedtest.Endless(t)
 	c := d.dial()

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestFilterOfARuleOnDevicesOfEveryType(t *testing.T) {
 	prog, err := compile("udp port 2222")
 	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip("SKIPPED: ", err)
+		need.Skip(t, need.Programs, "%v", err)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 const stranger = 65532
@@ -22,9 +24,7 @@ func must(t *testing.T, err error) {
 
 // As root it listens only where no other user can put a file in the socket's place.
 func TestDirectoriesThatOthersCanChange(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("it takes root to make files of other users")
-	}
+	need.Root(t, "make files of other users")
 	top := t.TempDir()
 	dir := func(name string, mode os.FileMode, uid int) {
 		t.Helper()
@@ -128,9 +128,7 @@ func TestAnotherFileInTheSocketsPlace(t *testing.T) {
 // While a user swaps the socket for a link as fast as possible, the mode that is set is
 // the socket's, or none.
 func TestASocketThatIsSwappedForALink(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("it takes root to be another user")
-	}
+	need.Root(t, "be another user")
 	dir, err := os.MkdirTemp("", "rxring-test")
 	must(t, err)
 	defer os.RemoveAll(dir)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 func TestClosest(t *testing.T) {
@@ -47,7 +49,7 @@ func TestAmongListsAFewAndCountsTheRest(t *testing.T) {
 func TestNoInterfaceNamesThoseOfTheSystem(t *testing.T) {
 	all, err := net.Interfaces()
 	if err != nil || len(all) == 0 {
-		t.Skipf("SKIPPED: no interfaces here: %v", err)
+		need.Skip(t, need.System, "no network interfaces: %v", err)
 	}
 	err = NoInterface("no-such-if0", syscall.ENODEV)
 	if !errors.Is(err, syscall.ENODEV) || !strings.HasPrefix(err.Error(), "there is no such interface: there ") || !strings.Contains(err.Error(), all[0].Name) {

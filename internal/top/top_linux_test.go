@@ -22,6 +22,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/source/streams"
 	"github.com/rxring/rxring/tpacket"
@@ -304,7 +305,7 @@ func TestProgramOfAPeer(t *testing.T) {
 	}
 	peer := attach.Peer{PID: cmd.Process.Pid, UID: uint32(os.Getuid())}
 	if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d/children", peer.PID, peer.PID)); err != nil {
-		t.Skipf("SKIPPED: this kernel does not tell of children: %v", err)
+		need.Skip(t, need.Kernel, "no /proc/PID/task/TID/children: %v", err)
 	}
 	got := program(peer)
 	for range 1000 { // the child is the shell's copy until it has become sleep

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -192,9 +193,7 @@ func same(t *testing.T, got, want []packet) {
 // the program prints.
 func convert(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		t.Skipf("SKIPPED: %v", err)
-	}
+	need.Program(t, program)
 	out, printed := filepath.Join(t.TempDir(), "converted"), true
 	for i, a := range args {
 		if a == "OUT" {

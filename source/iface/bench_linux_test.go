@@ -8,6 +8,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -16,7 +17,7 @@ import (
 func BenchmarkDrain(b *testing.B) {
 	near, err := kring.New()
 	if err != nil {
-		b.Skipf("SKIPPED: %v", err)
+		need.Skip(b, need.Kernel, "no network namespace: %v", err)
 	}
 	defer near.Close()
 	w := newWire(b, near)

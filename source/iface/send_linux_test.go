@@ -16,6 +16,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -389,7 +390,7 @@ func (w *wire) tc(args ...string) {
 	must(w.t, w.near.Do(func() error {
 		out, err := exec.Command("tc", append([]string{"qdisc"}, args...)...).CombinedOutput()
 		if errors.Is(err, exec.ErrNotFound) || strings.Contains(string(out), "unknown") {
-			w.t.Skipf("SKIPPED: no token bucket filter here: %v: %s", err, out)
+			need.Skip(w.t, need.Kernel, "no token bucket filter: %v: %s", err, out)
 		}
 		if err != nil {
 			return fmt.Errorf("tc qdisc %v: %w: %s", args, err, out)

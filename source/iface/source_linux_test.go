@@ -20,6 +20,7 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -389,7 +390,7 @@ func TestAPortOfABridge(t *testing.T) {
 		attrs.Name = "br0"
 		bridge := &netlink.Bridge{LinkAttrs: attrs}
 		if err := w.near.Do(func() error { return netlink.LinkAdd(bridge) }); err != nil {
-			t.Skipf("SKIPPED: no bridges here: %v", err)
+			need.Skip(t, need.Kernel, "no bridge devices: %v", err)
 		}
 		w.link(func(l netlink.Link) error { return netlink.LinkSetMaster(l, bridge) })
 		w.link(netlink.LinkSetNoMaster)
@@ -587,7 +588,7 @@ func TestWithoutPrivilege(t *testing.T) {
 	}
 	out, err := cmd.CombinedOutput()
 	if _, ran := errors.AsType[*exec.ExitError](err); err != nil && !ran {
-		t.Skipf("SKIPPED: no user namespace: %v", err)
+		need.Skip(t, need.Kernel, "no user namespace: %v", err)
 	}
 	if err != nil || !strings.Contains(string(out), "--- PASS: TestWithoutPrivilege") {
 		t.Errorf("%v\n%s", err, out)

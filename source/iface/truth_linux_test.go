@@ -12,6 +12,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -128,7 +129,7 @@ func TestBigTCP(t *testing.T) {
 					return err
 				}
 				if err := netlink.LinkSetGSOIPv4MaxSize(l, longest); err != nil {
-					t.Skipf("SKIPPED, this kernel has no BIG TCP for IPv4 (Linux 6.3 does): %v", err)
+					need.Skip(t, need.Kernel, "no BIG TCP for IPv4 (Linux 6.3 has it): %v", err)
 				}
 				return netlink.LinkSetGROIPv4MaxSize(l, longest)
 			}))

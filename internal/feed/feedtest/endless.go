@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // Endless is a source that takes very long to inspect: a capture file of 1 TiB, of which
@@ -17,7 +19,7 @@ func Endless(t testing.TB) string {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(path, 1<<40); err != nil {
-		t.Skipf("no file with holes can be made here: %v", err)
+		need.Skip(t, need.System, "no sparse files: %v", err)
 	}
 	return "file:" + path
 }

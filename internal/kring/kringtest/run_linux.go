@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/need"
 )
 
 const childEnv = "RXRING_KRING_CHILD"
@@ -31,7 +32,7 @@ func Run(t *testing.T, fn func(ns *kring.Namespace)) {
 		return
 	}
 	if os.Getenv(childEnv) != "" {
-		t.Skipf("SKIPPED, NOT COMPARED WITH THE KERNEL: in a user namespace: %v", err)
+		need.Skip(t, need.Kernel, "in a user namespace: %v", err)
 	}
 	runChild(t, err)
 }
@@ -43,7 +44,7 @@ func NeedDevices(t testing.TB) {
 	t.Helper()
 	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 	if err != nil {
-		t.Skipf("SKIPPED, NOT COMPARED WITH THE KERNEL: no TAP or TUN devices: %v", err)
+		need.Skip(t, need.Kernel, "no TAP or TUN devices: %v", err)
 	}
 	f.Close()
 }
@@ -66,14 +67,14 @@ func runChild(t *testing.T, why error) {
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 	}
 	if err := cmd.Start(); err != nil {
-		t.Skipf("SKIPPED, NOT COMPARED WITH THE KERNEL: no network namespace (%v) and no user namespace (%v)", why, err)
+		need.Skip(t, need.Kernel, "no network namespace (%v) and no user namespace (%v)", why, err)
 	}
 	err := cmd.Wait()
 	switch {
 	case err != nil:
 		t.Fatalf("in a user namespace: %v\n%s", err, &out)
 	case bytes.Contains(out.Bytes(), []byte("--- SKIP: "+t.Name()+" ")):
-		t.Skipf("%s", &out)
+		t.Skipf("%s", &out) //nolint:forbidigo // the child has recorded it
 	case !bytes.Contains(out.Bytes(), []byte("--- PASS: "+t.Name()+" ")):
 		t.Fatalf("the child in a user namespace ran no test:\n%s", &out)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/interpose/internal/netdev"
 )
 
@@ -91,7 +92,7 @@ func compare(t *testing.T, fn func(t *testing.T, bus *Bus, setUp func(name strin
 					os.WriteFile("/proc/sys/net/ipv6/conf/"+c.Name+"/disable_ipv6", []byte("0"), 0),
 					ip(addrs.String()))
 			}); err != nil {
-				t.Skipf("SKIPPED, NOT COMPARED WITH THE KERNEL: %v", err)
+				need.Skip(t, need.Kernel, "no devices: %v", err)
 			}
 		}
 		settled := func() error { // tentative addresses become addresses by and by
