@@ -1,8 +1,14 @@
 package rxring
 
 import (
+	"math/bits"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"syscall"
+
+	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/ring"
 )
 
 // Account is what the sockets of one user share beside their [Budget]: their part of the
@@ -62,4 +68,259 @@ func (a *Account) shareOf(ns *Namespace, ifindex int32) *share {
 	p, _ := ns.pools.LoadOrStore(ifindex, new(pool))
 	s, _ := a.shares.LoadOrStore(ifindex, &share{account: a, ifindex: ifindex, pool: p.(*pool)})
 	return s.(*share)
+}
+
+// Budget is memory that sockets share: of their rings, with what is kept privately for
+// each slot or block; of the packets in their queues, in the currency of SO_RCVBUF; of
+// filters and fanout programs; and of what else is charged to it. It is held besides the
+// namespace's bound, and given back when these go. All methods may be called concurrently.
+type Budget struct {
+	max  atomic.Int64
+	held atomic.Int64
+
+	reserve int64        // of NamespaceConfig.Reserved
+	packets atomic.Int64 // bytes for packets: what is past reserve is taken from the namespace's common memory
+}
+
+// NewBudget returns a budget of max bytes.
+func NewBudget(max int64) *Budget {
+	b := new(Budget)
+	b.SetMax(max)
+	return b
+}
+
+// NewBudgetWithReserve is NewBudget with a share of [NamespaceConfig].Reserved: that much
+// memory for packets is there for the budget's sockets however much others take. A budget
+// with a reserve is for one namespace. The reserves of all its budgets together must be at
+// most what it has reserved.
+func NewBudgetWithReserve(max, reserve int64) *Budget {
+	b := NewBudget(max)
+	b.reserve = reserve
+	return b
+}
+
+// SetMax makes the bound another one. What is held past it stays so.
+func (b *Budget) SetMax(max int64) { b.max.Store(max) }
+
+// Held is how many bytes are taken.
+func (b *Budget) Held() int64 { return b.held.Load() }
+
+// take takes n bytes, if there are so many left. A nil budget has no bound.
+func (b *Budget) take(n int64) bool {
+	if b == nil {
+		return true
+	}
+	if b.held.Add(n) > b.max.Load() {
+		b.held.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (b *Budget) giveBack(n int64) {
+	if b != nil {
+		b.held.Add(-n)
+	}
+}
+
+// beyond returns how much the memory for packets past b's reserve grows when n bytes, which
+// may be negative, are added to it.
+func (b *Budget) beyond(n int64) int64 {
+	if b == nil {
+		return n
+	}
+	held := b.packets.Add(n)
+	return max(0, held-b.reserve) - max(0, held-n-b.reserve)
+}
+
+// refuse says why take(n) failed.
+func (b *Budget) refuse(n int64) error {
+	most := b.max.Load()
+	return explain.Errorf(syscall.ENOMEM, "%d bytes: the memory budget has %d of %d bytes left", n, max(0, most-b.Held()), most)
+}
+
+// Charge is what one thing has taken from a [Budget]. The zero value has taken nothing. Its
+// methods may not be called concurrently.
+type Charge struct {
+	budget *Budget
+	n      int64
+}
+
+// Replace takes n bytes from b in place of what c has taken: ENOMEM if there are not so
+// many left, and then c stays as it is. A nil b has no bound.
+func (c *Charge) Replace(b *Budget, n int64) error {
+	if !b.take(n) {
+		return b.refuse(n)
+	}
+	c.Release()
+	*c = Charge{b, n}
+	return nil
+}
+
+// Release gives back what c has taken.
+func (c *Charge) Release() {
+	c.budget.giveBack(c.n)
+	*c = Charge{}
+}
+
+// meter samples what writers spend on the packets of a socket, or of a fanout group, that has
+// an [Account]. Writers use it concurrently; its zero value samples the next packet.
+type meter struct {
+	left atomic.Int32 // packets until the next sample, which finds 0
+	gap  atomic.Int32 // packets before it that it stands for, too
+	mean atomic.Int64 // nanoseconds a packet, lately; 0: no sample yet
+	last atomic.Int64 // nanoseconds a packet in the last sample
+
+	share atomic.Pointer[share] // the last that was used
+}
+
+const (
+	// maxGap is how many packets a sample stands for, on average, if they are cheap.
+	maxGap = 32
+	// exactFrom is what a packet costs from which on each is measured, in nanoseconds: to
+	// read the clock twice takes 50.
+	exactFrom = 2048
+	// outlier is what one sample costs at most, in nanoseconds, unless the one before was as
+	// dear: the system may have let another thread run in its middle.
+	outlier = 500_000
+	// standFor is what each of the packets that a sample stands for costs at most, likewise:
+	// more than a program of 4096 instructions takes.
+	standFor = 32_000
+)
+
+// shareOf is the account's share of the device's writers.
+func (m *meter) shareOf(ns *Namespace, of *Account, ifindex int32) *share {
+	s := m.share.Load()
+	if s == nil || s.account != of || s.ifindex != ifindex {
+		s = of.shareOf(ns, ifindex)
+		m.share.Store(s)
+	}
+	return s
+}
+
+// due reports whether the next packet is to be measured.
+func (m *meter) due() bool { return m.left.Add(-1) == -1 }
+
+// sample charges a share for a packet that was measured, and for those that it stands for.
+func (m *meter) sample(s *share, w stopwatch) {
+	t, nanoseconds := w.stop()
+	s.charge(t, m.weigh(nanoseconds), w.exact)
+}
+
+// weigh returns what a packet that took so many nanoseconds is charged, with those that it
+// stands for, and says when to measure next.
+func (m *meter) weigh(nanoseconds int64) int64 {
+	taken, mean := m.note(1, nanoseconds)
+	gap := int32(1)
+	if most := int32(min(exactFrom/mean, maxGap)); most > 1 {
+		gap = 1 + rand.Int32N(2*most-1) // nobody knows which packet is measured
+	}
+	before := int64(m.gap.Swap(gap - 1))
+	meanwhile := int64(-1 - m.left.Swap(gap-1)) // by other writers
+	return taken + (before+max(meanwhile, 0))*min(taken, standFor)
+}
+
+// batch charges a share for n packets that were measured together.
+func (m *meter) batch(s *share, n int64, w stopwatch) {
+	t, nanoseconds := w.stop()
+	taken, _ := m.note(n, nanoseconds)
+	s.charge(t, taken, w.exact)
+}
+
+// note returns what n packets are charged that took so many nanoseconds, and what one
+// takes on average.
+func (m *meter) note(n, nanoseconds int64) (taken, mean int64) {
+	taken = min(nanoseconds, max(outlier, 2*n*m.last.Swap(nanoseconds/n)))
+	mean = taken / n
+	if before := m.mean.Load(); before != 0 {
+		mean = before + (mean-before)/8
+	}
+	mean = max(mean, 1)
+	m.mean.Store(mean)
+	return taken, mean
+}
+
+// reset has the next packet measured: the filter is another one, say. It stands for those
+// before it, too, lest packets are free of charge whose filter changes all the time.
+func (m *meter) reset() { m.left.Store(0) }
+
+// takeMetered is take for a socket with an account, of what its grant leaves of a packet.
+func (s *Socket) takeMetered(rx *receiver, p *Packet, a *arrival) {
+	if rx.ignoreOutgoing && p.Outgoing {
+		return
+	}
+	sh := s.meter.shareOf(s.ns, rx.account, a.from.Ifindex)
+	switch {
+	case sh.exceeded():
+		s.throttle(rx.account)
+	case s.meter.due():
+		watch := sh.start()
+		s.take(rx.own, p, a)
+		s.meter.sample(sh, watch)
+	default:
+		s.take(rx.own, p, a)
+	}
+}
+
+// receiveBatchMetered is receiveBatch for a socket with an account whose grant leaves all of
+// each packet.
+func (s *Socket) receiveBatchMetered(rx *receiver, ps []Packet, as []arrival, mask batchMask) {
+	sh := s.meter.shareOf(s.ns, rx.account, as[mask.first()].from.Ifindex)
+	if !sh.exceeded() {
+		watch := sh.start()
+		s.receiveBatchOwn(rx.own, ps, as, mask)
+		s.meter.batch(sh, int64(bits.OnesCount32(uint32(mask))), watch)
+		return
+	}
+	for i := range ps {
+		if mask&(1<<i) != 0 && as[i].length != 0 && s.wants(&ps[i], &as[i]) && !(rx.ignoreOutgoing && ps[i].Outgoing) {
+			s.throttle(rx.account)
+		}
+	}
+}
+
+// deliverMetered is deliver for a packet that a group with an account wants. Choosing a member
+// is measured, too.
+func (g *group) deliverMetered(of *Account, p *Packet, a *arrival) {
+	members := *g.members.Load() // pairs with the stores in link and unlink
+	if len(members) == 0 {
+		return
+	}
+	sh := g.meter.shareOf(members[0].ns, of, a.from.Ifindex)
+	if sh.exceeded() {
+		if gr := g.grant.Load(); gr == nil || gr.judge(p, a) > 0 {
+			members[0].throttle(of)
+		}
+		return
+	}
+	if !g.meter.due() {
+		g.pass(p, a)
+		return
+	}
+	watch := sh.start()
+	g.pass(p, a)
+	g.meter.sample(sh, watch)
+}
+
+// deliverBatchMetered is deliverBatch for a group with an account and members whose grants
+// leave all of each packet.
+func (g *group) deliverBatchMetered(of *Account, members []*Socket, ps []Packet, as []arrival) {
+	sh := g.meter.shareOf(members[0].ns, of, as[0].from.Ifindex)
+	if !sh.exceeded() {
+		watch := sh.start()
+		g.passBatch(members, ps, as)
+		g.meter.batch(sh, int64(len(ps)), watch)
+		return
+	}
+	for i := range ps {
+		if as[i].length > 0 && g.wants(&ps[i], &as[i]) {
+			members[0].throttle(of)
+		}
+	}
+}
+
+// throttle counts a packet that the socket does not get because its user takes too much time.
+func (s *Socket) throttle(of *Account) {
+	s.drop(ring.Throttled, 1)
+	of.throttled.Add(1)
 }

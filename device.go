@@ -218,33 +218,34 @@ func (d *Device) HasListeners() bool { return d.taps.Load() != nil }
 // their VLAN tag: Linux lets those vanish.
 func (d *Device) Malformed() uint64 { return d.malformed.Load() }
 
-// Deliver offers p to every socket on the device, and returns when each has
-// copied, filtered or dropped it. Nobody waits for a reader. A device that is
-// down, or was removed, offers nothing to anybody.
+// Up says whether the device is up, as it is when it is made.
+func (d *Device) Up() bool { return d.up.Load() }
+
+// SetUp sets the device up or down (IFF_UP). To a socket that is bound to it and
+// open for a protocol, down means: no more packets, and ENETDOWN once, from Recv
+// or SO_ERROR, with POLLERR until then. When the device is up again its packets
+// come again. Sockets bound to all devices do not notice. On a device that was
+// removed it does nothing.
+func (d *Device) SetUp(up bool) {
+	d.ns.mu.Lock()
+	defer d.ns.mu.Unlock()
+	if slices.Contains(d.ns.devices, d) {
+		d.ns.setUp(d, up)
+	}
+}
+
+// OnInterestChange has f called whenever what sockets want of the device may have changed:
+// what HasListeners, Up, Promiscuous, AllMulticast, RxFilterAddrs and Filters say. A source
+// that must work to make packets does so from the first reader to the last.
 //
-// Packets to others are offered, too, whether somebody asked for them or not, as
-// what is written to a TAP device is. A source that stands for a card asks AcceptsDst
-// first.
-func (d *Device) Deliver(p *Packet) {
-	if taps := d.taps.Load(); taps != nil {
-		d.deliver(p, *taps)
-	}
-}
-
-// DeliverBatch delivers the packets in order, for less a packet than Deliver
-// takes: sockets take slots for many of them at once.
-func (d *Device) DeliverBatch(ps []Packet) {
-	taps := d.taps.Load()
-	if taps == nil {
-		return
-	}
-	d.deliverInBatches(ps, *taps)
-}
-
-func (d *Device) deliverInBatches(ps []Packet, taps []tap) {
-	for len(ps) > 0 {
-		n := min(len(ps), maxBatch)
-		d.deliverBatch(ps[:n], taps)
-		ps = ps[n:]
-	}
+// f is called in the call that changes it, before that returns: a Bind, say, waits
+// for f. Calls may come at once and overtake each other, so f asks the device how
+// things are. Methods of devices and of the namespace may be called, those of
+// sockets may not: one is locked meanwhile. With nil, as at first, nobody is told;
+// a call of the function before it may still be under way. No writer waits for f.
+func (d *Device) OnInterestChange(f func()) {
+	d.ns.mu.Lock()
+	defer d.ns.mu.Unlock()
+	d.watch = f
+	d.ns.mu.tell(d)
 }

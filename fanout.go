@@ -1,11 +1,11 @@
 package rxring
 
 import (
+	"encoding/binary"
 	"fmt"
 	"syscall"
 
 	"github.com/rxring/rxring/cbpf"
-	"github.com/rxring/rxring/internal/defrag"
 	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -194,102 +194,74 @@ func (c FanoutConfig) check() error {
 	return nil
 }
 
-// join is fanout_add. s.mu is held.
-func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
-	if err := c.check(); err != nil {
-		return err
+// sizeofFanoutArgs is struct fanout_args (linux/if_packet.h): id and type_flags,
+// which together are one int in host byte order, and max_num_members. Older
+// programs pass the int alone.
+const sizeofFanoutArgs = 8
+
+// parseFanout reads the value of PACKET_FANOUT.
+func parseFanout(val []byte) (c FanoutConfig, err error) {
+	if len(val) != 4 && len(val) != sizeofFanoutArgs {
+		return c, explain.Errorf(syscall.EINVAL, "set PACKET_FANOUT: %d bytes: want 4 or %d", len(val), sizeofFanoutArgs)
 	}
-	if s.group != nil {
-		return explain.Errorf(syscall.EALREADY, "the socket is in fanout group %d: it can leave only by being closed", s.group.config.ID)
+	v := binary.NativeEndian.Uint32(val)
+	c.ID, c.Mode, c.Flags = uint16(v), FanoutMode(v>>16), FanoutFlags(v>>16&^0xff)
+	if len(val) == sizeofFanoutArgs {
+		c.MaxMembers = binary.NativeEndian.Uint32(val[4:])
 	}
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	if c.Flags&FanoutFlagUniqueID != 0 {
-		if c.ID != 0 {
-			return explain.Errorf(syscall.EINVAL, "fanout id %d: want 0 with the unique-id flag", c.ID)
-		}
-		id, ok := ns.freeGroupID(s.scope())
-		if !ok {
-			return explain.Errorf(syscall.ENOMEM, "all fanout ids are taken")
-		}
-		c.ID = id
-		c.Flags &^= FanoutFlagUniqueID // the group's first socket asked for it, others join by id
-	}
-	key := groupKey{s.scope(), c.ID}
-	g := ns.groups[key]
-	if g == nil {
-		if c.MaxMembers > fanoutMax {
-			return explain.Errorf(syscall.EINVAL, "fanout group of at most %d members: want at most %d", c.MaxMembers, fanoutMax)
-		}
-		if c.MaxMembers == 0 {
-			c.MaxMembers = fanoutMaxDefault
-		}
-		g = newGroup(c, s)
-		g.key = key
-	}
-	if err := g.admits(s, c); err != nil {
-		return err
-	}
-	if g.defrag != nil && g.sockets == 0 {
-		if err := g.defragCharge.Replace(s.budget(), defrag.MaxBytes); err != nil {
-			return fmt.Errorf("fanout group that holds fragments: %w", err)
-		}
-	}
-	ns.groups[key] = g
-	g.sockets++
-	if g.rollsOver() {
-		s.rollover = new(rollover)
-	}
-	if s.hooked {
-		ns.untap(tap{socket: s})
-	}
-	s.group = g
-	s.publish()
-	if s.hooked {
-		ns.link(g, s)
-	}
-	ns.hook()
-	return nil
+	return c, nil
 }
 
-// groupKey names a fanout group.
-type groupKey struct {
-	scope uint32 // see Grant.Scope
-	id    uint16
+// value is what PACKET_FANOUT reads back: the int that made the group.
+func (c FanoutConfig) value() uint32 {
+	return uint32(c.ID) | uint32(c.Mode)<<16 | uint32(c.Flags)<<16
 }
 
-// scope is where the socket's fanout group is. s.mu is held.
-func (s *Socket) scope() uint32 {
-	if s.grant == nil {
+func (s *Socket) setFanout(val []byte) error {
+	c, err := parseFanout(val)
+	if err != nil {
+		return err
+	}
+	return s.JoinFanout(c)
+}
+
+// fanoutValue is getsockopt of PACKET_FANOUT: 0 for a socket in no group. s.mu is
+// held.
+func (s *Socket) fanoutValue() int32 {
+	if s.group == nil {
 		return 0
 	}
-	return s.grant.Scope
+	return int32(s.group.config.value())
 }
 
-// freeGroupID is fanout_find_new_id: ids are given in turn, in each scope by
-// itself.
-func (ns *Namespace) freeGroupID(scope uint32) (id uint16, ok bool) {
-	for range 1 << 16 {
-		id = ns.nextGroup[scope]
-		ns.nextGroup[scope]++
-		if ns.groups[groupKey{scope, id}] == nil {
-			return id, true
+// setFanoutData is PACKET_FANOUT_DATA with everything but a program: a struct
+// sock_fprog holds a pointer, so who can follow it calls SetFanoutProgram. For an
+// eBPF group it is a descriptor, and what a process gets that may not load
+// programs, and so has none.
+func (s *Socket) setFanoutData(val []byte) error {
+	const sizeofFprog = 16 // struct sock_fprog (linux/filter.h)
+	return s.do("set PACKET_FANOUT_DATA", func() error {
+		mode := FanoutCBPF
+		if s.group != nil && s.group.config.Mode == FanoutEBPF {
+			mode = FanoutEBPF
 		}
-	}
-	return 0, false
-}
-
-// leave ends s's membership, and the group with the last one. s.mu is held, and s
-// is not linked any more.
-func (ns *Namespace) leave(s *Socket) {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	if g := s.group; g != nil {
-		s.group = nil
-		if g.sockets--; g.sockets == 0 {
-			delete(ns.groups, g.key)
-			g.defragCharge.Release()
-			g.programCharge.Release()
+		if err := s.fanoutData(mode); err != nil {
+			return err
 		}
-	}
+		switch {
+		case mode == FanoutEBPF && len(val) == 4:
+			fd := int32(binary.NativeEndian.Uint32(val))
+			if fd < 0 {
+				return explain.Errorf(syscall.EBADF, "descriptor %d: want one of an eBPF program", fd)
+			}
+			return explain.Errorf(syscall.EINVAL, "descriptor %d: only a kernel runs eBPF, use a classic program", fd)
+		case mode == FanoutEBPF:
+			return explain.Errorf(syscall.EINVAL, "%d bytes: want 4", len(val))
+		case len(val) != sizeofFprog:
+			return explain.Errorf(syscall.EINVAL, "struct sock_fprog: %d bytes: want %d", len(val), sizeofFprog)
+		case binary.NativeEndian.Uint16(val) == 0 || binary.NativeEndian.Uint64(val[8:]) == 0:
+			return explain.Errorf(syscall.EINVAL, "struct sock_fprog: no instructions")
+		}
+		return explain.Errorf(syscall.EFAULT, "struct sock_fprog holds a pointer that is not followed here, use SetFanoutProgram")
+	})
 }

@@ -1,11 +1,122 @@
 package rxring
 
 import (
+	"bytes"
+	"encoding/binary"
+	"hash/maphash"
 	"math/rand/v2"
 	"sync/atomic"
 
+	"github.com/rxring/rxring/internal/defrag"
+	"github.com/rxring/rxring/internal/dissect"
 	"github.com/rxring/rxring/tpacket"
 )
+
+// heldBack is what a fragment was beside its bytes.
+type heldBack struct {
+	packet  Packet // without its bytes
+	arrival arrival
+}
+
+// fragment says whether the packet is an IPv4 fragment that a group is to put
+// together with others, and copies it if so (ip_check_defrag,
+// net/ipv4/ip_fragment.c). What is cut off or makes no sense is not.
+func fragment(p *Packet, a *arrival) (f defrag.Frame[heldBack], ok bool) {
+	if a.protocol != tpacket.ETHPIP || a.seen < a.maclen+ipv4Header {
+		return f, false
+	}
+	var h [ipv4Header]byte
+	gather(h[:], p, a.maclen)
+	if !defrag.IsFragment(h[:]) {
+		return f, false
+	}
+	n := uint32(binary.BigEndian.Uint16(h[2:])) // of the IPv4 packet: the frame may be padded
+	if a.seen < a.maclen+n || n < uint32(h[0]&15)*4 {
+		return f, false
+	}
+	f = defrag.Frame[heldBack]{
+		Data:    make([]byte, a.maclen+n),
+		NetOff:  int(a.maclen),
+		Partial: p.Checksum == ChecksumPartial,
+		Context: heldBack{ // not *p: nothing of the caller's is kept
+			packet:  Packet{Outgoing: p.Outgoing, VLAN: p.VLAN, Mark: p.Mark, Queue: p.Queue},
+			arrival: *a,
+		},
+	}
+	if p.Link != nil {
+		link := *p.Link
+		f.Context.packet.Link = &link
+	}
+	gather(f.Data, p, 0)
+	return f, true
+}
+
+const ipv4Header = 20 // without options
+
+// deliverFragment delivers the packet that f, which is p, makes whole, if it does.
+// To members it is the first fragment, grown, at the time of the one that came
+// last.
+func (g *group) deliverFragment(f defrag.Frame[heldBack], p *Packet, a *arrival) {
+	whole, ok := g.defrag.Add(f)
+	if !ok {
+		return
+	}
+	first := &whole.Context
+	first.packet.Data = whole.Data
+	first.packet.CPU = p.CPU
+	first.packet.Timestamp = p.Timestamp
+	first.arrival.length = uint32(len(whole.Data))
+	first.arrival.seen = first.arrival.length
+	first.arrival.timestamp = a.timestamp
+	const stamped = tpacket.StatusTSSoftware
+	first.arrival.status = first.arrival.status&^stamped | a.status&stamped
+	first.arrival.status &^= tpacket.StatusCsumNotReady | tpacket.StatusCsumValid
+	if whole.Partial {
+		first.packet.Checksum = ChecksumPartial
+		first.arrival.status |= tpacket.StatusCsumNotReady
+	}
+	g.give(&first.packet, &first.arrival)
+}
+
+// choose is the number of the member that gets the packet.
+func (g *group) choose(members []*Socket, p *Packet, a *arrival) (i uint32) {
+	n := uint32(len(members))
+	switch g.config.Mode {
+	case FanoutHash:
+		i = uint32(uint64(flowHash(p, a)) * uint64(n) >> 32)
+	case FanoutLB:
+		i = g.turns.Add(1) % n
+	case FanoutCPU:
+		i = uint32(p.CPU) % n
+	case FanoutRollover:
+		return rollOver(members, 0, false, p, a)
+	case FanoutRnd:
+		i = rand.Uint32N(n)
+	case FanoutQM:
+		i = uint32(p.Queue) % n
+	case FanoutCBPF:
+		if f := g.program.Load(); f != nil { // pairs with the store in SetFanoutProgram
+			i = a.filter(f, p, programStart(p, a)) % n
+		}
+	}
+	if g.config.Flags&FanoutFlagRollover != 0 {
+		return rollOver(members, i, true, p, a)
+	}
+	return i
+}
+
+// programStart is where a packet begins to a group's program: Linux runs it
+// before it puts the link-layer header of a packet that comes in back.
+func programStart(p *Packet, a *arrival) uint32 {
+	if p.Outgoing {
+		return 0
+	}
+	return a.maclen
+}
+
+func (g *group) rollsOver() bool {
+	return g.config.Mode == FanoutRollover || g.config.Flags&FanoutFlagRollover != 0
+}
 
 // rollover is what a member of a group that rolls over remembers. It mirrors
 // struct packet_rollover (net/packet/internal.h).
@@ -140,4 +251,33 @@ func (r *rollover) isHuge(p *Packet, a *arrival) bool {
 		victim.Store(hash)
 	}
 	return count > rolloverHistory/2
+}
+
+// flowSeed is drawn anew in each process, as Linux draws one at boot: nobody can
+// make flows that all meet at one member.
+var flowSeed = maphash.MakeSeed()
+
+// flowHash is the same for all packets of a flow, both ways: what Linux's
+// __skb_get_hash_symmetric is (net/core/flow_dissector.c), with other values.
+func flowHash(p *Packet, a *arrival) uint32 {
+	var f dissect.Flow
+	dissect.Walk(&dissect.Packet{
+		Data: p.Data, Rest: p.Rest, NetOff: int(a.maclen), Protocol: a.protocol, Tagged: p.VLAN.TPID != 0,
+	}, &f)
+	// Addresses and ports in an order of their own each, as Linux has it: A's
+	// port 1 to B's port 2 is the same flow as A's port 2 to B's port 1.
+	src, dst := f.Src[:f.AddrLen], f.Dst[:f.AddrLen]
+	if bytes.Compare(src, dst) > 0 {
+		src, dst = dst, src
+	}
+	low, high := f.Ports>>16, f.Ports&0xffff
+	if low > high {
+		low, high = high, low
+	}
+	var key [40]byte
+	binary.LittleEndian.PutUint64(key[:], uint64(low)|uint64(high)<<16|uint64(f.Ether)<<32|uint64(f.Transport)<<48)
+	n := 8
+	n += copy(key[n:], src)
+	n += copy(key[n:], dst)
+	return uint32(maphash.Bytes(flowSeed, key[:n]))
 }

@@ -2,7 +2,6 @@ package rxring
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -205,42 +204,158 @@ func (g *group) passBatch(members []*Socket, ps []Packet, as []arrival) {
 	}
 }
 
-// choose is the number of the member that gets the packet.
-func (g *group) choose(members []*Socket, p *Packet, a *arrival) (i uint32) {
-	n := uint32(len(members))
-	switch g.config.Mode {
-	case FanoutHash:
-		i = uint32(uint64(flowHash(p, a)) * uint64(n) >> 32)
-	case FanoutLB:
-		i = g.turns.Add(1) % n
-	case FanoutCPU:
-		i = uint32(p.CPU) % n
-	case FanoutRollover:
-		return rollOver(members, 0, false, p, a)
-	case FanoutRnd:
-		i = rand.Uint32N(n)
-	case FanoutQM:
-		i = uint32(p.Queue) % n
-	case FanoutCBPF:
-		if f := g.program.Load(); f != nil { // pairs with the store in SetFanoutProgram
-			i = a.filter(f, p, programStart(p, a)) % n
+// groupKey names a fanout group.
+type groupKey struct {
+	scope uint32 // see Grant.Scope
+	id    uint16
+}
+
+// join is fanout_add. s.mu is held.
+func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if s.group != nil {
+		return explain.Errorf(syscall.EALREADY, "the socket is in fanout group %d: it can leave only by being closed", s.group.config.ID)
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if c.Flags&FanoutFlagUniqueID != 0 {
+		if c.ID != 0 {
+			return explain.Errorf(syscall.EINVAL, "fanout id %d: want 0 with the unique-id flag", c.ID)
+		}
+		id, ok := ns.freeGroupID(s.scope())
+		if !ok {
+			return explain.Errorf(syscall.ENOMEM, "all fanout ids are taken")
+		}
+		c.ID = id
+		c.Flags &^= FanoutFlagUniqueID // the group's first socket asked for it, others join by id
+	}
+	key := groupKey{s.scope(), c.ID}
+	g := ns.groups[key]
+	if g == nil {
+		if c.MaxMembers > fanoutMax {
+			return explain.Errorf(syscall.EINVAL, "fanout group of at most %d members: want at most %d", c.MaxMembers, fanoutMax)
+		}
+		if c.MaxMembers == 0 {
+			c.MaxMembers = fanoutMaxDefault
+		}
+		g = newGroup(c, s)
+		g.key = key
+	}
+	if err := g.admits(s, c); err != nil {
+		return err
+	}
+	if g.defrag != nil && g.sockets == 0 {
+		if err := g.defragCharge.Replace(s.budget(), defrag.MaxBytes); err != nil {
+			return fmt.Errorf("fanout group that holds fragments: %w", err)
 		}
 	}
-	if g.config.Flags&FanoutFlagRollover != 0 {
-		return rollOver(members, i, true, p, a)
+	ns.groups[key] = g
+	g.sockets++
+	if g.rollsOver() {
+		s.rollover = new(rollover)
 	}
-	return i
+	if s.hooked {
+		ns.untap(tap{socket: s})
+	}
+	s.group = g
+	s.publish()
+	if s.hooked {
+		ns.link(g, s)
+	}
+	ns.hook()
+	return nil
 }
 
-// programStart is where a packet begins to a group's program: Linux runs it
-// before it puts the link-layer header of a packet that comes in back.
-func programStart(p *Packet, a *arrival) uint32 {
-	if p.Outgoing {
+// scope is where the socket's fanout group is. s.mu is held.
+func (s *Socket) scope() uint32 {
+	if s.grant == nil {
 		return 0
 	}
-	return a.maclen
+	return s.grant.Scope
 }
 
-func (g *group) rollsOver() bool {
-	return g.config.Mode == FanoutRollover || g.config.Flags&FanoutFlagRollover != 0
+// freeGroupID is fanout_find_new_id: ids are given in turn, in each scope by
+// itself.
+func (ns *Namespace) freeGroupID(scope uint32) (id uint16, ok bool) {
+	for range 1 << 16 {
+		id = ns.nextGroup[scope]
+		ns.nextGroup[scope]++
+		if ns.groups[groupKey{scope, id}] == nil {
+			return id, true
+		}
+	}
+	return 0, false
+}
+
+// leave ends s's membership, and the group with the last one. s.mu is held, and s
+// is not linked any more.
+func (ns *Namespace) leave(s *Socket) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if g := s.group; g != nil {
+		s.group = nil
+		if g.sockets--; g.sockets == 0 {
+			delete(ns.groups, g.key)
+			g.defragCharge.Release()
+			g.programCharge.Release()
+		}
+	}
+}
+
+// A member of a group judges each packet that it gets by its own grant. But who
+// gets which packet must not tell of what nobody may see, either: so the group
+// chooses among packets that its first member is granted, by what that one sees of
+// them. Members of a group are in one scope, and so one user's.
+
+// sees says whether all members are granted d. Namespace.mu is held.
+func (g *group) sees(d *Device) bool {
+	if g.grants == 0 {
+		return true
+	}
+	for _, s := range *g.members.Load() {
+		if !s.grant.sees(int32(d.index)) {
+			return false
+		}
+	}
+	return true
+}
+
+// count notes that a member with the grant gr, if it is one, came or went.
+// Namespace.mu is held.
+func (g *group) count(gr *granted, by int) {
+	if gr != nil {
+		g.grants += by
+	}
+}
+
+// regrant goes by the grant of who is the first member now, if it bounds anything.
+// Namespace.mu is held.
+func (g *group) regrant() {
+	var (
+		gr *granted
+		of *Account
+	)
+	if members := *g.members.Load(); len(members) > 0 {
+		of = members[0].grant.account()
+		if members[0].grant.bounds() {
+			gr = members[0].grant
+		}
+	}
+	g.grant.Store(gr)
+	g.account.Store(of)
+}
+
+// giveGranted is give for a group whose first member has the grant gr.
+//
+//go:noinline
+func (g *group) giveGranted(gr *granted, members []*Socket, p *Packet, a *arrival) {
+	seen := gr.judge(p, a)
+	if seen == 0 || len(members) == 0 {
+		return
+	}
+	v := limit(p, a, seen, 0)
+	v.packet.Rest = v.rest[:v.pieces]
+	members[g.choose(members, &v.packet, &v.arrival)].receive(p, a)
 }

@@ -1,57 +1,107 @@
 package rxring
 
 import (
-	"maps"
+	"fmt"
 	"slices"
-	"sync"
+	"syscall"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
 )
 
-// OnInterestChange has f called whenever what sockets want of the device may have changed:
-// what HasListeners, Up, Promiscuous, AllMulticast, RxFilterAddrs and Filters say. A source
-// that must work to make packets does so from the first reader to the last.
-//
-// f is called in the call that changes it, before that returns: a Bind, say, waits
-// for f. Calls may come at once and overtake each other, so f asks the device how
-// things are. Methods of devices and of the namespace may be called, those of
-// sockets may not: one is locked meanwhile. With nil, as at first, nobody is told;
-// a call of the function before it may still be under way. No writer waits for f.
-func (d *Device) OnInterestChange(f func()) {
-	d.ns.mu.Lock()
-	defer d.ns.mu.Unlock()
-	d.watch = f
-	d.ns.mu.tell(d)
+// AttachFilter replaces the socket's filter (SO_ATTACH_FILTER): EINVAL for a
+// program that Linux refuses, or [cbpf.CompileBounded] if the socket has an [Account]; EPERM
+// once the filter is locked.
+func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
+	f, err := s.compile(prog)
+	return s.do("set SO_ATTACH_FILTER", func() error {
+		if s.filterLocked {
+			return errFilterLocked
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.filterCharge.Replace(s.budget(), filterCost(len(prog))); err != nil {
+			return fmt.Errorf("filter of %d instructions: %w", len(prog), err)
+		}
+		s.filter, s.program = f, slices.Clone(prog)
+		s.publish()
+		s.ns.refiltered(s)
+		return nil
+	})
 }
 
-// watchedMutex is a mutex that, unlocked, tells those who watch devices.
-type watchedMutex struct {
-	sync.Mutex
-	news []func() // since it was locked
-}
-
-// tell is for a device whose sockets may want something else. The mutex is held.
-func (m *watchedMutex) tell(d *Device) {
-	if d.watch != nil {
-		m.news = append(m.news, d.watch)
+// compile is for a program that is to run for the socket.
+func (s *Socket) compile(prog []cbpf.Instruction) (*cbpf.Filter, error) {
+	s.mu.Lock()
+	of := s.grant.account()
+	s.mu.Unlock()
+	if of != nil {
+		return cbpf.CompileBounded(prog)
 	}
+	return cbpf.Compile(prog)
 }
 
-func (m *watchedMutex) Unlock() {
-	news := m.news
-	m.news = nil
-	m.Mutex.Unlock()
-	for _, f := range news {
-		f()
+// DetachFilter removes the filter (SO_DETACH_FILTER): ENOENT when there is
+// none, EPERM once it is locked.
+func (s *Socket) DetachFilter() error {
+	return s.do("set SO_DETACH_FILTER", func() error {
+		if s.filterLocked {
+			return errFilterLocked
+		}
+		if s.filter == nil {
+			return explain.Errorf(syscall.ENOENT, "no filter is attached")
+		}
+		s.filter, s.program = nil, nil
+		s.filterCharge.Release()
+		s.publish()
+		s.ns.refiltered(s)
+		return nil
+	})
+}
+
+// GetFilter is SO_GET_FILTER, which is SO_ATTACH_FILTER's number to getsockopt: n
+// is how many instructions the filter has, 0 without one, and prog is them, if
+// there is room for so many; with room for none, only n is asked for. EINVAL when
+// there is too little room.
+func (s *Socket) GetFilter(room int) (prog []cbpf.Instruction, n int, err error) {
+	err = s.do("get SO_GET_FILTER", func() error {
+		n = len(s.program)
+		switch {
+		case n == 0 || room == 0:
+			return nil
+		case room < n:
+			return explain.Errorf(syscall.EINVAL, "room for %d instructions: want at least %d", room, n)
+		}
+		prog = slices.Clone(s.program)
+		return nil
+	})
+	if err != nil {
+		n = 0
 	}
+	return prog, n, err
 }
 
-// RxFilterAddrs lists what addresses beside its own and broadcast the sockets'
-// memberships have the device hear (PACKET_MR_MULTICAST, PACKET_MR_UNICAST), in no
-// order. Of groups, and of others, there are at most 32: of more than that AllMulticast and
-// Promiscuous tell.
-func (d *Device) RxFilterAddrs() [][6]byte { return slices.Collect(maps.Keys(d.hears.Load().addrs)) }
+// LockFilter makes the filter, or its absence, permanent (SO_LOCK_FILTER).
+func (s *Socket) LockFilter() error { return s.lockFilter(true) }
+
+// lockFilter follows Linux: once locked, a lock cannot be taken off.
+func (s *Socket) lockFilter(lock bool) error {
+	return s.do("set SO_LOCK_FILTER", func() error {
+		if s.filterLocked && !lock {
+			return errFilterLocked
+		}
+		s.filterLocked = lock
+		return nil
+	})
+}
+
+var errFilterLocked = explain.Errorf(syscall.EPERM, "the socket's filter is locked")
+
+// filterCost is what a program of n instructions is charged, in bytes: the program itself
+// and what it is compiled to.
+func filterCost(n int) int64 { return int64(n) * 64 }
 
 // Filters lists different filters, such that a packet that none of them lets pass, run
 // as on a SOCK_RAW socket for all protocols, need not be delivered: no socket would

@@ -9,7 +9,6 @@ import (
 
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/explain"
-	"github.com/rxring/rxring/tpacket"
 )
 
 // Grant is what a namespace's owner lets a socket see and do that somebody else
@@ -304,19 +303,6 @@ func forced(check func(*Socket, int32) (int32, error)) func(*Socket, int32) (int
 }
 
 var errNoSend = explain.Errorf(syscall.EPERM, "the socket was not granted to send")
-
-// Geometry is the shape of the receive ring, if there is one.
-func (s *Socket) Geometry() (g tpacket.Geometry, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ring == nil {
-		return g, false
-	}
-	return s.ring.Geometry(), true
-}
-
-// HasTxRing says whether the socket has a transmit ring.
-func (s *Socket) HasTxRing() bool { return s.TxRing() != nil }
 
 // mayHave says whether the membership counts at the device.
 func (g *granted) mayHave(m *membership) bool {

@@ -190,7 +190,8 @@ type hearing struct {
 }
 
 func (h *hearing) everything() bool { return h.promiscuous > 0 || h.manyUnicast }
-func (h *hearing) groups() bool     { return h.allmulti > 0 || h.manyMulticast }
+
+func (h *hearing) groups() bool { return h.allmulti > 0 || h.manyMulticast }
 
 // sameToSource says whether a source has nothing to do when one follows the other.
 func (h *hearing) sameToSource(o *hearing) bool {
@@ -287,3 +288,9 @@ func addrLen(d *Device) int {
 	}
 	return 0
 }
+
+// RxFilterAddrs lists what addresses beside its own and broadcast the sockets'
+// memberships have the device hear (PACKET_MR_MULTICAST, PACKET_MR_UNICAST), in no
+// order. Of groups, and of others, there are at most 32: of more than that AllMulticast and
+// Promiscuous tell.
+func (d *Device) RxFilterAddrs() [][6]byte { return slices.Collect(maps.Keys(d.hears.Load().addrs)) }

@@ -1,7 +1,6 @@
 package rxring
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,8 +9,6 @@ import (
 	"syscall"
 
 	"github.com/rxring/rxring/internal/explain"
-	"github.com/rxring/rxring/ring"
-	"github.com/rxring/rxring/tpacket"
 )
 
 // DefaultMaxMemory bounds a namespace's ring memory when its configuration does
@@ -244,71 +241,104 @@ func (ns *Namespace) hook() {
 	}
 }
 
-// takeMemory takes n bytes for packets, unless the namespace has not so many left.
-func (ns *Namespace) takeMemory(b *Budget, n int64) bool {
-	beyond := b.beyond(n)
-	if ns.memory.Add(beyond) > ns.maxMemory && beyond > 0 {
-		ns.giveBackMemory(b, n)
-		return false
-	}
-	return true
-}
-
-func (ns *Namespace) giveBackMemory(b *Budget, n int64) { ns.memory.Add(b.beyond(-n)) }
-
-// ringCost is what a budget is charged for a ring, in bytes: its memory, and what is kept
-// privately for each slot or block.
-func ringCost(g tpacket.Geometry) int64 {
-	const sequence, block = 8, 64 // bytes
-	if g.Version == tpacket.V3 {
-		return int64(g.Size()) + int64(g.BlockNr)*block
-	}
-	return int64(g.Size()) + int64(g.FrameNr)*sequence
-}
-
-// newRing makes a ring for s within its budget and the namespace's memory bound.
-// s.mu is held.
-func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ring.Memory) (R, error)) (r R, err error) {
-	ns, budget, size := s.ns, s.budget(), int64(g.Size())
-	if !budget.take(ringCost(g)) {
-		return r, fmt.Errorf("ring of %d bytes: it takes %w: want a smaller ring, or a larger budget (max_memory of rxring serve)", size, budget.refuse(ringCost(g)))
-	}
-	if !ns.takeMemory(budget, size) {
-		budget.giveBack(ringCost(g))
-		return r, fmt.Errorf("ring of %d bytes: the namespace holds %d of at most %d bytes of ring memory: %w",
-			size, ns.memory.Load(), ns.maxMemory, syscall.ENOMEM)
-	}
-	newMemory := ring.NewMemory
-	if s.private {
-		newMemory = ring.NewPrivateMemory
-	}
-	m, err := newMemory(g.Size())
-	if err == nil {
-		if r, err = of(m); err == nil {
-			return r, nil
-		}
-		m.Close()
-	}
-	ns.giveBackMemory(budget, size)
-	budget.giveBack(ringCost(g))
-	return r, err
-}
-
-// freeRing ends a ring that newRing made of budget's memory.
-func (ns *Namespace) freeRing(r interface {
-	Close() error
-	Geometry() tpacket.Geometry
-}, budget *Budget) error {
-	err := r.Close()
-	ns.giveBackMemory(budget, int64(r.Geometry().Size()))
-	budget.giveBack(ringCost(r.Geometry()))
-	return err
-}
-
 // checkName applies Linux's dev_valid_name.
 func checkName(name string) error {
 	if name == "" || len(name) > 15 || name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\v\f\r") {
 		return explain.Errorf(syscall.EINVAL, "device name %q: want 1 to 15 bytes without '/', ':' and white space", name)
 	}
 	return nil
+}
+
+// watchedMutex is a mutex that, unlocked, tells those who watch devices.
+type watchedMutex struct {
+	sync.Mutex
+	news []func() // since it was locked
+}
+
+// tell is for a device whose sockets may want something else. The mutex is held.
+func (m *watchedMutex) tell(d *Device) {
+	if d.watch != nil {
+		m.news = append(m.news, d.watch)
+	}
+}
+
+func (m *watchedMutex) Unlock() {
+	news := m.news
+	m.news = nil
+	m.Mutex.Unlock()
+	for _, f := range news {
+		f()
+	}
+}
+
+// enter makes s one of the namespace's sockets.
+func (ns *Namespace) enter(s *Socket) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	ns.sockets = append(ns.sockets, s)
+	s.grant.look(ns.devices)
+	ns.binds(s)
+	if s.protocol.Load() != 0 {
+		ns.setHooked(s, true)
+	}
+}
+
+// exit is for a socket that closes.
+func (ns *Namespace) exit(s *Socket) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	ns.setHooked(s, false)
+	ns.flushMemberships(s, nil)
+	if i := slices.Index(ns.sockets, s); i >= 0 {
+		ns.sockets = slices.Delete(ns.sockets, i, i+1)
+	}
+}
+
+// setUp is packet_notifier for NETDEV_UP and NETDEV_DOWN.
+func (ns *Namespace) setUp(d *Device, up bool) {
+	if d.up.Swap(up) == up {
+		return
+	}
+	for _, s := range ns.sockets {
+		switch {
+		case s.device != d:
+		case up:
+			if s.protocol.Load() != 0 {
+				ns.setHooked(s, true)
+			}
+		case s.hooked:
+			ns.setHooked(s, false)
+			s.fail(syscall.ENETDOWN)
+		}
+	}
+	ns.hook()
+}
+
+// RemoveDevice sets the device down and takes it away: its name is free, its
+// index is never given again, memberships on it are gone, and sockets bound to it
+// are bound to index -1. ENODEV when it is not in the namespace, any more.
+func (ns *Namespace) RemoveDevice(d *Device) error {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if !slices.Contains(ns.devices, d) {
+		return explain.Errorf(syscall.ENODEV, "device %s: it is not in this namespace", d.name)
+	}
+	ns.removeDeviceLocked(d)
+	return nil
+}
+
+func (ns *Namespace) removeDeviceLocked(d *Device) {
+	ns.setUp(d, false)
+	for _, s := range ns.sockets { // packet_notifier for NETDEV_UNREGISTER
+		ns.flushMemberships(s, d)
+		if s.device == d {
+			s.setDevice(nil)
+			s.ifindex.Store(-1)
+		}
+	}
+	ns.devices = slices.DeleteFunc(ns.devices, func(o *Device) bool { return o == d })
+	if ns.lo == d {
+		ns.lo = nil
+	}
+	ns.pools.Delete(int32(d.index))
 }

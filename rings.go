@@ -1,12 +1,221 @@
 package rxring
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
 )
+
+// SetRxRing gives the socket a receive ring, or takes it away when r.BlockNr is
+// 0 (PACKET_RX_RING). On a V3 socket it is [Socket.SetRxRing3] with all else 0.
+// See [tpacket.Layout] for what is refused; ENOMEM when the namespace's memory
+// bound or the socket's [Budget] would be passed; EBUSY when there is a ring already, and while it is
+// mapped (see SetMapped).
+func (s *Socket) SetRxRing(r tpacket.Req) error { return s.SetRxRing3(tpacket.Req3{Req: r}) }
+
+// SetRxRing3 is SetRxRing with what a V3 ring can be asked for beside its shape:
+// after how many milliseconds a block goes to the reader though it is not full
+// (0: 8), how much of each block is the reader's own, and
+// [tpacket.FeatureFillRxhash]. V1 and V2 sockets look at the shape only.
+func (s *Socket) SetRxRing3(r tpacket.Req3) error {
+	return s.do("set PACKET_RX_RING", func() error {
+		if s.isMapped() {
+			return errMapped
+		}
+		if r.BlockNr == 0 {
+			if err := r.Teardown(); err != nil {
+				return err
+			}
+			return s.replaceRing(nil)
+		}
+		if s.ring != nil {
+			return explain.Errorf(syscall.EBUSY, "the socket has a ring already, take it away first")
+		}
+		g, err := tpacket.Layout(s.version, r, s.reserve, os.Getpagesize())
+		if err != nil {
+			return err
+		}
+		var fresh ring.Buffer
+		budget := s.budget()
+		if s.version == tpacket.V3 {
+			fresh, err = s.newBlocks(g, r)
+		} else {
+			fresh, err = s.newRing(g)
+		}
+		if err != nil {
+			return err
+		}
+		err = s.replaceRing(fresh)
+		s.ringBudget = budget
+		return err
+	})
+}
+
+func (s *Socket) newRing(g tpacket.Geometry) (ring.Buffer, error) {
+	d := ring.DefaultDesign
+	if s.kernelOwned {
+		d = ring.KernelOwned
+	}
+	return newRing(s, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewDesign(m, g, d) })
+}
+
+// defaultRetire is Linux's for devices that do not say how fast they are
+// (DEFAULT_PRB_RETIRE_TOV).
+const defaultRetire = 8 * time.Millisecond
+
+func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (ring.Buffer, error) {
+	if s.kernelOwned {
+		return nil, explain.Errorf(syscall.EINVAL, "kernel-owned: V3 rings have no slots to mark, ask for V1 or V2")
+	}
+	s.fillHash = r.FeatureReqWord&tpacket.FeatureFillRxhash != 0
+	c := ring.BlocksConfig{
+		SizeofPriv: r.SizeofPriv,
+		Retire:     time.Duration(r.RetireBlkTov) * time.Millisecond,
+		Losing:     s.counters.Losing,
+		Wake:       s.notify.Wake,
+	}
+	if c.Retire == 0 {
+		c.Retire = defaultRetire
+	}
+	return newRing(s, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewBlocks(m, g, c) })
+}
+
+// ringCost is what a budget is charged for a ring, in bytes: its memory, and what is kept
+// privately for each slot or block.
+func ringCost(g tpacket.Geometry) int64 {
+	const sequence, block = 8, 64 // bytes
+	if g.Version == tpacket.V3 {
+		return int64(g.Size()) + int64(g.BlockNr)*block
+	}
+	return int64(g.Size()) + int64(g.FrameNr)*sequence
+}
+
+// newRing makes a ring for s within its budget and the namespace's memory bound.
+// s.mu is held.
+func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ring.Memory) (R, error)) (r R, err error) {
+	ns, budget, size := s.ns, s.budget(), int64(g.Size())
+	if !budget.take(ringCost(g)) {
+		return r, fmt.Errorf("ring of %d bytes: it takes %w: want a smaller ring, or a larger budget (max_memory of rxring serve)", size, budget.refuse(ringCost(g)))
+	}
+	if !ns.takeMemory(budget, size) {
+		budget.giveBack(ringCost(g))
+		return r, fmt.Errorf("ring of %d bytes: the namespace holds %d of at most %d bytes of ring memory: %w",
+			size, ns.memory.Load(), ns.maxMemory, syscall.ENOMEM)
+	}
+	newMemory := ring.NewMemory
+	if s.private {
+		newMemory = ring.NewPrivateMemory
+	}
+	m, err := newMemory(g.Size())
+	if err == nil {
+		if r, err = of(m); err == nil {
+			return r, nil
+		}
+		m.Close()
+	}
+	ns.giveBackMemory(budget, size)
+	budget.giveBack(ringCost(g))
+	return r, err
+}
+
+// takeMemory takes n bytes for packets, unless the namespace has not so many left.
+func (ns *Namespace) takeMemory(b *Budget, n int64) bool {
+	beyond := b.beyond(n)
+	if ns.memory.Add(beyond) > ns.maxMemory && beyond > 0 {
+		ns.giveBackMemory(b, n)
+		return false
+	}
+	return true
+}
+
+func (ns *Namespace) giveBackMemory(b *Budget, n int64) { ns.memory.Add(b.beyond(-n)) }
+
+// freeRing ends a ring that newRing made of budget's memory.
+func (ns *Namespace) freeRing(r interface {
+	Close() error
+	Geometry() tpacket.Geometry
+}, budget *Budget) error {
+	err := r.Close()
+	ns.giveBackMemory(budget, int64(r.Geometry().Size()))
+	budget.giveBack(ringCost(r.Geometry()))
+	return err
+}
+
+// hasRing says whether the socket has a ring of either kind. s.mu is held.
+func (s *Socket) hasRing() bool { return s.ring != nil || s.txRing != nil }
+
+// replaceRing publishes r, nil for none, and frees the ring before it.
+func (s *Socket) replaceRing(r ring.Buffer) error {
+	old := s.ring
+	s.ring = r
+	s.queue.purge(s.ns)
+	s.publish()
+	s.ns.relink(s)
+	var err error
+	if old != nil {
+		err = s.ns.freeRing(old, s.ringBudget) // no slot can be acquired in it from here on
+	}
+	if b, ok := old.(*ring.Blocks); ok {
+		s.freezes += b.FreezeCount()
+	}
+	s.counters.Attach(r)
+	s.notify.Wake()
+	return err
+}
+
+// Ring is the socket's receive ring, nil when it has none: a [ring.Ring] on a V1
+// or V2 socket, a [ring.Blocks] on a V3 one.
+func (s *Socket) Ring() ring.Buffer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ring
+}
+
+// NewReader returns the reader of the socket's ring, for a program that reads
+// in the same process. A ring has one reader.
+func (s *Socket) NewReader() (*ring.Reader, error) {
+	r := s.Ring()
+	if r == nil {
+		return nil, ErrNoRing
+	}
+	return ring.NewReader(r, &s.notify), nil
+}
+
+// Geometry is the shape of the receive ring, if there is one.
+func (s *Socket) Geometry() (g tpacket.Geometry, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ring == nil {
+		return g, false
+	}
+	return s.ring.Geometry(), true
+}
+
+// HasTxRing says whether the socket has a transmit ring.
+func (s *Socket) HasTxRing() bool { return s.TxRing() != nil }
+
+// SetMapped has the socket ask f whether anybody has a ring's memory mapped, by
+// its memfd, see [ring.Memory.FD]. Until nobody has, PACKET_RX_RING and
+// PACKET_TX_RING are EBUSY whatever they ask for. Without it nobody has. f must not
+// call methods of the socket.
+func (s *Socket) SetMapped(f func(memfd int) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mapped = f
+}
+
+// isMapped says whether anybody has a ring mapped. s.mu is held.
+func (s *Socket) isMapped() bool {
+	return s.mapped != nil && slices.ContainsFunc(s.memories(), func(m *ring.Memory) bool { return s.mapped(m.FD()) })
+}
+
+var errMapped = explain.Errorf(syscall.EBUSY, "the socket's memory is mapped, unmap it first")
 
 // A socket's rings are mapped in one piece, the receive ring first, as packet_mmap
 // does (net/packet/af_packet.c). In a namespace of its reader's process they lie in a

@@ -2,8 +2,6 @@ package rxring
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"syscall"
@@ -377,99 +375,4 @@ func (a *arrival) sent(d *Device, p *Packet, protocol uint16) {
 		a.from.Halen = 0 // no driver's header_ops finds an address in what a socket sends
 	}
 	a.offloads(p)
-}
-
-// leave has the packet leave, or the packets that it is divided into, if the device is
-// ready. Where the device's owner refuses one, those before it have left.
-func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
-	if ready := d.ready.Load(); ready != nil { // pairs with the store in SetTransmitReady
-		if err := (*ready)(&o.packet); err != nil {
-			return d.unsent(err)
-		}
-	}
-	if o.cut.size == 0 {
-		return o.transmit(tx, d, s)
-	}
-	whole := o.packet
-	for piece := range o.cut.pieces(whole.Data) {
-		o.packet, o.arrival = whole, arrival{}
-		o.packet.Data = piece
-		o.arrival.sent(d, &o.packet, o.cut.protocol)
-		if err := o.transmit(tx, d, s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// transmit offers one packet to the sockets that look, but for who sent it, and
-// hands it to the device's owner; in the other order where the owner wants that.
-func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
-	t := d.transmit.Load() // pairs with the store in setTransmit
-	if t != nil && t.first {
-		if o.arrival.timestamp == 0 && d.HasListeners() {
-			o.arrival.readClock() // now: an answer may have come when it is shown
-		}
-		if err := d.send(t, &o.packet); err != nil {
-			return err
-		}
-		o.show(tx, d, s)
-		s.sent.Add(1)
-		return nil
-	}
-	o.show(tx, d, s)
-	if t != nil {
-		if err := d.send(t, &o.packet); err != nil {
-			return err
-		}
-	} else if d.typ == Loopback { // loopback_xmit (drivers/net/loopback.c)
-		o.packet.Outgoing = false
-		d.Deliver(&o.packet)
-		o.packet.Outgoing = true // also the next piece of a segment that is divided
-	}
-	s.sent.Add(1)
-	return nil
-}
-
-// show offers the packet to the sockets that look.
-func (o *outgoing) show(tx *sender, d *Device, s *Socket) {
-	p, a := &o.packet, &o.arrival
-	taps := d.taps.Load()
-	if taps == nil {
-		return
-	}
-	d.traffic.count(p, a.length)
-	if tx.bypass {
-		return
-	}
-	for _, t := range *taps {
-		switch {
-		case t.group != nil:
-			if t.group != tx.group {
-				t.group.deliver(p, a)
-			}
-		case t.socket != s && t.socket.wants(p, a):
-			t.socket.receive(p, a)
-		}
-	}
-}
-
-// send hands a packet to the device's owner.
-func (d *Device) send(t *transmitter, p *Packet) error {
-	err := t.send(p)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, syscall.EAGAIN): // sockets may have seen it, or pieces before it have left: it must not be sent again
-		err = explain.Errorf(syscall.ENOBUFS, "%v", err)
-	}
-	return d.unsent(err)
-}
-
-// unsent is the sender's error for a frame that the device did not send.
-func (d *Device) unsent(err error) error {
-	if errno := syscall.Errno(0); !errors.As(err, &errno) {
-		return explain.Errorf(syscall.ENOBUFS, "device %s: %w", d.name, err)
-	}
-	return fmt.Errorf("device %s: %w", d.name, err)
 }

@@ -2,14 +2,11 @@ package rxring
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/explain"
@@ -158,132 +155,6 @@ func (s *Socket) publish() {
 // Type is the socket's type.
 func (s *Socket) Type() SockType { return s.typ }
 
-// SetVersion chooses the format of the ring to come (PACKET_VERSION): EBUSY
-// when there is a ring already.
-func (s *Socket) SetVersion(v tpacket.Version) error {
-	return s.do("set PACKET_VERSION", func() error {
-		if v > tpacket.V3 {
-			return explain.Errorf(syscall.EINVAL, "%v: want V1, V2 or V3", v)
-		}
-		if s.hasRing() {
-			return explain.Errorf(syscall.EBUSY, "%v: the socket has a ring already", v)
-		}
-		s.version = v
-		s.publish()
-		return nil
-	})
-}
-
-// SetReserve asks for n bytes of headroom before each packet in the ring to
-// come (PACKET_RESERVE): EBUSY when there is a ring already.
-func (s *Socket) SetReserve(n uint32) error {
-	return s.do("set PACKET_RESERVE", func() error {
-		if n > math.MaxInt32 {
-			return explain.Errorf(syscall.EINVAL, "%d: want at most %d bytes", n, math.MaxInt32)
-		}
-		if s.hasRing() {
-			return explain.Errorf(syscall.EBUSY, "%d: the socket has a ring already", n)
-		}
-		s.reserve = n
-		s.publish()
-		return nil
-	})
-}
-
-// hasRing says whether the socket has a ring of either kind. s.mu is held.
-func (s *Socket) hasRing() bool { return s.ring != nil || s.txRing != nil }
-
-// SetRxRing gives the socket a receive ring, or takes it away when r.BlockNr is
-// 0 (PACKET_RX_RING). On a V3 socket it is [Socket.SetRxRing3] with all else 0.
-// See [tpacket.Layout] for what is refused; ENOMEM when the namespace's memory
-// bound or the socket's [Budget] would be passed; EBUSY when there is a ring already, and while it is
-// mapped (see SetMapped).
-func (s *Socket) SetRxRing(r tpacket.Req) error { return s.SetRxRing3(tpacket.Req3{Req: r}) }
-
-// SetRxRing3 is SetRxRing with what a V3 ring can be asked for beside its shape:
-// after how many milliseconds a block goes to the reader though it is not full
-// (0: 8), how much of each block is the reader's own, and
-// [tpacket.FeatureFillRxhash]. V1 and V2 sockets look at the shape only.
-func (s *Socket) SetRxRing3(r tpacket.Req3) error {
-	return s.do("set PACKET_RX_RING", func() error {
-		if s.isMapped() {
-			return errMapped
-		}
-		if r.BlockNr == 0 {
-			if err := r.Teardown(); err != nil {
-				return err
-			}
-			return s.replaceRing(nil)
-		}
-		if s.ring != nil {
-			return explain.Errorf(syscall.EBUSY, "the socket has a ring already, take it away first")
-		}
-		g, err := tpacket.Layout(s.version, r, s.reserve, os.Getpagesize())
-		if err != nil {
-			return err
-		}
-		var fresh ring.Buffer
-		budget := s.budget()
-		if s.version == tpacket.V3 {
-			fresh, err = s.newBlocks(g, r)
-		} else {
-			fresh, err = s.newRing(g)
-		}
-		if err != nil {
-			return err
-		}
-		err = s.replaceRing(fresh)
-		s.ringBudget = budget
-		return err
-	})
-}
-
-func (s *Socket) newRing(g tpacket.Geometry) (ring.Buffer, error) {
-	d := ring.DefaultDesign
-	if s.kernelOwned {
-		d = ring.KernelOwned
-	}
-	return newRing(s, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewDesign(m, g, d) })
-}
-
-// defaultRetire is Linux's for devices that do not say how fast they are
-// (DEFAULT_PRB_RETIRE_TOV).
-const defaultRetire = 8 * time.Millisecond
-
-func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (ring.Buffer, error) {
-	if s.kernelOwned {
-		return nil, explain.Errorf(syscall.EINVAL, "kernel-owned: V3 rings have no slots to mark, ask for V1 or V2")
-	}
-	s.fillHash = r.FeatureReqWord&tpacket.FeatureFillRxhash != 0
-	c := ring.BlocksConfig{
-		SizeofPriv: r.SizeofPriv,
-		Retire:     time.Duration(r.RetireBlkTov) * time.Millisecond,
-		Losing:     s.counters.Losing,
-		Wake:       s.notify.Wake,
-	}
-	if c.Retire == 0 {
-		c.Retire = defaultRetire
-	}
-	return newRing(s, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewBlocks(m, g, c) })
-}
-
-// SetMapped has the socket ask f whether anybody has a ring's memory mapped, by
-// its memfd, see [ring.Memory.FD]. Until nobody has, PACKET_RX_RING and
-// PACKET_TX_RING are EBUSY whatever they ask for. Without it nobody has. f must not
-// call methods of the socket.
-func (s *Socket) SetMapped(f func(memfd int) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mapped = f
-}
-
-// isMapped says whether anybody has a ring mapped. s.mu is held.
-func (s *Socket) isMapped() bool {
-	return s.mapped != nil && slices.ContainsFunc(s.memories(), func(m *ring.Memory) bool { return s.mapped(m.FD()) })
-}
-
-var errMapped = explain.Errorf(syscall.EBUSY, "the socket's memory is mapped, unmap it first")
-
 // SetKernelOwned has the ring to come mark the slots that writers fill with
 // [ring.StatusKernelOwned], in shared memory, as the commit that fixed Linux's
 // ring proposes: EBUSY when there is a ring already.
@@ -300,160 +171,6 @@ func (s *Socket) SetKernelOwned(on bool) error {
 		s.kernelOwned = on
 		return nil
 	})
-}
-
-// replaceRing publishes r, nil for none, and frees the ring before it.
-func (s *Socket) replaceRing(r ring.Buffer) error {
-	old := s.ring
-	s.ring = r
-	s.queue.purge(s.ns)
-	s.publish()
-	s.ns.relink(s)
-	var err error
-	if old != nil {
-		err = s.ns.freeRing(old, s.ringBudget) // no slot can be acquired in it from here on
-	}
-	if b, ok := old.(*ring.Blocks); ok {
-		s.freezes += b.FreezeCount()
-	}
-	s.counters.Attach(r)
-	s.notify.Wake()
-	return err
-}
-
-// Ring is the socket's receive ring, nil when it has none: a [ring.Ring] on a V1
-// or V2 socket, a [ring.Blocks] on a V3 one.
-func (s *Socket) Ring() ring.Buffer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ring
-}
-
-// NewReader returns the reader of the socket's ring, for a program that reads
-// in the same process. A ring has one reader.
-func (s *Socket) NewReader() (*ring.Reader, error) {
-	r := s.Ring()
-	if r == nil {
-		return nil, ErrNoRing
-	}
-	return ring.NewReader(r, &s.notify), nil
-}
-
-// AttachFilter replaces the socket's filter (SO_ATTACH_FILTER): EINVAL for a
-// program that Linux refuses, or [cbpf.CompileBounded] if the socket has an [Account]; EPERM
-// once the filter is locked.
-func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
-	f, err := s.compile(prog)
-	return s.do("set SO_ATTACH_FILTER", func() error {
-		if s.filterLocked {
-			return errFilterLocked
-		}
-		if err != nil {
-			return err
-		}
-		if err := s.filterCharge.Replace(s.budget(), filterCost(len(prog))); err != nil {
-			return fmt.Errorf("filter of %d instructions: %w", len(prog), err)
-		}
-		s.filter, s.program = f, slices.Clone(prog)
-		s.publish()
-		s.ns.refiltered(s)
-		return nil
-	})
-}
-
-// compile is for a program that is to run for the socket.
-func (s *Socket) compile(prog []cbpf.Instruction) (*cbpf.Filter, error) {
-	s.mu.Lock()
-	of := s.grant.account()
-	s.mu.Unlock()
-	if of != nil {
-		return cbpf.CompileBounded(prog)
-	}
-	return cbpf.Compile(prog)
-}
-
-// DetachFilter removes the filter (SO_DETACH_FILTER): ENOENT when there is
-// none, EPERM once it is locked.
-func (s *Socket) DetachFilter() error {
-	return s.do("set SO_DETACH_FILTER", func() error {
-		if s.filterLocked {
-			return errFilterLocked
-		}
-		if s.filter == nil {
-			return explain.Errorf(syscall.ENOENT, "no filter is attached")
-		}
-		s.filter, s.program = nil, nil
-		s.filterCharge.Release()
-		s.publish()
-		s.ns.refiltered(s)
-		return nil
-	})
-}
-
-// GetFilter is SO_GET_FILTER, which is SO_ATTACH_FILTER's number to getsockopt: n
-// is how many instructions the filter has, 0 without one, and prog is them, if
-// there is room for so many; with room for none, only n is asked for. EINVAL when
-// there is too little room.
-func (s *Socket) GetFilter(room int) (prog []cbpf.Instruction, n int, err error) {
-	err = s.do("get SO_GET_FILTER", func() error {
-		n = len(s.program)
-		switch {
-		case n == 0 || room == 0:
-			return nil
-		case room < n:
-			return explain.Errorf(syscall.EINVAL, "room for %d instructions: want at least %d", room, n)
-		}
-		prog = slices.Clone(s.program)
-		return nil
-	})
-	if err != nil {
-		n = 0
-	}
-	return prog, n, err
-}
-
-// LockFilter makes the filter, or its absence, permanent (SO_LOCK_FILTER).
-func (s *Socket) LockFilter() error { return s.lockFilter(true) }
-
-// lockFilter follows Linux: once locked, a lock cannot be taken off.
-func (s *Socket) lockFilter(lock bool) error {
-	return s.do("set SO_LOCK_FILTER", func() error {
-		if s.filterLocked && !lock {
-			return errFilterLocked
-		}
-		s.filterLocked = lock
-		return nil
-	})
-}
-
-var errFilterLocked = explain.Errorf(syscall.EPERM, "the socket's filter is locked")
-
-// Statistics returns and clears the socket's counts (PACKET_STATISTICS).
-// Packets includes Drops, and neither includes what the filter refused. Drops are
-// those of all reasons, with what was lost before the device until now. Only V3 rings
-// freeze.
-func (s *Socket) Statistics() tpacket.Stats3 {
-	s.reportLost()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.statistics()
-}
-
-func (s *Socket) statistics() tpacket.Stats3 {
-	packets, drops := s.counters.Statistics()
-	st := tpacket.Stats3{Packets: uint32(packets), Drops: uint32(drops), FreezeQCount: s.freezes}
-	s.freezes = 0
-	if b, ok := s.ring.(*ring.Blocks); ok {
-		st.FreezeQCount += b.FreezeCount()
-	}
-	return st
-}
-
-// Totals is what became of every packet offered since the socket was made. It
-// stays available after Close.
-func (s *Socket) Totals() ring.Totals {
-	s.reportLost()
-	return s.counters.Totals()
 }
 
 // Readable is what poll reports as POLLIN: a packet is in the queue, or the ring
@@ -520,4 +237,101 @@ func (s *Socket) Close() error {
 		return os.NewSyscallError("close", err)
 	}
 	return nil
+}
+
+// Namespace.mu is to bindings, memberships and the state of devices what
+// rtnl_lock and bind_lock are in Linux.
+
+// Bind binds the socket to a device (Ifindex; 0: all) and a protocol (Protocol,
+// network byte order; 0 keeps the one it has), as packet_bind does. On a device
+// that is down it gets nothing until the device is up, and ENETDOWN is pending.
+//
+// Packets that came before Bind go by the old binding, those that come after it by the
+// new one, as in Linux. So where a source still holds packets (see [Backlog]), a Bind
+// that changes the binding of a socket that gets them waits until they are delivered.
+// Those that the source does not deliver in time are counted as [ring.Lost].
+func (s *Socket) Bind(a tpacket.SockaddrLL) error {
+	s.reportLost()
+	s.ns.mark(a.Ifindex)
+	left := uint64(0)
+	if s.hookedNow() && s.changes(a) {
+		left = s.flush() // after mark: no packet is between the two
+	}
+	return s.do("bind", func() error {
+		if a.Family != tpacket.AFPacket {
+			return explain.Errorf(syscall.EINVAL, "sll_family %d: want AF_PACKET (%d)", a.Family, tpacket.AFPacket)
+		}
+		if s.group != nil {
+			return explain.Errorf(syscall.EINVAL, "the socket is in fanout group %d, which keeps its binding", s.group.config.ID)
+		}
+		err := s.ns.bind(s, a.Ifindex, tpacket.Htons(a.Protocol))
+		if err == nil && left > 0 {
+			s.drop(ring.Lost, left)
+		}
+		return err
+	})
+}
+
+// BindDevice binds the socket to d for one protocol, in host byte order; 0
+// keeps the one it has.
+func (s *Socket) BindDevice(d *Device, protocol uint16) error {
+	return s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Protocol: tpacket.Htons(protocol)})
+}
+
+// bind is packet_do_bind. s.mu is held.
+func (ns *Namespace) bind(s *Socket, ifindex int32, protocol uint16) error {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	var d *Device
+	if ifindex != 0 {
+		var ok bool
+		if d, ok = ns.findLocked(func(d *Device) bool { return d.index == int(ifindex) }); !ok || !s.grant.sees(ifindex) {
+			return explain.Errorf(syscall.ENODEV, "sll_ifindex %d: no such device", ifindex)
+		}
+	}
+	if protocol == 0 {
+		protocol = uint16(s.protocol.Load())
+	}
+	if d == s.device && protocol == uint16(s.protocol.Load()) {
+		return nil // also when the device it was bound to is gone, and all devices are asked for
+	}
+	ns.setHooked(s, false) // no packet meets half a binding
+	s.setDevice(d)
+	s.protocol.Store(uint32(protocol))
+	s.ifindex.Store(ifindex)
+	ns.binds(s)
+	switch {
+	case protocol == 0:
+	case d == nil || d.up.Load():
+		ns.setHooked(s, true)
+	default:
+		s.fail(syscall.ENETDOWN)
+	}
+	return nil
+}
+
+// fail makes errno the socket's pending error, and tells pollers
+// (sk_error_report).
+func (s *Socket) fail(errno syscall.Errno) {
+	s.err.Store(int32(errno))
+	s.notify.Wake()
+}
+
+// Addr is the address that the socket is bound to, as getsockname gives it. Its
+// Ifindex is -1 when the device has been removed.
+func (s *Socket) Addr() tpacket.SockaddrLL {
+	s.ns.mu.Lock()
+	defer s.ns.mu.Unlock()
+	a := tpacket.SockaddrLL{
+		Family:   tpacket.AFPacket,
+		Protocol: tpacket.Htons(uint16(s.protocol.Load())),
+		Ifindex:  s.ifindex.Load(),
+	}
+	if s.device != nil {
+		a.Hatype = uint16(s.device.typ)
+		if s.device.ethernet() {
+			a.Halen = uint8(copy(a.Addr[:], s.device.addr[:]))
+		}
+	}
+	return a
 }

@@ -1,6 +1,11 @@
 package rxring
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
 
 // Traffic counts packets that passed a device.
 type Traffic struct {
@@ -82,4 +87,82 @@ func (c *trafficCounter) carry() {
 func (c *trafficCounter) total() Traffic {
 	c.carry()
 	return Traffic{c.packets.Load(), c.bytes.Load()}
+}
+
+// Lost counts n packets that should have come to the device and were lost before
+// it: in a kernel's ring, say, or on the way from another host. Each socket on the
+// device counts them as offered and dropped ([ring.Lost]): they are in both numbers
+// of PACKET_STATISTICS, and packets after them carry TP_STATUS_LOSING.
+//
+// Nobody knows what was in them. So they count whatever a socket's protocol, filter
+// and grant would have said. A fanout group would have given each to one member: they
+// count once, at its first member, so that the sum over all members is exact.
+//
+// Lost may be called concurrently with everything. With n 0, or without sockets on
+// the device, it does nothing.
+func (d *Device) Lost(n uint64) {
+	if taps := d.taps.Load(); taps != nil && n > 0 {
+		dropAll(*taps, ring.Lost, n)
+	}
+}
+
+// dropMalformed counts a packet that has no whole link-layer header, or on a raw-IP
+// device no IP version. In Linux no such packet gets as far as a device: a TAP or TUN
+// device refuses it with EINVAL.
+//
+//go:noinline
+func (d *Device) dropMalformed(taps []tap) {
+	d.malformed.Add(1)
+	dropAll(taps, ring.Malformed, 1)
+}
+
+// dropAll counts n packets as dropped at each tap, whatever it wants.
+func dropAll(taps []tap, why ring.Verdict, n uint64) {
+	for _, t := range taps {
+		s := t.socket
+		if t.group != nil {
+			members := *t.group.members.Load() // pairs with the stores in link and unlink
+			if len(members) == 0 {
+				continue
+			}
+			s = members[0]
+		}
+		s.drop(why, n)
+	}
+}
+
+// drop counts n packets that did not get as far as the socket's ring or queue.
+func (s *Socket) drop(why ring.Verdict, n uint64) {
+	s.counters.Drop(why, n)
+	if rx := s.rx.Load(); rx.ring == nil && rx.blocks == nil {
+		s.queue.dropped.Add(uint32(n)) // sk_drops, of which only queues tell
+	}
+}
+
+// Statistics returns and clears the socket's counts (PACKET_STATISTICS).
+// Packets includes Drops, and neither includes what the filter refused. Drops are
+// those of all reasons, with what was lost before the device until now. Only V3 rings
+// freeze.
+func (s *Socket) Statistics() tpacket.Stats3 {
+	s.reportLost()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.statistics()
+}
+
+func (s *Socket) statistics() tpacket.Stats3 {
+	packets, drops := s.counters.Statistics()
+	st := tpacket.Stats3{Packets: uint32(packets), Drops: uint32(drops), FreezeQCount: s.freezes}
+	s.freezes = 0
+	if b, ok := s.ring.(*ring.Blocks); ok {
+		st.FreezeQCount += b.FreezeCount()
+	}
+	return st
+}
+
+// Totals is what became of every packet offered since the socket was made. It
+// stays available after Close.
+func (s *Socket) Totals() ring.Totals {
+	s.reportLost()
+	return s.counters.Totals()
 }

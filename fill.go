@@ -1,0 +1,144 @@
+package rxring
+
+import (
+	"time"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// fill copies and stamps the packet into its slot, and returns the status to
+// release it with.
+func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen uint32, cut bool) (status uint32) {
+	frame := rx.ring.Frame(slot)
+	at, skip := rx.offsets(a), rx.skip(a)
+	if snaplen > 0 {
+		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
+	}
+	status = a.status
+	if s.counters.Losing() {
+		status |= tpacket.StatusLosing
+	}
+	if rx.vnetLen != 0 && at.Mac <= rx.frameSize {
+		stampVnet(frame[:at.Mac], p, a)
+	}
+	if cut && s.enqueueCopy(rx, p, a) {
+		status |= tpacket.StatusCopy
+	}
+	now := a.clock()
+	if rx.version == tpacket.V1 {
+		h := tpacket.Header1At(frame)
+		h.Len, h.Snaplen = a.length-skip, snaplen
+		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
+		h.Sec, h.Usec = uint32(now/1e9), uint32(now%1e9/1e3)
+	} else {
+		h := tpacket.Header2At(frame)
+		h.Len, h.Snaplen = a.length-skip, snaplen
+		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
+		h.Sec, h.Nsec = uint32(now/1e9), uint32(now%1e9)
+		h.VLANTCI, h.VLANTPID, h.Padding = 0, 0, [4]uint8{}
+	}
+	stampFrom(tpacket.SockaddrLLAt(frame, rx.version), &a.from)
+	if a.extra != 0 {
+		status |= rx.stampExtra(frame, p, a)
+	}
+	return status
+}
+
+// receiveBlock is the rest of take for a V3 ring, which wakes its reader for
+// blocks, not for packets.
+func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
+	at, skip := rx.offsets(a), rx.skip(a)
+	fits := at.Mac <= rx.frameSize
+	at.Mac = min(at.Mac, rx.frameSize)
+	room, verdict := rx.blocks.Acquire(at.Mac + snaplen)
+	if verdict != ring.Acquired {
+		s.counters.Drop(verdict, 1)
+		return
+	}
+	frame := rx.blocks.Bytes(room)
+	if snaplen > 0 {
+		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
+	}
+	if rx.vnetLen != 0 && fits {
+		stampVnet(frame[:at.Mac], p, a)
+	}
+	now := a.clock()
+	h := tpacket.Header3At(frame)
+	*h = tpacket.Header3{
+		NextOffset: room.Size(),
+		Sec:        uint32(now / 1e9),
+		Nsec:       uint32(now % 1e9),
+		Snaplen:    snaplen,
+		Len:        a.length - skip,
+		Status:     a.status,
+		Mac:        uint16(at.Mac),
+		Net:        uint16(at.Net),
+	}
+	if rx.fillHash {
+		if h.RxHash = p.Hash; h.RxHash == 0 {
+			h.RxHash = flowHash(p, a)
+		}
+	}
+	stampFrom(tpacket.SockaddrLLAt(frame, tpacket.V3), &a.from)
+	if a.extra != 0 {
+		h.Status |= rx.stampExtra(frame, p, a)
+	}
+	rx.blocks.Release(room)
+}
+
+// stampFrom puts the sender's address behind the header. As in Linux, the bytes
+// of sll_addr that the device has no use for stay as they are.
+func stampFrom(to, from *tpacket.SockaddrLL) {
+	to.Family, to.Protocol, to.Ifindex = from.Family, from.Protocol, from.Ifindex
+	to.Hatype, to.Pkttype, to.Halen = from.Hatype, from.Pkttype, from.Halen
+	if from.Halen == etherAddrLen {
+		*(*[etherAddrLen]byte)(to.Addr[:]) = [etherAddrLen]byte(from.Addr[:])
+	} else if from.Halen > 0 {
+		to.Addr = from.Addr
+	}
+}
+
+// stampVnet puts the offload state right before where the packet begins. It is
+// rare, and is kept out of fill's way.
+//
+//go:noinline
+func stampVnet(before []byte, p *Packet, a *arrival) {
+	h := p.vnet(a, a.length)
+	copy(before[len(before)-sizeofVnetHeader:], h[:])
+}
+
+// clock is when the packet passed: one reading for all sockets.
+func (a *arrival) clock() int64 {
+	if a.timestamp == 0 {
+		a.readClock()
+	}
+	return a.timestamp
+}
+
+func (a *arrival) readClock() { a.timestamp = time.Now().UnixNano() }
+
+// maxOffset is what tp_net can hold: Linux drops a packet past it.
+const maxOffset = 1<<16 - 1
+
+// gather copies len(dst) bytes of the packet, from offset skip on.
+func gather(dst []byte, p *Packet, skip uint32) {
+	n := 0
+	if int(skip) < len(p.Data) { // always, but for headers in pieces
+		n = copy(dst, p.Data[skip:])
+		skip = 0
+	} else {
+		skip -= uint32(len(p.Data))
+	}
+	for _, b := range p.Rest {
+		if n == len(dst) {
+			return
+		}
+		if int(skip) >= len(b) {
+			skip -= uint32(len(b))
+			continue
+		}
+		n += copy(dst[n:], b[skip:])
+		skip = 0
+	}
+}
