@@ -4,6 +4,9 @@ export CGO_ENABLED ?= 0
 
 RXRING = bin/rxring
 
+# The packages of every module but bench and tools; see go.work.
+PACKAGES = ./... ./capture/gopacketsource/... ./cmd/rxring/... ./source/file/... ./source/netstack/...
+
 .PHONY: demo
 demo: build ## packets longer than 60000 bytes, from streams in a Go process, in an unmodified tcpdump
 	@scripts/deps tcpdump
@@ -19,7 +22,7 @@ static: ## bin/rxring without a C library, and without filter expressions
 
 .PHONY: test
 test: deps lint explore fuzz-smoke bench-smoke ## everything that must hold
-	CGO_ENABLED=1 $(GO) test -race -cover -timeout 30m $(LONGEST) ./...
+	CGO_ENABLED=1 $(GO) test -race -cover -timeout 30m $(LONGEST) $(PACKAGES)
 
 # The packages whose tests take longest begin first.
 LONGEST = ./cmd/rxring ./conformance ./interpose
@@ -50,14 +53,14 @@ deps-more: ## larger packages for which tests are skipped otherwise; suricata is
 .PHONY: lint
 lint: ## formatting, vet on every system that builds, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
-	$(GO) vet ./...
+	$(GO) vet $(PACKAGES)
 	$(GO) vet -tags explore ./ring
 	$(GO) vet -C bench ./...
-	GOARCH=arm64 $(GO) vet ./...
-	GOOS=darwin GOARCH=arm64 $(GO) vet ./...
-	GOOS=windows $(GO) vet ./...
-	$(GO) build -C tools -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
-	bin/staticcheck ./...
+	GOARCH=arm64 $(GO) vet $(PACKAGES)
+	GOOS=darwin GOARCH=arm64 $(GO) vet $(PACKAGES)
+	GOOS=windows $(GO) vet $(PACKAGES)
+	GOWORK=off $(GO) build -C tools -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	bin/staticcheck $(PACKAGES)
 
 # Each fuzz target for some inputs: enough to see that it runs and to try the
 # corpus' neighbours. FUZZTIME=60s for a real look.
@@ -73,6 +76,10 @@ bench: deps ## rxring beside its peers: one table of medians and ratios, some mi
 .PHONY: bench-smoke
 bench-smoke: ## every contender of bench moves the packets that it claims to
 	$(GO) test -C bench ./...
+
+.PHONY: tidy
+tidy: ## go mod tidy in every module
+	@scripts/tidy
 
 .PHONY: help
 help:

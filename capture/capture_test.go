@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"sync"
@@ -98,7 +97,6 @@ func testWire(t *testing.T, w wire) {
 			t.Run("close while reading", func(t *testing.T) { testClose(t, w, quick(immediate)) })
 			t.Run("statistics", func(t *testing.T) { testStatistics(t, w, quick(immediate)) })
 			t.Run("fanout", func(t *testing.T) { testFanout(t, w, quick(immediate)) })
-			t.Run("gopacket", func(t *testing.T) { testGopacket(t, w, quick(immediate)) })
 			t.Run("cooked", func(t *testing.T) { testCooked(t, w, quick(immediate)) })
 		})
 	}
@@ -322,9 +320,6 @@ func testClose(t *testing.T, w wire, c capture.Config) {
 		if err := h.Close(); !errors.Is(err, capture.ErrClosed) {
 			t.Fatalf("close again: %v", err)
 		}
-		if _, _, err := h.ReadPacketData(); err != io.EOF {
-			t.Fatalf("gopacket, closed: %v", err)
-		}
 	}
 	// A packet may be held past it.
 	h := w.open(t, c)
@@ -381,24 +376,6 @@ func testFanout(t *testing.T, w wire, c capture.Config) {
 	c.Fanout = &rxring.FanoutConfig{ID: 77, Mode: rxring.FanoutHash}
 	if _, err := w.tryOpen(c); !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), "fanout group 77") {
 		t.Errorf("another mode: %v", err)
-	}
-}
-
-func testGopacket(t *testing.T, w wire, c capture.Config) {
-	h := w.open(t, c)
-	before := time.Now().Add(-time.Second)
-	w.receive(t, packet(1))
-	w.receive(t, packet(2))
-	first, ci, err := h.ReadPacketData()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := h.ZeroCopyReadPacketData(); err != nil {
-		t.Fatal(err)
-	}
-	if want := packet(1); string(first) != string(want) || ci.CaptureLength != len(want) || ci.Length != len(want) ||
-		ci.InterfaceIndex == 0 || ci.Timestamp.Before(before) || ci.Timestamp.After(time.Now().Add(time.Second)) {
-		t.Errorf("% x, %+v", first, ci)
 	}
 }
 

@@ -14,6 +14,6 @@
 //		fmt.Println(time.Unix(p.Sec, p.Nsec), p.Len, p.Data)
 //	}
 //
-// A [Handle] is also a gopacket.PacketDataSource and a
-// gopacket.ZeroCopyPacketDataSource.
+// Package github.com/rxring/rxring/capture/gopacketsource, a module of its own, reads a
+// [Handle] through gopacket's interfaces.
 package capture

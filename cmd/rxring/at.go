@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring/attach"
-	"github.com/rxring/rxring/internal/dialer"
+	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
 )
 
 // emptyAt refuses --at "", which a script with an unset variable passes.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
-	"github.com/rxring/rxring/internal/dialer"
-	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
+	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 	"github.com/rxring/rxring/internal/printable"
 )
 

@@ -13,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/internal/dump"
-	"github.com/rxring/rxring/internal/feed"
-	"github.com/rxring/rxring/internal/serve"
+	"github.com/rxring/rxring/cmd/rxring/internal/dump"
+	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/serve"
 	"github.com/rxring/rxring/internal/suggest"
 )
 

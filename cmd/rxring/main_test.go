@@ -81,7 +81,12 @@ func params(shared string) testscript.Params {
 					ts.Fatalf("usage: build DIR")
 				}
 				// Some are modules of their own.
-				out, err := exec.Command("go", "build", "-C", filepath.Join("testdata", args[0]), "-o", filepath.Join(shared, filepath.Base(args[0])), ".").CombinedOutput()
+				dir := filepath.Join("testdata", args[0])
+				build := exec.Command("go", "build", "-C", dir, "-o", filepath.Join(shared, filepath.Base(dir)), ".")
+				if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+					build.Env = append(os.Environ(), "GOWORK=off")
+				}
+				out, err := build.CombinedOutput()
 				if err != nil {
 					ts.Fatalf("build %s: %v: %s", args[0], err, out)
 				}

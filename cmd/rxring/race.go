@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rxring/rxring/internal/progress"
-	"github.com/rxring/rxring/internal/race"
+	"github.com/rxring/rxring/cmd/rxring/internal/progress"
+	"github.com/rxring/rxring/cmd/rxring/internal/race"
 	"github.com/rxring/rxring/internal/suggest"
 )
 

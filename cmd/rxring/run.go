@@ -15,9 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/progress"
 	"github.com/rxring/rxring/internal/printable"
-	"github.com/rxring/rxring/internal/progress"
 	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/interpose"
 	"github.com/rxring/rxring/ring"

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rxring/rxring/internal/serve"
+	"github.com/rxring/rxring/cmd/rxring/internal/serve"
 )
 
 // endedBySignals is a context that ends with parent, or by SIGINT or SIGTERM. After release

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 )
 
 // sourceFlags say which devices there are and what feeds them.

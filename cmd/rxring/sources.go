@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rxring/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 )
 
 const (

@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rxring/rxring/internal/serve"
-	"github.com/rxring/rxring/internal/top"
+	"github.com/rxring/rxring/cmd/rxring/internal/serve"
+	"github.com/rxring/rxring/cmd/rxring/internal/top"
 )
 
 // Bounds of rxring top --interval.

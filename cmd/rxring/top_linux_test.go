@@ -11,7 +11,7 @@ import (
 	"github.com/rxring/rxring/attach"
 )
 
-// TestTopOfAServer runs the program; what it says of packets is internal/top's to
+// TestTopOfAServer runs the program; what it says of packets is cmd/rxring/internal/top's to
 // test.
 func TestTopOfAServer(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rxring/rxring/internal/verify"
+	"github.com/rxring/rxring/cmd/rxring/internal/verify"
 )
 
 func newVerify() *cobra.Command {

@@ -4,8 +4,8 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/internal/capfile"
-	"github.com/rxring/rxring/internal/linktype"
+	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/source/file/linktype"
 )
 
 // MaxBatch is how many packets are delivered at once: as many as sockets take

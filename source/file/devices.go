@@ -8,8 +8,8 @@ import (
 	"strconv"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/internal/capfile"
-	"github.com/rxring/rxring/internal/linktype"
+	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/source/file/linktype"
 )
 
 // Lengths in bytes, and the tags that a card may add to what the MTU allows.

@@ -8,8 +8,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/rxring/rxring/internal/capfile"
-	"github.com/rxring/rxring/internal/linktype"
+	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/source/file/linktype"
 )
 
 // File is a capture file that [Open] has read through. It holds nothing open. Its

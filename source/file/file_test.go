@@ -13,16 +13,16 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/internal/capfile"
 	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/source/file/capfile"
 	"github.com/rxring/rxring/tpacket"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testdata is what tcpdump, dumpcap, tshark and text2pcap wrote.
-const testdata = "../../internal/capfile/testdata/"
+const testdata = "capfile/testdata/"
 
 // packet is what a reader saw, or should see.
 type packet struct {

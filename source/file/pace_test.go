@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/source/file/capfile"
 )
 
 // In these tests time is synctest's: it stands still while anybody works, and a

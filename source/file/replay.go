@@ -6,7 +6,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/source/file/capfile"
 )
 
 var (

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/internal/capfile"
+	"github.com/rxring/rxring/source/file/capfile"
 	"github.com/rxring/rxring/tpacket"
 )
 

@@ -1,0 +1,197 @@
+package dump
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
+	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/source/file/linktype"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// liner writes a packet as a line: when, which way, from where to where, what.
+// Nothing is looked up: addresses and ports are numbers.
+type liner struct {
+	ether, four, six, address *gopacket.DecodingLayerParser // by what a packet begins with
+	link                      capfile.LinkType
+
+	found []gopacket.LayerType
+	eth   layers.Ethernet
+	vlan  layers.Dot1Q
+	arp   layers.ARP
+	ip4   layers.IPv4
+	ip6   layers.IPv6
+	tcp   layers.TCP
+	udp   layers.UDP
+	icmp4 layers.ICMPv4
+	icmp6 layers.ICMPv6
+}
+
+func newLiner(link capfile.LinkType) *liner {
+	l := &liner{link: link}
+	for first, parser := range map[gopacket.LayerType]**gopacket.DecodingLayerParser{
+		layers.LayerTypeEthernet: &l.ether, layers.LayerTypeIPv4: &l.four, layers.LayerTypeIPv6: &l.six, layers.LayerTypeARP: &l.address,
+	} {
+		*parser = gopacket.NewDecodingLayerParser(first,
+			&l.eth, &l.vlan, &l.arp, &l.ip4, &l.ip6, &l.tcp, &l.udp, &l.icmp4, &l.icmp6)
+		(*parser).IgnoreUnsupported = true
+	}
+	return l
+}
+
+func (l *liner) append(b []byte, p *packet) []byte {
+	b = time.Unix(0, p.time).AppendFormat(b, "15:04:05.000000")
+	if p.outgoing {
+		b = append(b, " Out "...)
+	} else {
+		b = append(b, " In  "...)
+	}
+	b = l.headers(b, p.data)
+	b = append(b, ", "...)
+	b = strconv.AppendInt(b, int64(p.len), 10)
+	return append(b, " bytes\n"...)
+}
+
+// headers says what the headers do, as far as they can be read.
+func (l *liner) headers(b, data []byte) []byte {
+	parser := l.ether
+	switch l.link {
+	case capfile.LinkEthernet:
+	case capfile.LinkRaw:
+		parser = l.four
+		if len(data) > 0 && data[0]>>4 == 6 {
+			parser = l.six
+		}
+	case capfile.LinkLinuxSLL2:
+		if len(data) < linktype.SLL2Len {
+			return append(b, "[cut off or malformed]"...)
+		}
+		protocol := binary.BigEndian.Uint16(data)
+		switch data = data[linktype.SLL2Len:]; protocol {
+		case tpacket.ETHPIP:
+			parser = l.four
+		case tpacket.ETHPIPv6:
+			parser = l.six
+		case tpacket.ETHPARP:
+			parser = l.address
+		default:
+			return fmt.Appendf(b, "protocol %#04x", protocol)
+		}
+	default:
+		return append(b, l.link.String()...)
+	}
+	l.found = l.found[:0]
+	err := parser.DecodeLayers(data, &l.found)
+	if slices.Contains(l.found, layers.LayerTypeDot1Q) {
+		b = append(b, "vlan "...)
+		b = strconv.AppendUint(b, uint64(l.vlan.VLANIdentifier), 10)
+		b = append(b, ' ')
+	}
+	last := gopacket.LayerTypeZero
+	if n := len(l.found); n > 0 {
+		last = l.found[n-1]
+	}
+	switch last {
+	case layers.LayerTypeTCP:
+		b = append(l.flow(b, uint16(l.tcp.SrcPort), uint16(l.tcp.DstPort), true), ": TCP ["...)
+		b = append(l.flags(b), ']')
+	case layers.LayerTypeUDP:
+		b = append(l.flow(b, uint16(l.udp.SrcPort), uint16(l.udp.DstPort), true), ": UDP"...)
+	case layers.LayerTypeICMPv4:
+		b = append(l.flow(b, 0, 0, false), ": ICMP "...)
+		b = append(b, l.icmp4.TypeCode.String()...)
+	case layers.LayerTypeICMPv6:
+		b = append(l.flow(b, 0, 0, false), ": ICMP6 "...)
+		b = append(b, l.icmp6.TypeCode.String()...)
+	case layers.LayerTypeIPv4:
+		b = append(l.flow(b, 0, 0, false), ": "...)
+		b = append(b, l.ip4.Protocol.String()...)
+		if l.ip4.FragOffset > 0 || l.ip4.Flags&layers.IPv4MoreFragments != 0 {
+			b = append(b, " fragment at "...)
+			b = strconv.AppendUint(b, uint64(l.ip4.FragOffset)*8, 10)
+		}
+	case layers.LayerTypeIPv6:
+		b = append(l.flow(b, 0, 0, false), ": "...)
+		b = append(b, l.ip6.NextHeader.String()...)
+	case layers.LayerTypeARP:
+		b = l.arpLine(b)
+	case layers.LayerTypeEthernet, layers.LayerTypeDot1Q:
+		b = append(b, l.eth.SrcMAC.String()...)
+		b = append(b, " > "...)
+		b = append(b, l.eth.DstMAC.String()...)
+		b = append(b, ": "...)
+		kind := l.eth.EthernetType
+		if last == layers.LayerTypeDot1Q {
+			kind = l.vlan.Type
+		}
+		b = fmt.Appendf(b, "%#04x", uint16(kind))
+	}
+	if err != nil || last == gopacket.LayerTypeZero {
+		if last != gopacket.LayerTypeZero {
+			b = append(b, ' ')
+		}
+		b = append(b, "[cut off or malformed]"...)
+	}
+	return b
+}
+
+// flow says from where to where IP goes.
+func (l *liner) flow(b []byte, srcPort, dstPort uint16, ports bool) []byte {
+	src, dst, name := l.ip4.SrcIP, l.ip4.DstIP, "IP "
+	if slices.Contains(l.found, layers.LayerTypeIPv6) {
+		src, dst, name = l.ip6.SrcIP, l.ip6.DstIP, "IP6 "
+	}
+	b = appendIP(append(b, name...), src)
+	if ports {
+		b = strconv.AppendUint(append(b, '.'), uint64(srcPort), 10)
+	}
+	b = appendIP(append(b, " > "...), dst)
+	if ports {
+		b = strconv.AppendUint(append(b, '.'), uint64(dstPort), 10)
+	}
+	return b
+}
+
+// flags writes TCP's as tcpdump does.
+func (l *liner) flags(b []byte) []byte {
+	t := &l.tcp
+	for _, f := range []struct {
+		set    bool
+		letter byte
+	}{{t.FIN, 'F'}, {t.SYN, 'S'}, {t.RST, 'R'}, {t.PSH, 'P'}, {t.ACK, '.'}, {t.URG, 'U'}, {t.ECE, 'E'}, {t.CWR, 'W'}} {
+		if f.set {
+			b = append(b, f.letter)
+		}
+	}
+	return b
+}
+
+func (l *liner) arpLine(b []byte) []byte {
+	a := &l.arp
+	b = append(b, "ARP "...)
+	if len(a.SourceProtAddress) != 4 {
+		return append(b, "of another protocol than IPv4"...)
+	}
+	switch a.Operation {
+	case layers.ARPRequest:
+		b = appendIP(append(b, "who-has "...), a.DstProtAddress)
+		return appendIP(append(b, " tell "...), a.SourceProtAddress)
+	case layers.ARPReply:
+		b = appendIP(append(b, "reply "...), a.SourceProtAddress)
+		return append(append(b, " is-at "...), net.HardwareAddr(a.SourceHwAddress).String()...)
+	}
+	return strconv.AppendUint(append(b, "operation "...), uint64(a.Operation), 10)
+}
+
+func appendIP(b []byte, ip []byte) []byte {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.AppendTo(b)
+}

@@ -1,0 +1,48 @@
+package dump
+
+import (
+	"bufio"
+	"os"
+	"time"
+
+	"github.com/rxring/rxring/cmd/rxring/internal/progress"
+
+	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/source/file/capfile"
+)
+
+// textBuffer is what goes to a pipe at once under load, in bytes.
+const textBuffer = 64 << 10
+
+// text writes a line for each packet.
+type text struct {
+	w      *bufio.Writer
+	each   bool // a line at a time: somebody watches
+	liner  *liner
+	buffer []byte
+}
+
+func newText(stdout *os.File, link capfile.LinkType) *text {
+	return &text{w: bufio.NewWriterSize(stdout, textBuffer), each: progress.IsTerminal(stdout), liner: newLiner(link)}
+}
+
+func (t *text) write(p *packet) error {
+	t.buffer = t.liner.append(t.buffer[:0], p)
+	if _, err := t.w.Write(t.buffer); err != nil {
+		return err
+	}
+	if t.each {
+		return t.w.Flush()
+	}
+	return nil
+}
+
+func (t *text) idle() error { return t.w.Flush() }
+
+func (t *text) due() time.Time { return time.Time{} }
+
+func (t *text) tick() error { return nil }
+
+func (t *text) close(capture.Stats) error { return t.w.Flush() }
+
+func (t *text) files() int { return 0 }

@@ -1,0 +1,81 @@
+package feed
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/log"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/source/netstack/streams"
+)
+
+// defaultName is of a device that nothing else names.
+const defaultName = "net0"
+
+// streamsPlan is streams[:N].
+type streamsPlan struct{ cfg streams.Config }
+
+func parseStreams(s *Spec) (plan, error) {
+	var p streamsPlan
+	if err := s.want(nil); err != nil {
+		return nil, err
+	}
+	if !s.hasArg {
+		return p, nil
+	}
+	n, err := strconv.Atoi(s.arg)
+	if err != nil || n < 0 || n > streams.MaxFlows {
+		return nil, fmt.Errorf("%q streams: want a number from 0 to %d", s.arg, streams.MaxFlows)
+	}
+	if p.cfg.Flows = n; n == 0 {
+		p.cfg.Flows = streams.NoFlows
+	}
+	return p, nil
+}
+
+func (p streamsPlan) inspect(context.Context) (opener, error) { return p.open, nil }
+
+func (p streamsPlan) open(c Config) (*Feed, error) {
+	dev, err := c.Namespace.AddDevice(rxring.DeviceConfig{Name: cmp.Or(c.name, defaultName), MaxLen: streams.MaxLen, Prefixes: []netip.Prefix{streams.LocalAddr}})
+	if err != nil {
+		return nil, err
+	}
+	log.SetLevel(log.Warning) // what it thinks of a program's packets is for nobody here
+	return &Feed{Devices: []*rxring.Device{dev}, start: func() (Running, error) {
+		s, err := streams.Start(dev, p.cfg)
+		if err != nil {
+			return nil, err
+		}
+		return runningStreams{s}, nil
+	}}, nil
+}
+
+// SetWarnings has f called with what the embedded network stack warns of, which it writes to
+// standard error otherwise: that may block. It must be called before a source is opened; f is
+// called by several goroutines at once.
+func SetWarnings(f func(text string)) { log.SetTarget(emitter(f)) }
+
+type emitter func(text string)
+
+// Emit is for gVisor's log.
+func (f emitter) Emit(_ int, _ log.Level, _ time.Time, format string, v ...any) {
+	f(fmt.Sprintf(format, v...))
+}
+
+type runningStreams struct{ *streams.Source }
+
+func (runningStreams) Done() <-chan struct{} { return nil }
+
+func (r runningStreams) Counters() map[string]uint64 {
+	s := r.Stats()
+	return map[string]uint64{
+		"frames":         s.SentFrames + s.ReceivedFrames,
+		"bytes":          s.SentBytes + s.ReceivedBytes,
+		"program_frames": s.ProgramFrames,
+	}
+}

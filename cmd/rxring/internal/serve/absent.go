@@ -1,0 +1,74 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+)
+
+// absent is a source whose interface was deleted, and may be made again.
+type absent struct {
+	spec   feed.Spec
+	ctx    context.Context // until the source is not wanted any more
+	forget context.CancelFunc
+}
+
+func newAbsent(ctx context.Context, spec feed.Spec) *absent {
+	a := &absent{spec: spec}
+	a.ctx, a.forget = context.WithCancel(ctx)
+	return a
+}
+
+// returnPoll is how often it is looked whether an interface has returned.
+const returnPoll = 250 * time.Millisecond
+
+// awaitInterface starts the source once its interface is there again. It returns then, or
+// when the source is not wanted any more.
+func (s *sources) awaitInterface(a *absent) {
+	defer a.forget()
+	tick := time.NewTicker(returnPoll)
+	defer tick.Stop()
+	said := ""
+	for {
+		select {
+		case <-a.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		f, err := s.reopen(a)
+		switch {
+		case f != nil:
+			s.announceOne(f)
+			return
+		case err != nil && !errors.Is(err, syscall.ENODEV) && err.Error() != said:
+			said = err.Error()
+			s.log.Warn("source cannot be started again yet", "source", a.spec.String(), "err", err)
+		}
+	}
+}
+
+// reopen opens and starts the source, unless it is not wanted any more.
+func (s *sources) reopen(a *absent) (*feed.Feed, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if err := a.ctx.Err(); err != nil {
+		return nil, nil
+	}
+	found, err := feed.Inspect(a.ctx, []feed.Spec{a.spec})
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.open(found[0])
+	if err != nil {
+		return nil, err
+	}
+	if err := s.start(f); err != nil {
+		return nil, err
+	}
+	s.absent = slices.DeleteFunc(s.absent, func(b *absent) bool { return b == a })
+	return f, nil
+}

@@ -1,0 +1,241 @@
+package serve
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+)
+
+// Config is what a file says. The zero value is that of an empty file, but for
+// Mode, MaxMemory and Sandbox: see [Default].
+type Config struct {
+	At        string      // "": the user's usual place
+	Mode      fs.FileMode // of the socket's file
+	Group     *Who        // that the socket's file is of; nil: this process's
+	MaxMemory int64       // bytes of ring memory, everybody's together
+	User      *Who        // that the daemon becomes; nil: it stays who it is
+	Sandbox   bool        // it gives up what it does not need
+
+	Sources []feed.Spec
+	Rules   []Rule // nil: this process's user and root get everything
+	Metrics Metrics
+	Log     Log
+}
+
+// Metrics says where Prometheus comes to. The zero value: nowhere.
+type Metrics struct {
+	Network string // unix, tcp or "": nowhere
+	Address string // a path, or a loopback address with a port
+}
+
+func (m Metrics) String() string {
+	if m.Network == "unix" {
+		return "unix:" + m.Address
+	}
+	return m.Address
+}
+
+// Log says how to log.
+type Log struct {
+	JSON  bool
+	Level slog.Level
+}
+
+// Default is what holds when a file does not say otherwise.
+func Default() *Config {
+	return &Config{Mode: 0o600, MaxMemory: rxring.DefaultMaxMemory, Sandbox: true}
+}
+
+// maxConfig is far more than anybody's rules need.
+const maxConfig = 1 << 20
+
+// Load reads the file at path.
+func Load(path string, env Env) (*Config, error) {
+	name := strings.ReplaceAll(path, "\n", `\n`) // the message may have several lines
+	unreadable := func(err error) error {
+		return fmt.Errorf("--config %s: %w: want a TOML file that user %s can read, as in docs/serve.md", name, reason(err), UserName(uint32(os.Geteuid())))
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if len(data) > maxConfig {
+		return nil, fmt.Errorf("--config %s: it has more than %d bytes: want a TOML file of at most so many", name, maxConfig)
+	}
+	return Parse(path, data, env)
+}
+
+// Parse reads a file's content. The error has a line for each fault: where it is, and
+// what would do.
+func Parse(name string, data []byte, env Env) (*Config, error) {
+	doc, top, err := readDocument(name, data)
+	if err != nil {
+		return nil, err
+	}
+	c := Default()
+	if at, ok := get[string](top, "at", "a path"); ok {
+		if c.At = at; !filepath.IsAbs(at) {
+			top.fault("at", "%q: want a path that starts at /", at)
+		}
+	}
+	c.Mode = readMode(top)
+	if raw, ok := get[any](top, "group", ""); ok {
+		group, err := readWho(raw, env.Group, "group")
+		if err != nil {
+			top.fault("group", "%v", err)
+		}
+		c.Group = &group
+	}
+	c.MaxMemory = cmp.Or(top.size("max_memory"), c.MaxMemory)
+	if raw, ok := get[any](top, "user", ""); ok {
+		who, err := readWho(raw, env.User, "user")
+		if err != nil {
+			top.fault("user", "%v", err)
+		}
+		c.User = &who
+	}
+	if on, ok := get[bool](top, "sandbox", "true or false"); ok {
+		c.Sandbox = on
+	}
+	for _, t := range top.tables("source") {
+		if text, ok := get[string](t, "from", "a source such as \"streams:4\""); ok {
+			if s, err := feed.Parse(text); err != nil {
+				t.fault("from", "%v", err)
+			} else {
+				c.Sources = append(c.Sources, s)
+			}
+		} else if !t.has("from") {
+			t.fault("from", "it is missing: want %s", feed.Forms())
+		}
+		t.done()
+	}
+	for _, t := range top.tables("allow") {
+		c.Rules = append(c.Rules, readRule(t, env))
+		t.done()
+	}
+	if t := top.table("metrics"); t != nil {
+		c.Metrics = readMetrics(t)
+		t.done()
+	}
+	if t := top.table("log"); t != nil {
+		c.Log = readLog(t)
+		t.done()
+	}
+	top.done()
+	if err := doc.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// readMode is the socket's mode: a string, because 660 and 0660 are other numbers.
+func readMode(t *table) fs.FileMode {
+	const want = `a string of octal digits such as "0660"`
+	text, ok := get[string](t, "mode", want)
+	if !ok {
+		return Default().Mode
+	}
+	mode, err := strconv.ParseUint(text, 8, 32)
+	if err != nil || mode > uint64(fs.ModePerm) {
+		t.fault("mode", "%q: want %s, at most \"0777\"", text, want)
+	}
+	return fs.FileMode(mode)
+}
+
+func readMetrics(t *table) (m Metrics) {
+	text, ok := get[string](t, "listen", wantListen)
+	if !ok {
+		if !t.has("listen") {
+			t.fault("listen", "it is missing: want %s", wantListen)
+		}
+		return m
+	}
+	m, err := parseListen(text)
+	if err != nil {
+		t.fault("listen", "%v", err)
+	}
+	return m
+}
+
+const wantListen = `"unix:/run/rxring-metrics.sock", or a loopback address and port such as "127.0.0.1:9100"`
+
+// parseListen reads where to serve metrics. Who can connect there sees them all, so
+// it is nowhere that other machines reach.
+func parseListen(text string) (Metrics, error) {
+	if path, ok := strings.CutPrefix(text, "unix:"); ok {
+		if !filepath.IsAbs(path) {
+			return Metrics{}, fmt.Errorf("%q: want a path that starts at /, as %s", text, wantListen)
+		}
+		return Metrics{"unix", path}, nil
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return Metrics{}, fmt.Errorf("%q: want %s", text, wantListen)
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil || !ip.IsLoopback() {
+		return Metrics{}, fmt.Errorf("%q: it is not of this machine alone: want %s", text, wantListen)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return Metrics{}, fmt.Errorf("%q: port %q: want a number from 1 to 65535, or 0 for any that is free", text, port)
+	}
+	return Metrics{"tcp", net.JoinHostPort(ip.String(), port)}, nil
+}
+
+func readLog(t *table) (l Log) {
+	if s, ok := get[string](t, "format", `"text" or "json"`); ok {
+		switch s {
+		case "text", "json":
+			l.JSON = s == "json"
+		default:
+			t.fault("format", `%q: want "text" or "json"`, s)
+		}
+	}
+	const want = `"debug", "info", "warn" or "error"`
+	if s, ok := get[string](t, "level", want); ok {
+		levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+		if l.Level, ok = levels[s]; !ok {
+			t.fault("level", "%q: want %s", s, want)
+		}
+	}
+	return l
+}
+
+// path is where the namespace is offered.
+func (c *Config) path() (string, error) {
+	if c.At != "" {
+		return c.At, nil
+	}
+	return DefaultPath()
+}
+
+// DefaultPath is where a user's namespace is offered when nobody says where.
+func DefaultPath() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/run/rxring.sock", nil
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "rxring.sock"), nil
+	}
+	return "", errors.New("there is no XDG_RUNTIME_DIR to make rxring.sock in: want --at PATH, in a directory that only you can write to")
+}

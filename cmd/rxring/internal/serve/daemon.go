@@ -1,0 +1,246 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/sandbox"
+)
+
+// Options are what the command line says.
+type Options struct {
+	At   string      // "": the file's, or DefaultPath
+	From []feed.Spec // beside the file's
+
+	// Config reads the file: at once, and whenever Reload says so. nil: there is
+	// none.
+	Config func() (*Config, error)
+	Reload <-chan os.Signal
+
+	Log io.Writer // may block: nothing but the log waits for it
+
+	Confine Confinement
+}
+
+// server is the daemon.
+type server struct {
+	opts   Options
+	level  slog.LevelVar
+	log    *slog.Logger
+	config atomic.Pointer[Config]
+	next   atomic.Pointer[Config] // read, while its sources are inspected; or nil
+	meter  *meter
+
+	auditor  auditor
+	confined sandbox.State
+
+	sources  *sources
+	attach   *attach.Server
+	handed   bool // the socket is systemd's, or was made by the user that this was before
+	exporter *exporter
+}
+
+// ConfigError is what is wrong with the command line or the file.
+type ConfigError struct{ error }
+
+func (e ConfigError) Unwrap() error { return e.error }
+
+// Run offers what o says until ctx ends, which it may do at any time. Then its error, which
+// is nil if all is as it was before, is in the log, too.
+func Run(ctx context.Context, o Options) error {
+	s := &server{opts: o, meter: newMeter()}
+	c, err := background(ctx, s.load)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return ConfigError{err}
+	}
+	s.config.Store(c)
+	s.level.Set(c.Log.Level)
+	swapped := !allowLocking(c.MaxMemory)
+	if err := s.confine(ctx, c); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	queue := newLogQueue(o.Log, c.Log.JSON)
+	defer queue.close()
+	s.meter.lostLines = queue.lost
+	s.log = newLogger(queue, c.Log.JSON, &s.level)
+	feed.SetWarnings(func(text string) { s.log.Warn("the network stack of a streams: source warns", "text", text) })
+	if swapped {
+		s.log.Warn("memory of rings may be swapped out, which delays all readers", "max_memory", c.MaxMemory,
+			"advice", "let rxring lock as many bytes: LimitMEMLOCK= of systemd, or ulimit -l")
+	}
+	if err := s.open(ctx, c); err != nil && ctx.Err() == nil {
+		return errors.Join(err, s.close())
+	}
+	if ctx.Err() == nil {
+		s.filterCalls(c)
+		s.ready()
+		s.serve(ctx)
+	}
+	notify(daemon.SdNotifyStopping)
+	s.log.Info("stopping")
+	err = s.close()
+	if err != nil {
+		s.failed("not ended in good order", err)
+	}
+	return err
+}
+
+// serve obeys SIGHUP until ctx ends.
+func (s *server) serve(ctx context.Context) {
+	r := new(reload) // none
+	for {
+		select {
+		case <-ctx.Done():
+			r.end()
+			return
+		case <-s.opts.Reload:
+			r.end()
+			r = s.beginReload(ctx)
+		case step := <-r.steps:
+			step()
+		}
+	}
+}
+
+// load is what the file and the command line say together.
+func (s *server) load() (*Config, error) {
+	c := Default()
+	if s.opts.Config != nil {
+		var err error
+		if c, err = s.opts.Config(); err != nil {
+			return nil, err
+		}
+	}
+	if s.opts.At != "" {
+		c.At = s.opts.At
+	}
+	c.Sandbox = c.Sandbox && !s.opts.Confine.Unsafe
+	c.Sources = slices.Concat(c.Sources, s.opts.From)
+	if len(c.Sources) == 0 {
+		return nil, fmt.Errorf("there is nothing to offer: want --from %s, or [[source]] in the file of --config", feed.Forms())
+	}
+	return c, nil
+}
+
+func (s *server) open(ctx context.Context, c *Config) error {
+	shares, reserved := c.reserve()
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: c.MaxMemory, Reserved: reserved})
+	s.sources = newSources(ns, s.log)
+	d := s.sources.compare(c.Sources)
+	inspected, err := feed.Inspect(ctx, d.missing)
+	if err != nil {
+		return fmt.Errorf("source %w", err)
+	}
+	change, err := s.sources.prepare(d, inspected)
+	if err != nil {
+		return err
+	}
+	if err := s.sources.commit(change); err != nil {
+		return err
+	}
+	if c.Metrics.Network != "" {
+		if s.exporter, err = newExporter(c.Metrics, s.meter, s.log); err != nil {
+			return err
+		}
+		s.log.Info("metrics", "listen", s.exporter.addr)
+	}
+	s.attach, s.handed, err = listen(c, attach.Config{
+		Namespace: ns,
+		Grant:     func(p attach.Peer) (attach.Grant, error) { return grantOfBoth(s.config.Load(), s.next.Load(), p) },
+		Reserve:   func(uid uint32) int64 { return shares[uid] },
+		Notify: func(e attach.Event) {
+			s.auditor.audit(s.log, e, s.meter.note(e))
+		},
+		Describe: s.sources.describe,
+	})
+	if err != nil {
+		return err
+	}
+	s.meter.watch(s.attach.Status)
+	s.sources.announce(change) // not before: a daemon without its socket offers nothing
+	return nil
+}
+
+// ready says that programs can attach.
+func (s *server) ready() {
+	c := s.config.Load()
+	s.log.Info("offered", "at", cmp.Or(s.confined.Path, s.attach.Addr()), "by_systemd", s.handed && s.confined.Path == "", "rules", len(c.Rules))
+	if systemds := s.handed && s.confined.Path == ""; !systemds && !c.opened() {
+		s.log.Warn("the socket's mode keeps out the users of the rules", "mode", fmt.Sprintf("%04o", uint32(c.Mode)),
+			"advice", `want mode = "0660" and a group that they are in, or mode = "0666": rxring serve --check says whom it keeps out`)
+	}
+	notify(daemon.SdNotifyReady)
+}
+
+// notify tells systemd, if it has started us.
+func notify(state string) { daemon.SdNotify(false, state) }
+
+// failed logs an error, a line for each of those that it joins.
+func (s *server) failed(what string, err error) {
+	for line := range strings.Lines(err.Error()) {
+		s.log.Error(what, "err", strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// changed logs what is other now, and what will be only after a restart.
+func (s *server) changed(old, next *Config) {
+	equal := slices.EqualFunc(old.Rules, next.Rules, func(a, b Rule) bool { return a.equal(&b) })
+	s.log.Info("reloaded", "rules", len(next.Rules), "rules_changed", !equal, "sources", len(next.Sources))
+	if !s.handed {
+		if err := s.attach.Permit(next.permit); err != nil {
+			s.log.Error("the socket's file keeps its mode and group", "err", err)
+		}
+	}
+	for _, k := range []struct {
+		key     string
+		changed bool
+	}{
+		{"at", old.At != next.At},
+		{"max_memory", old.MaxMemory != next.MaxMemory},
+		{"metrics", old.Metrics != next.Metrics},
+		{"sandbox", old.Sandbox != next.Sandbox},
+		{"user", !reflect.DeepEqual(old.User, next.User)},
+		{"log.format", old.Log.JSON != next.Log.JSON},
+		{"mode", s.confined.Path != "" && old.Mode != next.Mode},
+		{"group", s.confined.Path != "" && !reflect.DeepEqual(old.Group, next.Group)},
+	} {
+		if k.changed {
+			s.log.Warn("a change that takes a restart", "key", k.key)
+		}
+	}
+}
+
+// close ends what there is, readers first.
+func (s *server) close() error {
+	var errs []error
+	if s.attach != nil {
+		errs = append(errs, s.attach.Close())
+	}
+	if s.exporter != nil {
+		errs = append(errs, s.exporter.close())
+	}
+	if s.sources != nil {
+		errs = append(errs, s.sources.close())
+	}
+	return errors.Join(errs...)
+}

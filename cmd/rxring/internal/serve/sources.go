@@ -1,0 +1,297 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+)
+
+// sources are what feeds the devices. describe may be called by any goroutine, the other
+// methods by one.
+type sources struct {
+	ns  *rxring.Namespace
+	log *slog.Logger
+
+	waiting sync.WaitGroup // for sources to end by themselves, and interfaces to return
+	ctx     context.Context
+	stop    context.CancelFunc
+
+	changing sync.Mutex // held while sources are opened, before mu
+	absent   []*absent  // guarded by changing
+
+	mu    sync.Mutex
+	feeds []*feed.Feed
+}
+
+func newSources(ns *rxring.Namespace, log *slog.Logger) *sources {
+	s := &sources{ns: ns, log: log}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s
+}
+
+// difference is what is to be done so that the sources of a file run, and no others.
+type difference struct {
+	want    []feed.Spec
+	stay    []*feed.Feed
+	missing []feed.Spec
+}
+
+// compare compares the sources of a file with those that run. An interface that is waited
+// for counts as running.
+func (s *sources) compare(want []feed.Spec) difference {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	d := difference{want: want, missing: slices.Clone(want)}
+	found := func(have feed.Spec) bool {
+		i := slices.IndexFunc(d.missing, func(w feed.Spec) bool { return w.String() == have.String() })
+		if i >= 0 {
+			d.missing = slices.Delete(d.missing, i, i+1)
+		}
+		return i >= 0
+	}
+	for _, f := range s.list() {
+		if found(f.Spec) {
+			d.stay = append(d.stay, f)
+		}
+	}
+	for _, a := range s.absent {
+		found(a.spec)
+	}
+	return d
+}
+
+// change is a difference whose devices are there, as far as can be.
+type change struct {
+	want  []feed.Spec
+	stay  []*feed.Feed
+	fresh []*feed.Feed     // nothing is delivered yet
+	later []feed.Inspected // whose names are not free before others are gone
+
+	started []*feed.Feed // by commit
+}
+
+// prepare makes the devices of what is missing, which has been inspected. When it fails,
+// all is as before.
+func (s *sources) prepare(d difference, missing []feed.Inspected) (*change, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	c := &change{want: d.want, stay: d.stay}
+	for _, i := range missing {
+		f, err := s.open(i)
+		switch {
+		case err == nil:
+			c.fresh = append(c.fresh, f)
+		case errors.Is(err, syscall.EEXIST) && len(s.list()) > len(c.stay):
+			c.later = append(c.later, i)
+		default:
+			return nil, errors.Join(fmt.Errorf("source %w", err), closeAll(c.fresh))
+		}
+	}
+	if c.later != nil {
+		if err := rehearse(c.stay, missing); err != nil {
+			return nil, errors.Join(err, closeAll(c.fresh))
+		}
+	}
+	return c, nil
+}
+
+func (s *sources) open(i feed.Inspected) (*feed.Feed, error) {
+	return i.Open(feed.Config{Namespace: s.ns, Failed: s.failing(i.Spec)})
+}
+
+// rehearse says whether the sources can be opened beside those that stay, when all
+// others are gone.
+func rehearse(stay []*feed.Feed, sources []feed.Inspected) error {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	for _, f := range stay {
+		for _, d := range f.Devices {
+			if _, err := ns.AddDevice(rxring.DeviceConfig{Name: d.Name()}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, i := range sources {
+		f, err := i.Open(feed.Config{Namespace: ns})
+		if err != nil {
+			return fmt.Errorf("source %w", err)
+		}
+		defer f.Close()
+	}
+	return nil
+}
+
+// commit removes and starts the sources of a change. It starts all that can run; its error
+// is of those that cannot. announce must follow.
+func (s *sources) commit(c *change) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.absent = slices.DeleteFunc(s.absent, func(a *absent) bool {
+		wanted := slices.ContainsFunc(c.want, func(w feed.Spec) bool { return w.String() == a.spec.String() })
+		if !wanted {
+			a.forget()
+		}
+		return !wanted
+	})
+	var errs []error
+	for _, f := range s.list() {
+		if !slices.Contains(c.stay, f) && s.take(f) {
+			s.log.Info("source removed", "source", f.Spec.String(), "devices", f.Names())
+			errs = append(errs, f.Close())
+		}
+	}
+	for _, i := range c.later {
+		f, err := s.open(i)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("source %w", err))
+			continue
+		}
+		c.fresh = append(c.fresh, f)
+	}
+	for _, f := range c.fresh {
+		if err := s.start(f); err != nil {
+			errs = append(errs, fmt.Errorf("source %w", err))
+			continue
+		}
+		c.started = append(c.started, f)
+	}
+	return errors.Join(errs...)
+}
+
+// start has a source deliver packets, or closes it.
+func (s *sources) start(f *feed.Feed) error {
+	if err := f.Start(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feeds = append(slices.Clone(s.feeds), f)
+	return nil
+}
+
+// announce logs the sources that commit has started, and from then on removes the devices
+// of those that end.
+func (s *sources) announce(c *change) {
+	for _, f := range c.started {
+		s.announceOne(f)
+	}
+}
+
+func (s *sources) announceOne(f *feed.Feed) {
+	for _, err := range f.LeftOut {
+		s.log.Warn("source is shown in part", "source", f.Spec.String(), "err", err)
+	}
+	s.log.Info("source started", "source", f.Spec.String(), "devices", f.Names())
+	s.await(f)
+}
+
+// failing logs why nothing comes of a source though somebody reads it.
+func (s *sources) failing(w feed.Spec) func(error) {
+	return func(err error) { s.log.Error("source fails, and is tried again", "source", w.String(), "err", err) }
+}
+
+// await removes the devices of a source when it has ended.
+func (s *sources) await(f *feed.Feed) {
+	done := f.Done()
+	if done == nil {
+		return
+	}
+	s.waiting.Go(func() {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-done:
+		}
+		gone, ok := s.ended(f)
+		if !ok {
+			return
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, drainTime)
+		defer cancel()
+		err := f.Finish(ctx)
+		switch {
+		case gone != nil:
+			s.log.Warn("source has ended: it starts again when its interface is back", "source", f.Spec.String(), "devices", f.Names(), "err", err)
+			s.awaitInterface(gone)
+		case err != nil:
+			s.log.Error("source failed", "source", f.Spec.String(), "devices", f.Names(), "err", err)
+		default:
+			s.log.Info("source ended", "source", f.Spec.String(), "devices", f.Names())
+		}
+	})
+}
+
+// ended takes out a source that has ended, unless a reload did before. If it may return,
+// it is absent from now on.
+func (s *sources) ended(f *feed.Feed) (gone *absent, ok bool) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if !s.take(f) {
+		return nil, false
+	}
+	if f.Returns {
+		gone = newAbsent(s.ctx, f.Spec)
+		s.absent = append(s.absent, gone)
+	}
+	return gone, true
+}
+
+// drainTime is how long readers have to read the end of a file: whoever never reads
+// holds up nobody for longer.
+const drainTime = 5 * time.Second
+
+// close ends all of them, and returns when no goroutine is left.
+func (s *sources) close() error {
+	s.stop()
+	s.waiting.Wait()
+	var errs []error
+	for _, f := range s.list() {
+		if s.take(f) {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *sources) list() []*feed.Feed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.feeds)
+}
+
+// take takes f out, and says whether it was still there: whoever takes it closes it.
+func (s *sources) take(f *feed.Feed) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.feeds, f)
+	if i >= 0 {
+		s.feeds = slices.Delete(slices.Clone(s.feeds), i, i+1)
+	}
+	return i >= 0
+}
+
+func closeAll(feeds []*feed.Feed) error {
+	var errs []error
+	for _, f := range feeds {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// describe is for [attach.Config].
+func (s *sources) describe(d *rxring.Device) attach.Description {
+	for _, f := range s.list() {
+		if slices.Contains(f.Devices, d) {
+			return attach.Description{Source: f.Spec.WithoutName(), Counters: f.Counters()}
+		}
+	}
+	return attach.Description{}
+}
