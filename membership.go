@@ -190,8 +190,7 @@ type hearing struct {
 }
 
 func (h *hearing) everything() bool { return h.promiscuous > 0 || h.manyUnicast }
-
-func (h *hearing) groups() bool { return h.allmulti > 0 || h.manyMulticast }
+func (h *hearing) groups() bool     { return h.allmulti > 0 || h.manyMulticast }
 
 // sameToSource says whether a source has nothing to do when one follows the other.
 func (h *hearing) sameToSource(o *hearing) bool {

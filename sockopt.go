@@ -27,7 +27,6 @@ type intOption struct {
 
 // How most options take an int.
 func flag(_ *Socket, v int32) (int32, error) { return int32(oneIf(v != 0)), nil }
-
 func word(_ *Socket, v int32) (int32, error) { return v, nil }
 
 func oneIf(on bool) uint8 {

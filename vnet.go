@@ -61,20 +61,13 @@ func (p *Packet) vnet(a *arrival, keep uint32) (h vnetHeader) {
 }
 
 func (h *vnetHeader) needsChecksum() bool { return h[0]&vnetNeedsCsum != 0 }
-
-func (h *vnetHeader) gso() GSOType { return GSOType(h[1]) }
-
-func (h *vnetHeader) segmented() bool { return h.gso() != GSONone }
-
-func (h *vnetHeader) word(at int) int { return int(binary.LittleEndian.Uint16(h[at:])) }
-
-func (h *vnetHeader) headerLen() int { return h.word(2) }
-
-func (h *vnetHeader) size() int { return h.word(4) }
-
-func (h *vnetHeader) start() int { return h.word(6) }
-
-func (h *vnetHeader) offset() int { return h.word(8) }
+func (h *vnetHeader) gso() GSOType        { return GSOType(h[1]) }
+func (h *vnetHeader) segmented() bool     { return h.gso() != GSONone }
+func (h *vnetHeader) word(at int) int     { return int(binary.LittleEndian.Uint16(h[at:])) }
+func (h *vnetHeader) headerLen() int      { return h.word(2) }
+func (h *vnetHeader) size() int           { return h.word(4) }
+func (h *vnetHeader) start() int          { return h.word(6) }
+func (h *vnetHeader) offset() int         { return h.word(8) }
 
 const (
 	// maxSegment bounds a large segment that a device gets whole, link-layer header
