@@ -13,6 +13,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -22,15 +23,15 @@ import (
 func (l *lent) socket(t *testing.T, kind string, grant rxring.Grant) *rxring.Socket {
 	t.Helper()
 	s, err := l.ns.SocketFor(&grant, rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	t.Cleanup(func() { s.Close() })
 	switch kind {
 	case "V2":
-		must(t, s.SetVersion(tpacket.V2), s.SetRxRing(tpacket.Req{BlockSize: 4096, BlockNr: 4, FrameSize: 256, FrameNr: 64}))
+		rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetRxRing(tpacket.Req{BlockSize: 4096, BlockNr: 4, FrameSize: 256, FrameNr: 64}))
 	case "V3":
-		must(t, s.SetVersion(tpacket.V3), s.SetRxRing(tpacket.Req{BlockSize: 4096, BlockNr: 4, FrameSize: 256, FrameNr: 64}))
+		rxtest.Must(t, s.SetVersion(tpacket.V3), s.SetRxRing(tpacket.Req{BlockSize: 4096, BlockNr: 4, FrameSize: 256, FrameNr: 64}))
 	}
-	must(t, s.BindDevice(l.dev, tpacket.ETHPAll))
+	rxtest.Must(t, s.BindDevice(l.dev, tpacket.ETHPAll))
 	switch kind {
 	case "hash", "cbpf", "rollover", "defrag":
 		c := rxring.FanoutConfig{Mode: rxring.FanoutHash}
@@ -42,7 +43,7 @@ func (l *lent) socket(t *testing.T, kind string, grant rxring.Grant) *rxring.Soc
 		case "defrag":
 			c.Flags = rxring.FanoutFlagDefrag
 		}
-		must(t, s.JoinFanout(c))
+		rxtest.Must(t, s.JoinFanout(c))
 	}
 	return s
 }
@@ -50,8 +51,8 @@ func (l *lent) socket(t *testing.T, kind string, grant rxring.Grant) *rxring.Soc
 // A batch may begin or end with a tagged packet, which is delivered on its own, and hold packets
 // that are delivered to no socket.
 func TestBatchesWithTaggedPackets(t *testing.T) {
-	tagged := rxring.Packet{Data: tcpFrame(100), VLAN: rxring.VLAN{TPID: 0x8100, TCI: 5}}
-	plain, malformed := rxring.Packet{Data: tcpFrame(100)}, rxring.Packet{Data: make([]byte, 3)}
+	tagged := rxring.Packet{Data: rxtest.TCPFrame(100), VLAN: rxring.VLAN{TPID: 0x8100, TCI: 5}}
+	plain, malformed := rxring.Packet{Data: rxtest.TCPFrame(100)}, rxring.Packet{Data: make([]byte, 3)}
 	for _, kind := range []string{"queue", "V2", "V3", "hash", "cbpf", "rollover", "defrag"} {
 		for _, batch := range [][]rxring.Packet{
 			{tagged}, {tagged, plain}, {plain, tagged}, {tagged, tagged, plain}, {malformed}, {malformed, tagged}, {malformed, plain},
@@ -75,7 +76,7 @@ type lent struct {
 func lend(t *testing.T) *lent {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
-	must(t, err)
+	rxtest.Must(t, err)
 	return &lent{ns, dev}
 }
 
@@ -84,7 +85,7 @@ func (l *lent) deliver(n int) {
 	for n > 0 {
 		ps := make([]rxring.Packet, min(n, 1+rand.IntN(40)))
 		for i := range ps {
-			ps[i] = rxring.Packet{Data: frame(60 + i), Outgoing: i%2 == 1}
+			ps[i] = rxring.Packet{Data: rxtest.Frame(60 + i), Outgoing: i%2 == 1}
 		}
 		if len(ps)%2 == 0 {
 			l.dev.DeliverBatch(ps)
@@ -107,7 +108,7 @@ func TestThrottledPacketsAreCounted(t *testing.T) {
 				grant.Account = rxring.NewAccount()
 				heavy := []*rxring.Socket{l.socket(t, kind, grant), l.socket(t, kind, grant)}
 				light := l.socket(t, "V2", rxring.Grant{Account: rxring.NewAccount()})
-				must(t, light.AttachFilter([]cbpf.Instruction{{Op: 0x06}})) // it wants nothing
+				rxtest.Must(t, light.AttachFilter([]cbpf.Instruction{{Op: 0x06}})) // it wants nothing
 				before := func() (all ring.Totals) {
 					for _, s := range heavy {
 						st := s.Totals()
@@ -165,13 +166,13 @@ func TestThrottlingTellsOfNoHiddenPacket(t *testing.T) {
 func TestAnAccountPaysForItself(t *testing.T) {
 	l := lend(t)
 	other, err := l.ns.AddDevice(rxring.DeviceConfig{Name: "net1"})
-	must(t, err)
+	rxtest.Must(t, err)
 	account := rxring.NewAccount()
 	everywhere, err := l.ns.SocketFor(&rxring.Grant{Account: account}, rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer everywhere.Close()
 	account.Charge(l.dev, 1<<50)
-	other.Deliver(&rxring.Packet{Data: frame(60)})
+	other.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	if got := everywhere.Totals(); got.Captured != 1 {
 		t.Errorf("on the other device: %+v, want one packet captured", got)
 	}
@@ -182,14 +183,14 @@ func TestFiltersOfAccountsAreBounded(t *testing.T) {
 	l := lend(t)
 	walks := func(n int) (prog []cbpf.Instruction) {
 		for range n {
-			prog = append(prog, cbpf.Instruction{Op: 0x20, K: skfAdOff + 52}) // SKF_AD_PAY_OFFSET
+			prog = append(prog, cbpf.Instruction{Op: 0x20, K: rxtest.SkfAdOff + 52}) // SKF_AD_PAY_OFFSET
 		}
 		return append(prog, cbpf.Instruction{Op: 0x16})
 	}
 	theirs := l.socket(t, "cbpf", rxring.Grant{Account: rxring.NewAccount()})
 	ours := l.socket(t, "queue", rxring.Grant{})
-	must(t, theirs.AttachFilter(walks(cbpf.MaxWalks)), theirs.SetFanoutProgram(walks(cbpf.MaxWalks)))
-	must(t, ours.AttachFilter(walks(cbpf.MaxWalks+1)))
+	rxtest.Must(t, theirs.AttachFilter(walks(cbpf.MaxWalks)), theirs.SetFanoutProgram(walks(cbpf.MaxWalks)))
+	rxtest.Must(t, ours.AttachFilter(walks(cbpf.MaxWalks+1)))
 	for what, err := range map[string]error{
 		"filter": theirs.AttachFilter(walks(cbpf.MaxWalks + 1)), "fanout program": theirs.SetFanoutProgram(walks(cbpf.MaxWalks + 1)),
 	} {
@@ -205,7 +206,7 @@ func TestSourcesAreToldOfCheapFilters(t *testing.T) {
 		prog := make([]cbpf.Instruction, n-1)
 		return append(prog, cbpf.Instruction{Op: 0x06, K: math.MaxUint32})
 	}
-	payload := []cbpf.Instruction{{Op: 0x20, K: skfAdOff + 52}, {Op: 0x16}}
+	payload := []cbpf.Instruction{{Op: 0x20, K: rxtest.SkfAdOff + 52}, {Op: 0x16}}
 	for _, c := range []struct {
 		what   string
 		grant  *rxring.Grant
@@ -222,9 +223,9 @@ func TestSourcesAreToldOfCheapFilters(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			l := lend(t)
 			s, err := l.ns.SocketFor(c.grant, rxring.SockRaw, 0)
-			must(t, err)
+			rxtest.Must(t, err)
 			defer s.Close()
-			must(t, s.AttachFilter(c.filter), s.BindDevice(l.dev, tpacket.ETHPAll))
+			rxtest.Must(t, s.AttachFilter(c.filter), s.BindDevice(l.dev, tpacket.ETHPAll))
 			if _, all := l.dev.Filters(); all == c.told {
 				t.Errorf("all packets: %v, want %v", all, !c.told)
 			}
@@ -236,9 +237,9 @@ func TestSourcesAreToldOfCheapFilters(t *testing.T) {
 			t.Errorf("%d filters: %d, all packets: %v", i, len(got), all)
 		}
 		s, err := l.ns.Socket(rxring.SockRaw, 0)
-		must(t, err)
+		rxtest.Must(t, err)
 		defer s.Close()
-		must(t, s.AttachFilter(long(i+1)), s.BindDevice(l.dev, tpacket.ETHPAll))
+		rxtest.Must(t, s.AttachFilter(long(i+1)), s.BindDevice(l.dev, tpacket.ETHPAll))
 	}
 	if _, all := l.dev.Filters(); !all {
 		t.Error("17 different filters are told")
@@ -249,7 +250,7 @@ func TestSourcesAreToldOfCheapFilters(t *testing.T) {
 // dropped for it, and not for the other.
 func TestAHeavyUserIsThrottled(t *testing.T) {
 	l := lend(t)
-	prog := []cbpf.Instruction{{Op: 0x20, K: skfAdOff + 36}} // what only the interpreter does, SKF_AD_CPU
+	prog := []cbpf.Instruction{{Op: 0x20, K: rxtest.SkfAdOff + 36}} // what only the interpreter does, SKF_AD_CPU
 	for len(prog) < 4095 {
 		prog = append(prog, cbpf.Instruction{Op: 0x04, K: 1})
 	}
@@ -258,15 +259,15 @@ func TestAHeavyUserIsThrottled(t *testing.T) {
 	account := rxring.NewAccount()
 	for range 64 {
 		s := l.socket(t, "V2", rxring.Grant{Account: account})
-		must(t, s.AttachFilter(prog))
+		rxtest.Must(t, s.AttachFilter(prog))
 		heavy = append(heavy, s)
 	}
 	light := l.socket(t, "V2", rxring.Grant{Account: rxring.NewAccount()})
-	must(t, light.AttachFilter([]cbpf.Instruction{{Op: 0x06}}))
+	rxtest.Must(t, light.AttachFilter([]cbpf.Instruction{{Op: 0x06}}))
 	n := uint64(0)
 	for account.Throttled() < 1000 {
-		l.dev.DeliverBatch([]rxring.Packet{{Data: frame(60)}, {Data: frame(70)}})
-		l.dev.Deliver(&rxring.Packet{Data: frame(60)})
+		l.dev.DeliverBatch([]rxring.Packet{{Data: rxtest.Frame(60)}, {Data: rxtest.Frame(70)}})
+		l.dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 		n += 3
 		time.Sleep(50 * time.Microsecond)
 	}

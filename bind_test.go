@@ -7,14 +7,15 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
 func TestPollersHearThatADeviceWentDown(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	s, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err, s.BindDevice(dev, tpacket.ETHPAll))
+	rxtest.Must(t, err, s.BindDevice(dev, tpacket.ETHPAll))
 	defer s.Close()
 	var w countingWaker
 	s.Arm(&w)
@@ -37,24 +38,24 @@ func TestPollersHearThatADeviceWentDown(t *testing.T) {
 
 func TestRemovedDeviceIsGone(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
-	must(t, ns.RemoveDevice(dev))
+	rxtest.Must(t, ns.RemoveDevice(dev))
 	if err := ns.RemoveDevice(dev); !errors.Is(err, syscall.ENODEV) {
 		t.Errorf("removed twice: %v, want %v", err, syscall.ENODEV)
 	}
 	dev.SetUp(true)
-	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	if s.Readable() || dev.Up() || len(ns.Devices()) != 0 {
 		t.Error("the device is still there")
 	}
-	again := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	again := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	if again.Index() == dev.Index() {
 		t.Error("an index was given twice")
 	}
-	again.Deliver(&rxring.Packet{Data: frame(60)})
+	again.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	if !s.Readable() {
 		t.Error("a socket bound to all devices does not see the new one")
 	}
@@ -68,12 +69,12 @@ func TestRemovedDeviceIsGone(t *testing.T) {
 // everything is counted, and nothing is left behind.
 func TestDevicesComeAndGoUnderManyHands(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	const rounds = 300
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for range rounds * 10 {
-			dev.Deliver(&rxring.Packet{Data: frame(100)})
+			dev.Deliver(&rxring.Packet{Data: rxtest.Frame(100)})
 		}
 	})
 	wg.Go(func() {
@@ -85,15 +86,15 @@ func TestDevicesComeAndGoUnderManyHands(t *testing.T) {
 		wg.Go(func() {
 			for i := range rounds {
 				s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-				must(t, err, s.BindDevice(dev, tpacket.ETHPIP))
-				must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(dev.Index(), 1, 0)))
+				rxtest.Must(t, err, s.BindDevice(dev, tpacket.ETHPIP))
+				rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(dev.Index(), 1, 0)))
 				if i%3 == 0 {
-					must(t, s.JoinFanout(rxring.FanoutConfig{ID: 7}))
+					rxtest.Must(t, s.JoinFanout(rxring.FanoutConfig{ID: 7}))
 				}
 				s.Events()
 				s.Addr()
 				s.Recv(make([]byte, 10), 0)
-				must(t, s.Close())
+				rxtest.Must(t, s.Close())
 			}
 		})
 	}
@@ -101,5 +102,5 @@ func TestDevicesComeAndGoUnderManyHands(t *testing.T) {
 	if dev.Promiscuous() || dev.HasListeners() {
 		t.Errorf("promiscuous %v, watched %v with no socket left", dev.Promiscuous(), dev.HasListeners())
 	}
-	must(t, ns.RemoveDevice(dev))
+	rxtest.Must(t, ns.RemoveDevice(dev))
 }

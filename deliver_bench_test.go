@@ -6,6 +6,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -46,23 +47,6 @@ func benchRing(tb testing.TB, frameSize int, filter []cbpf.Instruction) (*rxring
 	return dev, s, rd
 }
 
-// frame is an Ethernet frame of n bytes.
-func frame(n int) []byte {
-	b := make([]byte, n)
-	copy(b, []byte{0x02, 'r', 'x', 'r', 0, 2, 0x02, 0, 0, 0, 0, 1, 0x08, 0x00, 0x45})
-	return b
-}
-
-func drain(rd *ring.Reader) {
-	for {
-		f, ok := rd.Next()
-		if !ok {
-			return
-		}
-		f.Release()
-	}
-}
-
 // BenchmarkDeliver is one writer, one packet a call; bench/ has more of them,
 // and peers. The ring is emptied, off
 // the clock, before it can fill.
@@ -73,7 +57,7 @@ func BenchmarkDeliver(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		p := rxring.Packet{Data: frame(64), Timestamp: 1}
+		p := rxring.Packet{Data: rxtest.Frame(64), Timestamp: 1}
 		b.ReportAllocs()
 		for b.Loop() {
 			dev.Deliver(&p)
@@ -94,14 +78,14 @@ func BenchmarkDeliver(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			dev, _, rd := benchRing(b, c.frame, c.filter)
-			p := rxring.Packet{Data: frame(c.size), Timestamp: c.timestamp}
+			p := rxring.Packet{Data: rxtest.Frame(c.size), Timestamp: c.timestamp}
 			b.SetBytes(int64(c.size))
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := 0; i < b.N; i++ {
 				if i%4096 == 4095 {
 					b.StopTimer()
-					drain(rd)
+					rxtest.Drain(rd)
 					b.StartTimer()
 				}
 				dev.Deliver(&p)
@@ -113,7 +97,7 @@ func BenchmarkDeliver(b *testing.B) {
 		grant *rxring.Grant
 		batch int
 	}{
-		{"64B-granted", &rxring.Grant{Devices: only("net0"), Filter: acceptN(1 << 18), Snaplen: 60}, 1},
+		{"64B-granted", &rxring.Grant{Devices: rxtest.Only("net0"), Filter: rxtest.Keep(1 << 18), Snaplen: 60}, 1},
 		{"64B-account", &rxring.Grant{Account: rxring.NewAccount()}, 1},
 		{"64B-batch-32", nil, 32},
 		{"64B-account-batch-32", &rxring.Grant{Account: rxring.NewAccount()}, 32},
@@ -121,18 +105,18 @@ func BenchmarkDeliver(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			dev, s, rd := benchRing(b, 256, nil)
 			if c.grant != nil {
-				must(b, s.SetGrant(c.grant))
+				rxtest.Must(b, s.SetGrant(c.grant))
 			}
 			ps := make([]rxring.Packet, c.batch)
 			for i := range ps {
-				ps[i] = rxring.Packet{Data: frame(64), Timestamp: 1}
+				ps[i] = rxring.Packet{Data: rxtest.Frame(64), Timestamp: 1}
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := 0; i < b.N; i += len(ps) {
 				if i%4096 == 0 {
 					b.StopTimer()
-					drain(rd)
+					rxtest.Drain(rd)
 					if c.grant != nil && c.grant.Account != nil {
 						c.grant.Account.Forgive(dev)
 					}
@@ -159,7 +143,7 @@ func BenchmarkCopy(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer m.Close()
-			src, dst := frame(size), m.Bytes()
+			src, dst := rxtest.Frame(size), m.Bytes()
 			b.SetBytes(int64(size))
 			b.ResetTimer()
 			for i := 0; i < b.N; i++ {

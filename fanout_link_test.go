@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -11,11 +12,11 @@ import (
 // has the link-layer address of the first, though its source reuses the memory.
 func TestFragmentsKeepWhatIsBesideTheFrame(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "cooked", Type: tpacket.ARPHRDPPP})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "cooked", Type: tpacket.ARPHRDPPP})
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
-	must(t, s.BindDevice(dev, tpacket.ETHPAll), s.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB, Flags: rxring.FanoutFlagDefrag}))
+	rxtest.Must(t, s.BindDevice(dev, tpacket.ETHPAll), s.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB, Flags: rxring.FanoutFlagDefrag}))
 	fragment := func(offset, flags byte) []byte {
 		h := []byte{0x45, 0, 0, 36, 0, 7, flags, offset, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2}
 		sum := uint32(0)
@@ -33,7 +34,7 @@ func TestFragmentsKeepWhatIsBesideTheFrame(t *testing.T) {
 
 	b := make([]byte, 100)
 	m, err := s.Recv(b, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	if m.Copied != 52 || m.From.Ifindex != 77 || m.From.Hatype != tpacket.ARPHRDLoopback || m.From.Addr[0] != 9 {
 		t.Errorf("%d bytes from %+v, want 52 from device 77 of type %d, address 9", m.Copied, m.From, tpacket.ARPHRDLoopback)
 	}

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -27,11 +27,11 @@ type member struct {
 func fanoutOf(t testing.TB, n int, slots uint32, c rxring.FanoutConfig) (*rxring.Device, []member) {
 	t.Helper()
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 1}})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 1}})
 	var members []member
 	for range n {
-		s, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 4096, BlockNr: slots / 8, FrameSize: 512, FrameNr: slots})
-		must(t, s.BindDevice(dev, tpacket.ETHPAll), s.JoinFanout(c))
+		s, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 4096, BlockNr: slots / 8, FrameSize: 512, FrameNr: slots})
+		rxtest.Must(t, s.BindDevice(dev, tpacket.ETHPAll), s.JoinFanout(c))
 		members = append(members, member{s, rd})
 	}
 	return dev, members
@@ -123,13 +123,13 @@ func TestFanoutInTurnIsExact(t *testing.T) {
 			wg.Go(func() {
 				if !batch {
 					for range each {
-						dev.Deliver(&rxring.Packet{Data: frame(64)})
+						dev.Deliver(&rxring.Packet{Data: rxtest.Frame(64)})
 					}
 					return
 				}
 				ps := make([]rxring.Packet, 50) // more than a batch takes at once
 				for i := range ps {
-					ps[i].Data = frame(64)
+					ps[i].Data = rxtest.Frame(64)
 				}
 				for range each / len(ps) {
 					dev.DeliverBatch(ps)
@@ -156,7 +156,7 @@ func TestBatchesOfAGroupAreAsManyDeliveries(t *testing.T) {
 				for batched := range got {
 					dev, members := fanoutOf(t, 3, 16, rxring.FanoutConfig{Mode: mode, Flags: flags})
 					if mode == rxring.FanoutCBPF {
-						must(t, members[0].SetFanoutProgram(acceptLen()))
+						rxtest.Must(t, members[0].SetFanoutProgram(rxtest.KeepLen()))
 					}
 					ps := make([]rxring.Packet, 100)
 					for i := range ps {
@@ -223,7 +223,7 @@ func TestNothingIsLostWhileAnyMemberHasRoom(t *testing.T) {
 				if rand.IntN(12) == 0 { // somebody reads some, and does not poll
 					m := rand.IntN(len(members))
 					for range rand.IntN(held(m) + 1) {
-						f := next(t, members[m].reader)
+						f := rxtest.Next(t, members[m].reader)
 						f.Release()
 						read[m]++
 					}
@@ -270,7 +270,7 @@ func TestAHugeFlowMakesWay(t *testing.T) {
 		if small.Totals().Captured == before {
 			break
 		}
-		f := next(t, small.reader)
+		f := rxtest.Next(t, small.reader)
 		f.Release()
 	}
 	if st, err := small.RolloverStats(); err != nil || st != (tpacket.RolloverStats{All: 1, Huge: 1}) {
@@ -297,11 +297,11 @@ func TestMembersComeAndGoWhilePacketsArrive(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("mode %d", c.Mode), func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 			var all []*rxring.Socket
 			join := func() {
 				s, err := ns.Socket(rxring.SockRaw, 0)
-				must(t, err, s.SetVersion(tpacket.V2), s.SetRxRing(smallRing), s.BindDevice(dev, tpacket.ETHPAll), s.JoinFanout(c))
+				rxtest.Must(t, err, s.SetVersion(tpacket.V2), s.SetRxRing(rxtest.SmallRing), s.BindDevice(dev, tpacket.ETHPAll), s.JoinFanout(c))
 				all = append(all, s)
 			}
 			join() // and stay
@@ -322,7 +322,7 @@ func TestMembersComeAndGoWhilePacketsArrive(t *testing.T) {
 				s := all[len(all)-1]
 				s.Readable()
 				if c.Mode == rxring.FanoutCBPF {
-					must(t, s.SetFanoutProgram(acceptN(uint32(i))))
+					rxtest.Must(t, s.SetFanoutProgram(rxtest.Keep(uint32(i))))
 				}
 				if i%3 != 0 {
 					all[1+i/2].Close() // or again
@@ -350,13 +350,13 @@ func TestDeliverToAGroupAllocatesNothing(t *testing.T) {
 			}
 			dev, members := fanoutOf(t, 3, 16, rxring.FanoutConfig{Mode: mode, Flags: flags})
 			if mode == rxring.FanoutCBPF {
-				must(t, members[0].SetFanoutProgram(acceptLen()))
+				rxtest.Must(t, members[0].SetFanoutProgram(rxtest.KeepLen()))
 			}
 			ps := make([]rxring.Packet, 40)
 			for i := range ps {
 				ps[i].Data = flowFrame(uint32(i), false)
 			}
-			tagged := taggedFrame(ourAddr, 0x800, flowFrame(1, false)[14:], 0x8100, 5)
+			tagged := rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, flowFrame(1, false)[14:], 0x8100, 5)
 			got := testing.AllocsPerRun(100, func() {
 				dev.Deliver(&ps[0])
 				dev.Deliver(&rxring.Packet{Data: tagged})
@@ -368,9 +368,6 @@ func TestDeliverToAGroupAllocatesNothing(t *testing.T) {
 		}
 	}
 }
-
-// acceptLen returns the packet's length: ld len; ret a.
-func acceptLen() []cbpf.Instruction { return []cbpf.Instruction{{Op: 0x80}, {Op: 0x16}} }
 
 func BenchmarkDeliverToAGroup(b *testing.B) {
 	for _, c := range []struct {
@@ -391,7 +388,7 @@ func BenchmarkDeliverToAGroup(b *testing.B) {
 				const slots = 4096
 				dev, members := fanoutOf(b, 2, slots, c.config)
 				if c.config.Mode == rxring.FanoutCBPF {
-					must(b, members[0].SetFanoutProgram(acceptLen()))
+					rxtest.Must(b, members[0].SetFanoutProgram(rxtest.KeepLen()))
 				}
 				ps := make([]rxring.Packet, 256)
 				for i := range ps {
@@ -403,7 +400,7 @@ func BenchmarkDeliverToAGroup(b *testing.B) {
 					if i%(slots/4) == 0 {
 						b.StopTimer()
 						for _, m := range members {
-							drain(m.reader)
+							rxtest.Drain(m.reader)
 						}
 						b.StartTimer()
 					}
@@ -440,7 +437,7 @@ func TestAPacketPutTogetherIsTheFirstFragmentGrown(t *testing.T) {
 			if got := counts(members); !slices.Equal(got, []int{0, 0, 1}) {
 				t.Fatalf("%v packets by member, want one at that of the last fragment's CPU", got)
 			}
-			f := next(t, members[2].reader)
+			f := rxtest.Next(t, members[2].reader)
 			if f.Len != 14+20+36 || f.VLANTCI != 7 || f.From.Pkttype != tpacket.PacketOutgoing {
 				t.Errorf("%+v", f)
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -43,8 +44,8 @@ func TestOwnersLoReplacesTheFirst(t *testing.T) {
 	} {
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 		s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err, s.BindDevice(ns.Loopback(), 0))
-		d := addDevice(t, ns, c.config)
+		rxtest.Must(t, err, s.BindDevice(ns.Loopback(), 0))
+		d := rxtest.AddDevice(t, ns, c.config)
 		if d.Index() != c.index || ns.Loopback() != nil || len(ns.Devices()) != 1 {
 			t.Errorf("%+v: index %d, want %d; the first is %v, %d devices", c.config, d.Index(), c.index, ns.Loopback(), len(ns.Devices()))
 		}
@@ -54,7 +55,7 @@ func TestOwnersLoReplacesTheFirst(t *testing.T) {
 		if _, err := ns.AddDevice(c.config); !errors.Is(err, syscall.EEXIST) {
 			t.Errorf("%+v twice: %v, want EEXIST", c.config, err)
 		}
-		must(t, s.Close())
+		rxtest.Must(t, s.Close())
 	}
 }
 
@@ -65,16 +66,16 @@ func TestTransmitFunctionOfALoopbackDevice(t *testing.T) {
 	sent := 0
 	lo.SetTransmit(func(*rxring.Packet) error { sent++; return nil })
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err, s.BindDevice(lo, 0))
+	rxtest.Must(t, err, s.BindDevice(lo, 0))
 	defer s.Close()
 	_, err = s.Send(make([]byte, 60))
-	must(t, err)
+	rxtest.Must(t, err)
 	if _, err := s.Recv(make([]byte, 100), rxring.RecvFlags(0x40)); !errors.Is(err, syscall.EAGAIN) || sent != 1 {
 		t.Errorf("%v, %d sent: want nothing to come back, and 1", err, sent)
 	}
 	lo.SetTransmit(nil)
 	_, err = s.Send(make([]byte, 60))
-	must(t, err)
+	rxtest.Must(t, err)
 	if m, err := s.Recv(make([]byte, 100), rxring.RecvFlags(0x40)); err != nil || m.From.Pkttype != tpacket.PacketHost {
 		t.Errorf("%+v, %v: want the frame, for this host", m, err)
 	}

@@ -6,31 +6,32 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
 
 func TestWhatWasLostBeforeTheDeviceIsDroppedAtEverySocket(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	other := addDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	other := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
 	dev.Lost(1000) // nobody is there
 
-	slots, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
-	must(t, slots.BindDevice(dev, tpacket.ETHPAll))
+	slots, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+	rxtest.Must(t, slots.BindDevice(dev, tpacket.ETHPAll))
 	queue, err := ns.Socket(rxring.SockDgram, tpacket.ETHPAll)
-	must(t, err)
-	must(t, queue.Setsockopt(1, 40, cInt(1))) // SO_RXQ_OVFL
+	rxtest.Must(t, err)
+	rxtest.Must(t, queue.Setsockopt(1, 40, rxtest.Int(1))) // SO_RXQ_OVFL
 	choosy, err := ns.Socket(rxring.SockRaw, tpacket.ETHPIPv6)
-	must(t, err)
-	must(t, choosy.AttachFilter([]cbpf.Instruction{{Op: 0x06}})) // ret #0
+	rxtest.Must(t, err)
+	rxtest.Must(t, choosy.AttachFilter([]cbpf.Instruction{{Op: 0x06}})) // ret #0
 	elsewhere, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
-	must(t, elsewhere.BindDevice(other, tpacket.ETHPAll))
+	rxtest.Must(t, err)
+	rxtest.Must(t, elsewhere.BindDevice(other, tpacket.ETHPAll))
 
 	dev.Lost(0)
 	dev.Lost(3)
-	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	dev.Lost(4)
 
 	lost := ring.Drops{ring.Lost: 7}
@@ -52,11 +53,11 @@ func TestWhatWasLostBeforeTheDeviceIsDroppedAtEverySocket(t *testing.T) {
 			t.Errorf("%s: PACKET_STATISTICS %+v, want %+v", c.name, got, want)
 		}
 	}
-	if f := next(t, rd); f.Status&tpacket.StatusLosing == 0 {
+	if f := rxtest.Next(t, rd); f.Status&tpacket.StatusLosing == 0 {
 		t.Error("no TP_STATUS_LOSING behind what was lost")
 	}
 	m, err := queue.Recv(make([]byte, 100), 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	if m.Dropped != 3 {
 		t.Errorf("SO_RXQ_OVFL %d, want the 3 that were lost before the packet", m.Dropped)
 	}
@@ -71,7 +72,7 @@ func TestLossesAreCountedOncePerGroup(t *testing.T) {
 	for _, mode := range []rxring.FanoutMode{rxring.FanoutHash, rxring.FanoutLB, rxring.FanoutRollover} {
 		dev, members := fanoutOf(t, 4, 16, rxring.FanoutConfig{ID: 7, Mode: mode})
 		alone, err := dev.Namespace().Socket(rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err)
+		rxtest.Must(t, err)
 		for i := range 40 {
 			dev.Deliver(&rxring.Packet{Data: flowFrame(uint32(i), false)})
 			dev.Lost(uint64(i))
@@ -111,7 +112,7 @@ func (w *backlog) comes(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for range n {
-		w.packets = append(w.packets, rxring.Packet{Data: frame(60)})
+		w.packets = append(w.packets, rxring.Packet{Data: rxtest.Frame(60)})
 	}
 }
 
@@ -168,7 +169,7 @@ func (w *backlog) Flush() (left uint64) {
 
 func newBacklog(t testing.TB) *backlog {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	w := &backlog{dev: addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})}
+	w := &backlog{dev: rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})}
 	w.dev.SetBacklog(w)
 	return w
 }
@@ -176,7 +177,7 @@ func newBacklog(t testing.TB) *backlog {
 func bound(t testing.TB, dev *rxring.Device, protocol uint16) *rxring.Socket {
 	t.Helper()
 	s, err := dev.Namespace().Socket(rxring.SockRaw, 0)
-	must(t, err, s.BindDevice(dev, protocol))
+	rxtest.Must(t, err, s.BindDevice(dev, protocol))
 	return s
 }
 
@@ -199,7 +200,7 @@ func TestASocketGetsNothingFromBeforeItsBind(t *testing.T) {
 	w.comes(100)
 	w.loses(100)
 	third, err := w.dev.Namespace().Socket(rxring.SockRaw, tpacket.ETHPAll) // bound as it is made, to all devices
-	must(t, err)
+	rxtest.Must(t, err)
 	w.comes(100)
 	w.loses(1000)
 	w.delivers()
@@ -209,7 +210,7 @@ func TestASocketGetsNothingFromBeforeItsBind(t *testing.T) {
 
 	// What is lost until it is closed is its own, and what is lost later is not.
 	w.loses(5)
-	must(t, third.Close())
+	rxtest.Must(t, third.Close())
 	w.loses(7)
 	counted(t, "third", third, 100, 1005)
 	w.ReportLost() // as a source does now and then
@@ -218,9 +219,9 @@ func TestASocketGetsNothingFromBeforeItsBind(t *testing.T) {
 	// What came before a bind to another protocol is the old binding's.
 	w.delivers()
 	w.comes(3)
-	must(t, second.BindDevice(w.dev, tpacket.ETHPAll))
+	rxtest.Must(t, second.BindDevice(w.dev, tpacket.ETHPAll))
 	w.comes(4)
-	must(t, second.BindDevice(w.dev, tpacket.ETHPAll))
+	rxtest.Must(t, second.BindDevice(w.dev, tpacket.ETHPAll))
 	w.delivers()
 	counted(t, "second", second, 207, 1112)
 	counted(t, "first", first, 217, 1122)
@@ -236,12 +237,12 @@ func TestNothingIsLostInARebind(t *testing.T) {
 		"a narrower protocol": {func(w *backlog, s *rxring.Socket) error { return s.BindDevice(w.dev, tpacket.ETHPIP) }, 5},
 		"another protocol":    {func(w *backlog, s *rxring.Socket) error { return s.BindDevice(w.dev, tpacket.ETHPIPv6) }, 0},
 		"there and back": {func(w *backlog, s *rxring.Socket) error {
-			must(t, s.BindDevice(w.dev, tpacket.ETHPIPv6))
+			rxtest.Must(t, s.BindDevice(w.dev, tpacket.ETHPIPv6))
 			return s.BindDevice(w.dev, tpacket.ETHPAll)
 		}, 5},
 		"all devices": {func(w *backlog, s *rxring.Socket) error { return s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket}) }, 5},
 		"another device": {func(w *backlog, s *rxring.Socket) error {
-			return s.BindDevice(addDevice(t, w.dev.Namespace(), rxring.DeviceConfig{Name: "net1"}), 0)
+			return s.BindDevice(rxtest.AddDevice(t, w.dev.Namespace(), rxring.DeviceConfig{Name: "net1"}), 0)
 		}, 0},
 		"a group": {func(_ *backlog, s *rxring.Socket) error { return s.JoinFanout(rxring.FanoutConfig{}) }, 5},
 	} {
@@ -249,7 +250,7 @@ func TestNothingIsLostInARebind(t *testing.T) {
 			w := newBacklog(t)
 			s, stays := bound(t, w.dev, tpacket.ETHPAll), bound(t, w.dev, tpacket.ETHPAll)
 			w.comes(7)
-			must(t, c.change(w, s))
+			rxtest.Must(t, c.change(w, s))
 			w.comes(5)
 			w.delivers()
 			counted(t, "the socket", s, 7+c.after, 0)
@@ -268,7 +269,7 @@ func TestWhatASourceDoesNotDeliverInTimeIsLost(t *testing.T) {
 		t.Error("bound to a device that is not there")
 	}
 	counted(t, "after a bind that fails", s, 0, 0)
-	must(t, s.BindDevice(w.dev, tpacket.ETHPIP))
+	rxtest.Must(t, s.BindDevice(w.dev, tpacket.ETHPIP))
 	w.comes(5)
 	w.delivers()
 	counted(t, "the socket", s, 5, 7)
@@ -279,11 +280,11 @@ func TestAMemberGetsNothingFromBeforeItsBind(t *testing.T) {
 	for _, c := range []rxring.FanoutConfig{{Mode: rxring.FanoutHash}, {Mode: rxring.FanoutLB}, {Mode: rxring.FanoutRnd}, {Mode: rxring.FanoutQM, Flags: rxring.FanoutFlagDefrag}} {
 		w := newBacklog(t)
 		old := bound(t, w.dev, tpacket.ETHPAll)
-		must(t, old.JoinFanout(c))
+		rxtest.Must(t, old.JoinFanout(c))
 		w.comes(100)
 		w.loses(10)
 		fresh := bound(t, w.dev, tpacket.ETHPAll)
-		must(t, fresh.JoinFanout(c))
+		rxtest.Must(t, fresh.JoinFanout(c))
 		w.comes(100)
 		w.loses(10)
 		w.delivers()
@@ -294,7 +295,7 @@ func TestAMemberGetsNothingFromBeforeItsBind(t *testing.T) {
 
 		// Nobody of an old group may get what came before any of its members.
 		w.comes(10)
-		must(t, old.Close())
+		rxtest.Must(t, old.Close())
 		w.delivers()
 		if got := fresh.Totals(); got.Captured != b.Captured+10 {
 			t.Errorf("mode %d: %+v after %+v, and 10 packets more", c.Mode, got, b)
@@ -308,7 +309,7 @@ func TestAMemberGetsNothingFromBeforeItsBind(t *testing.T) {
 func TestCountsAddUpWhileSocketsComeAndGo(t *testing.T) {
 	w := newBacklog(t)
 	all := bound(t, w.dev, tpacket.ETHPAll)
-	must(t, all.Setsockopt(1, 33, cInt(1<<30))) // SO_RCVBUFFORCE: it keeps them all
+	rxtest.Must(t, all.Setsockopt(1, 33, rxtest.Int(1<<30))) // SO_RCVBUFFORCE: it keeps them all
 	const rounds = 300
 	var wg sync.WaitGroup
 	wg.Go(func() {

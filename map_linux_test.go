@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -20,9 +21,9 @@ import (
 func mapAll(t *testing.T, s *rxring.Socket, size int) []byte {
 	t.Helper()
 	fd, err := s.Map(size)
-	must(t, err)
+	rxtest.Must(t, err)
 	mem, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	must(t, err)
+	rxtest.Must(t, err)
 	return mem
 }
 
@@ -44,11 +45,11 @@ func TestRingsAreMappedInOnePiece(t *testing.T) {
 	for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2, tpacket.V3} {
 		t.Run(v.String(), func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 			s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-			must(t, err)
+			rxtest.Must(t, err)
 			defer s.Close()
-			must(t, s.BindDevice(dev, 0), s.SetVersion(v), s.SetRxRing(rxShape))
+			rxtest.Must(t, s.BindDevice(dev, 0), s.SetVersion(v), s.SetRxRing(rxShape))
 			var delivered atomic.Uint64
 			var wg sync.WaitGroup
 			stop := make(chan struct{})
@@ -59,7 +60,7 @@ func TestRingsAreMappedInOnePiece(t *testing.T) {
 						return
 					default:
 					}
-					b := frame(60)
+					b := rxtest.Frame(60)
 					binary.BigEndian.PutUint32(b[14:], i)
 					dev.Deliver(&rxring.Packet{Data: b})
 					delivered.Add(1)
@@ -68,14 +69,14 @@ func TestRingsAreMappedInOnePiece(t *testing.T) {
 			})
 			const rounds = 20
 			for i := range rounds {
-				must(t, s.SetTxRing(txShape))
+				rxtest.Must(t, s.SetTxRing(txShape))
 				mem := mapAll(t, s, rxSize+txSize)
-				putFrame(mem[rxSize:], v, frame(60))
-				must(t, unix.Munmap(mem))
+				rxtest.PutFrame(mem[rxSize:], v, rxtest.Frame(60))
+				rxtest.Must(t, unix.Munmap(mem))
 				if n, err := s.Send(nil); n != 60 || err != nil {
 					t.Fatalf("round %d: sent %d bytes, %v", i, n, err)
 				}
-				must(t, s.SetTxRing(tpacket.Req{}), unix.Munmap(mapAll(t, s, rxSize)))
+				rxtest.Must(t, s.SetTxRing(tpacket.Req{}), unix.Munmap(mapAll(t, s, rxSize)))
 			}
 			close(stop)
 			wg.Wait()
@@ -135,35 +136,35 @@ func TestTransmitRingStaysWhenAReceiveRingComesAndGoes(t *testing.T) {
 	for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2, tpacket.V3} {
 		t.Run(v.String(), func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: rxSize + txSize})
-			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 			var sent []byte
 			dev.SetTransmit(func(p *rxring.Packet) error { sent = append(sent, p.Data[14]); return nil })
-			s := sendSocket(t, ns, dev, rxring.SockRaw)
-			must(t, s.SetVersion(v), s.SetTxRing(txShape))
+			s := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+			rxtest.Must(t, s.SetVersion(v), s.SetTxRing(txShape))
 			want := []byte{}
 			for i := range 40 {
 				rx := i % 2 * rxSize
 				if rx > 0 {
-					must(t, s.SetRxRing(rxShape))
+					rxtest.Must(t, s.SetRxRing(rxShape))
 				}
 				mem := mapAll(t, s, rx+txSize)
-				data := frame(60)
+				data := rxtest.Frame(60)
 				data[14] = byte(i)
-				putFrame(mem[rx+i%8*2048:], v, data)
+				rxtest.PutFrame(mem[rx+i%8*2048:], v, data)
 				want = append(want, data[14])
-				must(t, unix.Munmap(mem))
+				rxtest.Must(t, unix.Munmap(mem))
 				if i%3 == 0 {
 					_, err := s.Send(nil)
-					must(t, err)
+					rxtest.Must(t, err)
 				}
 				if rx > 0 {
-					must(t, s.SetRxRing(tpacket.Req{}))
+					rxtest.Must(t, s.SetRxRing(tpacket.Req{}))
 				}
 			}
 			if string(sent) != string(want) {
 				t.Errorf("sent %d, want %d", sent, want)
 			}
-			must(t, s.Close())
+			rxtest.Must(t, s.Close())
 		})
 	}
 }
@@ -172,7 +173,7 @@ func TestTransmitRingStaysWhenAReceiveRingComesAndGoes(t *testing.T) {
 // the next call sends them; none is sent twice.
 func TestTransmitRingWithoutRoom(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	var sent []byte
 	room := 2
 	dev.SetTransmitReady(func(*rxring.Packet) error {
@@ -182,21 +183,21 @@ func TestTransmitRingWithoutRoom(t *testing.T) {
 		return nil
 	})
 	dev.SetTransmit(func(p *rxring.Packet) error { sent = append(sent, p.Data[14]); return nil })
-	s := sendSocket(t, ns, dev, rxring.SockRaw)
-	must(t, s.SetVersion(tpacket.V2), s.SetTxRing(txShape))
+	s := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetTxRing(txShape))
 	mem := mapAll(t, s, txSize)
 	defer unix.Munmap(mem)
 	for i := range 5 {
-		data := frame(60)
+		data := rxtest.Frame(60)
 		data[14] = byte(i)
-		putFrame(mem[i*2048:], tpacket.V2, data)
+		rxtest.PutFrame(mem[i*2048:], tpacket.V2, data)
 	}
 	for _, call := range []struct {
 		room, frames int
 		err          error
 	}{{2, 2, syscall.EAGAIN}, {2, 0, syscall.EAGAIN}, {9, 3, nil}} {
 		room = call.room
-		if n, err := s.Send(nil); n != call.frames*len(frame(60)) || !errors.Is(err, call.err) {
+		if n, err := s.Send(nil); n != call.frames*len(rxtest.Frame(60)) || !errors.Is(err, call.err) {
 			t.Errorf("room for %d: %d bytes, %v, want %d frames and %v", room, n, err, call.frames, call.err)
 		}
 	}
@@ -209,11 +210,11 @@ func TestTransmitRingWithoutRoom(t *testing.T) {
 // in the new place.
 func TestMovedRingsKeepTheirReaderAwake(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
-	must(t, s.SetVersion(tpacket.V2), s.SetRxRing(rxShape), s.SetTxRing(txShape))
+	rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetRxRing(rxShape), s.SetTxRing(txShape))
 	w := make(chan struct{}, 4)
 	s.Arm(wakes(w))
 	defer unix.Munmap(mapAll(t, s, rxSize+txSize))
@@ -222,7 +223,7 @@ func TestMovedRingsKeepTheirReaderAwake(t *testing.T) {
 	if s.Readable() {
 		t.Error("readable before there was a packet")
 	}
-	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	<-w
 	if !s.Readable() {
 		t.Error("not readable after a packet")

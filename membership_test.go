@@ -1,31 +1,24 @@
 package rxring_test
 
 import (
-	"encoding/binary"
 	"errors"
 	"runtime"
 	"syscall"
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
-
-// mreq is a struct packet_mreq, or a longer one when addr is longer.
-func mreq(ifindex int, typ, alen uint16, addr ...byte) []byte {
-	b := binary.NativeEndian.AppendUint16(cInt(int32(ifindex)), typ)
-	b = binary.NativeEndian.AppendUint16(b, alen)
-	return append(b, append(addr, make([]byte, max(0, 8-len(addr)))...)...)
-}
 
 // TestDeviceHearsWhatItsSocketsAskFor: and delivers the rest all the same.
 func TestDeviceHearsWhatItsSocketsAskFor(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
-	raw := addDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
+	raw := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
 	everyone, group, stranger := [6]byte{255, 255, 255, 255, 255, 255}, [6]byte{1, 0, 0x5e, 0, 0, 0xfb}, [6]byte{2, 9}
 	hears := func() (s string) {
-		for name, addr := range map[string][6]byte{"u": ourAddr, "e": everyone, "g": group, "s": stranger} {
+		for name, addr := range map[string][6]byte{"u": rxtest.OwnAddr, "e": everyone, "g": group, "s": stranger} {
 			if dev.AcceptsDst(addr) {
 				s += name
 			}
@@ -41,11 +34,13 @@ func TestDeviceHearsWhatItsSocketsAskFor(t *testing.T) {
 		return order
 	}
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	other, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	set := func(s *rxring.Socket, option int, typ, alen uint16, addr [6]byte) func() {
-		return func() { must(t, s.Setsockopt(tpacket.SolPacket, option, mreq(dev.Index(), typ, alen, addr[:]...))) }
+		return func() {
+			rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, option, rxtest.Mreq(dev.Index(), typ, alen, addr[:]...)))
+		}
 	}
 	const add, drop = tpacket.OptAddMembership, tpacket.OptDropMembership
 	for _, step := range []struct {
@@ -67,7 +62,7 @@ func TestDeviceHearsWhatItsSocketsAskFor(t *testing.T) {
 		{"promiscuous", set(other, add, 1, 0, [6]byte{}), "uegs"},
 		{"down", func() { dev.SetUp(false) }, ""},
 		{"up", func() { dev.SetUp(true) }, "uegs"},
-		{"closed", func() { must(t, other.Close()) }, "ues"},
+		{"closed", func() { rxtest.Must(t, other.Close()) }, "ues"},
 	} {
 		step.do()
 		if got := hears(); got != step.want {
@@ -77,7 +72,7 @@ func TestDeviceHearsWhatItsSocketsAskFor(t *testing.T) {
 	if !raw.AcceptsDst(stranger) {
 		t.Error("a raw-IP device does not hear everything")
 	}
-	dev.Deliver(&rxring.Packet{Data: taggedFrame([6]byte{2, 7, 7}, 0x800, make([]byte, 20))})
+	dev.Deliver(&rxring.Packet{Data: rxtest.TaggedFrame([6]byte{2, 7, 7}, 0x800, make([]byte, 20))})
 	if m, err := s.Recv(make([]byte, 100), 0); err != nil || m.From.Pkttype != tpacket.PacketOtherHost {
 		t.Errorf("a packet to somebody else: %+v, %v", m, err)
 	}
@@ -85,11 +80,11 @@ func TestDeviceHearsWhatItsSocketsAskFor(t *testing.T) {
 
 func TestMembershipsOfASocketAreBounded(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	s, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	for i := range 1 << 14 {
-		err = s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(dev.Index(), 9, 6, 1, 0, 0, 0, byte(i>>8), byte(i)))
+		err = s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(dev.Index(), 9, 6, 1, 0, 0, 0, byte(i>>8), byte(i)))
 		if err != nil {
 			break
 		}
@@ -97,25 +92,25 @@ func TestMembershipsOfASocketAreBounded(t *testing.T) {
 	if !errors.Is(err, syscall.ENOBUFS) {
 		t.Errorf("%v, want %v", err, syscall.ENOBUFS)
 	}
-	must(t, s.Close())
+	rxtest.Must(t, s.Close())
 }
 
 // FuzzMemberships takes a program's bytes as memberships to add and drop: when
 // the sockets are closed, nothing is left of them.
 func FuzzMemberships(f *testing.F) {
-	f.Add(mreq(2, 0, 6, group1...), mreq(2, 1, 0), true)
-	f.Add(mreq(2, 3, 6, 2, 0, 0, 0, 0, 9), mreq(2, 2, 6, 1), false)
-	f.Add(mreq(3, 0, 0), mreq(2, 1, 32, make([]byte, 40)...), true)
+	f.Add(rxtest.Mreq(2, 0, 6, rxtest.Group...), rxtest.Mreq(2, 1, 0), true)
+	f.Add(rxtest.Mreq(2, 3, 6, 2, 0, 0, 0, 0, 9), rxtest.Mreq(2, 2, 6, 1), false)
+	f.Add(rxtest.Mreq(3, 0, 0), rxtest.Mreq(2, 1, 32, make([]byte, 40)...), true)
 	f.Fuzz(func(t *testing.T, one, two []byte, gone bool) {
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
-		addDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
+		dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
+		rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
 		a, err := ns.Socket(rxring.SockRaw, 0)
-		must(t, err)
+		rxtest.Must(t, err)
 		b, err := ns.Socket(rxring.SockRaw, 0)
-		must(t, err)
+		rxtest.Must(t, err)
 		set := func(s *rxring.Socket, option int, val []byte) {
-			if err := s.Setsockopt(tpacket.SolPacket, option, val); err != nil && errnoOf(err) == 0 {
+			if err := s.Setsockopt(tpacket.SolPacket, option, val); err != nil && rxtest.Errno(err) == 0 {
 				t.Errorf("%v has no errno", err)
 			}
 		}
@@ -126,38 +121,36 @@ func FuzzMemberships(f *testing.F) {
 		}
 		set(b, tpacket.OptDropMembership, two)
 		if gone {
-			must(t, ns.RemoveDevice(dev))
+			rxtest.Must(t, ns.RemoveDevice(dev))
 			set(a, tpacket.OptDropMembership, one)
 		}
-		must(t, a.Close(), b.Close())
+		rxtest.Must(t, a.Close(), b.Close())
 		if dev.Promiscuous() || dev.AllMulticast() {
 			t.Error("memberships are left")
 		}
 		for _, val := range [][]byte{one, two} {
-			if len(val) >= 14 && [6]byte(val[8:14]) != ourAddr && [6]byte(val[8:14]) != [6]byte{255, 255, 255, 255, 255, 255} && dev.AcceptsDst([6]byte(val[8:14])) {
+			if len(val) >= 14 && [6]byte(val[8:14]) != rxtest.OwnAddr && [6]byte(val[8:14]) != [6]byte{255, 255, 255, 255, 255, 255} && dev.AcceptsDst([6]byte(val[8:14])) {
 				t.Errorf("the device still hears % x", val[8:14])
 			}
 		}
 	})
 }
 
-var group1 = []byte{1, 0, 0x5e, 0, 0, 0xfb}
-
 // A socket with as many memberships as it may have closes at one go: whoever else
 // wants the namespace waits for that, and who watches the device is told of it.
 func TestManyMembershipsEndAtOnce(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
 	s, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	const most = 8192
 	add := func(i int) error {
-		return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(dev.Index(), 3, 6, 2, 0, 0, 0, byte(i>>8), byte(i)))
+		return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(dev.Index(), 3, 6, 2, 0, 0, 0, byte(i>>8), byte(i)))
 	}
 	for i := range most {
-		must(t, add(i))
+		rxtest.Must(t, add(i))
 	}
-	if err := add(most); errnoOf(err) != syscall.ENOBUFS {
+	if err := add(most); rxtest.Errno(err) != syscall.ENOBUFS {
 		t.Errorf("%d memberships and one more: %v", most, err)
 	}
 	if n := len(dev.RxFilterAddrs()); n != 0 || !dev.Promiscuous() {
@@ -168,7 +161,7 @@ func TestManyMembershipsEndAtOnce(t *testing.T) {
 	told = 0
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	must(t, s.Close())
+	rxtest.Must(t, s.Close())
 	runtime.ReadMemStats(&after)
 	if n := len(dev.RxFilterAddrs()); n != 0 || dev.Promiscuous() {
 		t.Errorf("%d addresses are left, promiscuous %v", n, dev.Promiscuous())
@@ -198,9 +191,9 @@ func TestManyAddressesAreAll(t *testing.T) {
 	} {
 		t.Run(c.kind, func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
+			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
 			s, err := ns.Socket(rxring.SockRaw, 0)
-			must(t, err)
+			rxtest.Must(t, err)
 			defer s.Close()
 			told := 0
 			dev.OnInterestChange(func() { told++ })
@@ -208,7 +201,7 @@ func TestManyAddressesAreAll(t *testing.T) {
 			addr := func(i int) [6]byte { return [6]byte{c.first, 9, 0, 0, byte(i >> 8), byte(i)} }
 			set := func(option, i int) {
 				a := addr(i)
-				must(t, s.Setsockopt(tpacket.SolPacket, option, mreq(dev.Index(), c.typ, 6, a[:]...)))
+				rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, option, rxtest.Mreq(dev.Index(), c.typ, 6, a[:]...)))
 			}
 			want := func(n, tellings int) {
 				t.Helper()
@@ -250,22 +243,22 @@ func TestManyAddressesAreAll(t *testing.T) {
 func TestMembershipsOfAUserAreBounded(t *testing.T) {
 	const most = 64
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	gone := addDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	gone := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
 	account := rxring.NewAccount()
 	open := func(a *rxring.Account) *rxring.Socket {
 		s, err := ns.SocketFor(&rxring.Grant{Account: a}, rxring.SockRaw, 0)
-		must(t, err)
+		rxtest.Must(t, err)
 		t.Cleanup(func() { s.Close() })
 		return s
 	}
 	add := func(s *rxring.Socket, d *rxring.Device, typ uint16, i int) error {
-		return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(d.Index(), typ, 6, 1, 0, 0, 0, 0, byte(i)))
+		return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(d.Index(), typ, 6, 1, 0, 0, 0, 0, byte(i)))
 	}
 	full := func(s *rxring.Socket) {
 		t.Helper()
 		for _, typ := range []uint16{0, 1, 2, 3, 77} {
-			if err := add(s, dev, typ, 200); errnoOf(err) != syscall.ENOBUFS {
+			if err := add(s, dev, typ, 200); rxtest.Errno(err) != syscall.ENOBUFS {
 				t.Errorf("one more of type %d: %v, want %v", typ, err, syscall.ENOBUFS)
 			} else {
 				t.Log(err)
@@ -274,36 +267,36 @@ func TestMembershipsOfAUserAreBounded(t *testing.T) {
 	}
 	a, b := open(account), open(account)
 	for i := range most / 2 {
-		must(t, add(a, dev, 0, i), add(b, gone, 3, i))
-		must(t, add(a, dev, 0, i)) // again: no other one
-		if err := a.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(dev.Index(), 0, 4, 1, 0, 0, 0)); errnoOf(err) != syscall.EINVAL {
+		rxtest.Must(t, add(a, dev, 0, i), add(b, gone, 3, i))
+		rxtest.Must(t, add(a, dev, 0, i)) // again: no other one
+		if err := a.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(dev.Index(), 0, 4, 1, 0, 0, 0)); rxtest.Errno(err) != syscall.EINVAL {
 			t.Errorf("an address that is too short: %v", err)
 		}
 	}
 	full(a)
 	full(open(account))
-	must(t, add(open(rxring.NewAccount()), dev, 0, 1)) // somebody else
-	must(t, ns.RemoveDevice(gone))                     // and half of them are gone
+	rxtest.Must(t, add(open(rxring.NewAccount()), dev, 0, 1)) // somebody else
+	rxtest.Must(t, ns.RemoveDevice(gone))                     // and half of them are gone
 	c := open(account)
 	for i := range most / 2 {
-		must(t, add(c, dev, 0, i))
+		rxtest.Must(t, add(c, dev, 0, i))
 	}
 	full(b)
-	must(t, c.SetGrant(&rxring.Grant{})) // which keeps what it has
+	rxtest.Must(t, c.SetGrant(&rxring.Grant{})) // which keeps what it has
 	full(b)
-	must(t, c.Close())
-	must(t, add(b, dev, 0, 1))
+	rxtest.Must(t, c.Close())
+	rxtest.Must(t, add(b, dev, 0, 1))
 }
 
 // Who may not make a card promiscuous is told that it is, and it is not.
 func TestAGrantWithoutPromiscuousMode(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
 	no := &rxring.Grant{NoPromiscuous: true}
 	s, err := ns.SocketFor(no, rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	add := func(typ uint16, addr ...byte) {
-		must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(dev.Index(), typ, 6, addr...)))
+		rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(dev.Index(), typ, 6, addr...)))
 	}
 	add(0, 1, 0, 0, 0, 0, 9)
 	add(0, 2, 0, 0, 0, 0, 9) // said to be a group
@@ -317,13 +310,13 @@ func TestAGrantWithoutPromiscuousMode(t *testing.T) {
 		}
 	}
 	want("without", false, true, 1)
-	must(t, s.SetGrant(&rxring.Grant{}))
+	rxtest.Must(t, s.SetGrant(&rxring.Grant{}))
 	want("granted later", true, true, 3)
-	must(t, s.SetGrant(no))
+	rxtest.Must(t, s.SetGrant(no))
 	want("and no more", false, true, 1)
-	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptDropMembership, mreq(dev.Index(), 1, 6, 1, 0, 0, 0, 0, 9)))
-	must(t, s.SetGrant(&rxring.Grant{}))
+	rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptDropMembership, rxtest.Mreq(dev.Index(), 1, 6, 1, 0, 0, 0, 0, 9)))
+	rxtest.Must(t, s.SetGrant(&rxring.Grant{}))
 	want("dropped meanwhile", false, true, 3)
-	must(t, s.Close())
+	rxtest.Must(t, s.Close())
 	want("closed", false, false, 0)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -18,16 +19,16 @@ import (
 func TestQueueUnderManyHands(t *testing.T) {
 	const maxMemory = 1 << 19
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	const each = 5000
 	var writers, readers sync.WaitGroup
 	var done atomic.Bool
 	var read atomic.Uint64
 	for w := range 4 {
 		writers.Go(func() {
-			data := frame(600)
+			data := rxtest.Frame(600)
 			for i := range each {
 				for j := 14; j < len(data); j++ {
 					data[j] = byte(w*64 + i%64)
@@ -48,7 +49,7 @@ func TestQueueUnderManyHands(t *testing.T) {
 					last = done.Load()
 					continue
 				}
-				must(t, err)
+				rxtest.Must(t, err)
 				read.Add(1)
 				for _, c := range b[14:m.N] {
 					if m.N != 600 || c != b[14] {
@@ -61,7 +62,7 @@ func TestQueueUnderManyHands(t *testing.T) {
 	}
 	readers.Go(func() {
 		for !done.Load() {
-			must(t, s.SetRxRing(smallRing), s.SetRxRing(tpacket.Req{}))
+			rxtest.Must(t, s.SetRxRing(rxtest.SmallRing), s.SetRxRing(tpacket.Req{}))
 		}
 	})
 	writers.Wait()
@@ -72,10 +73,10 @@ func TestQueueUnderManyHands(t *testing.T) {
 		t.Errorf("%+v adds up to %d, offered were %d", got, got.Offered(), 4*each)
 	}
 	t.Logf("%+v, of which %d were received", got, read.Load())
-	dev.Deliver(&rxring.Packet{Data: frame(60)})
-	must(t, s.Close())
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
+	rxtest.Must(t, s.Close())
 	other, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer other.Close()
 	if err := other.SetRxRing(tpacket.Req{BlockSize: maxMemory, BlockNr: 1, FrameSize: 2048, FrameNr: maxMemory / 2048}); err != nil {
 		t.Errorf("the queue has not given back all memory: %v", err)
@@ -85,17 +86,17 @@ func TestQueueUnderManyHands(t *testing.T) {
 // TestQueuesShareTheNamespacesMemory: whatever the sockets' own bounds add up to.
 func TestQueuesShareTheNamespacesMemory(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 10000})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	packets, drops := uint32(0), uint32(0)
 	var sockets []*rxring.Socket
 	for range 5 {
 		s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err)
+		rxtest.Must(t, err)
 		defer s.Close()
 		sockets = append(sockets, s)
 	}
 	for range 10 {
-		dev.Deliver(&rxring.Packet{Data: frame(60)})
+		dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	}
 	for _, s := range sockets {
 		st := s.Statistics()
@@ -108,16 +109,16 @@ func TestQueuesShareTheNamespacesMemory(t *testing.T) {
 
 func TestArmedWakerHearsOfQueuedPackets(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
 	var w countingWaker
 	s.Arm(&w)
 	if s.Readable() || s.QueuedBytes() != 0 {
 		t.Error("readable before a packet came")
 	}
-	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	if w.Load() != 1 || !s.Readable() || s.QueuedBytes() != 60 {
 		t.Errorf("woken %d times, readable %v, %d bytes", w.Load(), s.Readable(), s.QueuedBytes())
 	}
@@ -208,14 +209,14 @@ func TestPeekAndDiscardLeaveTheError(t *testing.T) {
 // were, which may be more than the queue has room for.
 func TestPacketsCutBeforeTheyCameTakeTheRoomOfWhatIsLeft(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
-	must(t, s.BindDevice(dev, tpacket.ETHPAll))
+	rxtest.Must(t, s.BindDevice(dev, tpacket.ETHPAll))
 	const n = 100
 	for range n {
-		dev.Deliver(&rxring.Packet{Data: ethernet(0x800, 60), Len: 1 << 20})
+		dev.Deliver(&rxring.Packet{Data: rxtest.Ethernet(0x800, 60), Len: 1 << 20})
 	}
 	if totals := s.Totals(); totals.Captured != n {
 		t.Errorf("%+v: want %d captured", totals, n)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -14,21 +15,21 @@ func BenchmarkSend(b *testing.B) {
 	for _, watched := range []bool{false, true} {
 		for _, n := range []int{64, 1500} {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := addDevice(b, ns, rxring.DeviceConfig{Name: "net0"})
+			dev := rxtest.AddDevice(b, ns, rxring.DeviceConfig{Name: "net0"})
 			dev.SetTransmit(func(*rxring.Packet) error { return nil })
 			drain := func() {}
 			if watched {
-				_, rd := openSocket(b, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32})
+				_, rd := rxtest.Open(b, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32})
 				drain = func() {
 					if f, ok := rd.Next(); ok {
 						f.Release()
 					}
 				}
 			}
-			data := frame(n)
+			data := rxtest.Frame(n)
 			to := &tpacket.SockaddrLL{Ifindex: int32(dev.Index()), Protocol: tpacket.Htons(tpacket.ETHPIP)}
-			raw, dgram, ringed := sendSocket(b, ns, dev, rxring.SockRaw), sendSocket(b, ns, dev, rxring.SockDgram), sendSocket(b, ns, dev, rxring.SockRaw)
-			must(b, ringed.SetVersion(tpacket.V2), ringed.SetTxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32}))
+			raw, dgram, ringed := rxtest.OpenSender(b, ns, dev, rxring.SockRaw), rxtest.OpenSender(b, ns, dev, rxring.SockDgram), rxtest.OpenSender(b, ns, dev, rxring.SockRaw)
+			rxtest.Must(b, ringed.SetVersion(tpacket.V2), ringed.SetTxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32}))
 			r := ringed.TxRing()
 			for _, c := range []struct {
 				name string

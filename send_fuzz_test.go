@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -16,16 +17,16 @@ func FuzzTransmitRing(f *testing.F) {
 	good := make([]byte, 1360)
 	h := tpacket.Header2At(good)
 	h.Status, h.Len, h.Mac, h.Net = tpacket.StatusSendRequest, 60, 32, 32
-	copy(good[32:], frame(60))
+	copy(good[32:], rxtest.Frame(60))
 	f.Add(uint8(1), uint8(0), good)
 	f.Add(uint8(5), uint8(7), good)
 	h.Len, h.Mac = 1<<32-1, 65535
 	f.Add(uint8(1), uint8(2), good)
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	eth := addDevice(f, ns, rxring.DeviceConfig{Name: "eth0"})
-	raw := addDevice(f, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
-	hears, rd := openSocket(f, ns, rxring.SockRaw, tpacket.V2, smallRing)
-	must(f, hears.BindDevice(eth, tpacket.ETHPAll))
+	eth := rxtest.AddDevice(f, ns, rxring.DeviceConfig{Name: "eth0"})
+	raw := rxtest.AddDevice(f, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
+	hears, rd := rxtest.Open(f, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+	rxtest.Must(f, hears.BindDevice(eth, tpacket.ETHPAll))
 	const frameSize, frames = 1360, 3
 	f.Fuzz(func(t *testing.T, shape, options uint8, content []byte) {
 		typ, dev := rxring.SockRaw, eth
@@ -36,15 +37,15 @@ func FuzzTransmitRing(f *testing.F) {
 			dev = raw
 		}
 		v := tpacket.Version(shape % 3)
-		s := sendSocket(t, ns, dev, typ)
-		must(t, s.SetVersion(v))
+		s := rxtest.OpenSender(t, ns, dev, typ)
+		rxtest.Must(t, s.SetVersion(v))
 		for i, o := range []int{tpacket.OptLoss, tpacket.OptTxHasOff, tpacket.OptQdiscBypass} {
-			must(t, s.Setsockopt(tpacket.SolPacket, o, cInt(int32(options>>i&1))))
+			rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, o, rxtest.Int(int32(options>>i&1))))
 		}
 		if options&8 != 0 && typ == rxring.SockRaw {
-			must(t, s.SetVnetHeader(10+int(options>>4&1)*2))
+			rxtest.Must(t, s.SetVnetHeader(10+int(options>>4&1)*2))
 		}
-		must(t, s.SetTxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: frameSize, FrameNr: frames}))
+		rxtest.Must(t, s.SetTxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: frameSize, FrameNr: frames}))
 		mem := s.TxRing().Memory().Bytes()
 		copy(mem, content)
 		before := bytes.Clone(mem)
@@ -77,22 +78,22 @@ func FuzzTransmitRing(f *testing.F) {
 		for f, ok := rd.Next(); ok; f, ok = rd.Next() {
 			f.Release()
 		}
-		must(t, s.Close())
+		rxtest.Must(t, s.Close())
 	})
 }
 
 // FuzzOffloads: whatever stands in front of a frame, what leaves is that frame, with
 // offsets that lie within it.
 func FuzzOffloads(f *testing.F) {
-	f.Add([]byte{1, 1, 54, 0, 100, 0, 34, 0, 16, 0}, append(ethernet(0x800, 14), tcpPacket()...), uint16(0))
-	f.Add([]byte{0, 5, 42, 0, 100, 0, 34, 0, 6, 0}, ethernet(0x8100, 400), uint16(0x8100))
-	f.Add([]byte{1, 0, 0, 0, 0, 0, 255, 255, 255, 255}, ethernet(0x86dd, 60), uint16(3))
+	f.Add([]byte{1, 1, 54, 0, 100, 0, 34, 0, 16, 0}, append(rxtest.Ethernet(0x800, 14), tcpPacket()...), uint16(0))
+	f.Add([]byte{0, 5, 42, 0, 100, 0, 34, 0, 6, 0}, rxtest.Ethernet(0x8100, 400), uint16(0x8100))
+	f.Add([]byte{1, 0, 0, 0, 0, 0, 255, 255, 255, 255}, rxtest.Ethernet(0x86dd, 60), uint16(3))
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(f, ns, rxring.DeviceConfig{Name: "net0"})
-	hears, rd := openSocket(f, ns, rxring.SockRaw, tpacket.V2, smallRing)
-	must(f, hears.BindDevice(dev, tpacket.ETHPAll))
-	s := sendSocket(f, ns, dev, rxring.SockRaw)
-	must(f, s.SetVnetHeader(10))
+	dev := rxtest.AddDevice(f, ns, rxring.DeviceConfig{Name: "net0"})
+	hears, rd := rxtest.Open(f, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+	rxtest.Must(f, hears.BindDevice(dev, tpacket.ETHPAll))
+	s := rxtest.OpenSender(f, ns, dev, rxring.SockRaw)
+	rxtest.Must(f, s.SetVnetHeader(10))
 	f.Fuzz(func(t *testing.T, header, data []byte, protocol uint16) {
 		if len(header) < 10 {
 			return

@@ -2,7 +2,6 @@ package rxring_test
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,43 +12,23 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
-
-// sendSocket is a socket bound to dev that hears nothing.
-func sendSocket(t testing.TB, ns *rxring.Namespace, dev *rxring.Device, typ rxring.SockType) *rxring.Socket {
-	t.Helper()
-	s, err := ns.Socket(typ, 0)
-	must(t, err)
-	t.Cleanup(func() { s.Close() })
-	must(t, s.BindDevice(dev, 0))
-	return s
-}
-
-// ethernet is a frame of n bytes.
-func ethernet(etherType uint16, n int) []byte {
-	b := make([]byte, max(n, 14))
-	copy(b, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1})
-	binary.BigEndian.PutUint16(b[12:], etherType)
-	for i := 14; i < len(b); i++ {
-		b[i] = byte(i)
-	}
-	return b[:n]
-}
 
 // TestFrameGoesToWhoLooksAndToTheOwner: first to the sockets, as outgoing, but not
 // to who sent it; then to the device's owner, in one piece.
 func TestFrameGoesToWhoLooksAndToTheOwner(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	elsewhere := addDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
-	s, own := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
-	must(t, s.BindDevice(dev, tpacket.ETHPAll))
-	_, other := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
-	_, third := openSocket(t, ns, rxring.SockDgram, tpacket.V1, smallRing)
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	elsewhere := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
+	s, own := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+	rxtest.Must(t, s.BindDevice(dev, tpacket.ETHPAll))
+	_, other := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+	_, third := rxtest.Open(t, ns, rxring.SockDgram, tpacket.V1, rxtest.SmallRing)
 
-	data := frame(100)
+	data := rxtest.Frame(100)
 	var got []byte
 	dev.SetTransmit(func(p *rxring.Packet) error {
 		if !p.Outgoing || p.Rest != nil {
@@ -62,17 +41,17 @@ func TestFrameGoesToWhoLooksAndToTheOwner(t *testing.T) {
 		}
 		got = bytes.Clone(p.Data)
 		// An answer is delivered in the same call.
-		dev.Deliver(&rxring.Packet{Data: frame(60)})
+		dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 		return nil
 	})
 	elsewhere.SetTransmit(func(*rxring.Packet) error { t.Error("sent through another device"); return nil })
 	if n, err := s.Send(data); n != 100 || err != nil || !bytes.Equal(got, data) {
 		t.Errorf("Send = %d, %v; the owner has % x", n, err, got)
 	}
-	if f := next(t, own); f.Len != 60 || f.From.Pkttype == tpacket.PacketOutgoing {
+	if f := rxtest.Next(t, own); f.Len != 60 || f.From.Pkttype == tpacket.PacketOutgoing {
 		t.Errorf("the sender hears %d bytes, %+v: want the answer only", f.Len, f.From)
 	}
-	if f := next(t, third); !bytes.Equal(f.Data, data[14:]) {
+	if f := rxtest.Next(t, third); !bytes.Equal(f.Data, data[14:]) {
 		t.Errorf("a SOCK_DGRAM socket sees % x", f.Data)
 	}
 	if s.Sent() != 1 {
@@ -88,16 +67,16 @@ func TestFrameGoesToWhoLooksAndToTheOwner(t *testing.T) {
 // TestFanoutGroupDoesNotHearItsOwnFrames: neither its sender nor the other members.
 func TestFanoutGroupDoesNotHearItsOwnFrames(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	var members [2]*rxring.Socket
 	for i := range members {
-		members[i], _ = openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
-		must(t, members[i].BindDevice(dev, tpacket.ETHPAll), members[i].JoinFanout(rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutLB}))
+		members[i], _ = rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+		rxtest.Must(t, members[i].BindDevice(dev, tpacket.ETHPAll), members[i].JoinFanout(rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutLB}))
 	}
-	alone, _ := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
-	must(t, alone.BindDevice(dev, tpacket.ETHPAll))
+	alone, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+	rxtest.Must(t, alone.BindDevice(dev, tpacket.ETHPAll))
 	for range 3 {
-		if _, err := members[0].Send(frame(60)); err != nil {
+		if _, err := members[0].Send(rxtest.Frame(60)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,7 +88,7 @@ func TestFanoutGroupDoesNotHearItsOwnFrames(t *testing.T) {
 	if n := alone.Totals().Captured; n != 3 {
 		t.Errorf("a socket in no group heard %d frames: want 3", n)
 	}
-	if _, err := alone.Send(frame(60)); err != nil {
+	if _, err := alone.Send(rxtest.Frame(60)); err != nil {
 		t.Fatal(err)
 	}
 	if n := members[0].Totals().Captured + members[1].Totals().Captured; n != 1 {
@@ -120,8 +99,8 @@ func TestFanoutGroupDoesNotHearItsOwnFrames(t *testing.T) {
 // TestOwnerRefusesFrames: its error reaches the sender, with an errno.
 func TestOwnerRefusesFrames(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	s := sendSocket(t, ns, dev, rxring.SockRaw)
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
 	for _, c := range []struct {
 		err  error
 		want syscall.Errno
@@ -130,7 +109,7 @@ func TestOwnerRefusesFrames(t *testing.T) {
 		{fmt.Errorf("the tunnel: %w", syscall.ENETUNREACH), syscall.ENETUNREACH},
 	} {
 		dev.SetTransmit(func(*rxring.Packet) error { return c.err })
-		n, err := s.Send(frame(60))
+		n, err := s.Send(rxtest.Frame(60))
 		if n != 0 || !errors.Is(err, c.want) || !errors.Is(err, c.err) || !strings.Contains(err.Error(), "net0") {
 			t.Errorf("%v: Send = %d, %v: want %v, and the device's name", c.err, n, err, c.want)
 		}
@@ -139,9 +118,9 @@ func TestOwnerRefusesFrames(t *testing.T) {
 		t.Errorf("%d frames sent", s.Sent())
 	}
 	// A frame of a ring stays there for the next call.
-	must(t, s.SetTxRing(smallRing))
+	rxtest.Must(t, s.SetTxRing(rxtest.SmallRing))
 	r := s.TxRing()
-	put(r, tpacket.V1, 0, frame(60))
+	put(r, tpacket.V1, 0, rxtest.Frame(60))
 	if _, err := s.Send(nil); !errors.Is(err, syscall.ENETUNREACH) || !r.Requested() {
 		t.Errorf("Send = %v; the frame is to be sent: %v", err, r.Requested())
 	}
@@ -153,49 +132,30 @@ func TestOwnerRefusesFrames(t *testing.T) {
 
 // put fills frame i of a transmit ring.
 func put(r *ring.TxRing, v tpacket.Version, i uint32, data []byte) {
-	putFrame(r.Memory().Bytes()[r.Geometry().FrameOffset(i):], v, data)
-}
-
-// putFrame fills a frame that is to be sent.
-func putFrame(b []byte, v tpacket.Version, data []byte) {
-	copy(b[v.TxOffset():], data)
-	switch v {
-	case tpacket.V1:
-		h := tpacket.Header1At(b)
-		h.Len = uint32(len(data))
-		atomic.StoreUint64(&h.Status, tpacket.StatusSendRequest)
-	case tpacket.V2:
-		h := tpacket.Header2At(b)
-		h.Len = uint32(len(data))
-		atomic.StoreUint32(&h.Status, tpacket.StatusSendRequest)
-	case tpacket.V3:
-		h := tpacket.Header3At(b)
-		h.Len = uint32(len(data))
-		atomic.StoreUint32(&h.Status, tpacket.StatusSendRequest)
-	}
+	rxtest.PutFrame(r.Memory().Bytes()[r.Geometry().FrameOffset(i):], v, data)
 }
 
 // TestWhatCannotBeSent: the errno is Linux's (see the tests against the kernel), and
 // the message says what would have been accepted.
 func TestWhatCannotBeSent(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 1 << 20})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	bound, dgram := sendSocket(t, ns, dev, rxring.SockRaw), sendSocket(t, ns, dev, rxring.SockDgram)
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	bound, dgram := rxtest.OpenSender(t, ns, dev, rxring.SockRaw), rxtest.OpenSender(t, ns, dev, rxring.SockDgram)
 	unbound, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
-	closed := sendSocket(t, ns, dev, rxring.SockRaw)
-	must(t, closed.Close())
-	vnet := sendSocket(t, ns, dev, rxring.SockRaw)
-	must(t, vnet.SetVnetHeader(10))
-	ringed := sendSocket(t, ns, dev, rxring.SockRaw)
-	must(t, ringed.SetVersion(tpacket.V3), ringed.SetTxRing(smallRing))
-	ringless := sendSocket(t, ns, dev, rxring.SockRaw)
-	must(t, ringless.SetVersion(tpacket.V3))
+	rxtest.Must(t, err)
+	closed := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	rxtest.Must(t, closed.Close())
+	vnet := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	rxtest.Must(t, vnet.SetVnetHeader(10))
+	ringed := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	rxtest.Must(t, ringed.SetVersion(tpacket.V3), ringed.SetTxRing(rxtest.SmallRing))
+	ringless := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	rxtest.Must(t, ringless.SetVersion(tpacket.V3))
 	offload := func(flags, kind byte, length, size, start, offset byte) []byte {
-		return append([]byte{flags, kind, length, 0, size, 0, start, 0, offset, 0}, ethernet(0x800, 200)...)
+		return append([]byte{flags, kind, length, 0, size, 0, start, 0, offset, 0}, rxtest.Ethernet(0x800, 200)...)
 	}
-	pending := sendSocket(t, ns, dev, rxring.SockRaw)
-	must(t, pending.BindDevice(dev, tpacket.ETHPAll))
+	pending := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	rxtest.Must(t, pending.BindDevice(dev, tpacket.ETHPAll))
 	dev.SetUp(false)
 	dev.SetUp(true)
 	for _, c := range []struct {
@@ -204,15 +164,15 @@ func TestWhatCannotBeSent(t *testing.T) {
 		want syscall.Errno
 		says string
 	}{
-		{"a pending error", sends(pending, frame(60), nil), syscall.ENETDOWN, "pending"},
-		{"closed", sends(closed, frame(60), nil), syscall.EBADF, "closed"},
-		{"no device", sends(unbound, frame(60), nil), syscall.ENXIO, "bound to no device"},
-		{"another's device", sends(bound, frame(60), &tpacket.SockaddrLL{Ifindex: 77}), syscall.ENXIO, "sll_ifindex 77"},
-		{"address too long", sends(bound, frame(60), &tpacket.SockaddrLL{Ifindex: 2, Halen: 9}), syscall.EINVAL, "sll_halen 9"},
-		{"too short", sends(bound, frame(60)[:13], nil), syscall.EINVAL, "13 bytes: want the whole link-layer header, 14"},
+		{"a pending error", sends(pending, rxtest.Frame(60), nil), syscall.ENETDOWN, "pending"},
+		{"closed", sends(closed, rxtest.Frame(60), nil), syscall.EBADF, "closed"},
+		{"no device", sends(unbound, rxtest.Frame(60), nil), syscall.ENXIO, "bound to no device"},
+		{"another's device", sends(bound, rxtest.Frame(60), &tpacket.SockaddrLL{Ifindex: 77}), syscall.ENXIO, "sll_ifindex 77"},
+		{"address too long", sends(bound, rxtest.Frame(60), &tpacket.SockaddrLL{Ifindex: 2, Halen: 9}), syscall.EINVAL, "sll_halen 9"},
+		{"too short", sends(bound, rxtest.Frame(60)[:13], nil), syscall.EINVAL, "13 bytes: want the whole link-layer header, 14"},
 		{"too long", sends(bound, make([]byte, 1515), nil), syscall.EMSGSIZE, "1515 bytes: want at most 1514"},
 		{"too long for anything", sends(bound, make([]byte, 1519), nil), syscall.EMSGSIZE, "1519 bytes: want at most 1518"},
-		{"no address for the header", sends(dgram, frame(60), nil), syscall.EINVAL, "want the receiver's"},
+		{"no address for the header", sends(dgram, rxtest.Frame(60), nil), syscall.EINVAL, "want the receiver's"},
 		{"no room for offloads", sends(vnet, make([]byte, 9), nil), syscall.EINVAL, "9 bytes: want 10"},
 		{"headers beyond the frame", sends(vnet, offload(0, 0, 201, 0, 0, 0), nil), syscall.EINVAL, "hdr_len"},
 		{"checksum in the addresses", sends(vnet, offload(1, 0, 0, 0, 19, 0), nil), syscall.EINVAL, "csum_start 19"},
@@ -226,17 +186,17 @@ func TestWhatCannotBeSent(t *testing.T) {
 		{"no TCP, says its checksum", sends(vnet, offload(1, 1, 0, 9, 34, 16), nil), syscall.ENOMEM, "cannot be cut up"},
 		{"a segment too long", sends(vnet, append(offload(1, 1, 0, 9, 34, 16), make([]byte, 5<<20)...), nil), syscall.ENOBUFS, "want at most 4751024"},
 
-		{"a ring beside a ring", func() error { return ringed.SetTxRing(smallRing) }, syscall.EBUSY, "take it away first"},
+		{"a ring beside a ring", func() error { return ringed.SetTxRing(rxtest.SmallRing) }, syscall.EBUSY, "take it away first"},
 		{"a ring of no shape", func() error { return bound.SetTxRing(tpacket.Req{BlockSize: 4095, BlockNr: 1}) }, syscall.EINVAL, "tp_block_size"},
 		{"a ring without memory", func() error {
 			return bound.SetTxRing(tpacket.Req{BlockSize: 1 << 20, BlockNr: 2, FrameSize: 1 << 20, FrameNr: 2})
 		}, syscall.ENOMEM, "bytes of ring memory"},
 		{"no ring, but frames of it", func() error { return ringed.SetTxRing(tpacket.Req{FrameNr: 1}) }, syscall.EINVAL, "tp_frame_nr"},
 		{"a ring with a timer", func() error {
-			r := tpacket.Req3{Req: smallRing, RetireBlkTov: 8}
+			r := tpacket.Req3{Req: rxtest.SmallRing, RetireBlkTov: 8}
 			return ringless.Setsockopt(tpacket.SolPacket, tpacket.OptTxRing, tpacket.Bytes(&r))
 		}, syscall.EINVAL, "timeout 8"},
-		{"skipping frames of a ring that is there", func() error { return ringed.Setsockopt(tpacket.SolPacket, tpacket.OptLoss, cInt(1)) }, syscall.EBUSY, "has a ring"},
+		{"skipping frames of a ring that is there", func() error { return ringed.Setsockopt(tpacket.SolPacket, tpacket.OptLoss, rxtest.Int(1)) }, syscall.EBUSY, "has a ring"},
 		{"nothing to map", func() error { _, err := bound.Map(8192); return err }, syscall.EINVAL, "all rings, 0"},
 		{"less than all", func() error { _, err := ringed.Map(4096); return err }, syscall.EINVAL, "all rings, 8192"},
 	} {
@@ -254,7 +214,7 @@ func sends(s *rxring.Socket, b []byte, to *tpacket.SockaddrLL) func() error {
 // TestWhatATransmitRingCannotSend: each fault of a frame says what it is.
 func TestWhatATransmitRingCannotSend(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	for _, c := range []struct {
 		name string
 		set  func(*tpacket.Header3)
@@ -268,10 +228,10 @@ func TestWhatATransmitRingCannotSend(t *testing.T) {
 		{"before its place", func(h *tpacket.Header3) { h.Mac = 47 }, syscall.EINVAL, "offset 47"},
 		{"past its frame", func(h *tpacket.Header3) { h.Mac = 2000 }, syscall.EINVAL, "offset 2000"},
 	} {
-		s := sendSocket(t, ns, dev, rxring.SockRaw)
-		must(t, s.SetVersion(tpacket.V3), s.Setsockopt(tpacket.SolPacket, tpacket.OptTxHasOff, cInt(1)), s.SetTxRing(smallRing))
+		s := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+		rxtest.Must(t, s.SetVersion(tpacket.V3), s.Setsockopt(tpacket.SolPacket, tpacket.OptTxHasOff, rxtest.Int(1)), s.SetTxRing(rxtest.SmallRing))
 		r := s.TxRing()
-		put(r, tpacket.V3, 0, frame(60))
+		put(r, tpacket.V3, 0, rxtest.Frame(60))
 		h := tpacket.Header3At(r.Frame())
 		h.Mac = 48
 		c.set(h)
@@ -285,7 +245,7 @@ func TestWhatATransmitRingCannotSend(t *testing.T) {
 // the device's owner and the sockets that look come and go.
 func TestManySendAtOnce(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	var got atomic.Int64
 	owner := func(p *rxring.Packet) error {
 		b := p.Data
@@ -296,8 +256,8 @@ func TestManySendAtOnce(t *testing.T) {
 		return nil
 	}
 	dev.SetTransmit(owner)
-	raw, dgram, ringed := sendSocket(t, ns, dev, rxring.SockRaw), sendSocket(t, ns, dev, rxring.SockDgram), sendSocket(t, ns, dev, rxring.SockRaw)
-	must(t, ringed.SetVersion(tpacket.V2), ringed.SetTxRing(smallRing))
+	raw, dgram, ringed := rxtest.OpenSender(t, ns, dev, rxring.SockRaw), rxtest.OpenSender(t, ns, dev, rxring.SockDgram), rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	rxtest.Must(t, ringed.SetVersion(tpacket.V2), ringed.SetTxRing(rxtest.SmallRing))
 	to := &tpacket.SockaddrLL{Ifindex: int32(dev.Index()), Protocol: tpacket.Htons(0x88b5)}
 	const each = 3000
 	var senders, others sync.WaitGroup
@@ -335,8 +295,8 @@ func TestManySendAtOnce(t *testing.T) {
 			default:
 			}
 			s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-			must(t, err)
-			must(t, s.SetRxRing(smallRing), raw.Setsockopt(tpacket.SolPacket, tpacket.OptQdiscBypass, cInt(1)), dgram.BindDevice(dev, 0), s.Close())
+			rxtest.Must(t, err)
+			rxtest.Must(t, s.SetRxRing(rxtest.SmallRing), raw.Setsockopt(tpacket.SolPacket, tpacket.OptQdiscBypass, rxtest.Int(1)), dgram.BindDevice(dev, 0), s.Close())
 		}
 	})
 	senders.Wait()
@@ -351,9 +311,9 @@ func TestManySendAtOnce(t *testing.T) {
 // leave gets a lap's worth a call; one that takes its ring away gets none.
 func TestHostileProgramCannotHoldASend(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	s := sendSocket(t, ns, dev, rxring.SockRaw)
-	must(t, s.SetVersion(tpacket.V2), s.SetTxRing(smallRing))
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetTxRing(rxtest.SmallRing))
 	r := s.TxRing()
 	calls := 0
 	dev.SetTransmit(func(p *rxring.Packet) error {
@@ -378,7 +338,7 @@ func TestHostileProgramCannotHoldASend(t *testing.T) {
 		t.Errorf("Send = %d, %v: want a lap, 240 bytes", n, err)
 	}
 	dev.SetTransmit(func(*rxring.Packet) error {
-		must(t, s.Close())
+		rxtest.Must(t, s.Close())
 		return nil
 	})
 	if n, err := s.Send(nil); n != 60 || err != nil {
@@ -389,13 +349,13 @@ func TestHostileProgramCannotHoldASend(t *testing.T) {
 // TestSendingAllocatesNothing, whichever way a frame takes.
 func TestSendingAllocatesNothing(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	dev.SetTransmit(func(*rxring.Packet) error { return nil })
-	_, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
-	raw, dgram, ringed := sendSocket(t, ns, dev, rxring.SockRaw), sendSocket(t, ns, dev, rxring.SockDgram), sendSocket(t, ns, dev, rxring.SockRaw)
-	must(t, ringed.SetVersion(tpacket.V2), ringed.SetTxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: 4096, FrameNr: 1}))
+	_, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+	raw, dgram, ringed := rxtest.OpenSender(t, ns, dev, rxring.SockRaw), rxtest.OpenSender(t, ns, dev, rxring.SockDgram), rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	rxtest.Must(t, ringed.SetVersion(tpacket.V2), ringed.SetTxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: 4096, FrameNr: 1}))
 	to := &tpacket.SockaddrLL{Ifindex: int32(dev.Index()), Protocol: tpacket.Htons(0x88b5)}
-	data := frame(1000)
+	data := rxtest.Frame(1000)
 	for name, send := range map[string]func(){
 		"raw":    func() { raw.Send(data) },
 		"dgram":  func() { dgram.SendTo(data, to) },
@@ -425,9 +385,9 @@ func TestSendingAllocatesNothing(t *testing.T) {
 // A device that is not ready refuses the frame before any socket has seen it.
 func TestFrameThatTheDeviceIsNotReadyFor(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	s := sendSocket(t, ns, dev, rxring.SockRaw)
-	_, other := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	_, other := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
 	transmitted := 0
 	dev.SetTransmit(func(*rxring.Packet) error { transmitted++; return nil })
 	var bypass bool
@@ -437,25 +397,25 @@ func TestFrameThatTheDeviceIsNotReadyFor(t *testing.T) {
 		if errno := syscall.Errno(0); refused != nil && !errors.As(refused, &errno) {
 			want = syscall.ENOBUFS
 		}
-		if _, err := s.Send(frame(100)); !errors.Is(err, want) {
+		if _, err := s.Send(rxtest.Frame(100)); !errors.Is(err, want) {
 			t.Errorf("%v, want %v", err, want)
 		}
 		if _, ok := other.Next(); ok != (refused == nil) || transmitted > 0 != ok {
 			t.Errorf("refused with %v: seen %v, %d transmitted", refused, ok, transmitted)
 		}
 	}
-	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptQdiscBypass, cInt(1)))
-	if _, err := s.Send(frame(100)); err != nil || !bypass {
+	rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptQdiscBypass, rxtest.Int(1)))
+	if _, err := s.Send(rxtest.Frame(100)); err != nil || !bypass {
 		t.Errorf("with PACKET_QDISC_BYPASS: %v, Packet.Bypass %v", err, bypass)
 	}
 	dev.SetTransmitReady(nil)
-	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptQdiscBypass, cInt(0)))
+	rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptQdiscBypass, rxtest.Int(0)))
 	dev.SetTransmit(func(*rxring.Packet) error { return syscall.EAGAIN })
-	if _, err := s.Send(frame(100)); !errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.EAGAIN) {
+	if _, err := s.Send(rxtest.Frame(100)); !errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.EAGAIN) {
 		t.Errorf("%v, want ENOBUFS: the frame must not be sent again", err)
 	}
 	dev.SetTransmit(nil)
-	if _, err := s.Send(frame(100)); err != nil || bypass != true {
+	if _, err := s.Send(rxtest.Frame(100)); err != nil || bypass != true {
 		t.Errorf("%v: the function is still called", err)
 	}
 	if n := s.Sent(); n != 3 {

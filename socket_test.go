@@ -18,59 +18,13 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
 
-func must(t testing.TB, errs ...error) {
-	t.Helper()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func errnoOf(err error) (errno syscall.Errno) {
-	if err != nil && !errors.As(err, &errno) {
-		panic(err)
-	}
-	return errno
-}
-
-func addDevice(t testing.TB, ns *rxring.Namespace, c rxring.DeviceConfig) *rxring.Device {
-	t.Helper()
-	d, err := ns.AddDevice(c)
-	must(t, err)
-	return d
-}
-
-// smallRing is 4 frames of 2048 bytes.
-var smallRing = tpacket.Req{BlockSize: 8192, BlockNr: 1, FrameSize: 2048, FrameNr: 4}
-
-func openSocket(t testing.TB, ns *rxring.Namespace, typ rxring.SockType, v tpacket.Version, r tpacket.Req) (*rxring.Socket, *ring.Reader) {
-	t.Helper()
-	s, err := ns.Socket(typ, tpacket.ETHPAll)
-	must(t, err)
-	t.Cleanup(func() { s.Close() })
-	must(t, s.SetVersion(v), s.SetRxRing(r))
-	rd, err := s.NewReader()
-	must(t, err)
-	return s, rd
-}
-
-// acceptN keeps n bytes of everything: ret #n.
-func acceptN(n uint32) []cbpf.Instruction { return []cbpf.Instruction{{Op: 0x06, K: n}} }
-
-func next(t testing.TB, rd *ring.Reader) ring.Frame {
-	t.Helper()
-	f, ok := rd.Next()
-	if !ok {
-		t.Fatal("the ring holds no packet")
-	}
-	return f
-}
-
 func TestPacketLooksTheSameToEveryKindOfSocket(t *testing.T) {
-	packet := frame(100)
+	packet := rxtest.Frame(100)
 	for i := 14; i < 100; i++ {
 		packet[i] = byte(i)
 	}
@@ -89,9 +43,9 @@ func TestPacketLooksTheSameToEveryKindOfSocket(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%v/%s", v, c.name), func(t *testing.T) {
 				ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-				dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-				s, rd := openSocket(t, ns, c.typ, v, smallRing)
-				must(t, s.AttachFilter(acceptN(c.keep)))
+				dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+				s, rd := rxtest.Open(t, ns, c.typ, v, rxtest.SmallRing)
+				rxtest.Must(t, s.AttachFilter(rxtest.Keep(c.keep)))
 				for _, p := range []rxring.Packet{
 					{Data: packet},
 					{Data: packet[:14], Rest: [][]byte{packet[14:]}},
@@ -99,7 +53,7 @@ func TestPacketLooksTheSameToEveryKindOfSocket(t *testing.T) {
 				} {
 					p.Timestamp = 12_345_678_901
 					dev.Deliver(&p)
-					f := next(t, rd)
+					f := rxtest.Next(t, rd)
 					if f.Len != c.wantLen || !bytes.Equal(f.Data, c.wantData) {
 						t.Errorf("len %d, data % x: want %d, % x", f.Len, f.Data, c.wantLen, c.wantData)
 					}
@@ -146,10 +100,10 @@ func TestPacketTypeAndProtocolFollowTheHeader(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", Type: c.dev, HardwareAddr: own})
-			_, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
+			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", Type: c.dev, HardwareAddr: own})
+			_, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
 			dev.Deliver(&c.p)
-			f := next(t, rd)
+			f := rxtest.Next(t, rd)
 			if f.From.Pkttype != c.typ || tpacket.Htons(f.From.Protocol) != c.protocol {
 				t.Errorf("type %d, protocol %#x: want %d, %#x", f.From.Pkttype, tpacket.Htons(f.From.Protocol), c.typ, c.protocol)
 			}
@@ -159,8 +113,8 @@ func TestPacketTypeAndProtocolFollowTheHeader(t *testing.T) {
 
 func TestOffloadStateShowsInTheStatus(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	_, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	_, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
 	for _, c := range []struct {
 		p    rxring.Packet
 		want uint32
@@ -174,9 +128,9 @@ func TestOffloadStateShowsInTheStatus(t *testing.T) {
 		{rxring.Packet{Timestamp: 1}, tpacket.StatusUser | tpacket.StatusTSSoftware},
 		{rxring.Packet{VLAN: rxring.VLAN{TPID: 0x8100, TCI: 5}}, tpacket.StatusUser | tpacket.StatusVLANValid | tpacket.StatusVLANTPID},
 	} {
-		c.p.Data = frame(60)
+		c.p.Data = rxtest.Frame(60)
 		dev.Deliver(&c.p)
-		f := next(t, rd)
+		f := rxtest.Next(t, rd)
 		if f.Status != c.want || f.VLANTCI != c.p.VLAN.TCI || f.VLANTPID != c.p.VLAN.TPID {
 			t.Errorf("%+v: status %#x, vlan %#x %d: want %#x", c.p, f.Status, f.VLANTPID, f.VLANTCI, c.want)
 		}
@@ -198,15 +152,15 @@ func TestPacketLongerThanItsFrameIsCut(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 			s, err := ns.Socket(c.typ, tpacket.ETHPAll)
-			must(t, err)
+			rxtest.Must(t, err)
 			defer s.Close()
-			must(t, s.SetVersion(tpacket.V2), s.SetReserve(c.reserve), s.SetRxRing(smallRing))
+			rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetReserve(c.reserve), s.SetRxRing(rxtest.SmallRing))
 			rd, err := s.NewReader()
-			must(t, err)
-			dev.Deliver(&rxring.Packet{Data: frame(3000)})
-			f := next(t, rd)
+			rxtest.Must(t, err)
+			dev.Deliver(&rxring.Packet{Data: rxtest.Frame(3000)})
+			f := rxtest.Next(t, rd)
 			if len(f.Data) != c.want {
 				t.Errorf("%d bytes captured, want %d", len(f.Data), c.want)
 			}
@@ -216,13 +170,13 @@ func TestPacketLongerThanItsFrameIsCut(t *testing.T) {
 
 func TestHeadersPastSixteenBitsAreDropped(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
-	must(t, s.SetVersion(tpacket.V2), s.SetReserve(70000),
+	rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetReserve(70000),
 		s.SetRxRing(tpacket.Req{BlockSize: 1 << 17, BlockNr: 1, FrameSize: 1 << 17, FrameNr: 1}))
-	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	if got := s.Totals(); got.Drops[ring.NoRoom] != 1 || got.Captured != 0 {
 		t.Errorf("%+v, want one drop for another reason", got)
 	}
@@ -230,15 +184,15 @@ func TestHeadersPastSixteenBitsAreDropped(t *testing.T) {
 
 func TestSocketSeesOnlyItsDeviceAndProtocol(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	a := addDevice(t, ns, rxring.DeviceConfig{Name: "a"})
-	b := addDevice(t, ns, rxring.DeviceConfig{Name: "b"})
-	in, out := &rxring.Packet{Data: frame(60)}, &rxring.Packet{Data: frame(60), Outgoing: true}
+	a := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "a"})
+	b := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "b"})
+	in, out := &rxring.Packet{Data: rxtest.Frame(60)}, &rxring.Packet{Data: rxtest.Frame(60), Outgoing: true}
 	all := func() { a.Deliver(in); a.Deliver(out); b.Deliver(in); b.Deliver(out) }
 
 	s, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
-	must(t, s.SetVersion(tpacket.V2), s.SetRxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32}))
+	rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetRxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32}))
 	if a.HasListeners() {
 		t.Error("watched by a socket without a protocol")
 	}
@@ -255,9 +209,9 @@ func TestSocketSeesOnlyItsDeviceAndProtocol(t *testing.T) {
 		{"every device", nil, tpacket.ETHPAll, 4},
 	} {
 		if c.dev != nil {
-			must(t, s.BindDevice(c.dev, c.protocol))
+			rxtest.Must(t, s.BindDevice(c.dev, c.protocol))
 		} else {
-			must(t, s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Protocol: tpacket.Htons(c.protocol)}))
+			rxtest.Must(t, s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Protocol: tpacket.Htons(c.protocol)}))
 		}
 		before := s.Totals().Offered()
 		all()
@@ -265,7 +219,7 @@ func TestSocketSeesOnlyItsDeviceAndProtocol(t *testing.T) {
 			t.Errorf("%s: offered %d packets, want %d", c.name, got, c.want)
 		}
 	}
-	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptIgnoreOutgoing, cInt(1)))
+	rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptIgnoreOutgoing, rxtest.Int(1)))
 	before := s.Totals().Offered()
 	all()
 	if got := s.Totals().Offered() - before; got != 2 {
@@ -275,31 +229,31 @@ func TestSocketSeesOnlyItsDeviceAndProtocol(t *testing.T) {
 
 func TestEveryPacketOfferedIsCountedOnce(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	s, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
-	must(t, s.AttachFilter([]cbpf.Instruction{
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+	rxtest.Must(t, s.AttachFilter([]cbpf.Instruction{
 		{Op: 0x80},                       // ld len
 		{Op: 0x25, Jt: 0, Jf: 1, K: 100}, // jgt #100
 		{Op: 0x06, K: 0},                 // ret #0
 		{Op: 0x06, K: 1 << 18},           // ret #262144
 	}))
 	for range 3 {
-		dev.Deliver(&rxring.Packet{Data: frame(200)}) // filtered
+		dev.Deliver(&rxring.Packet{Data: rxtest.Frame(200)}) // filtered
 	}
-	dev.DeliverBatch([]rxring.Packet{{Data: frame(60)}, {Data: frame(61)}, {Data: frame(62)}, {Data: frame(63)}, {Data: frame(64)}, {Data: frame(65)}})
+	dev.DeliverBatch([]rxring.Packet{{Data: rxtest.Frame(60)}, {Data: rxtest.Frame(61)}, {Data: rxtest.Frame(62)}, {Data: rxtest.Frame(63)}, {Data: rxtest.Frame(64)}, {Data: rxtest.Frame(65)}})
 	want := ring.Totals{Filtered: 3, Captured: 4, Drops: ring.Drops{ring.Full: 2}}
 	if got := s.Totals(); got != want || got.Offered() != 9 {
 		t.Errorf("totals %+v: want %+v", got, want)
 	}
 	for i := range 4 {
-		f := next(t, rd)
+		f := rxtest.Next(t, rd)
 		if f.Len != 60+i || f.Status&tpacket.StatusLosing != 0 {
 			t.Errorf("packet %d: %d bytes, status %#x", i, f.Len, f.Status)
 		}
 		f.Release()
 	}
-	dev.Deliver(&rxring.Packet{Data: frame(60)})
-	if f := next(t, rd); f.Status&tpacket.StatusLosing == 0 {
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
+	if f := rxtest.Next(t, rd); f.Status&tpacket.StatusLosing == 0 {
 		t.Error("no TP_STATUS_LOSING while drops are unread")
 	} else {
 		f.Release()
@@ -307,13 +261,13 @@ func TestEveryPacketOfferedIsCountedOnce(t *testing.T) {
 	if st := s.Statistics(); st != (tpacket.Stats3{Packets: 7, Drops: 2}) {
 		t.Errorf("statistics %+v, want 7 packets of which 2 drops", st)
 	}
-	dev.Deliver(&rxring.Packet{Data: frame(60)})
-	if f := next(t, rd); f.Status&tpacket.StatusLosing != 0 {
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
+	if f := rxtest.Next(t, rd); f.Status&tpacket.StatusLosing != 0 {
 		t.Error("TP_STATUS_LOSING after the drops were read")
 	}
 	var buf [8]byte
 	n, err := s.Getsockopt(tpacket.SolPacket, tpacket.OptStatistics, buf[:])
-	must(t, err)
+	rxtest.Must(t, err)
 	if st := tpacket.Parse[tpacket.Stats](buf[:n]); st != (tpacket.Stats{Packets: 1}) {
 		t.Errorf("statistics %+v, want 1 packet", st)
 	}
@@ -321,9 +275,9 @@ func TestEveryPacketOfferedIsCountedOnce(t *testing.T) {
 
 func TestMalformedPacketsAreDroppedAtEverySocket(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	eth := addDevice(t, ns, rxring.DeviceConfig{Name: "eth"})
-	raw := addDevice(t, ns, rxring.DeviceConfig{Name: "raw", Type: rxring.RawIP})
-	s, _ := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
+	eth := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "eth"})
+	raw := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "raw", Type: rxring.RawIP})
+	s, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
 	eth.Deliver(&rxring.Packet{})
 	eth.Deliver(&rxring.Packet{Data: make([]byte, 13), Rest: [][]byte{{1, 2, 3}}})
 	raw.Deliver(&rxring.Packet{})
@@ -339,24 +293,22 @@ func TestMalformedPacketsAreDroppedAtEverySocket(t *testing.T) {
 	}
 }
 
-func cInt(v int32) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(v)) }
-
 func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 	const solSocket = 1
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 1 << 20})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	plain, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
-	ringed, _ := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
+	rxtest.Must(t, err)
+	ringed, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
 	locked, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err, locked.LockFilter())
+	rxtest.Must(t, err, locked.LockFilter())
 	closed, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err, closed.Close())
+	rxtest.Must(t, err, closed.Close())
 	dgram, err := ns.Socket(rxring.SockDgram, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	big := tpacket.Req{BlockSize: 1 << 20, BlockNr: 2, FrameSize: 2048, FrameNr: 1024}
 	mreq := func(ifindex int32, typ, alen uint16) []byte {
-		b := binary.NativeEndian.AppendUint16(cInt(ifindex), typ)
+		b := binary.NativeEndian.AppendUint16(rxtest.Int(ifindex), typ)
 		return append(binary.NativeEndian.AppendUint16(b, alen), make([]byte, 8)...)
 	}
 	get := func(s *rxring.Socket, level, name int, buf []byte) error {
@@ -382,7 +334,7 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 		{"reserve past an int", plain.SetReserve(1 << 31), syscall.EINVAL},
 		{"reserve of the wrong size", plain.Setsockopt(tpacket.SolPacket, tpacket.OptReserve, make([]byte, 8)), syscall.EINVAL},
 		{"reserve with a ring", ringed.SetReserve(4), syscall.EBUSY},
-		{"second ring", ringed.SetRxRing(smallRing), syscall.EBUSY},
+		{"second ring", ringed.SetRxRing(rxtest.SmallRing), syscall.EBUSY},
 		{"ring of no frames", plain.SetRxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: 2048}), syscall.EINVAL},
 		{"ring request too short", plain.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, make([]byte, 15)), syscall.EINVAL},
 		{"frames without blocks", plain.SetRxRing(tpacket.Req{FrameNr: 1}), syscall.EINVAL},
@@ -393,20 +345,20 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 		{"vnet header of a size there is not", plain.SetVnetHeader(11), syscall.EINVAL},
 		{"vnet header with a ring", ringed.SetVnetHeader(10), syscall.EBUSY},
 		{"vnet header too short", plain.Setsockopt(tpacket.SolPacket, tpacket.OptVnetHdr, []byte{1}), syscall.EINVAL},
-		{"attach to a locked filter", locked.AttachFilter(acceptN(1)), syscall.EPERM},
-		{"detach of a locked filter", locked.Setsockopt(solSocket, 27, cInt(0)), syscall.EPERM},
-		{"unlock", locked.Setsockopt(solSocket, 44, cInt(0)), syscall.EPERM},
+		{"attach to a locked filter", locked.AttachFilter(rxtest.Keep(1)), syscall.EPERM},
+		{"detach of a locked filter", locked.Setsockopt(solSocket, 27, rxtest.Int(0)), syscall.EPERM},
+		{"unlock", locked.Setsockopt(solSocket, 44, rxtest.Int(0)), syscall.EPERM},
 		{"lock of the wrong size", locked.Setsockopt(solSocket, 44, nil), syscall.EINVAL},
-		{"ignore outgoing beyond a flag", plain.Setsockopt(tpacket.SolPacket, tpacket.OptIgnoreOutgoing, cInt(2)), syscall.EINVAL},
+		{"ignore outgoing beyond a flag", plain.Setsockopt(tpacket.SolPacket, tpacket.OptIgnoreOutgoing, rxtest.Int(2)), syscall.EINVAL},
 		{"auxdata of the wrong size", plain.Setsockopt(tpacket.SolPacket, tpacket.OptAuxdata, []byte{1}), syscall.EINVAL},
 		{"membership on a device there is not", plain.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(99, 1, 0)), syscall.ENODEV},
 		{"membership with a long address", plain.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(int32(dev.Index()), 0, 7)), syscall.EINVAL},
 		{"membership too short", plain.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, make([]byte, 15)), syscall.EINVAL},
 		{"receive timeout with too many microseconds", plain.Setsockopt(solSocket, 20, append(make([]byte, 8), 0, 0, 0, 0, 1, 0, 0, 0)), syscall.EDOM},
-		{"receive timeout too short", plain.Setsockopt(solSocket, 20, cInt(1)), syscall.EINVAL},
-		{"option there is not", plain.Setsockopt(tpacket.SolPacket, 999, cInt(1)), syscall.ENOPROTOOPT},
+		{"receive timeout too short", plain.Setsockopt(solSocket, 20, rxtest.Int(1)), syscall.EINVAL},
+		{"option there is not", plain.Setsockopt(tpacket.SolPacket, 999, rxtest.Int(1)), syscall.ENOPROTOOPT},
 		{"level there is not", get(plain, 6, 1, make([]byte, 4)), syscall.ENOPROTOOPT},
-		{"header length of a version there is not", get(plain, tpacket.SolPacket, tpacket.OptHdrlen, cInt(7)), syscall.EINVAL},
+		{"header length of a version there is not", get(plain, tpacket.SolPacket, tpacket.OptHdrlen, rxtest.Int(7)), syscall.EINVAL},
 		{"header length without its argument", get(plain, tpacket.SolPacket, tpacket.OptHdrlen, make([]byte, 3)), syscall.EINVAL},
 		{"receive from an empty queue", recv(plain, 0), syscall.EAGAIN},
 		{"receive out of band", recv(plain, 1), syscall.EINVAL},
@@ -428,7 +380,7 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 
 func TestDeviceConfigurationsThatLinuxRefuses(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	addDevice(t, ns, rxring.DeviceConfig{Name: "taken"})
+	rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "taken"})
 	for _, c := range []struct {
 		config rxring.DeviceConfig
 		want   error
@@ -464,16 +416,16 @@ func TestDeviceConfigurationsThatLinuxRefuses(t *testing.T) {
 
 func TestOptionsReadBackWhatLinuxWouldSay(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	s, err := ns.Socket(rxring.SockDgram, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
-	must(t,
-		s.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, cInt(1)),
-		s.Setsockopt(tpacket.SolPacket, tpacket.OptReserve, cInt(4)),
-		s.Setsockopt(tpacket.SolPacket, tpacket.OptAuxdata, cInt(77)),
-		s.Setsockopt(1, 8, cInt(4096)),
-		s.Setsockopt(1, 44, cInt(1)),
+	rxtest.Must(t,
+		s.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, rxtest.Int(1)),
+		s.Setsockopt(tpacket.SolPacket, tpacket.OptReserve, rxtest.Int(4)),
+		s.Setsockopt(tpacket.SolPacket, tpacket.OptAuxdata, rxtest.Int(77)),
+		s.Setsockopt(1, 8, rxtest.Int(4096)),
+		s.Setsockopt(1, 44, rxtest.Int(1)),
 		s.BindDevice(dev, tpacket.ETHPIP),
 	)
 	for _, c := range []struct {
@@ -495,7 +447,7 @@ func TestOptionsReadBackWhatLinuxWouldSay(t *testing.T) {
 		{"SO_LOCK_FILTER", 1, 44, 0, 1},
 		{"SO_BPF_EXTENSIONS", 1, 48, 0, 64},
 	} {
-		buf := cInt(c.in)
+		buf := rxtest.Int(c.in)
 		n, err := s.Getsockopt(c.level, c.opt, buf)
 		if err != nil || n != 4 || int32(binary.NativeEndian.Uint32(buf)) != c.want {
 			t.Errorf("%s: %d bytes, % x, %v: want %d", c.name, n, buf, err, c.want)
@@ -514,12 +466,12 @@ func TestOptionsReadBackWhatLinuxWouldSay(t *testing.T) {
 
 func TestPromiscuousWhileSomebodyAsksForIt(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	mreq := append(cInt(int32(dev.Index())), 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	mreq := append(rxtest.Int(int32(dev.Index())), 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	a, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	b, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	steps := []struct {
 		do   func() error
 		want bool
@@ -531,7 +483,7 @@ func TestPromiscuousWhileSomebodyAsksForIt(t *testing.T) {
 		{b.Close, false},
 	}
 	for i, s := range steps {
-		must(t, s.do())
+		rxtest.Must(t, s.do())
 		if n, _ := dev.Memberships(); dev.Promiscuous() != s.want || n > 0 != s.want {
 			t.Errorf("after step %d: promiscuous %v, want %v", i, dev.Promiscuous(), s.want)
 		}
@@ -541,8 +493,8 @@ func TestPromiscuousWhileSomebodyAsksForIt(t *testing.T) {
 func TestMemoryOfClosedSocketsCanBeUsedAgain(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 8192})
 	for range 100 {
-		s, _ := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
-		must(t, s.SetRxRing(tpacket.Req{}), s.SetRxRing(smallRing), s.Close())
+		s, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+		rxtest.Must(t, s.SetRxRing(tpacket.Req{}), s.SetRxRing(rxtest.SmallRing), s.Close())
 	}
 }
 
@@ -551,9 +503,9 @@ func TestMemoryOfClosedSocketsCanBeUsedAgain(t *testing.T) {
 // a lawful one must see every packet that its ring accepted, whole.
 func TestHostileReadersHarmNobodyElse(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	open := func() (*rxring.Socket, *ring.Reader) {
-		return openSocket(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32})
+		return rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32})
 	}
 	lawful, lawfulReader := open()
 	scribbler, _ := open()
@@ -598,14 +550,14 @@ func TestHostileReadersHarmNobodyElse(t *testing.T) {
 	const each = 20000
 	for w := range 4 {
 		writers.Go(func() {
-			data := frame(600)
+			data := rxtest.Frame(600)
 			for i := range each {
 				for j := 14; j < len(data); j++ {
 					data[j] = byte(w*64 + i%64)
 				}
 				dev.Deliver(&rxring.Packet{Data: data[:200], Rest: [][]byte{data[200:]}, Outgoing: i%2 == 0})
 				if w == 0 && i == each/2 {
-					must(t, dying.Close())
+					rxtest.Must(t, dying.Close())
 				}
 			}
 		})
@@ -630,16 +582,16 @@ func TestHostileReadersHarmNobodyElse(t *testing.T) {
 
 func TestKernelOwnedIsOptInAndOnlyForGoReaders(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
-	must(t, s.SetKernelOwned(true), s.SetVersion(tpacket.V2), s.SetRxRing(smallRing))
+	rxtest.Must(t, s.SetKernelOwned(true), s.SetVersion(tpacket.V2), s.SetRxRing(rxtest.SmallRing))
 	if err := s.SetKernelOwned(false); !errors.Is(err, syscall.EBUSY) {
 		t.Errorf("with a ring: %v, want %v", err, syscall.EBUSY)
 	}
 	rd, err := s.NewReader()
-	must(t, err)
+	rxtest.Must(t, err)
 	slots := s.Ring().(*ring.Ring)
 	slot, _ := slots.Acquire()
 	if h := tpacket.Header2At(slots.Frame(slot)); h.Status != ring.StatusKernelOwned {
@@ -647,25 +599,25 @@ func TestKernelOwnedIsOptInAndOnlyForGoReaders(t *testing.T) {
 	}
 	empty(t, rd)
 	slots.Release(slot, tpacket.StatusUser)
-	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	for range 2 {
-		f := next(t, rd)
+		f := rxtest.Next(t, rd)
 		f.Release()
 	}
 	empty(t, rd)
 
 	// No socket option, of any level, gives it to an interposed program.
 	plain, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer plain.Close()
 	for _, level := range []int{1, tpacket.SolPacket} {
 		for name := range 256 {
-			plain.Setsockopt(level, name, cInt(1)) // some are refused, which is fine
+			plain.Setsockopt(level, name, rxtest.Int(1)) // some are refused, which is fine
 		}
 	}
-	plain.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, cInt(1))
-	plain.Setsockopt(tpacket.SolPacket, tpacket.OptReserve, cInt(0))
-	must(t, plain.SetRxRing(smallRing))
+	plain.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, rxtest.Int(1))
+	plain.Setsockopt(tpacket.SolPacket, tpacket.OptReserve, rxtest.Int(0))
+	rxtest.Must(t, plain.SetRxRing(rxtest.SmallRing))
 	slots = plain.Ring().(*ring.Ring)
 	slot, _ = slots.Acquire()
 	if h := tpacket.Header2At(slots.Frame(slot)); h.Status != tpacket.StatusKernel {
@@ -682,10 +634,10 @@ func empty(t testing.TB, rd *ring.Reader) {
 
 func TestBatchIsAsManyDeliveries(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	all, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 16, BlockNr: 8, FrameSize: 2048, FrameNr: 256})
-	some, _ := openSocket(t, ns, rxring.SockDgram, tpacket.V1, smallRing)
-	must(t, some.BindDevice(dev, tpacket.ETHPIP), some.AttachFilter([]cbpf.Instruction{
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	all, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 16, BlockNr: 8, FrameSize: 2048, FrameNr: 256})
+	some, _ := rxtest.Open(t, ns, rxring.SockDgram, tpacket.V1, rxtest.SmallRing)
+	rxtest.Must(t, some.BindDevice(dev, tpacket.ETHPIP), some.AttachFilter([]cbpf.Instruction{
 		{Op: 0x80},                       // ld len
 		{Op: 0x25, Jt: 0, Jf: 1, K: 100}, // jgt #100
 		{Op: 0x06, K: 0},                 // ret #0
@@ -693,7 +645,7 @@ func TestBatchIsAsManyDeliveries(t *testing.T) {
 	}))
 	var ps []rxring.Packet
 	for i := range 100 {
-		p := rxring.Packet{Data: frame(15 + i), Outgoing: i%10 == 3}
+		p := rxring.Packet{Data: rxtest.Frame(15 + i), Outgoing: i%10 == 3}
 		if i == 50 {
 			p.Data = p.Data[:13] // malformed
 		}
@@ -704,7 +656,7 @@ func TestBatchIsAsManyDeliveries(t *testing.T) {
 		if i == 50 {
 			continue
 		}
-		f := next(t, rd)
+		f := rxtest.Next(t, rd)
 		if f.Len != 15+i || (f.From.Pkttype == tpacket.PacketOutgoing) != (i%10 == 3) {
 			t.Errorf("packet %d: %d bytes, type %d", i, f.Len, f.From.Pkttype)
 		}
@@ -725,11 +677,11 @@ func TestBatchIsAsManyDeliveries(t *testing.T) {
 }
 
 func TestDeliverAllocatesNothing(t *testing.T) {
-	dev, s, rd := benchRing(t, 2048, acceptN(1<<18))
-	piece := frame(700)
+	dev, s, rd := benchRing(t, 2048, rxtest.Keep(1<<18))
+	piece := rxtest.Frame(700)
 	allocs := testing.AllocsPerRun(1000, func() {
 		dev.Deliver(&rxring.Packet{Data: piece})
-		drain(rd)
+		rxtest.Drain(rd)
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations a packet", allocs)
@@ -738,11 +690,14 @@ func TestDeliverAllocatesNothing(t *testing.T) {
 	for i := range batch {
 		batch[i].Data = piece
 	}
-	if allocs := testing.AllocsPerRun(100, func() { dev.DeliverBatch(batch); drain(rd) }); allocs != 0 {
+	if allocs := testing.AllocsPerRun(100, func() { dev.DeliverBatch(batch); rxtest.Drain(rd) }); allocs != 0 {
 		t.Errorf("%v allocations a batch", allocs)
 	}
-	tagged := taggedFrame(dev.HardwareAddr(), 0x800, piece, 0x8100, 5)
-	if allocs := testing.AllocsPerRun(1000, func() { dev.Deliver(&rxring.Packet{Data: tagged[:100], Rest: [][]byte{tagged[100:]}}); drain(rd) }); allocs != 0 {
+	tagged := rxtest.TaggedFrame(dev.HardwareAddr(), 0x800, piece, 0x8100, 5)
+	if allocs := testing.AllocsPerRun(1000, func() {
+		dev.Deliver(&rxring.Packet{Data: tagged[:100], Rest: [][]byte{tagged[100:]}})
+		rxtest.Drain(rd)
+	}); allocs != 0 {
 		t.Errorf("%v allocations a tagged packet", allocs)
 	}
 	if s.Totals().Captured == 0 {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -11,23 +12,23 @@ import (
 // packets between: nothing panics, no option reports more than there was room
 // for, and memory stays within the namespace's bound.
 func FuzzSocketOptions(f *testing.F) {
-	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptRxRing), tpacket.Bytes(&smallRing))
-	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptVersion), cInt(2))
-	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptReserve), cInt(70000))
-	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptVnetHdrSz), cInt(12))
-	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptCopyThresh), cInt(1))
-	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptAddMembership), append(cInt(2), 0, 0, 6, 0, 1, 0, 0x5e, 0, 0, 0xfb, 0, 0))
-	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptFanout), cInt(1<<16))
-	f.Add(uint16(solSocket), uint8(33), cInt(1<<30))
-	f.Add(uint16(solSocket), uint8(20), make([]byte, 16))
-	f.Add(uint16(solSocket), uint8(25), []byte("net0"))
+	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptRxRing), tpacket.Bytes(&rxtest.SmallRing))
+	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptVersion), rxtest.Int(2))
+	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptReserve), rxtest.Int(70000))
+	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptVnetHdrSz), rxtest.Int(12))
+	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptCopyThresh), rxtest.Int(1))
+	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptAddMembership), append(rxtest.Int(2), 0, 0, 6, 0, 1, 0, 0x5e, 0, 0, 0xfb, 0, 0))
+	f.Add(uint16(tpacket.SolPacket), uint8(tpacket.OptFanout), rxtest.Int(1<<16))
+	f.Add(uint16(rxtest.SolSocket), uint8(33), rxtest.Int(1<<30))
+	f.Add(uint16(rxtest.SolSocket), uint8(20), make([]byte, 16))
+	f.Add(uint16(rxtest.SolSocket), uint8(25), []byte("net0"))
 	f.Fuzz(func(t *testing.T, level uint16, name uint8, val []byte) {
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 1 << 20})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+		dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 		s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err)
+		rxtest.Must(t, err)
 		defer s.Close()
-		other, _ := openSocket(t, ns, rxring.SockDgram, tpacket.V2, smallRing)
+		other, _ := rxtest.Open(t, ns, rxring.SockDgram, tpacket.V2, rxtest.SmallRing)
 		for _, s := range []*rxring.Socket{s, other} {
 			if err := s.Setsockopt(int(level), int(name), val); err == nil && len(val) > 4096 {
 				t.Logf("option %d %d takes %d bytes", level, name, len(val))
@@ -39,8 +40,8 @@ func FuzzSocketOptions(f *testing.F) {
 			}
 		}
 		for range 3 {
-			dev.Deliver(&rxring.Packet{Data: frame(100)})
-			dev.Deliver(&rxring.Packet{Data: frame(3000), Outgoing: true})
+			dev.Deliver(&rxring.Packet{Data: rxtest.Frame(100)})
+			dev.Deliver(&rxring.Packet{Data: rxtest.Frame(3000), Outgoing: true})
 		}
 		b := make([]byte, 200)
 		for _, s := range []*rxring.Socket{s, other} {

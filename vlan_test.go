@@ -1,27 +1,13 @@
 package rxring_test
 
 import (
-	"encoding/binary"
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
-
-var (
-	ourAddr  = [6]byte{2, 0, 0, 0, 0, 1}
-	peerAddr = [6]byte{2, 0, 0, 0, 0, 2}
-)
-
-// taggedFrame is an Ethernet frame with VLAN tags, TPID and TCI by turns.
-func taggedFrame(dst [6]byte, inner uint16, payload []byte, tags ...uint16) []byte {
-	b := append(dst[:], peerAddr[:]...)
-	for _, v := range append(tags, inner) {
-		b = binary.BigEndian.AppendUint16(b, v)
-	}
-	return append(b, payload...)
-}
 
 // TestTaggedFramesInPiecesAndBatches wants the same of a frame however it lies
 // in memory and is delivered.
@@ -30,14 +16,14 @@ func TestTaggedFramesInPiecesAndBatches(t *testing.T) {
 	for i := range payload {
 		payload[i] = byte(i)
 	}
-	frame := taggedFrame(ourAddr, 0x800, payload, 0x88a8, 5, 0x8100, 6)
+	frame := rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, payload, 0x88a8, 5, 0x8100, 6)
 	collect := func(deliver func(*rxring.Device)) (all [][]byte) {
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", HardwareAddr: ourAddr})
+		dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "tap0", HardwareAddr: rxtest.OwnAddr})
 		for _, typ := range []rxring.SockType{rxring.SockRaw, rxring.SockDgram} {
 			for _, protocol := range []uint16{tpacket.ETHPAll, tpacket.ETHP8021Q} {
-				s, _ := openSocket(t, ns, typ, tpacket.V2, smallRing)
-				must(t, s.BindDevice(dev, protocol))
+				s, _ := rxtest.Open(t, ns, typ, tpacket.V2, rxtest.SmallRing)
+				rxtest.Must(t, s.BindDevice(dev, protocol))
 				defer func() {
 					for i := range uint32(4) {
 						all = append(all, append([]byte(nil), s.Ring().(*ring.Ring).Frame(i)...))
@@ -73,7 +59,7 @@ func TestTaggedFramesInPiecesAndBatches(t *testing.T) {
 		var want [][]byte
 		for i, p := range shapes {
 			p.Outgoing = outgoing
-			plain := rxring.Packet{Data: taggedFrame(ourAddr, 0x800, payload), Timestamp: 1}
+			plain := rxring.Packet{Data: rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, payload), Timestamp: 1}
 			for _, batch := range []bool{false, true} {
 				got := collect(func(dev *rxring.Device) {
 					ps := []rxring.Packet{plain, p, p, plain}

@@ -8,18 +8,16 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
-
-// keep lets n bytes of every packet pass.
-func keep(n uint32) []cbpf.Instruction { return []cbpf.Instruction{{Op: 0x06, K: n}} }
 
 // TestWatchIsToldBeforeTheCallReturns: of all that changes what sockets want, and of
 // nothing else.
 func TestWatchIsToldBeforeTheCallReturns(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
-	other := addDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
+	other := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
 	var calls int
 	var watched bool
 	dev.OnInterestChange(func() {
@@ -32,26 +30,26 @@ func TestWatchIsToldBeforeTheCallReturns(t *testing.T) {
 		t.Fatalf("OnInterestChange: %d calls, watched: %v", calls, watched)
 	}
 	s, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
-	group := mreq(dev.Index(), 0, 6, 1, 0, 0x5e, 0, 0, 1)
+	rxtest.Must(t, err)
+	group := rxtest.Mreq(dev.Index(), 0, 6, 1, 0, 0x5e, 0, 0, 1)
 	for _, step := range []struct {
 		what    string
 		do      func() error
 		told    bool
 		watched bool
 	}{
-		{"a filter of a socket that is not bound", func() error { return s.AttachFilter(keep(9)) }, false, false},
+		{"a filter of a socket that is not bound", func() error { return s.AttachFilter(rxtest.Keep(9)) }, false, false},
 		{"bound", func() error { return s.BindDevice(dev, tpacket.ETHPAll) }, true, true},
 		{"bound once more", func() error { return s.BindDevice(dev, tpacket.ETHPAll) }, false, true},
 		{"promiscuous", func() error {
-			return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(dev.Index(), 1, 0))
+			return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(dev.Index(), 1, 0))
 		}, true, true},
 		{"a group", func() error { return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, group) }, true, true},
 		{"a group of another device", func() error {
-			return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(other.Index(), 1, 0))
+			return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(other.Index(), 1, 0))
 		}, false, true},
 		{"the group again", func() error { return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, group) }, false, true},
-		{"a filter", func() error { return s.AttachFilter(keep(99)) }, true, true},
+		{"a filter", func() error { return s.AttachFilter(rxtest.Keep(99)) }, true, true},
 		{"no filter", s.DetachFilter, true, true},
 		{"a ring", func() error {
 			return s.SetRxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: 2048, FrameNr: 2})
@@ -59,27 +57,27 @@ func TestWatchIsToldBeforeTheCallReturns(t *testing.T) {
 		{"down", func() error { dev.SetUp(false); return nil }, true, false},
 		{"down again", func() error { dev.SetUp(false); return nil }, false, false},
 		{"up", func() error { dev.SetUp(true); return nil }, true, true},
-		{"a grant", func() error { return s.SetGrant(&rxring.Grant{Filter: keep(1)}) }, true, true},
+		{"a grant", func() error { return s.SetGrant(&rxring.Grant{Filter: rxtest.Keep(1)}) }, true, true},
 		{"a fanout group", func() error { return s.JoinFanout(rxring.FanoutConfig{ID: 1}) }, true, true},
 		{"removed", func() error { return ns.RemoveDevice(dev) }, true, false},
 		{"closed, elsewhere", s.Close, false, false},
 	} {
 		before := calls
-		must(t, step.do())
+		rxtest.Must(t, step.do())
 		if (calls > before) != step.told || watched != step.watched {
 			t.Errorf("%s: %d calls, watched: %v; want told: %v, watched: %v", step.what, calls-before, watched, step.told, step.watched)
 		}
 	}
 	dev.OnInterestChange(nil)
 	other.OnInterestChange(nil)
-	must(t, ns.RemoveDevice(other))
+	rxtest.Must(t, ns.RemoveDevice(other))
 }
 
 // TestWatchSeesTheLastState: whoever comes and goes at once, the last call sees how
 // it ended.
 func TestWatchSeesTheLastState(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	var mu sync.Mutex
 	var open atomic.Bool
 	dev.OnInterestChange(func() {
@@ -93,11 +91,11 @@ func TestWatchSeesTheLastState(t *testing.T) {
 			all.Go(func() {
 				for range 10 {
 					s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-					must(t, err)
+					rxtest.Must(t, err)
 					if !open.Load() {
 						t.Error("a reader is there, and nobody opened")
 					}
-					must(t, s.Close())
+					rxtest.Must(t, s.Close())
 				}
 			})
 		}
@@ -111,18 +109,18 @@ func TestWatchSeesTheLastState(t *testing.T) {
 // TestFiltersBoundWhatSocketsTake: every set of sockets is understood, or said not
 // to be.
 func TestFiltersBoundWhatSocketsTake(t *testing.T) {
-	one, two := keep(1), keep(2)
+	one, two := rxtest.Keep(1), rxtest.Keep(2)
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	other := addDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	other := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
 	var open []*rxring.Socket
 	add := func(g *rxring.Grant, typ rxring.SockType, protocol uint16, filter []cbpf.Instruction) *rxring.Socket {
 		s, err := ns.SocketFor(g, typ, 0)
-		must(t, err)
+		rxtest.Must(t, err)
 		if filter != nil {
-			must(t, s.AttachFilter(filter))
+			rxtest.Must(t, s.AttachFilter(filter))
 		}
-		must(t, s.BindDevice(dev, protocol))
+		rxtest.Must(t, s.BindDevice(dev, protocol))
 		open = append(open, s)
 		return s
 	}
@@ -142,12 +140,12 @@ func TestFiltersBoundWhatSocketsTake(t *testing.T) {
 		{"one that sees no link-layer header", func() { add(nil, rxring.SockDgram, all, one) }, nil, true},
 		{"one protocol, which sees no tag", func() { add(nil, rxring.SockRaw, tpacket.ETHPIP, one) }, nil, true},
 		{"on another device", func() {
-			must(t, add(nil, rxring.SockRaw, all, nil).BindDevice(other, all))
+			rxtest.Must(t, add(nil, rxring.SockRaw, all, nil).BindDevice(other, all))
 			raw(one)
 		}, [][]cbpf.Instruction{one}, false},
 		{"on all devices", func() {
 			s, err := ns.Socket(rxring.SockRaw, all)
-			must(t, err)
+			rxtest.Must(t, err)
 			open = append(open, s)
 			raw(one)
 		}, nil, true},
@@ -155,11 +153,11 @@ func TestFiltersBoundWhatSocketsTake(t *testing.T) {
 		{"a mandatory filter, which sees the header always", func() { add(&rxring.Grant{Filter: one}, rxring.SockDgram, all, two) }, [][]cbpf.Instruction{one}, false},
 		{"a grant without one", func() { add(&rxring.Grant{}, rxring.SockRaw, all, nil) }, nil, true},
 		{"members of a group", func() {
-			must(t, add(nil, rxring.SockRaw, all, one).JoinFanout(rxring.FanoutConfig{ID: 1}))
-			must(t, add(nil, rxring.SockRaw, all, two).JoinFanout(rxring.FanoutConfig{ID: 1}))
+			rxtest.Must(t, add(nil, rxring.SockRaw, all, one).JoinFanout(rxring.FanoutConfig{ID: 1}))
+			rxtest.Must(t, add(nil, rxring.SockRaw, all, two).JoinFanout(rxring.FanoutConfig{ID: 1}))
 		}, [][]cbpf.Instruction{one, two}, false},
 		{"a group that puts fragments together", func() {
-			must(t, add(nil, rxring.SockRaw, all, one).JoinFanout(rxring.FanoutConfig{ID: 1, Flags: rxring.FanoutFlagDefrag}))
+			rxtest.Must(t, add(nil, rxring.SockRaw, all, one).JoinFanout(rxring.FanoutConfig{ID: 1, Flags: rxring.FanoutFlagDefrag}))
 		}, nil, true},
 	} {
 		c.do()
@@ -168,7 +166,7 @@ func TestFiltersBoundWhatSocketsTake(t *testing.T) {
 			t.Errorf("%s: %v, all: %v; want %v, all: %v", c.what, got, unsaid, c.want, c.all)
 		}
 		for _, s := range open {
-			must(t, s.Close())
+			rxtest.Must(t, s.Close())
 		}
 		open = nil
 	}

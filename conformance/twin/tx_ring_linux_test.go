@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -29,15 +30,15 @@ func (w *twins) txRing(typ rxring.SockType, v tpacket.Version, protocol uint16, 
 	if v == tpacket.V3 {
 		val = tpacket.Bytes(&tpacket.Req3{Req: req})
 	}
-	must(w.t, x.kernel.SetOption(tpacket.OptTxRing, val), x.ours.Setsockopt(tpacket.SolPacket, tpacket.OptTxRing, val))
+	rxtest.Must(w.t, x.kernel.SetOption(tpacket.OptTxRing, val), x.ours.Setsockopt(tpacket.SolPacket, tpacket.OptTxRing, val))
 	r := &twinTxRing{twinSender: x, version: v, geo: x.ours.TxRing().Geometry()}
 	mem, err := x.kernel.Map(r.geo.Size())
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	w.t.Cleanup(func() { unix.Munmap(mem) })
 	fd, err := x.ours.Map(r.geo.Size())
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	mine, err := unix.Mmap(fd, 0, r.geo.Size(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	w.t.Cleanup(func() { unix.Munmap(mine) })
 	r.mem = [2][]byte{mem, mine}
 	return r
@@ -113,7 +114,7 @@ var txReq = tpacket.Req{BlockSize: 4096, BlockNr: 4, FrameSize: 2048, FrameNr: 8
 func TestTransmitRingIsTheKernels(t *testing.T) {
 	withTwins(t, func(w *twins) {
 		other := w.ring("raw", rxring.SockRaw, tpacket.ETHPAll)
-		good := whole(ethernet(0x800, 64))
+		good := whole(rxtest.Ethernet(0x800, 64))
 		for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2, tpacket.V3} {
 			for _, options := range [][]packetInt{nil, {{tpacket.OptLoss, 1}}, {{tpacket.OptQdiscBypass, 1}}} {
 				name := fmt.Sprintf("%v %v: ", v, options)
@@ -125,13 +126,13 @@ func TestTransmitRingIsTheKernels(t *testing.T) {
 					slot slot
 				}{
 					{"a frame", good},
-					{"of the longest", whole(ethernet(0x800, 1514))},
-					{"too long", whole(ethernet(0x800, 1515))},
-					{"longer by a tag", whole(ethernet(0x8100, 1518))},
-					{"too long for a tag", whole(ethernet(0x8100, 1519))},
-					{"longer by a tag of another kind", whole(ethernet(0x88a8, 1518))},
-					{"no header", whole(ethernet(0x800, 13))},
-					{"a header", whole(ethernet(0x800, 14))},
+					{"of the longest", whole(rxtest.Ethernet(0x800, 1514))},
+					{"too long", whole(rxtest.Ethernet(0x800, 1515))},
+					{"longer by a tag", whole(rxtest.Ethernet(0x8100, 1518))},
+					{"too long for a tag", whole(rxtest.Ethernet(0x8100, 1519))},
+					{"longer by a tag of another kind", whole(rxtest.Ethernet(0x88a8, 1518))},
+					{"no header", whole(rxtest.Ethernet(0x800, 13))},
+					{"a header", whole(rxtest.Ethernet(0x800, 14))},
 					{"empty", whole(nil)},
 					{"longer than its frame", slot{data: good.data, length: 2048, status: 1}},
 					{"below zero", slot{data: good.data, length: 1<<32 - 22, status: 1}},
@@ -177,7 +178,7 @@ func TestTransmitRingIsTheKernels(t *testing.T) {
 func (r *twinTxRing) findHead(what string) uint32 {
 	r.t.Helper()
 	for i := range r.geo.FrameNr {
-		r.put(i, whole(ethernet(0x806, 20)))
+		r.put(i, whole(rxtest.Ethernet(0x806, 20)))
 		r.send(what+": looking for the head", nil)
 		if tpacket.StatusAvailable == r.status(i) {
 			return (i + 1) % r.geo.FrameNr
@@ -203,7 +204,7 @@ func (r *twinTxRing) status(i uint32) uint32 {
 // both types, frames of many sizes, offsets, headers of offloads.
 func TestTransmitRingOfAnyShapeIsTheKernels(t *testing.T) {
 	withTwins(t, func(w *twins) {
-		must(t, w.tap.KeepOffloads())
+		rxtest.Must(t, w.tap.KeepOffloads())
 		rng := rand.New(rand.NewPCG(7, 7))
 		other := w.ring("raw", rxring.SockRaw, tpacket.ETHPAll)
 		steps := 2000
@@ -232,9 +233,9 @@ func TestTransmitRingOfAnyShapeIsTheKernels(t *testing.T) {
 					i := rng.Uint32N(req.FrameNr)
 					first := v.TxOffset()
 					s := slot{status: 1, mac: uint16(first), net: uint16(first)}
-					s.data = ethernet([]uint16{0x800, 0x806, 0x8100, 0, 46}[rng.IntN(5)], 14+rng.IntN(100))
+					s.data = rxtest.Ethernet([]uint16{0x800, 0x806, 0x8100, 0, 46}[rng.IntN(5)], 14+rng.IntN(100))
 					if rng.IntN(2) == 0 {
-						s.data = ethernet(0x800, rng.IntN(1600))
+						s.data = rxtest.Ethernet(0x800, rng.IntN(1600))
 					}
 					if options != nil && options[0].option == tpacket.OptVnetHdrSz {
 						s.data = append(make([]byte, options[0].value), s.data...)
@@ -269,7 +270,7 @@ func TestTransmitRingOfAnyShapeIsTheKernels(t *testing.T) {
 					return
 				}
 			}
-			must(t, r.kernel.Close(), r.ours.Close())
+			rxtest.Must(t, r.kernel.Close(), r.ours.Close())
 		}
 		if sent < steps/8 {
 			t.Errorf("in %d steps %d frames were seen to leave: the test has lost some", steps, sent)
@@ -282,7 +283,7 @@ func TestTransmitRingOfAnyShapeIsTheKernels(t *testing.T) {
 // its ring.
 func TestTransmitRingHoldsLargePackets(t *testing.T) {
 	withTwins(t, func(w *twins) {
-		must(t, w.tap.KeepOffloads())
+		rxtest.Must(t, w.tap.KeepOffloads())
 		const size = 1 << 17
 		req := tpacket.Req{BlockSize: size, BlockNr: 2, FrameSize: size, FrameNr: 2}
 		for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2, tpacket.V3} {
@@ -297,7 +298,7 @@ func TestTransmitRingHoldsLargePackets(t *testing.T) {
 				{4096*16 + 14 + 2, 4095 - 14 - 10},
 				{4096*16 + 14 + 3, 4095 - 14 - 10},
 			} {
-				data := append(make([]byte, 10), ethernet(0x800, c.n)...)
+				data := append(make([]byte, 10), rxtest.Ethernet(0x800, c.n)...)
 				r.put(head, slot{data: data, length: uint32(len(data)), mac: uint16(c.at), at: c.at, status: 1})
 				r.send(fmt.Sprintf("%v: %d bytes at offset %d", v, c.n, c.at), nil)
 				if r.status(head) == tpacket.StatusAvailable {

@@ -1,4 +1,4 @@
-package rxring_test
+package grants_test
 
 import (
 	"encoding/binary"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -19,7 +20,6 @@ import (
 const (
 	skfNetOff = 0xfff00000
 	skfLLOff  = 0xffe00000
-	skfAdOff  = 0xfffff000
 )
 
 var (
@@ -37,9 +37,9 @@ var spies = map[string][]cbpf.Instruction{
 	"network offset":     {{Op: 0x30, K: skfNetOff + 36}, retA},
 	"indirect from link": {{Op: 0x01, K: 50}, {Op: 0x50, K: skfLLOff}, retA},
 	"header length":      {{Op: 0xb1, K: 50}, txa, {Op: 0x04, K: 1}, retA},
-	"flow hash":          {{Op: 0x20, K: skfAdOff + 32}, {Op: 0x54, K: 0xff}, retA},
-	"payload offset":     {{Op: 0x20, K: skfAdOff + 52}, retA},
-	"netlink attribute":  {{Op: 0x00, K: 40}, {Op: 0x01, K: 0x3333}, {Op: 0x20, K: skfAdOff + 12}, {Op: 0x04, K: 1}, retA},
+	"flow hash":          {{Op: 0x20, K: rxtest.SkfAdOff + 32}, {Op: 0x54, K: 0xff}, retA},
+	"payload offset":     {{Op: 0x20, K: rxtest.SkfAdOff + 52}, retA},
+	"netlink attribute":  {{Op: 0x00, K: 40}, {Op: 0x01, K: 0x3333}, {Op: 0x20, K: rxtest.SkfAdOff + 12}, {Op: 0x04, K: 1}, retA},
 	"length":             {{Op: 0x80}, retA},
 }
 
@@ -97,37 +97,37 @@ const lookBlock = 4096
 func look(t *testing.T, k kind, g *rxring.Grant, own []cbpf.Instruction, deliver func(*rxring.Namespace, *rxring.Device)) string {
 	t.Helper()
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
 	var ss []*rxring.Socket
 	for range max(k.members, 1) {
 		s, err := ns.Socket(k.typ, 0)
-		must(t, err)
+		rxtest.Must(t, err)
 		defer s.Close()
 		ss = append(ss, s)
-		must(t, s.SetVersion(k.version))
+		rxtest.Must(t, s.SetVersion(k.version))
 		for _, o := range k.options {
-			must(t, s.Setsockopt(tpacket.SolPacket, int(o.name), cInt(o.value)))
+			rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, int(o.name), rxtest.Int(o.value)))
 		}
 		if k.frame > 0 {
-			must(t, s.SetRxRing3(tpacket.Req3{
+			rxtest.Must(t, s.SetRxRing3(tpacket.Req3{
 				Req:            tpacket.Req{BlockSize: lookBlock, BlockNr: 2, FrameSize: k.frame, FrameNr: 2 * (lookBlock / k.frame)},
 				RetireBlkTov:   1 << 30,
 				FeatureReqWord: tpacket.FeatureFillRxhash,
 			}))
 		}
 		if own != nil {
-			must(t, s.AttachFilter(own))
+			rxtest.Must(t, s.AttachFilter(own))
 		}
-		must(t, s.BindDevice(dev, k.protocol))
+		rxtest.Must(t, s.BindDevice(dev, k.protocol))
 		if k.members > 0 {
-			must(t, s.JoinFanout(rxring.FanoutConfig{Mode: k.mode, Flags: k.flags}))
+			rxtest.Must(t, s.JoinFanout(rxring.FanoutConfig{Mode: k.mode, Flags: k.flags}))
 		}
 	}
 	if k.members > 0 && k.mode == rxring.FanoutCBPF {
-		must(t, ss[0].SetFanoutProgram([]cbpf.Instruction{{Op: 0x30, K: 36}, retA}))
+		rxtest.Must(t, ss[0].SetFanoutProgram([]cbpf.Instruction{{Op: 0x30, K: 36}, retA}))
 	}
 	for _, s := range ss {
-		must(t, s.SetGrant(g))
+		rxtest.Must(t, s.SetGrant(g))
 	}
 	deliver(ns, dev)
 	var b strings.Builder
@@ -144,7 +144,7 @@ func look(t *testing.T, k kind, g *rxring.Grant, own []cbpf.Instruction, deliver
 		for {
 			buf := make([]byte, 4096)
 			m, err := s.Recv(buf, rxring.MsgTrunc)
-			if errnoOf(err) == syscall.EAGAIN {
+			if rxtest.Errno(err) == syscall.EAGAIN {
 				break
 			}
 			fmt.Fprintf(&b, "%v %+v % x\n", err, m, buf[:m.Copied])
@@ -155,28 +155,17 @@ func look(t *testing.T, k kind, g *rxring.Grant, own []cbpf.Instruction, deliver
 	return b.String()
 }
 
-// tcpFrame is a TCP packet, behind tags.
-func tcpFrame(n int, tags ...uint16) []byte {
-	ip := make([]byte, n)
-	for i := range ip {
-		ip[i] = byte(0x33 + i/64)
-	}
-	copy(ip, []byte{0x45, 0, byte(n >> 8), byte(n), 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2})
-	ip[32] = 0x60
-	return taggedFrame(ourAddr, tpacket.ETHPIP, ip, tags...)
-}
-
 // snaplenFrames are what is cut at a snaplen: the same packet, tagged in all ways.
 var snaplenFrames = map[string]struct {
 	frame []byte
 	vlan  rxring.VLAN
 	taken int // bytes of tags that come out of the frame when it comes in
 }{
-	"plain":         {tcpFrame(200), rxring.VLAN{}, 0},
-	"tag beside":    {tcpFrame(200), rxring.VLAN{TPID: 0x8100, TCI: 5}, 0},
-	"tagged":        {tcpFrame(200, 0x8100, 5), rxring.VLAN{}, vlanLen},
-	"tagged VLAN 0": {tcpFrame(200, 0x8100, 0), rxring.VLAN{}, vlanLen},
-	"tagged twice":  {tcpFrame(200, 0x88a8, 5, 0x8100, 6), rxring.VLAN{}, vlanLen},
+	"plain":         {rxtest.TCPFrame(200), rxring.VLAN{}, 0},
+	"tag beside":    {rxtest.TCPFrame(200), rxring.VLAN{TPID: 0x8100, TCI: 5}, 0},
+	"tagged":        {rxtest.TCPFrame(200, 0x8100, 5), rxring.VLAN{}, vlanLen},
+	"tagged VLAN 0": {rxtest.TCPFrame(200, 0x8100, 0), rxring.VLAN{}, vlanLen},
+	"tagged twice":  {rxtest.TCPFrame(200, 0x88a8, 5, 0x8100, 6), rxring.VLAN{}, vlanLen},
 }
 
 // TestNothingBeyondSnaplenIsToBeSeen: whatever the socket's kind, filter and
@@ -267,41 +256,41 @@ func TestSnaplenCountsFromTheLinkLayerHeader(t *testing.T) {
 		want    int
 		wantLen int
 	}{
-		{"raw", rxring.SockRaw, tcpFrame(100), false, 50, 0, 50, 114},
-		{"raw, one byte", rxring.SockRaw, tcpFrame(100), false, 1, 0, 1, 114},
-		{"raw, more than there is", rxring.SockRaw, tcpFrame(100), false, 1000, 0, 114, 114},
-		{"raw, all of it", rxring.SockRaw, tcpFrame(100), false, 114, 0, 114, 114},
-		{"raw, its own filter keeps less", rxring.SockRaw, tcpFrame(100), false, 50, 20, 20, 114},
-		{"raw, its own filter wants more", rxring.SockRaw, tcpFrame(100), false, 50, 1 << 18, 50, 114},
-		{"dgram", rxring.SockDgram, tcpFrame(100), false, 50, 0, 36, 100},
-		{"dgram, its own filter wants more", rxring.SockDgram, tcpFrame(100), false, 50, 1 << 18, 36, 100},
-		{"dgram, its own filter keeps less", rxring.SockDgram, tcpFrame(100), false, 50, 35, 35, 100},
-		{"raw, tagged", rxring.SockRaw, tcpFrame(100, 0x8100, 5), false, 50, 0, 50, 114},
-		{"dgram, tagged", rxring.SockDgram, tcpFrame(100, 0x8100, 5), false, 50, 0, 36, 100},
-		{"raw, a tag leaves", rxring.SockRaw, tcpFrame(100, 0x8100, 5), true, 50, 0, 50, 118},
-		{"dgram, a tag leaves: it is link-layer header", rxring.SockDgram, tcpFrame(100, 0x8100, 5), true, 50, 0, 32, 100},
-		{"dgram, nothing but the header, which a filter wants", rxring.SockDgram, tcpFrame(100), false, 10, 9, 0, 100},
-		{"dgram, nothing but the header", rxring.SockDgram, tcpFrame(100), false, 14, 0, -1, 0},
+		{"raw", rxring.SockRaw, rxtest.TCPFrame(100), false, 50, 0, 50, 114},
+		{"raw, one byte", rxring.SockRaw, rxtest.TCPFrame(100), false, 1, 0, 1, 114},
+		{"raw, more than there is", rxring.SockRaw, rxtest.TCPFrame(100), false, 1000, 0, 114, 114},
+		{"raw, all of it", rxring.SockRaw, rxtest.TCPFrame(100), false, 114, 0, 114, 114},
+		{"raw, its own filter keeps less", rxring.SockRaw, rxtest.TCPFrame(100), false, 50, 20, 20, 114},
+		{"raw, its own filter wants more", rxring.SockRaw, rxtest.TCPFrame(100), false, 50, 1 << 18, 50, 114},
+		{"dgram", rxring.SockDgram, rxtest.TCPFrame(100), false, 50, 0, 36, 100},
+		{"dgram, its own filter wants more", rxring.SockDgram, rxtest.TCPFrame(100), false, 50, 1 << 18, 36, 100},
+		{"dgram, its own filter keeps less", rxring.SockDgram, rxtest.TCPFrame(100), false, 50, 35, 35, 100},
+		{"raw, tagged", rxring.SockRaw, rxtest.TCPFrame(100, 0x8100, 5), false, 50, 0, 50, 114},
+		{"dgram, tagged", rxring.SockDgram, rxtest.TCPFrame(100, 0x8100, 5), false, 50, 0, 36, 100},
+		{"raw, a tag leaves", rxring.SockRaw, rxtest.TCPFrame(100, 0x8100, 5), true, 50, 0, 50, 118},
+		{"dgram, a tag leaves: it is link-layer header", rxring.SockDgram, rxtest.TCPFrame(100, 0x8100, 5), true, 50, 0, 32, 100},
+		{"dgram, nothing but the header, which a filter wants", rxring.SockDgram, rxtest.TCPFrame(100), false, 10, 9, 0, 100},
+		{"dgram, nothing but the header", rxring.SockDgram, rxtest.TCPFrame(100), false, 14, 0, -1, 0},
 	} {
 		for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2, tpacket.V3} {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
+			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
 			s, err := ns.SocketFor(&rxring.Grant{Snaplen: c.snaplen}, c.typ, tpacket.ETHPAll)
-			must(t, err)
+			rxtest.Must(t, err)
 			defer s.Close()
-			r := blocksRequest
+			r := rxtest.BlocksRequest
 			if v != tpacket.V3 {
-				r.Req = smallRing
+				r.Req = rxtest.SmallRing
 			}
-			must(t, s.SetVersion(v), s.SetRxRing3(r))
+			rxtest.Must(t, s.SetVersion(v), s.SetRxRing3(r))
 			if c.own > 0 {
-				must(t, s.AttachFilter(acceptN(c.own)))
+				rxtest.Must(t, s.AttachFilter(rxtest.Keep(c.own)))
 			}
 			rd, err := s.NewReader()
-			must(t, err)
+			rxtest.Must(t, err)
 			dev.Deliver(&rxring.Packet{Data: c.frame[:20], Rest: [][]byte{c.frame[20:]}, Outgoing: c.out})
 			if v == tpacket.V3 {
-				expire(s)
+				rxtest.Expire(s)
 			}
 			f, ok := rd.Next()
 			if ok != (c.want >= 0) {
@@ -318,7 +307,7 @@ func TestSnaplenCountsFromTheLinkLayerHeader(t *testing.T) {
 func TestOfRefusedPacketsThereIsNoTrace(t *testing.T) {
 	// VLAN 5, UDP, and fragments are refused.
 	mandatory := []cbpf.Instruction{
-		{Op: 0x20, K: skfAdOff + 44},        // ld vlan_tci
+		{Op: 0x20, K: rxtest.SkfAdOff + 44}, // ld vlan_tci
 		{Op: 0x15, K: 5, Jt: 9},             // jeq #5, refuse
 		{Op: 0x28, K: 12},                   // ldh [12]
 		{Op: 0x15, K: 0x800, Jf: 6},         // jeq #0x800, else accept
@@ -330,9 +319,9 @@ func TestOfRefusedPacketsThereIsNoTrace(t *testing.T) {
 		{Op: 0x06, K: 1 << 18},
 		{Op: 0x06},
 	}
-	udp := tcpFrame(200)
+	udp := rxtest.TCPFrame(200)
 	udp[23] = 17
-	first, last := tcpFrame(48), tcpFrame(48) // one packet, in two
+	first, last := rxtest.TCPFrame(48), rxtest.TCPFrame(48) // one packet, in two
 	first[20] = 0x20
 	binary.BigEndian.PutUint16(last[20:], 28/8)
 	padded := func(b []byte) []byte { // the total length of the first must be a multiple of 8 behind its header
@@ -344,8 +333,8 @@ func TestOfRefusedPacketsThereIsNoTrace(t *testing.T) {
 		{Data: udp[:14], Rest: [][]byte{udp[14:]}, Outgoing: true},
 		{Data: padded(first[:14+44]), Timestamp: 1},
 		{Data: last},
-		{Data: tcpFrame(200, 0x8100, 5)},
-		{Data: tcpFrame(200), VLAN: rxring.VLAN{TPID: 0x8100, TCI: 5}},
+		{Data: rxtest.TCPFrame(200, 0x8100, 5)},
+		{Data: rxtest.TCPFrame(200), VLAN: rxring.VLAN{TPID: 0x8100, TCI: 5}},
 	}
 	refused[2].Data[17] = 44
 	refused[2].Data = refused[2].Data[:14+44]
@@ -361,7 +350,7 @@ func TestOfRefusedPacketsThereIsNoTrace(t *testing.T) {
 						if every > 0 && i%every == 0 {
 							ps = append(ps, refused...)
 						}
-						p := rxring.Packet{Data: tcpFrame(100 + i), Timestamp: 1}
+						p := rxring.Packet{Data: rxtest.TCPFrame(100 + i), Timestamp: 1}
 						p.Data[35] = byte(i) // a flow each
 						ps = append(ps, p)
 					}

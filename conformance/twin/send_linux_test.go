@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -54,16 +55,16 @@ type twinSender struct {
 func (w *twins) sender(typ rxring.SockType, protocol uint16, bound bool, options ...packetInt) *twinSender {
 	w.t.Helper()
 	k, err := w.kernel.Socket(int(typ), 0)
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	w.t.Cleanup(func() { k.Close() })
 	s, err := w.ns.Socket(typ, 0)
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	w.t.Cleanup(func() { s.Close() })
 	for _, o := range options {
-		must(w.t, k.SetInt(o.option, uint32(o.value)), s.Setsockopt(tpacket.SolPacket, o.option, cInt(o.value)))
+		rxtest.Must(w.t, k.SetInt(o.option, uint32(o.value)), s.Setsockopt(tpacket.SolPacket, o.option, rxtest.Int(o.value)))
 	}
 	if bound {
-		must(w.t, k.Bind(w.dev.Index(), protocol), s.BindDevice(w.dev, protocol))
+		rxtest.Must(w.t, k.Bind(w.dev.Index(), protocol), s.BindDevice(w.dev, protocol))
 	}
 	x := &twinSender{twins: w, typ: typ, kernel: k, ours: s, wire: new(wire)}
 	w.dev.SetTransmit(x.wire.transmit)
@@ -150,14 +151,14 @@ func TestFramesLeaveAsFromTheKernel(t *testing.T) {
 			}
 		}
 		marked := w.sender(rxring.SockRaw, 0, true)
-		must(t, unix.SetsockoptInt(marked.kernel.FD, unix.SOL_SOCKET, unix.SO_MARK, 77), marked.ours.Setsockopt(unix.SOL_SOCKET, unix.SO_MARK, cInt(77)))
-		must(t, unix.SetsockoptInt(marked.kernel.FD, unix.SOL_SOCKET, unix.SO_PRIORITY, 7), marked.ours.Setsockopt(unix.SOL_SOCKET, unix.SO_PRIORITY, cInt(7)))
+		rxtest.Must(t, unix.SetsockoptInt(marked.kernel.FD, unix.SOL_SOCKET, unix.SO_MARK, 77), marked.ours.Setsockopt(unix.SOL_SOCKET, unix.SO_MARK, rxtest.Int(77)))
+		rxtest.Must(t, unix.SetsockoptInt(marked.kernel.FD, unix.SOL_SOCKET, unix.SO_PRIORITY, 7), marked.ours.Setsockopt(unix.SOL_SOCKET, unix.SO_PRIORITY, rxtest.Int(7)))
 		byMark := w.ring("marked frames", rxring.SockRaw, tpacket.ETHPAll)
 		const loadMark, returnA = 0x20, 0x16 // ld [SKF_AD_OFF + SKF_AD_MARK]; ret a
 		prog := []unix.SockFilter{{Code: loadMark, K: 0xfffff000 + 20}, {Code: returnA}}
-		must(t, unix.SetsockoptSockFprog(byMark.kernel.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 2, Filter: &prog[0]}),
+		rxtest.Must(t, unix.SetsockoptSockFprog(byMark.kernel.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 2, Filter: &prog[0]}),
 			byMark.ours.AttachFilter([]cbpf.Instruction{{Op: loadMark, K: 0xfffff000 + 20}, {Op: returnA}}))
-		marked.sends("marked", ethernet(0x800, 100), nil)
+		marked.sends("marked", rxtest.Ethernet(0x800, 100), nil)
 		if n := byMark.compare(t, "marked"); n != 1 {
 			t.Errorf("%d frames by their mark", n)
 		}
@@ -176,34 +177,34 @@ func TestFramesLeaveAsFromTheKernel(t *testing.T) {
 			for _, etherType := range []uint16{0x800, 0x806, 0x86dd, 0x8100, 0x88a8, 0x1234, 0, 3, 46, 0x5ff, 0x600} {
 				for _, n := range []int{14, 15, 18, 60, 1514, 1515, 1518, 1519, 4000} {
 					what := fmt.Sprintf("%s, EtherType %#x, %d bytes", s.name, etherType, n)
-					s.sends(what, ethernet(etherType, n), nil)
+					s.sends(what, rxtest.Ethernet(etherType, n), nil)
 					compare(what)
 				}
 			}
 			for n := range 14 {
-				s.sends(fmt.Sprintf("%s, %d bytes", s.name, n), ethernet(0x800, n), nil)
+				s.sends(fmt.Sprintf("%s, %d bytes", s.name, n), rxtest.Ethernet(0x800, n), nil)
 			}
 			for _, c := range []struct {
 				name  string
 				to    *tpacket.SockaddrLL
 				frame []byte
 			}{
-				{"to a protocol of no frame", w.to(0), ethernet(0x806, 60)},
-				{"to all protocols", w.to(tpacket.ETHPAll), ethernet(0x806, 60)},
-				{"to another protocol", w.to(0x1234), ethernet(0x806, 60)},
-				{"to a tag's protocol", w.to(tpacket.ETHP8021Q), ethernet(0x800, 60)},
-				{"to a tag's protocol, with a tag", w.to(tpacket.ETHP8021Q), taggedFrame(ourAddr, 0x800, ipPacket(17, 60), 0x8100, 7)},
-				{"with two tags", w.to(0), taggedFrame(ourAddr, 0x800, ipPacket(17, 60), 0x88a8, 3, 0x8100, 7)},
-				{"as IPv4, with a tag", w.to(tpacket.ETHPIP), taggedFrame(ourAddr, 0x800, ipPacket(17, 60), 0x8100, 7)},
-				{"with an address", w.to(0, 2, 3, 4, 5, 6, 7), ethernet(0x800, 60)},
-				{"with 8 bytes of address", w.to(0, 2, 3, 4, 5, 6, 7, 8, 9), ethernet(0x800, 60)},
-				{"with 9 bytes of address", &tpacket.SockaddrLL{Ifindex: int32(w.dev.Index()), Halen: 9}, ethernet(0x800, 60)},
-				{"of no family", &tpacket.SockaddrLL{Ifindex: int32(w.dev.Index())}, ethernet(0x800, 60)},
-				{"to no device", &tpacket.SockaddrLL{Family: tpacket.AFPacket}, ethernet(0x800, 60)},
-				{"to a device that is not there", &tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: 4711}, ethernet(0x800, 60)},
-				{"to a device below zero", &tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: -1}, ethernet(0x800, 60)},
-				{"too long to a device that is not there", &tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: 4711}, ethernet(0x800, 4000)},
-				{"too short", w.to(0x800), ethernet(0x800, 13)},
+				{"to a protocol of no frame", w.to(0), rxtest.Ethernet(0x806, 60)},
+				{"to all protocols", w.to(tpacket.ETHPAll), rxtest.Ethernet(0x806, 60)},
+				{"to another protocol", w.to(0x1234), rxtest.Ethernet(0x806, 60)},
+				{"to a tag's protocol", w.to(tpacket.ETHP8021Q), rxtest.Ethernet(0x800, 60)},
+				{"to a tag's protocol, with a tag", w.to(tpacket.ETHP8021Q), rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ipPacket(17, 60), 0x8100, 7)},
+				{"with two tags", w.to(0), rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ipPacket(17, 60), 0x88a8, 3, 0x8100, 7)},
+				{"as IPv4, with a tag", w.to(tpacket.ETHPIP), rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ipPacket(17, 60), 0x8100, 7)},
+				{"with an address", w.to(0, 2, 3, 4, 5, 6, 7), rxtest.Ethernet(0x800, 60)},
+				{"with 8 bytes of address", w.to(0, 2, 3, 4, 5, 6, 7, 8, 9), rxtest.Ethernet(0x800, 60)},
+				{"with 9 bytes of address", &tpacket.SockaddrLL{Ifindex: int32(w.dev.Index()), Halen: 9}, rxtest.Ethernet(0x800, 60)},
+				{"of no family", &tpacket.SockaddrLL{Ifindex: int32(w.dev.Index())}, rxtest.Ethernet(0x800, 60)},
+				{"to no device", &tpacket.SockaddrLL{Family: tpacket.AFPacket}, rxtest.Ethernet(0x800, 60)},
+				{"to a device that is not there", &tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: 4711}, rxtest.Ethernet(0x800, 60)},
+				{"to a device below zero", &tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: -1}, rxtest.Ethernet(0x800, 60)},
+				{"too long to a device that is not there", &tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: 4711}, rxtest.Ethernet(0x800, 4000)},
+				{"too short", w.to(0x800), rxtest.Ethernet(0x800, 13)},
 			} {
 				what := s.name + ", " + c.name
 				s.sends(what, c.frame, c.to)

@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"encoding/binary"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -17,10 +18,10 @@ func TestWholeCopiesOfCutPacketsAreQueued(t *testing.T) {
 		auxdata := packetInt{tpacket.OptAuxdata, 1}
 		ip := ipPacket(17, 700)
 		frames := map[string][]byte{
-			"short":      taggedFrame(ourAddr, 0x800, ip[:100]),
-			"long":       taggedFrame(ourAddr, 0x800, ip),
-			"tagged":     taggedFrame(ourAddr, 0x800, ip, 0x8100, 5),
-			"tagged two": taggedFrame(ourAddr, 0x800, ip, 0x88a8, 5, 0x8100, 6),
+			"short":      rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip[:100]),
+			"long":       rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip),
+			"tagged":     rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, 0x8100, 5),
+			"tagged two": rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, 0x88a8, 5, 0x8100, 6),
 		}
 		for _, c := range []struct {
 			name    string
@@ -54,14 +55,14 @@ func TestWholeCopiesOfCutPacketsAreQueued(t *testing.T) {
 			if queued > 0 != wantSome {
 				t.Errorf("%s: %d packets queued", c.name, queued)
 			}
-			s.set(solSocket, soRcvbuf, cInt(5000))
+			s.set(rxtest.SolSocket, rxtest.SoRcvbuf, rxtest.Int(5000))
 			for range r.kernel.Geometry.FrameNr + 3 {
 				w.arrives(frames["long"])
 			}
 			r.compare(t, "queue and ring full")
 			receive("queue and ring full")
 			st, err := r.kernel.Option(tpacket.OptStatistics, make([]byte, tpacket.SizeofStats))
-			must(t, err)
+			rxtest.Must(t, err)
 			if got, want := r.ours.Statistics(), tpacket.Parse[tpacket.Stats](st); got.Packets != want.Packets || got.Drops != want.Drops {
 				t.Errorf("%s: statistics %+v, the kernel's %+v", c.name, got, want)
 			}
@@ -73,12 +74,12 @@ func TestWholeCopiesOfCutPacketsAreQueued(t *testing.T) {
 // TestBatchesAreCopiedWholeToo: the same as one by one.
 func TestBatchesAreCopiedWholeToo(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	s, _ := openSocket(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 4096, BlockNr: 2, FrameSize: 256, FrameNr: 32})
-	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptCopyThresh, cInt(1)))
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 4096, BlockNr: 2, FrameSize: 256, FrameNr: 32})
+	rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptCopyThresh, rxtest.Int(1)))
 	var ps []rxring.Packet
 	for i := range 20 {
-		ps = append(ps, rxring.Packet{Data: frame(100 + i%3*200)})
+		ps = append(ps, rxring.Packet{Data: rxtest.Frame(100 + i%3*200)})
 	}
 	dev.DeliverBatch(ps)
 	b := make([]byte, 1000)

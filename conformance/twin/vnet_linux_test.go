@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"encoding/binary"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -41,7 +42,7 @@ func TestOffloadsShowInVnetHeadersAsInTheKernel(t *testing.T) {
 			w.ring("none", rxring.SockRaw, tpacket.ETHPAll, packetInt{tpacket.OptVnetHdr, 1}, packetInt{tpacket.OptVnetHdrSz, 0}),
 		}
 		udp, tcp := ipPacket(17, 300), ipPacket(6, 300)
-		plain := func(ip []byte) []byte { return taggedFrame(ourAddr, 0x800, ip) }
+		plain := func(ip []byte) []byte { return rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip) }
 		for _, c := range []struct {
 			what  string
 			frame []byte
@@ -51,20 +52,20 @@ func TestOffloadsShowInVnetHeadersAsInTheKernel(t *testing.T) {
 			{"no offload", plain(udp), kring.VnetHdr{}, rxring.Packet{}},
 			{"checksum to do", plain(udp), vnetHeader(1, 0, 0, 0, 34, 6),
 				rxring.Packet{Checksum: rxring.ChecksumPartial, ChecksumStart: 34, ChecksumOffset: 6}},
-			{"checksum to do behind a tag", taggedFrame(ourAddr, 0x800, udp, 0x8100, 5), vnetHeader(1, 0, 0, 0, 38, 6),
+			{"checksum to do behind a tag", rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, udp, 0x8100, 5), vnetHeader(1, 0, 0, 0, 38, 6),
 				rxring.Packet{Checksum: rxring.ChecksumPartial, ChecksumStart: 38, ChecksumOffset: 6}},
 			{"TCP segments", plain(tcp), vnetHeader(1, 1, 54, 100, 34, 16),
 				rxring.Packet{Checksum: rxring.ChecksumPartial, ChecksumStart: 34, ChecksumOffset: 16, GSO: rxring.GSO{Type: rxring.GSOTCPv4, Size: 100, HdrLen: 54}}},
 			{"TCP segments with ECN", plain(tcp), vnetHeader(1, 0x81, 54, 100, 34, 16),
 				rxring.Packet{Checksum: rxring.ChecksumPartial, ChecksumStart: 34, ChecksumOffset: 16, GSO: rxring.GSO{Type: rxring.GSOTCPv4 | rxring.GSOECN, Size: 100, HdrLen: 54}}},
-			{"TCP segments behind a tag", taggedFrame(ourAddr, 0x800, tcp, 0x8100, 0), vnetHeader(1, 1, 58, 100, 38, 16),
+			{"TCP segments behind a tag", rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, tcp, 0x8100, 0), vnetHeader(1, 1, 58, 100, 38, 16),
 				rxring.Packet{Checksum: rxring.ChecksumPartial, ChecksumStart: 38, ChecksumOffset: 16, GSO: rxring.GSO{Type: rxring.GSOTCPv4, Size: 100, HdrLen: 58}}},
 			{"UDP segments", plain(udp), vnetHeader(1, 5, 42, 100, 34, 6),
 				rxring.Packet{Checksum: rxring.ChecksumPartial, ChecksumStart: 34, ChecksumOffset: 6, GSO: rxring.GSO{Type: rxring.GSOUDPL4, Size: 100, HdrLen: 42}}},
 			{"cut", plain(ipPacket(17, 1400)), vnetHeader(1, 0, 0, 0, 34, 6),
 				rxring.Packet{Checksum: rxring.ChecksumPartial, ChecksumStart: 34, ChecksumOffset: 6}},
 		} {
-			must(t, w.tap.ReceiveOffloaded(c.vnet, c.frame))
+			rxtest.Must(t, w.tap.ReceiveOffloaded(c.vnet, c.frame))
 			c.p.Data = c.frame
 			w.dev.Deliver(&c.p)
 			for _, r := range rings {
@@ -81,8 +82,8 @@ func TestOffloadsShowInVnetHeadersAsInTheKernel(t *testing.T) {
 func TestFragmentedUDPHasNoVnetHeader(t *testing.T) {
 	withTwins(t, func(w *twins) {
 		r := w.ring("10 bytes", rxring.SockRaw, tpacket.ETHPAll, packetInt{tpacket.OptVnetHdr, 1})
-		frame := taggedFrame(ourAddr, 0x800, ipPacket(17, 300))
-		must(t, w.tap.ReceiveOffloaded(vnetHeader(1, 3, 42, 100, 34, 6), frame))
+		frame := rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ipPacket(17, 300))
+		rxtest.Must(t, w.tap.ReceiveOffloaded(vnetHeader(1, 3, 42, 100, 34, 6), frame))
 		w.dev.Deliver(&rxring.Packet{Data: frame, Checksum: rxring.ChecksumPartial, ChecksumStart: 34, ChecksumOffset: 6, GSO: rxring.GSO{Type: rxring.GSOUDP, Size: 100, HdrLen: 42}})
 		w.arrives(frame)
 		t.Logf("the kernel's ring goes on: %v", r.kernel.Status(0) != tpacket.StatusKernel)

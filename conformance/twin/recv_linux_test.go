@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -30,29 +31,29 @@ type twinSocket struct {
 func (s *twinSocket) close() {
 	if !s.closed {
 		s.closed = true
-		must(s.t, s.kernel.Close(), s.ours.Close())
+		rxtest.Must(s.t, s.kernel.Close(), s.ours.Close())
 	}
 }
 
 func (w *twins) socket(name string, typ rxring.SockType, protocol uint16) *twinSocket {
 	w.t.Helper()
 	k, err := w.kernel.Socket(int(typ), 0)
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	s, err := w.ns.Socket(typ, 0)
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	both := &twinSocket{t: w.t, name: name, kernel: k, ours: s}
 	w.t.Cleanup(both.close)
-	for force, plain := range map[int]int{soSndbufforce: soSndbuf, soRcvbufforce: soRcvbuf} { // whatever net.core.rmem_default is here
-		errno := setsockopt(k.FD, solSocket, force, cInt(212992/2))
+	for force, plain := range map[int]int{rxtest.SoSndbufforce: rxtest.SoSndbuf, rxtest.SoRcvbufforce: rxtest.SoRcvbuf} { // whatever net.core.rmem_default is here
+		errno := setsockopt(k.FD, rxtest.SolSocket, force, rxtest.Int(212992/2))
 		if errno == syscall.EPERM { // root in a user namespace may not go past net.core.rmem_max, which is rarely less
-			errno = setsockopt(k.FD, solSocket, plain, cInt(212992/2))
+			errno = setsockopt(k.FD, rxtest.SolSocket, plain, rxtest.Int(212992/2))
 		}
 		if errno != 0 {
 			w.t.Fatal(errno)
 		}
 	}
 	if protocol != 0 {
-		must(w.t, k.Bind(w.dev.Index(), protocol), s.BindDevice(w.dev, protocol))
+		rxtest.Must(w.t, k.Bind(w.dev.Index(), protocol), s.BindDevice(w.dev, protocol))
 	}
 	return both
 }
@@ -61,7 +62,7 @@ func (w *twins) socket(name string, typ rxring.SockType, protocol uint16) *twinS
 func (s *twinSocket) set(level, name int, val []byte) syscall.Errno {
 	s.t.Helper()
 	want := setsockopt(s.kernel.FD, level, name, val)
-	if got := errnoOf(s.ours.Setsockopt(level, name, val)); got != want {
+	if got := rxtest.Errno(s.ours.Setsockopt(level, name, val)); got != want {
 		s.t.Errorf("%s: setsockopt %d %d % x: %v, the kernel says %v", s.name, level, name, val, got, want)
 	}
 	return want
@@ -119,7 +120,7 @@ func ourRecvmsg(s *rxring.Socket, room, controlRoom int, flags rxring.RecvFlags)
 	b := make([]byte, room)
 	m, err := s.Recv(b, flags)
 	if err != nil {
-		return received{errno: errnoOf(err)}
+		return received{errno: rxtest.Errno(err)}
 	}
 	r.control = withoutTimes(m.Control(controlRoom))
 	r.n, r.flags, r.data, r.from = m.N, uint32(m.Flags), b[:min(m.N, room)], m.From
@@ -172,23 +173,23 @@ func TestQueueGivesWhatTheKernelsDoes(t *testing.T) {
 			w.socket("dgram, all control messages", rxring.SockDgram, tpacket.ETHPAll),
 		}
 		prog := []unix.SockFilter{{Code: 6, K: 50}}
-		must(t, unix.SetsockoptSockFprog(sockets[3].kernel.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &prog[0]}))
-		must(t, sockets[3].ours.AttachFilter([]cbpf.Instruction{{Op: 6, K: 50}}))
-		sockets[4].set(tpacket.SolPacket, tpacket.OptVnetHdr, cInt(1))
+		rxtest.Must(t, unix.SetsockoptSockFprog(sockets[3].kernel.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &prog[0]}))
+		rxtest.Must(t, sockets[3].ours.AttachFilter([]cbpf.Instruction{{Op: 6, K: 50}}))
+		sockets[4].set(tpacket.SolPacket, tpacket.OptVnetHdr, rxtest.Int(1))
 		for _, s := range sockets[3:] {
-			s.set(tpacket.SolPacket, tpacket.OptAuxdata, cInt(1))
+			s.set(tpacket.SolPacket, tpacket.OptAuxdata, rxtest.Int(1))
 		}
-		for _, o := range []int{soTimestampNS, soRxqOvfl} {
-			sockets[5].set(solSocket, o, cInt(1))
+		for _, o := range []int{rxtest.SoTimestampNS, rxtest.SoRxqOvfl} {
+			sockets[5].set(rxtest.SolSocket, o, rxtest.Int(1))
 		}
 		ip := ipPacket(17, 100)
 		frames := map[string][]byte{
-			"plain":         taggedFrame(ourAddr, 0x800, ip),
-			"tag":           taggedFrame(ourAddr, 0x800, ip, 0x8100, 5),
-			"two tags":      taggedFrame(ourAddr, 0x800, ip, 0x88a8, 5, 0x8100, 6),
-			"to all":        taggedFrame([6]byte{255, 255, 255, 255, 255, 255}, 0x806, ip[:28]),
-			"one byte":      taggedFrame(ourAddr, 0x800, ip[:1]),
-			"somebody else": taggedFrame([6]byte{2, 9, 9, 9, 9, 9}, 0x86dd, ip),
+			"plain":         rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip),
+			"tag":           rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, 0x8100, 5),
+			"two tags":      rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, 0x88a8, 5, 0x8100, 6),
+			"to all":        rxtest.TaggedFrame([6]byte{255, 255, 255, 255, 255, 255}, 0x806, ip[:28]),
+			"one byte":      rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip[:1]),
+			"somebody else": rxtest.TaggedFrame([6]byte{2, 9, 9, 9, 9, 9}, 0x86dd, ip),
 		}
 		each := func(what string, inject func()) {
 			for _, room := range []struct {
@@ -217,16 +218,16 @@ func TestQueueGivesWhatTheKernelsDoes(t *testing.T) {
 			each("out: "+what, func() { w.leaves(binary.BigEndian.Uint16(frame[12:]), frame) })
 		}
 		each("checksum to do", func() {
-			must(t, w.tap.ReceiveOffloaded(vnetHeader(1, 0, 0, 0, 34, 6), frames["plain"]))
+			rxtest.Must(t, w.tap.ReceiveOffloaded(vnetHeader(1, 0, 0, 0, 34, 6), frames["plain"]))
 			w.dev.Deliver(&rxring.Packet{Data: frames["plain"], Checksum: rxring.ChecksumPartial, ChecksumStart: 34, ChecksumOffset: 6})
 		})
 		each("UDP fragments to come", func() {
-			must(t, w.tap.ReceiveOffloaded(vnetHeader(1, 3, 42, 30, 34, 6), frames["plain"]))
+			rxtest.Must(t, w.tap.ReceiveOffloaded(vnetHeader(1, 3, 42, 30, 34, 6), frames["plain"]))
 			w.dev.Deliver(&rxring.Packet{Data: frames["plain"], Checksum: rxring.ChecksumPartial, ChecksumStart: 34, ChecksumOffset: 6, GSO: rxring.GSO{Type: rxring.GSOUDP, Size: 30, HdrLen: 42}})
 		})
-		sockets[3].set(tpacket.SolPacket, tpacket.OptVnetHdr, cInt(1)) // of what the filter leaves of it
+		sockets[3].set(tpacket.SolPacket, tpacket.OptVnetHdr, rxtest.Int(1)) // of what the filter leaves of it
 		each("segments to come", func() {
-			must(t, w.tap.ReceiveOffloaded(vnetHeader(1, 5, 42, 30, 34, 6), frames["plain"]))
+			rxtest.Must(t, w.tap.ReceiveOffloaded(vnetHeader(1, 5, 42, 30, 34, 6), frames["plain"]))
 			w.dev.Deliver(&rxring.Packet{Data: frames["plain"], Checksum: rxring.ChecksumPartial, ChecksumStart: 34, ChecksumOffset: 6, GSO: rxring.GSO{Type: rxring.GSOUDPL4, Size: 30, HdrLen: 42}})
 		})
 		for bit := range 31 { // the last one is for 32-bit callers, and taken off before
@@ -246,8 +247,8 @@ func TestQueueGivesWhatTheKernelsDoes(t *testing.T) {
 func TestLengthStaysTrueAfterAPeek(t *testing.T) {
 	withTwins(t, func(w *twins) {
 		s := w.socket("raw", rxring.SockRaw, tpacket.ETHPAll)
-		s.set(tpacket.SolPacket, tpacket.OptAuxdata, cInt(1))
-		frame := taggedFrame(ourAddr, 0x800, ipPacket(17, 100))
+		s.set(tpacket.SolPacket, tpacket.OptAuxdata, rxtest.Int(1))
+		frame := rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ipPacket(17, 100))
 		w.arrives(frame)
 		s.wait()
 		s.recv("peek", 300, 200, rxring.MsgPeek)
@@ -266,13 +267,13 @@ func TestLengthStaysTrueAfterAPeek(t *testing.T) {
 func TestControlMessagesComeInTheKernelsOrder(t *testing.T) {
 	withTwins(t, func(w *twins) {
 		s := w.socket("raw", rxring.SockRaw, tpacket.ETHPAll)
-		s.set(tpacket.SolPacket, tpacket.OptAuxdata, cInt(1))
-		s.set(solSocket, soRxqOvfl, cInt(1))
-		s.set(solSocket, soRcvbuf, cInt(0))
-		frame := taggedFrame(ourAddr, 0x800, ipPacket(17, 300))
-		for _, stamp := range []int{0, soTimestamp, soTimestampNS} {
+		s.set(tpacket.SolPacket, tpacket.OptAuxdata, rxtest.Int(1))
+		s.set(rxtest.SolSocket, rxtest.SoRxqOvfl, rxtest.Int(1))
+		s.set(rxtest.SolSocket, rxtest.SoRcvbuf, rxtest.Int(0))
+		frame := rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ipPacket(17, 300))
+		for _, stamp := range []int{0, rxtest.SoTimestamp, rxtest.SoTimestampNS} {
 			if stamp != 0 {
-				s.set(solSocket, stamp, cInt(1))
+				s.set(rxtest.SolSocket, stamp, rxtest.Int(1))
 			}
 			for range 2 {
 				for range 6 {
@@ -292,7 +293,7 @@ func TestControlMessagesComeInTheKernelsOrder(t *testing.T) {
 			s.recv(fmt.Sprintf("room for %d", room), 400, room, 0)
 		}
 		st, err := s.kernel.Option(tpacket.OptStatistics, make([]byte, tpacket.SizeofStats))
-		must(t, err)
+		rxtest.Must(t, err)
 		want := tpacket.Parse[tpacket.Stats](st)
 		if got := s.ours.Statistics(); got.Packets != want.Packets || got.Drops != want.Drops || got.Drops == 0 {
 			t.Errorf("statistics %+v, the kernel's %+v", got, want)
@@ -304,19 +305,19 @@ func TestControlMessagesComeInTheKernelsOrder(t *testing.T) {
 // the same SO_RCVBUF.
 func TestQueueIsBoundedAsTheKernels(t *testing.T) {
 	withTwins(t, func(w *twins) {
-		must(t, w.tap.SetMTU(65500))
+		rxtest.Must(t, w.tap.SetMTU(65500))
 		for _, n := range []int{60, 1500, 9000, 65000} {
-			frame := taggedFrame(ourAddr, 0x88b5, make([]byte, n-14))
+			frame := rxtest.TaggedFrame(rxtest.OwnAddr, 0x88b5, make([]byte, n-14))
 			for _, rcvbuf := range []int32{0, 10000, 100000, 212992} {
 				s := w.socket("raw", rxring.SockRaw, 0)
-				s.set(solSocket, soRcvbuf, cInt(rcvbuf))
-				must(t, s.kernel.Bind(w.dev.Index(), tpacket.ETHPAll), s.ours.BindDevice(w.dev, tpacket.ETHPAll))
+				s.set(rxtest.SolSocket, rxtest.SoRcvbuf, rxtest.Int(rcvbuf))
+				rxtest.Must(t, s.kernel.Bind(w.dev.Index(), tpacket.ETHPAll), s.ours.BindDevice(w.dev, tpacket.ETHPAll))
 				for range 1000 {
 					w.arrives(frame)
 				}
 				s.wait()
 				st, err := s.kernel.Option(tpacket.OptStatistics, make([]byte, tpacket.SizeofStats))
-				must(t, err)
+				rxtest.Must(t, err)
 				k, o := tpacket.Parse[tpacket.Stats](st), s.ours.Statistics()
 				want, got := k.Packets-k.Drops, o.Packets-o.Drops
 				t.Logf("%d bytes, SO_RCVBUF %d: %d packets, kernel %d", n, rcvbuf, got, want)
@@ -333,7 +334,7 @@ func TestQueueIsBoundedAsTheKernels(t *testing.T) {
 func TestNewRingEmptiesTheQueue(t *testing.T) {
 	withTwins(t, func(w *twins) {
 		s := w.socket("raw", rxring.SockRaw, tpacket.ETHPAll)
-		frame := taggedFrame(ourAddr, 0x800, ipPacket(17, 100))
+		frame := rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ipPacket(17, 100))
 		none, bad := tpacket.Req{}, tpacket.Req{FrameNr: 1}
 		for _, c := range []struct {
 			name string
@@ -346,7 +347,7 @@ func TestNewRingEmptiesTheQueue(t *testing.T) {
 			s.wait()
 			s.set(tpacket.SolPacket, tpacket.OptRxRing, tpacket.Bytes(&c.req))
 			ready, err := s.kernel.Poll(0)
-			must(t, err)
+			rxtest.Must(t, err)
 			if ready != c.want || s.ours.Readable() != ready {
 				t.Errorf("%s: readable %v, the kernel's %v; want %v", c.name, s.ours.Readable(), ready, c.want)
 			}

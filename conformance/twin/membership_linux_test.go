@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"encoding/binary"
@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -22,7 +23,7 @@ type kernelHears struct {
 }
 
 func (w *twins) kernelHears() (h kernelHears) {
-	must(w.t, w.kernel.Do(func() error {
+	rxtest.Must(w.t, w.kernel.Do(func() error {
 		const iflaPromiscuity, iflaAllmulti = 30, 61
 		rib, err := syscall.NetlinkRIB(syscall.RTM_GETLINK, syscall.AF_UNSPEC)
 		if err != nil {
@@ -71,16 +72,16 @@ var (
 func TestUnicastMembershipsAreHeard(t *testing.T) {
 	withTwins(t, func(w *twins) {
 		s := w.socket("raw", rxring.SockRaw, tpacket.ETHPAll)
-		s.set(tpacket.SolPacket, tpacket.OptAddMembership, mreq(w.dev.Index(), 3, 6, other...))
+		s.set(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(w.dev.Index(), 3, 6, other...))
 		if k := w.kernelHears(); !w.dev.AcceptsDst([6]byte(other)) || w.dev.Promiscuous() {
 			t.Errorf("heard: %v, promiscuous %v; the kernel %+v", w.dev.AcceptsDst([6]byte(other)), w.dev.Promiscuous(), k)
 		}
-		for _, dst := range [][]byte{other, {2, 7, 7, 7, 7, 7}, group1} {
-			w.arrives(taggedFrame([6]byte(dst), 0x800, ipPacket(17, 60)))
+		for _, dst := range [][]byte{other, {2, 7, 7, 7, 7, 7}, rxtest.Group} {
+			w.arrives(rxtest.TaggedFrame([6]byte(dst), 0x800, ipPacket(17, 60)))
 			s.wait()
 			s.recv("a packet to somebody else", 100, 0, 0)
 		}
-		s.set(tpacket.SolPacket, tpacket.OptDropMembership, mreq(w.dev.Index(), 3, 6, other...))
+		s.set(tpacket.SolPacket, tpacket.OptDropMembership, rxtest.Mreq(w.dev.Index(), 3, 6, other...))
 		if w.dev.AcceptsDst([6]byte(other)) {
 			t.Error("heard after the membership was dropped")
 		}
@@ -108,11 +109,11 @@ func TestMembershipsAreTheKernels(t *testing.T) {
 			}
 			if i%100 == 50 {
 				w.dev.SetUp(i%200 == 150)
-				must(t, w.tap.SetUp(i%200 == 150))
+				rxtest.Must(t, w.tap.SetUp(i%200 == 150))
 			}
 			typ := uint16([]int{0, 0, 1, 2, 3, 9}[rnd.IntN(6)])
 			alen := uint16([]int{0, 6, 6, 6, 3, 5, 7, 8, 32, 33, 65535}[rnd.IntN(11)])
-			addr := slices.Clone([][]byte{group1, group1, group2, other, nil}[rnd.IntN(5)])
+			addr := slices.Clone([][]byte{rxtest.Group, rxtest.Group, group2, other, nil}[rnd.IntN(5)])
 			if typ == 3 && alen == 6 {
 				// A TAP has no list of unicast addresses: it becomes promiscuous.
 				// See TestUnicastMembershipsAreHeard.
@@ -124,7 +125,7 @@ func TestMembershipsAreTheKernels(t *testing.T) {
 			if rnd.IntN(10) == 0 {
 				addr = append(addr, make([]byte, 40)...)
 			}
-			val := mreq(indexes[rnd.IntN(len(indexes))], typ, alen, addr...)
+			val := rxtest.Mreq(indexes[rnd.IntN(len(indexes))], typ, alen, addr...)
 			if rnd.IntN(20) == 0 {
 				val = val[:rnd.IntN(len(val))]
 			}
@@ -135,7 +136,7 @@ func TestMembershipsAreTheKernels(t *testing.T) {
 			if w.dev.Promiscuous() != (k.promiscuity > 0) || w.dev.AllMulticast() != (k.allmulti > 0) {
 				t.Fatalf("step %d: promiscuous %v, allmulti %v; the kernel %+v", i, w.dev.Promiscuous(), w.dev.AllMulticast(), k)
 			}
-			for _, group := range [][]byte{group1, group2} {
+			for _, group := range [][]byte{rxtest.Group, group2} {
 				want := k.promiscuity > 0 || k.allmulti > 0 || slices.Contains(k.groups, hex.EncodeToString(group))
 				if got := w.dev.AcceptsDst([6]byte(group)); w.dev.Up() && got != want {
 					t.Fatalf("step %d: hears % x: %v; the kernel %+v", i, group, got, k)

@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"bytes"
@@ -13,13 +13,14 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
 // Headers of packets, each of which says what follows it.
 
 func ether(protocol uint16, more ...[]byte) []byte {
-	b := append(append(ourAddr[:], peerAddr[:]...), byte(protocol>>8), byte(protocol))
+	b := append(append(rxtest.OwnAddr[:], rxtest.PeerAddr[:]...), byte(protocol>>8), byte(protocol))
 	return append(b, slices.Concat(more...)...)
 }
 
@@ -259,13 +260,13 @@ func newChooser(w *twins, members int) *chooser {
 	c := &chooser{twins: w, seen: make([]uint64, members)}
 	for range members {
 		k, err := w.twinsSocket()
-		must(w.t, err)
+		rxtest.Must(w.t, err)
 		w.t.Cleanup(func() { k.Close() })
-		must(w.t, k.Bind(w.dev.Index(), tpacket.ETHPAll), k.SetOption(tpacket.OptFanout, fanoutArgs(1, hash, 0)))
+		rxtest.Must(w.t, k.Bind(w.dev.Index(), tpacket.ETHPAll), k.SetOption(tpacket.OptFanout, fanoutArgs(1, hash, 0)))
 		s, err := w.ns.Socket(rxring.SockRaw, 0)
-		must(w.t, err)
+		rxtest.Must(w.t, err)
 		w.t.Cleanup(func() { s.Close() })
-		must(w.t, s.BindDevice(w.dev, tpacket.ETHPAll), s.JoinFanout(rxring.FanoutConfig{ID: 1}))
+		rxtest.Must(w.t, s.BindDevice(w.dev, tpacket.ETHPAll), s.JoinFanout(rxring.FanoutConfig{ID: 1}))
 		c.kernel, c.ours = append(c.kernel, k), append(c.ours, s)
 	}
 	return c
@@ -280,7 +281,7 @@ func (c *chooser) choose(frame []byte) (kernel, ours int) {
 	kernel, ours = -1, -1
 	for i, k := range c.kernel {
 		raw, err := k.Option(tpacket.OptStatistics, make([]byte, tpacket.SizeofStats))
-		must(c.t, err)
+		rxtest.Must(c.t, err)
 		if tpacket.Parse[tpacket.Stats](raw).Packets > 0 {
 			kernel = i
 		}
@@ -311,8 +312,8 @@ func TestFlowsAreWhatTheKernelTakesForThem(t *testing.T) {
 				k1, o1 := c.choose(first)
 				k2, o2 := c.choose(second)
 				met := o1 == o2
-				if !isTagged(first) && !isTagged(second) { // of others, FlowHash is not told all
-					met = rxring.FlowHash(w.dev, &rxring.Packet{Data: first}) == rxring.FlowHash(w.dev, &rxring.Packet{Data: second})
+				if !isTagged(first) && !isTagged(second) { // FlowHash does not cover tags
+					met = rxtest.FlowHash(t, tap0, first) == rxtest.FlowHash(t, tap0, second)
 					if met && o1 != o2 {
 						t.Errorf("%s: one hash, members %d and %d", pair.name, o1, o2)
 					}
@@ -347,7 +348,7 @@ func TestOneByteMovesAFlowAsInTheKernel(t *testing.T) {
 			if isTagged(frame) {
 				continue // its tag is taken out first: what there is to hash is not the frame
 			}
-			was := rxring.FlowHash(w.dev, &rxring.Packet{Data: frame})
+			was := rxtest.FlowHash(t, tap0, frame)
 			for range rounds {
 				changed := bytes.Clone(frame)
 				at := 12 + rand.IntN(len(frame)-12)
@@ -356,7 +357,7 @@ func TestOneByteMovesAFlowAsInTheKernel(t *testing.T) {
 					continue
 				}
 				k, _ := c.choose(changed)
-				if rxring.FlowHash(w.dev, &rxring.Packet{Data: changed}) == was {
+				if rxtest.FlowHash(t, tap0, changed) == was {
 					same++
 					if k != kernel {
 						t.Errorf("%s: one flow here, two in the kernel:\n% x\n% x", pair.name, frame, changed)

@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -29,15 +30,15 @@ func (w *twins) roller(v tpacket.Version, args []byte) *roller {
 		req.FrameSize, req.FrameNr = 4096, 4
 	}
 	k, err := w.kernel.OpenRing(kring.RingConfig{Type: unix.SOCK_RAW, Version: v, Request: req})
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	w.t.Cleanup(func() { k.Close() })
-	must(w.t, k.Bind(w.dev.Index(), tpacket.ETHPAll), k.SetOption(tpacket.OptFanout, args))
+	rxtest.Must(w.t, k.Bind(w.dev.Index(), tpacket.ETHPAll), k.SetOption(tpacket.OptFanout, args))
 	s, err := w.ns.Socket(rxring.SockRaw, 0)
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	w.t.Cleanup(func() { s.Close() })
-	must(w.t, s.SetVersion(v), s.SetRxRing3(req), s.BindDevice(w.dev, tpacket.ETHPAll), s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args))
+	rxtest.Must(w.t, s.SetVersion(v), s.SetRxRing3(req), s.BindDevice(w.dev, tpacket.ETHPAll), s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args))
 	rd, err := s.NewReader()
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	return &roller{k, s, rd, 0}
 }
 
@@ -45,13 +46,13 @@ func (w *twins) roller(v tpacket.Version, args []byte) *roller {
 func (w *twins) queueRoller(rcvbuf int, args []byte) *roller {
 	w.t.Helper()
 	k, err := w.kernel.Socket(unix.SOCK_RAW, 0)
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	w.t.Cleanup(func() { k.Close() })
-	must(w.t, unix.SetsockoptInt(k.FD, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf), k.Bind(w.dev.Index(), tpacket.ETHPAll), k.SetOption(tpacket.OptFanout, args))
+	rxtest.Must(w.t, unix.SetsockoptInt(k.FD, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf), k.Bind(w.dev.Index(), tpacket.ETHPAll), k.SetOption(tpacket.OptFanout, args))
 	s, err := w.ns.Socket(rxring.SockRaw, 0)
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	w.t.Cleanup(func() { s.Close() })
-	must(w.t, s.Setsockopt(unix.SOL_SOCKET, unix.SO_RCVBUF, cInt(int32(rcvbuf))), s.BindDevice(w.dev, tpacket.ETHPAll), s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args))
+	rxtest.Must(w.t, s.Setsockopt(unix.SOL_SOCKET, unix.SO_RCVBUF, rxtest.Int(int32(rcvbuf))), s.BindDevice(w.dev, tpacket.ETHPAll), s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args))
 	return &roller{kernel: &kring.Ring{Socket: k}, ours: s}
 }
 
@@ -67,7 +68,7 @@ func (r *roller) take(t *testing.T, n int) {
 			}
 			_, err := r.kernel.Recv(b, 0)
 			_, ours := r.ours.Recv(b, 0)
-			must(t, err, ours)
+			rxtest.Must(t, err, ours)
 		}
 		return
 	}
@@ -77,7 +78,7 @@ func (r *roller) take(t *testing.T, n int) {
 		slots = r.kernel.Geometry.BlockNr
 	}
 	for range n {
-		must(t, r.kernel.Wait(r.at, 5*time.Second))
+		rxtest.Must(t, r.kernel.Wait(r.at, 5*time.Second))
 		packets := uint32(1)
 		if v3 {
 			packets = tpacket.Parse[tpacket.BlockDesc](r.kernel.Block(r.at)).NumPkts
@@ -171,7 +172,7 @@ func TestLongStoriesOfRollingOver(t *testing.T) {
 						}
 					}
 					for _, r := range rollers {
-						must(t, r.ours.Close(), r.kernel.Close())
+						rxtest.Must(t, r.ours.Close(), r.kernel.Close())
 					}
 				})
 			}
@@ -209,7 +210,7 @@ func TestReceivingMakesRoomKnown(t *testing.T) {
 				firstKnown = n
 			}
 			for _, r := range m {
-				must(t, r.ours.Close(), r.kernel.Close())
+				rxtest.Must(t, r.ours.Close(), r.kernel.Close())
 			}
 		}
 		if firstKnown < 2 {
@@ -229,16 +230,16 @@ func same(t *testing.T, what string, rollers []*roller) (kept []int) {
 			n = tpacket.SizeofStats3
 		}
 		raw, err := r.kernel.Option(tpacket.OptStatistics, make([]byte, n))
-		must(t, err)
+		rxtest.Must(t, err)
 		want, got := tpacket.Parse[tpacket.Stats](raw), r.ours.Statistics()
 		if (tpacket.Stats{Packets: got.Packets, Drops: got.Drops}) != want {
 			t.Errorf("%s: member %d: statistics %+v, the kernel's %+v", what, i, got, want)
 		}
 		kept = append(kept, int(want.Packets-want.Drops))
 		raw, err = r.kernel.Option(tpacket.OptRolloverStats, make([]byte, tpacket.SizeofRolloverStats))
-		must(t, err)
+		rxtest.Must(t, err)
 		ro, err := r.ours.RolloverStats()
-		must(t, err)
+		rxtest.Must(t, err)
 		if want := tpacket.Parse[tpacket.RolloverStats](raw); ro != want {
 			t.Errorf("%s: member %d: rollover %+v, the kernel's %+v", what, i, ro, want)
 		}
@@ -290,7 +291,7 @@ func TestRollingOverAsTheKernelDoes(t *testing.T) {
 							send(fill / 4)
 						}
 						for _, r := range rollers {
-							must(t, r.ours.Close(), r.kernel.Close())
+							rxtest.Must(t, r.ours.Close(), r.kernel.Close())
 						}
 					})
 				}
@@ -316,7 +317,7 @@ func TestAMemberWithRoomIsNotForgotten(t *testing.T) {
 
 		send(5)
 		raw, err := rollers[0].kernel.Option(tpacket.OptStatistics, make([]byte, tpacket.SizeofStats))
-		must(t, err)
+		rxtest.Must(t, err)
 		if got := tpacket.Parse[tpacket.Stats](raw); got != (tpacket.Stats{Packets: 5, Drops: 5}) {
 			t.Errorf("the kernel's member 0: %+v: does Linux look for room now? Then this difference can go", got)
 		}

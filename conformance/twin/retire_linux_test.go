@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -19,16 +20,16 @@ func TestAnIdleRingOfBlocks(t *testing.T) {
 	withTwins(t, func(w *twins) {
 		req := tpacket.Req3{Req: tpacket.Req{BlockSize: 4096, BlockNr: 4, FrameSize: 2048, FrameNr: 8}, RetireBlkTov: 1}
 		theirs, err := w.kernel.OpenRing(kring.RingConfig{Type: unix.SOCK_RAW, Version: tpacket.V3, Request: req})
-		must(t, err)
+		rxtest.Must(t, err)
 		defer theirs.Close()
-		must(t, theirs.Bind(int(w.dev.Index()), 0x88b5))
+		rxtest.Must(t, theirs.Bind(int(w.dev.Index()), 0x88b5))
 		ours, err := w.ns.Socket(rxring.SockRaw, 0)
-		must(t, err)
+		rxtest.Must(t, err)
 		defer ours.Close()
-		must(t, ours.SetVersion(tpacket.V3), ours.SetRxRing3(req))
-		must(t, ours.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Protocol: tpacket.Htons(0x88b5), Ifindex: int32(w.dev.Index())}))
+		rxtest.Must(t, ours.SetVersion(tpacket.V3), ours.SetRxRing3(req))
+		rxtest.Must(t, ours.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Protocol: tpacket.Htons(0x88b5), Ifindex: int32(w.dev.Index())}))
 		mem := ours.Ring().Memory().Bytes()
-		packet := frame(60)
+		packet := rxtest.Frame(60)
 		packet[12], packet[13] = 0x88, 0xb5
 
 		// blocks says what the reader has, and how many packets are in each block.

@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"encoding/binary"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -31,7 +32,7 @@ func ip6Packet(protocol byte, n int) []byte {
 // virtio_net_hdr, sensible ones and others.
 func TestOffloadsAreSentAsFromTheKernel(t *testing.T) {
 	withTwins(t, func(w *twins) {
-		must(t, w.tap.KeepOffloads())
+		rxtest.Must(t, w.tap.KeepOffloads())
 		rings := []*twinRing{
 			w.ring("plain", rxring.SockRaw, tpacket.ETHPAll),
 			w.ring("with header", rxring.SockRaw, tpacket.ETHPAll, packetInt{tpacket.OptVnetHdrSz, 10}),
@@ -53,9 +54,9 @@ func TestOffloadsAreSentAsFromTheKernel(t *testing.T) {
 				} else {
 					ip = ipPacket(proto, n)
 				}
-				frame := ethernet(etherType, 14+n)
+				frame := rxtest.Ethernet(etherType, 14+n)
 				if rng.IntN(8) == 0 {
-					frame = taggedFrame(ourAddr, etherType, ip, 0x8100, 5)
+					frame = rxtest.TaggedFrame(rxtest.OwnAddr, etherType, ip, 0x8100, 5)
 					start += 4
 				} else {
 					copy(frame[14:], ip)

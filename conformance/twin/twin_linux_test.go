@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -25,14 +26,16 @@ type twins struct {
 	dev    *rxring.Device
 }
 
+var tap0 = rxring.DeviceConfig{Name: "tap0", HardwareAddr: rxtest.OwnAddr}
+
 // withTwins runs fn, all of a top-level test, where the kernel can be asked.
 func withTwins(t *testing.T, fn func(w *twins)) {
 	kringtest.Run(t, func(k *kring.Namespace) {
 		kringtest.NeedDevices(t)
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", HardwareAddr: ourAddr})
-		tap, err := k.TAP("tap0", dev.Index(), ourAddr)
-		must(t, err)
+		dev := rxtest.AddDevice(t, ns, tap0)
+		tap, err := k.TAP("tap0", dev.Index(), rxtest.OwnAddr)
+		rxtest.Must(t, err)
 		defer tap.Close()
 		fn(&twins{t, k, tap, ns, dev})
 	})
@@ -43,9 +46,9 @@ func withTunTwins(t *testing.T, fn func(w *twins)) {
 	kringtest.Run(t, func(k *kring.Namespace) {
 		kringtest.NeedDevices(t)
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
+		dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
 		tun, err := k.TUN("tun0", dev.Index())
-		must(t, err)
+		rxtest.Must(t, err)
 		defer tun.Close()
 		fn(&twins{t, k, tun, ns, dev})
 	})
@@ -54,14 +57,14 @@ func withTunTwins(t *testing.T, fn func(w *twins)) {
 // arrives makes the frame arrive on both sides.
 func (w *twins) arrives(frame []byte) {
 	w.t.Helper()
-	must(w.t, w.tap.Receive(frame))
+	rxtest.Must(w.t, w.tap.Receive(frame))
 	w.dev.Deliver(&rxring.Packet{Data: frame})
 }
 
 // leaves makes the frame leave on both sides. protocol is its EtherType.
 func (w *twins) leaves(protocol uint16, frame []byte) {
 	w.t.Helper()
-	must(w.t, w.tap.Send(protocol, frame))
+	rxtest.Must(w.t, w.tap.Send(protocol, frame))
 	w.dev.Deliver(&rxring.Packet{Data: frame, Outgoing: true})
 }
 
@@ -84,15 +87,15 @@ func (w *twins) ring(name string, typ rxring.SockType, protocol uint16, options 
 	req := tpacket.Req{BlockSize: page, BlockNr: 16, FrameSize: 512, FrameNr: 16 * page / 512}
 	s := w.socket(name, typ, 0)
 	for _, o := range append([]packetInt{{tpacket.OptVersion, int32(tpacket.V2)}}, options...) {
-		must(w.t, s.kernel.SetInt(o.option, uint32(o.value)), s.ours.Setsockopt(tpacket.SolPacket, o.option, cInt(o.value)))
+		rxtest.Must(w.t, s.kernel.SetInt(o.option, uint32(o.value)), s.ours.Setsockopt(tpacket.SolPacket, o.option, rxtest.Int(o.value)))
 	}
-	must(w.t, s.kernel.SetRxRing(tpacket.V2, tpacket.Req3{Req: req}), s.ours.SetRxRing(req))
+	rxtest.Must(w.t, s.kernel.SetRxRing(tpacket.V2, tpacket.Req3{Req: req}), s.ours.SetRxRing(req))
 	g := s.ours.Ring().Geometry()
 	mem, err := s.kernel.Map(g.Size())
-	must(w.t, err)
+	rxtest.Must(w.t, err)
 	r := &twinRing{twinSocket: s, kernel: &kring.Ring{Socket: s.kernel, Geometry: g, Mem: mem}}
-	w.t.Cleanup(func() { must(w.t, r.closeBoth()) })
-	must(w.t, s.kernel.Bind(w.dev.Index(), protocol), s.ours.BindDevice(w.dev, protocol))
+	w.t.Cleanup(func() { rxtest.Must(w.t, r.closeBoth()) })
+	rxtest.Must(w.t, s.kernel.Bind(w.dev.Index(), protocol), s.ours.BindDevice(w.dev, protocol))
 	return r
 }
 

@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"encoding/binary"
@@ -17,6 +17,7 @@ import (
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -25,8 +26,8 @@ import (
 func TestTheKernelHasTheSameFanoutRules(t *testing.T) {
 	kringtest.Run(t, func(ns *kring.Namespace) {
 		kringtest.NeedDevices(t)
-		tap, err := ns.TAP("tap0", 10, ourAddr)
-		must(t, err)
+		tap, err := ns.TAP("tap0", 10, rxtest.OwnAddr)
+		rxtest.Must(t, err)
 		defer tap.Close()
 		for _, rule := range fanoutRules {
 			t.Run(rule.name, func(t *testing.T) {
@@ -59,7 +60,7 @@ func (k *kernelSide) device() int { return k.tap.Index }
 func (k *kernelSide) socket(t *testing.T, protocol uint16) sideSocket {
 	t.Helper()
 	s, err := k.ns.Socket(unix.SOCK_RAW, protocol)
-	must(t, err)
+	rxtest.Must(t, err)
 	k.open = append(k.open, &kernelSocket{s})
 	return k.open[len(k.open)-1]
 }
@@ -103,9 +104,9 @@ func withQueues(t *testing.T, fn func(w *twins)) {
 	kringtest.Run(t, func(k *kring.Namespace) {
 		kringtest.NeedDevices(t)
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", HardwareAddr: ourAddr})
-		tap, err := k.TAPQueues("tap0", dev.Index(), ourAddr, 3)
-		must(t, err)
+		dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "tap0", HardwareAddr: rxtest.OwnAddr})
+		tap, err := k.TAPQueues("tap0", dev.Index(), rxtest.OwnAddr, 3)
+		rxtest.Must(t, err)
 		defer tap.Close()
 		fn(&twins{t, k, tap, ns, dev})
 	})
@@ -114,7 +115,7 @@ func withQueues(t *testing.T, fn func(w *twins)) {
 // join puts a ring into a fanout group on both sides.
 func (w *twins) join(r *twinRing, args []byte) {
 	w.t.Helper()
-	must(w.t, r.kernel.SetOption(tpacket.OptFanout, args), r.ours.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args))
+	rxtest.Must(w.t, r.kernel.SetOption(tpacket.OptFanout, args), r.ours.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args))
 }
 
 // group is n rings that joined one fanout group.
@@ -140,7 +141,7 @@ func closeAll(t *testing.T, rings []*twinRing) {
 		wg.Go(func() { errs[i] = r.closeBoth() })
 	}
 	wg.Wait()
-	must(t, errs...)
+	rxtest.Must(t, errs...)
 }
 
 // compareAll wants every ring's new frames to be the same, and returns how many
@@ -156,7 +157,7 @@ func compareAll(t *testing.T, what string, rings []*twinRing) (counts []int) {
 // udp4 is an Ethernet frame with an IPv4 UDP packet from and to these hosts and
 // ports.
 func udp4(src, dst byte, sport, dport uint16) []byte {
-	b := append(append(ourAddr[:], peerAddr[:]...), 0x08, 0x00)
+	b := append(append(rxtest.OwnAddr[:], rxtest.PeerAddr[:]...), 0x08, 0x00)
 	b = append(b, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, src, 192, 0, 2, dst)
 	b = binary.BigEndian.AppendUint16(b, sport)
 	b = binary.BigEndian.AppendUint16(b, dport)
@@ -166,7 +167,7 @@ func udp4(src, dst byte, sport, dport uint16) []byte {
 func TestFanoutChoosesAsTheKernelDoes(t *testing.T) {
 	withQueues(t, func(w *twins) {
 		in, out := udp4(1, 2, 1000, 53), udp4(2, 1, 53, 1000)
-		arp := append(append(ourAddr[:], peerAddr[:]...), append([]byte{0x08, 0x06}, make([]byte, 28)...)...)
+		arp := append(append(rxtest.OwnAddr[:], rxtest.PeerAddr[:]...), append([]byte{0x08, 0x06}, make([]byte, 28)...)...)
 		some := func(w *twins) {
 			for range 4 {
 				w.arrives(in)
@@ -193,27 +194,27 @@ func TestFanoutChoosesAsTheKernelDoes(t *testing.T) {
 			{"outgoing packets ignored", fanoutArgs(1, lb|tpacket.FanoutFlagIgnoreOutgoing, 0), tpacket.ETHPAll, 3, nil, some, []int{2, 3, 3}},
 			{"eBPF without a program", fanoutArgs(1, ebpfMode, 0), tpacket.ETHPAll, 3, nil, some, []int{12, 0, 0}},
 			{"classic BPF without a program", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 3, nil, some, []int{12, 0, 0}},
-			{"a number", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 3, acceptN(2), some, []int{0, 0, 12}},
-			{"a large number", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 7, acceptN(0xffffffff), some, []int{0, 0, 0, 12, 0, 0, 0}},
+			{"a number", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 3, rxtest.Keep(2), some, []int{0, 0, 12}},
+			{"a large number", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 7, rxtest.Keep(0xffffffff), some, []int{0, 0, 0, 12, 0, 0, 0}},
 			{"the first byte: of the network header coming in, of the frame going out", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(octet, 0), some, []int{4, 0, 4, 0, 0, 0, 0, 0, 0, 4}},
 			{"16 bits further in", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(half, 12), some, nil},
 			{"32 bits further in", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 22), some, nil},
 			{"beyond the end", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 45), some, nil},
 			{"the frame's EtherType, by SKF_LL_OFF", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(half, 0xffe0_0000+12), some, nil},
 			{"the IP protocol, by SKF_NET_OFF", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(octet, 0xfff0_0000+9), some, nil},
-			{"the length", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, acceptLen(), some, nil},
+			{"the length", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, rxtest.KeepLen(), some, nil},
 			{"the packet type", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 0xffff_f004), some, []int{8, 0, 0, 0, 4, 0, 0, 0, 0, 0}},
 			{"the protocol", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 0xffff_f000), some, nil},
 			{"the payload's offset", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 10, ld(wide, 0xffff_f034), some, nil},
 			{"the queue: one more than its number", fanoutArgs(1, tpacket.FanoutQM, 0), tpacket.ETHPAll, 3, nil, func(w *twins) {
 				for _, queue := range []int{0, 0, 0, 1, 2, 2} {
-					must(w.t, w.tap.ReceiveOn(queue, in))
+					rxtest.Must(w.t, w.tap.ReceiveOn(queue, in))
 					w.dev.Deliver(&rxring.Packet{Data: in, Queue: uint16(queue) + 1})
 				}
 			}, []int{2, 3, 1}},
 			{"the queue, by a program", fanoutArgs(1, cbpfMode, 0), tpacket.ETHPAll, 4, ld(wide, 0xffff_f018), func(w *twins) {
 				for queue := range 3 {
-					must(w.t, w.tap.ReceiveOn(queue, in))
+					rxtest.Must(w.t, w.tap.ReceiveOn(queue, in))
 					w.dev.Deliver(&rxring.Packet{Data: in, Queue: uint16(queue) + 1})
 				}
 			}, []int{0, 1, 1, 1}},
@@ -224,7 +225,7 @@ func TestFanoutChoosesAsTheKernelDoes(t *testing.T) {
 				w := &twins{t, w.kernel, w.tap, w.ns, w.dev}
 				rings := w.group(c.members, c.protocol, c.args)
 				if c.program != nil { // any member may set it
-					must(t, kernelProgram(rings[1].kernel.Socket, c.program), rings[1].ours.SetFanoutProgram(c.program))
+					rxtest.Must(t, kernelProgram(rings[1].kernel.Socket, c.program), rings[1].ours.SetFanoutProgram(c.program))
 				}
 				c.traffic(w)
 				got := compareAll(t, c.name, rings)
@@ -241,7 +242,7 @@ func TestFanoutChoosesAsTheKernelDoes(t *testing.T) {
 func onEachCPU(w *twins, frame []byte) {
 	w.t.Helper()
 	var all unix.CPUSet
-	must(w.t, unix.SchedGetaffinity(0, &all))
+	rxtest.Must(w.t, unix.SchedGetaffinity(0, &all))
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
@@ -263,7 +264,7 @@ func onEachCPU(w *twins, frame []byte) {
 		}
 		done <- nil
 	}()
-	must(w.t, <-done)
+	rxtest.Must(w.t, <-done)
 }
 
 func TestMembersLeaveAsInTheKernel(t *testing.T) {
@@ -292,9 +293,9 @@ func TestMembersAreSocketsOfTheirOwn(t *testing.T) {
 			w.join(r, fanoutArgs(1, lb, 0))
 		}
 		alone := w.ring("in no group", rxring.SockRaw, tpacket.ETHPAll)
-		refuse := acceptN(0)
-		must(t, filtered.ours.AttachFilter(refuse), (&kernelSocket{filtered.kernel.Socket}).attachFilter(refuse),
-			deaf.ours.Setsockopt(tpacket.SolPacket, tpacket.OptIgnoreOutgoing, cInt(1)), deaf.kernel.SetInt(tpacket.OptIgnoreOutgoing, 1))
+		refuse := rxtest.Keep(0)
+		rxtest.Must(t, filtered.ours.AttachFilter(refuse), (&kernelSocket{filtered.kernel.Socket}).attachFilter(refuse),
+			deaf.ours.Setsockopt(tpacket.SolPacket, tpacket.OptIgnoreOutgoing, rxtest.Int(1)), deaf.kernel.SetInt(tpacket.OptIgnoreOutgoing, 1))
 		for range 8 {
 			w.leaves(0x800, udp4(2, 1, 53, 1000))
 		}
@@ -330,7 +331,7 @@ func TestGroupsOnDevicesThatGoDownAsInTheKernel(t *testing.T) {
 		}
 		up := func(up bool) {
 			t.Helper()
-			must(t, w.tap.SetUp(up))
+			rxtest.Must(t, w.tap.SetUp(up))
 			w.dev.SetUp(up)
 		}
 		rings := w.group(3, tpacket.ETHPAll, fanoutArgs(1, lb, 0))
@@ -355,14 +356,14 @@ func TestGroupsOnDevicesThatGoDownAsInTheKernel(t *testing.T) {
 		}
 
 		w.tap.Close()
-		must(t, w.ns.RemoveDevice(w.dev))
+		rxtest.Must(t, w.ns.RemoveDevice(w.dev))
 		for _, protocol := range []uint16{tpacket.ETHPAll, tpacket.ETHPIP} {
 			for id := range uint16(3) { // the group of a device that is gone is nobody else's
 				k, err := w.kernel.Socket(unix.SOCK_RAW, protocol)
-				must(t, err)
+				rxtest.Must(t, err)
 				defer k.Close()
 				s, err := w.ns.Socket(rxring.SockRaw, protocol)
-				must(t, err)
+				rxtest.Must(t, err)
 				defer s.Close()
 				args := fanoutArgs(id, lb, 0)
 				kernel, ours := k.SetOption(tpacket.OptFanout, args), s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args)
@@ -375,7 +376,7 @@ func TestGroupsOnDevicesThatGoDownAsInTheKernel(t *testing.T) {
 			want, err := r.kernel.Option(tpacket.OptFanout, make([]byte, 4))
 			got := make([]byte, 4)
 			_, ourErr := r.ours.Getsockopt(tpacket.SolPacket, tpacket.OptFanout, got)
-			must(t, err, ourErr)
+			rxtest.Must(t, err, ourErr)
 			if !slices.Equal(got, want) {
 				t.Errorf("%s, its device gone: PACKET_FANOUT is % x, the kernel's % x", r.name, got, want)
 			}
@@ -389,11 +390,11 @@ func TestAGroupOfSocketsWhoseDeviceIsGone(t *testing.T) {
 	withTwins(t, func(w *twins) {
 		widow := w.ring("its device is gone", rxring.SockRaw, tpacket.ETHPAll)
 		w.tap.Close()
-		must(t, w.ns.RemoveDevice(w.dev))
+		rxtest.Must(t, w.ns.RemoveDevice(w.dev))
 		w.join(widow, fanoutArgs(1, lb, 0))
-		w.dev = addDevice(t, w.ns, rxring.DeviceConfig{Name: "tap1", HardwareAddr: ourAddr})
-		tap, err := w.kernel.TAP("tap1", w.dev.Index(), ourAddr)
-		must(t, err)
+		w.dev = rxtest.AddDevice(t, w.ns, rxring.DeviceConfig{Name: "tap1", HardwareAddr: rxtest.OwnAddr})
+		tap, err := w.kernel.TAP("tap1", w.dev.Index(), rxtest.OwnAddr)
+		rxtest.Must(t, err)
 		defer tap.Close()
 		w.tap = tap
 		other := w.ring("on the new device", rxring.SockRaw, tpacket.ETHPAll)
@@ -402,17 +403,17 @@ func TestAGroupOfSocketsWhoseDeviceIsGone(t *testing.T) {
 			t.Errorf("who is bound to a device joins: %v, the kernel %v", o, k)
 		}
 		k, err := w.kernel.Socket(unix.SOCK_RAW, tpacket.ETHPAll)
-		must(t, err)
+		rxtest.Must(t, err)
 		defer k.Close()
 		s, err := w.ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err)
+		rxtest.Must(t, err)
 		defer s.Close()
-		must(t, k.SetOption(tpacket.OptFanout, args), s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args))
+		rxtest.Must(t, k.SetOption(tpacket.OptFanout, args), s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args))
 		for range 3 {
 			w.arrives(udp4(1, 2, 1000, 53))
 		}
 		raw, err := k.Option(tpacket.OptStatistics, make([]byte, tpacket.SizeofStats))
-		must(t, err)
+		rxtest.Must(t, err)
 		if want, got := tpacket.Parse[tpacket.Stats](raw), s.Statistics(); want.Packets != got.Packets || got.Packets != 3 {
 			t.Errorf("who is on all devices has %d packets, the kernel's %d; want all 3: the other has no device to get any from", got.Packets, want.Packets)
 		}

@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"encoding/binary"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -31,9 +32,9 @@ func (f piece) frame() []byte {
 	if ether == 0 {
 		ether = tpacket.ETHPIP
 	}
-	b := append([]byte{}, ourAddr[:]...)
+	b := append([]byte{}, rxtest.OwnAddr[:]...)
 	b[5] += f.dst
-	b = append(append(b, peerAddr[:]...), byte(ether>>8), byte(ether))
+	b = append(append(b, rxtest.PeerAddr[:]...), byte(ether>>8), byte(ether))
 	b[11] = byte(f.start) // whose link-layer header the whole packet has
 	h := make([]byte, ihl)
 	h[0], h[1], h[8], h[9] = 0x40|byte(ihl/4), f.tos, 64, 17
@@ -155,7 +156,7 @@ func TestFragmentsOfOtherKindsReachMembersAsInTheKernel(t *testing.T) {
 		}
 		for _, tag := range []uint16{5, 6} { // the first one's is shown
 			b := f[tag-5].frame()
-			w.arrives(taggedFrame(ourAddr, tpacket.ETHPIP, b[14:], tpacket.ETHP8021Q, tag))
+			w.arrives(rxtest.TaggedFrame(rxtest.OwnAddr, tpacket.ETHPIP, b[14:], tpacket.ETHP8021Q, tag))
 			compareAll(t, "tagged", raw)
 		}
 		known := map[rxring.ChecksumState]kring.VnetHdr{
@@ -166,7 +167,7 @@ func TestFragmentsOfOtherKindsReachMembersAsInTheKernel(t *testing.T) {
 		for a, first := range known {
 			for b, second := range known {
 				for i, h := range []kring.VnetHdr{first, second} {
-					must(t, w.tap.ReceiveOffloaded(h, f[i].frame()))
+					rxtest.Must(t, w.tap.ReceiveOffloaded(h, f[i].frame()))
 					w.dev.Deliver(&rxring.Packet{Data: f[i].frame(), Checksum: []rxring.ChecksumState{a, b}[i]})
 					compareAll(t, fmt.Sprintf("of the checksum is known %d and %d", a, b), raw)
 				}
@@ -187,8 +188,8 @@ func TestFragmentsOfOtherKindsReachMembersAsInTheKernel(t *testing.T) {
 		dgram.close(t)
 
 		program := w.group(3, tpacket.ETHPAll, fanoutArgs(3, cbpfMode|flagDefrag, 0))
-		length := acceptLen()
-		must(t, kernelProgram(program[0].kernel.Socket, length), program[0].ours.SetFanoutProgram(length))
+		length := rxtest.KeepLen()
+		rxtest.Must(t, kernelProgram(program[0].kernel.Socket, length), program[0].ours.SetFanoutProgram(length))
 		for end := range 3 {
 			w.arrives(f[0].frame())
 			w.arrives(piece{start: 64, end: 100 + end}.frame())
@@ -211,7 +212,7 @@ func TestGroupsDoNotTakeEachOthersFragments(t *testing.T) {
 			if got := r.ours.Totals().Captured; got != 2 {
 				t.Errorf("group %d: %d packets, want the one of two fragments and the last one", i, got)
 			}
-			must(t, r.kernel.Wait(0, 5*time.Second))
+			rxtest.Must(t, r.kernel.Wait(0, 5*time.Second))
 			for at := uint32(0); r.kernel.Status(at) != tpacket.StatusKernel; at++ {
 				kernel++
 			}

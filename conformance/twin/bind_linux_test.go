@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -23,7 +24,7 @@ func (s *twinSocket) state() (ours, kernel string) {
 	fds := []unix.PollFd{{Fd: int32(s.kernel.FD), Events: unix.POLLIN}}
 	for {
 		if _, err := unix.Poll(fds, 0); err != unix.EINTR {
-			must(s.t, err)
+			rxtest.Must(s.t, err)
 			break
 		}
 	}
@@ -55,7 +56,7 @@ func TestDevicesGoDownAndAwayAsTheKernels(t *testing.T) {
 			w.socket("dgram", rxring.SockDgram, 0),
 			w.socket("ring", rxring.SockRaw, tpacket.ETHPAll),
 		}
-		frame := taggedFrame(ourAddr, 0x800, ipPacket(17, 60))
+		frame := rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ipPacket(17, 60))
 		do := func(step string, f func()) {
 			steps = append(steps, step)
 			f()
@@ -81,14 +82,14 @@ func TestDevicesGoDownAndAwayAsTheKernels(t *testing.T) {
 				up := k == 0
 				do(fmt.Sprint("up ", up), func() {
 					w.dev.SetUp(up)
-					must(t, w.tap.SetUp(up))
+					rxtest.Must(t, w.tap.SetUp(up))
 				})
 			case 2, 3, 4:
 				ifindex := []int{index, index, index, 0, 99}[rnd.IntN(5)]
 				protocol := []uint16{0, tpacket.ETHPAll, tpacket.ETHPIP, tpacket.ETHPARP}[rnd.IntN(4)]
 				do(fmt.Sprintf("bind %s to %d, %#x", s.name, ifindex, protocol), func() {
 					err := s.ours.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(ifindex), Protocol: tpacket.Htons(protocol)})
-					if want := s.kernel.Bind(ifindex, protocol); errnoOf(err) != errnoOf(want) {
+					if want := s.kernel.Bind(ifindex, protocol); rxtest.Errno(err) != rxtest.Errno(want) {
 						t.Errorf("bind: %v, the kernel %v", err, want)
 					}
 				})
@@ -104,7 +105,7 @@ func TestDevicesGoDownAndAwayAsTheKernels(t *testing.T) {
 				flags := []rxring.RecvFlags{0, rxring.MsgPeek, rxring.MsgErrQueue, 1}[rnd.IntN(4)]
 				do(fmt.Sprintf("receive from %s, flags %#x", s.name, flags), func() { s.recv("receive", 100, 0, flags) })
 			case 11:
-				do("SO_ERROR of "+s.name, func() { s.get(solSocket, 4, make([]byte, 4)) })
+				do("SO_ERROR of "+s.name, func() { s.get(rxtest.SolSocket, 4, make([]byte, 4)) })
 			}
 		}
 		for i := range 400 {
@@ -116,15 +117,15 @@ func TestDevicesGoDownAndAwayAsTheKernels(t *testing.T) {
 		}
 		do("the device goes away", func() {
 			w.tap.Close()
-			must(t, w.ns.RemoveDevice(w.dev))
+			rxtest.Must(t, w.ns.RemoveDevice(w.dev))
 		})
 		for _, s := range sockets {
-			do("SO_ERROR of "+s.name, func() { s.get(solSocket, 4, make([]byte, 4)) })
-			do("drop its membership", func() { s.set(tpacket.SolPacket, tpacket.OptDropMembership, mreq(index, 1, 0)) })
-			do("add one", func() { s.set(tpacket.SolPacket, tpacket.OptAddMembership, mreq(index, 1, 0)) })
+			do("SO_ERROR of "+s.name, func() { s.get(rxtest.SolSocket, 4, make([]byte, 4)) })
+			do("drop its membership", func() { s.set(tpacket.SolPacket, tpacket.OptDropMembership, rxtest.Mreq(index, 1, 0)) })
+			do("add one", func() { s.set(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(index, 1, 0)) })
 			for _, protocol := range []uint16{0, tpacket.ETHPARP, tpacket.ETHPIP} {
 				do("bind to all", func() {
-					must(t, s.ours.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Protocol: tpacket.Htons(protocol)}), s.kernel.Bind(0, protocol))
+					rxtest.Must(t, s.ours.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Protocol: tpacket.Htons(protocol)}), s.kernel.Bind(0, protocol))
 				})
 			}
 		}
@@ -135,11 +136,11 @@ func TestDevicesGoDownAndAwayAsTheKernels(t *testing.T) {
 func TestSniffersGoOnThroughADeviceThatGoesDown(t *testing.T) {
 	withTwins(t, func(w *twins) {
 		r := w.ring("ring", rxring.SockRaw, tpacket.ETHPAll)
-		frame := taggedFrame(ourAddr, 0x800, ipPacket(17, 60))
+		frame := rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ipPacket(17, 60))
 		w.arrives(frame)
 		setUp := func(up bool) {
 			w.dev.SetUp(up)
-			must(t, w.tap.SetUp(up))
+			rxtest.Must(t, w.tap.SetUp(up))
 		}
 		setUp(false)
 		if ours, kernel := r.state(); ours != kernel || r.ours.Events() != rxring.EventIn|rxring.EventErr {
@@ -148,19 +149,19 @@ func TestSniffersGoOnThroughADeviceThatGoesDown(t *testing.T) {
 		if n := r.compare(t, "the packet before"); n != 1 {
 			t.Errorf("%d packets", n)
 		}
-		r.get(solSocket, 4, make([]byte, 4))
+		r.get(rxtest.SolSocket, 4, make([]byte, 4))
 		setUp(true)
 		w.arrives(frame)
 		if n := r.compare(t, "the packet after"); n != 1 {
 			t.Errorf("%d packets", n)
 		}
 		mem := bytes.Clone(r.ours.Ring().Memory().Bytes())
-		must(t, w.ns.RemoveDevice(w.dev))
+		rxtest.Must(t, w.ns.RemoveDevice(w.dev))
 		w.dev.Deliver(&rxring.Packet{Data: frame})
 		if !bytes.Equal(mem, r.ours.Ring().Memory().Bytes()) {
 			t.Error("a device that was removed delivers")
 		}
 		w.tap.Close()
-		r.get(solSocket, 4, make([]byte, 4))
+		r.get(rxtest.SolSocket, 4, make([]byte, 4))
 	})
 }

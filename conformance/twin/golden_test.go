@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -21,13 +22,13 @@ import (
 // index.
 func TestRingHoldsWhatTheKernelWrote(t *testing.T) {
 	packets := make(map[string]goldenPacket)
-	for _, text := range goldenParts(t, "tpacket/testdata/packets.txt") {
+	for _, text := range goldenParts(t, "../../tpacket/testdata/packets.txt") {
 		p := parsePacket(t, text)
 		packets[p.name] = p
 	}
 	compared := 0
 	for _, file := range []string{"v1", "v2", "v3"} {
-		for _, text := range goldenParts(t, "tpacket/testdata/"+file+".txt") {
+		for _, text := range goldenParts(t, "../../tpacket/testdata/"+file+".txt") {
 			c := parseCase(t, text)
 			compared++
 			t.Run(file+"/"+c.name, func(t *testing.T) { c.compare(t, packets) })
@@ -60,19 +61,19 @@ type goldenCase struct {
 func (c goldenCase) compare(t *testing.T, packets map[string]goldenPacket) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	devices := map[string]*rxring.Device{
-		"tap0": addDevice(t, ns, rxring.DeviceConfig{Name: "tap0", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 1}}),
-		"tun0": addDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP}),
+		"tap0": rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "tap0", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 1}}),
+		"tun0": rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP}),
 	}
 	s, err := ns.Socket(c.typ, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
-	must(t, s.SetVersion(c.version), s.SetReserve(c.reserve))
+	rxtest.Must(t, s.SetVersion(c.version), s.SetReserve(c.reserve))
 	if c.vnetHdr == "true" {
-		must(t, s.SetVnetHeader(10))
+		rxtest.Must(t, s.SetVnetHeader(10))
 	}
 	thresh, err := strconv.Atoi(c.copyThresh)
-	must(t, err, s.Setsockopt(tpacket.SolPacket, tpacket.OptCopyThresh, cInt(int32(thresh))))
-	must(t, s.SetRxRing3(c.request))
+	rxtest.Must(t, err, s.Setsockopt(tpacket.SolPacket, tpacket.OptCopyThresh, rxtest.Int(int32(thresh))))
+	rxtest.Must(t, s.SetRxRing3(c.request))
 	index := 0
 	for _, name := range c.packets {
 		g, ok := packets[name]
@@ -144,7 +145,7 @@ func (c goldenCase) usedOfBlocks(t *testing.T, b *ring.Blocks, index int) (used 
 // goldenParts splits a golden file at its blank lines, comments left out.
 func goldenParts(t *testing.T, path string) (parts []string) {
 	raw, err := os.ReadFile(path)
-	must(t, err)
+	rxtest.Must(t, err)
 	text := strings.ReplaceAll(string(raw), "\r\n", "\n")
 	for _, part := range strings.Split(strings.TrimSpace(text), "\n\n") {
 		if !strings.HasPrefix(part, "#") {
@@ -159,7 +160,7 @@ func parsePacket(t *testing.T, text string) goldenPacket {
 	f := strings.FieldsFunc(head, func(r rune) bool { return r == ' ' || r == ',' })
 	// packet NAME, N bytes, arrives at DEVICE, with ... | leaves through DEVICE, ...
 	n, err := strconv.Atoi(f[2])
-	must(t, err)
+	rxtest.Must(t, err)
 	return goldenPacket{name: f[1], outgoing: f[4] == "leaves", device: f[6], data: undump(t, dump, n)}
 }
 
@@ -168,13 +169,13 @@ func parseCase(t *testing.T, text string) (c goldenCase) {
 	c.name = strings.TrimPrefix(lines[0], "case ")
 	var typ, version string
 	_, err := fmt.Sscanf(lines[1], "socket %s %s reserve %d vnet_hdr %s copy_thresh %s", &typ, &version, &c.reserve, &c.vnetHdr, &c.copyThresh)
-	must(t, err)
+	rxtest.Must(t, err)
 	_, err = fmt.Sscanf(lines[2], "request block_size %d block_nr %d frame_size %d frame_nr %d",
 		&c.request.BlockSize, &c.request.BlockNr, &c.request.FrameSize, &c.request.FrameNr)
-	must(t, err)
+	rxtest.Must(t, err)
 	if _, more, ok := strings.Cut(lines[2], " retire_blk_tov "); ok {
 		_, err = fmt.Sscanf(more, "%d sizeof_priv %d feature_req_word %d", &c.request.RetireBlkTov, &c.request.SizeofPriv, &c.request.FeatureReqWord)
-		must(t, err)
+		rxtest.Must(t, err)
 		c.request.RetireBlkTov = 1 << 30 // the test is the timer
 	}
 	c.typ = map[string]rxring.SockType{"SOCK_RAW": rxring.SockRaw, "SOCK_DGRAM": rxring.SockDgram}[typ]
@@ -187,7 +188,7 @@ func parseCase(t *testing.T, text string) (c goldenCase) {
 		}
 		n := 0
 		_, err = fmt.Sscanf(line, "memory %d bytes", &n)
-		must(t, err)
+		rxtest.Must(t, err)
 		c.memory = undump(t, strings.Join(lines[3+i+1:], "\n"), n)
 		break
 	}
@@ -199,9 +200,9 @@ func undump(t *testing.T, text string, n int) []byte {
 	for line := range strings.Lines(text) {
 		offset, digits, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		at, err := strconv.ParseUint(offset, 16, 31)
-		must(t, err)
+		rxtest.Must(t, err)
 		data, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
-		must(t, err)
+		rxtest.Must(t, err)
 		copy(b[at:], data)
 	}
 	return b

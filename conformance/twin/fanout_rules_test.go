@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"encoding/binary"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -250,10 +251,10 @@ var fanoutRules = []struct {
 	{"a program is for groups that run one", func(s fanoutScript) {
 		k := s.all()
 		s.data(k, make([]byte, 16), syscall.EINVAL)
-		s.returns(k.program(acceptN(1)), syscall.EINVAL)
+		s.returns(k.program(rxtest.Keep(1)), syscall.EINVAL)
 		s.join(k, fanoutArgs(1, hash, 0), nil)
 		s.data(k, make([]byte, 16), syscall.EINVAL)
-		s.returns(k.program(acceptN(1)), syscall.EINVAL)
+		s.returns(k.program(rxtest.Keep(1)), syscall.EINVAL)
 	}},
 	{"programs that are none", func(s fanoutScript) {
 		k := s.all()
@@ -266,8 +267,8 @@ var fanoutRules = []struct {
 		s.data(k, []byte{0, 0, 8: 8, 15: 0}, syscall.EINVAL) // no instructions, somewhere
 		s.data(k, []byte{1, 0, 8: 8, 15: 0}, syscall.EFAULT) // one instruction, where no memory is
 		s.returns(k.program([]cbpf.Instruction{{Op: 0xffff}}), syscall.EINVAL)
-		s.returns(k.program(acceptN(1)), nil)
-		s.returns(k.program(acceptN(2)), nil) // instead
+		s.returns(k.program(rxtest.Keep(1)), nil)
+		s.returns(k.program(rxtest.Keep(2)), nil) // instead
 	}},
 	{"a locked filter locks the program, too", func(s fanoutScript) {
 		k := s.all()
@@ -277,12 +278,12 @@ var fanoutRules = []struct {
 		e := s.all()
 		s.join(e, fanoutArgs(2, ebpfMode, 0), nil)
 		for _, k := range []sideSocket{k, e} {
-			s.returns(k.set(solSocket, soLockFilter, cInt(1)), nil)
+			s.returns(k.set(rxtest.SolSocket, rxtest.SoLockFilter, rxtest.Int(1)), nil)
 			s.data(k, make([]byte, 3), syscall.EPERM)
 		}
-		s.returns(k.program(acceptN(1)), syscall.EPERM)
+		s.returns(k.program(rxtest.Keep(1)), syscall.EPERM)
 		s.returns(k.program([]cbpf.Instruction{{Op: 0xffff}}), syscall.EPERM)
-		s.returns(other.program(acceptN(1)), nil) // it is the socket that is locked
+		s.returns(other.program(rxtest.Keep(1)), nil) // it is the socket that is locked
 	}},
 	{"eBPF for who may not load programs, and has none", func(s fanoutScript) {
 		k := s.all()
@@ -290,8 +291,8 @@ var fanoutRules = []struct {
 		for _, n := range []int{0, 3, 5, 16} {
 			s.data(k, make([]byte, n), syscall.EINVAL)
 		}
-		s.data(k, cInt(-1), syscall.EBADF) // what bpf() returned
-		s.data(k, cInt(0), syscall.EINVAL) // a descriptor of something else
+		s.data(k, rxtest.Int(-1), syscall.EBADF) // what bpf() returned
+		s.data(k, rxtest.Int(0), syscall.EINVAL) // a descriptor of something else
 	}},
 }
 
@@ -301,7 +302,7 @@ func TestFanoutRules(t *testing.T) {
 	for _, rule := range fanoutRules {
 		t.Run(rule.name, func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			rule.run(fanoutScript{t, ours{ns, addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})}})
+			rule.run(fanoutScript{t, ours{ns, rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})}})
 		})
 	}
 }
@@ -317,7 +318,7 @@ func (o ours) device() int { return o.dev.Index() }
 func (o ours) socket(t *testing.T, protocol uint16) sideSocket {
 	t.Helper()
 	s, err := o.ns.Socket(rxring.SockRaw, protocol)
-	must(t, err)
+	rxtest.Must(t, err)
 	return ourSocket{s}
 }
 
@@ -343,12 +344,12 @@ func TestErrorsOfFanoutSayWhatToDo(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	open := func(protocol uint16) *rxring.Socket {
 		s, err := ns.Socket(rxring.SockRaw, protocol)
-		must(t, err)
+		rxtest.Must(t, err)
 		t.Cleanup(func() { s.Close() })
 		return s
 	}
 	member, closed := open(tpacket.ETHPAll), open(tpacket.ETHPAll)
-	must(t, member.JoinFanout(rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutLB, MaxMembers: 1}), closed.Close())
+	rxtest.Must(t, member.JoinFanout(rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutLB, MaxMembers: 1}), closed.Close())
 	_, noStats := member.RolloverStats()
 	for _, c := range []struct {
 		err   error
@@ -360,7 +361,7 @@ func TestErrorsOfFanoutSayWhatToDo(t *testing.T) {
 		{open(3).JoinFanout(rxring.FanoutConfig{Flags: 1}), syscall.EINVAL, "set PACKET_FANOUT: fanout flags 0x1: want the low 8 bits clear"},
 		{open(3).JoinFanout(rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutLB}), syscall.ENOSPC, "set PACKET_FANOUT: fanout group 7: it has all 1 members that it takes"},
 		{open(0x800).JoinFanout(rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutLB}), syscall.EINVAL, "set PACKET_FANOUT: fanout group 7: protocol 0x800: it has 0x3"},
-		{member.SetFanoutProgram(acceptN(1)), syscall.EINVAL, "set PACKET_FANOUT_DATA: fanout mode 1: want 6"},
+		{member.SetFanoutProgram(rxtest.Keep(1)), syscall.EINVAL, "set PACKET_FANOUT_DATA: fanout mode 1: want 6"},
 		{noStats, syscall.EINVAL, "get PACKET_ROLLOVER_STATS: the socket is in no fanout group that rolls over"},
 		{member.Bind(member.Addr()), syscall.EINVAL, "bind: the socket is in fanout group 7, which keeps its binding"},
 		{closed.JoinFanout(rxring.FanoutConfig{}), syscall.EBADF, "set PACKET_FANOUT: " + rxring.ErrClosed.Error()},
@@ -373,21 +374,21 @@ func TestErrorsOfFanoutSayWhatToDo(t *testing.T) {
 
 func TestFanoutIDsRunOut(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	must(t, ns.RemoveDevice(ns.Loopback())) // a device's list of so many groups takes long to make, each time
+	rxtest.Must(t, ns.RemoveDevice(ns.Loopback())) // a device's list of so many groups takes long to make, each time
 	unique := rxring.FanoutConfig{Mode: rxring.FanoutLB, Flags: rxring.FanoutFlagUniqueID, MaxMembers: 1}
 	var last *rxring.Socket
 	for range 1 << 16 {
 		s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err, s.JoinFanout(unique))
+		rxtest.Must(t, err, s.JoinFanout(unique))
 		last = s
 	}
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	if err := s.JoinFanout(unique); !errors.Is(err, syscall.ENOMEM) {
 		t.Errorf("%v, want ENOMEM", err)
 	}
 	was, _ := last.Fanout()
-	must(t, last.Close(), s.JoinFanout(unique))
+	rxtest.Must(t, last.Close(), s.JoinFanout(unique))
 	if c, _ := s.Fanout(); c.ID != was.ID {
 		t.Errorf("got id %d, want the only free one, %d", c.ID, was.ID)
 	}
@@ -396,16 +397,16 @@ func TestFanoutIDsRunOut(t *testing.T) {
 func TestFanoutTellsTheGroup(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	if c, ok := s.Fanout(); ok {
 		t.Errorf("in group %+v before it joined one", c)
 	}
-	must(t, s.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutQM, Flags: rxring.FanoutFlagUniqueID | rxring.FanoutFlagRollover}))
+	rxtest.Must(t, s.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutQM, Flags: rxring.FanoutFlagUniqueID | rxring.FanoutFlagRollover}))
 	want := rxring.FanoutConfig{ID: 0, Mode: rxring.FanoutQM, Flags: rxring.FanoutFlagRollover, MaxMembers: 256}
 	if c, ok := s.Fanout(); !ok || c != want {
 		t.Errorf("%+v, %v; want %+v", c, ok, want)
 	}
-	must(t, s.Close())
+	rxtest.Must(t, s.Close())
 	if c, ok := s.Fanout(); ok {
 		t.Errorf("in group %+v after Close", c)
 	}
@@ -413,13 +414,13 @@ func TestFanoutTellsTheGroup(t *testing.T) {
 
 func FuzzFanoutOptions(f *testing.F) {
 	f.Add(fanoutArgs(1, lb|flagDefrag, 5), []byte{1, 0, 0, 0, 0, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1})
-	f.Add(fanoutArgs(0, ebpfMode|flagUnique, 0)[:4], cInt(3))
+	f.Add(fanoutArgs(0, ebpfMode|flagUnique, 0)[:4], rxtest.Int(3))
 	f.Add(fanoutArgs(9, cbpfMode|0x0f00, 1<<16), make([]byte, 16))
 	f.Add([]byte{1, 2, 3}, []byte{})
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	f.Fuzz(func(t *testing.T, args, data []byte) {
 		s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err)
+		rxtest.Must(t, err)
 		defer s.Close()
 		joined := s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, args)
 		c, ok := s.Fanout()

@@ -1,4 +1,4 @@
-package rxring_test
+package grants_test
 
 import (
 	"errors"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -22,7 +23,7 @@ import (
 // anyProgram draws a program that Linux accepts.
 func anyProgram(t *rapid.T, name string) []cbpf.Instruction {
 	offset := rapid.OneOf(rapid.Uint32Range(0, 90), rapid.SampledFrom([]uint32{
-		skfLLOff, skfLLOff + 30, skfLLOff + 60, skfNetOff, skfNetOff + 20, skfNetOff + 50, skfAdOff + 52, skfAdOff + 32, skfAdOff, 1 << 31, ^uint32(0),
+		skfLLOff, skfLLOff + 30, skfLLOff + 60, skfNetOff, skfNetOff + 20, skfNetOff + 50, rxtest.SkfAdOff + 52, rxtest.SkfAdOff + 32, rxtest.SkfAdOff, 1 << 31, ^uint32(0),
 	}))
 	constant := rapid.OneOf(rapid.Uint32Range(0, 300), rapid.Uint32())
 	one := rapid.Custom(func(t *rapid.T) cbpf.Instruction {
@@ -75,7 +76,7 @@ func grantIsAnd(t *rapid.T) {
 		own = anyProgram(t, "own filter")
 	}
 	payload := rapid.SliceOfN(rapid.Byte(), length-14, length-14).Draw(t, "payload")
-	data := taggedFrame(ourAddr, tpacket.ETHPIP, payload)[:there]
+	data := rxtest.TaggedFrame(rxtest.OwnAddr, tpacket.ETHPIP, payload)[:there]
 
 	// What must come out.
 	p := cbpf.Packet{
@@ -114,7 +115,7 @@ func grantIsAnd(t *rapid.T) {
 	}
 
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,16 +148,16 @@ func FuzzAGrantIsAnAnd(f *testing.F) { f.Fuzz(rapid.MakeFuzz(grantIsAnd)) }
 // what it meant, whatever the grant's filter does.
 func TestTheOwnFilterStaysTheSocketsOwn(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	nothing, some := &rxring.Grant{Filter: acceptN(0)}, &rxring.Grant{Filter: acceptN(30)}
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	nothing, some := &rxring.Grant{Filter: rxtest.Keep(0)}, &rxring.Grant{Filter: rxtest.Keep(30)}
 	s, err := ns.SocketFor(nothing, rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
 	captured := func(want int) {
 		t.Helper()
-		dev.Deliver(&rxring.Packet{Data: frame(60)})
+		dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 		m, err := s.Recv(make([]byte, 100), 0)
-		if want == 0 && errnoOf(err) != syscall.EAGAIN || want > 0 && (err != nil || m.N != want) {
+		if want == 0 && rxtest.Errno(err) != syscall.EAGAIN || want > 0 && (err != nil || m.N != want) {
 			t.Errorf("received %d bytes, %v: want %d", m.N, err, want)
 		}
 	}
@@ -167,16 +168,16 @@ func TestTheOwnFilterStaysTheSocketsOwn(t *testing.T) {
 	if _, n, err := s.GetFilter(0); n != 0 || err != nil {
 		t.Errorf("a filter of %d instructions is attached, %v: want none", n, err)
 	}
-	must(t, s.SetGrant(some))
+	rxtest.Must(t, s.SetGrant(some))
 	captured(30)
-	must(t, s.AttachFilter(acceptN(1<<18)))
+	rxtest.Must(t, s.AttachFilter(rxtest.Keep(1<<18)))
 	captured(30)
-	must(t, s.AttachFilter(acceptN(20)), s.LockFilter())
+	rxtest.Must(t, s.AttachFilter(rxtest.Keep(20)), s.LockFilter())
 	captured(20)
-	if prog, _, err := s.GetFilter(10); err != nil || !slices.Equal(prog, acceptN(20)) {
+	if prog, _, err := s.GetFilter(10); err != nil || !slices.Equal(prog, rxtest.Keep(20)) {
 		t.Errorf("the filter reads back as %v, %v", prog, err)
 	}
-	must(t, s.SetGrant(nothing)) // locked or not
+	rxtest.Must(t, s.SetGrant(nothing)) // locked or not
 	captured(0)
 	if err := s.SetGrant(&rxring.Grant{Filter: []cbpf.Instruction{}}); !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), "mandatory filter") {
 		t.Errorf("an empty program as a grant's filter: %v", err)
@@ -185,9 +186,9 @@ func TestTheOwnFilterStaysTheSocketsOwn(t *testing.T) {
 		t.Errorf("a negative snaplen: %v", err)
 	}
 	captured(0) // as before
-	must(t, s.SetGrant(nil))
+	rxtest.Must(t, s.SetGrant(nil))
 	captured(20)
-	if err := s.AttachFilter(acceptN(1)); !errors.Is(err, syscall.EPERM) {
+	if err := s.AttachFilter(rxtest.Keep(1)); !errors.Is(err, syscall.EPERM) {
 		t.Errorf("attach to a locked filter: %v, want %v", err, syscall.EPERM)
 	}
 	long := make([]cbpf.Instruction, 4096) // as long as programs get, both of them
@@ -195,9 +196,9 @@ func TestTheOwnFilterStaysTheSocketsOwn(t *testing.T) {
 		long[i] = cbpf.Instruction{Op: 0x06, K: 40}
 	}
 	both, err := ns.SocketFor(&rxring.Grant{Filter: long}, rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
-	must(t, both.AttachFilter(long), both.Close())
-	must(t, s.Close())
+	rxtest.Must(t, err)
+	rxtest.Must(t, both.AttachFilter(long), both.Close())
+	rxtest.Must(t, s.Close())
 	if err := s.SetGrant(nil); !errors.Is(err, rxring.ErrClosed) {
 		t.Errorf("grant for a closed socket: %v", err)
 	}
@@ -206,59 +207,54 @@ func TestTheOwnFilterStaysTheSocketsOwn(t *testing.T) {
 	}
 }
 
-// only grants the devices of these names.
-func only(names ...string) func(*rxring.Device) bool {
-	return func(d *rxring.Device) bool { return slices.Contains(names, d.Name()) }
-}
-
 func TestWhatIsNotGrantedIsNotThere(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	ours := addDevice(t, ns, rxring.DeviceConfig{Name: "ours"})
-	other := addDevice(t, ns, rxring.DeviceConfig{Name: "other"})
-	s, err := ns.SocketFor(&rxring.Grant{Devices: only("ours", "later"), NoSend: true, Filter: acceptN(100)}, rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	ours := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "ours"})
+	other := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "other"})
+	s, err := ns.SocketFor(&rxring.Grant{Devices: rxtest.Only("ours", "later"), NoSend: true, Filter: rxtest.Keep(100)}, rxring.SockRaw, tpacket.ETHPAll)
+	rxtest.Must(t, err)
 	defer s.Close()
-	sends, err := ns.SocketFor(&rxring.Grant{Devices: only("ours")}, rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	sends, err := ns.SocketFor(&rxring.Grant{Devices: rxtest.Only("ours")}, rxring.SockRaw, tpacket.ETHPAll)
+	rxtest.Must(t, err)
 	defer sends.Close()
 	to := func(d *rxring.Device) *tpacket.SockaddrLL {
 		return &tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.Index())}
 	}
 	sendTo := func(s *rxring.Socket, d *rxring.Device) error {
-		_, err := s.SendTo(frame(60), to(d))
+		_, err := s.SendTo(rxtest.Frame(60), to(d))
 		return err
 	}
 	route := func(s *rxring.Socket, d *rxring.Device) error { _, err := s.Route(to(d)); return err }
-	get := func(name int) error { _, err := s.Getsockopt(solSocket, name, make([]byte, 16)); return err }
+	get := func(name int) error { _, err := s.Getsockopt(rxtest.SolSocket, name, make([]byte, 16)); return err }
 	const bindtodevice, bindtoifindex, sndbufforce, rcvbufforce = 25, 62, 32, 33
 	member, err := ns.SocketFor(&rxring.Grant{Snaplen: 20}, rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer member.Close()
-	must(t, member.JoinFanout(rxring.FanoutConfig{ID: 9, Mode: rxring.FanoutCBPF}))
+	rxtest.Must(t, member.JoinFanout(rxring.FanoutConfig{ID: 9, Mode: rxring.FanoutCBPF}))
 	for _, c := range []struct {
 		name string
 		err  error
 		want error
 	}{
 		{"bind", s.BindDevice(other, tpacket.ETHPAll), syscall.ENODEV},
-		{"membership", s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(other.Index(), 1, 0)), syscall.ENODEV},
-		{"SO_BINDTODEVICE", s.Setsockopt(solSocket, bindtodevice, []byte("other\x00")), syscall.ENODEV},
-		{"SO_BINDTOIFINDEX of any number", s.Setsockopt(solSocket, bindtoifindex, cInt(int32(other.Index()))), nil},
+		{"membership", s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(other.Index(), 1, 0)), syscall.ENODEV},
+		{"SO_BINDTODEVICE", s.Setsockopt(rxtest.SolSocket, bindtodevice, []byte("other\x00")), syscall.ENODEV},
+		{"SO_BINDTOIFINDEX of any number", s.Setsockopt(rxtest.SolSocket, bindtoifindex, rxtest.Int(int32(other.Index()))), nil},
 		{"and its name", get(bindtodevice), syscall.ENODEV},
 		{"send", sendTo(sends, other), syscall.ENXIO},
 		{"route", route(sends, other), syscall.ENXIO},
 		{"send on what is granted", sendTo(sends, ours), nil},
 		{"send without being granted to", sendTo(s, ours), syscall.EPERM},
 		{"route without being granted to send", route(s, ours), syscall.EPERM},
-		{"transmit ring", s.SetTxRing(smallRing), syscall.EPERM},
-		{"SO_RCVBUFFORCE", s.Setsockopt(solSocket, rcvbufforce, cInt(1<<30)), syscall.EPERM},
-		{"SO_SNDBUFFORCE", s.Setsockopt(solSocket, sndbufforce, cInt(1<<30)), syscall.EPERM},
+		{"transmit ring", s.SetTxRing(rxtest.SmallRing), syscall.EPERM},
+		{"SO_RCVBUFFORCE", s.Setsockopt(rxtest.SolSocket, rcvbufforce, rxtest.Int(1<<30)), syscall.EPERM},
+		{"SO_SNDBUFFORCE", s.Setsockopt(rxtest.SolSocket, sndbufforce, rxtest.Int(1<<30)), syscall.EPERM},
 		{"bind to what is granted", s.BindDevice(ours, tpacket.ETHPAll), nil},
-		{"membership on it", s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(ours.Index(), 1, 0)), nil},
-		{"SO_BINDTODEVICE to it", s.Setsockopt(solSocket, bindtodevice, []byte("ours\x00")), nil},
+		{"membership on it", s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(ours.Index(), 1, 0)), nil},
+		{"SO_BINDTODEVICE to it", s.Setsockopt(rxtest.SolSocket, bindtodevice, []byte("ours\x00")), nil},
 		{"and its name", get(bindtodevice), nil},
 		{"bind to all", s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket}), nil},
-		{"fanout program under a snaplen", member.SetFanoutProgram(acceptN(1)), syscall.EPERM},
+		{"fanout program under a snaplen", member.SetFanoutProgram(rxtest.Keep(1)), syscall.EPERM},
 		{"the same as an option", member.Setsockopt(tpacket.SolPacket, tpacket.OptFanoutData, make([]byte, 16)), syscall.EPERM},
 	} {
 		if !errors.Is(c.err, c.want) {
@@ -271,13 +267,13 @@ func TestWhatIsNotGrantedIsNotThere(t *testing.T) {
 		t.Error("a refused membership counts")
 	}
 	for range 3 {
-		ours.Deliver(&rxring.Packet{Data: frame(60)})
-		other.Deliver(&rxring.Packet{Data: frame(60)})
+		ours.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
+		other.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	}
-	later := addDevice(t, ns, rxring.DeviceConfig{Name: "later"})
-	never := addDevice(t, ns, rxring.DeviceConfig{Name: "never"})
-	later.Deliver(&rxring.Packet{Data: frame(60)})
-	never.Deliver(&rxring.Packet{Data: frame(60)})
+	later := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "later"})
+	never := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "never"})
+	later.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
+	never.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	if got := s.Totals().Offered(); got != 1+3+1 { // one that the other socket sent
 		t.Errorf("bound to all devices: offered %d packets, want 5", got)
 	}
@@ -286,20 +282,20 @@ func TestWhatIsNotGrantedIsNotThere(t *testing.T) {
 // TestADeviceThatIsRevokedIsGoneForTheSocket, and for nobody else.
 func TestADeviceThatIsRevokedIsGoneForTheSocket(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	open := func() *rxring.Socket {
-		s, err := ns.SocketFor(&rxring.Grant{Devices: only("net0")}, rxring.SockRaw, 0)
-		must(t, err)
+		s, err := ns.SocketFor(&rxring.Grant{Devices: rxtest.Only("net0")}, rxring.SockRaw, 0)
+		rxtest.Must(t, err)
 		t.Cleanup(func() { s.Close() })
-		must(t, s.BindDevice(dev, tpacket.ETHPAll), s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(dev.Index(), 1, 0)))
+		rxtest.Must(t, s.BindDevice(dev, tpacket.ETHPAll), s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(dev.Index(), 1, 0)))
 		return s
 	}
 	s, stays, a, b := open(), open(), open(), open()
-	must(t, a.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}), b.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}))
-	nothing := &rxring.Grant{Devices: only()}
-	must(t, s.SetGrant(nothing), a.SetGrant(nothing))
+	rxtest.Must(t, a.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}), b.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}))
+	nothing := &rxring.Grant{Devices: rxtest.Only()}
+	rxtest.Must(t, s.SetGrant(nothing), a.SetGrant(nothing))
 	for range 4 {
-		dev.Deliver(&rxring.Packet{Data: frame(60)})
+		dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	}
 	for name, c := range map[string]struct {
 		s    *rxring.Socket
@@ -318,7 +314,7 @@ func TestADeviceThatIsRevokedIsGoneForTheSocket(t *testing.T) {
 	if _, err := s.Recv(nil, 0); !errors.Is(err, syscall.EAGAIN) {
 		t.Errorf("receive again: %v, want %v", err, syscall.EAGAIN)
 	}
-	if _, err := s.Send(frame(60)); !errors.Is(err, syscall.ENXIO) {
+	if _, err := s.Send(rxtest.Frame(60)); !errors.Is(err, syscall.ENXIO) {
 		t.Errorf("send: %v, want %v", err, syscall.ENXIO)
 	}
 	if n, _ := dev.Memberships(); n != 2 {
@@ -326,13 +322,13 @@ func TestADeviceThatIsRevokedIsGoneForTheSocket(t *testing.T) {
 	}
 	dev.SetUp(false)
 	dev.SetUp(true) // does not bring it back
-	must(t, s.SetGrant(nil))
-	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	rxtest.Must(t, s.SetGrant(nil))
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	if got := s.Totals().Offered(); got != 0 {
 		t.Errorf("offered %d packets after the device was granted again, without a bind", got)
 	}
-	must(t, s.BindDevice(dev, 0))
-	dev.Deliver(&rxring.Packet{Data: frame(60)})
+	rxtest.Must(t, s.BindDevice(dev, 0))
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	if got := s.Totals().Offered(); got != 1 {
 		t.Errorf("offered %d packets after a bind, want 1", got)
 	}
@@ -340,14 +336,14 @@ func TestADeviceThatIsRevokedIsGoneForTheSocket(t *testing.T) {
 
 func TestFanoutGroupsAreNobodyElses(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	addDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
 	join := func(g *rxring.Grant, c rxring.FanoutConfig) *rxring.Socket {
 		t.Helper()
 		s, err := ns.SocketFor(g, rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err)
+		rxtest.Must(t, err)
 		t.Cleanup(func() { s.Close() })
-		must(t, s.JoinFanout(c))
+		rxtest.Must(t, s.JoinFanout(c))
 		return s
 	}
 	lb := rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutLB}
@@ -355,7 +351,7 @@ func TestFanoutGroupsAreNobodyElses(t *testing.T) {
 	theirs := join(&rxring.Grant{Scope: 2}, rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutHash}) // as if 7 were free
 	nobodys := join(nil, lb)
 	for range 4 {
-		dev.Deliver(&rxring.Packet{Data: frame(60)})
+		dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	}
 	for name, c := range map[string]struct {
 		s    *rxring.Socket
@@ -373,18 +369,18 @@ func TestFanoutGroupsAreNobodyElses(t *testing.T) {
 		}
 	}
 	// A group on all devices gets nothing from one that a member is not granted.
-	net0 := &rxring.Grant{Scope: 1, Devices: only("net0")}
+	net0 := &rxring.Grant{Scope: 1, Devices: rxtest.Only("net0")}
 	other, _ := ns.DeviceByName("net1")
-	must(t, alsoMine.SetGrant(net0))
+	rxtest.Must(t, alsoMine.SetGrant(net0))
 	before := mine.Totals().Offered() + alsoMine.Totals().Offered()
 	for range 4 {
-		other.Deliver(&rxring.Packet{Data: frame(60)})
+		other.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	}
 	if got := mine.Totals().Offered() + alsoMine.Totals().Offered(); got != before {
 		t.Errorf("the group got %d packets of a device that not all members are granted", got-before)
 	}
-	must(t, alsoMine.Close())
-	other.Deliver(&rxring.Packet{Data: frame(60)})
+	rxtest.Must(t, alsoMine.Close())
+	other.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	if got := mine.Totals().Offered(); got != 3 {
 		t.Errorf("once that member was gone the other was offered %d packets, want 3", got)
 	}
@@ -394,13 +390,13 @@ func TestFanoutGroupsAreNobodyElses(t *testing.T) {
 func TestWholeCopiesAreNotWhole(t *testing.T) {
 	for typ, want := range map[rxring.SockType]int{rxring.SockRaw: 50, rxring.SockDgram: 36} {
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+		dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 		s, err := ns.SocketFor(&rxring.Grant{Snaplen: 50}, typ, tpacket.ETHPAll)
-		must(t, err)
+		rxtest.Must(t, err)
 		defer s.Close()
-		must(t, s.SetVersion(tpacket.V2), s.Setsockopt(tpacket.SolPacket, tpacket.OptCopyThresh, cInt(1)),
+		rxtest.Must(t, s.SetVersion(tpacket.V2), s.Setsockopt(tpacket.SolPacket, tpacket.OptCopyThresh, rxtest.Int(1)),
 			s.SetRxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: 96, FrameNr: 42}))
-		dev.Deliver(&rxring.Packet{Data: frame(600)})
+		dev.Deliver(&rxring.Packet{Data: rxtest.Frame(600)})
 		if n := s.QueuedBytes(); n != want {
 			t.Errorf("type %d: SIOCINQ is %d, want %d", typ, n, want)
 		}
@@ -417,24 +413,24 @@ func TestBudgetsPayForPrograms(t *testing.T) {
 	budget := rxring.NewBudget(2*longest + longest/2)
 	open := func() *rxring.Socket {
 		s, err := ns.SocketFor(&rxring.Grant{Budget: budget}, rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err)
+		rxtest.Must(t, err)
 		return s
 	}
 	a, b := open(), open()
 	prog := make([]cbpf.Instruction, 4096)
 	prog[len(prog)-1] = cbpf.Instruction{Op: 0x06, K: 1} // ret #1
-	must(t, a.AttachFilter(prog), a.AttachFilter(prog), b.AttachFilter(prog))
-	must(t, a.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutCBPF}))
+	rxtest.Must(t, a.AttachFilter(prog), a.AttachFilter(prog), b.AttachFilter(prog))
+	rxtest.Must(t, a.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutCBPF}))
 	err := a.SetFanoutProgram(prog)
 	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "program of 4096 instructions: 262144 bytes: the memory budget has 131072 of 655360 bytes left") {
 		t.Errorf("a program past the budget: %v", err)
 	}
-	must(t, b.DetachFilter(), a.SetFanoutProgram(prog))
+	rxtest.Must(t, b.DetachFilter(), a.SetFanoutProgram(prog))
 	if err := b.AttachFilter(prog); !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "filter of 4096 instructions") {
 		t.Errorf("a filter past the budget: %v", err)
 	}
-	must(t, b.AttachFilter(prog[4000:]), a.SetFanoutProgram(prog[4000:]), b.AttachFilter(prog))
-	must(t, a.Close(), b.Close())
+	rxtest.Must(t, b.AttachFilter(prog[4000:]), a.SetFanoutProgram(prog[4000:]), b.AttachFilter(prog))
+	rxtest.Must(t, a.Close(), b.Close())
 	if n := budget.Held(); n != 0 {
 		t.Errorf("%d bytes are still taken", n)
 	}
@@ -445,21 +441,21 @@ func TestBudgetsPayForPrograms(t *testing.T) {
 func TestReservedMemory(t *testing.T) {
 	const one = 8192
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 5 * one, Reserved: 3 * one})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	open := func(b *rxring.Budget) *rxring.Socket {
 		s, err := ns.SocketFor(&rxring.Grant{Budget: b}, rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err)
+		rxtest.Must(t, err)
 		t.Cleanup(func() { s.Close() })
 		return s
 	}
 	const plenty = 100 * one
 	greedy, named := rxring.NewBudget(plenty), rxring.NewBudgetWithReserve(plenty, 3*one)
-	must(t, open(greedy).SetRxRing(smallRing), open(greedy).SetRxRing(smallRing))
-	if err := open(greedy).SetRxRing(smallRing); !errors.Is(err, syscall.ENOMEM) {
+	rxtest.Must(t, open(greedy).SetRxRing(rxtest.SmallRing), open(greedy).SetRxRing(rxtest.SmallRing))
+	if err := open(greedy).SetRxRing(rxtest.SmallRing); !errors.Is(err, syscall.ENOMEM) {
 		t.Errorf("a ring of reserved memory: %v", err)
 	}
 	queue := open(nil)
-	dev.Deliver(&rxring.Packet{Data: frame(1000)})
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(1000)})
 	if got := queue.Totals(); got.Drops[ring.Full] != 1 {
 		t.Errorf("a packet in reserved memory: %+v", got)
 	}
@@ -467,44 +463,44 @@ func TestReservedMemory(t *testing.T) {
 		var its []*rxring.Socket
 		for i := range 3 {
 			s := open(named)
-			if err := s.SetRxRing(smallRing); err != nil {
+			if err := s.SetRxRing(rxtest.SmallRing); err != nil {
 				t.Fatalf("ring %d of reserved memory: %v", i, err)
 			}
 			its = append(its, s)
 		}
-		if err := open(named).SetRxRing(smallRing); !errors.Is(err, syscall.ENOMEM) {
+		if err := open(named).SetRxRing(rxtest.SmallRing); !errors.Is(err, syscall.ENOMEM) {
 			t.Errorf("a ring past the reserve, when all else is taken: %v", err)
 		}
 		for _, s := range its {
-			must(t, s.Close())
+			rxtest.Must(t, s.Close())
 		}
 	}
 }
 
 func TestBudgetsBoundWhatSocketsHoldTogether(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 1 << 20})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	const ringCost = 8192 + 4*8 // its memory, and a word for each slot
 	budget := rxring.NewBudget(3 * ringCost)
 	g := &rxring.Grant{Budget: budget}
 	a, err := ns.SocketFor(g, rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	b, err := ns.SocketFor(g, rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	held := func(want int64) {
 		t.Helper()
 		if got := budget.Held(); got != want {
 			t.Errorf("the budget has given %d bytes, want %d", got, want)
 		}
 	}
-	must(t, a.SetRxRing(smallRing), a.SetTxRing(smallRing), b.SetRxRing(smallRing))
+	rxtest.Must(t, a.SetRxRing(rxtest.SmallRing), a.SetTxRing(rxtest.SmallRing), b.SetRxRing(rxtest.SmallRing))
 	held(3 * ringCost)
-	err = b.SetTxRing(smallRing)
+	err = b.SetTxRing(rxtest.SmallRing)
 	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "ring of 8192 bytes: it takes 8224 bytes: the memory budget has 0 of 24672 bytes left: want a smaller ring, or a larger budget") {
 		t.Errorf("past the budget: %v", err)
 	}
 	held(3 * ringCost)
-	must(t, a.SetRxRing(tpacket.Req{}))
+	rxtest.Must(t, a.SetRxRing(tpacket.Req{}))
 	held(2 * ringCost)
 	if err := b.SetTxRing(tpacket.Req{BlockSize: 1 << 20, BlockNr: 2, FrameSize: 2048, FrameNr: 1024}); !errors.Is(err, syscall.ENOMEM) {
 		t.Errorf("past both bounds: %v", err)
@@ -513,55 +509,55 @@ func TestBudgetsBoundWhatSocketsHoldTogether(t *testing.T) {
 
 	// Another budget is for what is taken from now on.
 	next := rxring.NewBudget(1 << 20)
-	must(t, b.SetGrant(&rxring.Grant{Budget: next}), b.SetTxRing(smallRing))
+	rxtest.Must(t, b.SetGrant(&rxring.Grant{Budget: next}), b.SetTxRing(rxtest.SmallRing))
 	held(2 * ringCost)
 	if next.Held() != ringCost {
 		t.Errorf("the new budget has given %d bytes, want %d", next.Held(), ringCost)
 	}
-	must(t, b.Close())
+	rxtest.Must(t, b.Close())
 	held(ringCost)
 	if next.Held() != 0 {
 		t.Errorf("the new budget has still given %d bytes", next.Held())
 	}
-	must(t, a.Close())
+	rxtest.Must(t, a.Close())
 	held(0)
 
 	// Queues, and what a group holds back.
 	q, err := ns.SocketFor(g, rxring.SockRaw, tpacket.ETHPAll)
-	must(t, err)
-	must(t, q.Setsockopt(solSocket, 8, cInt(1<<20)))
+	rxtest.Must(t, err)
+	rxtest.Must(t, q.Setsockopt(rxtest.SolSocket, 8, rxtest.Int(1<<20)))
 	for range 100 {
-		dev.Deliver(&rxring.Packet{Data: frame(1000)})
+		dev.Deliver(&rxring.Packet{Data: rxtest.Frame(1000)})
 	}
 	if got := q.Totals(); got.Captured == 0 || got.Drops[ring.Full] == 0 || budget.Held() > 3*8192 || budget.Held() == 0 {
 		t.Errorf("%+v with %d bytes of the budget", got, budget.Held())
 	}
-	must(t, q.SetGrant(nil)) // what is queued stays the budget's
+	rxtest.Must(t, q.SetGrant(nil)) // what is queued stays the budget's
 	for {
 		if _, err := q.Recv(nil, 0); err != nil {
 			break
 		}
 	}
 	held(0)
-	must(t, q.SetGrant(g))
+	rxtest.Must(t, q.SetGrant(g))
 	if err := q.JoinFanout(rxring.FanoutConfig{Flags: rxring.FanoutFlagDefrag}); !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "4194304 bytes") {
 		t.Errorf("a group that holds more than the budget: %v", err)
 	}
 	held(0)
 	large := rxring.NewBudget(5 << 20)
-	must(t, q.SetGrant(&rxring.Grant{Budget: large}), q.JoinFanout(rxring.FanoutConfig{Flags: rxring.FanoutFlagDefrag}))
+	rxtest.Must(t, q.SetGrant(&rxring.Grant{Budget: large}), q.JoinFanout(rxring.FanoutConfig{Flags: rxring.FanoutFlagDefrag}))
 	if large.Held() != 4<<20 {
 		t.Errorf("the group holds %d bytes", large.Held())
 	}
-	must(t, q.Close())
+	rxtest.Must(t, q.Close())
 	if large.Held() != 0 {
 		t.Errorf("the group that is gone holds %d bytes", large.Held())
 	}
-	must(t, func() error {
+	rxtest.Must(t, func() error {
 		s, err := ns.Socket(rxring.SockRaw, 0)
-		must(t, err)
+		rxtest.Must(t, err)
 		defer s.Close()
-		return s.SetRxRing(smallRing)
+		return s.SetRxRing(rxtest.SmallRing)
 	}())
 }
 
@@ -569,28 +565,28 @@ func TestBudgetsBoundWhatSocketsHoldTogether(t *testing.T) {
 // of the next, while several writers deliver.
 func TestAGrantIsReplacedAsAWhole(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	a := addDevice(t, ns, rxring.DeviceConfig{Name: "a"})
-	b := addDevice(t, ns, rxring.DeviceConfig{Name: "b"})
+	a := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "a"})
+	b := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "b"})
 	grants := []*rxring.Grant{
-		{Devices: only("a"), Filter: acceptN(20)},
-		{Devices: only("b"), Snaplen: 30},
+		{Devices: rxtest.Only("a"), Filter: rxtest.Keep(20)},
+		{Devices: rxtest.Only("b"), Snaplen: 30},
 	}
 	long := tpacket.Req{BlockSize: 1 << 16, BlockNr: 4, FrameSize: 256, FrameNr: 1024}
 	var ss []*rxring.Socket
 	for range 3 {
 		s, err := ns.SocketFor(grants[0], rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err)
+		rxtest.Must(t, err)
 		defer s.Close()
-		must(t, s.SetVersion(tpacket.V2), s.SetRxRing(long))
+		rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetRxRing(long))
 		ss = append(ss, s)
 	}
-	must(t, ss[1].JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}), ss[2].JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}))
+	rxtest.Must(t, ss[1].JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}), ss[2].JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB}))
 	var writers, readers sync.WaitGroup
 	var stop atomic.Bool
 	for w := range 4 {
 		writers.Go(func() {
 			d := []*rxring.Device{a, b}[w%2]
-			p := rxring.Packet{Data: frame(100), Timestamp: 1}
+			p := rxring.Packet{Data: rxtest.Frame(100), Timestamp: 1}
 			batch := slices.Repeat([]rxring.Packet{p}, 40)
 			for !stop.Load() {
 				d.DeliverBatch(batch)
@@ -603,7 +599,7 @@ func TestAGrantIsReplacedAsAWhole(t *testing.T) {
 	var seen [2]atomic.Uint64
 	for _, s := range ss {
 		rd, err := s.NewReader()
-		must(t, err)
+		rxtest.Must(t, err)
 		readers.Go(func() {
 			for last := false; ; {
 				for f, ok := rd.Next(); ok; f, ok = rd.Next() {
@@ -628,7 +624,7 @@ func TestAGrantIsReplacedAsAWhole(t *testing.T) {
 			break
 		}
 		for _, s := range ss {
-			must(t, s.SetGrant(grants[i%2]))
+			rxtest.Must(t, s.SetGrant(grants[i%2]))
 		}
 		runtime.Gosched()
 	}
@@ -640,9 +636,9 @@ func TestAGrantIsReplacedAsAWhole(t *testing.T) {
 	}
 	// From now on is for each packet: none of what is revoked comes after SetGrant.
 	for i := range 10 {
-		must(t, ss[0].SetGrant(grants[i%2]))
+		rxtest.Must(t, ss[0].SetGrant(grants[i%2]))
 		before := ss[0].Totals().Offered()
-		[]*rxring.Device{b, a}[i%2].Deliver(&rxring.Packet{Data: frame(60)})
+		[]*rxring.Device{b, a}[i%2].Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 		if got := ss[0].Totals().Offered(); got != before {
 			t.Fatal("a packet of a revoked device was offered")
 		}
@@ -652,23 +648,23 @@ func TestAGrantIsReplacedAsAWhole(t *testing.T) {
 func TestDeliverToGrantedSocketsAllocatesNothing(t *testing.T) {
 	for _, version := range []tpacket.Version{tpacket.V2, tpacket.V3} {
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-		s, err := ns.SocketFor(&rxring.Grant{Devices: only("net0"), Filter: acceptN(1000), Snaplen: 300}, rxring.SockRaw, tpacket.ETHPAll)
-		must(t, err)
+		dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+		s, err := ns.SocketFor(&rxring.Grant{Devices: rxtest.Only("net0"), Filter: rxtest.Keep(1000), Snaplen: 300}, rxring.SockRaw, tpacket.ETHPAll)
+		rxtest.Must(t, err)
 		defer s.Close()
-		must(t, s.SetVersion(version), s.SetRxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 2, FrameSize: 2048, FrameNr: 64}), s.AttachFilter(acceptN(200)))
+		rxtest.Must(t, s.SetVersion(version), s.SetRxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 2, FrameSize: 2048, FrameNr: 64}), s.AttachFilter(rxtest.Keep(200)))
 		rd, err := s.NewReader()
-		must(t, err)
-		b := frame(700)
+		rxtest.Must(t, err)
+		b := rxtest.Frame(700)
 		batch := slices.Repeat([]rxring.Packet{{Data: b}}, 32)
-		tagged := taggedFrame(dev.HardwareAddr(), 0x800, b, 0x8100, 5)
+		tagged := rxtest.TaggedFrame(dev.HardwareAddr(), 0x800, b, 0x8100, 5)
 		for name, deliver := range map[string]func(){
 			"whole":     func() { dev.Deliver(&rxring.Packet{Data: b}) },
 			"in pieces": func() { dev.Deliver(&rxring.Packet{Data: b[:20], Rest: [][]byte{b[20:40], b[40:]}}) },
 			"tagged":    func() { dev.Deliver(&rxring.Packet{Data: tagged}) },
 			"in batch":  func() { dev.DeliverBatch(batch) },
 		} {
-			if allocs := testing.AllocsPerRun(500, func() { deliver(); drain(rd) }); allocs != 0 {
+			if allocs := testing.AllocsPerRun(500, func() { deliver(); rxtest.Drain(rd) }); allocs != 0 {
 				t.Errorf("%v, %s: %v allocations", version, name, allocs)
 			}
 		}
@@ -681,18 +677,18 @@ func TestDeliverToGrantedSocketsAllocatesNothing(t *testing.T) {
 func TestRingsTellTheirShape(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	s, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
 	if g, ok := s.Geometry(); ok || s.HasTxRing() {
 		t.Errorf("without rings: %+v", g)
 	}
-	must(t, s.SetRxRing(smallRing), s.SetTxRing(smallRing))
+	rxtest.Must(t, s.SetRxRing(rxtest.SmallRing), s.SetTxRing(rxtest.SmallRing))
 	if g, ok := s.Geometry(); !ok || g != s.Ring().Geometry() || !s.HasTxRing() {
 		t.Errorf("with rings: %+v, %v, transmit ring %v", g, ok, s.HasTxRing())
 	}
 	var asked []int
 	s.SetMapped(func(memfd int) bool { asked = append(asked, memfd); return false })
-	must(t, s.SetTxRing(tpacket.Req{}))
+	rxtest.Must(t, s.SetTxRing(tpacket.Req{}))
 	if want := fmt.Sprint(s.Ring().(*ring.Ring).Memory().FD()); !strings.HasPrefix(strings.Trim(fmt.Sprint(asked), "[]"), want) || len(asked) != 2 {
 		t.Errorf("asked about descriptors %v, want two, %s the first", asked, want)
 	}

@@ -1,4 +1,4 @@
-package rxring_test
+package grants_test
 
 import (
 	"math"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -53,26 +54,26 @@ func TestLenThatSaysNothing(t *testing.T) {
 		{0, 214}, {-1, 214}, {math.MinInt, 214}, {100, 214}, {214, 214}, {215, 215}, {math.MaxInt32, math.MaxInt32}, {math.MaxInt, math.MaxInt32},
 	} {
 		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-		dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
-		s, rd := openSocket(t, ns, rxring.SockRaw, tpacket.V2, smallRing)
-		must(t, s.BindDevice(dev, tpacket.ETHPAll))
-		dev.Deliver(&rxring.Packet{Data: tcpFrame(200), Len: c.len})
-		if f := next(t, rd); f.Len != c.want || len(f.Data) != 214 {
+		dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
+		s, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+		rxtest.Must(t, s.BindDevice(dev, tpacket.ETHPAll))
+		dev.Deliver(&rxring.Packet{Data: rxtest.TCPFrame(200), Len: c.len})
+		if f := rxtest.Next(t, rd); f.Len != c.want || len(f.Data) != 214 {
 			t.Errorf("Len %d: %d of %d bytes, want 214 of %d", c.len, len(f.Data), f.Len, c.want)
 		}
-		must(t, s.Close())
+		rxtest.Must(t, s.Close())
 	}
 }
 
 // Under FanoutFlagDefrag a fragment that is not all there makes nothing whole.
 func TestCutFragmentsAreNotPutTogether(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := addDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: ourAddr})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
 	s, err := ns.Socket(rxring.SockRaw, 0)
-	must(t, err)
+	rxtest.Must(t, err)
 	defer s.Close()
-	must(t, s.BindDevice(dev, tpacket.ETHPAll), s.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB, Flags: rxring.FanoutFlagDefrag}))
-	first, last := tcpFrame(100), tcpFrame(100)
+	rxtest.Must(t, s.BindDevice(dev, tpacket.ETHPAll), s.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutLB, Flags: rxring.FanoutFlagDefrag}))
+	first, last := rxtest.TCPFrame(100), rxtest.TCPFrame(100)
 	first[20], last[21] = 0x20, 10 // more to come; from byte 80 on
 	buf := make([]byte, 500)
 	count := func(firstLen int) (lengths []int) {
@@ -80,10 +81,10 @@ func TestCutFragmentsAreNotPutTogether(t *testing.T) {
 		dev.Deliver(&rxring.Packet{Data: last})
 		for {
 			m, err := s.Recv(buf, rxring.MsgTrunc|rxring.MsgDontWait)
-			if errnoOf(err) == syscall.EAGAIN {
+			if rxtest.Errno(err) == syscall.EAGAIN {
 				return lengths
 			}
-			must(t, err)
+			rxtest.Must(t, err)
 			lengths = append(lengths, m.Copied)
 		}
 	}

@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package rxring_test
+package twin_test
 
 import (
 	"encoding/binary"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -38,25 +39,25 @@ func TestTagsShowAsInTheKernel(t *testing.T) {
 		}
 		everyone := [6]byte{255, 255, 255, 255, 255, 255}
 		frames := map[string][]byte{
-			"no tag":                    taggedFrame(ourAddr, 0x800, ip),
-			"one":                       taggedFrame(ourAddr, 0x800, ip, q, vlan5),
-			"one, 802.1ad":              taggedFrame(ourAddr, 0x800, ip, ad, vlan5),
-			"two":                       taggedFrame(ourAddr, 0x800, ip, ad, vlan5, q, 7),
-			"three":                     taggedFrame(ourAddr, 0x800, ip, ad, vlan5, q, 7, q, 8),
-			"priority only":             taggedFrame(ourAddr, 0x800, ip, q, 0x6000),
-			"priority only, then a tag": taggedFrame(ourAddr, 0x800, ip, q, 0, ad, 7),
-			"priority only three times": taggedFrame(ourAddr, 0x800, ip, q, 0, ad, 0, q, 0x2000),
-			"priority and tag, cut":     taggedFrame(ourAddr, 0x800, nil, q, 0, q, 7),
-			"priority twice, cut":       taggedFrame(ourAddr, 0x800, nil, q, 0, q, 0),
-			"to all":                    taggedFrame(everyone, 0x800, ip, q, vlan5),
-			"LLC":                       taggedFrame(ourAddr, 5, []byte("\x42\x42\x03abcde"), q, vlan5),
-			"raw 802.3":                 taggedFrame(ourAddr, 5, []byte("\xff\xff\x03abcde"), q, vlan5),
-			"LLC behind two":            taggedFrame(ourAddr, 5, []byte("\x42\x42\x03abcde"), q, vlan5, q, 6),
-			"a TPID nobody knows":       taggedFrame(ourAddr, 0x800, ip, 0x9100, vlan5),
-			"cut in two":                taggedFrame(ourAddr, 0x800, nil, q, vlan5, ad, 7),
+			"no tag":                    rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip),
+			"one":                       rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, q, vlan5),
+			"one, 802.1ad":              rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, ad, vlan5),
+			"two":                       rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, ad, vlan5, q, 7),
+			"three":                     rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, ad, vlan5, q, 7, q, 8),
+			"priority only":             rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, q, 0x6000),
+			"priority only, then a tag": rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, q, 0, ad, 7),
+			"priority only three times": rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, q, 0, ad, 0, q, 0x2000),
+			"priority and tag, cut":     rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, nil, q, 0, q, 7),
+			"priority twice, cut":       rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, nil, q, 0, q, 0),
+			"to all":                    rxtest.TaggedFrame(everyone, 0x800, ip, q, vlan5),
+			"LLC":                       rxtest.TaggedFrame(rxtest.OwnAddr, 5, []byte("\x42\x42\x03abcde"), q, vlan5),
+			"raw 802.3":                 rxtest.TaggedFrame(rxtest.OwnAddr, 5, []byte("\xff\xff\x03abcde"), q, vlan5),
+			"LLC behind two":            rxtest.TaggedFrame(rxtest.OwnAddr, 5, []byte("\x42\x42\x03abcde"), q, vlan5, q, 6),
+			"a TPID nobody knows":       rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, 0x9100, vlan5),
+			"cut in two":                rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, nil, q, vlan5, ad, 7),
 		}
 		for n := 6; n <= 9; n++ {
-			frames[fmt.Sprintf("%d tags", n)] = taggedFrame(ourAddr, 0x800, ip, many(n)...)
+			frames[fmt.Sprintf("%d tags", n)] = rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, many(n)...)
 		}
 		one, two := frames["one"], frames["two"]
 		for n := 14; n < 24; n++ {
