@@ -1,297 +1,20 @@
 package rxring_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"net/netip"
 	"os"
-	"runtime"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/rxtest"
-	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
-
-func TestPacketLooksTheSameToEveryKindOfSocket(t *testing.T) {
-	packet := rxtest.Frame(100)
-	for i := 14; i < 100; i++ {
-		packet[i] = byte(i)
-	}
-	for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2} {
-		for _, c := range []struct {
-			name     string
-			typ      rxring.SockType
-			keep     uint32
-			wantLen  int
-			wantData []byte
-		}{
-			{"raw starts at the link-layer header", rxring.SockRaw, 1 << 18, 100, packet},
-			{"dgram starts at the network header", rxring.SockDgram, 1 << 18, 86, packet[14:]},
-			{"filter result bounds the snaplen", rxring.SockRaw, 20, 100, packet[:20]},
-			{"dgram counts the snaplen from the network header", rxring.SockDgram, 20, 86, packet[14:34]},
-		} {
-			t.Run(fmt.Sprintf("%v/%s", v, c.name), func(t *testing.T) {
-				ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-				dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-				s, rd := rxtest.Open(t, ns, c.typ, v, rxtest.SmallRing)
-				rxtest.Must(t, s.AttachFilter(rxtest.Keep(c.keep)))
-				for _, p := range []rxring.Packet{
-					{Data: packet},
-					{Data: packet[:14], Rest: [][]byte{packet[14:]}},
-					{Data: packet[:15], Rest: [][]byte{{}, packet[15:16], packet[16:50], packet[50:]}},
-				} {
-					p.Timestamp = 12_345_678_901
-					dev.Deliver(&p)
-					f := rxtest.Next(t, rd)
-					if f.Len != c.wantLen || !bytes.Equal(f.Data, c.wantData) {
-						t.Errorf("len %d, data % x: want %d, % x", f.Len, f.Data, c.wantLen, c.wantData)
-					}
-					if f.Sec != 12 || f.Nsec/1000 != 345_678 {
-						t.Errorf("timestamp %d.%09d", f.Sec, f.Nsec)
-					}
-					want := tpacket.SockaddrLL{
-						Family: tpacket.AFPacket, Protocol: tpacket.Htons(tpacket.ETHPIP), Ifindex: int32(dev.Index()),
-						Hatype: tpacket.ARPHRDEther, Halen: 6, Addr: [8]byte{0x02, 0, 0, 0, 0, 1},
-					}
-					if f.From != want {
-						t.Errorf("from %+v, want %+v", f.From, want)
-					}
-					f.Release()
-				}
-			})
-		}
-	}
-}
-
-func TestPacketTypeAndProtocolFollowTheHeader(t *testing.T) {
-	own := [6]byte{2, 1, 2, 3, 4, 5}
-	eth := func(dst [6]byte, typ uint16, payload ...byte) []byte {
-		b := append(dst[:], 2, 9, 9, 9, 9, 9)
-		return append(binary.BigEndian.AppendUint16(b, typ), payload...)
-	}
-	for _, c := range []struct {
-		name     string
-		dev      rxring.DeviceType
-		p        rxring.Packet
-		typ      tpacket.PacketType
-		protocol uint16
-	}{
-		{"to us", rxring.Ethernet, rxring.Packet{Data: eth(own, 0x86dd)}, tpacket.PacketHost, tpacket.ETHPIPv6},
-		{"to all", rxring.Ethernet, rxring.Packet{Data: eth([6]byte{255, 255, 255, 255, 255, 255}, 0x806)}, tpacket.PacketBroadcast, tpacket.ETHPARP},
-		{"to a group", rxring.Ethernet, rxring.Packet{Data: eth([6]byte{1, 0, 0x5e}, 0x800)}, tpacket.PacketMulticast, tpacket.ETHPIP},
-		{"to somebody else", rxring.Ethernet, rxring.Packet{Data: eth([6]byte{2, 7, 7, 7, 7, 7}, 0x800)}, tpacket.PacketOtherHost, tpacket.ETHPIP},
-		{"from us", rxring.Ethernet, rxring.Packet{Data: eth(own, 0x800), Outgoing: true}, tpacket.PacketOutgoing, tpacket.ETHPIP},
-		{"length field and LLC", rxring.Ethernet, rxring.Packet{Data: eth(own, 3, 0xaa, 0xaa, 3)}, tpacket.PacketHost, tpacket.ETHP8022},
-		{"raw 802.3", rxring.Ethernet, rxring.Packet{Data: eth(own, 3, 0xff, 0xff, 0)}, tpacket.PacketHost, tpacket.ETHP8023},
-		{"raw 802.3 in pieces", rxring.Ethernet, rxring.Packet{Data: eth(own, 3, 0xff), Rest: [][]byte{{}, {0xff}}}, tpacket.PacketHost, tpacket.ETHP8023},
-		{"raw IPv4", rxring.RawIP, rxring.Packet{Data: []byte{0x45, 0}}, tpacket.PacketHost, tpacket.ETHPIP},
-		{"raw IPv6", rxring.RawIP, rxring.Packet{Data: []byte{0x60, 0}, Outgoing: true}, tpacket.PacketOutgoing, tpacket.ETHPIPv6},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", Type: c.dev, HardwareAddr: own})
-			_, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
-			dev.Deliver(&c.p)
-			f := rxtest.Next(t, rd)
-			if f.From.Pkttype != c.typ || tpacket.Htons(f.From.Protocol) != c.protocol {
-				t.Errorf("type %d, protocol %#x: want %d, %#x", f.From.Pkttype, tpacket.Htons(f.From.Protocol), c.typ, c.protocol)
-			}
-		})
-	}
-}
-
-func TestOffloadStateShowsInTheStatus(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	_, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
-	for _, c := range []struct {
-		p    rxring.Packet
-		want uint32
-	}{
-		{rxring.Packet{}, tpacket.StatusUser},
-		{rxring.Packet{Checksum: rxring.ChecksumPartial}, tpacket.StatusUser | tpacket.StatusCsumNotReady},
-		{rxring.Packet{Checksum: rxring.ChecksumValid}, tpacket.StatusUser | tpacket.StatusCsumValid},
-		{rxring.Packet{Checksum: rxring.ChecksumValid, Outgoing: true}, tpacket.StatusUser},
-		{rxring.Packet{GSO: rxring.GSO{Type: rxring.GSOTCPv4}}, tpacket.StatusUser | tpacket.StatusGSOTCP},
-		{rxring.Packet{GSO: rxring.GSO{Type: rxring.GSOUDPL4}}, tpacket.StatusUser},
-		{rxring.Packet{Timestamp: 1}, tpacket.StatusUser | tpacket.StatusTSSoftware},
-		{rxring.Packet{VLAN: rxring.VLAN{TPID: 0x8100, TCI: 5}}, tpacket.StatusUser | tpacket.StatusVLANValid | tpacket.StatusVLANTPID},
-	} {
-		c.p.Data = rxtest.Frame(60)
-		dev.Deliver(&c.p)
-		f := rxtest.Next(t, rd)
-		if f.Status != c.want || f.VLANTCI != c.p.VLAN.TCI || f.VLANTPID != c.p.VLAN.TPID {
-			t.Errorf("%+v: status %#x, vlan %#x %d: want %#x", c.p, f.Status, f.VLANTPID, f.VLANTCI, c.want)
-		}
-		f.Release()
-	}
-}
-
-func TestPacketLongerThanItsFrameIsCut(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		reserve uint32
-		typ     rxring.SockType
-		want    int
-	}{
-		{"raw", 0, rxring.SockRaw, 2048 - 66},
-		{"raw behind a reserve", 4, rxring.SockRaw, 2048 - 70},
-		{"dgram", 0, rxring.SockDgram, 2048 - 80},
-		{"no room for data at all", 1990, rxring.SockRaw, 0},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-			s, err := ns.Socket(c.typ, tpacket.ETHPAll)
-			rxtest.Must(t, err)
-			defer s.Close()
-			rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetReserve(c.reserve), s.SetRxRing(rxtest.SmallRing))
-			rd, err := s.NewReader()
-			rxtest.Must(t, err)
-			dev.Deliver(&rxring.Packet{Data: rxtest.Frame(3000)})
-			f := rxtest.Next(t, rd)
-			if len(f.Data) != c.want {
-				t.Errorf("%d bytes captured, want %d", len(f.Data), c.want)
-			}
-		})
-	}
-}
-
-func TestHeadersPastSixteenBitsAreDropped(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	rxtest.Must(t, err)
-	defer s.Close()
-	rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetReserve(70000),
-		s.SetRxRing(tpacket.Req{BlockSize: 1 << 17, BlockNr: 1, FrameSize: 1 << 17, FrameNr: 1}))
-	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
-	if got := s.Totals(); got.Drops[ring.NoRoom] != 1 || got.Captured != 0 {
-		t.Errorf("%+v, want one drop for another reason", got)
-	}
-}
-
-func TestSocketSeesOnlyItsDeviceAndProtocol(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	a := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "a"})
-	b := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "b"})
-	in, out := &rxring.Packet{Data: rxtest.Frame(60)}, &rxring.Packet{Data: rxtest.Frame(60), Outgoing: true}
-	all := func() { a.Deliver(in); a.Deliver(out); b.Deliver(in); b.Deliver(out) }
-
-	s, err := ns.Socket(rxring.SockRaw, 0)
-	rxtest.Must(t, err)
-	defer s.Close()
-	rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetRxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32}))
-	if a.HasListeners() {
-		t.Error("watched by a socket without a protocol")
-	}
-	for _, c := range []struct {
-		name     string
-		dev      *rxring.Device
-		protocol uint16
-		want     uint64
-	}{
-		{"one device, everything", a, tpacket.ETHPAll, 2},
-		{"one device, one protocol: incoming only", b, tpacket.ETHPIP, 1},
-		{"one device, another protocol", b, tpacket.ETHPARP, 0},
-		{"the protocol it had", a, 0, 0},
-		{"every device", nil, tpacket.ETHPAll, 4},
-	} {
-		if c.dev != nil {
-			rxtest.Must(t, s.BindDevice(c.dev, c.protocol))
-		} else {
-			rxtest.Must(t, s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Protocol: tpacket.Htons(c.protocol)}))
-		}
-		before := s.Totals().Offered()
-		all()
-		if got := s.Totals().Offered() - before; got != c.want {
-			t.Errorf("%s: offered %d packets, want %d", c.name, got, c.want)
-		}
-	}
-	rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptIgnoreOutgoing, rxtest.Int(1)))
-	before := s.Totals().Offered()
-	all()
-	if got := s.Totals().Offered() - before; got != 2 {
-		t.Errorf("ignoring outgoing: offered %d packets, want 2", got)
-	}
-}
-
-func TestEveryPacketOfferedIsCountedOnce(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	s, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
-	rxtest.Must(t, s.AttachFilter([]cbpf.Instruction{
-		{Op: 0x80},                       // ld len
-		{Op: 0x25, Jt: 0, Jf: 1, K: 100}, // jgt #100
-		{Op: 0x06, K: 0},                 // ret #0
-		{Op: 0x06, K: 1 << 18},           // ret #262144
-	}))
-	for range 3 {
-		dev.Deliver(&rxring.Packet{Data: rxtest.Frame(200)}) // filtered
-	}
-	dev.DeliverBatch([]rxring.Packet{{Data: rxtest.Frame(60)}, {Data: rxtest.Frame(61)}, {Data: rxtest.Frame(62)}, {Data: rxtest.Frame(63)}, {Data: rxtest.Frame(64)}, {Data: rxtest.Frame(65)}})
-	want := ring.Totals{Filtered: 3, Captured: 4, Drops: ring.Drops{ring.Full: 2}}
-	if got := s.Totals(); got != want || got.Offered() != 9 {
-		t.Errorf("totals %+v: want %+v", got, want)
-	}
-	for i := range 4 {
-		f := rxtest.Next(t, rd)
-		if f.Len != 60+i || f.Status&tpacket.StatusLosing != 0 {
-			t.Errorf("packet %d: %d bytes, status %#x", i, f.Len, f.Status)
-		}
-		f.Release()
-	}
-	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
-	if f := rxtest.Next(t, rd); f.Status&tpacket.StatusLosing == 0 {
-		t.Error("no TP_STATUS_LOSING while drops are unread")
-	} else {
-		f.Release()
-	}
-	if st := s.Statistics(); st != (tpacket.Stats3{Packets: 7, Drops: 2}) {
-		t.Errorf("statistics %+v, want 7 packets of which 2 drops", st)
-	}
-	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
-	if f := rxtest.Next(t, rd); f.Status&tpacket.StatusLosing != 0 {
-		t.Error("TP_STATUS_LOSING after the drops were read")
-	}
-	var buf [8]byte
-	n, err := s.Getsockopt(tpacket.SolPacket, tpacket.OptStatistics, buf[:])
-	rxtest.Must(t, err)
-	if st := tpacket.Parse[tpacket.Stats](buf[:n]); st != (tpacket.Stats{Packets: 1}) {
-		t.Errorf("statistics %+v, want 1 packet", st)
-	}
-}
-
-func TestMalformedPacketsAreDroppedAtEverySocket(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	eth := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "eth"})
-	raw := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "raw", Type: rxring.RawIP})
-	s, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
-	eth.Deliver(&rxring.Packet{})
-	eth.Deliver(&rxring.Packet{Data: make([]byte, 13), Rest: [][]byte{{1, 2, 3}}})
-	raw.Deliver(&rxring.Packet{})
-	raw.Deliver(&rxring.Packet{Data: []byte{0x12}})
-	if eth.Malformed() != 2 || raw.Malformed() != 2 {
-		t.Errorf("malformed %d and %d: want 2 and 2", eth.Malformed(), raw.Malformed())
-	}
-	if got, want := s.Totals(), (ring.Totals{Drops: ring.Drops{ring.Malformed: 4}}); got != want {
-		t.Errorf("%+v, want %+v", got, want)
-	}
-	if st := s.Statistics(); st != (tpacket.Stats3{Packets: 4, Drops: 4}) {
-		t.Errorf("%+v, want 4 packets, all dropped", st)
-	}
-}
 
 func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 	const solSocket = 1
@@ -378,42 +101,6 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 	}
 }
 
-func TestDeviceConfigurationsThatLinuxRefuses(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "taken"})
-	for _, c := range []struct {
-		config rxring.DeviceConfig
-		want   error
-		says   string
-	}{
-		{rxring.DeviceConfig{}, syscall.EINVAL, `""`},
-		{rxring.DeviceConfig{Name: "sixteen-letters-"}, syscall.EINVAL, "15 bytes"},
-		{rxring.DeviceConfig{Name: "a b"}, syscall.EINVAL, "white space"},
-		{rxring.DeviceConfig{Name: ".."}, syscall.EINVAL, `".."`},
-		{rxring.DeviceConfig{Name: "taken"}, syscall.EEXIST, "taken"},
-		{rxring.DeviceConfig{Name: "x", MTU: 67}, syscall.EINVAL, "68"},
-		{rxring.DeviceConfig{Name: "x", MTU: 65536}, syscall.EINVAL, "65535"},
-		{rxring.DeviceConfig{Name: "x", Type: rxring.Loopback, MTU: 1 << 20}, syscall.EINVAL, "524288"},
-		{rxring.DeviceConfig{Name: "x", HardwareAddr: [6]byte{1}}, syscall.EINVAL, "unicast"},
-		{rxring.DeviceConfig{Name: "x", Prefixes: []netip.Prefix{{}}}, syscall.EINVAL, "invalid Prefix"},
-		{rxring.DeviceConfig{Name: "x", Prefixes: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/8")}}, syscall.EINVAL, "0.0.0.0/8"},
-		{rxring.DeviceConfig{Name: "x", Prefixes: []netip.Prefix{netip.MustParsePrefix("ff02::1/64")}}, syscall.EINVAL, "unicast"},
-		{rxring.DeviceConfig{Name: "x", Prefixes: []netip.Prefix{netip.MustParsePrefix("::ffff:1.2.3.4/104")}}, syscall.EINVAL, "::ffff:1.2.3.4"},
-		{rxring.DeviceConfig{Name: "x", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8"), netip.MustParsePrefix("10.0.0.1/8")}}, syscall.EINVAL, "once"},
-	} {
-		if _, err := ns.AddDevice(c.config); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%+v: %v, want %v that says %q", c.config, err, c.want, c.says)
-		}
-	}
-	d, ok := ns.DeviceByName("taken")
-	if byIndex, ok2 := ns.DeviceByIndex(d.Index()); !ok || !ok2 || byIndex != d || len(ns.Devices()) != 1 {
-		t.Error("the device is not found by name and index")
-	}
-	if _, ok := ns.DeviceByName("none"); ok {
-		t.Error("a device was found that nobody added")
-	}
-}
-
 func TestOptionsReadBackWhatLinuxWouldSay(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
@@ -490,217 +177,187 @@ func TestPromiscuousWhileSomebodyAsksForIt(t *testing.T) {
 	}
 }
 
-func TestMemoryOfClosedSocketsCanBeUsedAgain(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 8192})
-	for range 100 {
-		s, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
-		rxtest.Must(t, s.SetRxRing(tpacket.Req{}), s.SetRxRing(rxtest.SmallRing), s.Close())
-	}
-}
-
-// TestHostileReadersHarmNobodyElse has four writers deliver while one reader
-// scribbles over its whole ring, one never reads, one closes in the middle, and
-// a lawful one must see every packet that its ring accepted, whole.
-func TestHostileReadersHarmNobodyElse(t *testing.T) {
+func TestPollersHearThatADeviceWentDown(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	open := func() (*rxring.Socket, *ring.Reader) {
-		return rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32})
-	}
-	lawful, lawfulReader := open()
-	scribbler, _ := open()
-	sleeper, _ := open()
-	dying, _ := open()
-
-	ctx, cancel := context.WithCancel(t.Context())
-	var readers, writers sync.WaitGroup
-	var stop atomic.Bool
-	read := uint64(0)
-	readers.Go(func() {
-		for {
-			f, ok := lawfulReader.Next()
-			if !ok {
-				if lawfulReader.Wait(ctx) == nil {
-					continue
-				}
-				if f, ok = lawfulReader.Next(); !ok {
-					return
-				}
-			}
-			for _, b := range f.Data[14:] {
-				if b != f.Data[14] {
-					t.Errorf("torn packet: % x", f.Data)
-					break
-				}
-			}
-			f.Release()
-			read++
-		}
-	})
-	readers.Go(func() {
-		mem := scribbler.Ring().Memory().Bytes()
-		words := unsafe.Slice((*uint32)(unsafe.Pointer(&mem[0])), len(mem)/4)
-		for v := uint32(0); !stop.Load(); v = v*1664525 + 1013904223 {
-			for i := range words {
-				atomic.StoreUint32(&words[i], v>>(i%32))
-			}
-			runtime.Gosched()
-		}
-	})
-	const each = 20000
-	for w := range 4 {
-		writers.Go(func() {
-			data := rxtest.Frame(600)
-			for i := range each {
-				for j := 14; j < len(data); j++ {
-					data[j] = byte(w*64 + i%64)
-				}
-				dev.Deliver(&rxring.Packet{Data: data[:200], Rest: [][]byte{data[200:]}, Outgoing: i%2 == 0})
-				if w == 0 && i == each/2 {
-					rxtest.Must(t, dying.Close())
-				}
-			}
-		})
-	}
-	writers.Wait()
-	stop.Store(true)
-	cancel()
-	readers.Wait()
-	for name, s := range map[string]*rxring.Socket{"lawful": lawful, "scribbler": scribbler, "sleeper": sleeper} {
-		if got := s.Totals(); got.Offered() != 4*each {
-			t.Errorf("%s: %+v adds up to %d, offered were %d", name, got, got.Offered(), 4*each)
-		}
-	}
-	if got := lawful.Totals(); got.Captured != read {
-		t.Errorf("lawful reader read %d packets, its ring took %d", read, got.Captured)
-	}
-	if got := sleeper.Totals(); got.Captured != 32 {
-		t.Errorf("the ring that nobody reads took %d packets, want its 32 slots' worth", got.Captured)
-	}
-	t.Logf("lawful %+v, scribbler %+v, dying %+v", lawful.Totals(), scribbler.Totals(), dying.Totals())
-}
-
-func TestKernelOwnedIsOptInAndOnlyForGoReaders(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	rxtest.Must(t, err)
+	s, err := ns.Socket(rxring.SockRaw, 0)
+	rxtest.Must(t, err, s.BindDevice(dev, tpacket.ETHPAll))
 	defer s.Close()
-	rxtest.Must(t, s.SetKernelOwned(true), s.SetVersion(tpacket.V2), s.SetRxRing(rxtest.SmallRing))
-	if err := s.SetKernelOwned(false); !errors.Is(err, syscall.EBUSY) {
-		t.Errorf("with a ring: %v, want %v", err, syscall.EBUSY)
+	var w countingWaker
+	s.Arm(&w)
+	dev.SetUp(false)
+	dev.SetUp(false)
+	if w.Load() != 1 || s.Events() != rxring.EventErr || dev.Up() || dev.HasListeners() {
+		t.Errorf("woken %d times, events %#x, up %v, watched %v", w.Load(), s.Events(), dev.Up(), dev.HasListeners())
 	}
-	rd, err := s.NewReader()
-	rxtest.Must(t, err)
-	slots := s.Ring().(*ring.Ring)
-	slot, _ := slots.Acquire()
-	if h := tpacket.Header2At(slots.Frame(slot)); h.Status != ring.StatusKernelOwned {
-		t.Errorf("status %#x while a writer fills the slot, want %#x", h.Status, ring.StatusKernelOwned)
+	if _, err := s.Recv(nil, 0); !errors.Is(err, syscall.ENETDOWN) {
+		t.Errorf("%v, want %v", err, syscall.ENETDOWN)
 	}
-	empty(t, rd)
-	slots.Release(slot, tpacket.StatusUser)
-	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
-	for range 2 {
-		f := rxtest.Next(t, rd)
-		f.Release()
+	if _, err := s.Recv(nil, 0); !errors.Is(err, syscall.EAGAIN) || s.Events() != 0 {
+		t.Errorf("%v, events %#x: want %v, once the error is taken", err, s.Events(), syscall.EAGAIN)
 	}
-	empty(t, rd)
+	dev.SetUp(true)
+	if !dev.HasListeners() {
+		t.Error("not watched though it is up again")
+	}
+}
 
-	// No socket option, of any level, gives it to an interposed program.
-	plain, err := ns.Socket(rxring.SockRaw, 0)
+// TestWatchIsToldBeforeTheCallReturns: of all that changes what sockets want, and of
+// nothing else.
+func TestWatchIsToldBeforeTheCallReturns(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", HardwareAddr: rxtest.OwnAddr})
+	other := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
+	var calls int
+	var watched bool
+	dev.OnInterestChange(func() {
+		calls++
+		watched = dev.HasListeners()
+		ns.Devices() // the namespace is not locked
+		dev.Filters()
+	})
+	if calls != 1 || watched {
+		t.Fatalf("OnInterestChange: %d calls, watched: %v", calls, watched)
+	}
+	s, err := ns.Socket(rxring.SockRaw, 0)
 	rxtest.Must(t, err)
-	defer plain.Close()
-	for _, level := range []int{1, tpacket.SolPacket} {
-		for name := range 256 {
-			plain.Setsockopt(level, name, rxtest.Int(1)) // some are refused, which is fine
+	group := rxtest.Mreq(dev.Index(), 0, 6, 1, 0, 0x5e, 0, 0, 1)
+	for _, step := range []struct {
+		what    string
+		do      func() error
+		told    bool
+		watched bool
+	}{
+		{"a filter of a socket that is not bound", func() error { return s.AttachFilter(rxtest.Keep(9)) }, false, false},
+		{"bound", func() error { return s.BindDevice(dev, tpacket.ETHPAll) }, true, true},
+		{"bound once more", func() error { return s.BindDevice(dev, tpacket.ETHPAll) }, false, true},
+		{"promiscuous", func() error {
+			return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(dev.Index(), 1, 0))
+		}, true, true},
+		{"a group", func() error { return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, group) }, true, true},
+		{"a group of another device", func() error {
+			return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, rxtest.Mreq(other.Index(), 1, 0))
+		}, false, true},
+		{"the group again", func() error { return s.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, group) }, false, true},
+		{"a filter", func() error { return s.AttachFilter(rxtest.Keep(99)) }, true, true},
+		{"no filter", s.DetachFilter, true, true},
+		{"a ring", func() error {
+			return s.SetRxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: 2048, FrameNr: 2})
+		}, false, true},
+		{"down", func() error { dev.SetUp(false); return nil }, true, false},
+		{"down again", func() error { dev.SetUp(false); return nil }, false, false},
+		{"up", func() error { dev.SetUp(true); return nil }, true, true},
+		{"a grant", func() error { return s.SetGrant(&rxring.Grant{Filter: rxtest.Keep(1)}) }, true, true},
+		{"a fanout group", func() error { return s.JoinFanout(rxring.FanoutConfig{ID: 1}) }, true, true},
+		{"removed", func() error { return ns.RemoveDevice(dev) }, true, false},
+		{"closed, elsewhere", s.Close, false, false},
+	} {
+		before := calls
+		rxtest.Must(t, step.do())
+		if (calls > before) != step.told || watched != step.watched {
+			t.Errorf("%s: %d calls, watched: %v; want told: %v, watched: %v", step.what, calls-before, watched, step.told, step.watched)
 		}
 	}
-	plain.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, rxtest.Int(1))
-	plain.Setsockopt(tpacket.SolPacket, tpacket.OptReserve, rxtest.Int(0))
-	rxtest.Must(t, plain.SetRxRing(rxtest.SmallRing))
-	slots = plain.Ring().(*ring.Ring)
-	slot, _ = slots.Acquire()
-	if h := tpacket.Header2At(slots.Frame(slot)); h.Status != tpacket.StatusKernel {
-		t.Errorf("status %#x while a writer fills the slot: an option switched kernel-owned on", h.Status)
-	}
+	dev.OnInterestChange(nil)
+	other.OnInterestChange(nil)
+	rxtest.Must(t, ns.RemoveDevice(other))
 }
 
-func empty(t testing.TB, rd *ring.Reader) {
-	t.Helper()
-	if f, ok := rd.Next(); ok {
-		t.Fatalf("the ring holds a packet of %d bytes that it should not", f.Len)
-	}
-}
-
-func TestBatchIsAsManyDeliveries(t *testing.T) {
+// TestWatchSeesTheLastState: whoever comes and goes at once, the last call sees how
+// it ended.
+func TestWatchSeesTheLastState(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	all, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 16, BlockNr: 8, FrameSize: 2048, FrameNr: 256})
-	some, _ := rxtest.Open(t, ns, rxring.SockDgram, tpacket.V1, rxtest.SmallRing)
-	rxtest.Must(t, some.BindDevice(dev, tpacket.ETHPIP), some.AttachFilter([]cbpf.Instruction{
-		{Op: 0x80},                       // ld len
-		{Op: 0x25, Jt: 0, Jf: 1, K: 100}, // jgt #100
-		{Op: 0x06, K: 0},                 // ret #0
-		{Op: 0x06, K: 20},                // ret #20
-	}))
-	var ps []rxring.Packet
-	for i := range 100 {
-		p := rxring.Packet{Data: rxtest.Frame(15 + i), Outgoing: i%10 == 3}
-		if i == 50 {
-			p.Data = p.Data[:13] // malformed
+	var mu sync.Mutex
+	var open atomic.Bool
+	dev.OnInterestChange(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		open.Store(dev.HasListeners())
+	})
+	for range 50 {
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for range 10 {
+					s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+					rxtest.Must(t, err)
+					if !open.Load() {
+						t.Error("a reader is there, and nobody opened")
+					}
+					rxtest.Must(t, s.Close())
+				}
+			})
 		}
-		ps = append(ps, p)
-	}
-	dev.DeliverBatch(ps)
-	for i := range 100 {
-		if i == 50 {
-			continue
+		all.Wait()
+		if open.Load() {
+			t.Fatal("open after the last")
 		}
-		f := rxtest.Next(t, rd)
-		if f.Len != 15+i || (f.From.Pkttype == tpacket.PacketOutgoing) != (i%10 == 3) {
-			t.Errorf("packet %d: %d bytes, type %d", i, f.Len, f.From.Pkttype)
-		}
-		f.Release()
-	}
-	empty(t, rd)
-	if got, want := all.Totals(), (ring.Totals{Captured: 99, Drops: ring.Drops{ring.Malformed: 1}}); got != want {
-		t.Errorf("everything: %+v, want %+v", got, want)
-	}
-	// 89 come in, and a malformed one; up to 100 bytes from the network header
-	// pass: all but none, since the longest is 100.
-	if got, want := some.Totals(), (ring.Totals{Captured: 4, Drops: ring.Drops{ring.Full: 85, ring.Malformed: 1}}); got != want {
-		t.Errorf("IPv4 that comes in: %+v, want %+v", got, want)
-	}
-	if dev.Malformed() != 1 {
-		t.Errorf("malformed %d, want 1", dev.Malformed())
 	}
 }
 
-func TestDeliverAllocatesNothing(t *testing.T) {
-	dev, s, rd := benchRing(t, 2048, rxtest.Keep(1<<18))
-	piece := rxtest.Frame(700)
-	allocs := testing.AllocsPerRun(1000, func() {
-		dev.Deliver(&rxring.Packet{Data: piece})
-		rxtest.Drain(rd)
-	})
-	if allocs != 0 {
-		t.Errorf("%v allocations a packet", allocs)
+// TestFiltersBoundWhatSocketsTake: every set of sockets is understood, or said not
+// to be.
+func TestFiltersBoundWhatSocketsTake(t *testing.T) {
+	one, two := rxtest.Keep(1), rxtest.Keep(2)
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	other := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
+	var open []*rxring.Socket
+	add := func(g *rxring.Grant, typ rxring.SockType, protocol uint16, filter []cbpf.Instruction) *rxring.Socket {
+		s, err := ns.SocketFor(g, typ, 0)
+		rxtest.Must(t, err)
+		if filter != nil {
+			rxtest.Must(t, s.AttachFilter(filter))
+		}
+		rxtest.Must(t, s.BindDevice(dev, protocol))
+		open = append(open, s)
+		return s
 	}
-	batch := make([]rxring.Packet, 40)
-	for i := range batch {
-		batch[i].Data = piece
-	}
-	if allocs := testing.AllocsPerRun(100, func() { dev.DeliverBatch(batch); rxtest.Drain(rd) }); allocs != 0 {
-		t.Errorf("%v allocations a batch", allocs)
-	}
-	tagged := rxtest.TaggedFrame(dev.HardwareAddr(), 0x800, piece, 0x8100, 5)
-	if allocs := testing.AllocsPerRun(1000, func() {
-		dev.Deliver(&rxring.Packet{Data: tagged[:100], Rest: [][]byte{tagged[100:]}})
-		rxtest.Drain(rd)
-	}); allocs != 0 {
-		t.Errorf("%v allocations a tagged packet", allocs)
-	}
-	if s.Totals().Captured == 0 {
-		t.Error("nothing was captured")
+	const all = tpacket.ETHPAll
+	raw := func(filter []cbpf.Instruction) { add(nil, rxring.SockRaw, all, filter) }
+	for _, c := range []struct {
+		what string
+		do   func()
+		want [][]cbpf.Instruction
+		all  bool
+	}{
+		{"nobody", func() {}, nil, false},
+		{"one", func() { raw(one) }, [][]cbpf.Instruction{one}, false},
+		{"two alike", func() { raw(one); raw(one) }, [][]cbpf.Instruction{one}, false},
+		{"two that differ", func() { raw(one); raw(two) }, [][]cbpf.Instruction{one, two}, false},
+		{"one without", func() { raw(one); raw(nil) }, nil, true},
+		{"one that sees no link-layer header", func() { add(nil, rxring.SockDgram, all, one) }, nil, true},
+		{"one protocol, which sees no tag", func() { add(nil, rxring.SockRaw, tpacket.ETHPIP, one) }, nil, true},
+		{"on another device", func() {
+			rxtest.Must(t, add(nil, rxring.SockRaw, all, nil).BindDevice(other, all))
+			raw(one)
+		}, [][]cbpf.Instruction{one}, false},
+		{"on all devices", func() {
+			s, err := ns.Socket(rxring.SockRaw, all)
+			rxtest.Must(t, err)
+			open = append(open, s)
+			raw(one)
+		}, nil, true},
+		{"a mandatory filter", func() { add(&rxring.Grant{Filter: one}, rxring.SockRaw, all, nil) }, [][]cbpf.Instruction{one}, false},
+		{"a mandatory filter, which sees the header always", func() { add(&rxring.Grant{Filter: one}, rxring.SockDgram, all, two) }, [][]cbpf.Instruction{one}, false},
+		{"a grant without one", func() { add(&rxring.Grant{}, rxring.SockRaw, all, nil) }, nil, true},
+		{"members of a group", func() {
+			rxtest.Must(t, add(nil, rxring.SockRaw, all, one).JoinFanout(rxring.FanoutConfig{ID: 1}))
+			rxtest.Must(t, add(nil, rxring.SockRaw, all, two).JoinFanout(rxring.FanoutConfig{ID: 1}))
+		}, [][]cbpf.Instruction{one, two}, false},
+		{"a group that puts fragments together", func() {
+			rxtest.Must(t, add(nil, rxring.SockRaw, all, one).JoinFanout(rxring.FanoutConfig{ID: 1, Flags: rxring.FanoutFlagDefrag}))
+		}, nil, true},
+	} {
+		c.do()
+		got, unsaid := dev.Filters()
+		if unsaid != c.all || !slices.EqualFunc(got, c.want, slices.Equal) {
+			t.Errorf("%s: %v, all: %v; want %v, all: %v", c.what, got, unsaid, c.want, c.all)
+		}
+		for _, s := range open {
+			rxtest.Must(t, s.Close())
+		}
+		open = nil
 	}
 }

@@ -152,3 +152,100 @@ func BenchmarkCopy(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSend sends frames to a device whose owner takes them, alone and with a
+// socket that looks.
+func BenchmarkSend(b *testing.B) {
+	for _, watched := range []bool{false, true} {
+		for _, n := range []int{64, 1500} {
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+			dev := rxtest.AddDevice(b, ns, rxring.DeviceConfig{Name: "net0"})
+			dev.SetTransmit(func(*rxring.Packet) error { return nil })
+			drain := func() {}
+			if watched {
+				_, rd := rxtest.Open(b, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32})
+				drain = func() {
+					if f, ok := rd.Next(); ok {
+						f.Release()
+					}
+				}
+			}
+			data := rxtest.Frame(n)
+			to := &tpacket.SockaddrLL{Ifindex: int32(dev.Index()), Protocol: tpacket.Htons(tpacket.ETHPIP)}
+			raw, dgram, ringed := rxtest.OpenSender(b, ns, dev, rxring.SockRaw), rxtest.OpenSender(b, ns, dev, rxring.SockDgram), rxtest.OpenSender(b, ns, dev, rxring.SockRaw)
+			rxtest.Must(b, ringed.SetVersion(tpacket.V2), ringed.SetTxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32}))
+			r := ringed.TxRing()
+			for _, c := range []struct {
+				name string
+				send func(i int) error
+			}{
+				{"raw", func(int) error { _, err := raw.Send(data); return err }},
+				{"dgram", func(int) error { _, err := dgram.SendTo(data[14:], to); return err }},
+				{"ring", func(i int) error { // 32 a call, as a program does it
+					put(r, tpacket.V2, uint32(i%32), data)
+					if i%32 < 31 {
+						return nil
+					}
+					_, err := ringed.Send(nil)
+					return err
+				}},
+			} {
+				b.Run(fmt.Sprintf("%s/%dB/watched=%v", c.name, n, watched), func(b *testing.B) {
+					b.ReportAllocs()
+					for i := range b.N {
+						if err := c.send(i); err != nil {
+							b.Fatal(err)
+						}
+						drain()
+					}
+				})
+			}
+		}
+	}
+}
+
+func BenchmarkDeliverToAGroup(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		config rxring.FanoutConfig
+		hash   uint32
+	}{
+		{"hash", rxring.FanoutConfig{Mode: rxring.FanoutHash}, 0},
+		{"lb", rxring.FanoutConfig{Mode: rxring.FanoutLB}, 0},
+		{"lb-defrag", rxring.FanoutConfig{Mode: rxring.FanoutLB, Flags: rxring.FanoutFlagDefrag}, 0},
+		{"rollover", rxring.FanoutConfig{Mode: rxring.FanoutRollover}, 0},
+		{"hash-rollover", rxring.FanoutConfig{Mode: rxring.FanoutHash, Flags: rxring.FanoutFlagRollover}, 0},
+		{"rnd", rxring.FanoutConfig{Mode: rxring.FanoutRnd}, 0},
+		{"cbpf", rxring.FanoutConfig{Mode: rxring.FanoutCBPF}, 0},
+	} {
+		for _, batch := range []int{1, 32} {
+			b.Run(fmt.Sprintf("%s/batch-%d", c.name, batch), func(b *testing.B) {
+				const slots = 4096
+				dev, members := fanoutOf(b, 2, slots, c.config)
+				if c.config.Mode == rxring.FanoutCBPF {
+					rxtest.Must(b, members[0].SetFanoutProgram(rxtest.KeepLen()))
+				}
+				ps := make([]rxring.Packet, 256)
+				for i := range ps {
+					ps[i] = rxring.Packet{Data: flowFrame(uint32(i), i%2 == 0), Timestamp: 1}
+				}
+				b.ReportAllocs()
+				b.ResetTimer()
+				for i := 0; i < b.N; i += batch {
+					if i%(slots/4) == 0 {
+						b.StopTimer()
+						for _, m := range members {
+							rxtest.Drain(m.reader)
+						}
+						b.StartTimer()
+					}
+					if at := i % len(ps); batch == 1 {
+						dev.Deliver(&ps[at])
+					} else {
+						dev.DeliverBatch(ps[at : at+batch])
+					}
+				}
+			})
+		}
+	}
+}

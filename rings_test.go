@@ -4,12 +4,17 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/rxtest"
+	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -143,5 +148,140 @@ func TestV3DeliverAllocatesNothing(t *testing.T) {
 	}
 	if s.Totals().Dropped() != 0 {
 		t.Errorf("dropped: %+v", s.Totals())
+	}
+}
+
+// TestHostileReadersHarmNobodyElse has four writers deliver while one reader
+// scribbles over its whole ring, one never reads, one closes in the middle, and
+// a lawful one must see every packet that its ring accepted, whole.
+func TestHostileReadersHarmNobodyElse(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	open := func() (*rxring.Socket, *ring.Reader) {
+		return rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 2048, FrameNr: 32})
+	}
+	lawful, lawfulReader := open()
+	scribbler, _ := open()
+	sleeper, _ := open()
+	dying, _ := open()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers, writers sync.WaitGroup
+	var stop atomic.Bool
+	read := uint64(0)
+	readers.Go(func() {
+		for {
+			f, ok := lawfulReader.Next()
+			if !ok {
+				if lawfulReader.Wait(ctx) == nil {
+					continue
+				}
+				if f, ok = lawfulReader.Next(); !ok {
+					return
+				}
+			}
+			for _, b := range f.Data[14:] {
+				if b != f.Data[14] {
+					t.Errorf("torn packet: % x", f.Data)
+					break
+				}
+			}
+			f.Release()
+			read++
+		}
+	})
+	readers.Go(func() {
+		mem := scribbler.Ring().Memory().Bytes()
+		words := unsafe.Slice((*uint32)(unsafe.Pointer(&mem[0])), len(mem)/4)
+		for v := uint32(0); !stop.Load(); v = v*1664525 + 1013904223 {
+			for i := range words {
+				atomic.StoreUint32(&words[i], v>>(i%32))
+			}
+			runtime.Gosched()
+		}
+	})
+	const each = 20000
+	for w := range 4 {
+		writers.Go(func() {
+			data := rxtest.Frame(600)
+			for i := range each {
+				for j := 14; j < len(data); j++ {
+					data[j] = byte(w*64 + i%64)
+				}
+				dev.Deliver(&rxring.Packet{Data: data[:200], Rest: [][]byte{data[200:]}, Outgoing: i%2 == 0})
+				if w == 0 && i == each/2 {
+					rxtest.Must(t, dying.Close())
+				}
+			}
+		})
+	}
+	writers.Wait()
+	stop.Store(true)
+	cancel()
+	readers.Wait()
+	for name, s := range map[string]*rxring.Socket{"lawful": lawful, "scribbler": scribbler, "sleeper": sleeper} {
+		if got := s.Totals(); got.Offered() != 4*each {
+			t.Errorf("%s: %+v adds up to %d, offered were %d", name, got, got.Offered(), 4*each)
+		}
+	}
+	if got := lawful.Totals(); got.Captured != read {
+		t.Errorf("lawful reader read %d packets, its ring took %d", read, got.Captured)
+	}
+	if got := sleeper.Totals(); got.Captured != 32 {
+		t.Errorf("the ring that nobody reads took %d packets, want its 32 slots' worth", got.Captured)
+	}
+	t.Logf("lawful %+v, scribbler %+v, dying %+v", lawful.Totals(), scribbler.Totals(), dying.Totals())
+}
+
+func TestKernelOwnedIsOptInAndOnlyForGoReaders(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+	rxtest.Must(t, err)
+	defer s.Close()
+	rxtest.Must(t, s.SetKernelOwned(true), s.SetVersion(tpacket.V2), s.SetRxRing(rxtest.SmallRing))
+	if err := s.SetKernelOwned(false); !errors.Is(err, syscall.EBUSY) {
+		t.Errorf("with a ring: %v, want %v", err, syscall.EBUSY)
+	}
+	rd, err := s.NewReader()
+	rxtest.Must(t, err)
+	slots := s.Ring().(*ring.Ring)
+	slot, _ := slots.Acquire()
+	if h := tpacket.Header2At(slots.Frame(slot)); h.Status != ring.StatusKernelOwned {
+		t.Errorf("status %#x while a writer fills the slot, want %#x", h.Status, ring.StatusKernelOwned)
+	}
+	empty(t, rd)
+	slots.Release(slot, tpacket.StatusUser)
+	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
+	for range 2 {
+		f := rxtest.Next(t, rd)
+		f.Release()
+	}
+	empty(t, rd)
+
+	// No socket option, of any level, gives it to an interposed program.
+	plain, err := ns.Socket(rxring.SockRaw, 0)
+	rxtest.Must(t, err)
+	defer plain.Close()
+	for _, level := range []int{1, tpacket.SolPacket} {
+		for name := range 256 {
+			plain.Setsockopt(level, name, rxtest.Int(1)) // some are refused, which is fine
+		}
+	}
+	plain.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, rxtest.Int(1))
+	plain.Setsockopt(tpacket.SolPacket, tpacket.OptReserve, rxtest.Int(0))
+	rxtest.Must(t, plain.SetRxRing(rxtest.SmallRing))
+	slots = plain.Ring().(*ring.Ring)
+	slot, _ = slots.Acquire()
+	if h := tpacket.Header2At(slots.Frame(slot)); h.Status != tpacket.StatusKernel {
+		t.Errorf("status %#x while a writer fills the slot: an option switched kernel-owned on", h.Status)
+	}
+}
+
+func TestMemoryOfClosedSocketsCanBeUsedAgain(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 8192})
+	for range 100 {
+		s, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+		rxtest.Must(t, s.SetRxRing(tpacket.Req{}), s.SetRxRing(rxtest.SmallRing), s.Close())
 	}
 }
