@@ -8,21 +8,20 @@ import (
 )
 
 const (
-	// acceptBatch bounds the connections that are accepted in one go.
+	// acceptBatch limits the connections that are accepted in a row.
 	acceptBatch = 256
 
 	// floodPause is the time between two batches while connections are turned away. It
-	// saves the accept loop from being woken for each, and is short beside the time in
-	// which a flood fills the backlog (net.core.somaxconn).
+	// saves waking the accept loop for each, and is much shorter than a flood needs to
+	// fill the backlog (net.core.somaxconn).
 	floodPause = 2 * time.Millisecond
 
-	// errorPause is how long accept waits after an error. The process is out of
-	// descriptors, say: some may be closed.
+	// errorPause is how long accept waits after an error, such as EMFILE.
 	errorPause = 100 * time.Millisecond
 )
 
-// accept accepts connections until the listener is closed. Those that are turned away
-// never reach the runtime's poller, and cost four system calls.
+// accept accepts connections until the listener is closed. Those that are turned away are
+// never registered with the runtime's poller, and cost four system calls.
 func (s *Server) accept(listener syscall.RawConn) {
 	for {
 		accepted, turnedAway := 0, 0
@@ -34,7 +33,7 @@ func (s *Server) accept(listener syscall.RawConn) {
 				switch err {
 				case nil:
 					accepted++
-					if !s.arrived(c) {
+					if !s.accepted(c) {
 						turnedAway++
 					}
 				case unix.EINTR, unix.ECONNABORTED:
@@ -58,10 +57,31 @@ func (s *Server) accept(listener syscall.RawConn) {
 	}
 }
 
+// accepted starts to serve a connection, or closes it and returns false.
+func (s *Server) accepted(fd int) bool {
+	p, err := peerCredentials(fd)
+	if err != nil {
+		closeFD(fd)
+		return false
+	}
+	if !s.connects.allow(p.UID, time.Now()) {
+		sendEvent(fd, tooFast)
+		if s.refusesRights {
+			closeFD(fd)
+		} else {
+			discard(fd)
+		}
+		s.refusals.add(p, errTooFast)
+		return false
+	}
+	s.wg.Go(func() { s.serve(fd, p) })
+	return true
+}
+
 // pause waits for d, or until the server is closed.
 func (s *Server) pause(d time.Duration) {
 	select {
-	case <-s.open.Done():
+	case <-s.ctx.Done():
 	case <-time.After(d):
 	}
 }

@@ -94,6 +94,14 @@ func bind(t testing.TB, s *attach.Socket, index int) {
 	must(t, s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(index), Protocol: tpacket.Htons(tpacket.ETHPAll)}))
 }
 
+// statistics reads PACKET_STATISTICS.
+func statistics(t testing.TB, s *attach.Socket) (st tpacket.Stats3) {
+	t.Helper()
+	_, err := s.Getsockopt(tpacket.SolPacket, tpacket.OptStatistics, tpacket.Bytes(&st))
+	must(t, err)
+	return st
+}
+
 func u32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 
 // bell counts wakes.
@@ -149,7 +157,7 @@ func TestRingIsSharedAndWakesItsReader(t *testing.T) {
 	w := make(bell, 1)
 	const n = 1000
 	for i := range n {
-		if s.Arm(w); s.Readable() {
+		if _, readable, _ := s.Poll(w); readable {
 			t.Fatal("readable before there is a packet")
 		}
 		o.dev.Deliver(&rxring.Packet{Data: frame(i, 64+i)})
@@ -163,7 +171,7 @@ func TestRingIsSharedAndWakesItsReader(t *testing.T) {
 		}
 		f.Release()
 	}
-	if st := s.Statistics(); st.Packets != n || st.Drops != 0 {
+	if st := statistics(t, s); st.Packets != n || st.Drops != 0 {
 		t.Errorf("statistics %+v", st)
 	}
 	must(t, s.Close())
@@ -287,7 +295,7 @@ func TestWhatIsLeftWhenTheOtherEndGoes(t *testing.T) {
 	o.Close()
 	w.wait(t)
 	<-c.Done()
-	if err := c.Err(); err == nil || !strings.Contains(err.Error(), "the other end has gone") {
+	if err := c.Err(); err == nil || !strings.Contains(err.Error(), "the other end has closed the connection") {
 		t.Errorf("ended with %v", err)
 	}
 	if s.Events() != rxring.EventErr {
@@ -418,7 +426,7 @@ func TestSocketFile(t *testing.T) {
 
 // Who looks for the socket all the time never finds it with another mode than it is to
 // have, and does not find it at all if it cannot have that.
-func TestPermitIsBeforeAnybodyFindsTheSocket(t *testing.T) {
+func TestSocketPermsApplyBeforeTheSocketIsVisible(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	path := filepath.Join(t.TempDir(), "s")
 	for range 30 {
@@ -431,7 +439,7 @@ func TestPermitIsBeforeAnybodyFindsTheSocket(t *testing.T) {
 				}
 			}
 		}()
-		s, err := attach.Listen(path, attach.Config{Namespace: ns, Permit: func(file string) error { return os.Chmod(file, 0o666) }})
+		s, err := attach.Listen(path, attach.Config{Namespace: ns, SocketPerms: func(file string) error { return os.Chmod(file, 0o666) }})
 		must(t, err)
 		if mode := <-found; mode != fs.ModeSocket|0o666 {
 			t.Fatalf("found with mode %v", mode)
@@ -439,7 +447,7 @@ func TestPermitIsBeforeAnybodyFindsTheSocket(t *testing.T) {
 		must(t, s.Close())
 	}
 	no := errors.New("no such group")
-	if _, err := attach.Listen(path, attach.Config{Namespace: ns, Permit: func(string) error { return no }}); !errors.Is(err, no) || !strings.Contains(err.Error(), path) {
+	if _, err := attach.Listen(path, attach.Config{Namespace: ns, SocketPerms: func(string) error { return no }}); !errors.Is(err, no) || !strings.Contains(err.Error(), path) {
 		t.Error(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); len(left) > 0 {
@@ -463,7 +471,7 @@ func TestDialErrors(t *testing.T) {
 	}})
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none"): "start `rxring serve --at " + filepath.Join(dir, "none"),
-		dead:                       "nothing listens there any more",
+		dead:                       "no process listens there any more",
 		plain:                      "it is not a socket",
 		refuses.Addr():             "not on a Friday",
 	} {

@@ -10,26 +10,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// direct is a connection whose calls wait in the kernel: an answer comes within
-// microseconds, and by way of the runtime's poller it takes several times as long,
-// most of all to a goroutine that is locked to its thread.
-type direct struct {
-	mu sync.Mutex // held for calls that do not wait, and to close
+// blockingConn is a connection whose calls block in the kernel. An answer arrives within
+// microseconds; through the runtime's poller it takes several times as long, especially to
+// a goroutine that is locked to its thread.
+type blockingConn struct {
+	mu sync.Mutex // held for calls that do not block, and to close
 	fd int        // -1: closed
 }
 
-// newDirect takes c over. No call waits longer than patience.
-func newDirect(c *net.UnixConn, patience time.Duration) (*direct, error) {
+// newBlockingConn replaces c, which it closes. No call blocks for longer than timeout.
+func newBlockingConn(c *net.UnixConn, timeout time.Duration) (*blockingConn, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	d := &direct{fd: -1}
+	d := &blockingConn{fd: -1}
 	err2 := raw.Control(func(fd uintptr) { d.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
 	if err = errors.Join(err, err2); err != nil {
 		return nil, err
 	}
-	tv := unix.NsecToTimeval(patience.Nanoseconds())
+	tv := unix.NsecToTimeval(timeout.Nanoseconds())
 	for _, err := range []error{
 		unix.SetNonblock(d.fd, false),
 		unix.SetsockoptTimeval(d.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv),
@@ -43,7 +43,7 @@ func newDirect(c *net.UnixConn, patience time.Duration) (*direct, error) {
 	return d, c.Close()
 }
 
-func (d *direct) write(b, oob []byte) error {
+func (d *blockingConn) write(b, oob []byte) error {
 	for {
 		_, err := unix.SendmsgN(d.fd, b, oob, nil, unix.MSG_NOSIGNAL)
 		if err != unix.EINTR {
@@ -52,7 +52,7 @@ func (d *direct) write(b, oob []byte) error {
 	}
 }
 
-func (d *direct) read(b, oob []byte) (n, oobn, flags int, err error) {
+func (d *blockingConn) read(b, oob []byte) (n, oobn, flags int, err error) {
 	for {
 		n, oobn, flags, _, err = unix.Recvmsg(d.fd, b, oob, unix.MSG_CMSG_CLOEXEC)
 		if err != unix.EINTR {
@@ -61,8 +61,8 @@ func (d *direct) read(b, oob []byte) (n, oobn, flags int, err error) {
 	}
 }
 
-// hangUp ends the connection, and calls that wait.
-func (d *direct) hangUp() {
+// hangUp ends the connection, and calls that block.
+func (d *blockingConn) hangUp() {
 	d.mu.Lock()
 	if d.fd >= 0 {
 		unix.Shutdown(d.fd, unix.SHUT_RDWR)
@@ -70,8 +70,8 @@ func (d *direct) hangUp() {
 	d.mu.Unlock()
 }
 
-// free closes the descriptor. Nobody may be in a call.
-func (d *direct) free() {
+// free closes the descriptor. No other call may be in progress.
+func (d *blockingConn) free() {
 	d.mu.Lock()
 	closeFD(d.fd)
 	d.fd = -1

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-type direct struct{}
+type blockingConn struct{}
 
-func newDirect(*net.UnixConn, time.Duration) (*direct, error)      { return nil, errSystem }
-func (*direct) write(_, _ []byte) error                            { return errSystem }
-func (*direct) read(b, oob []byte) (n, oobn, flags int, err error) { return 0, 0, 0, errSystem }
-func (*direct) hangUp()                                            {}
-func (*direct) free()                                              {}
+func newBlockingConn(*net.UnixConn, time.Duration) (*blockingConn, error) { return nil, errSystem }
+func (*blockingConn) write(_, _ []byte) error                             { return errSystem }
+func (*blockingConn) read(b, oob []byte) (n, oobn, flags int, err error)  { return 0, 0, 0, errSystem }
+func (*blockingConn) hangUp()                                             {}
+func (*blockingConn) free()                                               {}

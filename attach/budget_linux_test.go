@@ -134,7 +134,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 		_, err := c.Write(request(devices, 0, seq, 0))
 		must(t, err)
 	}
-	if e := <-faults; !strings.Contains(e.Err.Error(), "before the answer to the one before was read") {
+	if e := <-faults; !strings.Contains(e.Err.Error(), "a request before it has read the previous answer") {
 		t.Errorf("event %+v", e)
 	}
 }

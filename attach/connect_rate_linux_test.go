@@ -96,8 +96,8 @@ func TestAFloodOfConnectionsKeepsNobodyOut(t *testing.T) {
 	path := filepath.Join(openDir(t), "s")
 	begin := time.Now()
 	srv, err := attach.Listen(path, attach.Config{
-		Namespace: ns,
-		Permit:    func(file string) error { return os.Chmod(file, 0o666) },
+		Namespace:   ns,
+		SocketPerms: func(file string) error { return os.Chmod(file, 0o666) },
 		Grant: func(p attach.Peer) (attach.Grant, error) {
 			if p.UID == refused {
 				return attach.Grant{}, syscall.EACCES
@@ -201,7 +201,7 @@ func TestDialTriesABusyServerAgain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err = attach.Dial(ctx, path)
-	if !errors.Is(err, syscall.EAGAIN) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "too many processes are connecting: tried again, in vain: try later") {
+	if !errors.Is(err, syscall.EAGAIN) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "too many processes are connecting: no attempt succeeded: try again later") {
 		t.Errorf("%v", err)
 	}
 	dialled := make(chan error)

@@ -26,7 +26,7 @@ func TestWhoAsksForTooMuchWaits(t *testing.T) {
 	go func() { asked <- other.AttachFilter([]cbpf.Instruction{{Op: 0x06}}) }()
 	for i := range 10 {
 		o.dev.Deliver(&rxring.Packet{Data: frame(i, 60)})
-		eventually(t, "a packet", s.Readable)
+		eventually(t, "a packet", func() bool { _, readable, _ := s.Poll(nil); return readable })
 		if _, err := s.Recv(make([]byte, 100), 0); err != nil {
 			t.Fatal(err)
 		}

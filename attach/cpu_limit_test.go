@@ -9,21 +9,21 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Whatever is asked for, in whatever order: of any stretch of time, no more is worked than
-// its share, the burst, and one request.
-func TestWorkIsBounded(t *testing.T) {
+// Whatever the requests and their order: in any interval, they use no more than its share,
+// the burst, and one request.
+func TestCPULimit(t *testing.T) {
 	for range 200 {
-		w := newWork()
+		l := newCPULimit()
 		now := time.Unix(1, 0)
 		var (
 			begun []time.Time
 			costs []time.Duration
 		)
-		most := time.Duration(1 + rand.Int64N(int64(mostMemoryCost)))
+		longest := time.Duration(1 + rand.Int64N(int64(maxMemoryCost)))
 		for range 300 {
-			now = now.Add(time.Duration(rand.Int64N(int64(most))))
-			cost := time.Duration(rand.Int64N(int64(most)))
-			now = now.Add(w.charge(now, cost))
+			now = now.Add(time.Duration(rand.Int64N(int64(longest))))
+			cost := time.Duration(rand.Int64N(int64(longest)))
+			now = now.Add(l.charge(now, cost))
 			begun, costs = append(begun, now), append(costs, cost)
 			now = now.Add(cost)
 		}
@@ -31,27 +31,27 @@ func TestWorkIsBounded(t *testing.T) {
 			sum := time.Duration(0)
 			for to := from; to < len(begun); to++ {
 				sum += costs[to]
-				if bound := begun[to].Sub(begun[from])/workShare + workBurst + most; sum > bound {
-					t.Fatalf("from request %d to %d: %v of work, want at most %v", from, to, sum, bound)
+				if bound := begun[to].Sub(begun[from])/cpuDivisor + cpuBurst + longest; sum > bound {
+					t.Fatalf("from request %d to %d: %v of processor time, want at most %v", from, to, sum, bound)
 				}
 			}
 		}
 	}
 }
 
-// Who comes back after a while has the burst again, and no more.
-func TestWorkIsPaidByTime(t *testing.T) {
-	w := newWork()
+// After a while, the burst is available again, and no more.
+func TestCPULimitRecovers(t *testing.T) {
+	l := newCPULimit()
 	now := time.Unix(1, 0)
-	for _, pause := range []time.Duration{0, workBurst * workShare, 1000 * time.Hour} {
+	for _, pause := range []time.Duration{0, cpuBurst * cpuDivisor, 1000 * time.Hour} {
 		now = now.Add(pause)
-		if wait := w.charge(now, workBurst); wait != 0 {
+		if wait := l.charge(now, cpuBurst); wait != 0 {
 			t.Errorf("after %v: the burst waits for %v", pause, wait)
 		}
-		if wait := w.charge(now, time.Millisecond); wait != workShare*time.Millisecond {
-			t.Errorf("after %v: past the burst: waits for %v", pause, wait)
+		if wait := l.charge(now, time.Millisecond); wait != cpuDivisor*time.Millisecond {
+			t.Errorf("after %v: after the burst: waits for %v", pause, wait)
 		}
-		now = now.Add(workShare * time.Millisecond)
+		now = now.Add(cpuDivisor * time.Millisecond)
 	}
 }
 
@@ -64,11 +64,11 @@ func setRingRequest(r tpacket.Req) (m message) {
 	return m
 }
 
-// begin is what a reader costs that begins: as libpcap does it, with the device list that a
-// client asks for first.
-func begin(ring tpacket.Req, instructions int) (sum time.Duration) {
+// startCost is the cost of a reader's start, as libpcap's, with the device list that a client
+// requests first.
+func startCost(ring tpacket.Req, instructions int) (sum time.Duration) {
 	add := func(o op, m message) {
-		cost, _ := costOf(o, m)
+		cost, _ := requestCost(o, m)
 		sum += cost
 	}
 	var list, prog, size message
@@ -79,7 +79,7 @@ func begin(ring tpacket.Req, instructions int) (sum time.Duration) {
 	add(opSocket, message{})
 	add(opSetsockopt, setRingRequest(ring))
 	add(opSetFilter, prog)
-	add(opSetFilter, prog) // and the one that lets nothing pass before it
+	add(opSetFilter, prog) // and before it the one that drops everything
 	add(opBind, message{})
 	add(opMap, size)
 	add(opMapped, message{})
@@ -88,18 +88,18 @@ func begin(ring tpacket.Req, instructions int) (sum time.Duration) {
 	return sum
 }
 
-func TestWorkOfHonestReaders(t *testing.T) {
-	suricata := begin(tpacket.Req{BlockSize: 1 << 20, BlockNr: 32, FrameSize: 2048, FrameNr: 16384}, 100)
-	if sum := 64 * suricata; sum > workBurst {
+func TestCPULimitLetsHonestReadersStart(t *testing.T) {
+	suricata := startCost(tpacket.Req{BlockSize: 1 << 20, BlockNr: 32, FrameSize: 2048, FrameNr: 16384}, 100)
+	if sum := 64 * suricata; sum > cpuBurst {
 		t.Errorf("64 sockets with rings of 32 MiB: %v, want at most the burst", sum)
 	}
-	tcpdump := begin(tpacket.Req{BlockSize: 256 << 10, BlockNr: 8, FrameSize: 256 << 10, FrameNr: 8}, 20)
-	if sum := 30 * tcpdump; sum*workShare > time.Second {
-		t.Errorf("30 tcpdumps a second: %v, want at most a %dth of it", sum, workShare)
+	tcpdump := startCost(tpacket.Req{BlockSize: 256 << 10, BlockNr: 8, FrameSize: 256 << 10, FrameNr: 8}, 20)
+	if sum := 30 * tcpdump; sum*cpuDivisor > time.Second {
+		t.Errorf("30 tcpdumps a second: %v, want at most a %dth of it", sum, cpuDivisor)
 	}
 }
 
-func TestWhatCosts(t *testing.T) {
+func TestRequestCost(t *testing.T) {
 	var (
 		all  message
 		more message
@@ -132,48 +132,48 @@ func TestWhatCosts(t *testing.T) {
 		{"a ring larger than there is", opSetsockopt, setRingRequest(largest), false},
 		{"statistics", opGetsockopt, option(tpacket.SolPacket, tpacket.OptStatistics), false},
 	} {
-		cost, _ := costOf(c.o, c.m)
+		cost, _ := requestCost(c.o, c.m)
 		if free := cost == 0; free != c.free {
 			t.Errorf("%s: costs %v", c.what, cost)
 		}
-		if cost < 0 || cost > mostMemoryCost+2*callCost {
+		if cost < 0 || cost > maxMemoryCost+2*callCost {
 			t.Errorf("%s: costs %v", c.what, cost)
 		}
 	}
 }
 
-// Who waits for its turn, or until its user has paid, stops when nobody waits for the answer.
-func TestWaitingEndsWithTheConnection(t *testing.T) {
+// A request that waits, for another one or for the debt, ends with its connection.
+func TestCPULimitWaitEndsWithTheConnection(t *testing.T) {
 	gone := func() bool { return true }
 	here := func() bool { return false }
 	closed, cancel := context.WithCancel(t.Context())
 	cancel()
-	paid := func(w *work) { w.turn <- struct{}{} } // somebody else has the turn
-	owes := func(w *work) { w.charge(time.Now(), time.Hour) }
+	busy := func(l *cpuLimit) { l.sem <- struct{}{} } // another request is served
+	inDebt := func(l *cpuLimit) { l.charge(time.Now(), time.Hour) }
 	for _, c := range []struct {
-		what string
-		with func(*work)
-		open context.Context
-		gone func() bool
+		what      string
+		prepare   func(*cpuLimit)
+		ctx       context.Context
+		hasHungUp func() bool
 	}{
-		{"its turn, its peer goes", paid, t.Context(), gone},
-		{"its turn, the server ends", paid, closed, here},
-		{"the debt, its peer goes", owes, t.Context(), gone},
-		{"the debt, the server ends", owes, closed, here},
+		{"another request, the peer ends", busy, t.Context(), gone},
+		{"another request, the server ends", busy, closed, here},
+		{"the debt, the peer ends", inDebt, t.Context(), gone},
+		{"the debt, the server ends", inDebt, closed, here},
 	} {
-		w := newWork()
-		c.with(w)
-		held := len(w.turn)
-		if w.begin(c.open, callCost, c.gone) {
-			t.Errorf("waiting for %s: it begins", c.what)
+		l := newCPULimit()
+		c.prepare(l)
+		held := len(l.sem)
+		if l.acquire(c.ctx, callCost, c.hasHungUp) {
+			t.Errorf("waiting for %s: it is served", c.what)
 		}
-		if len(w.turn) != held {
-			t.Errorf("waiting for %s: it has kept the turn", c.what)
+		if len(l.sem) != held {
+			t.Errorf("waiting for %s: it has not released the limit", c.what)
 		}
 	}
-	var none *work
-	if !none.begin(closed, time.Hour, gone) {
-		t.Error("who is trusted waits")
+	var none *cpuLimit
+	if !none.acquire(closed, time.Hour, gone) {
+		t.Error("a trusted user waits")
 	}
-	none.end()
+	none.release()
 }

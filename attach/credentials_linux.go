@@ -1,14 +1,37 @@
 package attach
 
 import (
+	"net"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// peerGroups is SO_PEERGROUPS: the supplementary groups that a peer had when it
-// connected. Package unix has no call for it.
-func peerGroups(fd int) ([]uint32, error) {
+// peerCredentials returns the process that connected (SO_PEERCRED), without its groups.
+func peerCredentials(fd int) (Peer, error) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return Peer{}, os.NewSyscallError("getsockopt", err)
+	}
+	return Peer{PID: int(cred.Pid), UID: cred.Uid, GID: cred.Gid}, nil
+}
+
+// peerGroups returns the supplementary groups that the peer had when it connected.
+func peerGroups(c *net.UnixConn) (groups []uint32, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	err2 := raw.Control(func(fd uintptr) { groups, err = getPeerGroups(int(fd)) })
+	if err == nil {
+		err = err2
+	}
+	return groups, os.NewSyscallError("getsockopt", err)
+}
+
+// getPeerGroups is getsockopt of SO_PEERGROUPS, which package unix lacks.
+func getPeerGroups(fd int) ([]uint32, error) {
 	groups := make([]uint32, 64)
 	for {
 		n := uint32(len(groups) * 4)
@@ -17,7 +40,7 @@ func peerGroups(fd int) ([]uint32, error) {
 		switch errno {
 		case 0:
 			return groups[:n/4], nil
-		case unix.ERANGE: // n is how many bytes there are
+		case unix.ERANGE: // n is the size that it needs
 			groups = make([]uint32, n/4)
 		case unix.ENOPROTOOPT, unix.ENODATA: // before Linux 4.13
 			return nil, nil

@@ -10,7 +10,7 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// device is a device as a client is told of it.
+// device is a device as the server sends it to a client.
 type device struct {
 	Index  int               `json:"index"`
 	Name   string            `json:"name"`
@@ -22,74 +22,72 @@ type device struct {
 	Up     bool              `json:"up"`
 }
 
-// visible lists the devices that p sees, as Namespace.Devices does.
-func (p *peer) visible() []*rxring.Device {
+// visibleDevices returns the devices of Namespace.Devices that p may see.
+func (p *peer) visibleDevices() []*rxring.Device {
 	return slices.DeleteFunc(p.server.config.Namespace.Devices(), func(d *rxring.Device) bool { return !p.sees(d) })
 }
 
 func (p *peer) sees(d *rxring.Device) bool {
-	see := p.granted().Socket.Devices
+	see := p.currentGrant().Socket.Devices
 	return see == nil || see(d)
 }
 
-// devicesNow is what the peer is told of: the devices that it sees, and the
-// namespace's own loopback device if it sees that, too.
-func (p *peer) devicesNow() []device {
-	devices := p.visible()
+// currentDevices returns the devices that p may see, with the namespace's own loopback
+// device.
+func (p *peer) currentDevices() []device {
+	visible := p.visibleDevices()
 	if lo := p.server.config.Namespace.Loopback(); lo != nil && p.sees(lo) {
-		devices = append(devices, lo)
+		visible = append(visible, lo)
 	}
-	all := []device{}
-	for _, d := range devices {
-		all = append(all, device{d.Index(), d.Name(), d.Type(), d.MTU(), d.MaxLen(), d.HardwareAddr(), d.Prefixes(), d.Up()})
+	list := []device{}
+	for _, d := range visible {
+		list = append(list, device{d.Index(), d.Name(), d.Type(), d.MTU(), d.MaxLen(), d.HardwareAddr(), d.Prefixes(), d.Up()})
 	}
-	return all
+	return list
 }
 
-// lookForDevices tells the peer when its devices are others than it was told of
-// last.
-func (p *peer) lookForDevices() {
-	b, err := json.Marshal(p.devicesNow())
+// listDevices returns the devices to send, and remembers what they were.
+func (p *peer) listDevices() []device {
+	list := p.currentDevices()
+	if b, err := json.Marshal(list); err == nil {
+		p.mu.Lock()
+		p.knownDevices = hash(b)
+		p.mu.Unlock()
+	}
+	return list
+}
+
+// notifyOfDevices sends evDevices if the devices have changed since listDevices.
+func (p *peer) notifyOfDevices() {
+	b, err := json.Marshal(p.currentDevices())
 	if err != nil {
-		return // a device of this process's own that has no words: its name is checked
+		return
 	}
 	now := hash(b)
 	p.mu.Lock()
-	changed := p.known != 0 && p.known != now
+	changed := p.knownDevices != 0 && p.knownDevices != now
 	if changed {
-		p.known = now
+		p.knownDevices = now
 	}
 	p.mu.Unlock()
 	if changed {
-		p.events.tell(evDevices, 0)
+		p.events.send(evDevices, 0)
 	}
 }
 
 var hashSeed = maphash.MakeSeed()
 
-// hash is not 0.
+// hash is never 0.
 func hash(b []byte) uint64 { return maphash.Bytes(hashSeed, b) | 1 }
 
-// handOutDevices makes the list for opDevices.
-func (p *peer) handOutDevices() any {
-	now := p.devicesNow()
-	if b, err := json.Marshal(now); err == nil {
-		p.mu.Lock()
-		p.known = hash(b)
-		p.mu.Unlock()
-	}
-	return now
-}
-
-// mirror makes ns's devices those of the list: what a client shows of another
-// process's namespace.
+// mirror makes the devices of ns, a client's namespace, those of the list.
 func mirror(ns *rxring.Namespace, list []device) error {
 	devices := ns.Devices()
 	if lo := ns.Loopback(); lo != nil {
 		devices = append(devices, lo)
 	}
 	for _, d := range devices {
-		if !slices.ContainsFunc(list, func(o device) bool { return o.is(d) }) {
+		if !slices.ContainsFunc(list, func(o device) bool { return o.equal(d) }) {
 			ns.RemoveDevice(d)
 		}
 	}
@@ -99,7 +97,7 @@ func mirror(ns *rxring.Namespace, list []device) error {
 			var err error
 			d, err = ns.AddDevice(rxring.DeviceConfig{Index: o.Index, Name: o.Name, Type: o.Type, MTU: o.MTU, MaxLen: o.MaxLen, HardwareAddr: o.Addr, Prefixes: o.Addrs})
 			if err != nil {
-				return fmt.Errorf("attach: a device of the other end's: %w", err)
+				return fmt.Errorf("a device that the server sent: %w", err)
 			}
 		}
 		d.SetUp(o.Up)
@@ -107,8 +105,8 @@ func mirror(ns *rxring.Namespace, list []device) error {
 	return nil
 }
 
-// is says whether d is o, but for whether it is up.
-func (o device) is(d *rxring.Device) bool {
+// equal reports whether d is o, whether up or not.
+func (o device) equal(d *rxring.Device) bool {
 	return o.Index == d.Index() && o.Name == d.Name() && o.Type == d.Type() && o.MTU == d.MTU() &&
 		o.MaxLen == d.MaxLen() && o.Addr == d.HardwareAddr() && slices.Equal(o.Addrs, d.Prefixes())
 }

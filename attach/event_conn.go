@@ -5,39 +5,39 @@ import (
 	"sync"
 )
 
-// A peer that sleeps is woken through a connection of its own, a socket pair: a
-// writer sends it the socket's ID, without waiting. Each call of Arm is worth one
-// event at most, so those of a peer that takes them always find room.
+// Events, such as wake-ups, reach a peer on a connection of their own, a socket pair. A
+// writer sends a wake-up without waiting. Each call of Arm causes at most one, so the
+// socket buffer of a peer that reads them never fills.
 
-// events is our end of a peer's second connection.
-type events struct {
+// eventConn is the server's end of a peer's second connection.
+type eventConn struct {
 	mu sync.Mutex // held for one system call that does not wait
 	fd int        // -1: closed
 }
 
-func (e *events) tell(o op, socket uint32) {
+func (e *eventConn) send(o op, socket uint32) {
 	var b [eventLen]byte
 	binary.NativeEndian.PutUint16(b[:], uint16(o))
 	binary.NativeEndian.PutUint32(b[4:], socket)
 	e.mu.Lock()
 	if e.fd >= 0 {
-		tell(e.fd, b[:])
+		sendEvent(e.fd, b[:])
 	}
 	e.mu.Unlock()
 }
 
-func (e *events) close() {
+func (e *eventConn) close() {
 	e.mu.Lock()
 	closeFD(e.fd)
 	e.fd = -1
 	e.mu.Unlock()
 }
 
-// waker tells a peer that a socket has news. Writers call Wake.
+// waker sends a peer a wake-up for a socket.
 type waker struct {
-	events *events
+	events *eventConn
 	id     uint32
 }
 
-// Wake implements ring.Waker.
-func (w *waker) Wake() { w.events.tell(evWake, w.id) }
+// Wake implements ring.Waker. Writers call it.
+func (w *waker) Wake() { w.events.send(evWake, w.id) }

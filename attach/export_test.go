@@ -13,20 +13,20 @@ func SetConnectRate(rate int) (back func()) {
 	return func() { connectRate = before }
 }
 
-// SetPatience changes how long ends wait for each other, and returns what changes
+// SetIOTimeout changes how long ends wait for each other, and returns what changes
 // it back.
-func SetPatience(d time.Duration) (back func()) {
-	before := patience
-	patience = d
-	return func() { patience = before }
+func SetIOTimeout(d time.Duration) (back func()) {
+	before := ioTimeout
+	ioTimeout = d
+	return func() { ioTimeout = before }
 }
 
 // TrustNobody has this process's user treated as any other, and returns what changes it
 // back.
 func TrustNobody() (back func()) {
-	before := trusts
-	trusts = func(uint32) bool { return false }
-	return func() { trusts = before }
+	before := isTrusted
+	isTrusted = func(uint32) bool { return false }
+	return func() { isTrusted = before }
 }
 
 // Owe has all users that the server knows owe so much work.
@@ -34,7 +34,7 @@ func Owe(s *Server, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, u := range s.users {
-		u.work.charge(time.Now(), d)
+		u.cpuLimit.charge(time.Now(), d)
 	}
 }
 
@@ -42,12 +42,12 @@ func Owe(s *Server, d time.Duration) {
 func LimitUnreserved(s *Server, peers, sockets int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unreserved.peers.most, s.unreserved.sockets.most = peers, sockets
+	s.unreserved.peers.limit, s.unreserved.sockets.limit = peers, sockets
 }
 
 // UnreservedOf is how many connections and sockets newUnreserved allows where so many
 // descriptors may be open.
 func UnreservedOf(files int) (peers, sockets int) {
 	c := newUnreserved(files)
-	return c.peers.most, c.sockets.most
+	return c.peers.limit, c.sockets.limit
 }

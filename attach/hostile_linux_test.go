@@ -117,14 +117,14 @@ func TestVersionsThatDoNotUnderstandEachOther(t *testing.T) {
 	if errno != 0 || binary.NativeEndian.Uint32(rest) != theVersion {
 		t.Errorf("a newer client is told %d, % x; want our version", errno, rest)
 	}
-	if e := <-faults; e.Kind != attach.PeerFaulted || !strings.Contains(e.Err.Error(), "it speaks version 4, this is 3") {
+	if e := <-faults; e.Kind != attach.PeerFaulted || !strings.Contains(e.Err.Error(), "it speaks version 4 of the protocol, this server speaks version 3") {
 		t.Errorf("event %+v", e)
 	}
 
 	newer := fake(t, func(c *net.UnixConn, b []byte) {
 		c.Write(append(request(hello, 0, 1), theVersion+1, 0, 0, 0))
 	})
-	if _, err := attach.Dial(t.Context(), newer); !errors.Is(err, syscall.EPROTONOSUPPORT) || !strings.Contains(err.Error(), "it speaks version 4 of the protocol, this is version 3: use the same rxring at both ends") {
+	if _, err := attach.Dial(t.Context(), newer); !errors.Is(err, syscall.EPROTONOSUPPORT) || !strings.Contains(err.Error(), "it speaks version 4 of the protocol, this process speaks version 3: use the same rxring at both ends") {
 		t.Errorf("a newer server: %v", err)
 	}
 }
@@ -163,7 +163,7 @@ func fake(t testing.TB, answer func(c *net.UnixConn, b []byte)) (path string) {
 }
 
 func TestServerThatHangs(t *testing.T) {
-	defer attach.SetPatience(50 * time.Millisecond)()
+	defer attach.SetIOTimeout(50 * time.Millisecond)()
 	hangs := fake(t, func(*net.UnixConn, []byte) {})
 	if _, err := attach.Dial(t.Context(), hangs); !errors.Is(err, syscall.ENETDOWN) || !strings.Contains(err.Error(), "did not answer for 50ms") {
 		t.Errorf("%v", err)
@@ -291,7 +291,7 @@ func TestDescriptorsThatAPeerHolds(t *testing.T) {
 		}
 		f.Release()
 	}
-	if st := other.Statistics(); st.Packets != 4000 || st.Drops != 0 {
+	if st := statistics(t, other); st.Packets != 4000 || st.Drops != 0 {
 		t.Errorf("another reader: %+v", st)
 	}
 	if errno, _, _ := ask(t, c, request(closeSocket, 1, 9999)); errno != 0 {
@@ -364,7 +364,7 @@ func TestLimits(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := attach.Dial(ctx, o.Addr()); !errors.Is(err, syscall.EAGAIN) || !errors.Is(err, context.DeadlineExceeded) ||
-		!strings.Contains(err.Error(), "64 processes attached, the most that may be: tried again, in vain: try later") {
+		!strings.Contains(err.Error(), "64 processes attached, the most that are allowed: no attempt succeeded: try again later") {
 		t.Errorf("a 65th process: %v", err)
 	}
 	all[0].Close()
@@ -454,6 +454,7 @@ func TestRegrant(t *testing.T) {
 	if e := s.Events(); e&rxring.EventErr == 0 || o.dev.HasListeners() {
 		t.Errorf("events %#x, watched %v", e, o.dev.HasListeners())
 	}
+	eventually(t, "no device", func() bool { return len(c.Namespace().Devices()) == 0 })
 	grant(attach.Grant{}, errors.New("no more"))
 	<-c.Done()
 	if err := c.Err(); !errors.Is(err, syscall.EACCES) || !strings.Contains(err.Error(), "this user may not read any more") {

@@ -7,31 +7,30 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// The memory of an attached socket's rings is the reader's: its process allocates it,
-// and its memory cgroup is charged. The server maps it, too, but its writers get to it
-// only when nobody can take pages out of it any more. A page fault would be on the path
-// of every other reader's packets, and a page that is missing would be charged to the
-// server. So:
+// The reader's process allocates the memory of an attached socket's rings, so that it is
+// charged to the reader's memory cgroup. The server maps it, too, but its writers may use it
+// only when no page can be removed any more: a page fault would delay every other reader's
+// packets, and the page would be charged to the server.
 //
 //	client                      server
 //	memfd, all allocated
-//	opMap, with the memfd  →    checks it, seals its size, maps it, touches nothing
+//	opMap, with the memfd  →    checks it, seals its size, maps it, touches no page
 //	mmap, writable
 //	opMapped               →    seals it against holes and further writable mappings
 //	                            (F_SEAL_FUTURE_WRITE), checks that it has no holes,
-//	                            enters its pages, and moves the rings there
+//	                            populates its page tables, and moves the rings there
 //
-// Until then the rings lie in private memory of the server, with the packets that
-// have come already.
+// Until then the rings lie in private memory of the server, with the packets that have
+// arrived already.
 
-// memory is what Map returned for a socket's rings.
+// memory is the memfd that Map returned.
 type memory struct {
 	fd     int
-	sealed bool // the server knows that it was mapped, and nobody can map it any more
+	sealed bool // the server has sealed it: it cannot be mapped writable any more
 }
 
-// SetMapped has the socket ask f whether any process has the memory that Map returned
-// mapped: see [rxring.Socket.SetMapped].
+// SetMapped sets the function that reports whether any process has mapped the memory that
+// Map returned: see [rxring.Socket.SetMapped].
 func (s *Socket) SetMapped(f func(memfd int) bool) {
 	s.mu.Lock()
 	s.mapped = f
@@ -48,24 +47,23 @@ func (s *Socket) isMappedLocked() bool {
 	return s.mapped != nil && s.memory != nil && s.mapped(s.memory.fd)
 }
 
-// Map makes memory for the socket's rings in this process, size bytes, and returns the
-// memfd to map, writable and from its start. The descriptor stays the socket's. The
-// rings are in it once [Socket.Mapped] was called, which the caller must do when it has
-// mapped it.
+// Map allocates size bytes for the socket's rings in this process, and returns the memfd to
+// map, writable and from offset 0. The socket owns the descriptor. The caller must call
+// [Socket.Mapped] after it has mapped the memory: only then the rings move there.
 //
-// EINVAL when there is no ring, or for another size than that of all; EBUSY when the
-// rings are mapped already, as far as SetMapped's function knows: they can be mapped
-// in several places only before the call of Mapped.
+// EINVAL: there is no ring, or size is not the size of all rings. EBUSY: the rings are
+// mapped already, according to SetMapped's function. They can be mapped several times only
+// before the call of Mapped.
 func (s *Socket) Map(size int) (fd int, err error) {
-	s.mapping.Lock()
-	defer s.mapping.Unlock()
+	s.mapMu.Lock()
+	defer s.mapMu.Unlock()
 	if err := s.offer(size, -1); err != nil {
 		return -1, err
 	}
 	if fd, err := s.mappable(); fd >= 0 || err != nil {
 		return fd, err
 	}
-	if fd, err = newMemory(size); err != nil {
+	if fd, err = newMemfd(size); err != nil {
 		return -1, err
 	}
 	if err := s.offer(size, fd); err != nil {
@@ -78,7 +76,7 @@ func (s *Socket) Map(size int) (fd int, err error) {
 	return fd, nil
 }
 
-// mappable is memory that can still be mapped, -1 when new memory is needed.
+// mappable returns memory that can still be mapped, -1 if new memory is needed.
 func (s *Socket) mappable() (fd int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,27 +86,27 @@ func (s *Socket) mappable() (fd int, err error) {
 	case !s.memory.sealed:
 		return s.memory.fd, nil
 	case s.isMappedLocked():
-		return -1, explain.Errorf(syscall.EBUSY, "attach: the ring is mapped already, and another process's ring cannot be mapped again: unmap it first")
+		return -1, explain.Errorf(syscall.EBUSY, "attach: the ring is mapped already, and an attached ring can be mapped only once: unmap it first")
 	}
 	return -1, nil
 }
 
-// offer says how large a mapping is to be, and offers memory for it unless fd is
+// offer has the server check the size of a mapping, and offers memory for it unless fd is
 // negative.
 func (s *Socket) offer(size, fd int) error {
-	return s.callWith(fd, opMap, func(m *message) { m.u64(uint64(size)) }, nil)
+	return s.callWithFD(fd, opMap, func(m *message) { m.u64(uint64(size)) }, nil)
 }
 
-// Mapped says that the memory which Map returned is mapped. The rings are in it from
-// then on, with the packets that came before; it cannot be mapped writable any more,
-// nor can pages be taken out of it. When there is nothing to say, Mapped does nothing.
+// Mapped moves the rings, with the packets in them, to the memory that Map returned, which
+// the caller has mapped. The memory is sealed: it cannot be mapped writable any more, and no
+// page can be removed from it. If no unsealed memory is left, Mapped does nothing.
 //
-// The rings stay where they are if the server refuses the memory: EINVAL if it has
-// holes or the rings were exchanged since, EOPNOTSUPP if its Linux, before 5.1, cannot seal
-// it.
+// If the server refuses the memory, the rings stay where they are. EINVAL: it has holes, or
+// the rings were exchanged since. EOPNOTSUPP: the server runs on Linux before 5.1, which
+// cannot seal it.
 func (s *Socket) Mapped() error {
-	s.mapping.Lock()
-	defer s.mapping.Unlock()
+	s.mapMu.Lock()
+	defer s.mapMu.Unlock()
 	s.mu.Lock()
 	m := s.memory
 	s.mu.Unlock()
@@ -126,7 +124,7 @@ func (s *Socket) Mapped() error {
 	return err
 }
 
-// Memory is the memfd that Map returned last, -1 for none. It stays the socket's.
+// Memory returns the memfd that Map returned last, -1 for none. The socket owns it.
 func (s *Socket) Memory() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -239,11 +239,11 @@ func TestRingMemoryThatIsRefused(t *testing.T) {
 		fd         func(testing.TB) int
 		mapped     bool // it is found out when its peer says that it is mapped
 	}{
-		{"a socket", "no memfd", made(unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)), false},
-		{"a file", "no memfd", made(int(file.Fd()), nil), false},
+		{"a socket", "not a memfd", made(unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)), false},
+		{"a file", "not a memfd", made(int(file.Fd()), nil), false},
 		{"a file of a tmpfs, which can be shrunk", "without F_SEAL_SEAL", made(int(shm.Fd()), nil), false},
 		{"a memfd that was not made to be sealed", "without F_SEAL_SEAL", made(sized(0, size)), false},
-		{"secret memory", "no memfd", made(secret(size)), false},
+		{"secret memory", "not a memfd", made(secret(size)), false},
 		{"huge pages", "without huge pages", made(sized(unix.MFD_HUGETLB|unix.MFD_ALLOW_SEALING, 0)), false},
 		{"one page less", "262144", made(ring.NewMemfd(size - 4096)), false},
 		{"one page more", "262144", made(ring.NewMemfd(size + 4096)), false},

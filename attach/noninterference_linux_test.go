@@ -443,7 +443,9 @@ func (w *world) do(st step) {
 	case "arm":
 		o.Poll(o.bell)
 	case "statistics":
-		w.see("statistics", "%+v", o.Statistics())
+		var st tpacket.Stats3
+		_, err := o.Getsockopt(tpacket.SolPacket, tpacket.OptStatistics, tpacket.Bytes(&st))
+		w.see("statistics", "%+v %v", st, err)
 	case "status":
 		status, err := w.client.Status()
 		status.Time = time.Time{}

@@ -10,15 +10,69 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-func newMemory(size int) (fd int, err error) { return ring.NewMemfd(size) }
+func newMemfd(size int) (fd int, err error) { return ring.NewMemfd(size) }
 
-// checkMemory refuses what is no memfd of size bytes with small pages, and seals its
-// size. The descriptor is a stranger's: nothing is asked of its file before it is
-// known to be a memfd, because another file system may answer late or never.
+// offeredMemory is memory that a peer offers for its socket's rings, and may not have mapped
+// yet. The rings are not in it, and the server touches none of its pages.
+type offeredMemory struct {
+	fd       int
+	memories []*ring.Memory
+}
+
+// newOfferedMemory maps fd for rings of these sizes. On an error, fd stays the caller's.
+func newOfferedMemory(fd int, sizes []int) (*offeredMemory, error) {
+	sum := 0
+	for _, n := range sizes {
+		sum += n
+	}
+	if err := checkMemory(fd, sum); err != nil {
+		return nil, err
+	}
+	ms, err := ring.MapMemories(fd, sizes...)
+	if err != nil {
+		return nil, err
+	}
+	return &offeredMemory{fd, ms}, nil
+}
+
+// seal makes the memory safe for writers. Its peer must have mapped it.
+func (o *offeredMemory) seal() error {
+	if err := sealHoles(o.fd); err != nil {
+		return err
+	}
+	for _, m := range o.memories { // not before: pages for holes would be charged to this process
+		if err := m.Populate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take returns the memories, which close does not close any more.
+func (o *offeredMemory) take() []*ring.Memory {
+	ms := o.memories
+	o.memories = nil
+	return ms
+}
+
+// close unmaps the memory, unless it was taken. A nil o is valid.
+func (o *offeredMemory) close() {
+	if o == nil {
+		return
+	}
+	for _, m := range o.memories {
+		m.Close()
+	}
+	closeFD(o.fd)
+}
+
+// checkMemory returns EINVAL unless fd is a memfd of size bytes with small pages, and seals
+// its size. A peer sent fd: no call that its file system serves may come before the check
+// that it is a memfd, because another file system may answer late or never.
 func checkMemory(fd, size int) error {
 	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
 	if err != nil {
-		return explain.Errorf(unix.EINVAL, "ring memory is no memfd: want one made with MFD_ALLOW_SEALING")
+		return explain.Errorf(unix.EINVAL, "ring memory is not a memfd: want one made with MFD_ALLOW_SEALING")
 	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil {
@@ -27,7 +81,7 @@ func checkMemory(fd, size int) error {
 	if fs.Type != unix.TMPFS_MAGIC {
 		return explain.Errorf(unix.EINVAL, "ring memory on a file system of type %#x: want a memfd without huge pages (%#x)", fs.Type, unix.TMPFS_MAGIC)
 	}
-	if err := sealAll(fd, seals, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW); err != nil {
+	if err := addSeals(fd, seals, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW); err != nil {
 		return err
 	}
 	var st unix.Stat_t
@@ -40,14 +94,14 @@ func checkMemory(fd, size int) error {
 	return nil
 }
 
-// sealHoles makes holes in the memory impossible, and writable mappings that are not
-// there yet, and reports those holes that are there: EINVAL. EOPNOTSUPP before Linux 5.1.
+// sealHoles prevents holes in the memory and further writable mappings. It returns EINVAL
+// if there are holes already, and EOPNOTSUPP before Linux 5.1.
 func sealHoles(fd int) error {
 	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
 	if err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
-	if err := sealAll(fd, seals, unix.F_SEAL_FUTURE_WRITE|unix.F_SEAL_SEAL); err != nil {
+	if err := addSeals(fd, seals, unix.F_SEAL_FUTURE_WRITE|unix.F_SEAL_SEAL); err != nil {
 		return err
 	}
 	var st unix.Stat_t
@@ -70,8 +124,8 @@ func sealHoles(fd int) error {
 	return nil
 }
 
-// sealAll adds seals to those that a memfd has.
-func sealAll(fd, has, want int) error {
+// addSeals adds seals to those that a memfd has.
+func addSeals(fd, has, want int) error {
 	if has&want == want {
 		return nil
 	}
@@ -83,59 +137,4 @@ func sealAll(fd, has, want int) error {
 		return explain.Errorf(unix.EINVAL, "ring memory with seals %#x cannot be sealed further: want a memfd without F_SEAL_SEAL", has)
 	}
 	return nil
-}
-
-// lent is memory that a peer has for its socket's rings, and has not mapped yet as far
-// as we know. The rings are not in it, and none of its pages is touched.
-type lent struct {
-	fd int
-	ms []*ring.Memory
-}
-
-// newLent takes memory for rings of these sizes. The descriptor stays the caller's if
-// there is an error.
-func newLent(fd int, sizes []int) (*lent, error) {
-	all := 0
-	for _, n := range sizes {
-		all += n
-	}
-	if err := checkMemory(fd, all); err != nil {
-		return nil, err
-	}
-	ms, err := ring.MapMemories(fd, sizes...)
-	if err != nil {
-		return nil, err
-	}
-	return &lent{fd, ms}, nil
-}
-
-// seal makes the memory fit for writers, now that its peer has mapped it.
-func (l *lent) seal() error {
-	if err := sealHoles(l.fd); err != nil {
-		return err
-	}
-	for _, m := range l.ms { // not before: pages for holes would be ours
-		if err := m.Populate(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// give hands the memory over to the rings.
-func (l *lent) give() []*ring.Memory {
-	ms := l.ms
-	l.ms = nil
-	return ms
-}
-
-// close forgets memory that was not given. A nil l is fine.
-func (l *lent) close() {
-	if l == nil {
-		return
-	}
-	for _, m := range l.ms {
-		m.Close()
-	}
-	closeFD(l.fd)
 }

@@ -4,10 +4,10 @@ package attach
 
 import "github.com/rxring/rxring/ring"
 
-type lent struct{}
+type offeredMemory struct{}
 
-func newMemory(int) (int, error)        { return -1, errSystem }
-func newLent(int, []int) (*lent, error) { return nil, errSystem }
-func (*lent) seal() error               { return errSystem }
-func (*lent) give() []*ring.Memory      { return nil }
-func (*lent) close()                    {}
+func newMemfd(int) (int, error)                           { return -1, errSystem }
+func newOfferedMemory(int, []int) (*offeredMemory, error) { return nil, errSystem }
+func (*offeredMemory) seal() error                        { return errSystem }
+func (*offeredMemory) take() []*ring.Memory               { return nil }
+func (*offeredMemory) close()                             {}

@@ -10,20 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// To close a descriptor that another process sent (SCM_RIGHTS) may take as long as that
-// process likes, and whoever discards a message closes the descriptors in it:
+// Another process can delay the close of a descriptor that it sent (SCM_RIGHTS) as long as it
+// likes, and a process that discards a message closes the descriptors in it:
 //
-//   - The last close of a TCP socket with SO_LINGER waits for its data to be acknowledged.
-//     A signal ends that.
-//   - close(2) of a file on a FUSE file system waits for its server. Nothing ends that. It is
-//     not so for descriptors that the kernel discards.
+//   - The last close of a TCP socket with SO_LINGER waits until its data is acknowledged. A
+//     signal interrupts it.
+//   - close(2) of a file on a FUSE file system waits for its server, and cannot be
+//     interrupted. The kernel's own closes do not wait.
 //
-// So nobody can send descriptors to us until it is admitted (SO_PASSRIGHTS, Linux 6.16).
-// On earlier systems discard discards them, and interrupts what waits. An admitted user's
-// are received, all of them, and those that no client of ours sends are closed apart.
+// So no process can send descriptors before it is admitted (SO_PASSRIGHTS, Linux 6.16). On
+// earlier systems discard closes them and interrupts what waits. From an admitted user all
+// are received, and unexpected ones are closed by closeAsync.
 
-// refuseRights has what is sent to a socket hold no descriptors, and to those that connect to
-// it if it listens; or not, if on is false. It reports whether this system can do that.
+// refuseRights sets whether a socket, or those that connect to a listening one, drop the
+// descriptors that are sent to it. It returns false if this kernel cannot do that.
 func refuseRights(fd int, on bool) bool {
 	pass := 1
 	if on {
@@ -32,15 +32,15 @@ func refuseRights(fd int, on bool) bool {
 	return !withoutPassRights && unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSRIGHTS, pass) == nil
 }
 
-// withoutPassRights has refuseRights do what it does before Linux 6.16. Tests change it.
+// withoutPassRights makes refuseRights act as before Linux 6.16. Tests set it.
 var withoutPassRights bool
 
-// interruptEvery is how often a thread is interrupted that discards descriptors, and how long
-// it may take before it is.
+// interruptEvery is how often a thread that closes descriptors is interrupted, from its
+// start.
 const interruptEvery = 5 * time.Millisecond
 
-// interruptibly calls f, a system call that discards other processes' descriptors, and has
-// nothing in it wait for longer than interruptEvery.
+// interruptibly calls f, a system call that closes other processes' descriptors, and
+// interrupts it every interruptEvery.
 func interruptibly(f func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -61,18 +61,19 @@ func interruptibly(f func()) {
 	t.Stop()
 }
 
-// discard closes a connection, with what was sent to it. It does not wait for anybody.
+// discard closes a connection and the messages in its receive queue, without waiting for
+// other processes.
 func discard(fd int) { interruptibly(func() { closeFD(fd) }) }
 
-// closeAndDiscard is discard for a connection of package net, whose last close may be on
-// any goroutine.
+// closeAndDiscard is discard for a connection of package net, which may close its descriptor
+// on any goroutine.
 func closeAndDiscard(c *net.UnixConn) {
 	last := duplicate(c)
 	c.Close()
 	discard(last)
 }
 
-// duplicate returns another descriptor of c, -1 if there is none.
+// duplicate duplicates c's descriptor; -1: an error.
 func duplicate(c syscall.Conn) int {
 	fd := -1
 	if raw, err := c.SyscallConn(); err == nil {
@@ -81,39 +82,38 @@ func duplicate(c syscall.Conn) int {
 	return fd
 }
 
-// closeApart closes descriptors that a peer has sent. It waits for none of them, unless
-// maxApart others of the user are being closed.
-func (p *peer) closeApart(fds ...int) {
+// closeAsync closes descriptors that a peer has sent. It waits only while maxClosing others
+// of the user are being closed.
+func (p *peer) closeAsync(fds ...int) {
 	for _, fd := range fds {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err == nil {
 			closeFD(fd) // a memfd
 			continue
 		}
 		select {
-		case p.user.apart <- struct{}{}:
+		case p.user.closing <- struct{}{}:
 			go func() {
 				discard(fd)
-				<-p.user.apart
+				<-p.user.closing
 			}()
-		case <-p.server.open.Done():
-			return // the process ends, or has many left
+		case <-p.server.ctx.Done():
+			return // left open: the process is about to end, or has many descriptors to spare
 		}
 	}
 }
 
-// oobRoom is for as many descriptors as a message can hold (SCM_MAX_FD). One that is
-// expected to hold one at most needs no more than oobRoomForOne: what more comes is
-// discarded by the kernel.
+// oobLen is the length of control messages with the most descriptors that a message can hold
+// (SCM_MAX_FD), and oobLenForOne with one. The kernel discards what does not fit.
 var (
-	oobRoom       = unix.CmsgSpace(4 * 253)
-	oobRoomForOne = unix.CmsgSpace(4)
+	oobLen       = unix.CmsgSpace(4 * 253)
+	oobLenForOne = unix.CmsgSpace(4)
 )
 
 func rights(fd int) []byte { return unix.UnixRights(fd) }
 
-// takeRights returns the descriptors in control messages. The runtime has asked for
+// parseRights returns the descriptors in control messages. They were received with
 // MSG_CMSG_CLOEXEC.
-func takeRights(oob []byte) (fds []int) {
+func parseRights(oob []byte) (fds []int) {
 	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return nil
@@ -126,17 +126,17 @@ func takeRights(oob []byte) (fds []int) {
 	return fds
 }
 
-// takeOne is takeRights for a message with one descriptor at most, -1 for none.
-func takeOne(oob []byte) int {
+// parseOneRight is parseRights for a message with at most one descriptor; -1: none.
+func parseOneRight(oob []byte) int {
 	one := -1
-	for _, fd := range takeRights(oob) {
+	for _, fd := range parseRights(oob) {
 		closeFD(one)
 		one = fd
 	}
 	return one
 }
 
-// refuseRights has connections to come hold no descriptors until they are admitted.
+// refuseRights makes new connections drop descriptors until they are admitted.
 func (s *Server) refuseRights(listener syscall.RawConn) {
-	listener.Control(func(fd uintptr) { s.refuses = refuseRights(int(fd), true) })
+	listener.Control(func(fd uintptr) { s.refusesRights = refuseRights(int(fd), true) })
 }

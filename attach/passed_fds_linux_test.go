@@ -127,8 +127,8 @@ func strangersDescriptors(t *testing.T) {
 	const refused = 65532
 	path := filepath.Join(openDir(t), "s")
 	srv, err := attach.Listen(path, attach.Config{
-		Namespace: rxring.NewNamespace(rxring.NamespaceConfig{}),
-		Permit:    func(file string) error { return os.Chmod(file, 0o666) },
+		Namespace:   rxring.NewNamespace(rxring.NamespaceConfig{}),
+		SocketPerms: func(file string) error { return os.Chmod(file, 0o666) },
 		Grant: func(p attach.Peer) (attach.Grant, error) {
 			if p.UID == refused {
 				return attach.Grant{}, syscall.EACCES

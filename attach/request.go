@@ -8,76 +8,78 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// What a peer has the server hold is charged to its user's budget, or is bounded and
-// small. A connection that is idle has no buffer. While a request is served it lies in a
-// room that requests of all peers use one after the other, and its answer, too; few
-// requests of one user are served at a time. An answer that the peer does not read lies in
-// the kernel, in memory of ours: so there is one at most.
+// What the server holds for a peer is charged to its user's budget, or small and limited:
+//
+//   - An idle connection has no buffer. A request and its answer lie in buffers that all
+//     peers share, and few requests of one user are served at a time.
+//   - An answer that the peer has not read lies in the kernel, in memory that is charged to
+//     this process. So there is at most one for each peer.
 
-// room is what a request and its answer lie in.
-type room struct {
+// buffers hold a request and its answer.
+type buffers struct {
 	in, out [maxMessage]byte
 	oob     []byte
 }
 
-var rooms = sync.Pool{New: func() any { return &room{oob: make([]byte, oobRoom)} }}
+var bufferPool = sync.Pool{New: func() any { return &buffers{oob: make([]byte, oobLen)} }}
 
 const (
-	// maxTurns bounds the requests of one user that are served at a time.
-	maxTurns = 16
+	// maxRequests limits the requests of one user that are served at a time.
+	maxRequests = 16
 
 	// connectionCost is what a connection is charged, in bytes: a goroutine's stack,
-	// two sockets, and events that it has not read.
+	// two sockets, and unread events.
 	connectionCost = 16 << 10
 
 	// socketCost is what a packet socket is charged, in bytes, beside its ring, queue
 	// and filters.
 	socketCost = 4 << 10
 
-	// smallAnswer is the length of an answer, in bytes, up to which it is part of
-	// connectionCost.
+	// smallAnswer is the length of an answer, in bytes, up to which connectionCost covers
+	// it.
 	smallAnswer = 4 << 10
 )
 
-// eventBuffer is the SO_SNDBUF for the events of a peer with n sockets: the kernel doubles
-// it, and takes 768 bytes for each event.
+// eventBuffer is the SO_SNDBUF, in bytes, for the events of a peer with n sockets. The
+// kernel doubles it, and charges 768 bytes for each event.
 func eventBuffer(n int) int { return 512 * (n + 16) }
 
-// begin takes a turn of the user's, and a room.
-func (p *peer) begin() {
-	p.user.turns <- struct{}{}
-	p.room = rooms.Get().(*room)
-	p.answer.b = p.room.out[:0]
+// acquireBuffers waits until the user has fewer than maxRequests requests, and prepares
+// for one.
+func (p *peer) acquireBuffers() {
+	p.user.requests <- struct{}{}
+	p.buffers = bufferPool.Get().(*buffers)
+	p.answer.b = p.buffers.out[:0]
 }
 
-// end gives both back. The request and the answer are gone.
-func (p *peer) end() {
-	p.closeHanded()
+// releaseBuffers undoes acquireBuffers. The request and the answer are invalid then.
+func (p *peer) releaseBuffers() {
+	p.closePassed()
 	p.answer.b = nil
-	rooms.Put(p.room)
-	p.room = nil
-	<-p.user.turns
+	bufferPool.Put(p.buffers)
+	p.buffers = nil
+	<-p.user.requests
 }
 
-// closeHanded closes the descriptor that came with the request, unless it was taken.
-func (p *peer) closeHanded() {
-	if p.handed >= 0 {
-		p.closeApart(p.handed)
-		p.handed = -1
+// closePassed closes the descriptor that came with the request, unless it is in use.
+func (p *peer) closePassed() {
+	if p.passed >= 0 {
+		p.closeAsync(p.passed)
+		p.passed = -1
 	}
 }
 
-// next waits for a request, and begins the turn that serves it unless there is an error.
-// The descriptor that came with the request is in p.handed.
+// next waits for a request. Unless it returns an error, the caller must release the buffers
+// that hold the request; a descriptor that came with the request is in p.passed.
 func (p *peer) next() (m message, err error) {
 	var n, oobn, flags, unread int
 	err2 := p.raw.Read(func(fd uintptr) bool {
-		p.begin()
-		if n, oobn, flags, err = receive(int(fd), p.room.in[:], p.room.oob); err == nil {
+		p.acquireBuffers()
+		if n, oobn, flags, err = receive(int(fd), p.buffers.in[:], p.buffers.oob); err == nil {
 			unread = unreadBytes(int(fd))
 			return true
 		}
-		p.end()
+		p.releaseBuffers()
 		return !wouldBlock(err)
 	})
 	if err2 != nil {
@@ -88,9 +90,9 @@ func (p *peer) next() (m message, err error) {
 	}
 	var fds []int
 	if oobn > 0 {
-		if fds = takeRights(p.room.oob[:oobn]); len(fds) > 0 {
-			p.handed = fds[0]
-			p.closeApart(fds[1:]...)
+		if fds = parseRights(p.buffers.oob[:oobn]); len(fds) > 0 {
+			p.passed = fds[0]
+			p.closeAsync(fds[1:]...)
 		}
 	}
 	switch {
@@ -99,23 +101,23 @@ func (p *peer) next() (m message, err error) {
 	case truncated(flags), len(fds) > 1:
 		err = fault("%v", errMessage)
 	case unread > 0:
-		err = fault("a request before the answer to the one before was read, of which %d bytes are left", unread)
+		err = fault("a request before it has read the previous answer, which holds %d bytes of the send buffer", unread)
 	}
 	if err != nil {
-		p.end()
+		p.releaseBuffers()
 		return m, err
 	}
 	p.unread.Release()
-	return message{b: p.room.in[:n]}, nil
+	return message{b: p.buffers.in[:n]}, nil
 }
 
-// reserve charges the answer to come, of up to n bytes, to the user's budget until the peer
-// has read it.
+// reserve charges an answer of up to n bytes to the user's budget until the peer has read
+// it.
 func (p *peer) reserve(n int) error {
 	if n <= smallAnswer {
 		return nil
 	}
-	if err := p.unread.Replace(p.granted().Socket.Budget, int64(n)); err != nil {
+	if err := p.unread.Replace(p.currentGrant().Socket.Budget, int64(n)); err != nil {
 		return explain.Errorf(syscall.ENOMEM, "answer of %w", err)
 	}
 	return nil

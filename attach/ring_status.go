@@ -5,13 +5,13 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// maxStates is how many letters RingStatus.States has at most.
+// maxStates is the greatest length of RingStatus.States.
 const maxStates = 256
 
 // stateLetters are the letters of RingStatus.States.
 var stateLetters = [...]byte{ring.SlotFree: '.', ring.SlotWriting: 'w', ring.SlotReading: 'R'}
 
-// ringStatus is the picture of b as it is now.
+// ringStatus is a snapshot of b.
 func ringStatus(b ring.Buffer) *RingStatus {
 	g := b.Geometry()
 	s := &RingStatus{Version: g.Version.String(), Slots: g.FrameNr, SlotBytes: g.FrameSize}

@@ -3,69 +3,69 @@ package attach
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/internal/sockfile"
 )
 
-// Server offers a namespace at a unix socket.
+// Server offers a namespace on a unix socket. Its methods may be called concurrently.
 type Server struct {
 	config   Config
 	listener *net.UnixListener
-	incoming *os.File // the listener's, to accept from
+	incoming *os.File // a duplicate of the listener's descriptor, to accept from
 	path     string
-	file     *sockfile.File // the socket's; nil: it is not ours
+	file     *sockfile.File // the socket's file; nil: this process has not made it
 
-	open  context.Context // until Close
-	close func()
-	all   sync.WaitGroup // accept, watch, and a goroutine for each peer
+	ctx    context.Context // until Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // the server's goroutines, and one for each connection
 
 	mu         sync.Mutex
 	peers      map[uint64]*peer // by ID
-	users      map[uint32]*user // by UID, those that have peers or had some lately
+	users      map[uint32]*user // by UID: see userLocked
 	unreserved unreserved
 	lastID     uint64
+	regrants   uint64 // calls of Regrant: a grant that was asked for before the last one is out of date
 
-	regrants uint64 // how often Regrant was called: who came meanwhile is asked for again
-
-	refuses  bool // connections hold no descriptors until refuseRights says otherwise
-	door     door
-	refusals refusals
+	refusesRights bool // a new connection receives no descriptors until refuseRights allows them
+	connects      connectLimiter
+	refusals      refusals
 }
 
-// Listen offers c.Namespace at path, a new unix socket of type SOCK_SEQPACKET that
-// only this process's user may connect to (mode 0600; Config.Permit has it otherwise, and
-// Grant decides, too), until Close. A socket that an ended process left there is replaced.
-// As root, it refuses directories where other users could replace the socket.
+// Listen offers c.Namespace on a new unix socket at path, of type SOCK_SEQPACKET, until
+// Close. Only this process's user may connect to it (mode 0600), unless c.SocketPerms
+// changes that; c.Grant is asked in any case. A socket file that no process listens at any
+// more is replaced. As root, Listen refuses directories where other users could replace the
+// file. Its error is an [fs.PathError].
 func Listen(path string, c Config) (*Server, error) {
-	if err := c.check(); err != nil {
+	if err := c.setDefaults(); err != nil {
 		return nil, err
 	}
-	l, file, err := sockfile.Listen("unixpacket", path, c.Permit)
+	l, file, err := sockfile.Listen("unixpacket", path, c.SocketPerms)
 	if err != nil {
-		return nil, fmt.Errorf("attach: listen at %s: %w", path, err)
+		return nil, &fs.PathError{Op: "listen", Path: path, Err: err}
 	}
 	s := newServer(l, path, c)
 	s.file = file
 	if err := s.start(); err != nil {
 		file.Close()
 		l.Close()
-		return nil, fmt.Errorf("attach: listen at %s: %w", path, err)
+		return nil, &fs.PathError{Op: "listen", Path: path, Err: err}
 	}
 	return s, nil
 }
 
-// NewServer is Listen at a socket that is listening already, as from systemd
-// (ListenSequentialPacket=). It becomes the Server's; its file is not removed.
+// NewServer is Listen for a socket that is listening already, such as systemd's
+// (ListenSequentialPacket=). The Server takes the listener over, and leaves its file in
+// place. EPROTOTYPE: it is not of type SOCK_SEQPACKET.
 func NewServer(l *net.UnixListener, c Config) (*Server, error) {
-	if err := c.check(); err != nil {
+	if err := c.setDefaults(); err != nil {
 		return nil, err
 	}
 	if l.Addr().Network() != "unixpacket" {
@@ -74,43 +74,24 @@ func NewServer(l *net.UnixListener, c Config) (*Server, error) {
 	l.SetUnlinkOnClose(false)
 	s := newServer(l, l.Addr().String(), c)
 	if err := s.start(); err != nil {
-		return nil, fmt.Errorf("attach: listen at %s: %w", s.path, err)
+		return nil, &fs.PathError{Op: "listen", Path: s.path, Err: err}
 	}
 	return s, nil
 }
 
-func (c *Config) check() error {
-	if c.Namespace == nil {
-		return explain.Errorf(syscall.EINVAL, "attach: Config: want a Namespace")
-	}
-	if c.Grant == nil {
-		c.Grant = ownUser
-	}
-	if c.Reserve == nil {
-		c.Reserve = func(uint32) int64 { return 0 }
-	}
-	if c.Notify == nil {
-		c.Notify = func(Event) {}
-	}
-	if c.Describe == nil {
-		c.Describe = func(*rxring.Device) (d Description) { return d }
-	}
-	return nil
-}
-
 func newServer(l *net.UnixListener, path string, c Config) *Server {
-	open, close := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{
 		config:     c,
 		listener:   l,
 		path:       path,
-		open:       open,
-		close:      close,
+		ctx:        ctx,
+		cancel:     cancel,
 		peers:      make(map[uint64]*peer),
 		users:      make(map[uint32]*user),
 		unreserved: newUnreserved(maxFiles()),
-		door:       door{make(map[uint32]*bucket)},
-		refusals:   refusals{byUser: make(map[uint32]*Event), news: make(chan struct{}, 1)},
+		connects:   connectLimiter{make(map[uint32]*tokenBucket)},
+		refusals:   refusals{byUser: make(map[uint32]*Event), added: make(chan struct{}, 1)},
 	}
 }
 
@@ -124,36 +105,36 @@ func (s *Server) start() (err error) {
 		return err
 	}
 	s.refuseRights(raw)
-	s.all.Go(func() { s.accept(raw) })
-	s.all.Go(s.watch)
-	s.all.Go(s.reportRefusals)
+	s.wg.Go(func() { s.accept(raw) })
+	s.wg.Go(s.poll)
+	s.wg.Go(s.reportRefusals)
 	return nil
 }
 
-// lookEvery is how often peers' devices are compared with the namespace's.
-const lookEvery = 250 * time.Millisecond
+// pollInterval is how often poll runs.
+const pollInterval = 250 * time.Millisecond
 
-// watch tells peers when their devices are others. What happens to sockets they
-// hear at once.
-func (s *Server) watch() {
-	t := time.NewTicker(lookEvery)
+// poll notifies peers of changes to their devices, and the owner of users whose packets
+// were dropped (ring.Throttled). Changes to sockets are notified at once, elsewhere.
+func (s *Server) poll() {
+	t := time.NewTicker(pollInterval)
 	defer t.Stop()
 	for {
 		select {
-		case <-s.open.Done():
+		case <-s.ctx.Done():
 			return
 		case <-t.C:
 		}
-		for _, p := range s.list() {
-			p.lookForDevices()
+		for _, p := range s.listPeers() {
+			p.notifyOfDevices()
 		}
-		for _, e := range s.throttled(time.Now()) {
+		for _, e := range s.throttledUsers(time.Now()) {
 			s.config.Notify(e)
 		}
 	}
 }
 
-func (s *Server) list() []*peer {
+func (s *Server) listPeers() []*peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ps := make([]*peer, 0, len(s.peers))
@@ -163,42 +144,47 @@ func (s *Server) list() []*peer {
 	return ps
 }
 
-// Addr is the socket's path.
+// Addr returns the socket's path.
 func (s *Server) Addr() string { return s.path }
 
-// Regrant asks Config.Grant for each peer anew: what is granted no longer is taken
-// away, from sockets that are open, too, and the others go on undisturbed.
+// Regrant calls Config.Grant for each peer again, and applies the result to open sockets,
+// too. A peer whose grant is an error is detached.
 func (s *Server) Regrant() {
 	s.mu.Lock()
 	s.regrants++
 	s.mu.Unlock()
-	for _, p := range s.list() {
+	for _, p := range s.listPeers() {
 		p.regrant()
 	}
 }
 
-// Permit has permit change the mode, owner or group of the socket's file, as Config.Permit
-// does. It changes nothing if another file has taken the socket's place.
-func (s *Server) Permit(permit func(file string) error) error {
+// SetSocketPerms calls f to change the mode, owner or group of the socket's file, as
+// Config.SocketPerms does. ESTALE: another file has taken the socket's place. EPERM: the
+// socket is NewServer's.
+func (s *Server) SetSocketPerms(f func(file string) error) error {
 	if s.file == nil {
-		return explain.Errorf(syscall.EPERM, "attach: %s: it was listening when this process got it: whoever made it sets its mode and owner", s.path)
+		return explain.Errorf(syscall.EPERM, "attach: %s: this process received the socket as it was listening: its maker sets its mode and owner", s.path)
 	}
-	return s.file.Permit(permit)
+	return s.file.Permit(f)
 }
 
-// Close detaches all peers and removes the socket.
+// errServerClosed is the error of a second Close.
+var errServerClosed = explain.Errorf(os.ErrClosed, "attach: the server is closed")
+
+// Close detaches all peers and removes the socket's file. A second call returns an error
+// that wraps [os.ErrClosed].
 func (s *Server) Close() error {
-	if s.open.Err() != nil {
-		return net.ErrClosed
+	if s.ctx.Err() != nil {
+		return errServerClosed
 	}
-	s.close()
+	s.cancel()
 	var err error
 	if s.file != nil {
-		err = s.file.Close() // while we listen: no other process has bound it
+		err = s.file.Close() // before the listener: no other process can bind the path yet
 	}
-	last := duplicate(s.incoming) // with it the connections that were not accepted are closed
+	last := duplicate(s.incoming) // its close also closes the connections that were not accepted
 	err = errors.Join(err, s.incoming.Close(), s.listener.Close())
-	s.all.Wait()
+	s.wg.Wait()
 	discard(last)
 	return err
 }

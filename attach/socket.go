@@ -2,7 +2,6 @@ package attach
 
 import (
 	"errors"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,34 +14,34 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Socket is a packet socket in the other process. Its methods are those of
-// [rxring.Socket], with the same errors; when the connection has ended, they fail
-// with ENETDOWN. All may be called concurrently.
+// Socket is a packet socket of the other process's namespace. Its methods are those of
+// [rxring.Socket] and return the same errors; after the connection has ended, they return
+// ENETDOWN. They may be called concurrently.
 type Socket struct {
 	client *Client
 	id     uint32
-	typ    rxring.SockType
 	notify ring.Notify
-	down   atomic.Bool // ENETDOWN is pending, of this end's own making
+	down   atomic.Bool // the connection has ended, and ENETDOWN is pending as SO_ERROR
 
-	mapping sync.Mutex // held by Map and Mapped; taken before mu
+	mapMu sync.Mutex // held by Map and Mapped; locked before mu
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards the fields below
 	closed bool
 	mapped func(memfd int) bool
-	memory *memory // of its rings; nil: Map has not returned any
-	counts counts
+	memory *memory // of the rings; nil: Map has not returned any
+	counts counts  // the last that were received
 }
 
-// counts are the last that are known.
+// counts are a socket's counts of packets.
 type counts struct {
 	totals ring.Totals
 	sent   uint64
 }
 
-// Socket makes a packet socket in the other process.
+// Socket opens a packet socket in the other process; protocol is in host byte order. ENFILE:
+// the user has as many as the Grant allows.
 func (c *Client) Socket(t rxring.SockType, protocol uint16) (*Socket, error) {
-	s := &Socket{client: c, typ: t}
+	s := &Socket{client: c}
 	err := c.call(opSocket, 0, func(m *message) {
 		m.u32(uint32(t))
 		m.u32(uint32(protocol))
@@ -59,39 +58,36 @@ func (c *Client) Socket(t rxring.SockType, protocol uint16) (*Socket, error) {
 	return s, nil
 }
 
-// call makes a call on the socket.
+// call is Client.call for the socket.
 func (s *Socket) call(o op, arguments, results func(*message)) error {
-	return s.callWith(-1, o, arguments, results)
+	return s.callWithFD(-1, o, arguments, results)
 }
 
-// callWith is call with a descriptor.
-func (s *Socket) callWith(fd int, o op, arguments, results func(*message)) error {
+// callWithFD is call with a descriptor.
+func (s *Socket) callWithFD(fd int, o op, arguments, results func(*message)) error {
 	s.mu.Lock()
 	closed := s.closed
 	s.mu.Unlock()
 	if closed {
 		return rxring.ErrClosed
 	}
-	return s.client.callWith(fd, o, s.id, arguments, results)
+	return s.client.callWithFD(fd, o, s.id, arguments, results)
 }
 
-// detached is for a connection that has ended.
-func (s *Socket) detached() {
+// setDown sets ENETDOWN: the connection has ended.
+func (s *Socket) setDown() {
 	s.down.Store(true)
 	s.notify.Wake()
 }
-
-// Type is the socket's type.
-func (s *Socket) Type() rxring.SockType { return s.typ }
 
 // Bind is [rxring.Socket.Bind].
 func (s *Socket) Bind(a tpacket.SockaddrLL) error {
 	return s.call(opBind, func(m *message) { m.bytes(tpacket.Bytes(&a)) }, nil)
 }
 
-// Addr is [rxring.Socket.Addr]; its Ifindex is -1 when the connection has ended.
+// Addr is [rxring.Socket.Addr]. Its Ifindex is -1 after the connection has ended.
 func (s *Socket) Addr() (a tpacket.SockaddrLL) {
-	if err := s.call(opAddr, nil, func(m *message) { a = record[tpacket.SockaddrLL](m) }); err != nil {
+	if err := s.call(opAddr, nil, func(m *message) { a = takeRecord[tpacket.SockaddrLL](m) }); err != nil {
 		return tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: -1}
 	}
 	return a
@@ -126,7 +122,7 @@ func (s *Socket) Getsockopt(level, name int, buf []byte) (n int, err error) {
 		m.bytes(buf)
 	}, func(m *message) { n = copy(buf, m.rest()) })
 	if level == solSocket && name == soError && errors.Is(err, errDetached) {
-		return copy(buf, nativeInt(0)), nil // it was told
+		return copy(buf, nativeInt(0)), nil // it was reported
 	}
 	return n, err
 }
@@ -149,8 +145,8 @@ func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
 }
 
 // GetFilter is [rxring.Socket.GetFilter].
-func (s *Socket) GetFilter(room int) (prog []cbpf.Instruction, n int, err error) {
-	err = s.call(opGetFilter, func(m *message) { m.u32(uint32(room)) }, func(m *message) {
+func (s *Socket) GetFilter(size int) (prog []cbpf.Instruction, n int, err error) {
+	err = s.call(opGetFilter, func(m *message) { m.u32(uint32(size)) }, func(m *message) {
 		n = int(m.word())
 		prog = m.takeProgram()
 	})
@@ -185,8 +181,8 @@ func (s *Socket) rings() (g tpacket.Geometry, rx, tx bool, err error) {
 	return g, rx, tx, err
 }
 
-// Poll is Events, Readable and QueuedBytes in one call, and with a w not nil Arm
-// before it.
+// Poll is [rxring.Socket.Events], Readable and QueuedBytes in one request. Unless w is nil,
+// it arms w first: see Arm.
 func (s *Socket) Poll(w ring.Waker) (e rxring.Events, readable bool, queued int) {
 	if w != nil {
 		s.notify.Arm(w)
@@ -197,12 +193,12 @@ func (s *Socket) Poll(w ring.Waker) (e rxring.Events, readable bool, queued int)
 	if s.down.Load() {
 		e |= rxring.EventErr
 		if w != nil && err != nil {
-			s.notify.Wake() // it may have been too late for the news
+			s.notify.Wake() // setDown may have run before Arm
 		}
 	}
 	if e&rxring.EventErr != 0 && err == nil {
-		// A program that is told that its device is down asks at once whether it is there
-		// still. libpcap asks once.
+		// A program whose device is down checks at once whether the device still exists, and
+		// libpcap checks only once.
 		s.client.followDevices()
 	}
 	return e, readable, queued
@@ -214,23 +210,17 @@ func (s *Socket) QueuedBytes() int {
 	return n
 }
 
-// Readable is [rxring.Socket.Readable].
-func (s *Socket) Readable() bool {
-	_, r, _ := s.Poll(nil)
-	return r
-}
-
 // Events is [rxring.Socket.Events].
 func (s *Socket) Events() rxring.Events {
 	e, _, _ := s.Poll(nil)
 	return e
 }
 
-// Arm is [rxring.Socket.Arm]. Its Wake comes from a goroutine of the client's.
+// Arm is [rxring.Socket.Arm]. A goroutine of the Client calls w.Wake.
 func (s *Socket) Arm(w ring.Waker) { s.Poll(w) }
 
-// Disarm is [rxring.Socket.Disarm]. The other process may still send what is then
-// for nobody.
+// Disarm is [rxring.Socket.Disarm]. A wake-up that the other process still sends is
+// ignored.
 func (s *Socket) Disarm(w ring.Waker) { s.notify.Disarm(w) }
 
 // Recv is [rxring.Socket.Recv].
@@ -258,12 +248,12 @@ func (s *Socket) recv(o op, b []byte, flags rxring.RecvFlags) (got rxring.Messag
 	})
 	switch {
 	case errors.Is(err, errDetached):
-		return rxring.Message{}, os.NewSyscallError("recvmsg", syscall.EAGAIN) // it was told that the device is down, and nothing comes any more
+		return rxring.Message{}, os.NewSyscallError("recvmsg", syscall.EAGAIN) // ENETDOWN was reported, and no packet will follow
 	case bad:
 		s.client.end(errMessage)
 		return rxring.Message{}, errDetached
 	case err == nil && got.Copied < min(got.N, len(b)):
-		return got, explain.Errorf(syscall.EMSGSIZE, "packet of %d bytes: what has no ring can take %d from another process", got.N, maxPayload)
+		return got, explain.Errorf(syscall.EMSGSIZE, "packet of %d bytes: a socket without a ring can receive at most %d from another process", got.N, maxPayload)
 	}
 	return got, err
 }
@@ -283,34 +273,28 @@ func (s *Socket) SendTo(frame []byte, to *tpacket.SockaddrLL) (n int, err error)
 	return n, err
 }
 
-// Route is [rxring.Socket.Route], a device of [Client.Namespace].
+// Route is [rxring.Socket.Route]. It returns a device of [Client.Namespace].
 func (s *Socket) Route(to *tpacket.SockaddrLL) (*rxring.Device, error) {
 	index := 0
 	if err := s.call(opRoute, func(m *message) { m.address(to) }, func(m *message) { index = m.int() }); err != nil {
 		return nil, err
 	}
 	d, ok := s.client.ns.DeviceByIndex(index)
-	if !ok { // it came a moment ago
+	if !ok { // it is new, and not yet in the namespace
 		return nil, os.NewSyscallError("sendto", syscall.ENXIO)
 	}
 	return d, nil
 }
 
-// Statistics is [rxring.Socket.Statistics].
-func (s *Socket) Statistics() tpacket.Stats3 {
-	var st tpacket.Stats3
-	s.Getsockopt(tpacket.SolPacket, tpacket.OptStatistics, tpacket.Bytes(&st))
-	return st
-}
+// Totals is [rxring.Socket.Totals]. After the connection has ended, it returns the last that
+// were received.
+func (s *Socket) Totals() ring.Totals { return s.currentCounts().totals }
 
-// Totals is [rxring.Socket.Totals], the last that were heard of when the connection
-// has ended.
-func (s *Socket) Totals() ring.Totals { return s.count().totals }
+// Sent is [rxring.Socket.Sent]. After the connection has ended, it returns the last that was
+// received.
+func (s *Socket) Sent() uint64 { return s.currentCounts().sent }
 
-// Sent is [rxring.Socket.Sent], likewise.
-func (s *Socket) Sent() uint64 { return s.count().sent }
-
-func (s *Socket) count() counts {
+func (s *Socket) currentCounts() counts {
 	var c counts
 	err := s.call(opCounts, nil, func(m *message) { c = m.takeCounts() })
 	s.mu.Lock()
@@ -343,8 +327,8 @@ func (s *Socket) Close() error {
 	}
 	s.mu.Unlock()
 	s.notify.Wake()
-	if errors.Is(err, errDetached) || errors.Is(err, net.ErrClosed) {
-		err = nil // it is closed
+	if errors.Is(err, errDetached) {
+		err = nil // the server has closed the socket
 	}
 	return err
 }

@@ -9,33 +9,32 @@ import (
 	"syscall"
 )
 
-// errSystem is why there is no attaching: SOCK_SEQPACKET, SO_PEERCRED and sealed
-// memfds are Linux's.
+// errSystem: SOCK_SEQPACKET, SO_PEERCRED and sealed memfds exist only on Linux.
 var errSystem = errors.New("attach: only Linux can share a namespace between processes")
 
-const oobRoom, oobRoomForOne = 0, 0
+const oobLen, oobLenForOne = 0, 0
 
 func rights(int) []byte                           { return nil }
-func takeRights([]byte) []int                     { return nil }
-func takeOne([]byte) int                          { return -1 }
+func parseRights([]byte) []int                    { return nil }
+func parseOneRight([]byte) int                    { return -1 }
 func duplicate(syscall.Conn) int                  { return -1 }
 func interruptibly(f func())                      { f() }
 func discard(int)                                 {}
 func closeAndDiscard(*net.UnixConn)               {}
 func shutDown(int)                                {}
 func refuseRights(int, bool) bool                 { return false }
-func (*peer) closeApart(...int)                   {}
+func (*peer) closeAsync(...int)                   {}
 func (*Server) refuseRights(syscall.RawConn)      {}
 func closeFD(int)                                 {}
 func truncated(int) bool                          { return false }
-func peerOf(int) (Peer, error)                    { return Peer{}, errSystem }
-func groupsOf(*net.UnixConn) ([]uint32, error)    { return nil, errSystem }
+func peerCredentials(int) (Peer, error)           { return Peer{}, errSystem }
+func peerGroups(*net.UnixConn) ([]uint32, error)  { return nil, errSystem }
 func eventPair(int) (ours, theirs int, err error) { return -1, -1, errSystem }
-func tell(int, []byte)                            {}
+func sendEvent(int, []byte)                       {}
 func unixConn(*os.File) (*net.UnixConn, error)    { return nil, errSystem }
 func maxFiles() int                               { return 0 }
 func noFile(err error) error                      { return err }
-func hungUp(*net.UnixConn) bool                   { return false }
+func hasHungUp(*net.UnixConn) bool                { return false }
 
 func (*Server) accept(syscall.RawConn) {}
 

@@ -37,9 +37,9 @@ func unreservedServer(t *testing.T, named uint32) *attach.Server {
 	t.Helper()
 	need.Root(t, "be several users")
 	srv, err := attach.Listen(filepath.Join(openDir(t), "s"), attach.Config{
-		Namespace: rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 64 << 20, Reserved: 1 << 20}),
-		Permit:    func(file string) error { return os.Chmod(file, 0o666) },
-		Grant:     func(attach.Peer) (attach.Grant, error) { return attach.Grant{}, nil },
+		Namespace:   rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 64 << 20, Reserved: 1 << 20}),
+		SocketPerms: func(file string) error { return os.Chmod(file, 0o666) },
+		Grant:       func(attach.Peer) (attach.Grant, error) { return attach.Grant{}, nil },
 		Reserve: func(uid uint32) int64 {
 			if uid == named {
 				return 1 << 20
@@ -83,7 +83,7 @@ func TestUsersWithoutAReserveKeepOutNobodyWithOne(t *testing.T) {
 		must(t, err)
 		clients = append(clients, c)
 	}
-	const text = `users for whom no memory is kept (those of a rule for "*" or for a group) have 10 processes attached, the most that may be together: try again later`
+	const text = `users without reserved memory (those of a rule for "*" or for a group) have 10 processes attached, the most that are allowed together: try again later`
 	c := as(first+most, func() *net.UnixConn { return raw(t, srv.Addr()) })
 	if errno, rest, _, err := answer(t, c); err != nil || errno != uint32(syscall.EAGAIN) || string(rest) != text {
 		t.Errorf("one more: %d %s, %v", errno, rest, err)
@@ -97,7 +97,7 @@ func TestUsersWithoutAReserveKeepOutNobodyWithOne(t *testing.T) {
 		socket(t, c, rxring.SockRaw)
 	}
 	_, err := clients[3].Socket(rxring.SockRaw, 0)
-	if !errors.Is(err, syscall.ENFILE) || !strings.Contains(err.Error(), `(those of a rule for "*" or for a group) have 3 packet sockets, the most that may be together: try again later`) {
+	if !errors.Is(err, syscall.ENFILE) || !strings.Contains(err.Error(), `(those of a rule for "*" or for a group) have 3 packet sockets, the most that are allowed together: try again later`) {
 		t.Errorf("a fourth socket: %v", err)
 	}
 	one, err := dialAs(t, named, srv.Addr())
@@ -156,7 +156,7 @@ func TestAServerWithoutDescriptors(t *testing.T) {
 	}})
 	o.dial(t)                // what is opened once is open now
 	defer leaveFiles(t, 2)() // for the two ends
-	const text = "the server has no descriptors left: try again later, or have its limit raised (LimitNOFILE= of systemd, ulimit -n)"
+	const text = "the server has no descriptors left: try again later, or raise its limit (LimitNOFILE= of systemd, ulimit -n)"
 	errno, rest, _, err := answer(t, raw(t, o.Addr()))
 	if err != nil || errno != uint32(syscall.EAGAIN) || string(rest) != text {
 		t.Errorf("%d %s, %v", errno, rest, err)

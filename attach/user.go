@@ -8,84 +8,86 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// user is what the peers of one user share, however many they are. Server.mu guards what
-// changes.
+// user is what the peers of one user share. Server.mu guards the fields that change.
 type user struct {
 	budget     *rxring.Budget
-	turns      chan struct{} // has an element for each request that is being served
-	apart      chan struct{} // has an element for each descriptor that is being closed apart
 	account    *rxring.Account
-	work       *work
-	unreserved bool // nothing is kept for it: see Server.unreserved
+	cpuLimit   *cpuLimit
+	requests   chan struct{} // has an element for each request that is being served
+	closing    chan struct{} // has an element for each descriptor that closeAsync closes
+	unreserved bool          // it has no reserve: see Server.unreserved
 	peers      int
 	sockets    int
-	left       time.Time // when a peer left last
+	lastLeft   time.Time // when its last peer left
 
-	throttled uint64    // packets, of which UserThrottled has told
-	told      time.Time // when
+	throttled   uint64    // packets that UserThrottled has reported
+	throttledAt time.Time // the time of that report
 }
 
-// tellEvery is how often UserThrottled tells of the same user.
-const tellEvery = 10 * time.Second
+const (
+	// throttledInterval is the shortest time between two UserThrottled of one user.
+	throttledInterval = 10 * time.Second
 
-// throttled makes an event for each user for whom there is something to tell.
-func (s *Server) throttled(now time.Time) (all []Event) {
+	// maxClosing limits the descriptors of one user that are being closed at a time: each
+	// may occupy a thread.
+	maxClosing = 4
+
+	// maxPeers limits the connections of one user: each costs a goroutine and three
+	// descriptors.
+	maxPeers = 64
+
+	// userTTL is how long a user without peers is known, so that reconnecting does not
+	// clear the debt of its cpuLimit and Account.
+	userTTL = time.Minute
+)
+
+// throttledUsers returns an event for each user who had packets dropped since the last one.
+func (s *Server) throttledUsers(now time.Time) (events []Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for uid, u := range s.users {
 		n := u.account.Throttled()
-		if n == u.throttled || now.Sub(u.told) < tellEvery {
+		if n == u.throttled || now.Sub(u.throttledAt) < throttledInterval {
 			continue
 		}
-		all = append(all, Event{Kind: UserThrottled, Peer: Peer{UID: uid}, Count: n - u.throttled})
-		u.throttled, u.told = n, now
+		events = append(events, Event{Kind: UserThrottled, Peer: Peer{UID: uid}, Count: n - u.throttled})
+		u.throttled, u.throttledAt = n, now
 	}
-	return all
+	return events
 }
 
-// maxApart bounds the descriptors of one user that are being closed at a time: each may take a
-// thread.
-const maxApart = 4
-
-// maxPeers bounds a user's connections: each costs a goroutine and three descriptors.
-const maxPeers = 64
-
-// rememberFor is how long a user is known after the last of its peers has left: who
-// connects anew owes what it owed before.
-const rememberFor = time.Minute
-
-// userLocked is the user of that number, who may be new. Server.mu is held.
+// userLocked returns the user with that ID, and adds it if it is new.
 func (s *Server) userLocked(uid uint32) *user {
 	now := time.Now()
-	maps.DeleteFunc(s.users, func(_ uint32, u *user) bool { return u.peers == 0 && now.Sub(u.left) > rememberFor })
+	maps.DeleteFunc(s.users, func(_ uint32, u *user) bool { return u.peers == 0 && now.Sub(u.lastLeft) > userTTL })
 	u := s.users[uid]
 	if u == nil {
 		reserve := s.config.Reserve(uid)
 		u = &user{
 			budget:     rxring.NewBudgetWithReserve(0, reserve),
-			unreserved: reserve <= 0 && !trusts(uid),
-			turns:      make(chan struct{}, maxTurns),
-			apart:      make(chan struct{}, maxApart),
+			unreserved: reserve <= 0 && !isTrusted(uid),
+			requests:   make(chan struct{}, maxRequests),
+			closing:    make(chan struct{}, maxClosing),
 			account:    rxring.NewAccount(),
-			work:       newWork(),
-			left:       now,
+			cpuLimit:   newCPULimit(),
+			lastLeft:   now,
 		}
 		s.users[uid] = u
 	}
 	return u
 }
 
-// trusts reports whether a user is the one who started this process, or root, who could do to
-// it whatever they like: what they cost is not bounded.
-var trusts = func(uid uint32) bool { return uid == 0 || uid == startedBy }
+// isTrusted reports whether uid is root or the user who started this process. They control
+// this process anyway, so their processor time is not limited. Tests change it.
+var isTrusted = func(uid uint32) bool { return uid == 0 || uid == startedBy }
 
-// startedBy is this process's user before it became another, if it did.
+// startedBy is this process's user at its start: it may have become another since.
 var startedBy = uint32(os.Geteuid())
 
-// work is what bounds the peer's requests, nil: nothing.
-func (p *peer) work() *work {
-	if trusts(p.UID) {
+// cpuLimit limits the peer's requests; nil: nothing does.
+func (p *peer) cpuLimit() *cpuLimit {
+	if isTrusted(p.UID) {
 		return nil
 	}
-	return p.user.work
+	return p.user.cpuLimit
 }

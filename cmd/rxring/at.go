@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,7 +53,7 @@ func attachTo(ctx context.Context, path string) (*attachment, error) {
 	go func() {
 		defer close(a.told)
 		<-c.Done()
-		if err := c.Err(); !errors.Is(err, net.ErrClosed) {
+		if err := c.Err(); !errors.Is(err, os.ErrClosed) {
 			say("%v", err)
 		}
 	}()

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -250,7 +249,7 @@ func (e *era) serverDies(victims string) {
 	c.kill(victims)
 	e.server.wait()
 	e.isGone(c, family, victims)
-	if victims == "S" && (!strings.Contains(c.err.String(), "The interface disappeared") || !strings.Contains(c.err.String(), "the other end has gone")) {
+	if victims == "S" && (!strings.Contains(c.err.String(), "The interface disappeared") || !strings.Contains(c.err.String(), "the other end has closed the connection")) {
 		e.fail("the client says: %s", c.err.String())
 	}
 	select {
@@ -258,7 +257,7 @@ func (e *era) serverDies(victims string) {
 	case <-time.After(hang):
 		e.fail("this process's client did not notice")
 	}
-	if err := e.mine.Err(); err == nil || errors.Is(err, net.ErrClosed) {
+	if err := e.mine.Err(); err == nil || errors.Is(err, os.ErrClosed) {
 		e.fail("this process's connection ended with %v", err)
 	}
 	if ev := e.socket.Events(); ev&rxring.EventErr == 0 {

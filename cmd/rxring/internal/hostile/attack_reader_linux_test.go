@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring"
 )
 
 // Readers that do not read as they should.
@@ -97,7 +99,7 @@ func many(ctx context.Context, at string, rings, size int) (string, error) {
 		if err := bind(c, s); err != nil {
 			return "", err
 		}
-		s, err = c.Socket(s.Type(), 0)
+		s, err = c.Socket(rxring.SockRaw, 0)
 	}
 	<-ctx.Done()
 	return fmt.Sprintf("sockets: %v; rings: %v", &opened, &mapped), c.Err()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"slices"
@@ -41,7 +42,7 @@ func Check(ctx context.Context, o Options) (string, error) {
 		return "", err
 	}
 	if err := sockfile.Check(path); err != nil {
-		return "", fmt.Errorf("listen at %s: %w", path, err)
+		return "", &fs.PathError{Op: "listen", Path: path, Err: err}
 	}
 	feeds, err := openAll(ctx, c.Sources)
 	if err != nil {

@@ -65,10 +65,10 @@ func (s *server) confine(ctx context.Context, c *Config) error {
 	case os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()) && os.Getenv("LISTEN_FDS") != "0": // systemd's
 	case become != nil: // who may have no right to make it
 		l, _, err := sockfile.Listen("unixpacket", path, func(name string) error {
-			return errors.Join(os.Chown(name, become.UID, -1), c.permit(name))
+			return errors.Join(os.Chown(name, become.UID, -1), c.setSocketPerms(name))
 		})
 		if err != nil {
-			return fmt.Errorf("attach: listen at %s: %w", path, err)
+			return &fs.PathError{Op: "listen", Path: path, Err: err}
 		}
 		if box.Listen, err = l.File(); err != nil {
 			return err

@@ -207,7 +207,7 @@ func (s *server) changed(old, next *Config) {
 	equal := slices.EqualFunc(old.Rules, next.Rules, func(a, b Rule) bool { return a.equal(&b) })
 	s.log.Info("reloaded", "rules", len(next.Rules), "rules_changed", !equal, "sources", len(next.Sources))
 	if !s.handed {
-		if err := s.attach.Permit(next.permit); err != nil {
+		if err := s.attach.SetSocketPerms(next.setSocketPerms); err != nil {
 			s.log.Error("the socket's file keeps its mode and group", "err", err)
 		}
 	}

@@ -26,7 +26,7 @@ func listen(config *Config, c attach.Config) (srv *attach.Server, handed bool, e
 	if err != nil {
 		return nil, false, ConfigError{err}
 	}
-	c.Permit = config.permit
+	c.SocketPerms = config.setSocketPerms
 	srv, err = attach.Listen(path, c)
 	return srv, false, err
 }
@@ -58,9 +58,9 @@ func handedOver() (*net.UnixListener, error) {
 	return u, nil
 }
 
-// permit gives the socket's file its group and mode: who may connect at all. path is a link
+// setSocketPerms gives the socket's file its group and mode: who may connect at all. path is a link
 // to the file, of attach's.
-func (c *Config) permit(path string) error {
+func (c *Config) setSocketPerms(path string) error {
 	if c.Group != nil {
 		if err := os.Chown(path, -1, int(c.Group.ID)); err != nil {
 			return fmt.Errorf("group = %v: %w: want a group that this process is in, or root", *c.Group, reason(err))
