@@ -2,6 +2,7 @@ package attach
 
 import (
 	"encoding/binary"
+	"errors"
 	"io/fs"
 	"maps"
 	"math"
@@ -86,7 +87,7 @@ func (c *Client) readEvents() {
 				s.notify.Wake()
 			}
 		case evDevices:
-			if err := c.followDevices(); err != nil {
+			if err := c.followDevices(); err != nil && !errors.Is(err, errDetached) {
 				c.end(err)
 				return
 			}

@@ -73,6 +73,11 @@ func (c *Client) callWithFD(fd int, o op, socket uint32, arguments, results func
 	if errors.Is(err, syscall.EMSGSIZE) {
 		return err // nothing was sent
 	}
+	if errors.Is(err, errOtherEndClosed) {
+		// readEvents ends the connection: the reason may be in an unread event.
+		c.events.SetReadDeadline(time.Now().Add(time.Second))
+		return errDetached
+	}
 	c.end(err)
 	return errDetached
 }
