@@ -49,7 +49,7 @@ func lend(ctx context.Context, path string) error {
 		Grant: func(attach.Peer) (attach.Grant, error) {
 			return attach.Grant{Socket: rxring.Grant{Filter: headers, NoSend: true}}, nil
 		},
-		Permit: func(file string) error { return os.Chmod(file, 0o666) },
+		SocketPerms: func(file string) error { return os.Chmod(file, 0o666) },
 	})
 	if err != nil {
 		return err
