@@ -50,7 +50,6 @@ func newInterposedSide() (rxSide, error) {
 			Env:       append(os.Environ(), programEnv+"=1", "GODEBUG=asyncpreemptoff=1"),
 			Stdin:     in,
 			Stdout:    out,
-			Logf:      func(string, ...any) {},
 		})
 		if err == nil && (res.ExitCode != 0 || res.Signal != 0) {
 			err = fmt.Errorf("the program ended with %d, signal %v", res.ExitCode, res.Signal)

@@ -10,10 +10,10 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// packetSocket is what serves a packet socket of the program: one of a namespace of
-// this process, or of another's. There each call is a message and its answer, so
-// what the session can know by itself it does not ask.
-type packetSocket interface {
+// backend is the packet socket of a namespace, of this process or of another one, that
+// serves one of the program's. In another process each call is a message and its
+// answer, so the session does not ask what it can know itself.
+type backend interface {
 	Bind(tpacket.SockaddrLL) error
 	Addr() tpacket.SockaddrLL
 	Setsockopt(level, name int, val []byte) error
@@ -22,14 +22,14 @@ type packetSocket interface {
 	GetFilter(room int) ([]cbpf.Instruction, int, error)
 	SetFanoutProgram([]cbpf.Instruction) error
 	Map(size int) (memfd int, err error)
-	Mapped() error                        // what Map returned is mapped
-	memory(size int) (memfd int, ok bool) // the rings' as it is, of which Map would want size bytes mapped
+	Mapped() error                        // the program has mapped what Map returned
+	memory(size int) (memfd int, ok bool) // the memory of the rings, size bytes, wherever they are now
 	SetMapped(func(memfd int) bool)
 	Geometry() (tpacket.Geometry, bool)
 	HasTxRing() bool
 	QueuedBytes() int
 	Events() rxring.Events
-	armedEvents(ring.Waker) rxring.Events // Arm, and then Events
+	armedEvents(ring.Waker) rxring.Events // Arm, then Events
 	Arm(ring.Waker)
 	Disarm(ring.Waker)
 	Recv([]byte, rxring.RecvFlags) (rxring.Message, error)
@@ -44,12 +44,12 @@ type packetSocket interface {
 }
 
 var (
-	_ packetSocket = localSocket{}
-	_ packetSocket = (*attachedSocket)(nil)
+	_ backend = localSocket{}
+	_ backend = (*attachedSocket)(nil)
 )
 
-// opener makes packet sockets; the protocol is in host byte order.
-type opener func(t rxring.SockType, protocol uint16) (packetSocket, error)
+// opener makes a backend; the protocol is in host byte order.
+type opener func(t rxring.SockType, protocol uint16) (backend, error)
 
 func (c *Config) opener() opener {
 	if c.At != nil {
@@ -58,10 +58,10 @@ func (c *Config) opener() opener {
 	return c.local
 }
 
-// localSocket is a socket of a namespace of this process.
+// localSocket is a socket in this process.
 type localSocket struct{ *rxring.Socket }
 
-func (c *Config) local(t rxring.SockType, protocol uint16) (packetSocket, error) {
+func (c *Config) local(t rxring.SockType, protocol uint16) (backend, error) {
 	s, err := c.Namespace.Socket(t, protocol)
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (s localSocket) armedEvents(w ring.Waker) rxring.Events {
 	return s.Events()
 }
 
-// Mapped has nothing to do: the rings are in the memory already.
+// Mapped has nothing to do: the rings are in that memory already.
 func (s localSocket) Mapped() error { return nil }
 
 func (s localSocket) memory(size int) (memfd int, ok bool) {
@@ -82,15 +82,14 @@ func (s localSocket) memory(size int) (memfd int, ok bool) {
 	return memfd, err == nil
 }
 
-// attachedSocket is a socket of another process's namespace. Its memberships are
-// those of the devices that stand here for that namespace's, too: programs ask how
-// promiscuous a link is.
+// attachedSocket is a socket in another process. Its memberships are made here as well,
+// on the devices that represent that process's: programs ask for a link's promiscuity.
 type attachedSocket struct {
 	*attach.Socket
 	members *rxring.Socket
 }
 
-func (c *Config) attached(t rxring.SockType, protocol uint16) (packetSocket, error) {
+func (c *Config) attached(t rxring.SockType, protocol uint16) (backend, error) {
 	s, err := c.At.Socket(t, protocol)
 	if err != nil {
 		return nil, err

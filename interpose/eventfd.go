@@ -3,42 +3,47 @@
 package interpose
 
 import (
+	"fmt"
 	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// bell wakes the session's goroutine: an eventfd in its poll. It is a
-// ring.Waker.
-type bell struct {
-	mu sync.Mutex // a writer may ring it while it is closed
-	fd int
+// eventfd wakes the goroutine that polls it. It is a ring.Waker: any goroutine may
+// call Wake, also after close.
+type eventfd struct {
+	mu sync.Mutex
+	fd int // -1: closed
 }
 
-func newBell() (*bell, error) {
+func newEventfd() (*eventfd, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	return &bell{fd: fd}, err
+	if err != nil {
+		return nil, fmt.Errorf("interpose: eventfd: %w", err)
+	}
+	return &eventfd{fd: fd}, nil
 }
 
 // Wake implements ring.Waker.
-func (b *bell) Wake() {
-	b.mu.Lock()
-	if b.fd >= 0 {
-		unix.Write(b.fd, bellRing[:])
+func (e *eventfd) Wake() {
+	e.mu.Lock()
+	if e.fd >= 0 {
+		unix.Write(e.fd, eventfdOne[:])
 	}
-	b.mu.Unlock()
+	e.mu.Unlock()
 }
 
-var bellRing = [8]byte{1}
+var eventfdOne = [8]byte{1}
 
-func (b *bell) silence() {
+// drain sets the counter to zero.
+func (e *eventfd) drain() {
 	var count [8]byte
-	unix.Read(b.fd, count[:])
+	unix.Read(e.fd, count[:])
 }
 
-func (b *bell) close() {
-	b.mu.Lock()
-	unix.Close(b.fd)
-	b.fd = -1
-	b.mu.Unlock()
+func (e *eventfd) close() {
+	e.mu.Lock()
+	unix.Close(e.fd)
+	e.fd = -1
+	e.mu.Unlock()
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/interpose/internal/seccomp"
 )
 
 // instead is a program that uses this package: the test binary, executed again,
@@ -52,7 +53,7 @@ func instead(what string, args []string) int {
 		w.show(needle)
 	}
 	cfg := w.config(args...)
-	cfg.Logf = func(format string, args ...any) { fmt.Printf("log: "+format+"\n", args...) }
+	cfg.Logger = testLogger(os.Stdout, "log: ")
 	cfg.KeepUser = what == "keep-user"
 	res, err := Run(context.Background(), cfg)
 	switch {
@@ -76,17 +77,18 @@ func refuse(calls []string) error {
 		"seccomp": unix.SYS_SECCOMP, "memfd_create": unix.SYS_MEMFD_CREATE, "pidfd_getfd": unix.SYS_PIDFD_GETFD,
 		"process_vm_readv": unix.SYS_PROCESS_VM_READV, "process_vm_writev": unix.SYS_PROCESS_VM_WRITEV,
 	}
-	prog := []unix.SockFilter{{Code: opLoad, K: dataNr}}
+	var rules []seccomp.Rule
 	for _, name := range calls {
 		nr, ok := numbers[name]
 		if !ok {
 			return fmt.Errorf("no call %q to refuse", name)
 		}
-		prog = append(prog,
-			unix.SockFilter{Code: opJeq, K: nr, Jf: 1},
-			unix.SockFilter{Code: opRet, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)})
+		rules = append(rules, seccomp.Rule{NR: nr, Name: name, Action: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)})
 	}
-	prog = append(prog, unix.SockFilter{Code: opRet, K: unix.SECCOMP_RET_ALLOW})
+	prog, err := seccomp.Assemble(rules)
+	if err != nil {
+		return err
+	}
 	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

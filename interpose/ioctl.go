@@ -3,13 +3,15 @@
 package interpose
 
 import (
-	"fmt"
+	"encoding/binary"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/interpose/internal/netdev"
+	"github.com/rxring/rxring/interpose/internal/procfs"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // ioctls that x/sys does not name (linux/sockios.h).
@@ -35,8 +37,8 @@ const (
 	ioctlGroupMask  = ^uint32(0xff)
 )
 
-// Requests about devices, by what they get. Those with a name have it in a struct
-// ifreq.
+// Requests about devices, by their answer. Those with a device's name have it in a
+// struct ifreq.
 var (
 	answeredIoctls = []uint32{
 		unix.SIOCGIFNAME, unix.SIOCGIFINDEX, unix.SIOCGIFHWADDR, unix.SIOCGIFMTU, unix.SIOCGIFFLAGS,
@@ -44,7 +46,7 @@ var (
 	}
 	// IPv4's.
 	addressIoctls = []uint32{unix.SIOCGIFADDR, unix.SIOCGIFDSTADDR, unix.SIOCGIFBRDADDR, unix.SIOCGIFNETMASK}
-	// Not for a program without privileges: the namespace's owner sets devices up.
+	// Refused to a program without privileges: the namespace's owner sets up devices.
 	refusedIoctls = []uint32{
 		siocsifmetric, unix.SIOCSIFMTU, unix.SIOCSIFNAME, unix.SIOCSIFHWADDR, unix.SIOCSIFSLAVE,
 		unix.SIOCADDMULTI, unix.SIOCDELMULTI, siocsifhwbcast, unix.SIOCSIFTXQLEN, unix.SIOCSIFMAP,
@@ -53,99 +55,83 @@ var (
 		siocbondenslave, siocbondrelease, siocbondsethw, siocbondactive,
 		unix.SIOCBRADDBR, unix.SIOCBRDELBR, unix.SIOCBRADDIF, unix.SIOCBRDELIF,
 	}
-	// Of another kind of device.
+	// For other kinds of devices.
 	foreignIoctls = []uint32{unix.SIOCGHWTSTAMP, siocwandev, siocbondslave, siocbondquery}
-	// About devices, with no name of one: as without the module for them.
+	// Without a device's name, answered as without the module for them.
 	bridgeIoctls = []uint32{unix.SIOCGIFBR, unix.SIOCSIFBR}
 	vlanIoctls   = []uint32{siocgifvlan, siocsifvlan}
-	// About the socket's queue.
+	// About a packet socket's queue.
 	queueIoctls = []uint32{siocgstamp, siocgstampns, siocinq}
 )
 
-// ioctlRules traps what is asked of sockets: whether it is about devices is
-// decided here, so that nothing of that kind is forgotten.
-func ioctlRules() []rule {
-	return []rule{
-		{nr: unix.SYS_IOCTL, all: []condition{{1, ioctlGroupMask, []uint32{ioctlGroup, siociwfirst}}}},
-		{nr: unix.SYS_IOCTL, all: []condition{{1, 0, []uint32{siocinq}}}},
-	}
-}
-
-// ioctl serves requests about devices, on every kind of socket: there are the
-// namespace's, and no others.
+// ioctl serves requests about devices, on every kind of socket: the namespace's devices
+// exist, and no others.
 func (c *call) ioctl() reply {
-	fd, cmd := c.int(0), uint32(c.Args[1])
-	if !aboutDevices(cmd) && !slices.Contains(queueIoctls, cmd) {
-		return reply{}
-	}
-	k, ours := c.socket(fd)
+	cmd := uint32(c.Args[1])
 	if slices.Contains(queueIoctls, cmd) {
-		if ours && c.valid() {
-			return result(c.queueIoctl(k, cmd))
+		if c.packet == nil {
+			return native
 		}
-		return reply{}
+		return result(c.queueIoctl(c.packet, cmd))
 	}
-	if _, ok := c.inode(); !ok {
-		return reply{} // no socket
+	if !aboutDevices(cmd) || !c.isSocket(c.int(0)) {
+		return native
 	}
-	err := unix.Errno(0)
 	switch {
 	case slices.Contains(refusedIoctls, cmd):
-		err = unix.EPERM
+		return fail(unix.EPERM)
 	case slices.Contains(bridgeIoctls, cmd):
-		err = unix.EOPNOTSUPP
+		return fail(unix.EOPNOTSUPP)
 	case slices.Contains(vlanIoctls, cmd):
-		err = unix.ENOPKG
-	case slices.Contains(addressIoctls, cmd) && !ours && !c.internet(fd):
-		err = unix.ENOTTY
-	}
-	if err != 0 {
-		if !c.valid() {
-			return reply{}
-		}
-		return reply{kind: value, err: err}
-	}
-	if cmd == unix.SIOCGIFCONF {
+		return fail(unix.ENOPKG)
+	case slices.Contains(addressIoctls, cmd) && c.packet == nil && !c.isInternet(c.int(0)):
+		return fail(unix.ENOTTY)
+	case cmd == unix.SIOCGIFCONF:
 		return c.ifconf()
 	}
-	var r ifreq
+	var r netdev.Ifreq
 	if err := c.read(c.Args[2], r[:]); err != nil {
 		return result(err)
 	}
 	if !c.valid() {
-		return reply{}
+		return native
 	}
 	d, ok := c.device(cmd, &r)
 	switch {
 	case ok:
 		return c.deviceIoctl(cmd, &r, d)
-	case !ours:
+	case c.packet == nil:
 	case cmd == unix.SIOCGIFNAME:
-		c.s.missingIndex(r.int32())
-	case cmd != unix.SIOCGIFINDEX || r.name() != "lo":
-		// libpcap asks for lo's index whatever it is told to capture on.
-		c.s.addMissing(r.name())
+		c.s.missingIndex(r.Int32())
+	case cmd != unix.SIOCGIFINDEX || r.Name() != "lo":
+		// libpcap asks for lo's index whatever device it is told to capture on.
+		c.s.addMissing(r.Name())
 	}
-	return reply{kind: value, err: unix.ENODEV}
+	return fail(unix.ENODEV)
 }
 
-// aboutDevices says whether a request is about devices, or could be.
+// aboutDevices reports whether a request is about devices, or could be.
 func aboutDevices(cmd uint32) bool {
 	for _, those := range [][]uint32{answeredIoctls, addressIoctls, refusedIoctls, foreignIoctls, bridgeIoctls, vlanIoctls} {
 		if slices.Contains(those, cmd) {
 			return true
 		}
 	}
-	return cmd == unix.SIOCGIFCONF || cmd == unix.SIOCGIFSLAVE || private(cmd) || wireless(cmd)
+	private := cmd >= siocdevprivate && cmd < siocdevprivate+siocdevprivates
+	wireless := cmd&ioctlGroupMask == siociwfirst
+	return cmd == unix.SIOCGIFCONF || cmd == unix.SIOCGIFSLAVE || private || wireless
 }
 
-func private(cmd uint32) bool  { return cmd >= siocdevprivate && cmd < siocdevprivate+siocdevprivates }
-func wireless(cmd uint32) bool { return cmd&ioctlGroupMask == siociwfirst }
+// isSocket reports whether a descriptor is a socket, as far as we may know.
+func (c *call) isSocket(fd int32) bool {
+	d, err := c.descriptor(fd)
+	return err == nil && (d.inode != 0 || d.memory != nil) || err == errNotOurs
+}
 
-// internet says whether a socket is one that IPv4's requests can be made on.
-func (c *call) internet(fd int32) bool {
-	f, err := duplicate(c.tid, fd)
-	if denied(err) {
+// isInternet reports whether a socket is one on which IPv4's requests can be made.
+func (c *call) isInternet(fd int32) bool {
+	f, err := procfs.Duplicate(c.tid, fd)
+	if procfs.Denied(err) {
 		return true // most are
 	}
 	if err != nil {
@@ -156,66 +142,124 @@ func (c *call) internet(fd int32) bool {
 	return err == nil && domain == unix.AF_INET
 }
 
-// queueIoctl tells how long the first packet in the queue is (packet_ioctl), or
-// when the one that was received last had passed (sock_gettstamp).
-func (c *call) queueIoctl(k *socket, cmd uint32) error {
+// queueIoctl returns how long the first packet in the queue is (packet_ioctl), or the
+// time stamp of the packet that was received last (sock_gettstamp).
+func (c *call) queueIoctl(p *packetSocket, cmd uint32) error {
 	if cmd == siocinq {
-		return c.write(c.Args[2], bytes32(uint32(k.rx.QueuedBytes())))
+		return c.write(c.Args[2], bytes32(uint32(p.rx.QueuedBytes())))
 	}
-	if k.stamp == 0 {
+	if p.stamp == 0 {
 		return unix.ENOENT
 	}
-	part := k.stamp % 1e9
+	part := p.stamp % 1e9
 	if cmd == siocgstamp {
 		part /= 1e3
 	}
-	return c.write(c.Args[2], append(bytes64(uint64(k.stamp/1e9)), bytes64(uint64(part))...))
+	return c.write(c.Args[2], append(bytes64(uint64(p.stamp/1e9)), bytes64(uint64(part))...))
 }
 
-func (c *call) device(cmd uint32, r *ifreq) (*rxring.Device, bool) {
+func (c *call) device(cmd uint32, r *netdev.Ifreq) (*rxring.Device, bool) {
 	if cmd == unix.SIOCGIFNAME {
-		return c.s.ns.DeviceByIndex(int(r.int32()))
+		return c.s.ns.DeviceByIndex(int(r.Int32()))
 	}
-	return c.s.ns.DeviceByName(r.name())
+	return c.s.ns.DeviceByName(r.Name())
 }
 
 // deviceIoctl answers a request about one of the namespace's devices.
-func (c *call) deviceIoctl(cmd uint32, r *ifreq, d *rxring.Device) reply {
+func (c *call) deviceIoctl(cmd uint32, r *netdev.Ifreq, d *rxring.Device) reply {
 	switch {
 	case slices.Contains(addressIoctls, cmd):
-		if err := r.address(cmd, d); err != 0 {
-			return reply{kind: value, err: err}
+		if errno := r.SetAddress(cmd, d); errno != 0 {
+			return fail(errno)
 		}
 		return result(c.write(c.Args[2], r[:]))
 	case cmd == unix.SIOCGIFSLAVE:
-		return reply{kind: value, err: unix.EINVAL}
+		return fail(unix.EINVAL)
 	case cmd == unix.SIOCETHTOOL:
-		return result(c.ethtool(d, r.pointer()))
+		return result(c.ethtool(d, r.Pointer()))
 	case cmd == unix.SIOCSIFFLAGS:
-		return result(c.s.setFlags(d, native16(r[ifreqValue:])))
+		return result(c.s.setFlags(d, r.Uint16()))
 	case slices.Contains(answeredIoctls, cmd):
-		r.fill(cmd, d, c.s.flags(d))
+		r.Set(cmd, d, c.s.flags(d))
 		return result(c.write(c.Args[2], r[:]))
 	}
-	return reply{kind: value, err: unix.EOPNOTSUPP}
+	return fail(unix.EOPNOTSUPP)
 }
 
-// maxMissing bounds the list: the program chooses what goes in.
-const maxMissing = 16
-
-func (s *session) addMissing(name string) {
-	if s.detached() {
-		return // it was there
+// ethtool serves SIOCETHTOOL, whose request is at addr.
+func (c *call) ethtool(d *rxring.Device, addr uint64) error {
+	cmd, err := c.readUint32(addr)
+	if err != nil {
+		return err
 	}
-	// A name is the program's bytes, on their way to a terminal.
-	name = strings.ToValidUTF8(name, "?")
-	if name != "" && len(s.missing) < maxMissing && !slices.Contains(s.missing, name) {
-		s.missing = append(s.missing, name)
+	req := bytes32(cmd)
+	if cmd == unix.ETHTOOL_GLINKSETTINGS {
+		req = make([]byte, netdev.SizeofLinkSettings)
+		if err := c.read(addr, req); err != nil {
+			return err
+		}
 	}
+	b, err := netdev.Ethtool(d, req)
+	if err != nil {
+		return err
+	}
+	return c.write(addr, b)
 }
 
-func (s *session) missingIndex(index int32) {
-	if index > 0 {
-		s.addMissing(fmt.Sprintf("index %d", index))
+// ifconf serves SIOCGIFCONF: a struct ifreq for each IPv4 address, as many as the struct
+// ifconf has room for; without a buffer, the room that they need.
+func (c *call) ifconf() reply {
+	const sizeofIfconf = 16 // int ifc_len, padding, pointer
+	var conf [sizeofIfconf]byte
+	if err := c.read(c.Args[2], conf[:]); err != nil {
+		return result(err)
 	}
+	room, buf := int(int32(native32(conf[:]))), binary.NativeEndian.Uint64(conf[8:])
+	list := netdev.Ifconf(netdev.All(c.s.ns))
+	if buf == 0 {
+		return result(c.write(c.Args[2], bytes32(uint32(len(list)))))
+	}
+	list = list[:min(len(list), max(room, 0)/netdev.SizeofIfreq*netdev.SizeofIfreq)]
+	return c.finish(piece{buf, list}, piece{c.Args[2], bytes32(uint32(len(list)))})
+}
+
+// flags is a device's IFF_* flags as the program sees them: IFF_PROMISC is set if the
+// program set it by SIOCSIFFLAGS, whatever sockets ask for.
+func (s *session) flags(d *rxring.Device) uint32 {
+	f := netdev.Flags(d)
+	if s.sockets.promisc[d] != nil {
+		f |= unix.IFF_PROMISC
+	}
+	return f
+}
+
+// setFlags makes a device promiscuous, or not (IFF_PROMISC), as sniffers do. Only its
+// owner sets a device up or down.
+func (s *session) setFlags(d *rxring.Device, to uint16) error {
+	if (uint32(to)^s.flags(d))&unix.IFF_UP != 0 {
+		return unix.EPERM
+	}
+	promisc := s.sockets.promisc
+	rx := promisc[d]
+	switch {
+	case to&unix.IFF_PROMISC == 0:
+		if rx != nil {
+			delete(promisc, d)
+			rx.Close()
+		}
+		return nil
+	case rx != nil:
+		return nil
+	}
+	rx, err := s.openBackend(rxring.SockRaw, 0)
+	if err != nil {
+		return err
+	}
+	mreq := append(bytes32(uint32(d.Index())), bytes64(unix.PACKET_MR_PROMISC)...) // struct packet_mreq
+	if err := rx.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, append(mreq, 0, 0, 0, 0)); err != nil {
+		rx.Close()
+		return err
+	}
+	promisc[d] = rx
+	return nil
 }

@@ -12,22 +12,23 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/interpose/internal/seccomp"
 )
 
-// The launcher is this program, executed again, between us and the interposed
-// one. On one locked thread it installs the seccomp filter and starts the
-// program, which inherits it. It stays, as the reaper of everything that the
-// program leaves behind, so that this process need not wait for children that
-// it does not know; and when this process dies, it kills them.
+// The launcher is this program, executed again, between us and the interposed program.
+// On one locked thread it installs the seccomp filter and starts the program, which
+// inherits it. It stays to reap everything that the program leaves behind, so that this
+// process need not wait for children that it does not know. If this process dies, it
+// kills them.
 
-// launcherName is the launcher's argv[0]; argv[1] is its end of the socket to
-// us.
+// launcherName is the launcher's argv[0]; argv[1] is the number of its end of the socket
+// to us.
 const launcherName = "rxring-launcher"
 
-// order is what we tell the launcher after its launch.
+// order is a message to the launcher, after its launch.
 type order struct {
 	Op     orderOp
 	Signal syscall.Signal
@@ -36,26 +37,26 @@ type order struct {
 type orderOp uint8
 
 const (
-	opGo      orderOp = iota // start the program: somebody listens
-	opForward                // pass on a signal that we got, unless the program got it too
+	opGo      orderOp = iota // start the program: its calls are served now
+	opForward                // pass on a signal that we got, unless the program got it, too
 	opSignal                 // send the program a signal
 	opKill                   // kill everything
 )
 
-// launch is the first thing that we tell the launcher.
+// launch is the first message to the launcher.
 type launch struct {
 	Path    string
 	Args    []string
 	Env     []string
 	Dir     string
 	Ignored []syscall.Signal // by the program, when it starts
-	Traps   traps
+	Options options
 }
 
-// event is what the launcher tells us, behind one byte with the listener.
+// event is a message from the launcher, after one byte with the listener.
 type event struct {
 	Kind   eventKind
-	What   string // evRefused: the step
+	What   string // evRefused: the step that failed
 	Errno  syscall.Errno
 	Status syscall.WaitStatus
 }
@@ -66,25 +67,26 @@ const (
 	evRefused eventKind = iota // no listener: What and Errno
 	evStarted
 	evNotStarted // Errno
-	evExited     // Status; descendants may live on
+	evExited     // Status; descendants may still run
 )
 
-// The byte that comes first: a listener, or the event that says why not.
+// The launcher's first byte comes with the listener, or means that an event says why
+// there is none.
 const (
 	byteListener = 'L'
-	byteKillable = 'K' // a listener whose calls no signal interrupts once they are received
+	byteKillable = 'K' // only a fatal signal interrupts calls that were received
 	byteRefused  = 'R'
 )
 
 var initCalled bool
 
-// ignoredAtStart is kept by Init: once Notify was called for a signal, Go no
-// longer says that it was ignored.
+// ignoredAtStart is set by Init: after Notify was called for a signal, Go no longer
+// reports that it was ignored.
 var ignoredAtStart []syscall.Signal
 
-// Init must be called at the start of main, and of TestMain, in every program
-// that uses this package: Run executes the program itself again as launcher,
-// and there Init does the launcher's work and does not return.
+// Init must be called at the start of main, and of TestMain, in every program that uses
+// this package. Run executes that program again as its launcher; there Init does the
+// launcher's work and does not return.
 func Init() {
 	initCalled, ignoredAtStart = true, ignoredSignals()
 	if len(os.Args) != 2 || os.Args[0] != launcherName {
@@ -108,8 +110,7 @@ type launcher struct {
 	launched chan struct{} // closed when the program runs, or cannot
 	out      sync.Mutex    // for enc
 
-	// mu is held to reap and to kill: a process that was not reaped keeps its
-	// number.
+	// mu is held to reap and to kill: a process that was not reaped keeps its number.
 	mu   sync.Mutex
 	main int // the program, 0 when it is reaped
 }
@@ -129,7 +130,7 @@ func runLauncher(arg string) error {
 		return fmt.Errorf("launch: %w", err)
 	}
 	signal.Notify(l.own, forwarded...)
-	if what, errno := l.listen(rules(job.Traps)); errno != 0 {
+	if what, errno := l.install(job.Options); errno != 0 {
 		conn.Write([]byte{byteRefused})
 		return l.enc.Encode(event{Kind: evRefused, What: what, Errno: errno})
 	}
@@ -173,7 +174,7 @@ func unixConn(fd int) (*net.UnixConn, error) {
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
 		c.Close()
-		return nil, fmt.Errorf("descriptor %d is no unix socket", fd)
+		return nil, fmt.Errorf("descriptor %d is not a unix socket", fd)
 	}
 	return conn, nil
 }
@@ -184,11 +185,10 @@ func (l *launcher) tell(e event) error {
 	return l.enc.Encode(e)
 }
 
-// listen installs the filter on this thread and sends its listener. From then
-// on this thread's own calls, had it one that is trapped, would wait for us: so
-// another thread sends.
-func (l *launcher) listen(rs []rule) (what string, errno syscall.Errno) {
-	prog, err := assemble(rs)
+// install installs the filter on this thread and sends its listener. From then on a
+// trapped call of this thread would wait for us, so another thread sends.
+func (l *launcher) install(o options) (what string, errno syscall.Errno) {
+	prog, err := filter(o)
 	if err != nil {
 		return err.Error(), unix.EINVAL
 	}
@@ -198,23 +198,18 @@ func (l *launcher) listen(rs []rule) (what string, errno syscall.Errno) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return "PR_SET_NO_NEW_PRIVS", errnoOf(err)
 	}
-	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
-	// The filter is no sandbox: the program need not pay for the processor's
-	// speculation being held back, as Linux before 5.16 has it under a filter.
-	const flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-	first := byte(byteKillable)
-	fd, errno := setFilter(flags|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &fprog)
-	if errno == unix.EINVAL { // before Linux 5.19
-		first = byteListener
-		fd, errno = setFilter(flags, &fprog)
-	}
+	fd, killable, errno := seccomp.Install(prog)
 	if errno != 0 {
 		return "seccomp", errno
 	}
+	first := byte(byteListener)
+	if killable {
+		first = byteKillable
+	}
 	sent := make(chan error)
 	go func() {
-		_, _, err := l.conn.WriteMsgUnix([]byte{first}, unix.UnixRights(int(fd)), nil)
-		unix.Close(int(fd))
+		_, _, err := l.conn.WriteMsgUnix([]byte{first}, unix.UnixRights(fd), nil)
+		unix.Close(fd)
 		sent <- err
 	}()
 	if err := <-sent; err != nil {
@@ -223,12 +218,7 @@ func (l *launcher) listen(rs []rule) (what string, errno syscall.Errno) {
 	return "", 0
 }
 
-func setFilter(flags uintptr, prog *unix.SockFprog) (fd uintptr, errno unix.Errno) {
-	fd, _, errno = unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(prog)))
-	return fd, errno
-}
-
-// reap waits for everything that the program starts and leaves.
+// reap waits for the program and for every process that it leaves behind.
 func (l *launcher) reap(pid int) {
 	for {
 		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOWAIT, nil)

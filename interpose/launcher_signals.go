@@ -7,19 +7,20 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/rxring/rxring/interpose/internal/procfs"
 )
 
-// forwarded are the signals that somebody sends to us and means for the
-// program. Those that stop and continue are left alone: from a terminal they
-// reach all of us.
+// forwarded are the signals to this process that are passed on to the program. Those that
+// stop and continue are not: from a terminal they go to every process of the group.
 var forwarded = []os.Signal{
 	syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
 }
 
-// ignoredSignals lists those of them that this process was started to ignore,
-// as under nohup or in a shell script's background. The program starts with
-// them ignored as well, but may choose to hear them, and many do: so they are
-// forwarded all the same.
+// ignoredSignals lists those of them that were ignored when this process started, as
+// under nohup or in the background of a shell script. They are ignored when the program
+// starts, too, but many programs handle them nevertheless: so they are forwarded all the
+// same.
 func ignoredSignals() []syscall.Signal {
 	var ignored []syscall.Signal
 	for _, sig := range forwarded {
@@ -30,16 +31,15 @@ func ignoredSignals() []syscall.Signal {
 	return ignored
 }
 
-// groupPatience is how long the launcher waits to learn that a signal that we
-// got went to the whole process group.
+// groupPatience is how long the launcher waits to see whether a signal to this process
+// went to the whole process group.
 const groupPatience = 50 * time.Millisecond
 
-// obey does what it is told, until we are gone: then it kills the program and
-// all that it started.
+// obey carries out orders until this process has closed the connection or has died. Then
+// it kills the program and all that it started.
 //
-// The launcher gets a signal itself exactly when it was sent to the process
-// group, as Ctrl-C is. Then the program got it as well, and must not get it
-// twice.
+// The launcher itself gets a signal exactly when it was sent to the process group, as
+// Ctrl-C is. Then the program has got it as well, and must not get it twice.
 func (l *launcher) obey(start chan<- struct{}) {
 	orders := make(chan order)
 	go func() {
@@ -53,8 +53,8 @@ func (l *launcher) obey(start chan<- struct{}) {
 		}
 	}()
 	started := false
-	got := map[syscall.Signal]time.Time{} // unmatched ones of our own
-	due := map[syscall.Signal]int{}       // to pass on when they do not show up here
+	got := map[syscall.Signal]time.Time{} // the launcher's own that match no order yet
+	due := map[syscall.Signal]int{}       // to pass on unless the launcher gets them, too
 	expired := make(chan syscall.Signal)
 	for {
 		select {
@@ -79,8 +79,8 @@ func (l *launcher) obey(start chan<- struct{}) {
 			case o.Op == opGo:
 				started = true
 				close(start)
-				<-l.launched // signals that come after are the program's
-			case o.Op == opSignal, l.elsewhere():
+				<-l.launched // signals after this are the program's
+			case o.Op == opSignal, l.leftGroup():
 				l.signal(o.Signal)
 			case time.Since(got[o.Signal]) < time.Second:
 				delete(got, o.Signal)
@@ -92,8 +92,8 @@ func (l *launcher) obey(start chan<- struct{}) {
 	}
 }
 
-// elsewhere says whether the program left our process group.
-func (l *launcher) elsewhere() bool {
+// leftGroup reports whether the program has left our process group.
+func (l *launcher) leftGroup() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.main == 0 {
@@ -103,7 +103,7 @@ func (l *launcher) elsewhere() bool {
 	return err == nil && group != syscall.Getpgrp()
 }
 
-// signal reaches the program or, when it is gone, what it left.
+// signal sends a signal to the program or, if it has ended, to the processes that it left.
 func (l *launcher) signal(sig syscall.Signal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,17 +111,17 @@ func (l *launcher) signal(sig syscall.Signal) {
 		syscall.Kill(l.main, sig)
 		return
 	}
-	for _, pid := range children(os.Getpid()) {
+	for _, pid := range procfs.Children(os.Getpid()) {
 		syscall.Kill(pid, sig)
 	}
 }
 
-// killAll kills generation after generation: the children of what it kills
-// become the launcher's own. It ends with the process, when reap has the last.
+// killAll kills generation after generation: the launcher adopts the children of each
+// process that it kills. It runs until the launcher ends, when reap has reaped the last.
 func (l *launcher) killAll() {
 	for {
 		l.mu.Lock()
-		for _, pid := range children(os.Getpid()) {
+		for _, pid := range procfs.Children(os.Getpid()) {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
 		l.mu.Unlock()

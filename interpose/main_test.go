@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -264,13 +266,29 @@ func runContext(t *testing.T, ctx context.Context, cfg Config, line func(string)
 	}()
 	cfg.Stdout, cfg.Stderr = w, w
 	var log strings.Builder
-	cfg.Logf = func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) }
+	cfg.Logger = testLogger(&log, "")
 	res, err := Run(ctx, cfg)
 	w.Close()
 	<-read
 	o.Result, o.err, o.log = res, err, log.String()
 	return o
 }
+
+// testLogger writes each message on a line of its own, after prefix.
+func testLogger(w io.Writer, prefix string) *slog.Logger { return slog.New(&lineHandler{w, prefix}) }
+
+type lineHandler struct {
+	w      io.Writer
+	prefix string
+}
+
+func (*lineHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
+	_, err := fmt.Fprintf(h.w, "%s%s\n", h.prefix, r.Message)
+	return err
+}
+func (h *lineHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+func (h *lineHandler) WithGroup(string) slog.Handler      { return h }
 
 // tell runs a story.
 func (w *world) tell(t *testing.T, args ...string) output {

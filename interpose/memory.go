@@ -3,32 +3,31 @@
 package interpose
 
 import (
-	"errors"
-	"fmt"
+	"encoding/binary"
 	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/interpose/internal/procfs"
 )
 
-// The program's memory is written through /proc/PID/mem, which stays that of the
-// process whose file it is (seccomp_unotify(2)): the file is opened, then the
-// notification is checked, and from then on no other process can be meant, even if the
-// thread ends and its number is given to another one. Such a write does not respect
-// the protection of private pages: a buffer in read-only memory, which Linux answers
-// with EFAULT, is filled.
+// The program's memory is written through /proc/PID/mem. That file stays the
+// process's (seccomp_unotify(2)), so it is opened first, then the notification is
+// checked, and from then on no other process can be meant, even if the thread ends
+// and its number is reused. Such a write ignores the protection of private pages:
+// it fills a buffer in read-only memory, for which Linux says EFAULT.
 //
-// It is read with process_vm_readv, which costs a fifth, and what came counts only if
-// the notification is valid afterwards. Where that is refused, because a container's
-// seccomp profile denies it or because the process may not be inspected any more (see
-// record.go), the file does that, too.
+// The memory is read with process_vm_readv, which takes a fifth of the time, and the
+// result counts only if the notification is valid afterwards. Where that call is
+// refused, by a container's seccomp profile or because the process may not be
+// inspected any more (see record.go), the file is read.
 
-// read fills b from the program's memory: EFAULT when any of it is not there.
-// What it reads is the program's if the call is valid afterwards.
+// read fills b from the program's memory: EFAULT if a part of it is not mapped.
 func (c *call) read(addr uint64, b []byte) error {
-	if !c.s.noVM {
+	if !c.s.records.noVM {
 		n, err := unix.ProcessVMReadv(c.tid, local(b), remote(addr, b), 0)
-		if !denied(err) {
+		if !procfs.Denied(err) {
 			return transferred(n, len(b), err)
 		}
 	}
@@ -40,9 +39,16 @@ func (c *call) read(addr uint64, b []byte) error {
 	return transferred(n, len(b), err)
 }
 
-// readPrefix fills b from the program's memory as far as it is there, and returns
-// how much that is. Of memory that is asked for at once all must be there, so each
-// page is asked for by itself.
+// readUint32 reads an int of the program's.
+func (c *call) readUint32(addr uint64) (uint32, error) {
+	var b [4]byte
+	err := c.read(addr, b[:])
+	return native32(b[:]), err
+}
+
+// readPrefix fills b from the program's memory as far as that is mapped, and returns
+// the number of bytes. A read of several pages fails if one is missing, so it reads
+// page by page.
 func (c *call) readPrefix(addr uint64, b []byte) (n int) {
 	for n < len(b) {
 		page := uint64(os.Getpagesize())
@@ -55,43 +61,80 @@ func (c *call) readPrefix(addr uint64, b []byte) (n int) {
 	return n
 }
 
-// write copies b to the program's memory, if the call still waits. EINTR: it does not.
-func (c *call) write(addr uint64, b []byte) error {
+// memoryWriter writes to the memory of a process whose call was still waiting when
+// the writer was made.
+type memoryWriter struct{ fd int }
+
+// writer opens the program's memory and then checks the notification: EINTR if the
+// call has ended.
+func (c *call) writer() (memoryWriter, error) {
 	fd, err := c.memory()
 	if !c.valid() { // after the file was opened: it is the caller's
-		return unix.EINTR
+		return memoryWriter{-1}, unix.EINTR
 	}
-	if err != nil {
-		return err
-	}
-	if testHookWrite != nil {
+	if err == nil && testHookWrite != nil {
 		testHookWrite(c.tid)
 	}
-	n, err := unix.Pwrite(fd, b, int64(addr))
-	return transferred(n, len(b), err)
+	return memoryWriter{fd}, err
 }
 
 // testHookWrite runs between the check and the write.
 var testHookWrite func(tid int)
 
-// memory returns a descriptor of the memory of the calling thread's process, the
-// call's own or its record's. ENETDOWN: there is none to be had.
+// write copies b to the program's memory.
+func (w memoryWriter) write(addr uint64, b []byte) error {
+	n, err := unix.Pwrite(w.fd, b, int64(addr))
+	return transferred(n, len(b), err)
+}
+
+// write copies b to the program's memory: EINTR if the call has ended.
+func (c *call) write(addr uint64, b []byte) error {
+	w, err := c.writer()
+	if err != nil {
+		return err
+	}
+	return w.write(addr, b)
+}
+
+// piece is what a call leaves at an address of the program's memory.
+type piece struct {
+	addr uint64
+	b    []byte
+}
+
+// finish writes the results of a call that then returns 0. If the call has ended, the
+// results are kept for the same call made again: see replay.go.
+func (c *call) finish(results ...piece) reply {
+	w, err := c.writer()
+	if err == unix.EINTR {
+		c.s.replays.unwritten = results
+	}
+	for _, p := range results {
+		if err == nil {
+			err = w.write(p.addr, p.b)
+		}
+	}
+	return result(err)
+}
+
+// memory returns a descriptor of the memory of the calling thread's process: the
+// call's, or that of the process's record. ENETDOWN: we may not have one.
 func (c *call) memory() (int, error) {
 	if c.mem >= 0 {
 		return c.mem, nil
 	}
-	fd, err := openMemory(c.tid)
+	fd, err := procfs.OpenMemory(c.tid)
 	switch {
 	case err == nil:
 		c.mem = fd
 		return fd, nil
-	case !denied(err):
+	case !procfs.Denied(err):
 		return -1, err
 	}
-	if r := c.s.record(c.tid); r != nil {
+	if r := c.s.records.of(c.tid); r != nil {
 		return r.mem, nil
 	}
-	if c.s.asUser(c.tid, func() error { fd, err = openMemory(c.tid); return err }) == nil {
+	if c.s.records.asUser(c.tid, func() error { fd, err = procfs.OpenMemory(c.tid); return err }) == nil {
 		c.mem = fd
 		return fd, nil
 	}
@@ -99,7 +142,7 @@ func (c *call) memory() (int, error) {
 	return -1, unix.ENETDOWN
 }
 
-// release closes what the call has opened of the program.
+// release closes what the call has opened.
 func (c *call) release() {
 	if c.mem >= 0 {
 		unix.Close(c.mem)
@@ -107,29 +150,20 @@ func (c *call) release() {
 	}
 }
 
-func openMemory(tid int) (int, error) {
-	return unix.Open(fmt.Sprintf("/proc/%d/mem", tid), unix.O_RDWR|unix.O_CLOEXEC, 0)
-}
-
-// vmDenied reports whether process_vm_readv is denied whatever the process, as by
+// vmDenied reports whether process_vm_readv is denied for every process, as by
 // seccomp: a process may always read its own memory.
 func vmDenied() bool {
 	var from, to [1]byte
 	_, err := unix.ProcessVMReadv(os.Getpid(), local(to[:]), remote(uint64(uintptr(unsafe.Pointer(&from[0]))), from[:]), 0)
-	return denied(err)
+	return procfs.Denied(err)
 }
 
-// denied reports whether err says that we may not do it. ENOSYS is what some
-// seccomp profiles say.
-func denied(err error) bool {
-	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOSYS)
-}
-
+// transferred is Linux's error for n bytes of want that were copied.
 func transferred(n, want int, err error) error {
 	switch {
 	case err == nil && n == want:
 		return nil
-	case err == nil, err == unix.EINVAL, err == unix.EIO: // part of it; a range that wraps; nothing of a memory file
+	case err == nil, err == unix.EINVAL, err == unix.EIO: // a part; a range that wraps; none, of a memory file
 		return unix.EFAULT
 	}
 	return err
@@ -147,3 +181,7 @@ func local(b []byte) []unix.Iovec {
 func remote(addr uint64, b []byte) []unix.RemoteIovec {
 	return []unix.RemoteIovec{{Base: uintptr(addr), Len: len(b)}}
 }
+
+func native32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
+func bytes32(v uint32) []byte  { return binary.NativeEndian.AppendUint32(nil, v) }
+func bytes64(v uint64) []byte  { return binary.NativeEndian.AppendUint64(nil, v) }

@@ -5,25 +5,26 @@ package interpose
 import (
 	"encoding/binary"
 	"math"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// A destination is where a receive call wants what it receives: the arguments
-// of recvfrom, or a struct msghdr.
-type destination struct {
+// message is what recvfrom's or sendto's arguments say, or a struct msghdr: where in the
+// program's memory the data, the address and the control messages are.
+type message struct {
 	iovs []iovec
 
-	name    uint64 // address, 0: nobody wants to know
-	nameLen int    // room there
-	// nameLenAt is where the length of the name goes; 0 with name 0.
+	name    uint64 // 0: no address
+	nameLen int    // its length, or room for it; recvfrom's is at nameLenAt
+	// nameLenAt is where the length of the name is to be written; 0 if name is 0.
 	nameLenAt uint64
 
 	control    uint64
 	controlLen uint64
-	// header is the struct msghdr; 0 for recvfrom, which has no room for flags
-	// and control messages.
-	header uint64
+
+	header   uint64 // the struct msghdr; 0: recvfrom, which has no flags and control messages
+	lengthAt uint64 // where recvmmsg and sendmmsg want the message's length; 0: nowhere
 }
 
 // iovec mirrors struct iovec: a piece of the program's memory.
@@ -50,48 +51,40 @@ const (
 	maxIovecs = 1024                   // UIO_MAXIOV (linux/uio.h)
 	maxRW     = math.MaxInt32 &^ 0xfff // MAX_RW_COUNT (linux/fs.h)
 
-	// maxControl is more than all the control messages of a packet together.
+	// maxControl is more than all control messages of a packet together.
 	maxControl = 4096
 )
 
-// datagram is what a socket gives to a receive call.
-type datagram struct {
-	data    []byte // no more than the destination has room for
-	name    []byte
-	cut     bool                                   // there was more
-	control func(room int) (msgs []byte, cut bool) // nil: no control messages
-}
-
-// parseMsghdr reads a struct msghdr, which lies at addr, but for what it points
-// to: iovs says where how many iovecs are.
-func parseMsghdr(b *[sizeofMsghdr]byte, addr uint64) (d destination, iovs, n uint64, err error) {
-	d = destination{
+// parseMsghdr reads a struct msghdr, which lies at addr, but for the n iovecs, which lie
+// at iovs.
+func parseMsghdr(b *[sizeofMsghdr]byte, addr uint64) (m message, iovs, n uint64, err error) {
+	m = message{
 		name:       binary.NativeEndian.Uint64(b[msghdrName:]),
 		nameLen:    int(int32(native32(b[msghdrNameLen:]))),
 		control:    binary.NativeEndian.Uint64(b[msghdrControl:]),
 		controlLen: binary.NativeEndian.Uint64(b[msghdrControlLen:]),
 		header:     addr,
 	}
-	if d.name == 0 {
-		d.nameLen = 0
+	if m.name == 0 {
+		m.nameLen = 0
 	} else {
-		d.nameLenAt = addr + msghdrNameLen
+		m.nameLenAt = addr + msghdrNameLen
 	}
-	if d.control == 0 {
-		d.controlLen = 0
+	if m.control == 0 {
+		m.controlLen = 0
 	}
 	n = binary.NativeEndian.Uint64(b[msghdrIovLen:])
 	switch {
-	case d.nameLen < 0:
-		return d, 0, 0, unix.EINVAL
+	case m.nameLen < 0:
+		return m, 0, 0, unix.EINVAL
 	case n > maxIovecs:
-		return d, 0, 0, unix.EMSGSIZE
+		return m, 0, 0, unix.EMSGSIZE
 	}
-	return d, binary.NativeEndian.Uint64(b[msghdrIov:]), n, nil
+	return m, binary.NativeEndian.Uint64(b[msghdrIov:]), n, nil
 }
 
-// parseIovecs reads an array of struct iovec with the checks of import_iovec:
-// together they hold no more than Linux moves at a time.
+// parseIovecs reads an array of struct iovec with the checks of import_iovec: together
+// they hold at most what Linux transfers at once.
 func parseIovecs(b []byte) ([]iovec, error) {
 	iovs := make([]iovec, len(b)/sizeofIovec)
 	room := uint64(maxRW)
@@ -108,98 +101,177 @@ func parseIovecs(b []byte) ([]iovec, error) {
 	return iovs, nil
 }
 
-// msghdr reads the struct msghdr at addr and what it points to.
-func (c *call) msghdr(addr uint64) (destination, error) {
+// msghdr reads the struct msghdr at addr and its iovecs.
+func (c *call) msghdr(addr uint64) (message, error) {
 	var b [sizeofMsghdr]byte
 	if err := c.read(addr, b[:]); err != nil {
-		return destination{}, err
+		return message{}, err
 	}
-	d, at, n, err := parseMsghdr(&b, addr)
+	m, at, n, err := parseMsghdr(&b, addr)
 	if err != nil {
-		return d, err
+		return m, err
 	}
 	iovs := make([]byte, n*sizeofIovec)
 	if err := c.read(at, iovs); err != nil {
-		return d, err
+		return m, err
 	}
-	d.iovs, err = parseIovecs(iovs)
-	return d, err
+	m.iovs, err = parseIovecs(iovs)
+	return m, err
 }
 
-// recvfrom is the destination that recvfrom's arguments say.
-func (c *call) recvfrom() destination {
-	return destination{
+// mmsghdr reads message i of the array that recvmmsg and sendmmsg have.
+func (c *call) mmsghdr(i int) (message, error) {
+	at := c.Args[1] + uint64(i)*sizeofMmsghdr
+	m, err := c.msghdr(at)
+	m.lengthAt = at + mmsghdrLen
+	return m, err
+}
+
+// recvfromArgs is the message of recvfrom's arguments.
+func (c *call) recvfromArgs() message {
+	return message{
 		iovs:      []iovec{{c.Args[1], min(c.Args[2], maxRW)}},
 		name:      c.Args[4],
 		nameLenAt: c.Args[5],
 	}
 }
 
-// room is how many bytes the pieces of memory have together.
-func (d *destination) room() (n uint64) {
-	for _, v := range d.iovs {
+// sendtoArgs is the message of sendto's arguments.
+func (c *call) sendtoArgs() message {
+	return message{
+		iovs:    []iovec{{c.Args[1], min(c.Args[2], maxRW)}},
+		name:    c.Args[4],
+		nameLen: int(c.int(5)),
+	}
+}
+
+// room is how many bytes the iovecs have together.
+func (m *message) room() (n uint64) {
+	for _, v := range m.iovs {
 		n += v.len
 	}
 	return n
 }
 
-// deliver hands a datagram over, as recvmsg does: in pieces, with its address,
-// flags and control messages.
-func (c *call) deliver(d destination, g datagram) error {
+// datagram is what a socket hands to a receive call.
+type datagram struct {
+	data      []byte // at most as much as the message has room for
+	name      []byte
+	truncated bool                                         // there was more data
+	control   func(room int) (msgs []byte, truncated bool) // nil: no control messages
+	n         int64                                        // the receive call's value
+}
+
+// deliver writes a datagram to the program's memory, as recvmsg does: data, address,
+// flags and control messages. EINTR: the call has ended, and nothing was written.
+func (c *call) deliver(m message, g datagram) error {
+	room, nameErr := c.nameRoom(m)
+	w, err := c.writer()
+	if err != nil {
+		return err
+	}
 	left := g.data
-	for _, v := range d.iovs {
+	for _, v := range m.iovs {
 		n := min(v.len, uint64(len(left)))
 		if n == 0 {
 			continue
 		}
-		if err := c.write(v.base, left[:n]); err != nil {
+		if err := w.write(v.base, left[:n]); err != nil {
 			return err
 		}
 		left = left[n:]
 	}
-	if err := c.writeName(d, g.name); err != nil || d.header == 0 {
+	switch {
+	case nameErr != nil:
+		return nameErr
+	case m.name != 0:
+		if err := w.write(m.name, g.name[:min(room, len(g.name))]); err != nil {
+			return err
+		}
+		if err := w.write(m.nameLenAt, bytes32(uint32(len(g.name)))); err != nil {
+			return err
+		}
+	}
+	if m.header == 0 {
+		return nil
+	}
+	if err := w.writeControl(m, g); err != nil || m.lengthAt == 0 {
 		return err
 	}
+	return w.write(m.lengthAt, bytes32(uint32(g.n)))
+}
+
+// nameRoom is how much room there is for the address, as move_addr_to_user reads it.
+func (c *call) nameRoom(m message) (int, error) {
+	if m.name == 0 || m.header != 0 {
+		return m.nameLen, nil
+	}
+	room, err := c.readUint32(m.nameLenAt)
+	if err == nil && int32(room) < 0 {
+		err = unix.EINVAL
+	}
+	return int(int32(room)), err
+}
+
+// writeControl writes the control messages, and the fields of the struct msghdr that
+// tell of them.
+func (w memoryWriter) writeControl(m message, g datagram) error {
 	var flags uint32
-	if g.cut {
+	if g.truncated {
 		flags |= unix.MSG_TRUNC
 	}
 	var control []byte
 	if g.control != nil {
-		var cut bool
-		control, cut = g.control(int(min(d.controlLen, maxControl)))
-		if cut {
+		var truncated bool
+		control, truncated = g.control(int(min(m.controlLen, maxControl)))
+		if truncated {
 			flags |= unix.MSG_CTRUNC
 		}
-		if c.write(d.control, control) != nil {
+		if w.write(m.control, control) != nil {
 			control = nil // Linux, too, goes on without
 		}
 	}
-	if err := c.write(d.header+msghdrFlags, bytes32(flags)); err != nil {
+	if err := w.write(m.header+msghdrFlags, bytes32(flags)); err != nil {
 		return err
 	}
-	return c.write(d.header+msghdrControlLen, bytes64(uint64(len(control))))
+	return w.write(m.header+msghdrControlLen, bytes64(uint64(len(control))))
 }
 
-// writeName is move_addr_to_user: as much of the name as there is room for, and
-// its whole length.
-func (c *call) writeName(d destination, name []byte) error {
-	if d.name == 0 {
-		return nil
+const sizeofTimeval = 16 // struct timeval
+
+// forever is the timeout of a call that has none.
+const forever time.Duration = -1
+
+// parseTimeval reads the value that SO_RCVTIMEO was set to: how long receive calls wait.
+// 0 means that they do not wait, which Linux makes of negative times. ok means that
+// Linux accepts the value.
+func parseTimeval(tv []byte) (timeout time.Duration, ok bool) {
+	if len(tv) < sizeofTimeval {
+		return 0, false
 	}
-	room := d.nameLen
-	if d.header == 0 {
-		var b [4]byte
-		if err := c.read(d.nameLenAt, b[:]); err != nil {
-			return err
-		}
-		room = int(int32(native32(b[:])))
+	sec, usec := int64(binary.NativeEndian.Uint64(tv)), int64(binary.NativeEndian.Uint64(tv[8:]))
+	switch {
+	case usec < 0 || usec >= 1e6:
+		return 0, false
+	case sec < 0:
+		return 0, true
+	case sec == 0 && usec == 0, sec > maxSeconds:
+		return forever, true
 	}
-	if room < 0 {
-		return unix.EINVAL
+	return time.Duration(sec)*time.Second + time.Duration(usec)*time.Microsecond, true
+}
+
+// maxSeconds is more than 292 years.
+const maxSeconds = math.MaxInt64/int64(time.Second) - 1
+
+// parseTimespec reads a struct timespec with the checks of timespec64_valid.
+func parseTimespec(b [16]byte) (time.Duration, error) {
+	sec, nsec := int64(binary.NativeEndian.Uint64(b[:])), int64(binary.NativeEndian.Uint64(b[8:]))
+	switch {
+	case sec < 0 || nsec < 0 || nsec >= 1e9:
+		return 0, unix.EINVAL
+	case sec > maxSeconds:
+		return math.MaxInt64, nil
 	}
-	if err := c.write(d.name, name[:min(room, len(name))]); err != nil {
-		return err
-	}
-	return c.write(d.nameLenAt, bytes32(uint32(len(name))))
+	return time.Duration(sec)*time.Second + time.Duration(nsec), nil
 }

@@ -8,72 +8,60 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poll makes every packet socket's stand-in as readable as its ring is and lets
-// the kernel run the call: timeouts, signal masks, other descriptors in the
-// same set and the ways to be interrupted are all its own. Which descriptors
-// the call waits for need not be known, for an epoll set they could not be.
+// Calls that wait for descriptors run in the kernel, once every packet socket's stand-in
+// is as readable as its ring. So time-outs, signal masks, other descriptors in the same
+// set and the ways to be interrupted are the kernel's own. Which descriptors a call waits
+// for need not be known; of an epoll set it could not be.
+
+// poll serves poll, select and their kin.
 func (c *call) poll() reply {
-	epoll := slices.Contains(epollWaits, uint32(c.NR))
-	if epoll && c.s.rtnlReadable() {
-		c.s.sweepRTNL() // as held below
+	for _, p := range c.s.sockets.open {
+		p.refresh()
 	}
-	for _, k := range c.s.sockets {
-		switch {
-		case epoll && !c.s.held(k, c.tid):
-			k.mute()
-		default:
-			k.refresh()
+	return native
+}
+
+// epollWait serves the calls that wait for an epoll set. A socket that the program has
+// closed leaves its epoll sets in Linux, but its stand-in, of which we have a duplicate,
+// stays there until the next sweep: it must not be reported.
+func (c *call) epollWait() reply {
+	if c.s.rtnl.readable() {
+		c.s.sweepRTNL()
+	}
+	for _, p := range c.s.sockets.open {
+		if c.s.isHeld(p, c.tid) {
+			p.refresh()
+		} else {
+			p.disarm()
 		}
 	}
-	return reply{}
+	return native
 }
 
-// epollCtl serves epoll_ctl, which unswap has already done what it needs for.
-// Whoever waits for the set just now made its call before the socket was in it.
-func (c *call) epollCtl() reply {
-	k, ok := c.socket(c.int(2))
-	if !ok {
-		return reply{}
+// epollCtl serves epoll_ctl on a packet socket. It is trapped so that the stand-in is at
+// the descriptor again. A thread that waits for the set already made its call before the
+// socket was in the set.
+func (c *call) epollCtl(p *packetSocket) reply {
+	if c.int(1) != unix.EPOLL_CTL_DEL {
+		events, err := c.readUint32(c.Args[3]) // struct epoll_event begins with them
+		if err == nil && events&unix.EPOLLET != 0 && c.valid() {
+			p.edges = true
+		}
 	}
-	var events [4]byte // struct epoll_event begins with them
-	if c.int(1) != unix.EPOLL_CTL_DEL && c.read(c.Args[3], events[:]) == nil && native32(events[:])&unix.EPOLLET != 0 && c.valid() {
-		k.edges = true
-	}
-	k.refresh()
-	return reply{}
+	p.refresh()
+	return native
 }
 
-// held says whether any process holds the socket. A closed one leaves its epoll
-// sets, but its stand-in, of which we have a duplicate, does not until the next
-// sweep: it must not be reported to who no longer knows it.
-func (s *session) held(k *socket, tid int) bool {
-	if d, err := s.at(k.seenTID, k.seenFD); err == nil && d.inode == k.inode && d.memory == nil {
+// isHeld reports whether any process holds the socket. tid, the calling thread, is
+// looked at before all others.
+func (s *session) isHeld(p *packetSocket, tid int) bool {
+	if d, err := s.descriptorOf(p.seenTID, p.seenFD); err == nil && d.inode == p.inode && d.memory == nil {
 		return true
 	}
-	if k.muted {
+	if p.disarmed {
 		return false // until it is seen again
 	}
 	found := false
-	s.descriptors(tid, func(_ int32, o *socket, _ bool) { found = found || o == k })
-	return found || !slices.Contains(s.unheld(), k)
-}
-
-// mute keeps a socket that nobody holds, as far as we can see, from being
-// readable. It may be on its way to another process: the sweep decides.
-func (k *socket) mute() {
-	k.muted = true
-	k.rx.Disarm(&k.waker)
-	k.rx.Disarm(&k.comes)
-	k.unstage()
-	k.drain(1 << 20)
-	k.waker.taken()
-}
-
-// seen notes where a socket was found.
-func (k *socket) seen(tid int, fd int32) {
-	k.seenTID, k.seenFD = tid, fd
-	if k.muted {
-		k.muted = false
-		k.refresh()
-	}
+	s.packetSocketsOf(tid, func(_ int32, o *packetSocket, _ bool) { found = found || o == p })
+	return found || !slices.Contains(s.unheld(s.searchNow()), p)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/need"
+	"github.com/rxring/rxring/interpose/internal/netdev"
 )
 
 // To the byte, the files have in them what the kernel's have for such devices,
@@ -47,7 +48,7 @@ func TestFilesOfProcNetAreTheKernels(t *testing.T) {
 			need.Skip(t, need.Kernel, "no IPv6: %s: %v: %s", script, err, out)
 		}
 	}
-	for name := range procNet {
+	for name := range netdev.ProcNet {
 		args := []string{"cat", "/proc/self/net/" + name}
 		theirs, err := in(ns, exec.Command(args[0], args[1:]...))
 		if err != nil {

@@ -8,92 +8,98 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A lostReply is the answer to a call that a signal ended before it got it. If
-// the handler was installed with SA_RESTART the kernel makes the same call
-// again, and what it does must not be done twice: a second PACKET_RX_RING would
-// be EBUSY, a second PACKET_STATISTICS zero, a packet that was received is out of
-// the queue, and a frame that was sent has left.
+// A signal may end a call before it gets its answer. If the signal's handler was
+// installed with SA_RESTART, the kernel makes the same call again, and what it does
+// must not be done twice: a second PACKET_RX_RING would be EBUSY, a second
+// PACKET_STATISTICS zero, a received packet has left the queue, and a sent frame has
+// left the device. So answers that were lost are kept, one for each thread.
+
+// replayRule says which answers of a call are kept.
+type replayRule uint8
+
+const (
+	replayNever   replayRule = iota
+	replayAlways             // also errors
+	replaySuccess            // after an error nothing was done
+)
+
+// lostReply is the answer to a call that a signal ended first.
 type lostReply struct {
-	nr    int32
-	args  [6]uint64
-	reply reply
-	fills []fill // which it has not got either
+	nr        int32
+	args      [6]uint64
+	reply     reply
+	unwritten []piece // results that the program's memory did not get either
 }
 
-// fill is what a call leaves in the program's memory.
-type fill struct {
-	addr uint64
-	b    []byte
+// replayCache keeps lost answers.
+type replayCache struct {
+	lost       map[uint32]lostReply // by thread
+	lastSignal map[uint32]time.Time // by thread: when a signal last ended a call of it
+	unwritten  []piece              // results of the call that is being handled, if it has ended
 }
 
-// fill fills the program's memory, which ends the call.
-func (c *call) fill(fills ...fill) reply {
-	for _, f := range fills {
-		if err := c.write(f.addr, f.b); err != nil {
-			if errnoOf(err) == unix.EINTR {
-				c.s.unfilled = fills
-			}
-			return result(err)
-		}
-	}
-	return reply{kind: value}
+func newReplayCache() replayCache {
+	return replayCache{lost: make(map[uint32]lostReply), lastSignal: make(map[uint32]time.Time)}
 }
 
-func (s *session) remember(n *notification, r reply) {
-	fills := s.unfilled
-	s.unfilled = nil
-	if fills != nil {
-		r = reply{kind: value} // had there been somebody to get it
-	}
-	switch n.NR {
-	case unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT:
-	case unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG,
-		unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG:
-		if r.err != 0 {
-			return // nothing was done
-		}
-	default:
-		return
-	}
-	if len(s.lost) >= maxThreads {
-		clear(s.lost) // of threads long gone, nearly all
-	}
-	s.lost[n.TID] = lostReply{n.NR, n.Args, r, fills}
-}
-
-// maxThreads bounds what is remembered by thread.
+// maxThreads bounds what is kept by thread.
 const maxThreads = 1024
 
-// hitLately is how long a thread that a signal has hit may be hit again soon.
-const hitLately = time.Second
+// signalPause is how long after one signal another may follow soon.
+const signalPause = time.Second
 
-func (s *session) signalled(tid uint32) {
-	if len(s.hit) >= maxThreads {
-		clear(s.hit)
+// answered notes that c was answered with r; lost means that it had ended.
+func (rc *replayCache) answered(c *call, r reply, lost bool) {
+	if lost {
+		if len(rc.lastSignal) >= maxThreads {
+			clear(rc.lastSignal)
+		}
+		rc.lastSignal[c.TID] = time.Now()
 	}
-	s.hit[tid] = time.Now()
+	if r.kind == returnValue && (lost || rc.answerMayBeLost(c)) {
+		rc.keep(c, r)
+	}
 }
 
-// doubtful says whether an answer that the kernel took may be lost all the same. From
-// the moment in which a signal wakes the thread to that in which it runs, the kernel
-// takes the answer, throws it away, and makes the call again. Nobody tells. So to a
-// thread that signals hit, the same setsockopt once more, with no other call in
-// between, is the same call; from any other thread it is a second one.
-func (s *session) doubtful(n *notification) bool {
-	return n.NR == unix.SYS_SETSOCKOPT && time.Since(s.hit[n.TID]) < hitLately
+// answerMayBeLost reports whether an answer that the kernel accepted may be lost all
+// the same. Between the moment when a signal wakes the thread and the moment when it
+// runs, the kernel accepts the answer, discards it and makes the call again, without
+// an error for us. So for a thread that was interrupted lately, the same setsockopt
+// once more, with no other call in between, is taken for the same call; from any
+// other thread it is a second one.
+func (rc *replayCache) answerMayBeLost(c *call) bool {
+	return c.NR == unix.SYS_SETSOCKOPT && time.Since(rc.lastSignal[c.TID]) < signalPause
 }
 
-func (c *call) recall() (reply, bool) {
-	l, ok := c.s.lost[c.TID]
+func (rc *replayCache) keep(c *call, r reply) {
+	unwritten := rc.unwritten
+	rc.unwritten = nil
+	if unwritten != nil {
+		r = value(0) // what the call would have returned
+	}
+	if c.entry.replay == replayNever || c.entry.replay == replaySuccess && r.err != 0 {
+		return
+	}
+	if len(rc.lost) >= maxThreads {
+		clear(rc.lost) // nearly all are of threads that ended long ago
+	}
+	rc.lost[c.TID] = lostReply{c.NR, c.Args, r, unwritten}
+}
+
+// replay returns the answer that this call, made before, did not get.
+func (c *call) replay() (r reply, ok bool) {
+	rc := &c.s.replays
+	rc.unwritten = nil
+	l, ok := rc.lost[c.TID]
 	if !ok {
 		return reply{}, false
 	}
-	delete(c.s.lost, c.TID)
+	delete(rc.lost, c.TID)
 	if l.nr != c.NR || l.args != c.Args {
 		return reply{}, false
 	}
-	if l.fills != nil {
-		return c.fill(l.fills...), true
+	if l.unwritten != nil {
+		return c.finish(l.unwritten...), true
 	}
 	return l.reply, true
 }

@@ -4,135 +4,131 @@ package interpose
 
 import (
 	"slices"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring/interpose/internal/procfs"
 	"github.com/rxring/rxring/interpose/internal/rtnl"
 )
+
+// maxRTNLs bounds the rtnetlink sockets that are open at a time.
+const maxRTNLs = 256
+
+// rtnlSockets are the program's rtnetlink sockets.
+type rtnlSockets struct {
+	bus  *rtnl.Bus
+	open map[uint64]*rtnlSocket // by inode
+}
+
+// readable reports whether one of them is readable.
+func (rs *rtnlSockets) readable() bool {
+	for _, r := range rs.open {
+		if r.staged {
+			return true
+		}
+	}
+	return false
+}
 
 // rtnlSocket is an rtnetlink socket of the program: socket(AF_NETLINK, ...,
 // NETLINK_ROUTE).
 //
-// The program holds one end of a pair of sockets, as of a packet socket, but we
-// keep no duplicate of it where we can make one when it is needed: the kernel tells
-// when nobody holds it any more. The
-// datagram that a receive call would get lies in it, a copy of it, so it is
-// readable when it should be, and read, which is not trapped, works. What write
-// writes comes out of our end.
+// The program holds one end of a socket pair. Unlike a packet socket's, we keep no
+// duplicate of that end where we can make one when it is needed, so the kernel tells us
+// when the program has closed it. A copy of the datagram that a receive call would get
+// lies in it, so it is readable when it should be, and read, which is not trapped,
+// works. What the program writes arrives at our end.
 type rtnlSocket struct {
 	s       *session
 	nl      *rtnl.Socket
 	inode   uint64 // of the program's end
 	end     int    // ours
-	held    int    // our duplicate of the program's end, -1: none is kept
+	held    int    // our duplicate of the program's end, -1: we keep none
 	staged  bool   // a copy of the first datagram lies in the program's end
 	timeout time.Duration
 }
 
-// maxRTNLs bounds the rtnetlink sockets that are open at a time.
-const maxRTNLs = 256
-
-// netlinkCall serves socket(AF_NETLINK, ...) for the protocols that the filter
-// traps.
-func (c *call) netlinkCall() reply {
-	c.s.pairs.attend(c.s) // what was closed makes room, and its port is free
+// openRTNL serves socket(AF_NETLINK, ...) for the protocols that the filter traps.
+func (c *call) openRTNL() reply {
+	c.s.pairs.handle(c.s) // sockets that were closed make room, and free their ports
 	c.s.sweepRTNL()
 	typ, flags, err := c.socketType()
 	switch {
 	case err != nil:
 		return result(err)
 	case typ != unix.SOCK_RAW && typ != unix.SOCK_DGRAM:
-		return reply{kind: value, err: unix.ESOCKTNOSUPPORT}
+		return fail(unix.ESOCKTNOSUPPORT)
 	case c.int(2) != unix.NETLINK_ROUTE:
-		return reply{kind: value, err: unix.EPROTONOSUPPORT} // as without the module for it
-	case len(c.s.rtnls) >= maxRTNLs:
-		return reply{kind: value, err: unix.ENFILE}
+		return fail(unix.EPROTONOSUPPORT) // as without the module for the protocol
+	case len(c.s.rtnl.open) >= maxRTNLs:
+		return fail(unix.ENFILE)
 	}
 	if err := c.newRTNL(typ, flags); err != nil {
 		return result(err)
 	}
-	return reply{kind: done}
+	return answered
 }
 
 func (c *call) newRTNL(typ, flags int32) error {
 	s := c.s
-	defer noForks()()
+	defer blockForks()()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|int(flags&unix.SOCK_NONBLOCK), 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(pair[0])
 	r := &rtnlSocket{s: s, end: pair[1], held: -1, timeout: forever}
-	f, err := fileOf(pair[0])
+	f, err := procfs.FileOf(pair[0])
 	if err == nil {
-		err = s.pairs.add(r.end, unix.EPOLLIN)
+		err = s.pairs.add(r.end)
 	}
 	if err != nil {
 		unix.Close(r.end)
 		return err
 	}
-	r.inode = f.ino
-	r.nl = s.bus.Socket(uint32(processID(c.tid)), int(typ))
+	r.inode = f.Inode
+	r.nl = s.rtnl.bus.Socket(uint32(procfs.OwnID(c.tid)), int(typ))
 	tid := c.tid
-	r.nl.SetUser(func() uint32 { return uint32(status(tid, "Uid:")) })
+	r.nl.SetUser(func() uint32 { return uint32(procfs.FSUID(tid)) })
 	if n, err := unix.GetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil {
 		r.nl.SetReceiveBuffer(n)
 	}
-	s.rtnls[r.inode] = r
-	if s.keepEnds {
+	s.rtnl.open[r.inode] = r
+	if s.records.keepEnds {
 		r.held, err = unix.FcntlInt(uintptr(pair[0]), unix.F_DUPFD_CLOEXEC, 0)
 	}
 	cloexec, fd := flags&unix.SOCK_CLOEXEC != 0, -1
 	if err == nil {
-		fd, err = s.l.inject(c.ID, pair[0], cloexec)
+		fd, err = s.l.ReturnFD(c.ID, pair[0], cloexec)
 	}
 	if err != nil {
 		r.close()
 		return err
 	}
-	c.injected(fd, r.inode, cloexec)
+	c.recordSocket(fd, r.inode, cloexec)
 	return nil
 }
 
-// noForks keeps this process from starting others until what it returns is called.
-// Until it execs, such a one would hold a copy of every descriptor, also of the
-// program's end, whose last close we want to hear of.
-func noForks() (end func()) {
-	syscall.ForkLock.RLock()
-	return syscall.ForkLock.RUnlock
-}
-
-// close is for when nobody holds the program's end.
+// close closes a socket whose end no process holds.
 func (r *rtnlSocket) close() {
-	delete(r.s.rtnls, r.inode)
+	delete(r.s.rtnl.open, r.inode)
 	r.nl.Close()
 	r.s.pairs.remove(r.end)
 	unix.Close(r.end)
 	if r.held >= 0 {
 		unix.Close(r.held)
 	}
-	r.s.parked = slices.DeleteFunc(r.s.parked, func(p *receiving) bool {
+	w := &r.s.waiting
+	w.receives = slices.DeleteFunc(w.receives, func(p *receiving) bool {
 		if p.from == source(r) {
-			r.s.l.send(response{ID: p.ID, Error: -int32(unix.EBADF)})
+			r.s.l.Fail(p.ID, unix.EBADF)
 		}
 		return p.from == source(r)
 	})
 }
 
-// rtnlSocket finds the rtnetlink socket that is the call's first argument.
-func (c *call) rtnlSocket() (*rtnlSocket, bool) {
-	if len(c.s.rtnls) == 0 {
-		return nil, false
-	}
-	inode, _ := c.inode()
-	r, ok := c.s.rtnls[inode]
-	return r, ok
-}
-
-// event attends to a socket whose program's end has been read from, written to
-// or closed.
+// event handles that the program has read from its end, written to it or closed it.
 func (r *rtnlSocket) event(events uint32) {
 	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		r.close()
@@ -140,7 +136,7 @@ func (r *rtnlSocket) event(events uint32) {
 	}
 	r.catchUp()
 	r.stage()
-	r.s.resume()
+	r.s.retryReceives()
 }
 
 // catchUp finds out what the program has done with calls that are not trapped.
@@ -156,26 +152,27 @@ func (r *rtnlSocket) catchUp() {
 		if err != nil {
 			return
 		}
-		b := make([]byte, min(n, r.longest()))
+		b := make([]byte, min(n, r.maxMessage()))
 		unix.Recvfrom(r.end, b, unix.MSG_DONTWAIT)
 		if n <= len(b) {
 			r.nl.Send(nil, b)
 		}
 	}
-	r.s.pairs.again(r.end, unix.EPOLLIN) // others want to be served, too
+	r.s.pairs.rearm(r.end) // other sockets are served first
 }
 
-// maxWrites bounds what is read of a socket at a time: the program may write as
-// fast as we read.
+// maxWrites bounds the messages that are read of a socket at once: the program may write
+// as fast as we read.
 const maxWrites = 64
 
-// longest is the most bytes that may be sent at once.
-func (r *rtnlSocket) longest() int {
+// maxMessage is the length of the longest message that may be sent, as in
+// netlink_sendmsg.
+func (r *rtnlSocket) maxMessage() int {
 	sndbuf, _ := unix.GetsockoptInt(r.end, unix.SOL_SOCKET, unix.SO_SNDBUF)
-	return max(sndbuf-32, 0) // as netlink_sendmsg has it
+	return max(sndbuf-32, 0)
 }
 
-// unread is how much lies in the program's end.
+// unread is how many bytes lie in the program's end.
 func (r *rtnlSocket) unread() int {
 	n, _ := unix.IoctlGetInt(r.end, unix.SIOCOUTQ)
 	return n
@@ -197,20 +194,20 @@ func (r *rtnlSocket) stage() {
 	r.staged = err == nil
 }
 
-// unstage takes the copy back, by way of the program's descriptor fd.
+// unstage removes the copy, by way of the program's descriptor fd.
 func (r *rtnlSocket) unstage(tid int, fd int32) {
 	if !r.staged {
 		return
 	}
 	end := r.held
 	if end < 0 {
-		defer noForks()()
+		defer blockForks()()
 		var err error
-		if end, err = duplicate(tid, fd); err != nil {
+		if end, err = procfs.Duplicate(tid, fd); err != nil {
 			return
 		}
 		defer unix.Close(end)
-		if f, err := fileOf(end); err != nil || f.ino != r.inode {
+		if f, err := procfs.FileOf(end); err != nil || f.Inode != r.inode {
 			return
 		}
 	}
@@ -218,44 +215,30 @@ func (r *rtnlSocket) unstage(tid int, fd int32) {
 	r.staged = r.unread() != 0
 }
 
-// onRTNL serves the calls whose first argument is an rtnetlink socket.
-func (c *call) onRTNL(r *rtnlSocket) reply {
-	switch c.NR {
-	case unix.SYS_BIND:
-		addr, err := c.sockaddr(c.Args[1], c.int(2))
-		if err != nil {
-			return result(err)
-		}
-		if !c.valid() {
-			return reply{}
-		}
-		return result(r.nl.Bind(addr))
-	case unix.SYS_GETSOCKNAME:
-		return c.sockname(r.nl.Name())
-	case unix.SYS_GETPEERNAME:
-		return c.sockname(rtnl.Address(0, 0))
-	case unix.SYS_SETSOCKOPT:
-		return c.setRTNLOption(r)
-	case unix.SYS_GETSOCKOPT:
-		return c.getRTNLOption(r)
-	case unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG:
-		n, err := c.rtnlSend(r)
-		r.stage()
-		c.s.resume()
-		return received(n, err)
-	case unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG:
-		return c.recv(r)
+// bindRTNL serves bind.
+func (c *call) bindRTNL(r *rtnlSocket) reply {
+	addr, err := c.sockaddr(c.Args[1], c.int(2))
+	if err != nil {
+		return result(err)
 	}
-	return reply{kind: value, err: unix.EOPNOTSUPP} // shutdown
+	if !c.valid() {
+		return native
+	}
+	return result(r.nl.Bind(addr))
 }
 
-// announce tells those who listen of devices that have come, changed or gone.
-func (s *session) announce() {
-	if !s.bus.Announce() {
+// rtnlName serves getsockname, rtnlPeer getpeername.
+func (c *call) rtnlName(r *rtnlSocket) reply { return c.returnName(r.nl.Name()) }
+func (c *call) rtnlPeer(*rtnlSocket) reply   { return c.returnName(rtnl.Address(0, 0)) }
+
+// announceDevices notifies the members of multicast groups of devices that were added,
+// changed or removed.
+func (s *session) announceDevices() {
+	if !s.rtnl.bus.Announce() {
 		return
 	}
-	for _, r := range s.rtnls {
+	for _, r := range s.rtnl.open {
 		r.stage()
 	}
-	s.resume()
+	s.retryReceives()
 }

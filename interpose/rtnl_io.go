@@ -8,23 +8,23 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/interpose/internal/procfs"
 )
 
-var _ source = (*rtnlSocket)(nil)
-
 func (r *rtnlSocket) refresh()                      { r.stage() }
-func (*rtnlSocket) arm(*bell)                       {} // what comes, comes by this goroutine
+func (*rtnlSocket) arm(*eventfd)                    {} // this goroutine makes its datagrams
 func (r *rtnlSocket) receiveTimeout() time.Duration { return r.timeout }
 func (r *rtnlSocket) nonblocking(tid int, fd int32) bool {
 	if r.held >= 0 {
 		return nonblocking(r.held) != 0
 	}
-	flags, _ := descriptorFlags(tid, fd)
+	flags, _ := procfs.DescriptorFlags(tid, fd)
 	return flags&unix.O_NONBLOCK != 0
 }
 
-// receive hands the first datagram over, as netlink_recvmsg does.
-func (r *rtnlSocket) receive(p *receiving, d destination) (int64, error) {
+// receive delivers the first datagram, as netlink_recvmsg does.
+func (r *rtnlSocket) receive(p *receiving, m message) (int64, error) {
 	if p.flags&unix.MSG_OOB != 0 {
 		return 0, unix.EOPNOTSUPP
 	}
@@ -32,32 +32,32 @@ func (r *rtnlSocket) receive(p *receiving, d destination) (int64, error) {
 	got, err := r.nl.Front()
 	if err != nil {
 		if err != unix.EAGAIN {
-			r.unstage(p.tid, p.int(0)) // the error was it
+			r.unstage(p.tid, p.int(0)) // the error was staged
 		}
 		return 0, err
 	}
-	room := int(min(d.room(), uint64(len(got.Data))))
-	g := datagram{data: got.Data[:room], name: got.From(), cut: room < len(got.Data)}
+	room := int(min(m.room(), uint64(len(got.Data))))
+	g := datagram{data: got.Data[:room], name: got.From(), truncated: room < len(got.Data), n: int64(room)}
+	if p.flags&unix.MSG_TRUNC != 0 {
+		g.n = int64(len(got.Data))
+	}
 	if r.nl.Option(unix.NETLINK_PKTINFO) {
 		g.control = func(room int) ([]byte, bool) { return packetInfo(got.Group, room) }
 	}
-	err = p.deliver(d, g)
+	err = p.deliver(m, g)
 	peek := p.flags&unix.MSG_PEEK != 0
 	if !errors.Is(err, unix.EINTR) {
 		if !peek {
 			r.unstage(p.tid, p.int(0))
 		}
-		r.nl.Take(int(min(d.room(), maxRW)), peek)
+		r.nl.Take(int(min(m.room(), maxRW)), peek)
 	}
-	if p.flags&unix.MSG_TRUNC != 0 {
-		room = len(got.Data)
-	}
-	return int64(room), err
+	return g.n, err
 }
 
-// packetInfo lays out the control message NETLINK_PKTINFO, a struct nl_pktinfo,
-// in room bytes, as put_cmsg does.
-func packetInfo(group uint32, room int) (b []byte, cut bool) {
+// packetInfo lays out the control message NETLINK_PKTINFO, a struct nl_pktinfo, in room
+// bytes, as put_cmsg does.
+func packetInfo(group uint32, room int) (b []byte, truncated bool) {
 	const sizeofCmsghdr, size, space = 16, 20, 24
 	if room < sizeofCmsghdr {
 		return nil, true
@@ -70,61 +70,69 @@ func packetInfo(group uint32, room int) (b []byte, cut bool) {
 	return b[:min(space, room)], room < size
 }
 
-// rtnlSend serves the calls that send, and returns their value.
-func (c *call) rtnlSend(r *rtnlSocket) (int64, error) {
+// sendRTNL serves sendto, sendmsg and sendmmsg.
+func (c *call) sendRTNL(r *rtnlSocket) reply {
 	r.catchUp()
+	var n int64
+	var err error
 	switch c.NR {
 	case unix.SYS_SENDTO:
-		d := c.recvfrom() // sendto's are in the same places
-		d.nameLen = int(int32(c.Args[5]))
-		return c.sendRequests(r, d, c.int(3))
+		n, err = c.sendRequests(r, c.sendtoArgs(), c.int(3))
 	case unix.SYS_SENDMSG:
-		d, err := c.msghdr(c.Args[1])
-		if err != nil {
-			return 0, err
+		var m message
+		if m, err = c.msghdr(c.Args[1]); err == nil {
+			n, err = c.sendRequests(r, m, c.int(2))
 		}
-		return c.sendRequests(r, d, c.int(2))
+	case unix.SYS_SENDMMSG:
+		n, err = c.sendMessages(r)
 	}
-	want, sent := uint64(min(uint32(c.Args[2]), maxMessages)), uint64(0)
-	for at := c.Args[1]; sent < want; at += sizeofMmsghdr {
-		d, err := c.msghdr(at)
+	r.stage()
+	c.s.retryReceives()
+	return valueOr(n, err)
+}
+
+// sendMessages serves sendmmsg, and returns its value.
+func (c *call) sendMessages(r *rtnlSocket) (sent int64, err error) {
+	want := int64(min(uint32(c.Args[2]), maxMessages))
+	for sent < want {
+		m, err := c.mmsghdr(int(sent))
 		var n int64
 		if err == nil {
-			n, err = c.sendRequests(r, d, c.int(3))
+			n, err = c.sendRequests(r, m, c.int(3))
 		}
 		if err == nil {
-			err = c.write(at+mmsghdrLen, bytes32(uint32(n)))
+			err = c.write(m.lengthAt, bytes32(uint32(n)))
+		}
+		if err != nil && sent == 0 {
+			return 0, err
 		}
 		if err != nil {
-			if sent > 0 {
-				break
-			}
-			return 0, err
+			break
 		}
 		sent++
 	}
-	return int64(sent), nil
+	return sent, nil
 }
 
-// sendRequests sends what is in d's memory to d's name, with the checks of
+// sendRequests sends the data of a message to its address, with the checks of
 // netlink_sendmsg.
-func (c *call) sendRequests(r *rtnlSocket, d destination, flags int32) (int64, error) {
+func (c *call) sendRequests(r *rtnlSocket, m message, flags int32) (int64, error) {
 	if flags&unix.MSG_OOB != 0 {
 		return 0, unix.EOPNOTSUPP
 	}
 	var to []byte
-	if d.name != 0 && d.nameLen != 0 {
+	if m.name != 0 && m.nameLen != 0 {
 		var err error
-		if to, err = c.sockaddr(d.name, int32(d.nameLen)); err != nil {
+		if to, err = c.sockaddr(m.name, int32(m.nameLen)); err != nil {
 			return 0, err
 		}
 	}
-	n := d.room()
-	if n > uint64(r.longest()) {
+	n := m.room()
+	if n > uint64(r.maxMessage()) {
 		return 0, unix.EMSGSIZE
 	}
 	b := make([]byte, 0, n)
-	for _, v := range d.iovs {
+	for _, v := range m.iovs {
 		at := len(b)
 		b = b[:at+int(v.len)]
 		if err := c.read(v.base, b[at:]); err != nil {

@@ -11,36 +11,30 @@ import (
 	"github.com/rxring/rxring/cbpf"
 )
 
-// setRTNLOption serves setsockopt. What of SOL_SOCKET is not ours takes effect
-// on the program's end.
+// setRTNLOption serves setsockopt. Options of SOL_SOCKET that we do not serve take effect
+// on the program's end, where the kernel sets them.
 func (c *call) setRTNLOption(r *rtnlSocket) reply {
 	level, name := int(c.int(1)), int(c.int(2))
 	val, err := c.optionValue()
 	if err != nil {
 		return result(err)
 	}
+	if level == unix.SOL_SOCKET && name == unix.SO_ATTACH_FILTER {
+		return c.attachRTNLFilter(r, val)
+	}
 	if !c.valid() {
-		return reply{}
+		return native
 	}
-	if level == unix.SOL_NETLINK {
+	switch level {
+	case unix.SOL_NETLINK:
 		return result(r.nl.Setsockopt(name, val))
-	}
-	if level != unix.SOL_SOCKET {
-		return reply{kind: value, err: unix.ENOPROTOOPT}
+	case unix.SOL_SOCKET:
+	default:
+		return fail(unix.ENOPROTOOPT)
 	}
 	switch name {
 	case unix.SO_ATTACH_BPF:
-		return reply{kind: value, err: unix.EOPNOTSUPP} // only the kernel runs eBPF
-	case unix.SO_ATTACH_FILTER:
-		prog, err := c.program(val)
-		if err != nil {
-			return result(err)
-		}
-		f, err := cbpf.Compile(prog)
-		if err == nil && c.valid() {
-			r.nl.AttachFilter(f)
-		}
-		return result(err)
+		return fail(unix.EOPNOTSUPP) // only the kernel runs eBPF
 	case unix.SO_DETACH_FILTER:
 		return result(r.nl.DetachFilter())
 	case unix.SO_RCVBUF, unix.SO_RCVBUFFORCE:
@@ -52,20 +46,33 @@ func (c *call) setRTNLOption(r *rtnlSocket) reply {
 			r.timeout = d
 		}
 	}
-	return reply{}
+	return native
 }
 
+func (c *call) attachRTNLFilter(r *rtnlSocket, val []byte) reply {
+	prog, err := c.program(val)
+	if err != nil {
+		return result(err)
+	}
+	f, err := cbpf.Compile(prog)
+	if err == nil && c.valid() {
+		r.nl.AttachFilter(f)
+	}
+	return result(err)
+}
+
+// getRTNLOption serves getsockopt.
 func (c *call) getRTNLOption(r *rtnlSocket) reply {
 	level, name := int(c.int(1)), int(c.int(2))
 	if level == unix.SOL_SOCKET && !slices.Contains(rtnlOptions, name) {
-		return reply{}
+		return native
 	}
 	n, err := c.optionRoom()
 	if err != nil {
 		return result(err)
 	}
 	if !c.valid() {
-		return reply{}
+		return native
 	}
 	val := make([]byte, min(n, maxOption))
 	var filled int
@@ -77,16 +84,16 @@ func (c *call) getRTNLOption(r *rtnlSocket) reply {
 	case unix.SOL_SOCKET:
 		filled = copy(val, bytes32(r.option(name)))
 		if name == unix.SO_ERROR {
-			r.unstage(c.tid, c.int(0)) // the error may have been it
+			r.unstage(c.tid, c.int(0)) // the error may have been staged
 			r.stage()
 		}
 	default:
-		return reply{kind: value, err: unix.ENOPROTOOPT}
+		return fail(unix.ENOPROTOOPT)
 	}
-	return c.fill(fill{c.Args[3], val[:min(filled, len(val))]}, fill{c.Args[4], bytes32(uint32(filled))})
+	return c.finish(piece{c.Args[3], val[:min(filled, len(val))]}, piece{c.Args[4], bytes32(uint32(filled))})
 }
 
-// rtnlOptions are those at SOL_SOCKET that differ from the program's end's.
+// rtnlOptions are those at SOL_SOCKET that differ from those of the program's end.
 var rtnlOptions = []int{unix.SO_TYPE, unix.SO_DOMAIN, unix.SO_PROTOCOL, unix.SO_ERROR}
 
 func (r *rtnlSocket) option(name int) uint32 {

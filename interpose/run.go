@@ -16,24 +16,26 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/interpose/internal/seccomp"
 )
 
 // killGrace is how long a program may take to end after SIGTERM. Tests change it.
 var killGrace = 5 * time.Second
 
-// Run runs a program on a namespace until it and everything that it started
-// have ended. How the program ended is no error: see [Result]. The error is for
-// a program that could not be started, and unwraps to [exec.ErrNotFound],
-// [fs.ErrPermission] or the errno of execve; or for a system that cannot
-// interpose, [UnsupportedError]; or it is ctx's, whose end sends SIGTERM and,
-// some seconds later, SIGKILL to the program.
+// Run runs a program on a namespace and waits until it and everything that it started
+// have ended. How the program ended is not an error: see [Result]. There is an error
+// if the program could not be started, which unwraps to [exec.ErrNotFound],
+// [fs.ErrPermission] or the errno of execve; if this system cannot interpose
+// ([UnsupportedError]); or if ctx ends, which sends SIGTERM to the program and, five
+// seconds later, SIGKILL to all that is left: then it is ctx's error.
 //
-// While it runs, signals that ask to end or to report (SIGHUP, SIGINT, SIGQUIT,
-// SIGTERM, SIGUSR1, SIGUSR2) are the program's. It shares our process group and
+// While the program runs, the signals SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and
+// SIGUSR2 to this process are passed on to it. It shares our process group and
 // terminal.
 //
-// When Run returns, all processes, goroutines and descriptors of it are gone.
-// Several may run at a time, on the same namespace or others.
+// When Run returns, none of its processes, goroutines and descriptors is left. Run may
+// be called several times concurrently, with the same namespace or others.
 func Run(ctx context.Context, cfg Config) (Result, error) {
 	if err := cfg.check(); err != nil {
 		return Result{}, err
@@ -64,13 +66,13 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := l.probe(); err != nil {
-		unix.Close(l.fd)
-		return Result{}, err
+	if feature, since, err := l.Probe(); err != nil {
+		l.Close()
+		return Result{}, &UnsupportedError{feature, since, err}
 	}
 	s, err := newSession(&cfg, l, p.pid)
 	if err != nil {
-		unix.Close(l.fd)
+		l.Close()
 		return Result{}, err
 	}
 	served := make(chan struct{})
@@ -90,24 +92,16 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 		}
 	})
 	res, err := p.run(ctx, path, signals)
-	p.end() // first: no process of the program's is left to be served
-	unix.Write(s.stop, bytes64(1))
+	p.end() // first: then no process is left to be served
+	s.stop.Wake()
 	<-served
 	interrupting.Wait()
-	s.close()
-	s.fill(&res)
+	s.end()
+	s.reports.fill(&res)
 	return res, err
 }
 
-func (s *session) fill(res *Result) {
-	for _, r := range s.reports {
-		res.Sockets = append(res.Sockets, *r)
-	}
-	res.Omitted, res.Missing = s.omitted, s.missing
-	res.Interrupted = s.interrupted
-}
-
-// program is the launcher, seen from here.
+// program is the launcher as this process sees it.
 type program struct {
 	pid   int
 	conn  *net.UnixConn
@@ -142,16 +136,16 @@ func startLauncher(cfg *Config, path string) (*program, error) {
 	if env == nil {
 		env = os.Environ()
 	}
-	if err := p.enc.Encode(launch{path, cfg.Args, env, cfg.Dir, ignoredAtStart, cfg.traps()}); err != nil {
+	if err := p.enc.Encode(launch{path, cfg.Args, env, cfg.Dir, ignoredAtStart, cfg.options()}); err != nil {
 		p.end()
 		return nil, fmt.Errorf("interpose: launcher: %w", err)
 	}
 	return p, nil
 }
 
-// inherited is the descriptors that the launcher, and through it the program,
-// gets: the standard ones, and behind them those that we ourselves were given,
-// up to the first number that is free for the launcher's socket.
+// inherited are the descriptors that the launcher, and through it the program, gets: the
+// standard ones, and after them those that we inherited, up to the first number that is
+// free for the launcher's socket.
 func inherited(cfg *Config) []uintptr {
 	files := []uintptr{0, 1, 2}
 	for i, f := range []*os.File{cfg.Stdin, cfg.Stdout, cfg.Stderr} {
@@ -170,7 +164,7 @@ func inherited(cfg *Config) []uintptr {
 }
 
 // listener receives the seccomp listener that the launcher made.
-func (p *program) listener() (*listener, error) {
+func (p *program) listener() (*seccomp.Listener, error) {
 	var first [1]byte
 	oob := make([]byte, unix.CmsgSpace(4))
 	n, oobn, _, _, err := p.conn.ReadMsgUnix(first[:], oob)
@@ -182,7 +176,7 @@ func (p *program) listener() (*listener, error) {
 		if err == nil && len(msgs) == 1 {
 			var fds []int
 			if fds, err = unix.ParseUnixRights(&msgs[0]); err == nil && len(fds) == 1 {
-				return &listener{fd: fds[0], killable: first[0] == byteKillable}, nil
+				return seccomp.NewListener(fds[0], first[0] == byteKillable), nil
 			}
 		}
 		return nil, fmt.Errorf("interpose: no listener from the launcher: %w", err)
@@ -195,12 +189,12 @@ func (p *program) listener() (*listener, error) {
 		return nil, fmt.Errorf("interpose: launcher: %s: %w", e.What, e.Errno)
 	}
 	if e.Errno == unix.EBUSY {
-		return nil, fmt.Errorf("interpose: this process is itself under seccomp user notification, and Linux allows one supervisor: %w: start it outside of what supervises it", e.Errno)
+		return nil, fmt.Errorf("interpose: this process is itself under seccomp user notification, and Linux allows one supervisor: %w: start it outside of that supervisor", e.Errno)
 	}
 	return nil, &UnsupportedError{"seccomp user notification", "5.0", e.Errno}
 }
 
-// run starts the program and attends to it until the launcher has ended.
+// run starts the program, and passes on signals until the launcher has ended.
 func (p *program) run(ctx context.Context, path string, signals <-chan os.Signal) (Result, error) {
 	events := make(chan event)
 	go func() {
@@ -255,8 +249,8 @@ func (r *Result) setStatus(w syscall.WaitStatus) {
 	r.ExitCode = w.ExitStatus()
 }
 
-// end closes the connection, on which the launcher kills what is left, and
-// waits for it.
+// end closes the connection, whereupon the launcher kills what is left, and waits for
+// the launcher.
 func (p *program) end() error {
 	if p.ended {
 		return nil

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/interpose/internal/procfs"
 )
 
 func TestProgramEndsAsItWould(t *testing.T) {
@@ -160,7 +161,7 @@ func TestNothingIsLeft(t *testing.T) {
 		if after := open(); len(after) > len(before) {
 			t.Errorf("descriptors before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
 		}
-		if left := children(os.Getpid()); len(left) > 0 {
+		if left := procfs.Children(os.Getpid()); len(left) > 0 {
 			t.Errorf("children left: %v", left)
 		}
 		if w.busy.HasListeners() {

@@ -4,28 +4,30 @@ package interpose
 
 import (
 	"maps"
+
+	"github.com/rxring/rxring/interpose/internal/procfs"
 )
 
 // search finds out which sockets the program and its descendants hold, by a walk through
 // /proc. That takes some microseconds for each of their descriptors, and they may have
-// many: it uses no field of the session, so that it can run on a goroutine of its own.
+// many. So it uses no field of the session, and can run on a goroutine of its own.
 type search struct {
-	root    int // everything below it is the program's
-	byInode map[uint64]*socket
-	byMemfd map[file]*socket
-	rtnls   map[uint64]*rtnlSocket // to be looked for, too
+	after   int // the number of the search that had ended last when this one began
+	root    int // its descendants are the program's processes
+	byInode map[uint64]*packetSocket
+	byMemfd map[procfs.File]*packetSocket
+	rtnls   map[uint64]*rtnlSocket // rtnetlink sockets to look for
 
-	// table is inspectAll, for processes too that only a record or their own user may
-	// inspect.
-	table func(tid int) (map[int32]descriptor, error)
+	// descriptorsOf is inspectAll, and where that is denied session.descriptorsOf.
+	descriptorsOf func(tid int) (map[int32]descriptor, error)
 
-	// What was found. blind: a process may not be inspected, and may hold any of them.
-	missing              map[*socket]bool
-	seen                 map[*socket]sighting
+	// The result. blind means that a process may not be inspected, and may hold any.
+	missing              map[*packetSocket]bool
+	seen                 map[*packetSocket]sighting
 	missingRTNL          map[uint64]*rtnlSocket
 	blind, blindForRTNLs bool
 
-	looked int // descriptors, about
+	looked int // the number of descriptors, about
 }
 
 // sighting is a descriptor of a socket.
@@ -34,38 +36,45 @@ type sighting struct {
 	fd  int32
 }
 
-// newSearch is a search for all sockets, and for the rtnetlink sockets of rtnls. Its table
-// takes mu where it has to unless locked says that the caller has it.
+// newSearch makes a search for all packet sockets, and for rtnls. It runs with the
+// session's mu held if locked says so, or else without.
 func (s *session) newSearch(rtnls map[uint64]*rtnlSocket, locked bool) *search {
 	f := &search{
+		after:       s.sweeper.ended,
 		root:        s.root,
-		byInode:     maps.Clone(s.byInode),
-		byMemfd:     maps.Clone(s.byMemfd),
+		byInode:     maps.Clone(s.sockets.byInode),
+		byMemfd:     maps.Clone(s.sockets.byMemfd),
 		rtnls:       maps.Clone(rtnls),
-		missing:     make(map[*socket]bool),
-		seen:        make(map[*socket]sighting),
+		missing:     make(map[*packetSocket]bool),
+		seen:        make(map[*packetSocket]sighting),
 		missingRTNL: maps.Clone(rtnls),
 	}
-	for _, k := range s.sockets {
-		f.missing[k] = true
+	for _, p := range s.sockets.open {
+		f.missing[p] = true
 	}
-	for _, r := range s.parked {
-		if k, ok := r.from.(*socket); ok {
-			delete(f.missing, k)
-		}
-	}
-	f.table = func(tid int) (map[int32]descriptor, error) {
+	s.excludeReceiving(f)
+	f.descriptorsOf = func(tid int) (map[int32]descriptor, error) {
 		table, err := inspectAll(tid, f.byMemfd)
-		if denied(err) {
+		if procfs.Denied(err) {
 			if !locked {
 				s.mu.Lock()
 				defer s.mu.Unlock()
 			}
-			return s.table(tid)
+			return s.descriptorsOf(tid)
 		}
 		return table, err
 	}
 	return f
+}
+
+// excludeReceiving takes the sockets on which a receive call waits out of those that are
+// missing.
+func (s *session) excludeReceiving(f *search) {
+	for _, r := range s.waiting.receives {
+		if p, ok := r.from.(*packetSocket); ok {
+			delete(f.missing, p)
+		}
+	}
 }
 
 func (f *search) run() {
@@ -77,42 +86,42 @@ func (f *search) findSockets() {
 	if len(f.missing) == 0 {
 		return
 	}
-	for _, pid := range descendants(f.root) {
+	for _, pid := range procfs.Descendants(f.root) {
 		if len(f.missing) == 0 {
 			return
 		}
-		if denied(f.look(pid)) && hasMemory(pid) {
+		if procfs.Denied(f.lookAt(pid)) && procfs.HasMemory(pid) {
 			f.blind = true
 			return
 		}
 	}
 	// Once more, and closely: threads may have tables of their own, a process may have
-	// been forked meanwhile, and a mapping holds too.
-	for _, pid := range descendants(f.root) {
+	// been forked meanwhile, and a mapping holds a socket, too.
+	for _, pid := range procfs.Descendants(f.root) {
 		if len(f.missing) == 0 {
 			return
 		}
-		for m := range mappings(pid) {
+		for m := range procfs.Mappings(pid) {
 			delete(f.missing, f.byMemfd[m])
 		}
-		for _, tid := range tasks(pid) {
-			f.look(tid)
+		for _, tid := range procfs.Tasks(pid) {
+			f.lookAt(tid)
 		}
 	}
 }
 
-// look looks through the descriptors of a thread.
-func (f *search) look(tid int) error {
-	table, err := f.table(tid)
+// lookAt looks at the descriptors of a thread.
+func (f *search) lookAt(tid int) error {
+	table, err := f.descriptorsOf(tid)
 	f.looked += len(table)
 	for fd, d := range table {
-		k := d.memory
-		if k == nil {
-			k = f.byInode[d.inode]
+		p := d.memory
+		if p == nil {
+			p = f.byInode[d.inode]
 		}
-		if k != nil {
-			delete(f.missing, k)
-			f.seen[k] = sighting{tid, fd}
+		if p != nil {
+			delete(f.missing, p)
+			f.seen[p] = sighting{tid, fd}
 		}
 	}
 	return err
@@ -122,10 +131,10 @@ func (f *search) findRTNLs() {
 	if len(f.rtnls) == 0 {
 		return
 	}
-	for _, pid := range descendants(f.root) {
-		for _, tid := range tasks(pid) {
-			table, err := f.table(tid)
-			if denied(err) && hasMemory(pid) {
+	for _, pid := range procfs.Descendants(f.root) {
+		for _, tid := range procfs.Tasks(pid) {
+			table, err := f.descriptorsOf(tid)
+			if procfs.Denied(err) && procfs.HasMemory(pid) {
 				f.blindForRTNLs = true
 				return
 			}

@@ -7,168 +7,252 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/tpacket"
 )
 
-// maxFrame is more than any frame that a socket sends, maxPlain more than any that is
-// no large segment: what is longer is cut to it, and refused as it would be whole. Of
-// frames up to usualFrame, which is more than a pair holds unless somebody changed
-// net.core.wmem_default, the memory is kept.
+// maxFrame is more than the longest frame that a socket sends, maxPlain more than the
+// longest that is not a large segment. Longer ones are cut to that length, and refused
+// as they would be whole. frameBuffer is more than a pair holds with the default
+// net.core.wmem_default.
 const (
-	maxFrame   = 5 << 20
-	maxPlain   = 1 << 17
-	usualFrame = 1 << 18
+	maxFrame    = 5 << 20
+	maxPlain    = 1 << 17
+	frameBuffer = 1 << 18
 )
 
+// sending is a call of sendto, sendmsg or sendmmsg. If a device has no room for a
+// frame, as a live interface whose send buffer is full, a call on a blocking socket
+// waits for room, as in sock_alloc_send_pskb (net/core/sock.c).
+type sending struct {
+	waitState // deadline: of SO_SNDTIMEO
+	socket    *packetSocket
+	flags     int32
+
+	bytes int // sent so far of this message, from a transmit ring
+	got   int // messages sent so far, of sendmmsg
+}
+
 // send serves sendto, sendmsg and sendmmsg.
-func (c *call) send(k *socket) reply {
-	if k.failed {
-		defer k.refresh() // it may take the error
+func (c *call) send(p *packetSocket) reply {
+	if p.errorShown {
+		defer p.refresh() // the call may take the error
 	}
-	w := &sending{call: c, socket: k, flags: c.int(3)}
+	w := &sending{waitState: waitState{call: c}, socket: p, flags: c.int(3)}
 	if c.NR == unix.SYS_SENDMSG {
 		w.flags = c.int(2)
 	}
-	if c.NR != unix.SYS_SENDTO && uint32(w.flags)&msgCmsgCompat != 0 {
-		return reply{kind: value, err: unix.EINVAL}
-	}
-	if c.NR == unix.SYS_SENDMMSG && uint32(c.Args[2]) == 0 {
-		return reply{kind: value}
+	switch {
+	case c.NR != unix.SYS_SENDTO && uint32(w.flags)&msgCmsgCompat != 0:
+		return fail(unix.EINVAL)
+	case c.NR == unix.SYS_SENDMMSG && uint32(c.Args[2]) == 0:
+		return value(0)
 	}
 	answer, ok := w.try()
 	if !ok {
-		c.s.sends = append(c.s.sends, w)
-		return reply{kind: done}
+		c.s.waiting.sends = append(c.s.waiting.sends, w)
+		return waits
 	}
 	return answer
 }
 
-// sent is the answer to a send call.
-func sent(n int, err error) reply {
-	r := result(err)
-	r.val = int64(n)
-	return r
+// try sends what is left to send; not ok means that the call has to wait for room.
+func (w *sending) try() (answer reply, ok bool) {
+	for {
+		n, err := w.sendOne()
+		w.bytes += n
+		switch {
+		case errors.Is(err, unix.EAGAIN) && w.mayWait():
+			return reply{}, false
+		case w.NR != unix.SYS_SENDMMSG && errors.Is(err, unix.EAGAIN) && w.bytes > 0:
+			return value(int64(w.bytes)), true
+		case w.NR != unix.SYS_SENDMMSG:
+			return valueOr(int64(w.bytes), err), true
+		case err == nil:
+			err = w.write(w.Args[1]+uint64(w.got)*sizeofMmsghdr+mmsghdrLen, bytes32(uint32(w.bytes)))
+		}
+		switch {
+		case err != nil && w.got == 0:
+			return result(err), true
+		case err != nil: // the next call meets the error
+			return value(int64(w.got)), true
+		}
+		w.bytes = 0
+		if w.got++; w.got >= int(min(uint32(w.Args[2]), maxMessages)) {
+			return value(int64(w.got)), true
+		}
+	}
 }
 
-// sendto sends what sendto's arguments say.
-func (c *call) sendto(k *socket) (int, error) {
-	iovs := []iovec{{c.Args[1], min(c.Args[2], maxRW)}}
-	if c.Args[4] == 0 {
-		return c.sendTo(k, iovs, nil)
+// mayWait reports whether the call waits for room.
+func (w *sending) mayWait() bool {
+	if w.flags&unix.MSG_DONTWAIT != 0 || nonblocking(w.socket.end) != 0 {
+		return false
 	}
-	name, err := c.sockaddr(c.Args[4], c.int(5))
-	if err != nil {
-		return 0, err
+	if w.deadline.IsZero() {
+		if d := w.socket.sendTimeout(); d != forever {
+			w.deadline = time.Now().Add(d)
+		}
 	}
-	to, err := parseReceiver(name)
-	if err != nil {
-		return 0, err
-	}
-	return c.sendTo(k, iovs, &to)
+	return w.inTime()
 }
 
-// sendmsg sends what the struct msghdr at addr says.
-func (c *call) sendmsg(k *socket, addr uint64) (int, error) {
-	m, err := c.msghdr(addr)
+// partial is what the call returns when it is interrupted.
+func (w *sending) partial() (answer reply, ok bool) {
+	switch {
+	case w.got > 0:
+		return value(int64(w.got)), true
+	case w.bytes > 0:
+		return value(int64(w.bytes)), true
+	}
+	return reply{}, false
+}
+
+// sendTimeout is SO_SNDTIMEO, which the stand-in keeps: see parseTimeval.
+func (p *packetSocket) sendTimeout() time.Duration {
+	var tv [sizeofTimeval]byte
+	n := uint32(len(tv))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(p.end), unix.SOL_SOCKET, unix.SO_SNDTIMEO,
+		uintptr(unsafe.Pointer(&tv)), uintptr(unsafe.Pointer(&n)), 0)
+	if d, ok := parseTimeval(tv[:]); ok && errno == 0 {
+		return d
+	}
+	return forever
+}
+
+// sendOne sends one message, and returns the number of bytes sent.
+func (w *sending) sendOne() (int, error) {
+	if w.socket.held != nil { // a frame that was written before comes first
+		return 0, unix.EAGAIN
+	}
+	var m message
+	var err error
+	switch w.NR {
+	case unix.SYS_SENDTO:
+		m = w.sendtoArgs()
+	case unix.SYS_SENDMSG:
+		m, err = w.msghdr(w.Args[1])
+	case unix.SYS_SENDMMSG:
+		m, err = w.mmsghdr(w.got)
+	}
 	if err != nil {
 		return 0, err
 	}
+	to, err := w.destination(m)
+	if err != nil {
+		return 0, err
+	}
+	return w.sendFrame(m, to)
+}
+
+// destination reads the address and the control messages of a message; nil: it has no
+// address.
+func (w *sending) destination(m message) (to *tpacket.SockaddrLL, err error) {
 	if m.controlLen > maxSentControl {
-		return 0, unix.ENOBUFS
+		return nil, unix.ENOBUFS
 	}
-	name, control := make([]byte, min(m.nameLen, sizeofSockaddrStorage)), make([]byte, m.controlLen)
-	if err := c.read(m.name, name); err != nil {
-		return 0, err
+	n := int32(m.nameLen)
+	if w.NR != unix.SYS_SENDTO { // a longer name is cut
+		n = min(n, sizeofSockaddrStorage)
 	}
-	if err := c.read(m.control, control); err != nil {
-		return 0, err
+	var name []byte
+	if m.name != 0 {
+		if name, err = w.sockaddr(m.name, n); err != nil {
+			return nil, err
+		}
 	}
-	var to *tpacket.SockaddrLL
-	if len(name) > 0 {
+	var control []byte
+	if m.controlLen > 0 {
+		control = make([]byte, m.controlLen)
+		if err := w.read(m.control, control); err != nil {
+			return nil, err
+		}
+	}
+	if len(name) > 0 || m.name != 0 && w.NR == unix.SYS_SENDTO {
 		a, err := parseReceiver(name)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		to = &a
 	}
 	if err := checkControl(control); err != nil {
-		return 0, c.unroutable(k, to, err)
+		return nil, w.unroutable(to, err)
 	}
-	return c.sendTo(k, m.iovs, to)
+	return to, nil
 }
 
-// sendTo reads a frame out of the program's memory and sends it. Who sends from a
-// transmit ring need not have one.
-func (c *call) sendTo(k *socket, iovs []iovec, to *tpacket.SockaddrLL) (int, error) {
-	frame := c.s.frame[:0]
-	if !k.sends {
+// sendFrame reads a frame from the program's memory and sends it. A call that sends from
+// a transmit ring needs no frame.
+func (w *sending) sendFrame(m message, to *tpacket.SockaddrLL) (int, error) {
+	p, frame := w.socket, w.s.frame[:0]
+	if !p.sends {
 		most := uint64(maxPlain)
-		if n := (&destination{iovs: iovs}).room(); n > maxPlain && k.hasVnetHeader() {
+		if n := m.room(); n > maxPlain && p.hasVnetHeader() {
 			most = min(n, maxFrame)
 			frame = make([]byte, 0, most)
 		}
-		for _, v := range iovs {
-			piece := frame[len(frame):min(uint64(len(frame))+v.len, most)]
-			if err := c.read(v.base, piece); err != nil {
-				return 0, c.unroutable(k, to, err)
+		for _, v := range m.iovs {
+			b := frame[len(frame):min(uint64(len(frame))+v.len, most)]
+			if err := w.read(v.base, b); err != nil {
+				return 0, w.unroutable(to, err)
 			}
-			frame = frame[:len(frame)+len(piece)]
+			frame = frame[:len(frame)+len(b)]
 		}
 	}
-	if !c.valid() {
-		return 0, unix.EINTR // nobody gets it
+	if !w.valid() {
+		return 0, unix.EINTR
 	}
-	n, err := k.rx.SendTo(frame, to)
+	n, err := p.rx.SendTo(frame, to)
 	if err == nil {
-		c.noteSent(k, to)
+		w.s.noteSent(p, to)
 	}
 	if to != nil && err != nil && errnoOf(err) == unix.ENXIO {
-		c.s.missingIndex(to.Ifindex)
+		w.s.missingIndex(to.Ifindex)
 	}
 	return n, err
 }
 
-// noteSent keeps the name of the device that frames left through, for the report: the one
-// that to names, or the one that the socket is bound to.
-func (c *call) noteSent(k *socket, to *tpacket.SockaddrLL) {
-	name := k.report.Device
+// unroutable is err, unless there is no device to send through: Linux checks that first.
+func (w *sending) unroutable(to *tpacket.SockaddrLL, err error) error {
+	if _, noRoute := w.socket.rx.Route(to); noRoute != nil {
+		return noRoute
+	}
+	return err
+}
+
+// noteSent adds the device that frames left through to the socket's report: the one that
+// to names, or the one that the socket is bound to.
+func (s *session) noteSent(p *packetSocket, to *tpacket.SockaddrLL) {
+	name := p.report.Device
 	if to != nil {
-		d, ok := c.s.ns.DeviceByIndex(int(to.Ifindex))
+		d, ok := s.ns.DeviceByIndex(int(to.Ifindex))
 		if !ok { // it was removed meanwhile
 			return
 		}
 		name = d.Name()
 	}
-	if slices.Contains(strings.Split(k.report.SentThrough, ", "), name) {
+	if slices.Contains(strings.Split(p.report.SentThrough, ", "), name) {
 		return
 	}
-	if k.report.SentThrough != "" {
-		name = k.report.SentThrough + ", " + name
+	if p.report.SentThrough != "" {
+		name = p.report.SentThrough + ", " + name
 	}
-	k.report.SentThrough = name
+	p.report.SentThrough = name
 }
 
-// hasVnetHeader says whether frames begin with a virtio_net_hdr.
-func (k *socket) hasVnetHeader() bool {
+// hasVnetHeader reports whether frames begin with a virtio_net_hdr.
+func (p *packetSocket) hasVnetHeader() bool {
 	var size [4]byte
-	_, err := k.rx.Getsockopt(tpacket.SolPacket, tpacket.OptVnetHdrSz, size[:])
+	_, err := p.rx.Getsockopt(tpacket.SolPacket, tpacket.OptVnetHdrSz, size[:])
 	return err == nil && native32(size[:]) != 0
 }
 
-// unroutable is err, unless there is no device to send through: Linux looks for it
-// first.
-func (c *call) unroutable(k *socket, to *tpacket.SockaddrLL, err error) error {
-	if _, why := k.rx.Route(to); why != nil {
-		return why
-	}
-	return err
-}
-
 // parseReceiver reads the sockaddr_ll that a program sends to, with the checks of
-// packet_snd: an address longer than the struct has its place behind it.
+// packet_snd. An address longer than the struct's field extends beyond the struct.
 func parseReceiver(b []byte) (tpacket.SockaddrLL, error) {
 	a, err := parseSockaddr(b)
 	if err != nil || int(a.Halen)+addrOffset > len(b) {
@@ -178,13 +262,12 @@ func parseReceiver(b []byte) (tpacket.SockaddrLL, error) {
 	return a, nil
 }
 
-// maxSentControl is net.core.optmem_max, which bounds control messages, as Linux
-// 6.7 and later set it.
+// maxSentControl is net.core.optmem_max, which bounds control messages, as Linux 6.7 and
+// later set it.
 const maxSentControl = 128 << 10
 
-// checkControl looks through the control messages that a program sends with a
-// frame, as sock_cmsg_send does. They have no effect on a device without queues and
-// marks.
+// checkControl checks the control messages that a program sends with a frame, as
+// sock_cmsg_send does. They have no effect on a device without queues and marks.
 func checkControl(b []byte) error {
 	const (
 		header  = 16 // struct cmsghdr
@@ -220,64 +303,4 @@ func checkControl(b []byte) error {
 		b = b[min((n+align-1)&^(align-1), uint64(len(b))):]
 	}
 	return nil
-}
-
-// maxWritten bounds the frames that are sent of what was written to a socket
-// before others are served. A pair holds fewer (net.unix.max_dgram_qlen: 10, or the
-// 512 of systemd), so all that a thread wrote before its call is among them.
-const maxWritten = 1024
-
-// sendWritten sends what the program wrote to the stand-in: write is not trapped,
-// and what it writes comes out at the other end of the pair. The call is over by
-// then, so why a frame is refused can only be logged. A frame that the device has no
-// room for is held, and the program's next writes wait in the pair, or in the kernel
-// once that is full. It says how many there were.
-func (k *socket) sendWritten() (n int) {
-	if k.held != nil {
-		if !k.sendOne(k.held) {
-			return 0
-		}
-		k.held = nil
-	}
-	for n < maxWritten {
-		size, _, err := unix.Recvfrom(k.waker.end, k.s.frame, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
-		if err != nil {
-			return n
-		}
-		n++
-		if k.failed {
-			k.showError(k.rx.Events()) // the write before this one took it
-		}
-		if size > len(k.s.frame) { // somebody changed net.core.wmem_default
-			k.notSent(unix.EMSGSIZE)
-			continue
-		}
-		if frame := k.s.frame[:size]; !k.sendOne(frame) {
-			k.held = slices.Clone(frame)
-			return n
-		}
-	}
-	k.s.pairs.again(k.waker.end, unix.EPOLLIN)
-	return n
-}
-
-// sendOne sends what was written, unless there is no room for it now.
-func (k *socket) sendOne(frame []byte) (ok bool) {
-	_, err := k.rx.Send(frame)
-	if errors.Is(err, unix.EAGAIN) {
-		k.s.holding = true
-		return false
-	}
-	if err != nil {
-		k.notSent(err)
-	}
-	return true
-}
-
-// notSent logs why something that was written was not sent, once a socket.
-func (k *socket) notSent(err error) {
-	if !k.unsent {
-		k.unsent = true
-		k.s.cfg.logf("write to a packet socket: %v", err)
-	}
 }

@@ -3,104 +3,126 @@
 package interpose
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/interpose/internal/procfs"
 	"github.com/rxring/rxring/tpacket"
 )
 
-// socket is a packet socket of the program.
-//
-// The program holds one end of a pair of datagram sockets, called its stand-in.
-// It is readable while an empty datagram, sent through the other end, lies in
-// it: whoever polls it, in whatever way, waits in the kernel.
-type socket struct {
-	rx    packetSocket
-	inode uint64 // of the stand-in: what says, in /proc, that a descriptor is this socket
-	end   int    // our duplicate of the stand-in
-	waker waker
+// maxSockets bounds the packet sockets that are open at a time. Each takes two
+// descriptors of this process, and its ring's memory a third.
+const maxSockets = 256
+
+// sockets are the program's packet sockets.
+type sockets struct {
+	open    []*packetSocket // oldest first
+	byInode map[uint64]*packetSocket
+	byMemfd map[procfs.File]*packetSocket // the files of their rings' memory
+
+	promisc map[*rxring.Device]backend // make a device promiscuous: see setFlags
+}
+
+func newSockets() sockets {
+	return sockets{
+		byInode: make(map[uint64]*packetSocket),
+		byMemfd: make(map[procfs.File]*packetSocket),
+		promisc: make(map[*rxring.Device]backend),
+	}
+}
+
+// at is the packet socket that d is, or, swapped, whose ring's memory it is.
+func (ss *sockets) at(d descriptor) (p *packetSocket, swapped bool) {
+	if d.memory != nil {
+		return d.memory, true
+	}
+	return ss.byInode[d.inode], false
+}
+
+// packetSocket is a packet socket of the program. What the program holds is one end of
+// a socket pair, its stand-in: see standin.go.
+type packetSocket struct {
 	s     *session
+	rx    backend
+	inode uint64 // of the stand-in
+	end   int    // our duplicate of the stand-in
+	waker endWaker
 
 	// What rx would say if it were asked.
 	ringed  bool          // it has a receive ring
 	sends   bool          // it has a transmit ring
 	timeout time.Duration // SO_RCVTIMEO: see parseTimeval
+	grouped bool          // it is in a fanout group
 
-	// Of a socket without a ring: see stage.
-	comes  comes
-	staged bool
-	edges  bool // an epoll set waits for edges of it
-	deaf   bool // packets may have come that were no edge
+	// Of the stand-in.
+	errorShown bool   // it has an error: see standin_error.go
+	edges      bool   // an epoll set waits for edges of it
+	woken      uint64 // with a ring: the waker's count when readiness was last looked at
+	disarmed   bool   // nothing may make it readable: no process seems to hold it
 
-	woken uint64 // with a ring: the waker's times when its readiness was last looked at
+	// Of the stand-in without a ring: see standin_stage.go.
+	arrivals   arrivalWaker
+	staged     bool
+	missedEdge bool // packets may have come that were no edge
 
-	// Of setFilter: whether the filter accepts nothing, and the packets refused before it.
-	refusesAll     bool
-	filteredBefore uint64
+	// Of frames that were written to the stand-in: see standin_write.go.
+	held   []byte // one that waits for room; nil: none
+	unsent bool   // it was logged that one was not sent
 
-	failed bool // the stand-in shows an error
+	// Of the ring's memory in the place of the stand-in: see standin_mmap.go.
+	memfds   []procfs.File // of its rings, while a process may hold them
+	nonblock int           // the stand-in's O_NONBLOCK at the last swap
+	memory   int           // our duplicate of the memory, in a process with a record; -1: none
 
-	memfds  []file // of its rings, while somebody may hold them
-	swapped int    // the stand-in's O_NONBLOCK when it was last swapped
-	memory  int    // our duplicate of what it was last swapped for in a process with a record, or -1
+	filter filterCounts // see sockfilter.go
+	stamp  int64        // the time stamp of the packet received last; 0: none was
+	report *SocketReport
+	noRing bool // it was logged that there is no memory for its ring
 
-	stamp   int64 // when the packet that was received last had passed; 0: none was
-	report  *SocketReport
-	refused bool   // said that there is no memory for its ring
-	grouped bool   // it is in a fanout group
-	unsent  bool   // said that something written to it was not sent
-	held    []byte // a frame that was written and waits for room; nil: none
-	born    time.Time
-	absent  int  // sweeps in a row that found nobody holding it
-	muted   bool // nobody seems to hold it
-
-	// Where it was last seen: the first place to look for it.
-	seenTID int
-	seenFD  int32
+	// For the search for closed sockets: see sweep.go.
+	born     time.Time
+	misses   int // searches in a row that did not find it
+	missedBy int // the number of the last one
+	seenTID  int // where it was found last: the first place to look
+	seenFD   int32
 }
 
-// newSocket makes the pair for rx.
-func newSocket(rx packetSocket, t rxring.SockType, nonblock bool) (*socket, error) {
-	typ := unix.SOCK_DGRAM | unix.SOCK_CLOEXEC
-	pair, err := unix.Socketpair(unix.AF_UNIX, typ, 0)
+// newPacketSocket makes the socket pair for rx.
+func newPacketSocket(rx backend, t rxring.SockType, nonblock bool) (*packetSocket, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	k := &socket{rx: rx, end: pair[0], waker: waker{end: pair[1]}, memory: -1, timeout: forever, born: time.Now(), report: &SocketReport{Type: t}}
-	f, err := fileOf(k.end)
+	f, err := procfs.FileOf(pair[0])
 	if err == nil && nonblock {
-		err = unix.SetNonblock(k.end, true)
+		err = unix.SetNonblock(pair[0], true)
 	}
 	if err != nil {
 		unix.Close(pair[0])
 		unix.Close(pair[1])
 		return nil, err
 	}
-	k.inode = f.ino
-	return k, nil
-}
-
-// nonblocking says whether O_NONBLOCK is set on the open file that all
-// duplicates of the program's descriptor share.
-func nonblocking(fd int) int {
-	flags, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	return flags & unix.O_NONBLOCK
+	return &packetSocket{
+		rx: rx, inode: f.Inode, end: pair[0], waker: endWaker{end: pair[1]}, memory: -1,
+		timeout: forever, born: time.Now(), report: &SocketReport{Type: t},
+	}, nil
 }
 
 // socketCall serves socket for the families that the filter traps.
 func (c *call) socketCall() reply {
 	switch c.int(0) {
 	case tpacket.AFPacket:
-		return c.packetCall()
+		return c.openPacketSocket()
 	case unix.AF_NETLINK:
-		return c.netlinkCall()
+		return c.openRTNL()
 	}
-	return reply{kind: value, err: unix.EAFNOSUPPORT} // as without the module for it
+	return fail(unix.EAFNOSUPPORT) // as without the module for the family
 }
 
-// socketType is socket's second argument, taken apart as __sys_socket does.
+// socketType splits socket's second argument as __sys_socket does.
 func (c *call) socketType() (typ, flags int32, err error) {
 	const (
 		typeMask = 0xf // SOCK_TYPE_MASK (linux/net.h)
@@ -113,9 +135,9 @@ func (c *call) socketType() (typ, flags int32, err error) {
 	return typ, flags, nil
 }
 
-// packetCall serves socket(AF_PACKET, ...). Linux asks for CAP_NET_RAW here;
-// the namespace's owner, who runs the program, has granted what it shows.
-func (c *call) packetCall() reply {
+// openPacketSocket serves socket(AF_PACKET, ...). Linux wants CAP_NET_RAW for it; here
+// whoever runs the program has allowed it what the namespace shows.
+func (c *call) openPacketSocket() reply {
 	s := c.s
 	typ, flags, err := c.socketType()
 	if err != nil {
@@ -124,47 +146,132 @@ func (c *call) packetCall() reply {
 	if _, err := c.memory(); err != nil {
 		return result(err)
 	}
-	s.sweepForRoom()
-	if len(s.sockets) >= maxSockets {
-		s.sweep()
-		s.sweep()
+	s.makeRoom()
+	if len(s.sockets.open) >= maxSockets {
+		return fail(unix.ENFILE)
 	}
-	if len(s.sockets) >= maxSockets {
-		return reply{kind: value, err: unix.ENFILE}
-	}
-	rx, err := s.open(rxring.SockType(typ), tpacket.Htons(uint16(c.int(2))))
+	rx, err := s.openBackend(rxring.SockType(typ), tpacket.Htons(uint16(c.int(2))))
 	if err != nil {
 		return result(err)
 	}
-	k, err := newSocket(rx, rxring.SockType(typ), flags&unix.SOCK_NONBLOCK != 0)
+	p, err := newPacketSocket(rx, rxring.SockType(typ), flags&unix.SOCK_NONBLOCK != 0)
 	if err != nil {
 		rx.Close()
 		return result(err)
 	}
-	rx.SetMapped(s.memoryMapped)
-	s.pairs.watch(k)
-	k.s, k.comes.news = s, s.news
-	s.sockets = append(s.sockets, k)
-	s.byInode[k.inode] = k
+	s.addSocket(p)
 	cloexec := flags&unix.SOCK_CLOEXEC != 0
-	fd, err := s.l.inject(c.ID, k.end, cloexec)
-	if err != nil {
-		// The program's table is full, or a signal ended the call.
-		s.drop(k)
+	fd, err := s.l.ReturnFD(c.ID, p.end, cloexec)
+	if err != nil { // the program has no free number, or a signal ended the call
+		s.removeSocket(p)
 		return result(err)
 	}
-	c.injected(fd, k.inode, cloexec)
-	if len(s.reports) < MaxReports {
-		s.reports = append(s.reports, k.report)
-	} else {
-		s.omitted++
+	c.recordSocket(fd, p.inode, cloexec)
+	s.reports.add(p.report)
+	p.refresh() // it may receive already, and the program may read
+	return answered
+}
+
+// addSocket makes p one of the session's sockets.
+func (s *session) addSocket(p *packetSocket) {
+	p.s, p.arrivals.wakeup = s, s.wakeup
+	p.rx.SetMapped(s.memoryMapped)
+	p.watchEnd()
+	s.sockets.open = append(s.sockets.open, p)
+	s.sockets.byInode[p.inode] = p
+}
+
+// closeSocket closes a socket that no process holds, and completes its report.
+func (s *session) closeSocket(p *packetSocket) {
+	if !s.detached() {
+		p.report.Longest = p.longestInRing()
 	}
-	k.refresh() // it may hear already, and read
-	return reply{kind: done}
+	s.removeSocket(p)
+	p.report.Totals, p.report.Sent = p.rx.Totals(), p.rx.Sent()
+	p.report.Unknown = s.detached()
+}
+
+// removeSocket closes a socket.
+func (s *session) removeSocket(p *packetSocket) {
+	if p.sendWritten(); p.held != nil {
+		s.warnf("write to a packet socket: frames were not sent: the device had no room for them when the socket was closed")
+	}
+	p.rx.Disarm(&p.waker)
+	p.rx.Disarm(&p.arrivals)
+	p.rx.Disarm(s.wakeup)
+	p.rx.Close()
+	s.pairs.remove(p.waker.end)
+	p.waker.close()
+	delete(s.sockets.byInode, p.inode)
+	for _, f := range p.memfds {
+		delete(s.sockets.byMemfd, f)
+	}
+	s.sockets.open = slices.DeleteFunc(s.sockets.open, func(o *packetSocket) bool { return o == p })
+	s.swaps.forget(p)
+	p.closeMemory()
+	unix.Close(p.end)
+}
+
+// bind serves bind, with the checks of packet_bind.
+func (c *call) bind(p *packetSocket) reply {
+	b, err := c.sockaddr(c.Args[1], c.int(2))
+	if err != nil {
+		return result(err)
+	}
+	addr, err := parseSockaddr(b)
+	if err != nil {
+		return result(err)
+	}
+	if !c.valid() {
+		return native
+	}
+	err = p.rx.Bind(addr)
+	switch {
+	case err == nil:
+		p.report.Device = ""
+		if d, ok := c.s.ns.DeviceByIndex(int(addr.Ifindex)); ok {
+			p.report.Device = d.Name()
+		}
+	case errnoOf(err) == unix.ENODEV:
+		c.s.missingIndex(addr.Ifindex)
+	}
+	return result(err)
+}
+
+// connect serves connect, which packet sockets do not have. The kernel reads the
+// address first.
+func (c *call) connect(*packetSocket) reply {
+	if _, err := c.sockaddr(c.Args[1], c.int(2)); err != nil {
+		return result(err)
+	}
+	return fail(unix.EOPNOTSUPP)
+}
+
+// getsockname serves getsockname.
+func (c *call) getsockname(p *packetSocket) reply {
+	addr := p.rx.Addr()
+	return c.returnName(tpacket.Bytes(&addr)[:addrOffset+min(int(addr.Halen), len(addr.Addr))])
+}
+
+// returnName serves getsockname and getpeername with the address b: it writes as much
+// of it as there is room for, and its whole length.
+func (c *call) returnName(b []byte) reply {
+	room, err := c.readUint32(c.Args[2])
+	if err != nil {
+		return result(err)
+	}
+	n := int(int32(room))
+	if n < 0 {
+		return fail(unix.EINVAL)
+	}
+	return c.finish(piece{c.Args[1], b[:min(n, len(b))]}, piece{c.Args[2], bytes32(uint32(len(b)))})
 }
 
 // sizeofSockaddrStorage is sizeof(struct sockaddr_storage): no address is longer.
 const sizeofSockaddrStorage = 128
+
+// addrOffset is offsetof(struct sockaddr_ll, sll_addr).
+const addrOffset = 12
 
 // sockaddr reads the n bytes of an address at addr, as move_addr_to_kernel does.
 func (c *call) sockaddr(addr uint64, n int32) ([]byte, error) {
@@ -175,41 +282,6 @@ func (c *call) sockaddr(addr uint64, n int32) ([]byte, error) {
 	return b, c.read(addr, b)
 }
 
-// bind serves bind, with the checks of packet_bind.
-func (c *call) bind(k *socket) reply {
-	b, err := c.sockaddr(c.Args[1], c.int(2))
-	if err != nil {
-		return result(err)
-	}
-	addr, err := parseSockaddr(b)
-	if err != nil {
-		return result(err)
-	}
-	if !c.valid() {
-		return reply{}
-	}
-	err = k.rx.Bind(addr)
-	switch {
-	case err == nil:
-		k.report.Device = ""
-		if d, ok := c.s.ns.DeviceByIndex(int(addr.Ifindex)); ok {
-			k.report.Device = d.Name()
-		}
-	case errnoOf(err) == unix.ENODEV:
-		c.s.missingIndex(addr.Ifindex)
-	}
-	return result(err)
-}
-
-// connect serves connect, which packet sockets do not have. The kernel reads the
-// address first.
-func (c *call) connect() reply {
-	if _, err := c.sockaddr(c.Args[1], c.int(2)); err != nil {
-		return result(err)
-	}
-	return reply{kind: value, err: unix.EOPNOTSUPP}
-}
-
 // parseSockaddr reads a sockaddr_ll that a program passes.
 func parseSockaddr(b []byte) (tpacket.SockaddrLL, error) {
 	if len(b) < tpacket.SizeofSockaddrLL {
@@ -217,29 +289,3 @@ func parseSockaddr(b []byte) (tpacket.SockaddrLL, error) {
 	}
 	return tpacket.Parse[tpacket.SockaddrLL](b), nil
 }
-
-// getsockname serves getsockname.
-func (c *call) getsockname(k *socket) reply {
-	addr := k.rx.Addr()
-	return c.sockname(tpacket.Bytes(&addr)[:addrOffset+min(int(addr.Halen), len(addr.Addr))])
-}
-
-// sockname hands an address over, to getsockname or getpeername: as much of it
-// as the caller has room for, and its whole length.
-func (c *call) sockname(b []byte) reply {
-	var room [4]byte
-	if err := c.read(c.Args[2], room[:]); err != nil {
-		return result(err)
-	}
-	n := int32(native32(room[:]))
-	if n < 0 {
-		return reply{kind: value, err: unix.EINVAL}
-	}
-	if err := c.write(c.Args[1], b[:min(int(n), len(b))]); err != nil {
-		return result(err)
-	}
-	return result(c.write(c.Args[2], bytes32(uint32(len(b)))))
-}
-
-// addrOffset is offsetof(struct sockaddr_ll, sll_addr).
-const addrOffset = 12

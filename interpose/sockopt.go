@@ -3,27 +3,20 @@
 package interpose
 
 import (
-	"encoding/binary"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/tpacket"
 )
 
-// maxOption bounds the bytes of an option's value that are read, or room that
-// is offered for one: no option has more.
+// maxOption bounds the bytes that are read, or offered, for an option's value: no
+// option has more.
 const maxOption = 4096
 
-func native32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
-
-func native16(b []byte) uint16 { return binary.NativeEndian.Uint16(b) }
-
-func bytes32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
-
-// optionValue reads what setsockopt is given.
+// optionValue reads setsockopt's value.
 func (c *call) optionValue() ([]byte, error) {
 	n := c.int(4)
 	if n < 0 {
@@ -33,85 +26,126 @@ func (c *call) optionValue() ([]byte, error) {
 	return val, c.read(c.Args[3], val)
 }
 
-// optionRoom reads how much room getsockopt is offered.
+// optionRoom reads how much room getsockopt has for the value.
 func (c *call) optionRoom() (int32, error) {
-	var room [4]byte
-	if err := c.read(c.Args[4], room[:]); err != nil {
-		return 0, err
+	room, err := c.readUint32(c.Args[4])
+	if err == nil && int32(room) < 0 {
+		err = unix.EINVAL
 	}
-	n := int32(native32(room[:]))
-	if n < 0 {
-		return 0, unix.EINVAL
-	}
-	return n, nil
+	return int32(room), err
 }
 
-func (c *call) setsockopt(k *socket) reply {
+// setsockopt serves setsockopt.
+func (c *call) setsockopt(p *packetSocket) reply {
 	level, name := int(c.int(1)), int(c.int(2))
 	val, err := c.optionValue()
 	if err != nil {
 		if errnoOf(err) == unix.EFAULT {
-			err = k.setFault(level, name, int(c.int(4)))
+			err = p.setFault(level, name, int(c.int(4)))
 		}
 		return result(err)
+	}
+	switch { // these read more of the program's memory
+	case level == unix.SOL_SOCKET && name == unix.SO_ATTACH_FILTER:
+		return c.attachFilter(p, val)
+	case level == tpacket.SolPacket && name == tpacket.OptFanoutData:
+		return c.setFanoutData(p, val)
 	}
 	if !c.valid() {
-		return reply{}
+		return native
 	}
 	switch {
-	case level == unix.SOL_SOCKET && name == unix.SO_ATTACH_FILTER:
-		return c.attachFilter(k, val)
 	case level == unix.SOL_SOCKET && name == unix.SO_ATTACH_BPF:
-		return reply{kind: value, err: unix.EOPNOTSUPP} // only the kernel runs eBPF
+		return fail(unix.EOPNOTSUPP) // only the kernel runs eBPF
 	case level == tpacket.SolPacket && (name == tpacket.OptRxRing || name == tpacket.OptTxRing):
-		return c.setRing(k, name, val)
+		return c.setRing(p, name, val)
 	case level == tpacket.SolPacket && name == tpacket.OptFanout:
-		err := k.rx.Setsockopt(level, name, val)
-		if err != nil && c.s.sweepNow() { // a group of closed sockets is none
-			err = k.rx.Setsockopt(level, name, val)
+		err := p.rx.Setsockopt(level, name, val)
+		if err != nil && c.s.closeUnheld() { // closed sockets may have been the group
+			err = p.rx.Setsockopt(level, name, val)
 		}
-		k.grouped = k.grouped || err == nil
+		p.grouped = p.grouped || err == nil
 		return result(err)
-	case level == tpacket.SolPacket && name == tpacket.OptFanoutData:
-		return c.fanoutData(k, val)
 	}
-	err = k.rx.Setsockopt(level, name, val)
+	err = p.rx.Setsockopt(level, name, val)
 	switch {
 	case err != nil && errnoOf(err) == unix.ENODEV && name == unix.SO_BINDTODEVICE:
 		name, _, _ := strings.Cut(string(val), "\x00")
 		c.s.addMissing(name)
 	case err == nil && level == unix.SOL_SOCKET && slices.Contains(timeoutOptions, name):
-		k.setTimeout(name, val)
+		p.setTimeout(name, val)
 	case err == nil && level == tpacket.SolPacket && (name == tpacket.OptVnetHdr || name == tpacket.OptVnetHdrSz):
-		if k.staged { // read is to get the header, or no longer
-			k.unstage()
-			k.stage()
+		if p.staged { // the staged packet gets the header, or loses it
+			p.unstage()
+			p.stage()
 		}
 	}
-	return option(level, err)
+	return orStandIns(level, err)
 }
 
-// setTimeout has receive calls, which are answered here, and read, which waits in
-// the kernel for the stand-in, end after the time that SO_RCVTIMEO was set to.
-func (k *socket) setTimeout(name int, val []byte) {
-	if d, ok := parseTimeval(val); ok {
-		k.timeout = d
+// orStandIns is the result of getting or setting an option. Options of sockets in
+// general that the namespace does not have take effect on the stand-in.
+func orStandIns(level int, err error) reply {
+	if level == unix.SOL_SOCKET && err != nil && errnoOf(err) == unix.ENOPROTOOPT {
+		return native
 	}
-	if err := unix.SetsockoptString(k.end, unix.SOL_SOCKET, name, string(val)); err != nil {
-		k.s.cfg.logf("packet socket: SO_RCVTIMEO: %v: read waits without a time-out", err)
-	}
+	return result(err)
 }
 
 var timeoutOptions = []int{unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW}
 
-func (c *call) getsockopt(k *socket) reply {
+// setTimeout sets SO_RCVTIMEO, for receive calls, which wait here, and for read, which
+// waits for the stand-in in the kernel.
+func (p *packetSocket) setTimeout(name int, val []byte) {
+	if d, ok := parseTimeval(val); ok {
+		p.timeout = d
+	}
+	if err := unix.SetsockoptString(p.end, unix.SOL_SOCKET, name, string(val)); err != nil {
+		p.s.warnf("packet socket: SO_RCVTIMEO: %v: read waits without a time-out", err)
+	}
+}
+
+// setRing serves PACKET_RX_RING and PACKET_TX_RING.
+func (c *call) setRing(p *packetSocket, name int, val []byte) reply {
+	p.unstage()
+	defer p.refresh() // from now on a packet wakes those that poll already
+	err := p.rx.Setsockopt(tpacket.SolPacket, name, val)
+	if err != nil && errnoOf(err) == unix.ENOMEM && c.s.closeUnheld() {
+		err = p.rx.Setsockopt(tpacket.SolPacket, name, val)
+	}
+	if err != nil {
+		if errnoOf(err) == unix.ENOMEM && !p.noRing {
+			p.noRing = true // once: libpcap tries many times, with less
+			c.s.warnf("packet socket: %v", err)
+		}
+		return result(err)
+	}
+	if name == tpacket.OptTxRing {
+		p.sends = p.rx.HasTxRing()
+	} else {
+		var g tpacket.Geometry
+		if g, p.ringed = p.rx.Geometry(); p.ringed {
+			p.report.HadRing, p.report.Geometry = true, g
+		}
+		p.staged = false // no packet stays in the queue
+	}
+	if !p.errorShown { // the stand-in's error is the program's
+		p.rx.Disarm(&p.waker)
+		p.drain(drainAll)
+		p.waker.takeQueued()
+	}
+	return value(0)
+}
+
+// getsockopt serves getsockopt.
+func (c *call) getsockopt(p *packetSocket) reply {
 	n, err := c.optionRoom()
 	if err != nil {
 		return result(err)
 	}
 	level, name := int(c.int(1)), int(c.int(2))
-	if level == unix.SOL_SOCKET && name == unix.SO_ATTACH_FILTER {
-		return c.getFilter(k, int(n))
+	if level == unix.SOL_SOCKET && name == unix.SO_ATTACH_FILTER { // SO_GET_FILTER
+		return c.getFilter(p, int(n))
 	}
 	buf := make([]byte, min(n, maxOption))
 	if level == tpacket.SolPacket && name == tpacket.OptHdrlen && n >= 4 {
@@ -121,156 +155,51 @@ func (c *call) getsockopt(k *socket) reply {
 		}
 	}
 	if !c.valid() {
-		return reply{}
+		return native
 	}
-	filled, err := k.rx.Getsockopt(level, name, buf)
+	filled, err := p.rx.Getsockopt(level, name, buf)
 	if level == unix.SOL_SOCKET && name == unix.SO_ERROR {
-		k.refresh() // it has none any more
+		p.refresh() // it has none any more
 	}
 	if err != nil {
-		return option(level, err)
+		return orStandIns(level, err)
 	}
-	length, filling := fill{c.Args[4], bytes32(uint32(filled))}, fill{c.Args[3], buf[:filled]}
+	length, val := piece{c.Args[4], bytes32(uint32(filled))}, piece{c.Args[3], buf[:filled]}
 	if level == unix.SOL_SOCKET {
-		return c.fill(filling, length) // in this order, which shows when the value cannot be written
+		return c.finish(val, length) // in Linux's order, which shows if the value cannot be written
 	}
-	return c.fill(length, filling)
+	return c.finish(length, val)
 }
 
-// getFilter serves SO_GET_FILTER, whose length counts instructions.
-func (c *call) getFilter(k *socket, room int) reply {
-	if !c.valid() {
-		return reply{}
-	}
-	prog, n, err := k.rx.GetFilter(room)
-	if err != nil {
-		return result(err)
-	}
-	return c.fill(fill{c.Args[3], layFilter(prog)}, fill{c.Args[4], bytes32(uint32(n))})
-}
-
-// option is a call's answer. Options of sockets in general that the namespace
-// does not keep take effect on the stand-in.
-func option(level int, err error) reply {
-	if level == unix.SOL_SOCKET && err != nil && errnoOf(err) == unix.ENOPROTOOPT {
-		return reply{}
-	}
-	return result(err)
-}
-
-func (c *call) attachFilter(k *socket, val []byte) reply {
-	prog, err := c.program(val)
-	if err != nil {
-		return result(err)
-	}
-	if !c.valid() {
-		return reply{}
-	}
-	return result(k.setFilter(prog))
-}
-
-// fanoutData serves PACKET_FANOUT_DATA. The socket says EFAULT when all is well
-// but for the pointer, which is ours to follow.
-func (c *call) fanoutData(k *socket, val []byte) reply {
-	err := k.rx.Setsockopt(tpacket.SolPacket, tpacket.OptFanoutData, val)
-	if err == nil || errnoOf(err) != unix.EFAULT {
-		return result(err)
-	}
-	prog, err := c.program(val)
-	if err != nil {
-		return result(err)
-	}
-	if !c.valid() {
-		return reply{}
-	}
-	return result(k.rx.SetFanoutProgram(prog))
-}
-
-// program reads the program that a sock_fprog points to.
-func (c *call) program(val []byte) ([]cbpf.Instruction, error) {
-	n, addr, err := parseFprog(val)
-	if err != nil {
-		return nil, err
-	}
-	b := make([]byte, n*sizeofFilter)
-	if err := c.read(addr, b); err != nil {
-		return nil, err
-	}
-	return parseFilter(b), nil
-}
-
-const (
-	sizeofFprog  = 16 // struct sock_fprog (linux/filter.h): length, padding, pointer
-	sizeofFilter = 8  // struct sock_filter
-)
-
-// parseFprog reads a sock_fprog: how many instructions are where.
-func parseFprog(val []byte) (n int, addr uint64, err error) {
-	if len(val) != sizeofFprog {
-		return 0, 0, unix.EINVAL
-	}
-	n, addr = int(binary.NativeEndian.Uint16(val)), binary.NativeEndian.Uint64(val[8:])
-	if n == 0 || n > unix.BPF_MAXINSNS || addr == 0 {
-		return 0, 0, unix.EINVAL
-	}
-	return n, addr, nil
-}
-
-// parseFilter reads an array of sock_filter.
-func parseFilter(b []byte) []cbpf.Instruction {
-	prog := make([]cbpf.Instruction, 0, len(b)/sizeofFilter)
-	for in := range slices.Chunk(b, sizeofFilter) {
-		if len(in) == sizeofFilter {
-			prog = append(prog, cbpf.Instruction{
-				Op: binary.NativeEndian.Uint16(in),
-				Jt: in[2],
-				Jf: in[3],
-				K:  native32(in[4:]),
-			})
+// setFault is the errno of setting an option to n bytes that cannot be read. Linux
+// checks the option, and mostly the length, before it reads them: packet_setsockopt
+// (net/packet/af_packet.c), sk_setsockopt (net/core/sock.c).
+func (p *packetSocket) setFault(level, name, n int) unix.Errno {
+	fault := func(checked bool) unix.Errno {
+		if checked {
+			return unix.EFAULT
 		}
+		return unix.EINVAL
 	}
-	return prog
-}
-
-// layFilter lays out an array of sock_filter.
-func layFilter(prog []cbpf.Instruction) (b []byte) {
-	for _, in := range prog {
-		b = binary.NativeEndian.AppendUint16(b, in.Op)
-		b = append(b, in.Jt, in.Jf)
-		b = binary.NativeEndian.AppendUint32(b, in.K)
+	if level == unix.SOL_SOCKET {
+		return fault(n >= 4 || name == unix.SO_BINDTODEVICE)
 	}
-	return b
-}
-
-// setRing serves PACKET_RX_RING and PACKET_TX_RING.
-func (c *call) setRing(k *socket, name int, val []byte) reply {
-	s := c.s
-	k.unstage()
-	defer k.refresh() // from now on a packet wakes whoever polls already
-	err := k.rx.Setsockopt(tpacket.SolPacket, name, val)
-	if err != nil && errnoOf(err) == unix.ENOMEM && s.sweepNow() {
-		err = k.rx.Setsockopt(tpacket.SolPacket, name, val)
+	switch name {
+	case tpacket.OptAddMembership, tpacket.OptDropMembership:
+		return fault(n >= 16) // struct packet_mreq
+	case tpacket.OptRxRing, tpacket.OptTxRing:
+		return unix.EINVAL // whatever the length
+	case tpacket.OptAuxdata, tpacket.OptOrigdev:
+		return fault(n >= 4)
+	case tpacket.OptVnetHdr, tpacket.OptVnetHdrSz:
+		return fault(n >= 4 && p.report.Type == rxring.SockRaw)
+	case tpacket.OptFanout:
+		return fault(n == 4 || n == 8) // an int, or a struct fanout_args
+	case tpacket.OptFanoutData:
+		return fault(n == sizeofFprog && p.grouped)
+	case tpacket.OptCopyThresh, tpacket.OptVersion, tpacket.OptReserve, tpacket.OptLoss, tpacket.OptTimestamp,
+		tpacket.OptTxHasOff, tpacket.OptQdiscBypass, tpacket.OptIgnoreOutgoing:
+		return fault(n == 4)
 	}
-	if err != nil {
-		if errnoOf(err) == unix.ENOMEM && !k.refused {
-			k.refused = true // libpcap tries many times, with less
-			s.cfg.logf("packet socket: %v", err)
-		}
-		return result(err)
-	}
-	if name == tpacket.OptTxRing {
-		k.sends = k.rx.HasTxRing()
-	} else {
-		var g tpacket.Geometry
-		if g, k.ringed = k.rx.Geometry(); k.ringed {
-			k.report.HadRing, k.report.Geometry = true, g
-		}
-		k.staged = false // no packet stays in the queue
-	}
-	if !k.failed { // the stand-in's error is not for us to take
-		k.rx.Disarm(&k.waker)
-		k.drain(1 << 20)
-		k.waker.taken()
-	}
-	return result(nil)
+	return unix.ENOPROTOOPT
 }

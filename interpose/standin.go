@@ -10,32 +10,38 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// waker makes a stand-in readable. Writers call Wake, any goroutine.
-type waker struct {
-	mu     sync.Mutex // held for one system call at most: a writer may wait for it
-	end    int        // -1: closed
-	queued int        // datagrams sent and not taken back
-	called uint64     // times that writers called Wake
-	hushed bool       // an error shows, and nothing else
+// The program holds one end of a pair of datagram sockets, the stand-in of its packet
+// socket. It is readable while a datagram that we sent through the other end lies in
+// it, so a program that polls it, in whatever way, waits in the kernel. With a ring the
+// datagrams are empty, and say only that the ring is readable.
+
+// endWaker makes a stand-in readable by way of our end. Writers of a ring call Wake,
+// from any goroutine.
+type endWaker struct {
+	mu        sync.Mutex // held for one system call at most: a writer may wait for it
+	end       int        // -1: closed
+	queued    int        // datagrams sent and not taken back, about
+	wakes     uint64     // calls of Wake so far
+	suspended bool       // the stand-in shows an error, and nothing else
 }
 
 // Wake implements ring.Waker.
-func (w *waker) Wake() {
+func (w *endWaker) Wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.called++
+	w.wakes++
 	w.sendLocked(nil)
 }
 
 // send sends a datagram.
-func (w *waker) send(b []byte) error {
+func (w *endWaker) send(b []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.sendLocked(b)
 }
 
-func (w *waker) sendLocked(b []byte) error {
-	if w.end < 0 || w.hushed {
+func (w *endWaker) sendLocked(b []byte) error {
+	if w.end < 0 || w.suspended {
 		return unix.EBADF
 	}
 	err := unix.Send(w.end, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
@@ -45,33 +51,35 @@ func (w *waker) sendLocked(b []byte) error {
 	return err
 }
 
-func (w *waker) open(fd int) {
+// open begins to use another end.
+func (w *endWaker) open(end int) {
 	w.mu.Lock()
-	w.end, w.queued = fd, 0
+	w.end, w.queued = end, 0
 	w.mu.Unlock()
 }
 
-func (w *waker) close() {
+func (w *endWaker) close() {
 	w.mu.Lock()
 	unix.Close(w.end)
 	w.end = -1
 	w.mu.Unlock()
 }
 
-func (w *waker) hush() {
+// suspend discards what is sent until resume.
+func (w *endWaker) suspend() {
 	w.mu.Lock()
-	w.hushed = true
+	w.suspended = true
 	w.mu.Unlock()
 }
 
-func (w *waker) speak() {
+func (w *endWaker) resume() {
 	w.mu.Lock()
-	w.hushed, w.queued = false, 0
+	w.suspended, w.queued = false, 0
 	w.mu.Unlock()
 }
 
-// taken returns the count of datagrams sent and starts over.
-func (w *waker) taken() int {
+// takeQueued returns the number of datagrams that are queued, and sets it to 0.
+func (w *endWaker) takeQueued() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := w.queued
@@ -79,95 +87,126 @@ func (w *waker) taken() int {
 	return n
 }
 
-// times is how often writers have woken it so far.
-func (w *waker) times() uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.called
-}
-
-// maxQueued keeps empty datagrams below net.unix.max_dgram_qlen, which is 10
-// unless somebody changed it.
-const maxQueued = 4
-
-// refresh makes the stand-in as readable as the ring, and has the next packet
-// wake it. The kernel's own queue is the state: the program may have taken
-// datagrams out of it.
-//
-// It asks to be woken even while the ring is readable, because Linux reports
-// each new packet to who waits for edges. Packets that came between the last
-// wake-up and this call have woken nobody: they are an edge now.
-//
-// While an error is pending that is all there is to see.
-func (k *socket) refresh() {
-	if !k.ringed {
-		k.stage()
-		return
-	}
-	for {
-		before := k.waker.times()
-		ev := k.rx.armedEvents(&k.waker)
-		switch {
-		case k.showError(ev):
-			return
-		case ev&rxring.EventIn != 0:
-			k.signal(k.edges && before != k.woken)
-			k.woken = before // what a writer has woken since, and what came after that, is for the next call
-			return
-		}
-		k.drain(1 << 20)
-		k.waker.taken()
-		if k.waker.times() == before {
-			k.woken = before
-			return
-		}
-		// A packet came, and its datagram may be among those taken out.
-	}
-}
-
-// signal makes the stand-in readable. With edge, who waits for edges is told, too.
-func (k *socket) signal(edge bool) {
-	if !k.signalled() {
-		k.waker.taken()
-		k.waker.send(nil)
-		return
-	}
-	if edge {
-		k.waker.send(nil)
-	}
-	if n := k.waker.taken(); n > maxQueued {
-		k.waker.send(nil) // first, so that it is readable all the time
-		k.drain(n)
-		if !k.signalled() {
-			k.waker.send(nil)
-		}
-	} else {
-		k.waker.put(n)
-	}
-}
-
-func (w *waker) put(n int) {
+func (w *endWaker) addQueued(n int) {
 	w.mu.Lock()
 	w.queued += n
 	w.mu.Unlock()
 }
 
-func (k *socket) signalled() bool { return k.polled()&unix.POLLIN != 0 }
-
-// polled is what poll reports of the stand-in.
-func (k *socket) polled() int16 {
-	p := []unix.PollFd{{Fd: int32(k.end), Events: unix.POLLIN}}
-	unix.Poll(p, 0)
-	return p[0].Revents
+// wakeCount is the number of wake-ups by writers so far.
+func (w *endWaker) wakeCount() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wakes
 }
 
-// drain takes datagrams out of the stand-in and says how many there were.
-func (k *socket) drain(most int) (n int) {
+// maxQueued is less than net.unix.max_dgram_qlen, which is 10 by default.
+const maxQueued = 4
+
+// refresh makes the stand-in as readable as the ring, and arms the waker for the next
+// packet. The state is in the kernel's queue: the program may have read datagrams.
+//
+// The waker is armed even while the ring is readable, because Linux reports each new
+// packet to those that wait for edges. Packets that arrived between the last wake-up
+// and this call have woken nobody, so they are an edge now.
+//
+// While an error is pending, the stand-in shows only that.
+func (p *packetSocket) refresh() {
+	if !p.ringed {
+		p.stage()
+		return
+	}
+	for {
+		before := p.waker.wakeCount()
+		ev := p.rx.armedEvents(&p.waker)
+		switch {
+		case p.showError(ev):
+			return
+		case ev&rxring.EventIn != 0:
+			p.signal(p.edges && before != p.woken)
+			p.woken = before // wake-ups since then, and packets after them, are the next call's
+			return
+		}
+		p.drain(drainAll)
+		p.waker.takeQueued()
+		if p.waker.wakeCount() == before {
+			p.woken = before
+			return
+		}
+		// A packet arrived, and its datagram may be among those drained.
+	}
+}
+
+// signal makes the stand-in readable. With edge it is also an event for those that wait
+// for edges.
+func (p *packetSocket) signal(edge bool) {
+	if !p.readable() {
+		p.waker.takeQueued()
+		p.waker.send(nil)
+		return
+	}
+	if edge {
+		p.waker.send(nil)
+	}
+	n := p.waker.takeQueued()
+	if n <= maxQueued {
+		p.waker.addQueued(n)
+		return
+	}
+	p.waker.send(nil) // first, so that it is readable all the time
+	p.drain(n)
+	if !p.readable() {
+		p.waker.send(nil)
+	}
+}
+
+// readable reports whether something lies in the stand-in.
+func (p *packetSocket) readable() bool { return p.polled()&unix.POLLIN != 0 }
+
+// polled is what poll reports for the stand-in.
+func (p *packetSocket) polled() int16 {
+	fds := []unix.PollFd{{Fd: int32(p.end), Events: unix.POLLIN}}
+	unix.Poll(fds, 0)
+	return fds[0].Revents
+}
+
+// drain removes up to most datagrams from the stand-in, and returns their number.
+func (p *packetSocket) drain(most int) (n int) {
 	var b [1]byte
 	for ; n < most; n++ {
-		if _, _, err := unix.Recvfrom(k.end, b[:], unix.MSG_DONTWAIT); err != nil {
+		if _, _, err := unix.Recvfrom(p.end, b[:], unix.MSG_DONTWAIT); err != nil {
 			break
 		}
 	}
 	return n
+}
+
+// drainAll is more datagrams than a socket holds.
+const drainAll = 1 << 20
+
+// disarm keeps a socket that no process seems to hold from becoming readable. Its
+// descriptor may be on its way to another process: the sweep decides.
+func (p *packetSocket) disarm() {
+	p.disarmed = true
+	p.rx.Disarm(&p.waker)
+	p.rx.Disarm(&p.arrivals)
+	p.unstage()
+	p.drain(drainAll)
+	p.waker.takeQueued()
+}
+
+// seenAt notes where a socket was found.
+func (p *packetSocket) seenAt(tid int, fd int32) {
+	p.seenTID, p.seenFD = tid, fd
+	if p.disarmed {
+		p.disarmed = false
+		p.refresh()
+	}
+}
+
+// watchEnd watches our end, where what the program writes comes out.
+func (p *packetSocket) watchEnd() {
+	if err := p.s.pairs.add(p.waker.end); err != nil {
+		p.s.warnf("packet socket: %v: frames that the program writes will not be sent", err)
+	}
 }

@@ -10,61 +10,61 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// A pending error shows in poll (POLLERR), and so must be one of the stand-in's.
-// The kernel gives one to an end of a pair of datagram sockets when the other end
-// disconnects with something unread (unix_dgram_disconnected, net/unix/af_unix.c):
-// ECONNRESET, but what the program asks for is the errno, and that we answer. The
-// stand-in then gets a new other end at once: write, which is not trapped, takes
-// the error, as it takes that of a packet socket, and the next one comes out there.
+// A pending error shows in poll (POLLERR), so it must be an error of the stand-in. The
+// kernel gives one to an end of a pair of datagram sockets when the other end
+// disconnects while something is unread (unix_dgram_disconnected, net/unix/af_unix.c).
+// That one is ECONNRESET, but where the program asks for the errno, we answer. The
+// stand-in gets a new other end at once: write, which is not trapped, takes the error,
+// as it takes that of a packet socket, and the next write arrives there.
 
-// showError has the stand-in show an error while the socket has one, as it has by
-// the events that it has just told.
-func (k *socket) showError(ev rxring.Events) bool {
+// showError has the stand-in show an error while the socket has one, which ev, its
+// events just now, says. It returns whether there is one.
+func (p *packetSocket) showError(ev rxring.Events) bool {
 	pending := ev&rxring.EventErr != 0
-	if pending && !k.failed && k.sendWritten() > 0 { // who wrote before meets it first
-		pending = k.rx.Events()&rxring.EventErr != 0
+	if pending && !p.errorShown && p.sendWritten() > 0 { // a write before this call takes it
+		pending = p.rx.Events()&rxring.EventErr != 0
 	}
-	if pending && k.failed && k.polled()&unix.POLLERR == 0 {
+	if pending && p.errorShown && p.polled()&unix.POLLERR == 0 {
 		// read or write took it.
 		var errno [4]byte
-		k.rx.Getsockopt(unix.SOL_SOCKET, unix.SO_ERROR, errno[:])
+		p.rx.Getsockopt(unix.SOL_SOCKET, unix.SO_ERROR, errno[:])
 		pending = false
 	}
 	switch {
-	case pending && !k.failed:
-		k.unstage() // it stays first in the queue
-		k.failed = true
-		k.waker.hush()
-		k.fail()
-		k.connect()
-	case !pending && k.failed:
-		unix.GetsockoptInt(k.end, unix.SOL_SOCKET, unix.SO_ERROR)
-		k.drain(1 << 20)
-		k.failed = false
-		k.connect()
-		k.waker.speak()
+	case pending && !p.errorShown:
+		p.unstage() // the packet stays first in the queue
+		p.errorShown = true
+		p.waker.suspend()
+		p.disconnect()
+		p.connectEnds()
+	case !pending && p.errorShown:
+		unix.GetsockoptInt(p.end, unix.SOL_SOCKET, unix.SO_ERROR)
+		p.drain(drainAll)
+		p.errorShown = false
+		p.connectEnds()
+		p.waker.resume()
 	}
 	return pending
 }
 
-// fail gives the stand-in its error, and takes its other end. What is written in
-// that moment is lost.
-func (k *socket) fail() {
-	unix.Send(k.end, []byte{0}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) // to be left unread
-	k.s.pairs.remove(k.waker.end)
+// disconnect gives the stand-in its error, and closes its other end. A frame that is
+// written at that moment is lost.
+func (p *packetSocket) disconnect() {
+	unix.Send(p.end, []byte{0}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) // which stays unread
+	p.s.pairs.remove(p.waker.end)
 	var unspec unix.RawSockaddrAny
-	unix.RawSyscall(unix.SYS_CONNECT, uintptr(k.waker.end), uintptr(unsafe.Pointer(&unspec)), unsafe.Sizeof(unspec.Addr))
-	k.waker.close()
+	unix.RawSyscall(unix.SYS_CONNECT, uintptr(p.waker.end), uintptr(unsafe.Pointer(&unspec)), unsafe.Sizeof(unspec.Addr))
+	p.waker.close()
 }
 
-// connect gives the stand-in a new other end, if it has none.
-func (k *socket) connect() {
-	if k.waker.end >= 0 {
+// connectEnds gives the stand-in a new other end, if it has none.
+func (p *packetSocket) connectEnds() {
+	if p.waker.end >= 0 {
 		return
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
-		for _, ends := range [][2]int{{k.end, fd}, {fd, k.end}} {
+		for _, ends := range [][2]int{{p.end, fd}, {fd, p.end}} {
 			if err == nil {
 				err = connectTo(ends[0], ends[1])
 			}
@@ -74,15 +74,14 @@ func (k *socket) connect() {
 		}
 	}
 	if err != nil {
-		k.s.cfg.logf("packet socket: %v: it will not be seen to be readable, nor can it be written to", err)
+		p.s.warnf("packet socket: %v: it will not become readable, and frames that the program writes will not be sent", err)
 		return
 	}
-	k.waker.open(fd)
-	k.s.pairs.watch(k)
+	p.waker.open(fd)
+	p.watchEnd()
 }
 
-// connectTo connects a datagram socket to another one, which gets a name for it
-// that nobody else has.
+// connectTo connects a datagram socket to another one, which gets a unique name for it.
 func connectTo(fd, to int) error {
 	if err := unix.Bind(to, new(unix.SockaddrUnix)); err != nil {
 		return err

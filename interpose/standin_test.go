@@ -15,12 +15,12 @@ import (
 // meanwhile is a socket to which something happens once it is armed, before the caller
 // knows.
 type meanwhile struct {
-	packetSocket
+	backend
 	happens func()
 }
 
 func (m *meanwhile) armedEvents(w ring.Waker) rxring.Events {
-	ev := m.packetSocket.armedEvents(w)
+	ev := m.backend.armedEvents(w)
 	if m.happens != nil {
 		m.happens()
 		m.happens = nil
@@ -44,17 +44,17 @@ func TestAPacketAfterOneDuringRefreshIsAnEdge(t *testing.T) {
 	defer rx.Close()
 	must(rx.SetVersion(tpacket.V2))
 	must(rx.SetRxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 1 << 11, FrameNr: 32}))
-	socket := &meanwhile{packetSocket: localSocket{rx}}
-	k, err := newSocket(socket, rxring.SockRaw, false)
+	socket := &meanwhile{backend: localSocket{rx}}
+	p, err := newPacketSocket(socket, rxring.SockRaw, false)
 	must(err)
-	defer unix.Close(k.end)
-	defer k.waker.close()
-	k.ringed, k.edges = true, true
+	defer unix.Close(p.end)
+	defer p.waker.close()
+	p.ringed, p.edges = true, true
 
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	must(err)
 	defer unix.Close(ep)
-	must(unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, k.end, &unix.EpollEvent{Events: unix.EPOLLIN | 1<<31}))
+	must(unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, p.end, &unix.EpollEvent{Events: unix.EPOLLIN | 1<<31}))
 	edge := func() bool {
 		n, err := unix.EpollWait(ep, make([]unix.EpollEvent, 1), 0)
 		must(err)
@@ -63,23 +63,23 @@ func TestAPacketAfterOneDuringRefreshIsAnEdge(t *testing.T) {
 	comes := func() { dev.Deliver(&rxring.Packet{Data: make([]byte, 60)}) }
 
 	comes()
-	k.refresh()
+	p.refresh()
 	if !edge() {
 		t.Fatal("no edge for what is there")
 	}
 	for range 3 {
 		socket.happens = comes
-		k.refresh()
+		p.refresh()
 		if !edge() {
 			t.Error("no edge for a packet that comes meanwhile")
 		}
 		comes() // nothing is armed
-		k.refresh()
+		p.refresh()
 		if !edge() {
 			t.Error("no edge for a packet that came before the next wait")
 		}
 		for range 3 {
-			if k.refresh(); edge() {
+			if p.refresh(); edge() {
 				t.Error("an edge, and nothing came")
 			}
 		}

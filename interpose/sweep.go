@@ -5,62 +5,93 @@ package interpose
 import (
 	"runtime"
 	"slices"
+	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// How often the session looks which sockets are still held: more often where a
-// closed one, until that is noticed, takes packets from others in its fanout
-// group.
+// Closing a descriptor is not trapped, so the session searches regularly for sockets that
+// no process holds any more, by a descriptor or a mapping, and closes them. That takes
+// two searches in a row that miss the socket, because a descriptor on its way to another
+// process in a message (SCM_RIGHTS) shows nowhere. The second one must begin after the
+// first one has ended: of two that overlap, both may have looked while the same message
+// was on its way.
+
+// How often the session searches. While sockets are in fanout groups it does so more
+// often: until it is noticed, a closed socket takes packets from the others of its group.
 const (
 	sweepInterval       = time.Second
 	sweepIntervalGroups = 100 * time.Millisecond
 )
 
-// While a socket is new, the session looks more often, without closing anything:
-// programs open sockets to try something, and a source that waits for readers must not
-// take those for readers.
+// While a socket is new, the session searches more often, but closes nothing. Programs
+// open sockets to try something, and a source that waits for readers must not take those
+// for readers.
 const (
 	glanceInterval = 50 * time.Millisecond
-	youth          = 10 * time.Second
+	newFor         = 10 * time.Second
 )
 
-// glance has sources know which sockets nobody holds, as far as can be seen.
+// restAfterSearch keeps a search among very many descriptors from taking more than a
+// fifth of a processor.
+const restAfterSearch = 4
+
+// quickSearch is how many descriptors the last search may have looked at for a call to
+// wait for the next one: some milliseconds.
+const quickSearch = 4096
+
+// sweeper is the state of these searches.
+type sweeper struct {
+	swept   time.Time // when the last sweep was due
+	glanced time.Time // when the last glance was due
+
+	running sync.WaitGroup // a search on a goroutine of its own, one at a time
+	busy    bool           // there is one
+	last    time.Time      // when the last one of those ended
+	took    time.Duration  // and how long it took
+
+	ended  int // the number of searches that have ended
+	looked int // how many descriptors the last one looked at
+}
+
+// testHookSearch runs before a search on a goroutine of its own.
+var testHookSearch func()
+
+// glance searches for closed sockets, without closing them, if it is time.
 func (s *session) glance(now time.Time) {
-	if s.glances(now) && now.Sub(s.glanced) >= glanceInterval {
-		s.glanced = now
+	if s.glances(now) && now.Sub(s.sweeper.glanced) >= glanceInterval {
+		s.sweeper.glanced = now
 		s.searchApart(false)
 	}
 }
 
-// glances reports whether there is a new socket. The newest is the last.
+// glances reports whether there is a new socket. The newest one is the last.
 func (s *session) glances(now time.Time) bool {
-	n := len(s.sockets)
-	return n > 0 && now.Sub(s.sockets[n-1].born) < youth
+	n := len(s.sockets.open)
+	return n > 0 && now.Sub(s.sockets.open[n-1].born) < newFor
 }
 
 func (s *session) sweepEvery() time.Duration {
-	if slices.ContainsFunc(s.sockets, func(k *socket) bool { return k.grouped }) {
+	if slices.ContainsFunc(s.sockets.open, func(p *packetSocket) bool { return p.grouped }) {
 		return sweepIntervalGroups
 	}
 	return sweepInterval
 }
 
-// searchApart searches on a goroutine of its own, unless one does, or has just done so for
-// long; sweeping says whether it closes what nobody holds.
+// searchApart searches on a goroutine of its own, unless one is running, or the last one
+// ended too shortly ago. sweeping says whether it closes what no process holds.
 func (s *session) searchApart(sweeping bool) {
-	if s.searching || time.Since(s.searched) < restAfterSearch*s.searchTook || len(s.sockets)+len(s.rtnls) == 0 {
+	w := &s.sweeper
+	if w.busy || time.Since(w.last) < restAfterSearch*w.took || len(s.sockets.open)+len(s.rtnl.open) == 0 {
 		return
 	}
 	var rtnls map[uint64]*rtnlSocket
-	if sweeping && s.keepEnds {
-		rtnls = s.rtnls
+	if sweeping && s.records.keepEnds {
+		rtnls = s.rtnl.open
 	}
 	f := s.newSearch(rtnls, false)
-	s.searching = true
-	s.searches.Go(func() {
-		runtime.LockOSThread() // table may change its user for a moment
+	w.busy = true
+	w.running.Go(func() {
+		runtime.LockOSThread() // descriptorsOf may change the thread's user for a moment
 		defer runtime.UnlockOSThread()
 		if testHookSearch != nil {
 			testHookSearch()
@@ -69,165 +100,120 @@ func (s *session) searchApart(sweeping bool) {
 		f.run()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.searching, s.searched, s.searchTook = false, time.Now(), time.Since(began)
-		unheld := s.found(f)
+		w.busy, w.last, w.took = false, time.Now(), time.Since(began)
+		unheld := s.unheld(f)
 		if sweeping {
-			s.forgetAbsent(unheld)
-			s.forgetRTNLs(f)
+			s.closeMissedTwice(f, unheld)
+			s.closeRTNLs(f)
 		}
 	})
 }
 
-// quickSearch is how many descriptors the last search may have looked at for a call to
-// wait for the next one: some milliseconds.
-const quickSearch = 4096
-
-// sweepForRoom closes what nobody holds, for a call that makes a socket: what was closed
-// makes room, and takes no more packets from others in its fanout group. The call waits
-// for that unless it takes long.
-func (s *session) sweepForRoom() {
-	if s.searchSaw <= quickSearch {
+// makeRoom closes sockets that no process holds, for a call that makes a new one: they
+// count against maxSockets, and take packets from others in their fanout groups. The call
+// waits for that unless it takes long.
+func (s *session) makeRoom() {
+	if s.sweeper.looked <= quickSearch {
 		s.sweep()
 	} else {
 		s.searchApart(true)
 	}
+	if len(s.sockets.open) >= maxSockets {
+		s.sweep()
+		s.sweep()
+	}
 }
 
-// restAfterSearch keeps a search among very many descriptors from taking more than a
-// fifth of a processor.
-const restAfterSearch = 4
+// sweep searches, and closes what two searches in a row have missed. The caller waits.
+func (s *session) sweep() {
+	f := s.searchNow()
+	s.closeMissedTwice(f, s.unheld(f))
+}
 
-// testHookSearch runs before a search on a goroutine of its own.
-var testHookSearch func()
+// closeUnheld closes the sockets that no process holds after one search, for a program
+// that closed one and needs its memory for the next. It returns whether there were any.
+func (s *session) closeUnheld() (closed bool) {
+	for _, p := range s.unheld(s.searchNow()) {
+		s.closeSocket(p)
+		closed = true
+	}
+	return closed
+}
 
-// sweep closes the sockets that nobody holds any more: no descriptor, no mapping. It
-// takes two in a row, because a descriptor on its way to another process in a message
-// shows nowhere.
-func (s *session) sweep() { s.forgetAbsent(s.unheld()) }
+// searchNow searches. The caller waits.
+func (s *session) searchNow() *search {
+	f := s.newSearch(nil, true)
+	f.run()
+	return f
+}
 
-func (s *session) forgetAbsent(unheld []*socket) {
-	for _, k := range unheld {
-		if k.absent++; k.absent >= 2 {
-			s.forget(k)
+// closeMissedTwice counts a miss of the search f for each socket of unheld, and closes
+// those that the search before missed, too.
+func (s *session) closeMissedTwice(f *search, unheld []*packetSocket) {
+	for _, p := range unheld {
+		if p.misses > 0 && f.after < p.missedBy {
+			continue // f began before the search that missed it had ended
+		}
+		p.missedBy = s.sweeper.ended
+		if p.misses++; p.misses >= 2 {
+			s.closeSocket(p)
 		}
 	}
 }
 
-// sweepNow closes what nobody holds at once, for a program that closed one
-// socket and wants the memory for the next.
-func (s *session) sweepNow() (freed bool) {
-	for _, k := range s.unheld() {
-		s.forget(k)
-		freed = true
-	}
-	return freed
-}
-
-// unheld lists the sockets that no process of the session holds. The caller waits for
-// the search.
-func (s *session) unheld() []*socket {
-	f := s.newSearch(nil, true)
-	f.run()
-	return s.found(f)
-}
-
-// found notes what a search has found, and lists the sockets that nobody holds.
-func (s *session) found(f *search) (unheld []*socket) {
-	s.searchSaw = f.looked
-	for k, at := range f.seen {
-		if s.byInode[k.inode] == k && (!k.muted || s.isAt(k, at)) { // it is still open
-			k.seen(at.tid, at.fd)
+// unheld takes over what a search has found, and lists the sockets that no process holds.
+func (s *session) unheld(f *search) (unheld []*packetSocket) {
+	s.sweeper.ended++
+	s.sweeper.looked = f.looked
+	for p, at := range f.seen {
+		if s.sockets.byInode[p.inode] == p && (!p.disarmed || s.isAt(p, at)) { // it is still open
+			p.seenAt(at.tid, at.fd)
 		}
 	}
 	if f.blind {
 		return nil
 	}
-	for _, r := range s.parked { // since the search began
-		if k, ok := r.from.(*socket); ok {
-			delete(f.missing, k)
-		}
-	}
-	for _, k := range s.sockets {
-		if f.missing[k] {
-			unheld = append(unheld, k)
+	s.excludeReceiving(f) // calls that were made since the search began
+	for _, p := range s.sockets.open {
+		if f.missing[p] {
+			unheld = append(unheld, p)
 		} else {
-			k.absent = 0
+			p.misses = 0
 		}
-		if local, ok := k.rx.(localSocket); ok {
-			local.SetHeld(!f.missing[k])
+		if local, ok := p.rx.(localSocket); ok {
+			local.SetHeld(!f.missing[p])
 		}
 	}
 	return unheld
 }
 
-// isAt reports whether k is still where it was seen: it may have been closed since.
-func (s *session) isAt(k *socket, at sighting) bool {
-	d, err := s.at(at.tid, at.fd)
+// isAt reports whether p is still where it was seen: it may have been closed since.
+func (s *session) isAt(p *packetSocket, at sighting) bool {
+	d, err := s.descriptorOf(at.tid, at.fd)
 	if err != nil {
 		return false
 	}
-	found, _ := s.socketOf(d)
-	return found == k
+	found, _ := s.sockets.at(d)
+	return found == p
 }
 
-// sweepRTNL closes the rtnetlink sockets that no process of the session holds, where
-// the kernel does not tell us because we hold them, too.
+// sweepRTNL closes the rtnetlink sockets that no process holds, where the kernel does not
+// tell us because we hold them, too.
 func (s *session) sweepRTNL() {
-	if s.keepEnds {
-		f := s.newSearch(s.rtnls, true)
+	if s.records.keepEnds {
+		f := s.newSearch(s.rtnl.open, true)
 		f.findRTNLs()
-		s.forgetRTNLs(f)
+		s.closeRTNLs(f)
 	}
 }
 
-func (s *session) forgetRTNLs(f *search) {
+func (s *session) closeRTNLs(f *search) {
 	if f.blindForRTNLs {
 		return
 	}
 	for inode, r := range f.missingRTNL {
-		if s.rtnls[inode] == r {
+		if s.rtnl.open[inode] == r {
 			r.close()
 		}
 	}
-}
-
-// rtnlReadable reports whether an rtnetlink socket is readable.
-func (s *session) rtnlReadable() bool {
-	for _, r := range s.rtnls {
-		if r.staged {
-			return true
-		}
-	}
-	return false
-}
-
-// forget closes a socket and keeps its report.
-func (s *session) forget(k *socket) {
-	if !s.detached() {
-		k.report.Longest = k.longestInRing()
-	}
-	s.drop(k)
-	k.report.Totals, k.report.Sent = k.rx.Totals(), k.rx.Sent()
-	k.report.Unknown = s.detached()
-}
-
-// drop closes a socket.
-func (s *session) drop(k *socket) {
-	if k.sendWritten(); k.held != nil {
-		s.cfg.logf("write to a packet socket: frames are lost: the device had no room for them when the socket was closed")
-	}
-	k.rx.Disarm(&k.waker)
-	k.rx.Disarm(&k.comes)
-	k.rx.Disarm(s.news)
-	k.rx.Close()
-	s.pairs.remove(k.waker.end)
-	k.waker.close()
-	delete(s.byInode, k.inode)
-	for _, f := range k.memfds {
-		delete(s.byMemfd, f)
-	}
-	s.sockets = slices.DeleteFunc(s.sockets, func(o *socket) bool { return o == k })
-	s.swaps.forget(k)
-	k.forgetMemory()
-	unix.Close(k.end)
 }

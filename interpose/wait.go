@@ -3,107 +3,181 @@
 package interpose
 
 import (
-	"fmt"
-	"os"
+	"math"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/interpose/internal/procfs"
 )
 
-// Since Linux 5.19 a call that was received here is ended by our answer or by the
-// thread's death, and by no other signal (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV).
-// Without it, an answer that comes in the moment in which a signal wakes the thread is
-// taken and thrown away, and nobody tells. So signals for those who wait for a packet
-// are looked for.
+// Receive calls wait for a packet, send calls for room in a device. No thread of ours
+// waits with them: they are kept in a list and tried again. They end when they succeed,
+// when their time is up, or by a signal.
+//
+// Since Linux 5.19 only our answer or the thread's death ends a call that was received
+// (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV), so we look for signals. Without that flag a
+// signal ends the call in the kernel, and its notification is no longer valid. That is
+// not always safe: the kernel accepts an answer that comes just when a signal wakes the
+// thread, and discards it.
 
-// lookForSignals is how often: how much later a handler may run, at most.
-const lookForSignals = 10 * time.Millisecond
+// waiting is the calls that wait.
+type waiting struct {
+	receives []*receiving
+	sends    []*sending
 
-// erestartsys has the kernel make a call again, or return EINTR, as the signal's
-// handler was installed (linux/errno.h). It must meet a thread that was woken for a
-// signal, or to be frozen: another one would see the number.
+	framesHeld bool      // a socket holds a frame that was written
+	sendsTried time.Time // when sends were last tried
+	looked     time.Time // when signals were last looked for
+}
+
+const (
+	// lookForSignals is how often signals are looked for: how much later a handler may
+	// run.
+	lookForSignals = 10 * time.Millisecond
+	// trySends is how often sends that wait are tried again.
+	trySends = time.Millisecond
+)
+
+// erestartsys has the kernel make a call again, or return EINTR, as the signal's handler
+// was installed (linux/errno.h). It must go only to a thread that was woken for a signal
+// or to be frozen: another one would see the number.
 const erestartsys = unix.Errno(512)
 
-// interruptParked ends the receive and send calls of threads that signals or the freezer wait for.
-func (s *session) interruptParked(now time.Time) {
-	if !s.killable || len(s.parked)+len(s.sends) == 0 || now.Sub(s.looked) < lookForSignals {
+// waiter is a call that waits.
+type waiter interface {
+	state() *waitState
+	try() (answer reply, ok bool)
+	// partial is what the call returns if it has to end now and has done something.
+	partial() (answer reply, ok bool)
+}
+
+// waitState is what calls that wait have in common.
+type waitState struct {
+	*call
+	deadline      time.Time // zero: none
+	signalPending bool      // a signal was pending for the process at the last look
+}
+
+func (w *waitState) state() *waitState { return w }
+
+// inTime reports whether the deadline has not passed.
+func (w *waitState) inTime() bool {
+	return w.deadline.IsZero() || time.Now().Before(w.deadline)
+}
+
+// settle answers the calls for which f has an answer, and returns the others.
+func settle[W waiter](calls []W, f func(W) (reply, bool)) []W {
+	return slices.DeleteFunc(calls, func(w W) bool {
+		answer, ok := f(w)
+		c := w.state().call
+		c.release()
+		if ok {
+			c.after(answer)
+		}
+		return ok
+	})
+}
+
+func (w *waiting) count() int { return len(w.receives) + len(w.sends) }
+
+// retryReceives tries the receive calls that wait: a packet may have arrived, or their
+// time may be up.
+func (s *session) retryReceives() {
+	for _, r := range s.waiting.receives {
+		r.from.arm(s.wakeup) // first: what arrives from now on wakes us again
+	}
+	s.dropEndedReceives() // no packet is for them
+	s.waiting.receives = settle(s.waiting.receives, func(r *receiving) (reply, bool) {
+		answer, ok := r.try()
+		if ok {
+			defer r.from.refresh()
+		}
+		return answer, ok
+	})
+}
+
+// dropEndedReceives drops the receive calls that signals have ended in the kernel.
+func (s *session) dropEndedReceives() {
+	s.waiting.receives = slices.DeleteFunc(s.waiting.receives, func(r *receiving) bool { return !r.valid() })
+}
+
+// retrySends tries the sends that wait for room, if it is time.
+func (s *session) retrySends(now time.Time) {
+	w := &s.waiting
+	if len(w.sends) == 0 && !w.framesHeld || now.Sub(w.sendsTried) < trySends {
 		return
 	}
-	s.looked = now
-	s.parked = slices.DeleteFunc(s.parked, func(r *receiving) bool {
-		answer, ok := r.interrupted()
-		r.release()
-		if ok {
-			s.answer(r.notification, answer)
-		}
-		return ok
-	})
-	s.sends = slices.DeleteFunc(s.sends, func(w *sending) bool {
-		answer, ok := w.interrupted()
-		w.release()
-		if ok {
-			s.answer(w.notification, answer)
-		}
-		return ok
-	})
-}
-
-// signalWatch looks for signals for a thread that waits for our answer.
-type signalWatch struct {
-	before bool // one was on its way to the thread's process when it looked last
-}
-
-// look says whether the call is to end because of a signal, and whether that is the
-// thread's own for sure.
-func (s *signalWatch) look(c *call) (mine, ok bool) {
-	mine, anybodys := wanted(c.tid, c.woken)
-	before := s.before
-	s.before = anybodys
-	return mine, mine || anybodys && before // one that is anybody's may be another thread's, who has had time now
-}
-
-// interrupted is what a signal, if there is one, makes of the call, as
-// sock_intr_errno (include/net/sock.h) has it.
-func (r *receiving) interrupted() (answer reply, ok bool) {
-	mine, ok := r.signals.look(r.call)
-	switch {
-	case !ok:
-		return reply{}, false
-	case r.got > 0:
-		return r.messages(), true
-	case mine && r.deadline.IsZero():
-		return reply{kind: value, err: erestartsys}, true
+	w.sendsTried = now
+	if w.framesHeld {
+		s.sendHeld()
 	}
-	return reply{kind: value, err: unix.EINTR}, true
+	w.sends = slices.DeleteFunc(w.sends, func(w *sending) bool { return !w.valid() }) // a signal ended it
+	w.sends = settle(w.sends, (*sending).try)
 }
 
-// wanted says whether a thread that waits for our answer is wanted elsewhere for sure,
-// and whether a signal is on its way to its process that it might get.
+// untilDeadline is how long until the time of a receive call is up.
+func (w *waiting) untilDeadline(now time.Time) time.Duration {
+	next := time.Duration(math.MaxInt64)
+	for _, r := range w.receives {
+		if !r.deadline.IsZero() {
+			next = min(next, max(r.deadline.Sub(now), 0))
+		}
+	}
+	return next
+}
+
+// interruptWaiting ends the calls of threads for which a signal is pending, or that are
+// to be frozen, if it is time to look.
+func (s *session) interruptWaiting(now time.Time) {
+	w := &s.waiting
+	if !s.l.Killable() || w.count() == 0 || now.Sub(w.looked) < lookForSignals {
+		return
+	}
+	w.looked = now
+	w.receives = settle(w.receives, interrupted)
+	w.sends = settle(w.sends, interrupted)
+}
+
+// interrupted is the answer to a call that a signal interrupts, as sock_intr_errno
+// (include/net/sock.h) has it. ok means that one does.
+func interrupted[W waiter](w W) (answer reply, ok bool) {
+	ws := w.state()
+	mine, ok := ws.interruptedBySignal()
+	if !ok {
+		return reply{}, false
+	}
+	if answer, ok := w.partial(); ok {
+		return answer, true
+	}
+	if mine && ws.deadline.IsZero() {
+		return fail(erestartsys), true
+	}
+	return fail(unix.EINTR), true
+}
+
+// interruptedBySignal reports whether a signal is to end the call, and whether it is
+// certainly for this thread. One that is pending for the process may be handled by
+// another thread, so it counts only if it is still pending at the next look.
+func (w *waitState) interruptedBySignal() (mine, ok bool) {
+	mine, shared := signalPending(w.tid, w.woken)
+	before := w.signalPending
+	w.signalPending = shared
+	return mine, mine || shared && before
+}
+
+// signalPending reports whether a thread that waits for our answer certainly has
+// something else to do, and whether a signal is pending for its process that it might
+// get.
 //
-// It sleeps interruptibly until something wakes it, and killably from then on
+// The thread sleeps interruptibly until something wakes it, and killably from then on
 // (seccomp_do_user_notification, kernel/seccomp.c). So one that sleeps killably has been
 // woken: for a signal, which another thread may have taken since, or to be frozen, as
-// when its container is paused or the machine goes to sleep. That waits for it. One that
-// we woke, to put a descriptor into its table, sleeps killably as well: of that one only
-// pending signals tell.
-func wanted(tid int, woken bool) (mine, anybodys bool) {
-	masks := make(map[string]uint64)
-	threads, killably := "", false
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
-	for line := range strings.Lines(string(b)) {
-		key, v, _ := strings.Cut(line, ":")
-		switch v = strings.TrimSpace(v); key {
-		case "State":
-			killably = !woken && strings.HasPrefix(v, "D")
-		case "SigPnd", "ShdPnd", "SigBlk":
-			masks[key], _ = strconv.ParseUint(v, 16, 64)
-		case "Threads":
-			threads = v
-		}
-	}
-	shared := masks["ShdPnd"]&^masks["SigBlk"] != 0
-	return killably || masks["SigPnd"]&^masks["SigBlk"] != 0 || shared && threads == "1", shared
+// when its container is paused or the machine suspends; the freezer waits for it. A
+// thread that we woke, by changing its descriptors, sleeps killably as well: for that
+// one only pending signals count.
+func signalPending(tid int, woken bool) (mine, shared bool) {
+	s := procfs.Signals(tid)
+	return s.Killable && !woken || s.Thread || s.Process && s.Threads == 1, s.Process
 }

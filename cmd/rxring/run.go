@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math/bits"
 	"net"
 	"os"
@@ -73,7 +74,7 @@ serve, or a program that uses package attach.`,
 
 				NoProcNet: noProcNet,
 				KeepUser:  keepUser,
-				Logf:      say,
+				Logger:    slog.New(sayHandler{}),
 			}
 			ns, feeds, err := provide(cmd, &cfg, source, at, maxMemory, quiet)
 			if err != nil {
@@ -95,7 +96,7 @@ serve, or a program that uses package attach.`,
 				report(stderr, result)
 			}
 			if sourceErr != nil {
-				cfg.Logf("%v", sourceErr)
+				say("%v", sourceErr)
 			}
 			if endedByUs(result) {
 				result.Signal, result.ExitCode = 0, 0
@@ -142,7 +143,7 @@ func provide(cmd *cobra.Command, cfg *interpose.Config, source sourceFlags, at s
 		return nil, nil, &exitError{exitUsage, fmt.Errorf("--max-memory %d: want at least 1 MiB", maxMemory)}
 	}
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory << 20})
-	failed := func(err error) { cfg.Logf("%v", err) }
+	failed := func(err error) { say("%v", err) }
 	feeds, err := source.open(cmd.Context(), feed.Config{Namespace: ns, Patient: true, Failed: failed, Progress: replayBar(quiet)})
 	if err != nil {
 		return nil, nil, &exitError{exitUsage, err}

@@ -1,6 +1,6 @@
-//go:build linux && (amd64 || arm64)
+//go:build linux
 
-package interpose
+package netdev
 
 import (
 	"bytes"
@@ -12,39 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/interpose/internal/netdev"
 )
 
-// libpcap reads how many packets an interface has dropped, and what it is, from files
-// below /sys/class/net/NAME. Opened by such a path to be read, a file is that of the
-// namespace's device, or there is none: the system may have another device of that
-// name.
-
-const sysNet = "/sys/class/net/"
-
-// longestSysPath is of a path that may be one of them, with its NUL.
-const longestSysPath = len(sysNet + "123456789012345" + "/statistics/tx_heartbeat_errors\x00")
-
-// sysPath splits a path, which ends with NUL, into a device's name and a file's.
-func sysPath(path []byte) (device, file string, ok bool) {
-	path, _, whole := bytes.Cut(path, []byte{0})
-	rest, ok := bytes.CutPrefix(path, []byte(sysNet))
-	if !whole || !ok {
-		return "", "", false
-	}
-	device, file, ok = strings.Cut(string(rest), "/")
-	return device, file, ok && device != "" && file != ""
-}
-
-// statistics are the files of counters (net/core/net-sysfs.c).
-var statistics = []string{
+// Statistics are the files of counters below /sys/class/net/NAME/statistics
+// (net/core/net-sysfs.c).
+var Statistics = []string{
 	"collisions", "multicast", "rx_bytes", "rx_compressed", "rx_crc_errors", "rx_dropped", "rx_errors", "rx_fifo_errors",
 	"rx_frame_errors", "rx_length_errors", "rx_missed_errors", "rx_nohandler", "rx_over_errors", "rx_packets",
 	"tx_aborted_errors", "tx_bytes", "tx_carrier_errors", "tx_compressed", "tx_dropped", "tx_errors", "tx_fifo_errors",
 	"tx_heartbeat_errors", "tx_packets", "tx_window_errors",
 }
 
-// counter is a device's counter, by the name of its file.
+// counter is the value of a device's counter, which its file names.
 func counter(d *rxring.Device, name string) uint64 {
 	in, out := d.Traffic()
 	switch name {
@@ -60,8 +39,9 @@ func counter(d *rxring.Device, name string) uint64 {
 	return 0
 }
 
-// sysFile is what is in a device's file; ok is false if there is no such file.
-func sysFile(d *rxring.Device, flags uint32, file string) (content []byte, ok bool) {
+// SysFile makes the contents of a file below /sys/class/net/NAME, for a device with the
+// IFF_* flags flags; ok is false if there is no such file.
+func SysFile(d *rxring.Device, flags uint32, file string) (content []byte, ok bool) {
 	hardware := func(addr []byte) string {
 		if !d.Type().Ethernet() {
 			return ""
@@ -100,12 +80,12 @@ func sysFile(d *rxring.Device, flags uint32, file string) (content []byte, ok bo
 	case "operstate":
 		value = state
 	case "tx_queue_len":
-		value = netdev.TxQueueLen(d)
+		value = TxQueueLen(d)
 	case "type":
 		value = uint16(d.Type())
 	default:
 		name, ok := strings.CutPrefix(file, "statistics/")
-		if !ok || !slices.Contains(statistics, name) {
+		if !ok || !slices.Contains(Statistics, name) {
 			return nil, false
 		}
 		value = counter(d, name)

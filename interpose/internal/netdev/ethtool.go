@@ -1,6 +1,6 @@
-//go:build linux && (amd64 || arm64)
+//go:build linux
 
-package interpose
+package netdev
 
 import (
 	"encoding/binary"
@@ -11,9 +11,9 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// openEthtool is the commands that need no CAP_NET_ADMIN (dev_ethtool in
+// unprivilegedEthtool are the commands that need no CAP_NET_ADMIN (dev_ethtool in
 // net/ethtool/ioctl.c).
-var openEthtool = []uint32{
+var unprivilegedEthtool = []uint32{
 	unix.ETHTOOL_GSET, unix.ETHTOOL_GDRVINFO, unix.ETHTOOL_GMSGLVL, unix.ETHTOOL_GLINK, unix.ETHTOOL_GCOALESCE,
 	unix.ETHTOOL_GRINGPARAM, unix.ETHTOOL_GPAUSEPARAM, unix.ETHTOOL_GRXCSUM, unix.ETHTOOL_GTXCSUM, unix.ETHTOOL_GSG,
 	unix.ETHTOOL_GSTRINGS, unix.ETHTOOL_GSTATS, unix.ETHTOOL_GTSO, unix.ETHTOOL_GPERMADDR, unix.ETHTOOL_GUFO,
@@ -24,34 +24,18 @@ var openEthtool = []uint32{
 	unix.ETHTOOL_GLINKSETTINGS, unix.ETHTOOL_PHY_GTUNABLE, unix.ETHTOOL_GFECPARAM,
 }
 
-// ethtool serves SIOCETHTOOL as a TAP or TUN device has it: with offloads on if the
-// device carries segments. libpcap asks about them: it sizes the frames of a V2 ring
-// on Ethernet by the MTU when there can be none, and for 65535 bytes otherwise
-// (iface_get_offload and create_ring in its pcap-linux.c).
-func (c *call) ethtool(d *rxring.Device, addr uint64) error {
-	var cmd [4]byte
-	if err := c.read(addr, cmd[:]); err != nil {
-		return err
-	}
-	req := cmd[:]
-	if native32(cmd[:]) == unix.ETHTOOL_GLINKSETTINGS {
-		req = make([]byte, sizeofLinkSettings)
-		if err := c.read(addr, req); err != nil {
-			return err
-		}
-	}
-	b, err := ethtoolAnswer(d, req)
-	if err != nil {
-		return err
-	}
-	return c.write(addr, b)
-}
+// SizeofLinkSettings is the size of struct ethtool_link_settings (linux/ethtool.h)
+// without its masks, in bytes.
+const SizeofLinkSettings = 48
 
-const sizeofLinkSettings = 48 // struct ethtool_link_settings (linux/ethtool.h), without its masks
-
-// ethtoolAnswer is the struct that a command gets. Of the request there is the
-// command, its first word, and for ETHTOOL_GLINKSETTINGS the rest.
-func ethtoolAnswer(d *rxring.Device, req []byte) ([]byte, error) {
+// Ethtool is the struct that the kernel returns to an ethtool command (SIOCETHTOOL) for a
+// TAP or TUN device, with offloads on if the device carries segments. req is the
+// command, and for ETHTOOL_GLINKSETTINGS the rest of the request.
+//
+// libpcap asks about offloads: without them it sizes the frames of a V2 ring on Ethernet
+// by the MTU, otherwise for 65535 bytes (iface_get_offload and create_ring in its
+// pcap-linux.c).
+func Ethtool(d *rxring.Device, req []byte) ([]byte, error) {
 	const (
 		// A TAP device says 10 Gbit/s, but there is no such limit here, and
 		// programs size rings by it.
@@ -62,9 +46,9 @@ func ethtoolAnswer(d *rxring.Device, req []byte) ([]byte, error) {
 		softwareTimestamps = 1<<1 | 1<<3 | 1<<4
 		txVLAN             = 1 << 7 // ETH_FLAG_TXVLAN
 	)
-	cmd := native32(req)
-	b := bytes32(cmd)
-	word := func(v uint32) ([]byte, error) { return append(b, bytes32(v)...), nil } // struct ethtool_value
+	cmd := binary.NativeEndian.Uint32(req)
+	b := binary.NativeEndian.AppendUint32(nil, cmd)
+	word := func(v uint32) ([]byte, error) { return binary.NativeEndian.AppendUint32(b, v), nil } // struct ethtool_value
 	switch cmd {
 	case unix.ETHTOOL_GTSO, unix.ETHTOOL_GGSO, unix.ETHTOOL_GGRO:
 		if !d.Segments() {
@@ -94,7 +78,7 @@ func ethtoolAnswer(d *rxring.Device, req []byte) ([]byte, error) {
 		return b, nil
 	case unix.ETHTOOL_GLINKSETTINGS:
 		const words, at = 4, 15 // of each mask; link_mode_masks_nwords
-		b = append(b, make([]byte, sizeofLinkSettings-4)...)
+		b = append(b, make([]byte, SizeofLinkSettings-4)...)
 		if req[at] != words { // the program wants to know how many there are
 			b[at] = -words & 0xff
 			return b, nil
@@ -108,7 +92,7 @@ func ethtoolAnswer(d *rxring.Device, req []byte) ([]byte, error) {
 		binary.NativeEndian.PutUint32(b[8:], ^uint32(0)) // phc_index: no clock
 		return b, nil
 	}
-	if slices.Contains(openEthtool, cmd) {
+	if slices.Contains(unprivilegedEthtool, cmd) {
 		return nil, unix.EOPNOTSUPP
 	}
 	return nil, unix.EPERM

@@ -3,62 +3,45 @@
 package interpose
 
 import (
+	"encoding/binary"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/tpacket"
 )
 
-// evaluate runs a seccomp filter made of the few instructions that assemble
-// uses.
+// Values of struct seccomp_data's arch (linux/audit.h).
+const archI386 = 0x40000003 // AUDIT_ARCH_I386
+
+var arch = map[string]uint32{"amd64": 0xc000003e, "arm64": 0xc00000b7}[runtime.GOARCH]
+
+// evaluate runs a seccomp filter on a struct seccomp_data. Classic BPF loads words of
+// packets in network order, so the words are laid out like that.
 func evaluate(t *testing.T, prog []unix.SockFilter, arch, nr uint32, args [6]uint64) uint32 {
 	t.Helper()
-	load := func(off uint32) uint32 {
-		switch {
-		case off == dataNr:
-			return nr
-		case off == dataArch:
-			return arch
-		case off >= dataArgs && off < dataArgs+48 && off%4 == 0:
-			v := args[(off-dataArgs)/8]
-			return uint32(v >> (8 * (off % 8)))
-		}
-		t.Fatalf("load at %d", off)
-		return 0
+	data := binary.BigEndian.AppendUint32(nil, nr)
+	data = binary.BigEndian.AppendUint32(data, arch)
+	data = binary.BigEndian.AppendUint64(data, 0) // instruction_pointer
+	for _, a := range args {                      // little-endian: the low half is first
+		data = binary.BigEndian.AppendUint32(data, uint32(a))
+		data = binary.BigEndian.AppendUint32(data, uint32(a>>32))
 	}
-	var a uint32
-	for pc := 0; pc < len(prog); pc++ {
-		in := prog[pc]
-		taken := false
-		switch in.Code {
-		case opLoad:
-			a = load(in.K)
-			continue
-		case opAnd:
-			a &= in.K
-			continue
-		case opRet:
-			return in.K
-		case opJeq:
-			taken = a == in.K
-		case opJge:
-			taken = a >= in.K
-		default:
-			t.Fatalf("instruction %+v", in)
-		}
-		if taken {
-			pc += int(in.Jt)
-		} else {
-			pc += int(in.Jf)
-		}
+	var ins []cbpf.Instruction
+	for _, in := range prog {
+		ins = append(ins, cbpf.Instruction{Op: in.Code, Jt: in.Jt, Jf: in.Jf, K: in.K})
 	}
-	t.Fatal("fell off the end")
-	return 0
+	f, err := cbpf.Compile(ins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.Run(&cbpf.Packet{Data: data, Len: uint32(len(data))})
 }
 
 func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
-	prog, err := assemble(rules(traps{}))
+	prog, err := filter(options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,15 +92,15 @@ func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
 		if c.asks {
 			want = unix.SECCOMP_RET_USER_NOTIF
 		}
-		if got := evaluate(t, prog, auditArch, c.nr, c.args); got != want {
+		if got := evaluate(t, prog, arch, c.nr, c.args); got != want {
 			t.Errorf("%s: %#x, want %#x", c.behaviour, got, want)
 		}
-		const i386 = 0x40000003 // AUDIT_ARCH_I386
-		if got := evaluate(t, prog, i386, c.nr, c.args); got != unix.SECCOMP_RET_ALLOW {
+		if got := evaluate(t, prog, archI386, c.nr, c.args); got != unix.SECCOMP_RET_ALLOW {
 			t.Errorf("%s, as a 32-bit program: %#x", c.behaviour, got)
 		}
-		if firstForeignNr == 0x40000000 {
-			if got := evaluate(t, prog, auditArch, c.nr|firstForeignNr, c.args); got != unix.SECCOMP_RET_ALLOW {
+		if runtime.GOARCH == "amd64" {
+			const x32 = 0x40000000 // __X32_SYSCALL_BIT (asm/unistd.h)
+			if got := evaluate(t, prog, arch, c.nr|x32, c.args); got != unix.SECCOMP_RET_ALLOW {
 				t.Errorf("%s, as an x32 program: %#x", c.behaviour, got)
 			}
 		}
@@ -126,11 +109,11 @@ func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
 
 func TestFilterMayLeaveFilesAlone(t *testing.T) {
 	for noProcNet, want := range map[bool]uint32{false: unix.SECCOMP_RET_USER_NOTIF, true: unix.SECCOMP_RET_ALLOW} {
-		prog, err := assemble(rules(traps{NoProcNet: noProcNet}))
+		prog, err := filter(options{NoProcNet: noProcNet})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := evaluate(t, prog, auditArch, unix.SYS_OPENAT, [6]uint64{0xffffff9c, 0x1000, unix.O_RDONLY}); got != want {
+		if got := evaluate(t, prog, arch, unix.SYS_OPENAT, [6]uint64{0xffffff9c, 0x1000, unix.O_RDONLY}); got != want {
 			t.Errorf("no procnet %v: %#x, want %#x", noProcNet, got, want)
 		}
 	}
@@ -138,7 +121,7 @@ func TestFilterMayLeaveFilesAlone(t *testing.T) {
 
 func TestFilterMayLetMlockDoNothing(t *testing.T) {
 	for _, noMlock := range []bool{false, true} {
-		prog, err := assemble(rules(traps{NoMlock: noMlock}))
+		prog, err := filter(options{NoMlock: noMlock})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,11 +130,11 @@ func TestFilterMayLetMlockDoNothing(t *testing.T) {
 			want = unix.SECCOMP_RET_ERRNO
 		}
 		for _, nr := range []uint32{unix.SYS_MLOCK, unix.SYS_MLOCK2, unix.SYS_MLOCKALL} {
-			if got := evaluate(t, prog, auditArch, nr, [6]uint64{}); got != want {
+			if got := evaluate(t, prog, arch, nr, [6]uint64{}); got != want {
 				t.Errorf("no mlock %v: call %d: %#x, want %#x", noMlock, nr, got, want)
 			}
 		}
-		if got := evaluate(t, prog, auditArch, unix.SYS_MUNLOCKALL, [6]uint64{}); got != unix.SECCOMP_RET_ALLOW {
+		if got := evaluate(t, prog, arch, unix.SYS_MUNLOCKALL, [6]uint64{}); got != unix.SECCOMP_RET_ALLOW {
 			t.Errorf("munlockall: %#x", got)
 		}
 	}
@@ -181,15 +164,15 @@ func TestFilterFollowsIdentitiesAndDescriptorNumbers(t *testing.T) {
 		{"execve", unix.SYS_EXECVE, args{}, allow, allow, allow},
 	} {
 		for _, with := range []struct {
-			traps
+			options
 			want uint32
-		}{{traps{}, c.usual}, {traps{Records: true}, c.records}, {traps{KeepUser: true}, c.keepUser}} {
-			prog, err := assemble(rules(with.traps))
+		}{{options{}, c.usual}, {options{Records: true}, c.records}, {options{KeepUser: true}, c.keepUser}} {
+			prog, err := filter(with.options)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := evaluate(t, prog, auditArch, c.nr, c.args); got != with.want {
-				t.Errorf("%s, %+v: %#x, want %#x", c.behaviour, with.traps, got, with.want)
+			if got := evaluate(t, prog, arch, c.nr, c.args); got != with.want {
+				t.Errorf("%s, %+v: %#x, want %#x", c.behaviour, with.options, got, with.want)
 			}
 		}
 	}
