@@ -17,7 +17,7 @@ import (
 func TestWhatTheSystemLacksIsNamed(t *testing.T) {
 	for call, want := range map[string]string{
 		"seccomp":      "refuses seccomp user notification (Linux 5.0 and later have it): operation not permitted: in a container, allow seccomp in its seccomp profile",
-		"memfd_create": "refuses memfd_create, which makes the memory of rings: operation not permitted: allow it in the container's seccomp profile",
+		"memfd_create": "refuses memfd_create, which rings need for their memory: operation not permitted: allow it in the container's seccomp profile",
 	} {
 		out, code := startHost(t, "refused "+call+" run", uint32(os.Getuid()), "echo", "ran").end()
 		if code != 4 || strings.Contains(out, "ran\n") || !strings.Contains(out, want) {
