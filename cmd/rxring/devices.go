@@ -85,7 +85,7 @@ func (f *sourceFlags) devices(ctx context.Context) ([]attach.DeviceStatus, error
 	}
 	defer feeds.Close()
 	fedBy := make(map[*rxring.Device]string)
-	for _, f := range feeds.feeds {
+	for _, f := range feeds.List() {
 		for _, d := range f.Devices {
 			fedBy[d] = f.Spec.WithoutName()
 		}

@@ -182,7 +182,7 @@ func (f *dumpFlags) openSource(ctx context.Context, c *dump.Config) (*dump.Input
 	var from *feed.Feed
 	var device *rxring.Device
 	var names, others []string
-	for _, feed := range feeds.feeds {
+	for _, feed := range feeds.List() {
 		for _, d := range feed.Devices {
 			names = append(names, d.Name())
 			switch {

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -55,22 +53,13 @@ func (f *sourceFlags) open(ctx context.Context, c feed.Config) (*sources, error)
 		}
 		specs[0] = specs[0].WithName(f.name)
 	}
-	inspected, err := feed.Inspect(ctx, specs)
-	if err != nil {
-		return nil, fmt.Errorf("--from %w", err)
-	}
 	s := newSources()
-	for _, i := range inspected {
-		feed, err := i.Open(c)
-		if err != nil {
-			if errors.Is(err, syscall.EEXIST) {
-				err = fmt.Errorf("%w: NAME=%s gives it another one", err, i.Spec.WithoutName())
-			}
-			return nil, errors.Join(fmt.Errorf("--from %w", err), s.Close())
-		}
-		s.feeds = append(s.feeds, feed)
-		for _, err := range feed.LeftOut {
-			say("--from %q: %v", feed.Spec.String(), err)
+	if err := s.Open(ctx, specs, c); err != nil {
+		return nil, err
+	}
+	for _, f := range s.List() {
+		for _, err := range f.LeftOut {
+			say("--from %q: %v", f.Spec.String(), err)
 		}
 	}
 	return s, nil

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -24,51 +21,38 @@ const (
 	endGrace = 5 * time.Second
 )
 
-// sources are the feeds of a run.
+// sources are the feeds of a run. Files end together; another source that ends, such as a
+// live interface that is deleted, takes its devices with it.
 type sources struct {
-	feeds []*feed.Feed
+	*feed.Set
 
 	// interrupt gets a value when files have been played to their ends and read, and
 	// nothing else is playing.
 	interrupt chan struct{}
-
-	ending sync.WaitGroup // for those that end by themselves
-	ctx    context.Context
-	stop   context.CancelFunc
 
 	mu   sync.Mutex
 	gone map[string]bool // names of files' devices that were removed
 }
 
 func newSources() *sources {
-	s := &sources{interrupt: make(chan struct{}, 1), gone: make(map[string]bool)}
-	s.ctx, s.stop = context.WithCancel(context.Background())
-	return s
+	return &sources{Set: feed.NewSet("--from"), interrupt: make(chan struct{}, 1), gone: make(map[string]bool)}
 }
 
-// start lets packets come. When it fails, nothing comes. A source other than a file
-// that ends, as a live interface that is deleted does, takes its devices with it; files
-// end together.
+// start starts the feeds. When one fails, it stops them all.
 func (s *sources) start() error {
+	if err := s.StartAll(); err != nil {
+		return err
+	}
 	var files []*feed.Feed
-	for _, f := range s.feeds {
-		if err := f.Start(); err != nil {
-			return errors.Join(fmt.Errorf("--from %w", err), s.Close())
-		}
+	for _, f := range s.List() {
 		if f.Finite {
 			files = append(files, f)
-		} else if f.Done() != nil {
-			s.ending.Go(func() {
-				select {
-				case <-f.Done():
-					f.Finish(s.ctx) // Close tells the error
-				case <-s.ctx.Done():
-				}
-			})
+		} else {
+			s.OnEnd(f, func() { f.Finish(s.Context()) }) // Close returns the error
 		}
 	}
 	if files != nil {
-		s.ending.Go(func() { s.endFiles(files) })
+		s.Go(func() { s.endFiles(files) })
 	}
 	return nil
 }
@@ -78,7 +62,7 @@ func (s *sources) sleep(d time.Duration) bool {
 	select {
 	case <-time.After(d):
 		return true
-	case <-s.ctx.Done():
+	case <-s.Context().Done():
 		return false
 	}
 }
@@ -86,7 +70,7 @@ func (s *sources) sleep(d time.Duration) bool {
 // endFiles ends the files that have been played together, once none is playing any more.
 // Those that nobody has read yet are left for who may read them.
 func (s *sources) endFiles(files []*feed.Feed) {
-	endless := len(files) < len(s.feeds)
+	endless := len(files) < len(s.List())
 	playing := func(f *feed.Feed) bool { return !f.Ended() && (!f.Waiting() || f.Watched()) } // or soon
 	for len(files) > 0 && s.sleep(endPoll) {
 		var ended, left []*feed.Feed
@@ -101,7 +85,7 @@ func (s *sources) endFiles(files []*feed.Feed) {
 			continue
 		}
 		for _, f := range ended {
-			f.Drain(s.ctx)
+			f.Drain(s.Context())
 		}
 		if slices.ContainsFunc(left, playing) {
 			continue // it has begun meanwhile
@@ -122,7 +106,7 @@ func (s *sources) interruptReaders(files []*feed.Feed) bool {
 	}
 	select {
 	case s.interrupt <- struct{}{}:
-	case <-s.ctx.Done():
+	case <-s.Context().Done():
 		return false
 	}
 	for start := time.Now(); time.Since(start) < endGrace && slices.ContainsFunc(files, (*feed.Feed).Watched); {
@@ -152,15 +136,5 @@ func (s *sources) hasEnded(name string) bool {
 	return s.gone[name]
 }
 
-// Close ends what feeds the devices.
-func (s *sources) Close() error {
-	s.stop()
-	s.ending.Wait()
-	var errs []error
-	for _, f := range s.feeds {
-		if err := f.Stop(); err != nil {
-			errs = append(errs, fmt.Errorf("--from %w", err))
-		}
-	}
-	return errors.Join(errs...)
-}
+// Close stops the feeds. The devices stay until the run ends.
+func (s *sources) Close() error { return s.Stop() }

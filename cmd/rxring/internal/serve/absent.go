@@ -53,8 +53,8 @@ func (s *sources) awaitInterface(a *absent) {
 
 // reopen opens and starts the source, unless it is not wanted any more.
 func (s *sources) reopen(a *absent) (*feed.Feed, error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	s.changeMu.Lock()
+	defer s.changeMu.Unlock()
 	if err := a.ctx.Err(); err != nil {
 		return nil, nil
 	}
@@ -66,7 +66,7 @@ func (s *sources) reopen(a *absent) (*feed.Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.start(f); err != nil {
+	if err := s.Start(f); err != nil {
 		return nil, err
 	}
 	s.absent = slices.DeleteFunc(s.absent, func(b *absent) bool { return b == a })

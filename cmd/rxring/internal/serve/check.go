@@ -3,7 +3,6 @@ package serve
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -44,16 +43,16 @@ func Check(ctx context.Context, o Options) (string, error) {
 	if err := sockfile.Check(path); err != nil {
 		return "", &fs.PathError{Op: "listen", Path: path, Err: err}
 	}
-	feeds, err := openAll(ctx, c.Sources)
-	if err != nil {
+	sources := feed.NewSet("source")
+	if err := sources.Open(ctx, c.Sources, feed.Config{Namespace: rxring.NewNamespace(rxring.NamespaceConfig{})}); err != nil {
 		return "", err
 	}
-	defer closeAll(feeds)
+	defer sources.Close()
 	r := report{c: c, groups: groupsOfUser, daemon: uint32(os.Geteuid()), group: uint32(os.Getegid())}
 	if name := cmp.Or(o.Confine.User, userName(c)); name != "" {
 		r.become(name)
 	}
-	return r.text(path, feeds), nil
+	return r.text(path, sources.List()), nil
 }
 
 // checkFiles returns an error for a file that the daemon cannot read once it has become the
@@ -65,23 +64,6 @@ func (s *server) checkFiles(c *Config, become *sandbox.User) error {
 		}
 	}
 	return nil
-}
-
-// openAll makes the sources' devices, in a namespace that nobody sees.
-func openAll(ctx context.Context, specs []feed.Spec) (feeds []*feed.Feed, err error) {
-	inspected, err := feed.Inspect(ctx, specs)
-	if err != nil {
-		return nil, fmt.Errorf("source %w", err)
-	}
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	for _, i := range inspected {
-		f, err := i.Open(feed.Config{Namespace: ns})
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("source %w", err), closeAll(feeds))
-		}
-		feeds = append(feeds, f)
-	}
-	return feeds, nil
 }
 
 func userName(c *Config) string {

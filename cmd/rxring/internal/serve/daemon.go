@@ -240,7 +240,7 @@ func (s *server) close() error {
 		errs = append(errs, s.exporter.close())
 	}
 	if s.sources != nil {
-		errs = append(errs, s.sources.close())
+		errs = append(errs, s.sources.Close())
 	}
 	return errors.Join(errs...)
 }

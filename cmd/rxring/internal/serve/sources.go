@@ -15,27 +15,19 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 )
 
-// sources are what feeds the devices. describe may be called by any goroutine, the other
-// methods by one.
+// sources are the daemon's feeds. describe may be called by any goroutine, the other methods
+// by one.
 type sources struct {
+	*feed.Set
 	ns  *rxring.Namespace
 	log *slog.Logger
 
-	waiting sync.WaitGroup // for sources to end by themselves, and interfaces to return
-	ctx     context.Context
-	stop    context.CancelFunc
-
-	changing sync.Mutex // held while sources are opened, before mu
-	absent   []*absent  // guarded by changing
-
-	mu    sync.Mutex
-	feeds []*feed.Feed
+	changeMu sync.Mutex // held while sources are opened or removed
+	absent   []*absent  // guarded by changeMu
 }
 
 func newSources(ns *rxring.Namespace, log *slog.Logger) *sources {
-	s := &sources{ns: ns, log: log}
-	s.ctx, s.stop = context.WithCancel(context.Background())
-	return s
+	return &sources{Set: feed.NewSet("source"), ns: ns, log: log}
 }
 
 // difference is what is to be done so that the sources of a file run, and no others.
@@ -48,8 +40,8 @@ type difference struct {
 // compare compares the sources of a file with those that run. An interface that is waited
 // for counts as running.
 func (s *sources) compare(want []feed.Spec) difference {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	s.changeMu.Lock()
+	defer s.changeMu.Unlock()
 	d := difference{want: want, missing: slices.Clone(want)}
 	found := func(have feed.Spec) bool {
 		i := slices.IndexFunc(d.missing, func(w feed.Spec) bool { return w.String() == have.String() })
@@ -58,7 +50,7 @@ func (s *sources) compare(want []feed.Spec) difference {
 		}
 		return i >= 0
 	}
-	for _, f := range s.list() {
+	for _, f := range s.List() {
 		if found(f.Spec) {
 			d.stay = append(d.stay, f)
 		}
@@ -82,15 +74,15 @@ type change struct {
 // prepare makes the devices of what is missing, which has been inspected. When it fails,
 // all is as before.
 func (s *sources) prepare(d difference, missing []feed.Inspected) (*change, error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	s.changeMu.Lock()
+	defer s.changeMu.Unlock()
 	c := &change{want: d.want, stay: d.stay}
 	for _, i := range missing {
 		f, err := s.open(i)
 		switch {
 		case err == nil:
 			c.fresh = append(c.fresh, f)
-		case errors.Is(err, syscall.EEXIST) && len(s.list()) > len(c.stay):
+		case errors.Is(err, syscall.EEXIST) && len(s.List()) > len(c.stay):
 			c.later = append(c.later, i)
 		default:
 			return nil, errors.Join(fmt.Errorf("source %w", err), closeAll(c.fresh))
@@ -132,8 +124,8 @@ func rehearse(stay []*feed.Feed, sources []feed.Inspected) error {
 // commit removes and starts the sources of a change. It starts all that can run; its error
 // is of those that cannot. announce must follow.
 func (s *sources) commit(c *change) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	s.changeMu.Lock()
+	defer s.changeMu.Unlock()
 	s.absent = slices.DeleteFunc(s.absent, func(a *absent) bool {
 		wanted := slices.ContainsFunc(c.want, func(w feed.Spec) bool { return w.String() == a.spec.String() })
 		if !wanted {
@@ -142,8 +134,8 @@ func (s *sources) commit(c *change) error {
 		return !wanted
 	})
 	var errs []error
-	for _, f := range s.list() {
-		if !slices.Contains(c.stay, f) && s.take(f) {
+	for _, f := range s.List() {
+		if !slices.Contains(c.stay, f) && s.Remove(f) {
 			s.log.Info("source removed", "source", f.Spec.String(), "devices", f.Names())
 			errs = append(errs, f.Close())
 		}
@@ -157,24 +149,13 @@ func (s *sources) commit(c *change) error {
 		c.fresh = append(c.fresh, f)
 	}
 	for _, f := range c.fresh {
-		if err := s.start(f); err != nil {
-			errs = append(errs, fmt.Errorf("source %w", err))
+		if err := s.Start(f); err != nil {
+			errs = append(errs, err)
 			continue
 		}
 		c.started = append(c.started, f)
 	}
 	return errors.Join(errs...)
-}
-
-// start has a source deliver packets, or closes it.
-func (s *sources) start(f *feed.Feed) error {
-	if err := f.Start(); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.feeds = append(slices.Clone(s.feeds), f)
-	return nil
 }
 
 // announce logs the sources that commit has started, and from then on removes the devices
@@ -200,21 +181,12 @@ func (s *sources) failing(w feed.Spec) func(error) {
 
 // await removes the devices of a source when it has ended.
 func (s *sources) await(f *feed.Feed) {
-	done := f.Done()
-	if done == nil {
-		return
-	}
-	s.waiting.Go(func() {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-done:
-		}
+	s.OnEnd(f, func() {
 		gone, ok := s.ended(f)
 		if !ok {
 			return
 		}
-		ctx, cancel := context.WithTimeout(s.ctx, drainTime)
+		ctx, cancel := context.WithTimeout(s.Context(), drainTime)
 		defer cancel()
 		err := f.Finish(ctx)
 		switch {
@@ -232,13 +204,13 @@ func (s *sources) await(f *feed.Feed) {
 // ended takes out a source that has ended, unless a reload did before. If it may return,
 // it is absent from now on.
 func (s *sources) ended(f *feed.Feed) (gone *absent, ok bool) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	if !s.take(f) {
+	s.changeMu.Lock()
+	defer s.changeMu.Unlock()
+	if !s.Remove(f) {
 		return nil, false
 	}
 	if f.Returns {
-		gone = newAbsent(s.ctx, f.Spec)
+		gone = newAbsent(s.Context(), f.Spec)
 		s.absent = append(s.absent, gone)
 	}
 	return gone, true
@@ -247,36 +219,6 @@ func (s *sources) ended(f *feed.Feed) (gone *absent, ok bool) {
 // drainTime is how long readers have to read the end of a file: whoever never reads
 // holds up nobody for longer.
 const drainTime = 5 * time.Second
-
-// close ends all of them, and returns when no goroutine is left.
-func (s *sources) close() error {
-	s.stop()
-	s.waiting.Wait()
-	var errs []error
-	for _, f := range s.list() {
-		if s.take(f) {
-			errs = append(errs, f.Close())
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (s *sources) list() []*feed.Feed {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.feeds)
-}
-
-// take takes f out, and says whether it was still there: whoever takes it closes it.
-func (s *sources) take(f *feed.Feed) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.Index(s.feeds, f)
-	if i >= 0 {
-		s.feeds = slices.Delete(slices.Clone(s.feeds), i, i+1)
-	}
-	return i >= 0
-}
 
 func closeAll(feeds []*feed.Feed) error {
 	var errs []error
@@ -288,7 +230,7 @@ func closeAll(feeds []*feed.Feed) error {
 
 // describe is for [attach.Config].
 func (s *sources) describe(d *rxring.Device) attach.Description {
-	for _, f := range s.list() {
+	for _, f := range s.List() {
 		if slices.Contains(f.Devices, d) {
 			return attach.Description{Source: f.Spec.WithoutName(), Counters: f.Counters()}
 		}
