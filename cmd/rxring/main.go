@@ -81,6 +81,9 @@ func run() int {
 	return exit.code
 }
 
+// moreCommands makes the commands that a build tag adds.
+var moreCommands []func(root *cobra.Command) *cobra.Command
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rxring",
@@ -107,5 +110,8 @@ privileges, on receive rings that Go code writes.`,
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp(root))
 	root.AddCommand(newRun(), newDump(), newServe(), newTop(), newDevices(), newVerify(), newRace(), newVersion())
+	for _, newCommand := range moreCommands {
+		root.AddCommand(newCommand(root))
+	}
 	return root
 }
