@@ -20,6 +20,10 @@ build: ## bin/rxring
 static: ## bin/rxring without a C library, and without filter expressions
 	$(GO) build -tags nolibpcap -o $(RXRING) ./cmd/rxring
 
+.PHONY: packages
+packages: ## Debian packages for amd64 and arm64, in bin/packages
+	@scripts/packages
+
 .PHONY: test
 test: deps lint explore fuzz-smoke bench-smoke ## everything that must hold
 	CGO_ENABLED=1 $(GO) test -race -cover -timeout 30m $(LONGEST) $(PACKAGES)

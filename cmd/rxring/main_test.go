@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -34,8 +35,9 @@ func TestMain(m *testing.M) {
 // capability, and when the tests run as root, as nobody. [NAME] holds where the
 // program NAME is installed, [interpose] where rxring can run one, [root] where
 // root runs the tests, [container] where podman runs containers here, by `container`, and
-// [rootless] where it does so for nobody, by `rootless`. `build DIR` puts the Go program in testdata/DIR, under the last element
-// of DIR, into PATH.
+// [rootless] where it does so for nobody, by `rootless`. `build DIR` puts the Go program in
+// testdata/DIR, under the last element of DIR, into PATH. `static FILE` builds rxring without
+// a C library, `package DIR` the Debian package of this machine's architecture; $DIST is dist/.
 // What a program does in some time takes longer on a busy machine: see briefly and longer.
 func TestScript(t *testing.T) {
 	shared := sharedDir(t)
@@ -73,7 +75,9 @@ func params(shared string) testscript.Params {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TMPDIR", env.WorkDir)
 			env.Setenv("GORACE", os.Getenv("GORACE"))
-			return nil
+			dist, err := filepath.Abs("../../dist")
+			env.Setenv("DIST", dist)
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"build": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -86,13 +90,33 @@ func params(shared string) testscript.Params {
 				if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
 					build.Env = append(os.Environ(), "GOWORK=off")
 				}
-				out, err := build.CombinedOutput()
-				if err != nil {
-					ts.Fatalf("build %s: %v: %s", args[0], err, out)
+				runOrFail(ts, build)
+			},
+			"static": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 1 {
+					ts.Fatalf("usage: static FILE")
 				}
+				build := exec.Command("go", "build", "-tags", "nolibpcap", "-o", ts.MkAbs(args[0]), ".")
+				build.Env = append(os.Environ(), "CGO_ENABLED=0")
+				runOrFail(ts, build)
+			},
+			"package": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 1 {
+					ts.Fatalf("usage: package DIR")
+				}
+				build := exec.Command("../../scripts/packages", ts.MkAbs(args[0]))
+				// Quick to build and to pack: without BUILDFLAGS, most is in Go's cache.
+				build.Env = append(os.Environ(), "ARCHS="+runtime.GOARCH, "BUILDFLAGS=", "DPKG_DEB_COMPRESSOR_TYPE=gzip", "DPKG_DEB_COMPRESSOR_LEVEL=1")
+				runOrFail(ts, build)
 			},
 		},
 		RequireUniqueNames: true,
+	}
+}
+
+func runOrFail(ts *testscript.TestScript, cmd *exec.Cmd) {
+	if out, err := cmd.CombinedOutput(); err != nil {
+		ts.Fatalf("%s: %v: %s", cmd, err, out)
 	}
 }
 

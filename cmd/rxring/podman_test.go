@@ -105,13 +105,14 @@ func pods(t *testing.T, dir string) (own, rootless func() error) {
 	})
 }
 
-// script writes a program for scripts: NAME [OPTIONS OF PODMAN RUN] -- COMMAND.
+// script writes a program for scripts: NAME [OPTIONS OF PODMAN RUN] -- COMMAND. The
+// environment variable IMAGE names another image.
 func (p *pod) script(path string) error {
 	text := fmt.Sprintf(`#!/bin/sh
 opts=
 while [ "$1" != -- ]; do opts="$opts $1"; shift; done
 shift
-exec timeout 120 %s %s $opts %s "$@"
+exec timeout 120 %s %s $opts ${IMAGE:-%s} "$@"
 `, strings.Join(p.podman, " "), strings.Join(p.runArgs(), " "), p.image)
 	return os.WriteFile(path, []byte(text), 0o755)
 }
