@@ -37,9 +37,9 @@ explore: ## every interleaving of the ring's real code, at small scope; V=-v pri
 
 .PHONY: explore-slots explore-blocks
 explore-slots: # an exploration has one thread
-	$(GO) test -count=1 -tags explore -run 'TestExplore$$' $(V) ./ring
+	$(GO) test -count=1 -tags explore -run 'TestExplore$$' $(V) ./internal/ownership
 explore-blocks:
-	$(GO) test -count=1 -tags explore -run TestExploreBlocks $(V) ./ring
+	$(GO) test -count=1 -tags explore -run TestExploreBlocks $(V) ./internal/writer
 
 .PHONY: spec
 spec: deps ## the Promela models, each with the verdict it must have (make test runs them too)
@@ -58,7 +58,7 @@ deps-more: ## larger packages for which tests are skipped otherwise; suricata is
 lint: ## formatting, vet on every system that builds, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
 	$(GO) vet $(PACKAGES)
-	$(GO) vet -tags explore ./ring
+	$(GO) vet -tags explore ./internal/slots ./internal/explore ./internal/writer ./internal/ownership
 	$(GO) vet -C bench ./...
 	GOARCH=arm64 $(GO) vet $(PACKAGES)
 	GOOS=darwin GOARCH=arm64 $(GO) vet $(PACKAGES)

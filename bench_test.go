@@ -6,6 +6,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/ringmem"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
@@ -138,7 +139,7 @@ func BenchmarkCopy(b *testing.B) {
 	for _, size := range []int{64, 1500, 65536} {
 		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
 			slot := 2 * size
-			m, err := ring.NewMemory(4096 * slot)
+			m, err := ringmem.New(4096 * slot)
 			if err != nil {
 				b.Fatal(err)
 			}

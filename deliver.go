@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -123,9 +124,9 @@ func wanted(protocol uint16, p *Packet, a *arrival) bool {
 // receiver is what a socket's options amount to on the receive path. It is
 // immutable: a changed option publishes a new one.
 type receiver struct {
-	ring           *ring.Ring   // V1 and V2; nil: none
-	blocks         *ring.Blocks // V3; nil: none
-	epoch          uint32       // of the queue
+	ring           *writer.Ring   // V1 and V2; nil: none
+	blocks         *writer.Blocks // V3; nil: none
+	epoch          uint32         // of the queue
 	filter         *cbpf.Filter
 	version        tpacket.Version
 	dgram          bool

@@ -9,6 +9,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/rxtest"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -314,7 +315,7 @@ func TestTaggedFramesInPiecesAndBatches(t *testing.T) {
 				rxtest.Must(t, s.BindDevice(dev, protocol))
 				defer func() {
 					for i := range uint32(4) {
-						all = append(all, append([]byte(nil), s.Ring().(*ring.Ring).Frame(i)...))
+						all = append(all, append([]byte(nil), s.Ring().(*writer.Ring).Frame(i)...))
 					}
 				}()
 			}

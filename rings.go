@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/ringmem"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -41,7 +43,7 @@ func (s *Socket) SetRxRing3(r tpacket.Req3) error {
 		if err != nil {
 			return err
 		}
-		var fresh ring.Buffer
+		var fresh writer.Buffer
 		budget := s.budget()
 		if s.version == tpacket.V3 {
 			fresh, err = s.newBlocks(g, r)
@@ -57,24 +59,17 @@ func (s *Socket) SetRxRing3(r tpacket.Req3) error {
 	})
 }
 
-func (s *Socket) newRing(g tpacket.Geometry) (ring.Buffer, error) {
-	d := ring.DefaultDesign
-	if s.kernelOwned {
-		d = ring.KernelOwned
-	}
-	return newRing(s, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewDesign(m, g, d) })
+func (s *Socket) newRing(g tpacket.Geometry) (writer.Buffer, error) {
+	return newRing(s, g, func(m *ringmem.Memory) (writer.Buffer, error) { return writer.New(m, g) })
 }
 
 // defaultRetire is Linux's for devices that do not say how fast they are
 // (DEFAULT_PRB_RETIRE_TOV).
 const defaultRetire = 8 * time.Millisecond
 
-func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (ring.Buffer, error) {
-	if s.kernelOwned {
-		return nil, explain.Errorf(syscall.EINVAL, "kernel-owned: V3 rings have no slots to mark, ask for V1 or V2")
-	}
+func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (writer.Buffer, error) {
 	s.fillHash = r.FeatureReqWord&tpacket.FeatureFillRxhash != 0
-	c := ring.BlocksConfig{
+	c := writer.BlocksConfig{
 		SizeofPriv: r.SizeofPriv,
 		Retire:     time.Duration(r.RetireBlkTov) * time.Millisecond,
 		Losing:     s.counters.Losing,
@@ -83,7 +78,7 @@ func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (ring.Buffer, err
 	if c.Retire == 0 {
 		c.Retire = defaultRetire
 	}
-	return newRing(s, g, func(m *ring.Memory) (ring.Buffer, error) { return ring.NewBlocks(m, g, c) })
+	return newRing(s, g, func(m *ringmem.Memory) (writer.Buffer, error) { return writer.NewBlocks(m, g, c) })
 }
 
 // ringCost is what a budget is charged for a ring, in bytes: its memory, and what is kept
@@ -98,7 +93,7 @@ func ringCost(g tpacket.Geometry) int64 {
 
 // newRing makes a ring for s within its budget and the namespace's memory bound.
 // s.mu is held.
-func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ring.Memory) (R, error)) (r R, err error) {
+func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ringmem.Memory) (R, error)) (r R, err error) {
 	ns, budget, size := s.ns, s.budget(), int64(g.Size())
 	if !budget.take(ringCost(g)) {
 		return r, fmt.Errorf("ring of %d bytes: it takes %w: want a smaller ring, or a larger budget (max_memory of rxring serve)", size, budget.refuse(ringCost(g)))
@@ -108,9 +103,9 @@ func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ring.Memory) (R, err
 		return r, fmt.Errorf("ring of %d bytes: the namespace holds %d of at most %d bytes of ring memory: %w",
 			size, ns.memory.Load(), ns.maxMemory, syscall.ENOMEM)
 	}
-	newMemory := ring.NewMemory
+	newMemory := ringmem.New
 	if s.private {
-		newMemory = ring.NewPrivateMemory
+		newMemory = ringmem.NewPrivate
 	}
 	m, err := newMemory(g.Size())
 	if err == nil {
@@ -151,7 +146,7 @@ func (ns *Namespace) freeRing(r interface {
 func (s *Socket) hasRing() bool { return s.ring != nil || s.txRing != nil }
 
 // replaceRing publishes r, nil for none, and frees the ring before it.
-func (s *Socket) replaceRing(r ring.Buffer) error {
+func (s *Socket) replaceRing(r writer.Buffer) error {
 	old := s.ring
 	s.ring = r
 	s.queue.purge(s.ns)
@@ -161,7 +156,7 @@ func (s *Socket) replaceRing(r ring.Buffer) error {
 	if old != nil {
 		err = s.ns.freeRing(old, s.ringBudget) // no slot can be acquired in it from here on
 	}
-	if b, ok := old.(*ring.Blocks); ok {
+	if b, ok := old.(*writer.Blocks); ok {
 		s.freezes += b.FreezeCount()
 	}
 	s.counters.Attach(r)
@@ -169,9 +164,9 @@ func (s *Socket) replaceRing(r ring.Buffer) error {
 	return err
 }
 
-// Ring is the socket's receive ring, nil when it has none: a [ring.Ring] on a V1
-// or V2 socket, a [ring.Blocks] on a V3 one.
-func (s *Socket) Ring() ring.Buffer {
+// Ring is the socket's receive ring, nil when it has none: a [writer.Ring] on a V1
+// or V2 socket, a [writer.Blocks] on a V3 one.
+func (s *Socket) Ring() writer.Buffer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ring
@@ -184,7 +179,7 @@ func (s *Socket) NewReader() (*ring.Reader, error) {
 	if r == nil {
 		return nil, ErrNoRing
 	}
-	return ring.NewReader(r, &s.notify), nil
+	return writer.NewReader(r, &s.notify), nil
 }
 
 // Geometry is the shape of the receive ring, if there is one.
@@ -201,7 +196,7 @@ func (s *Socket) Geometry() (g tpacket.Geometry, ok bool) {
 func (s *Socket) HasTxRing() bool { return s.TxRing() != nil }
 
 // SetMapped has the socket ask f whether anybody has a ring's memory mapped, by
-// its memfd, see [ring.Memory.FD]. Until nobody has, PACKET_RX_RING and
+// its memfd, see [ringmem.Memory.FD]. Until nobody has, PACKET_RX_RING and
 // PACKET_TX_RING are EBUSY whatever they ask for. Without it nobody has. f must not
 // call methods of the socket.
 func (s *Socket) SetMapped(f func(memfd int) bool) {
@@ -212,7 +207,7 @@ func (s *Socket) SetMapped(f func(memfd int) bool) {
 
 // isMapped says whether anybody has a ring mapped. s.mu is held.
 func (s *Socket) isMapped() bool {
-	return s.mapped != nil && slices.ContainsFunc(s.memories(), func(m *ring.Memory) bool { return s.mapped(m.FD()) })
+	return s.mapped != nil && slices.ContainsFunc(s.memories(), func(m *ringmem.Memory) bool { return s.mapped(m.FD()) })
 }
 
 var errMapped = explain.Errorf(syscall.EBUSY, "the socket's memory is mapped, unmap it first")
@@ -224,7 +219,7 @@ var errMapped = explain.Errorf(syscall.EBUSY, "the socket's memory is mapped, un
 
 // Map makes the socket's rings ready to be mapped in one piece of size bytes, the
 // receive ring first, as packet_mmap does, and returns the memfd that they are, see
-// [ring.Memory.FD]. EINVAL when there is no ring, or for another size than that of
+// [ringmem.Memory.FD]. EINVAL when there is no ring, or for another size than that of
 // all; ENOMEM when there is no memory to put them together.
 //
 // To do that it may move the rings, with all that is in them. Nobody may have one
@@ -240,8 +235,8 @@ func (s *Socket) Map(size int) (fd int, err error) {
 		if s.private {
 			return explain.Errorf(syscall.EINVAL, "the rings are private: want memory for them, see MoveRings")
 		}
-		if !ring.Together(s.memories()...) {
-			fresh, err := ring.NewMemories(s.ringSizesLocked()...)
+		if !ringmem.Together(s.memories()...) {
+			fresh, err := ringmem.NewAll(s.ringSizesLocked()...)
 			if err != nil {
 				return err
 			}
@@ -290,7 +285,7 @@ func (s *Socket) CheckMap(size int) (sizes []int, err error) {
 // MoveRings moves the rings, with all that is in them, into ms, one for each, of the
 // sizes that CheckMap returned: EINVAL otherwise. It takes ms over, and closes them if
 // there is an error. Packets that come in that moment are dropped and counted.
-func (s *Socket) MoveRings(ms []*ring.Memory) error {
+func (s *Socket) MoveRings(ms []*ringmem.Memory) error {
 	s.txMu.Lock()
 	defer s.txMu.Unlock()
 	untaken := true
@@ -311,7 +306,7 @@ func (s *Socket) MoveRings(ms []*ring.Memory) error {
 	return err
 }
 
-func closeAll(ms []*ring.Memory) {
+func closeAll(ms []*ringmem.Memory) {
 	for _, m := range ms {
 		m.Close()
 	}
@@ -325,7 +320,7 @@ func (s *Socket) ringSizesLocked() (sizes []int) {
 }
 
 // memories lists the rings' memory, as it is to be mapped.
-func (s *Socket) memories() (ms []*ring.Memory) {
+func (s *Socket) memories() (ms []*ringmem.Memory) {
 	if s.ring != nil {
 		ms = append(ms, s.ring.Memory())
 	}
@@ -336,17 +331,17 @@ func (s *Socket) memories() (ms []*ring.Memory) {
 }
 
 // moveRingsLocked puts the rings into fresh memory.
-func (s *Socket) moveRingsLocked(fresh []*ring.Memory) error {
+func (s *Socket) moveRingsLocked(fresh []*ringmem.Memory) error {
 	defer func() { closeAll(fresh) }() // those that no ring took over
 	if s.ring != nil {
 		var (
-			moved ring.Buffer
+			moved writer.Buffer
 			err   error
 		)
 		switch b := s.ring.(type) {
-		case *ring.Ring:
+		case *writer.Ring:
 			moved, err = b.Move(fresh[0])
-		case *ring.Blocks:
+		case *writer.Blocks:
 			moved, err = b.Move(fresh[0])
 		}
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/rxtest"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -80,7 +81,7 @@ func TestRingsAreMappedInOnePiece(t *testing.T) {
 			}
 			close(stop)
 			wg.Wait()
-			if b, ok := s.Ring().(*ring.Blocks); ok {
+			if b, ok := s.Ring().(*writer.Blocks); ok {
 				b.Expire()
 			}
 			mem := mapAll(t, s, rxSize)

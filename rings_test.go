@@ -3,11 +3,9 @@ package rxring_test
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -101,17 +99,6 @@ func TestStatisticsCountFreezes(t *testing.T) {
 	rxtest.Must(t, s.SetRxRing(tpacket.Req{}))
 	if st := s.Statistics(); st.FreezeQCount != 1 || st.Drops != 1 {
 		t.Errorf("of a ring that has gone: %+v", st)
-	}
-}
-
-func TestV3HasNoSlotsToMark(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	rxtest.Must(t, err)
-	defer s.Close()
-	rxtest.Must(t, s.SetVersion(tpacket.V3), s.SetKernelOwned(true))
-	if err := s.SetRxRing3(rxtest.BlocksRequest); !errors.Is(err, syscall.EINVAL) {
-		t.Errorf("kernel-owned V3 ring: %v, want %v", err, syscall.EINVAL)
 	}
 }
 
@@ -231,51 +218,6 @@ func TestHostileReadersHarmNobodyElse(t *testing.T) {
 		t.Errorf("the ring that nobody reads took %d packets, want its 32 slots' worth", got.Captured)
 	}
 	t.Logf("lawful %+v, scribbler %+v, dying %+v", lawful.Totals(), scribbler.Totals(), dying.Totals())
-}
-
-func TestKernelOwnedIsOptInAndOnlyForGoReaders(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
-	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
-	rxtest.Must(t, err)
-	defer s.Close()
-	rxtest.Must(t, s.SetKernelOwned(true), s.SetVersion(tpacket.V2), s.SetRxRing(rxtest.SmallRing))
-	if err := s.SetKernelOwned(false); !errors.Is(err, syscall.EBUSY) {
-		t.Errorf("with a ring: %v, want %v", err, syscall.EBUSY)
-	}
-	rd, err := s.NewReader()
-	rxtest.Must(t, err)
-	slots := s.Ring().(*ring.Ring)
-	slot, _ := slots.Acquire()
-	if h := tpacket.Header2At(slots.Frame(slot)); h.Status != ring.StatusKernelOwned {
-		t.Errorf("status %#x while a writer fills the slot, want %#x", h.Status, ring.StatusKernelOwned)
-	}
-	empty(t, rd)
-	slots.Release(slot, tpacket.StatusUser)
-	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
-	for range 2 {
-		f := rxtest.Next(t, rd)
-		f.Release()
-	}
-	empty(t, rd)
-
-	// No socket option, of any level, gives it to an interposed program.
-	plain, err := ns.Socket(rxring.SockRaw, 0)
-	rxtest.Must(t, err)
-	defer plain.Close()
-	for _, level := range []int{1, tpacket.SolPacket} {
-		for name := range 256 {
-			plain.Setsockopt(level, name, rxtest.Int(1)) // some are refused, which is fine
-		}
-	}
-	plain.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, rxtest.Int(1))
-	plain.Setsockopt(tpacket.SolPacket, tpacket.OptReserve, rxtest.Int(0))
-	rxtest.Must(t, plain.SetRxRing(rxtest.SmallRing))
-	slots = plain.Ring().(*ring.Ring)
-	slot, _ = slots.Acquire()
-	if h := tpacket.Header2At(slots.Frame(slot)); h.Status != tpacket.StatusKernel {
-		t.Errorf("status %#x while a writer fills the slot: an option switched kernel-owned on", h.Status)
-	}
 }
 
 func TestMemoryOfClosedSocketsCanBeUsedAgain(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"iter"
 	"time"
 
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/writer"
 )
 
 // RoomFor says for how many packets, n at most, all sockets that look at the device have
@@ -122,7 +122,7 @@ func (s *Socket) RoomFor(n int) int {
 		}
 		return n
 	case rx.blocks != nil:
-		return rx.blocks.Room(n)
+		return rx.blocks.RoomFor(n)
 	}
 	switch held, limit := s.queue.held.Load(), s.queue.limit.Load(); {
 	case held >= limit:
@@ -159,9 +159,9 @@ func (s *Socket) drained() bool {
 		return false
 	}
 	switch r := s.ring.(type) {
-	case *ring.Ring:
+	case *writer.Ring:
 		return r.Free(r.Geometry().FrameNr - 1) // the slot before head: the latest packet's
-	case *ring.Blocks:
+	case *writer.Blocks:
 		r.Expire()
 		return !r.Readable() && r.Free(0)
 	}

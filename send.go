@@ -7,7 +7,7 @@ import (
 	"syscall"
 
 	"github.com/rxring/rxring/internal/explain"
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -16,7 +16,7 @@ import (
 type sender struct {
 	group      *group // of fanout
 	grant      *granted
-	ring       *ring.TxRing
+	ring       *writer.TxRing
 	version    tpacket.Version // of the ring
 	closed     bool
 	dgram      bool

@@ -13,7 +13,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/rxtest"
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -131,7 +131,7 @@ func TestOwnerRefusesFrames(t *testing.T) {
 }
 
 // put fills frame i of a transmit ring.
-func put(r *ring.TxRing, v tpacket.Version, i uint32, data []byte) {
+func put(r *writer.TxRing, v tpacket.Version, i uint32, data []byte) {
 	rxtest.PutFrame(r.Memory().Bytes()[r.Geometry().FrameOffset(i):], v, data)
 }
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/notify"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -41,8 +43,8 @@ type Socket struct {
 	rx       atomic.Pointer[receiver] // never nil
 	protocol atomic.Uint32            // 16 bits, host byte order
 	ifindex  atomic.Int32             // 0: every device
-	counters ring.Counters
-	notify   ring.Notify
+	counters writer.Counters
+	notify   notify.Notify
 	queue    queue
 	meter    meter        // used if there is an Account
 	err      atomic.Int32 // pending errno (sk_err)
@@ -58,12 +60,11 @@ type Socket struct {
 	closed       bool
 	version      tpacket.Version
 	reserve      uint32
-	vnetLen      uint32 // PACKET_VNET_HDR_SZ
-	kernelOwned  bool
-	fillHash     bool        // V3: TP_FT_REQ_FILL_RXHASH
-	freezes      uint32      // of rings before this one, not yet reported
-	ring         ring.Buffer // nil: none
-	txRing       *ring.TxRing
+	vnetLen      uint32        // PACKET_VNET_HDR_SZ
+	fillHash     bool          // V3: TP_FT_REQ_FILL_RXHASH
+	freezes      uint32        // of rings before this one, not yet reported
+	ring         writer.Buffer // nil: none
+	txRing       *writer.TxRing
 	ringBudget   *Budget              // that ring's memory is taken from
 	txBudget     *Budget              // and txRing's
 	mapped       func(memfd int) bool // nil: nobody maps rings
@@ -122,10 +123,10 @@ func (s *Socket) publish() {
 		ignoreOutgoing: s.flags[option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}] != 0 && s.group == nil,
 	}
 	switch b := s.ring.(type) {
-	case *ring.Ring:
+	case *writer.Ring:
 		rx.ring, rx.frameSize = b, b.Geometry().FrameSize
 		rx.copyWhole = s.flags[option{tpacket.SolPacket, tpacket.OptCopyThresh}] != 0
-	case *ring.Blocks:
+	case *writer.Blocks:
 		rx.blocks, rx.frameSize = b, b.MaxFrame()
 	default:
 		rx.frameSize = math.MaxUint32 // the queue has no frames
@@ -154,24 +155,6 @@ func (s *Socket) publish() {
 
 // Type is the socket's type.
 func (s *Socket) Type() SockType { return s.typ }
-
-// SetKernelOwned has the ring to come mark the slots that writers fill with
-// [ring.StatusKernelOwned], in shared memory, as the commit that fixed Linux's
-// ring proposes: EBUSY when there is a ring already.
-//
-// Only a reader that knows the status may have it, such as [ring.Reader]. All
-// others take it for a packet, and read what is still being written; and the
-// ring then relies on its reader to be lawful. So it is Go code's to ask for,
-// and no socket option: no interposed program can switch it on.
-func (s *Socket) SetKernelOwned(on bool) error {
-	return s.do("set kernel-owned", func() error {
-		if s.ring != nil {
-			return explain.Errorf(syscall.EBUSY, "the socket has a ring already")
-		}
-		s.kernelOwned = on
-		return nil
-	})
-}
 
 // Readable is what poll reports as POLLIN: a packet is in the queue, or the ring
 // has one.
@@ -212,7 +195,7 @@ func (s *Socket) Events() (e Events) {
 }
 
 // Arm asks for one Wake when there is news for a poller, after which Events must
-// be asked again; see [ring.Notify].
+// be asked again; see [notify.Notify].
 func (s *Socket) Arm(w ring.Waker) { s.notify.Arm(w) }
 
 // Disarm takes back an Arm.

@@ -3,6 +3,7 @@ package rxring
 import (
 	"sync/atomic"
 
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -154,7 +155,7 @@ func (s *Socket) statistics() tpacket.Stats3 {
 	packets, drops := s.counters.Statistics()
 	st := tpacket.Stats3{Packets: uint32(packets), Drops: uint32(drops), FreezeQCount: s.freezes}
 	s.freezes = 0
-	if b, ok := s.ring.(*ring.Blocks); ok {
+	if b, ok := s.ring.(*writer.Blocks); ok {
 		st.FreezeQCount += b.FreezeCount()
 	}
 	return st

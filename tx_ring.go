@@ -7,7 +7,8 @@ import (
 	"syscall"
 
 	"github.com/rxring/rxring/internal/explain"
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/ringmem"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -54,7 +55,7 @@ func (s *Socket) setTxRing3(r tpacket.Req3) error {
 			return errNoSend
 		}
 		budget := s.budget()
-		fresh, err := newRing(s, g, func(m *ring.Memory) (*ring.TxRing, error) { return ring.NewTx(m, g) })
+		fresh, err := newRing(s, g, func(m *ringmem.Memory) (*writer.TxRing, error) { return writer.NewTx(m, g) })
 		if err != nil {
 			return err
 		}
@@ -65,7 +66,7 @@ func (s *Socket) setTxRing3(r tpacket.Req3) error {
 }
 
 // replaceTxRing publishes r, nil for none, and frees the ring before it.
-func (s *Socket) replaceTxRing(r *ring.TxRing) error {
+func (s *Socket) replaceTxRing(r *writer.TxRing) error {
 	old := s.txRing
 	s.txRing = r
 	s.publishSender()
@@ -77,7 +78,7 @@ func (s *Socket) replaceTxRing(r *ring.TxRing) error {
 }
 
 // TxRing is the socket's transmit ring, nil when it has none.
-func (s *Socket) TxRing() *ring.TxRing {
+func (s *Socket) TxRing() *writer.TxRing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.txRing

@@ -124,7 +124,7 @@ func (b bell) wait(t testing.TB) {
 }
 
 // setRing gives s a ring of slots, and returns who reads it.
-func setRing(t testing.TB, s *attach.Socket, r tpacket.Req) (*ring.Reader, *ring.Memory) {
+func setRing(t testing.TB, s *attach.Socket, r tpacket.Req) (*ring.Reader, ring.Memory) {
 	t.Helper()
 	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, u32(uint32(tpacket.V2))))
 	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, tpacket.Bytes(&r)))
@@ -138,7 +138,7 @@ func setRing(t testing.TB, s *attach.Socket, r tpacket.Req) (*ring.Reader, *ring
 	must(t, err)
 	t.Cleanup(func() { m.Close() })
 	must(t, s.Mapped())
-	rd, err := ring.OpenReader(m, g, nil)
+	rd, err := ring.NewReader(m, g, nil)
 	must(t, err)
 	return rd, m
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/internal/need"
+	"github.com/rxring/rxring/internal/ringmem"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -22,7 +23,7 @@ import (
 // memfd is memory as a client makes it for its rings.
 func memfd(t testing.TB, size int) int {
 	t.Helper()
-	fd, err := ring.NewMemfd(size)
+	fd, err := ringmem.NewMemfd(size)
 	must(t, err)
 	t.Cleanup(func() { unix.Close(fd) })
 	return fd
@@ -116,7 +117,7 @@ func TestPacketsThatComeBeforeTheRingIsMapped(t *testing.T) {
 		m, err := ring.MapMemory(fd, g.Size())
 		must(t, err)
 		defer m.Close()
-		rd, err := ring.OpenReader(m, g, nil)
+		rd, err := ring.NewReader(m, g, nil)
 		must(t, err)
 		for i := range early {
 			o.dev.Deliver(&rxring.Packet{Data: frame(early+i, 64+i)})
@@ -180,7 +181,7 @@ func TestRingIsMappedAgain(t *testing.T) {
 	must(t, err)
 	defer m.Close()
 	must(t, s.Mapped())
-	rd, err := ring.OpenReader(m, g, nil)
+	rd, err := ring.NewReader(m, g, nil)
 	must(t, err)
 	if f, ok := rd.Next(); !ok || string(f.Data) != string(frame(1, 99)) {
 		t.Errorf("the packet that was in the ring: %v", ok)
@@ -245,8 +246,8 @@ func TestRingMemoryThatIsRefused(t *testing.T) {
 		{"a memfd that was not made to be sealed", "without F_SEAL_SEAL", made(sized(0, size)), false},
 		{"secret memory", "not a memfd", made(secret(size)), false},
 		{"huge pages", "without huge pages", made(sized(unix.MFD_HUGETLB|unix.MFD_ALLOW_SEALING, 0)), false},
-		{"one page less", "262144", made(ring.NewMemfd(size - 4096)), false},
-		{"one page more", "262144", made(ring.NewMemfd(size + 4096)), false},
+		{"one page less", "262144", made(ringmem.NewMemfd(size - 4096)), false},
+		{"one page more", "262144", made(ringmem.NewMemfd(size + 4096)), false},
 		{"to be read only", "mmap", func(t testing.TB) int {
 			fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", memfd(t, size)), unix.O_RDONLY, 0)
 			must(t, err)

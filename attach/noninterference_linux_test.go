@@ -308,7 +308,7 @@ type world struct {
 // observer is one of the peer's sockets.
 type observer struct {
 	*attach.Socket
-	memory *ring.Memory
+	memory ring.Memory
 	reader *ring.Reader
 	blocks int // bytes of a V3 block; 0: none
 	bell   bell
@@ -391,7 +391,7 @@ func (w *world) open(k socketKind) *observer {
 		o.memory, err = ring.MapMemory(fd, g.Size())
 		must(w.t, err)
 		must(w.t, s.Mapped())
-		o.reader, err = ring.OpenReader(o.memory, g, nil)
+		o.reader, err = ring.NewReader(o.memory, g, nil)
 		must(w.t, err)
 		if k.version == tpacket.V3 {
 			o.blocks = observedBlock

@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/internal/explain"
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/ringmem"
 )
 
-func newMemfd(size int) (fd int, err error) { return ring.NewMemfd(size) }
+func newMemfd(size int) (fd int, err error) { return ringmem.NewMemfd(size) }
 
 // offeredMemory is memory that a peer offers for its socket's rings, and may not have mapped
 // yet. The rings are not in it, and the server touches none of its pages.
 type offeredMemory struct {
 	fd       int
-	memories []*ring.Memory
+	memories []*ringmem.Memory
 }
 
 // newOfferedMemory maps fd for rings of these sizes. On an error, fd stays the caller's.
@@ -28,7 +28,7 @@ func newOfferedMemory(fd int, sizes []int) (*offeredMemory, error) {
 	if err := checkMemory(fd, sum); err != nil {
 		return nil, err
 	}
-	ms, err := ring.MapMemories(fd, sizes...)
+	ms, err := ringmem.MapAll(fd, sizes...)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (o *offeredMemory) seal() error {
 }
 
 // take returns the memories, which close does not close any more.
-func (o *offeredMemory) take() []*ring.Memory {
+func (o *offeredMemory) take() []*ringmem.Memory {
 	ms := o.memories
 	o.memories = nil
 	return ms

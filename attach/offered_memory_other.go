@@ -2,12 +2,12 @@
 
 package attach
 
-import "github.com/rxring/rxring/ring"
+import "github.com/rxring/rxring/internal/ringmem"
 
 type offeredMemory struct{}
 
 func newMemfd(int) (int, error)                           { return -1, errSystem }
 func newOfferedMemory(int, []int) (*offeredMemory, error) { return nil, errSystem }
 func (*offeredMemory) seal() error                        { return errSystem }
-func (*offeredMemory) take() []*ring.Memory               { return nil }
+func (*offeredMemory) take() []*ringmem.Memory            { return nil }
 func (*offeredMemory) close()                             {}

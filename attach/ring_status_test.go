@@ -4,13 +4,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rxring/rxring/internal/ringmem"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
 
 func TestStatusDrawsARing(t *testing.T) {
 	slots := tpacket.Geometry{Version: tpacket.V2, BlockSize: 4096, BlockNr: 2, FrameSize: 2048, FrameNr: 4, FramesPerBlock: 2}
-	r, err := ring.New(ring.NewHeapMemory(slots.Size()), slots)
+	r, err := writer.New(ringmem.NewHeap(slots.Size()), slots)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +26,7 @@ func TestStatusDrawsARing(t *testing.T) {
 	wantStatus(t, r, RingStatus{Version: "V2", Slots: 4, SlotBytes: 2048, States: "Rw..", Head: 2})
 
 	blocks := tpacket.Geometry{Version: tpacket.V3, BlockSize: 4096, BlockNr: 3, FrameSize: 2048, FrameNr: 6, FramesPerBlock: 2}
-	b, err := ring.NewBlocks(ring.NewHeapMemory(blocks.Size()), blocks, ring.BlocksConfig{})
+	b, err := writer.NewBlocks(ringmem.NewHeap(blocks.Size()), blocks, writer.BlocksConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +36,7 @@ func TestStatusDrawsARing(t *testing.T) {
 
 func TestStatusOfALargeRingHasFewLetters(t *testing.T) {
 	g := tpacket.Geometry{Version: tpacket.V1, BlockSize: 4096, BlockNr: 1000, FrameSize: 2048, FrameNr: 2000, FramesPerBlock: 2}
-	r, err := ring.New(ring.NewHeapMemory(g.Size()), g)
+	r, err := writer.New(ringmem.NewHeap(g.Size()), g)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +52,7 @@ func TestStatusOfALargeRingHasFewLetters(t *testing.T) {
 	})
 }
 
-func wantStatus(t *testing.T, b ring.Buffer, want RingStatus) {
+func wantStatus(t *testing.T, b writer.Buffer, want RingStatus) {
 	t.Helper()
 	if got := *ringStatus(b); got != want {
 		t.Errorf("got %+v\nwant %+v", got, want)

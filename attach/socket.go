@@ -10,6 +10,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/notify"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -20,7 +21,7 @@ import (
 type Socket struct {
 	client *Client
 	id     uint32
-	notify ring.Notify
+	notify notify.Notify
 	down   atomic.Bool // the connection has ended, and ENETDOWN is pending as SO_ERROR
 
 	mapMu sync.Mutex // held by Map and Mapped; locked before mu

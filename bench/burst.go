@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/ownership"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -45,7 +46,7 @@ func burst(writers, size int, c deliverConfig, budget time.Duration) (s Sample, 
 }
 
 // bareBurst is burst at a bare ring of a design: no device, no socket, no clock.
-func bareBurst(design ring.Design, writers, size int, budget time.Duration) (s Sample, err error) {
+func bareBurst(design ownership.Design, writers, size int, budget time.Duration) (s Sample, err error) {
 	together, err := newCrew(writers)
 	if err != nil {
 		return Sample{}, err
@@ -61,7 +62,7 @@ func bareBurst(design ring.Design, writers, size int, budget time.Duration) (s S
 		all[i] = &ownerWriter{ring: r, packet: packet(size), status: tpacket.StatusUser}
 	}
 	var t tally
-	rd := ring.NewReader(r, nil)
+	rd := writer.NewReader(r, nil)
 	scratch := make([]byte, size)
 	lap := int(r.Geometry().FrameNr)
 	laps, s := together.laps(budget,

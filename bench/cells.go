@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/ownership"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -123,7 +123,7 @@ func cells() ([]cell, error) {
 					return deliverers(writers, size, r.fanout, budget)
 				})
 			}
-			for _, d := range ring.Designs() {
+			for _, d := range ownership.Designs() {
 				add(unreadTable, d.String(), func(budget time.Duration) (Sample, error) {
 					return owners(d, writers, size, false, budget)
 				})
@@ -166,11 +166,11 @@ var readers = []struct {
 
 // compared are the designs also measured with a reader, and with writers that
 // yield after a drop: ours and Linux's.
-func compared() []ring.Design { return []ring.Design{ring.Ticket, ring.OwnerMap} }
+func compared() []ownership.Design { return []ownership.Design{ownership.Ticket, ownership.OwnerMap} }
 
-func fillsName(d ring.Design) string { return d.String() + " fills the ring" }
+func fillsName(d ownership.Design) string { return d.String() + " fills the ring" }
 
-func yieldingName(d ring.Design) string { return d.String() + ", yield after a drop" }
+func yieldingName(d ownership.Design) string { return d.String() + ", yield after a drop" }
 
 func writersRow(size int, name string) string { return sizeName(size) + ", " + name }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -130,7 +131,7 @@ func (d *deliver) empty() {
 
 func (d *deliver) drain() {
 	for _, s := range d.sinks {
-		if b, ok := s.sock.Ring().(*ring.Blocks); ok {
+		if b, ok := s.sock.Ring().(*writer.Blocks); ok {
 			b.Expire() // as the timer would
 		}
 		s.drain()

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rxring/rxring/internal/ownership"
+	"github.com/rxring/rxring/internal/ringmem"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -40,7 +42,7 @@ var Writers = []int{1, 2, 4, 8}
 //
 // A writer that continues at once after a drop has millions more packets dropped while the slot's owner
 // waits for a core. With yield it lets others run first.
-func owners(d ring.Design, writers, size int, yield bool, budget time.Duration) (s Sample, err error) {
+func owners(d ownership.Design, writers, size int, yield bool, budget time.Duration) (s Sample, err error) {
 	r, err := openRing(d, ringRequest(size))
 	if err != nil {
 		return Sample{}, err
@@ -74,16 +76,16 @@ func owners(d ring.Design, writers, size int, yield bool, budget time.Duration) 
 }
 
 // openRing makes a V2 ring of a design.
-func openRing(d ring.Design, request tpacket.Req) (*ring.Ring, error) {
+func openRing(d ownership.Design, request tpacket.Req) (*ownership.Ring, error) {
 	g, err := geometry(request)
 	if err != nil {
 		return nil, err
 	}
-	m, err := ring.NewMemory(g.Size())
+	m, err := ringmem.New(g.Size())
 	if err != nil {
 		return nil, err
 	}
-	r, err := ring.NewDesign(m, g, d)
+	r, err := ownership.New(m, g, d)
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
@@ -92,7 +94,7 @@ func openRing(d ring.Design, request tpacket.Req) (*ring.Ring, error) {
 
 // checkSlots looks whether every slot holds the packet and is free. All writers
 // write the same bytes: this finds a ring without packets, not a torn one.
-func checkSlots(r *ring.Ring, want []byte, d ring.Design) error {
+func checkSlots(r *ownership.Ring, want []byte, d ownership.Design) error {
 	for slot := range r.Geometry().FrameNr {
 		f := r.Frame(slot)
 		h := tpacket.Header2At(f)
@@ -105,7 +107,7 @@ func checkSlots(r *ring.Ring, want []byte, d ring.Design) error {
 
 // ownerWriter is one writer.
 type ownerWriter struct {
-	ring              *ring.Ring
+	ring              *ownership.Ring
 	packet            []byte
 	status            uint32 // of the slots that it releases
 	yield             bool   // after a drop

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/ringmem"
 )
 
 // bareCopy is what is left of a capture when everything but the copy is taken
 // away: the same bytes to the same places of the same kind of memory.
 type bareCopy struct {
-	memory *ring.Memory
+	memory *ringmem.Memory
 	packet []byte
 	stride int
 	slots  int
@@ -24,7 +24,7 @@ func openCopy(size int) (session, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := ring.NewMemory(g.Size())
+	m, err := ringmem.New(g.Size())
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/ownership"
 )
 
 // table is what is printed: rows of text under a head.
@@ -87,15 +87,15 @@ func (r *Report) tables() (all []table) {
 		"The writer never pauses. The same thread empties a ring (rxring, gVisor packetmmap) off the clock before it is full, unless the row names a reader: then reader and writer run in parallel, and packets that the reader is too slow for are dropped, or the writer waits (pipe).",
 		"Every row reads the clock for each packet, except those with a caller's timestamp, the bare copy, the channel and the plain TAP. gVisor's rows start from an existing PacketBuffer.",
 	}
-	writers := r.grid(writersTable, "Writers on one ring with a reader, million packets accepted a second", fillsName(ring.DefaultDesign), false)
+	writers := r.grid(writersTable, "Writers on one ring with a reader, million packets accepted a second", fillsName(ownership.Ticket), false)
 	writers.notes = []string{
-		"M/s: millions of packets accepted a second; ×: against the bare ring of the default design, " + fillsName(ring.DefaultDesign) + "; ok: the share of offered packets that was accepted; 2+/1: the lowest ratio of two, four or eight writers to one, each the median of the rounds' ratios.",
+		"M/s: millions of packets accepted a second; ×: against the bare ring of the default design, " + fillsName(ownership.Ticket) + "; ok: the share of offered packets that was accepted; 2+/1: the lowest ratio of two, four or eight writers to one, each the median of the rounds' ratios.",
 		"In the rows that fill the ring, a reader on its own thread empties it off the clock, so nothing is dropped. The reader has read header and packet before it hands a slot back. Threads are pinned: the writers to the first cores, the reader to the last. So a single writer finds each slot in another core's cache, as beside any reader. With two writers on two cores, one shares the reader's core and finds half of the slots in its own cache, which three cores would not allow. Each writer writes its share of a lap; a lap ends with the last writer. Samples with at most as many writers as cores are those of the median lap; more writers than cores run as goroutines. On a busy machine the reader's cache is evicted and a single writer looks faster than it is: measure on a quiet one. All but the bare rings use the whole path, with one clock reading per packet or batch.",
 		"In the last two rows of each size the readers read at the same time, on goroutines: one socket, and two in a fanout group by CPU, with one CPU number per writer.",
 	}
-	unread := r.grid(unreadTable, "Writers on one ring without a reader, the worst case for a second writer, million packets accepted a second", ring.DefaultDesign.String(), false)
+	unread := r.grid(unreadTable, "Writers on one ring without a reader, the worst case for a second writer, million packets accepted a second", ownership.Ticket.String(), false)
 	unread.notes = []string{
-		"Columns as above; ×: ratio to the default design, " + ring.DefaultDesign.String() + ". A slot is free again as soon as it is released. So a single writer keeps head and slots in its own cache, which never happens beside a reader, and a second writer takes them away. This table compares designs; no ring is used like this.",
+		"Columns as above; ×: ratio to the default design, " + ownership.Ticket.String() + ". A slot is free again as soon as it is released. So a single writer keeps head and slots in its own cache, which never happens beside a reader, and a second writer takes them away. This table compares designs; no ring is used like this.",
 		"The designs unguarded, release-before and release-after-plain tear packets; docs/ownership.md says what else is wrong with a design.",
 		"Each writer continues at once, even after a drop, except in the rows that yield. A packet is dropped when the writer of the head slot was preempted before it released the slot.",
 	}
@@ -291,7 +291,7 @@ func (r *Report) budgets() table {
 	f, ok := r.figures[cell{table: pathTable, row: rowStamped, column: sizeName(64)}.name()]
 	add("allocations, Deliver 64 B", math.Round(f.Allocs*10)/10, ok, 0, false, "")
 	for _, size := range Sizes {
-		for _, row := range []string{rowFill, rowFillBatches, fillsName(ring.DefaultDesign)} {
+		for _, row := range []string{rowFill, rowFillBatches, fillsName(ownership.Ticket)} {
 			v, ok := r.againstOne(writersTable, writersRow(size, row), 2)
 			add(fmt.Sprintf("two writers against one, %s, %s", sizeName(size), row), v, ok, 1, true, " ×")
 		}

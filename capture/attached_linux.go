@@ -14,6 +14,7 @@ import (
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/notify"
 	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
@@ -26,7 +27,7 @@ import (
 // When the device goes down, reading returns ENETDOWN once, and goes on when it is
 // up again. When c's connection ends, reading returns why, also ENETDOWN; before that
 // what is still in the ring, unless its owner has taken the memory back, as one does
-// that ends in good order. That may be at any time: see [ring.Frame.Whole]. Closing
+// that ends in good order. That may be at any time: see [ring.Frame.Intact]. Closing
 // the handle leaves c open.
 func OpenAttached(c *attach.Client, device string, cfg Config) (*Handle, error) {
 	if err := cfg.check(); err != nil {
@@ -83,7 +84,7 @@ func names(ns *rxring.Namespace) (all []string) {
 type attachedSocket struct {
 	client *attach.Client
 	s      *attach.Socket
-	memory *ring.Memory
+	memory ring.Memory
 	closed atomic.Bool
 
 	ring.Sleeper
@@ -119,8 +120,8 @@ func (a *attachedSocket) reader(g tpacket.Geometry) (*ring.Reader, error) {
 	if err := a.s.Mapped(); err != nil {
 		return nil, err
 	}
-	a.Sleeper = ring.NewSleeper(a, a.over)
-	return ring.OpenReader(a.memory, g, a)
+	a.Sleeper = notify.NewSleeper(a, a.over)
+	return ring.NewReader(a.memory, g, a)
 }
 
 // Sleep implements [ring.Sleeper]. One goroutine at a time reads, and so calls
@@ -133,10 +134,10 @@ func (a *attachedSocket) Sleep(ctx context.Context, ready func() bool) error {
 	return err
 }
 
-// Arm implements [ring.Armer].
+// Arm implements [notify.Armer].
 func (a *attachedSocket) Arm(w ring.Waker) { a.events, _, _ = a.s.Poll(w) }
 
-// Disarm implements [ring.Armer].
+// Disarm implements [notify.Armer].
 func (a *attachedSocket) Disarm(w ring.Waker) { a.s.Disarm(w) }
 
 // over says why nothing more will come, by what Arm has found.

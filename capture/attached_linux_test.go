@@ -152,12 +152,12 @@ func TestAttachedServerEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			check(t, p, 0)
-			if !p.Whole() {
+			if !p.Intact() {
 				t.Error("not whole while all is well")
 			}
 			w.server.Close()
 			<-w.client.Done()
-			if !p.Whole() {
+			if !p.Intact() {
 				t.Error("not whole though its memory is ours")
 			}
 			for i := 1; i < 10; i++ {

@@ -39,7 +39,7 @@ type Config struct {
 	Promiscuous    bool // also packets to others
 	IgnoreOutgoing bool // only packets that come in
 
-	VnetHeader bool // a struct virtio_net_hdr of 10 bytes right before each packet: see [ring.Frame.Before]
+	VnetHeader bool // a struct virtio_net_hdr of 10 bytes right before each packet: see [ring.Frame.Headroom]
 	Hash       bool // each packet's flow hash; not with Immediate, whose rings have no place for it
 
 	Fanout *rxring.FanoutConfig // shares the packets with other handles; nil: gets all of them

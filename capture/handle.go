@@ -59,7 +59,7 @@ func (h *Handle) Next(ctx context.Context) (*ring.Frame, error) {
 			return nil, err
 		}
 	}
-	if !h.frame.Valid() {
+	if !h.frame.Written() {
 		return nil, h.vanished()
 	}
 	return &h.frame, nil
@@ -127,7 +127,7 @@ func (h *Handle) ReadBatch(ctx context.Context, frames []ring.Frame) (n int, err
 	return n, nil
 }
 
-func invalid(f ring.Frame) bool { return !f.Valid() }
+func invalid(f ring.Frame) bool { return !f.Written() }
 
 // SetDeadline makes reading, also what is under way, return
 // [os.ErrDeadlineExceeded] once it would have to wait past t; the zero time: never.

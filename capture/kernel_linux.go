@@ -53,7 +53,7 @@ func Open(name string, c Config) (*Handle, error) {
 type kernelSocket struct {
 	file   *os.File // waits in the runtime's poller
 	raw    syscall.RawConn
-	memory *ring.Memory
+	memory ring.Memory
 	closed atomic.Bool
 
 	mu       sync.Mutex
@@ -135,7 +135,7 @@ func (k *kernelSocket) reader(g tpacket.Geometry) (*ring.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ring.OpenReader(k.memory, g, k)
+	return ring.NewReader(k.memory, g, k)
 }
 
 // control calls f with the descriptor while it is open.

@@ -69,15 +69,15 @@ func TestKernelVnetHeader(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := f.Before(10); string(got) != "\x01\x00\x00\x00\x00\x00\x22\x00\x06\x00" || string(f.Data) != string(want) {
+			if got := f.Headroom(10); string(got) != "\x01\x00\x00\x00\x00\x00\x22\x00\x06\x00" || string(f.Data) != string(want) {
 				t.Errorf("immediate=%v: % x before a packet of %d bytes", immediate, got, len(f.Data))
 			}
-			if f.Before(1<<30) != nil {
+			if f.Headroom(1<<30) != nil {
 				t.Errorf("immediate=%v: bytes from before the ring", immediate)
 			}
 			g := *f
 			g.Release()
-			if g.Before(10) != nil {
+			if g.Headroom(10) != nil {
 				t.Errorf("immediate=%v: bytes before no packet", immediate)
 			}
 		}

@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring/internal/ringmem"
 	"github.com/rxring/rxring/interpose/internal/procfs"
-	"github.com/rxring/rxring/ring"
 )
 
 // /proc shows what a descriptor is, so nothing needs to be kept about dup, fork, exec,
@@ -28,7 +28,7 @@ type descriptor struct {
 var errNotOurs = errors.New("not a socket of ours")
 
 // memfdLink is what /proc shows for a descriptor of ring memory.
-const memfdLink = "/memfd:" + ring.MemfdName + " (deleted)"
+const memfdLink = "/memfd:" + ringmem.MemfdName + " (deleted)"
 
 // inspect finds out from /proc what is at a descriptor of a thread. memfds are the
 // files of rings' memory. Only a file that may be ring memory is itself looked at:

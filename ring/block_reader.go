@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/rxring/rxring/internal/slots"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -12,7 +13,8 @@ import (
 // memory is bounded by the block, whatever it says: a count or an offset that
 // leads out of it ends the block.
 type blockReader struct {
-	blocks *Blocks
+	slots.Blocks
+	memory Memory // keeps it reachable, as long as a Frame is
 	block  uint32 // the one to read
 	at     uint32 // of its next packet, bytes
 	left   uint32 // packets in it; 0: it has not been begun
@@ -26,24 +28,27 @@ type blockReader struct {
 // handingBack is held of a block while its status is stored.
 const handingBack = 1<<32 - 1
 
-func newBlockReader(b *Blocks) blockReader {
-	return blockReader{blocks: b, held: make([]atomic.Uint32, b.geo.BlockNr)}
+func newBlockReader(m Memory, g tpacket.Geometry) (*blockReader, error) {
+	b, err := slots.NewBlocks(m.Bytes(), g)
+	if err != nil {
+		return nil, err
+	}
+	return &blockReader{Blocks: b, memory: m, held: make([]atomic.Uint32, g.BlockNr)}, nil
 }
 
 // ready says whether next has a packet, after it has given back blocks without
 // any.
 func (rd *blockReader) ready() bool {
-	b := rd.blocks
-	for range b.geo.BlockNr {
+	for range rd.Geo.BlockNr {
 		if rd.left > 0 {
 			return true
 		}
-		if rd.read(rd.block) || !b.full(rd.block) {
+		if rd.read(rd.block) || !rd.Full(rd.block) {
 			return false
 		}
-		d := b.desc(rd.block)
+		d := rd.Desc(rd.block)
 		// No block has room for more packets than this.
-		rd.left = min(d.NumPkts, b.geo.BlockSize/tpacket.SizeofHeader3)
+		rd.left = min(d.NumPkts, rd.Geo.BlockSize/tpacket.SizeofHeader3)
 		rd.at = d.OffsetToFirstPkt
 		rd.held[rd.block].Store(rd.left)
 		if rd.left == 0 {
@@ -71,7 +76,7 @@ func (rd *blockReader) read(block uint32) bool {
 
 // skip gives back a block that has nothing to read.
 func (rd *blockReader) skip() {
-	rd.blocks.setStatus(rd.block, tpacket.StatusKernel)
+	rd.SetStatus(rd.block, tpacket.StatusKernel)
 	rd.advance()
 }
 
@@ -81,21 +86,20 @@ func (rd *blockReader) advance() {
 		rd.own = 0
 	}
 	rd.block++
-	if rd.block == rd.blocks.geo.BlockNr {
+	if rd.block == rd.Geo.BlockNr {
 		rd.block = 0
 	}
 }
 
 func (rd *blockReader) next(f *Frame) bool {
-	b := rd.blocks
 	for rd.left > 0 || rd.ready() {
-		size := b.geo.BlockSize
-		if rd.at%unit != 0 || rd.at > size-uint32(headers3) {
+		size := rd.Geo.BlockSize
+		if rd.at%slots.Unit != 0 || rd.at > size-uint32(headers3) {
 			// Nobody lawful wrote this: what is left of the block is lost.
 			rd.drop(rd.left)
 			continue
 		}
-		mem := unsafe.Slice((*byte)(unsafe.Add(b.block(rd.block), rd.at)), size-rd.at)
+		mem := unsafe.Slice((*byte)(unsafe.Add(rd.Block(rd.block), rd.at)), size-rd.at)
 		h := (*tpacket.Header3)(unsafe.Pointer(&mem[0]))
 		next := h.NextOffset
 		mac := min(uint32(h.Mac), uint32(len(mem)))
@@ -106,7 +110,7 @@ func (rd *blockReader) next(f *Frame) bool {
 		f.Net = int(min(max(uint32(h.Net), mac)-mac, snaplen))
 		f.VLANTCI, f.VLANTPID, f.Hash = uint16(h.VLANTCI), h.VLANTPID, h.RxHash
 		f.From = *(*tpacket.SockaddrLL)(unsafe.Pointer(&mem[address3]))
-		f.ring, f.slot, f.blocks = nil, rd.block, rd
+		f.slots, f.slot, f.blocks = nil, rd.block, rd
 		rd.left--
 		switch {
 		case rd.left == 0:
@@ -160,7 +164,7 @@ func (rd *blockReader) done(block, n uint32) {
 			continue
 		}
 		held.Store(handingBack) // nobody else has any
-		rd.blocks.setStatus(block, tpacket.StatusKernel)
+		rd.SetStatus(block, tpacket.StatusKernel)
 		held.Store(0)
 		return
 	}

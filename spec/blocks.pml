@@ -1,5 +1,5 @@
 /*
- * ring/blocks.go: the blocks of TPACKET_V3.
+ * internal/writer/blocks.go: the blocks of TPACKET_V3.
  *
  * A block has PLACES; a packet takes one or two of them. The open word names the
  * open block (by a number that counts on), and says how many places of it are

@@ -1,5 +1,5 @@
 /*
- * ring/head.go: the lock and the head slot of the designs that have a lock.
+ * internal/ownership/head.go: the lock and the head slot of the designs that have a lock.
  */
 bool locked;
 byte head;

@@ -1,5 +1,5 @@
 /*
- * ring/kernel_owned.go: a third status, stored under the lock on acquire. No
+ * internal/ownership/kernel_owned.go: a third status, stored under the lock on acquire. No
  * private state, so nothing that must change together with the status on
  * release, and no lock there.
  *

@@ -1,5 +1,5 @@
 /*
- * ring/notify.go and Reader.Wait: writers wake sleepers through one flag.
+ * internal/notify/notify.go and Reader.Wait: writers wake sleepers through one flag.
  *
  * Each side stores first and looks second: a writer stores the slot's status,
  * then loads armed; a sleeper stores armed, then looks at the ring again before

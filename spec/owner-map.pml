@@ -1,5 +1,5 @@
 /*
- * ring/owner_map.go, Linux since 5.6.
+ * internal/ownership/owner_map.go, Linux since 5.6.
  *
  * Acquire tests the head slot's status and its owner bit, sets the bit and
  * moves head on, all under the lock; release stores the status and clears the

@@ -1,5 +1,5 @@
 /*
- * ring/release_after.go: no lock on release; the status is stored, then the
+ * internal/ownership/release_after.go: no lock on release; the status is stored, then the
  * owner bit cleared.
  *
  * While the bit is set nobody else takes the slot: it never has two writers. But

@@ -1,5 +1,5 @@
 /*
- * ring/release_before.go: no lock on release; the owner bit is cleared, then the
+ * internal/ownership/release_before.go: no lock on release; the owner bit is cleared, then the
  * status stored.
  *
  * Between the two the slot is unowned and still KERNEL. A writer that wraps the

@@ -1,5 +1,5 @@
 /*
- * ring/shadow_ring.go, the patch set before the commit: a private word for each
+ * internal/ownership/shadow_ring.go, the patch set before the commit: a private word for each
  * slot that mirrors its state, instead of a bit.
  *
  * The argument is owner-map's: status and word change under one lock.

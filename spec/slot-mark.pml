@@ -1,5 +1,5 @@
 /*
- * ring/slot_mark.go: the owner's mark sits in the slot's own padding.
+ * internal/ownership/slot_mark.go: the owner's mark sits in the slot's own padding.
  *
  * It is set and cleared under the lock as owner-map's bit is, and between lawful
  * parties as good. But it lies in shared memory: a value that the reader leaves

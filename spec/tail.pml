@@ -1,5 +1,5 @@
 /*
- * ring/tail.go: owner-map with its bits behind the vector that says where each
+ * internal/ownership/tail.go: owner-map with its bits behind the vector that says where each
  * slot lies, so that a ring needs one allocation less.
  *
  * The argument is owner-map's: the same steps under the same lock. The bits have

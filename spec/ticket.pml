@@ -1,5 +1,5 @@
 /*
- * ring/ticket.go: no lock.
+ * internal/writer/ticket.go: no lock.
  *
  * next is the ticket that comes next; a ticket names a lap and a slot. Each slot
  * has a private sequence word: the ticket that may have it. Acquire: the slot's

@@ -1,5 +1,5 @@
 /*
- * ring/unguarded.go, Linux before 5.6.
+ * internal/ownership/unguarded.go, Linux before 5.6.
  *
  * A slot's status says all there is, and stays KERNEL until the copy is done: a
  * writer that wraps the ring meanwhile takes the slot a second time.

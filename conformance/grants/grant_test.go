@@ -16,6 +16,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/rxtest"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -689,7 +690,7 @@ func TestRingsTellTheirShape(t *testing.T) {
 	var asked []int
 	s.SetMapped(func(memfd int) bool { asked = append(asked, memfd); return false })
 	rxtest.Must(t, s.SetTxRing(tpacket.Req{}))
-	if want := fmt.Sprint(s.Ring().(*ring.Ring).Memory().FD()); !strings.HasPrefix(strings.Trim(fmt.Sprint(asked), "[]"), want) || len(asked) != 2 {
+	if want := fmt.Sprint(s.Ring().(*writer.Ring).Memory().FD()); !strings.HasPrefix(strings.Trim(fmt.Sprint(asked), "[]"), want) || len(asked) != 2 {
 		t.Errorf("asked about descriptors %v, want two, %s the first", asked, want)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/rxtest"
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -133,9 +133,9 @@ func look(t *testing.T, k kind, g *rxring.Grant, own []cbpf.Instruction, deliver
 	var b strings.Builder
 	for i, s := range ss {
 		switch r := s.Ring().(type) {
-		case *ring.Ring:
+		case *writer.Ring:
 			fmt.Fprintf(&b, "socket %d: % x\n", i, r.Memory().Bytes())
-		case *ring.Blocks:
+		case *writer.Blocks:
 			r.Expire()
 			for block := range slices.Chunk(r.Memory().Bytes(), lookBlock) {
 				fmt.Fprintf(&b, "socket %d: % x\n", i, block[48:]) // behind its header, which has times

@@ -12,7 +12,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/rxtest"
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -92,7 +92,7 @@ func (c goldenCase) compare(t *testing.T, packets map[string]goldenPacket) {
 		index = devices[g.device].Index()
 	}
 	var got []byte
-	if b, ok := s.Ring().(*ring.Blocks); ok {
+	if b, ok := s.Ring().(*writer.Blocks); ok {
 		b.Expire()
 		got = c.usedOfBlocks(t, b, index)
 	} else {
@@ -121,7 +121,7 @@ func (c goldenCase) ownAddress(t *testing.T, got []byte, offset, index int) {
 
 // usedOfBlocks is what a program would look at, block after block, without what
 // belongs to the run: times and indexes.
-func (c goldenCase) usedOfBlocks(t *testing.T, b *ring.Blocks, index int) (used []byte) {
+func (c goldenCase) usedOfBlocks(t *testing.T, b *writer.Blocks, index int) (used []byte) {
 	for block := range slices.Chunk(b.Memory().Bytes(), int(c.request.BlockSize)) {
 		got := bytes.Clone(block)
 		d := tpacket.Parse[tpacket.BlockDesc](got)

@@ -12,7 +12,7 @@ import (
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
 	"github.com/rxring/rxring/internal/rxtest"
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -111,7 +111,7 @@ func (r *twinRing) closeBoth() error {
 
 // frame is the next frame of our ring.
 func (r *twinRing) frame() []byte {
-	return r.ours.Ring().(*ring.Ring).Frame(r.at % r.kernel.Geometry.FrameNr)
+	return r.ours.Ring().(*writer.Ring).Frame(r.at % r.kernel.Geometry.FrameNr)
 }
 
 // compare wants the frames since the last call to be the same, times apart, hands

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -81,7 +82,7 @@ func OpenSender(t testing.TB, ns *rxring.Namespace, dev *rxring.Device, typ rxri
 }
 
 // Expire retires the open block of the socket's V3 ring, as its timer would.
-func Expire(s *rxring.Socket) { s.Ring().(*ring.Blocks).Expire() }
+func Expire(s *rxring.Socket) { s.Ring().(*writer.Blocks).Expire() }
 
 // Next returns the next packet of the ring.
 func Next(t testing.TB, rd *ring.Reader) ring.Frame {

@@ -75,7 +75,7 @@ func (b *batch) load(i int) (cut bool) {
 		}
 		p.Link = &b.links[i]
 	}
-	if h := f.Before(sizeofVnet); h != nil && h[0]|h[vnetGSOType] != 0 {
+	if h := f.Headroom(sizeofVnet); h != nil && h[0]|h[vnetGSOType] != 0 {
 		b.offload(i, h)
 	}
 	return f.Len > len(f.Data)

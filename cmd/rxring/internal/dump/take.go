@@ -48,7 +48,7 @@ func (d *dumper) take(ctx context.Context, most uint64) error {
 			n := len(f.Data)
 			d.copy = d.in.appendFrame(d.copy[:0], f)
 			p.len += len(d.copy) - n
-			if p.data = d.copy; d.in.shared && !f.Whole() {
+			if p.data = d.copy; d.in.shared && !f.Intact() {
 				return errTakenBack
 			}
 		}

@@ -4,6 +4,9 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/rxring/rxring/internal/ownership"
+	"github.com/rxring/rxring/internal/ringmem"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -22,19 +25,19 @@ type buffer interface {
 type place struct {
 	slot  uint32 // or block
 	frame []byte // headers first, then, at dataAt, the packet
-	room  ring.Room
+	room  writer.Reservation
 }
 
-type slots struct{ *ring.Ring }
+type slots struct{ *ownership.Ring }
 
-func newSlots(c Contender, m *ring.Memory, n, frame int) (slots, error) {
+func newSlots(c Contender, m *ringmem.Memory, n, frame int) (slots, error) {
 	g := tpacket.Geometry{
 		Version:   tpacket.V2,
 		BlockSize: uint32(n * frame), BlockNr: 1,
 		FrameSize: uint32(frame), FrameNr: uint32(n), FramesPerBlock: uint32(n),
 	}
 	clear(m.Bytes())
-	r, err := ring.NewDesign(m, g, ring.Design(c))
+	r, err := ownership.New(m, g, ownership.Design(c))
 	return slots{r}, err
 }
 
@@ -50,11 +53,11 @@ func (s slots) release(p place) { s.Release(p.slot, tpacket.StatusUser) }
 
 func (s slots) expire() {}
 
-type blocks struct{ *ring.Blocks }
+type blocks struct{ *writer.Blocks }
 
-func newBlocks(m *ring.Memory, n, size int) (blocks, error) {
+func newBlocks(m *ringmem.Memory, n, size int) (blocks, error) {
 	clear(m.Bytes())
-	b, err := ring.NewBlocks(m, tpacket.Geometry{Version: tpacket.V3, BlockSize: uint32(size), BlockNr: uint32(n)}, ring.BlocksConfig{})
+	b, err := writer.NewBlocks(m, tpacket.Geometry{Version: tpacket.V3, BlockSize: uint32(size), BlockNr: uint32(n)}, writer.BlocksConfig{})
 	return blocks{b}, err
 }
 

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/ownership"
 )
 
 // Contender is what is raced: one of the ownership designs of slots, by its
@@ -14,18 +14,18 @@ type Contender uint8
 
 // Blocks is the ring of TPACKET_V3: the slots of the others are blocks there,
 // with packets of all sizes in them.
-const Blocks = Contender(ring.ReleaseAfterPlain) + 1
+const Blocks = Contender(ownership.ReleaseAfterPlain) + 1
 
 func (c Contender) String() string {
 	if c == Blocks {
 		return "blocks"
 	}
-	return ring.Design(c).String()
+	return ownership.Design(c).String()
 }
 
 // Contenders lists them all, the safe ones first.
 func Contenders() (all []Contender) {
-	for _, d := range ring.Designs() {
+	for _, d := range ownership.Designs() {
 		all = append(all, Contender(d))
 	}
 	return slices.Insert(all, 1, Blocks) // behind ticket: what rxring uses

@@ -27,7 +27,7 @@ func returnedID(p Packet) uint64 { return uint64(p.Writer+1)<<48 | p.Number&(1<<
 // lookAround notes what the others are at, and which packet the reader has
 // handed back from the slot that probably comes next: the one that the last
 // verdict was about.
-func (w *writer) lookAround() (returned uint64) {
+func (w *racer) lookAround() (returned uint64) {
 	returned = w.returned[w.last].Load()
 	for i, other := range w.writers {
 		w.seen[i] = other.ghost.Load()
@@ -39,7 +39,7 @@ func (w *writer) lookAround() (returned uint64) {
 // certainly nobody's: nobody else took or gave up any slot since lookAround, and
 // who was at this one was done with it, and the reader had already returned the
 // packet. That it does not prove it says nothing.
-func (w *writer) provenFree(slot uint32, returned uint64) bool {
+func (w *racer) provenFree(slot uint32, returned uint64) bool {
 	for i, other := range w.writers {
 		if other == w {
 			continue
@@ -67,7 +67,7 @@ func (w *writer) provenFree(slot uint32, returned uint64) bool {
 
 // provenAlone is the like for blocks: nobody else was in a block, took room or
 // gave any up since lookAround.
-func (w *writer) provenAlone() bool {
+func (w *racer) provenAlone() bool {
 	for i, other := range w.writers {
 		if g := other.ghost.Load(); other != w && (g != w.seen[i] || g&ghostState != ghostIdle) {
 			return false

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/rxring/rxring/internal/ringmem"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -20,7 +21,7 @@ const (
 // pace measures what a packet of 64 bytes costs one writer alone, in
 // nanoseconds: acquire, copy, release, and the reader's store that hands the
 // slot back. The best of several batches: others share the machine.
-func pace(c Contender, m *ring.Memory) (float64, error) {
+func pace(c Contender, m *ringmem.Memory) (float64, error) {
 	if c == Blocks {
 		return paceBlocks(m)
 	}
@@ -49,7 +50,7 @@ func pace(c Contender, m *ring.Memory) (float64, error) {
 
 // paceBlocks is pace for blocks, two in the same memory: the reader hands one
 // back whenever the writer finds the ring full.
-func paceBlocks(m *ring.Memory) (float64, error) {
+func paceBlocks(m *ringmem.Memory) (float64, error) {
 	b, err := newBlocks(m, 2, paceSlots*paceFrame/2)
 	if err != nil {
 		return 0, err

@@ -3,7 +3,7 @@ package race
 import (
 	"slices"
 
-	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/internal/ownership"
 )
 
 // fault is a way to go wrong.
@@ -28,20 +28,20 @@ type promise struct {
 var promises = [...]promise{ // by Contender
 	// A writer that loses its processor between ticket's last two stores for
 	// longer than the others look again.
-	Contender(ring.Ticket):      {"no lock: a ticket counter, and a private sequence word for each slot", "whole", nil, []fault{needless}},
-	Blocks:                      {"TPACKET_V3: packets reserve bytes of a block in one step; the last writer in a block hands it over", "whole", nil, nil},
-	Contender(ring.OwnerMap):    {"a private bit for each slot; status and bit change under one lock (Linux since 5.6)", "whole", nil, nil},
-	Contender(ring.Tail):        {"as owner-map, with the bits at the end of the slot vector", "whole", nil, nil},
-	Contender(ring.ShadowRing):  {"as owner-map, with a private word for each slot instead of a bit", "whole", nil, nil},
-	Contender(ring.KernelOwned): {"a third status in the slot itself, for readers that know it", "whole", nil, nil},
+	Contender(ownership.Ticket):      {"no lock: a ticket counter, and a private sequence word for each slot", "whole", nil, []fault{needless}},
+	Blocks:                           {"TPACKET_V3: packets reserve bytes of a block in one step; the last writer in a block hands it over", "whole", nil, nil},
+	Contender(ownership.OwnerMap):    {"a private bit for each slot; status and bit change under one lock (Linux since 5.6)", "whole", nil, nil},
+	Contender(ownership.Tail):        {"as owner-map, with the bits at the end of the slot vector", "whole", nil, nil},
+	Contender(ownership.ShadowRing):  {"as owner-map, with a private word for each slot instead of a bit", "whole", nil, nil},
+	Contender(ownership.KernelOwned): {"a third status in the slot itself, for readers that know it", "whole", nil, nil},
 
 	// Two owners of one slot publish it twice, and reader and writers part.
-	Contender(ring.Unguarded):     {"the slot's status says all there is (Linux before 5.6)", "torn", []fault{torn}, []fault{stuck, astray}},
-	Contender(ring.ReleaseBefore): {"a private bit; releasing clears it, then stores the status, without a lock", "torn", []fault{torn}, []fault{stuck, astray, needless}},
+	Contender(ownership.Unguarded):     {"the slot's status says all there is (Linux before 5.6)", "torn", []fault{torn}, []fault{stuck, astray}},
+	Contender(ownership.ReleaseBefore): {"a private bit; releasing clears it, then stores the status, without a lock", "torn", []fault{torn}, []fault{stuck, astray, needless}},
 
-	Contender(ring.ReleaseAfter):      {"a private bit; releasing stores the status, then clears the bit, without a lock", "lost for nothing", []fault{needless}, nil},
-	Contender(ring.ReleaseAfterPlain): {"as release-after, with plain instead of atomic changes of the bits", "torn or stuck", []fault{torn, stuck}, []fault{astray, needless}},
-	Contender(ring.SlotMark):          {"a mark in the slot's own padding, where the reader may store too", "stuck", []fault{stuck}, []fault{needless}},
+	Contender(ownership.ReleaseAfter):      {"a private bit; releasing stores the status, then clears the bit, without a lock", "lost for nothing", []fault{needless}, nil},
+	Contender(ownership.ReleaseAfterPlain): {"as release-after, with plain instead of atomic changes of the bits", "torn or stuck", []fault{torn, stuck}, []fault{astray, needless}},
+	Contender(ownership.SlotMark):          {"a mark in the slot's own padding, where the reader may store too", "stuck", []fault{stuck}, []fault{needless}},
 }
 
 // Verdict is whether a design did what is said of it.

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rxring/rxring/internal/ownership"
+	"github.com/rxring/rxring/internal/ringmem"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -47,8 +49,8 @@ func run1(t *testing.T, c Config, d Contender) *Outcome {
 }
 
 func TestEveryDesignHasAPromise(t *testing.T) {
-	if len(promises) != len(Contenders()) || len(promises) != len(ring.Designs())+1 {
-		t.Fatalf("%d promises for %d contenders, %d of them designs", len(promises), len(Contenders()), len(ring.Designs()))
+	if len(promises) != len(Contenders()) || len(promises) != len(ownership.Designs())+1 {
+		t.Fatalf("%d promises for %d contenders, %d of them designs", len(promises), len(Contenders()), len(ownership.Designs()))
 	}
 	for _, c := range Contenders() {
 		if promises[c].how == "" || promises[c].expected == "" {
@@ -70,7 +72,7 @@ func TestEveryDesignHasAPromise(t *testing.T) {
 }
 
 func TestRaceSafeDesignsKeepPacketsWhole(t *testing.T) {
-	for _, d := range []Contender{Blocks, Contender(ring.Ticket), Contender(ring.OwnerMap), Contender(ring.Tail), Contender(ring.ShadowRing), Contender(ring.KernelOwned), Contender(ring.ReleaseAfter)} {
+	for _, d := range []Contender{Blocks, Contender(ownership.Ticket), Contender(ownership.OwnerMap), Contender(ownership.Tail), Contender(ownership.ShadowRing), Contender(ownership.KernelOwned), Contender(ownership.ReleaseAfter)} {
 		t.Run(d.String(), func(t *testing.T) {
 			o := run1(t, short(), d)
 			if o.Torn != 0 || o.Stuck || o.Repeated != 0 || o.Read != o.Accepted || o.Accepted == 0 {
@@ -79,7 +81,7 @@ func TestRaceSafeDesignsKeepPacketsWhole(t *testing.T) {
 			if o.Verdict != OK {
 				t.Errorf("verdict %s", o.Verdict)
 			}
-			locked := d != Contender(ring.Ticket) && d != Contender(ring.ReleaseAfter)
+			locked := d != Contender(ownership.Ticket) && d != Contender(ownership.ReleaseAfter)
 			if locked && o.LostForNothing != 0 {
 				t.Errorf("%d packets lost for nothing by a design that changes status and owner as one: the proof is wrong", o.LostForNothing)
 			}
@@ -111,11 +113,11 @@ func TestRaceBlocksInManyShapes(t *testing.T) {
 
 func TestRaceUnsafeDesignsShowTheirFault(t *testing.T) {
 	for d, shown := range map[Contender]func(*Outcome) bool{
-		Contender(ring.Unguarded):         func(o *Outcome) bool { return o.Torn > 0 },
-		Contender(ring.ReleaseBefore):     func(o *Outcome) bool { return o.Torn > 0 },
-		Contender(ring.ReleaseAfter):      func(o *Outcome) bool { return o.LostForNothing > 0 },
-		Contender(ring.ReleaseAfterPlain): func(o *Outcome) bool { return o.Torn > 0 || o.Stuck },
-		Contender(ring.SlotMark):          func(o *Outcome) bool { return o.Stuck },
+		Contender(ownership.Unguarded):         func(o *Outcome) bool { return o.Torn > 0 },
+		Contender(ownership.ReleaseBefore):     func(o *Outcome) bool { return o.Torn > 0 },
+		Contender(ownership.ReleaseAfter):      func(o *Outcome) bool { return o.LostForNothing > 0 },
+		Contender(ownership.ReleaseAfterPlain): func(o *Outcome) bool { return o.Torn > 0 || o.Stuck },
+		Contender(ownership.SlotMark):          func(o *Outcome) bool { return o.Stuck },
 	} {
 		t.Run(d.String(), func(t *testing.T) {
 			if o := run1(t, short(), d); !shown(o) || o.Verdict != OK {
@@ -129,12 +131,12 @@ func TestRaceUnsafeDesignsShowTheirFault(t *testing.T) {
 // counts as nobody's packet, also when only some of it went through.
 func TestProbeOfARingThatSticksInTheMiddle(t *testing.T) {
 	c := short()
-	memory, err := ring.NewMemory(c.Slots * c.Frame)
+	memory, err := ringmem.New(c.Slots * c.Frame)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer memory.Close()
-	rd, err := newRound(&run{Config: &c, design: Contender(ring.SlotMark), memory: memory}, false)
+	rd, err := newRound(&run{Config: &c, design: Contender(ownership.SlotMark), memory: memory}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +161,7 @@ func TestRaceUnguardedTearsInOtherShapesToo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := short()
 			change(&c)
-			if o := run1(t, c, Contender(ring.Unguarded)); o.Torn == 0 {
+			if o := run1(t, c, Contender(ownership.Unguarded)); o.Torn == 0 {
 				t.Errorf("nothing torn in %d packets", o.Read)
 			}
 		})
@@ -170,14 +172,14 @@ func TestRaceUnguardedTearsInOtherShapesToo(t *testing.T) {
 func TestRaceWithOneWriterNothingCanTear(t *testing.T) {
 	c := short()
 	c.Writers, c.Duration = 1, 50*time.Millisecond
-	o := run1(t, c, Contender(ring.Unguarded))
+	o := run1(t, c, Contender(ownership.Unguarded))
 	if o.Torn != 0 || o.Verdict != NotForced {
 		t.Errorf("torn %d, verdict %s: want 0 and %s", o.Torn, o.Verdict, NotForced)
 	}
 }
 
 func TestTornPacketIsExplained(t *testing.T) {
-	o := run1(t, short(), Contender(ring.Unguarded))
+	o := run1(t, short(), Contender(ownership.Unguarded))
 	tear := o.Tear
 	if tear == nil {
 		t.Fatal("no torn packet was kept")
@@ -214,22 +216,22 @@ func TestVerdicts(t *testing.T) {
 		forced bool
 		want   Verdict
 	}{
-		"safe and whole":                     {Outcome{design: Contender(ring.Ticket)}, true, OK},
-		"safe but torn":                      {Outcome{design: Contender(ring.Ticket), Torn: 1}, false, Failed},
-		"safe but stuck":                     {Outcome{design: Contender(ring.OwnerMap), Stuck: true}, false, Failed},
-		"safe but a packet vanished":         {Outcome{design: Contender(ring.Tail), Accepted: 2, Read: 1}, false, Failed},
-		"safe but one came twice":            {Outcome{design: Contender(ring.Tail), Accepted: 2, Read: 2, Repeated: 1}, false, Failed},
-		"a lock that loses for nothing":      {Outcome{design: Contender(ring.OwnerMap), LostForNothing: 1}, false, Failed},
-		"ticket may lose one":                {Outcome{design: Contender(ring.Ticket), LostForNothing: 1}, true, OK},
-		"unguarded, torn":                    {Outcome{design: Contender(ring.Unguarded), Torn: 1}, true, OK},
-		"unguarded, only stuck":              {Outcome{design: Contender(ring.Unguarded), Stuck: true}, true, Failed},
-		"unguarded, nothing":                 {Outcome{design: Contender(ring.Unguarded)}, true, Failed},
-		"unguarded, nothing, not forced":     {Outcome{design: Contender(ring.Unguarded)}, false, NotForced},
-		"release-after, lost":                {Outcome{design: Contender(ring.ReleaseAfter), LostForNothing: 1}, true, OK},
-		"release-after, torn":                {Outcome{design: Contender(ring.ReleaseAfter), LostForNothing: 1, Torn: 1}, true, Failed},
-		"release-after-plain, stuck":         {Outcome{design: Contender(ring.ReleaseAfterPlain), Stuck: true}, true, OK},
-		"slot-mark, torn":                    {Outcome{design: Contender(ring.SlotMark), Stuck: true, Torn: 1}, true, Failed},
-		"slot-mark, stuck with much dropped": {Outcome{design: Contender(ring.SlotMark), Stuck: true, LostForNothing: 9}, true, OK},
+		"safe and whole":                     {Outcome{design: Contender(ownership.Ticket)}, true, OK},
+		"safe but torn":                      {Outcome{design: Contender(ownership.Ticket), Torn: 1}, false, Failed},
+		"safe but stuck":                     {Outcome{design: Contender(ownership.OwnerMap), Stuck: true}, false, Failed},
+		"safe but a packet vanished":         {Outcome{design: Contender(ownership.Tail), Accepted: 2, Read: 1}, false, Failed},
+		"safe but one came twice":            {Outcome{design: Contender(ownership.Tail), Accepted: 2, Read: 2, Repeated: 1}, false, Failed},
+		"a lock that loses for nothing":      {Outcome{design: Contender(ownership.OwnerMap), LostForNothing: 1}, false, Failed},
+		"ticket may lose one":                {Outcome{design: Contender(ownership.Ticket), LostForNothing: 1}, true, OK},
+		"unguarded, torn":                    {Outcome{design: Contender(ownership.Unguarded), Torn: 1}, true, OK},
+		"unguarded, only stuck":              {Outcome{design: Contender(ownership.Unguarded), Stuck: true}, true, Failed},
+		"unguarded, nothing":                 {Outcome{design: Contender(ownership.Unguarded)}, true, Failed},
+		"unguarded, nothing, not forced":     {Outcome{design: Contender(ownership.Unguarded)}, false, NotForced},
+		"release-after, lost":                {Outcome{design: Contender(ownership.ReleaseAfter), LostForNothing: 1}, true, OK},
+		"release-after, torn":                {Outcome{design: Contender(ownership.ReleaseAfter), LostForNothing: 1, Torn: 1}, true, Failed},
+		"release-after-plain, stuck":         {Outcome{design: Contender(ownership.ReleaseAfterPlain), Stuck: true}, true, OK},
+		"slot-mark, torn":                    {Outcome{design: Contender(ownership.SlotMark), Stuck: true, Torn: 1}, true, Failed},
+		"slot-mark, stuck with much dropped": {Outcome{design: Contender(ownership.SlotMark), Stuck: true, LostForNothing: 9}, true, OK},
 	} {
 		if c.o.judge(c.forced); c.o.Verdict != c.want {
 			t.Errorf("%s: %s, want %s", name, c.o.Verdict, c.want)
@@ -273,7 +275,7 @@ func TestEndsEarlyWithWhatThereIs(t *testing.T) {
 
 func TestReportsAreWellFormed(t *testing.T) {
 	c := short()
-	c.Designs = []Contender{Contender(ring.Ticket), Contender(ring.Unguarded)}
+	c.Designs = []Contender{Contender(ownership.Ticket), Contender(ownership.Unguarded)}
 	r, err := Run(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

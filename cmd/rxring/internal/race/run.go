@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rxring/rxring/internal/ringmem"
 	"github.com/rxring/rxring/ring"
 )
 
@@ -29,7 +30,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		},
 		Designs: []Outcome{},
 	}
-	memory, err := ring.NewMemory(max(c.Slots*c.Frame, paceSlots*paceFrame))
+	memory, err := ringmem.New(max(c.Slots*c.Frame, paceSlots*paceFrame))
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ type run struct {
 	*Config
 	design Contender
 	index  int // of design in Designs
-	memory *ring.Memory
+	memory *ringmem.Memory
 }
 
 // Rounds of a run: at least this many, none longer than maxRound.
@@ -122,7 +123,7 @@ type round struct {
 	// it whole, after the slot was handed back.
 	returned []atomic.Uint64
 
-	writers []*writer
+	writers []*racer
 	reader  reader
 	stuck   bool
 	tear    *Tear
@@ -151,7 +152,7 @@ func newRound(r *run, firstTear bool) (rd *round, err error) {
 		return nil, fmt.Errorf("%v: %w", r.design, err)
 	}
 	for i := range r.Writers {
-		rd.writers = append(rd.writers, &writer{round: rd, index: i, seen: make([]uint64, r.Writers)})
+		rd.writers = append(rd.writers, &racer{round: rd, index: i, seen: make([]uint64, r.Writers)})
 	}
 	rd.reader = newReader(rd)
 	return rd, nil
@@ -202,7 +203,7 @@ func (rd *round) race(ctx context.Context, d time.Duration) {
 // back all it was given: whoever comes now must get a slot, and what is written
 // must reach the reader before the ring has been around twice.
 func (rd *round) probe() {
-	w := &writer{round: rd, index: rd.Writers}
+	w := &racer{round: rd, index: rd.Writers}
 	before := rd.reader.read
 	defer func() { rd.reader.probed = rd.reader.read - before }()
 	for range 2 * rd.Slots {

@@ -1,0 +1,119 @@
+//go:build explore
+
+package explore
+
+import "iter"
+
+// Party is one of the explored parties, a coroutine of the scheduler.
+type Party struct {
+	Name string
+	Done bool
+	Seen uint64 // hash of all it has read: with its program, its whole state
+
+	next   func() (Step, bool)
+	stop   func()
+	yield  func(Step) bool
+	at     Step   // what it does when it goes next
+	base   uint64 // Seen at the start of the call that it is in
+	choice int    // what the scheduler chose, for a step with choices
+}
+
+// Step is what a party is about to do.
+type Step struct {
+	What    string // a format for Args: written out in traces only
+	Word    *Word  // that it is about, if any
+	Args    []any
+	Blocked func() bool // not nil: the step cannot be taken while it is true
+	Choices int         // 0: one way to take it
+}
+
+// running is the party that has control; nil: steps are not scheduled.
+var running *Party
+
+// abort unwinds a party that is not wanted any more.
+type abort struct{}
+
+func newParty(name string, body func()) *Party {
+	p := &Party{Name: name}
+	p.next, p.stop = iter.Pull(func(yield func(Step) bool) {
+		p.yield = yield
+		defer func() {
+			if r := recover(); r != nil {
+				if _, ok := r.(abort); !ok {
+					panic(r)
+				}
+			}
+		}()
+		body()
+	})
+	return p
+}
+
+// advance runs p through the step that it is at, up to its next one.
+func (p *Party) advance() {
+	previous := running
+	running = p
+	var ok bool
+	p.at, ok = p.next()
+	p.Done = !ok
+	running = previous
+}
+
+// Take hands control to the scheduler. It returns when the scheduler takes the
+// step. Without a running party it does nothing.
+func Take(s Step) {
+	p := running
+	if p == nil {
+		return
+	}
+	if !p.yield(s) {
+		panic(abort{})
+	}
+	p.Seen = Mix(p.Seen, 1) // it is one step further on
+}
+
+// Running reports whether a party runs: whether steps are scheduled.
+func Running() bool { return running != nil }
+
+// RunningName is the name of the party that runs.
+func RunningName() string { return running.Name }
+
+// Choice is what the scheduler chose for the running party's latest step.
+func Choice() int { return running.choice }
+
+// Observe makes v part of the running party's state.
+func Observe(v uint64) {
+	if p := running; p != nil {
+		p.Seen = Mix(p.Seen, v)
+	}
+}
+
+// Remember makes v all that the running party remembers.
+func Remember(v int) {
+	running.Seen, running.base = uint64(v), Mix(uint64(v), 7)
+}
+
+// Again forgets what the running party has read in the rounds of a loop before
+// this one, but for the round's number.
+func Again(round int) {
+	if p := running; p != nil {
+		p.Seen = Mix(p.base, uint64(round))
+	}
+}
+
+// Unscheduled runs f, whose accesses are no steps.
+func Unscheduled(f func()) {
+	previous := running
+	running = nil
+	defer func() { running = previous }()
+	f()
+}
+
+// Mix hashes v into h.
+func Mix(h, v uint64) uint64 {
+	h ^= v + 0x9e3779b97f4a7c15
+	h ^= h >> 29
+	h *= 0xbf58476d1ce4e5b9
+	h ^= h >> 32
+	return h
+}

@@ -1,0 +1,416 @@
+package writer_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rxring/rxring/internal/notify"
+	"github.com/rxring/rxring/internal/ringmem"
+	"github.com/rxring/rxring/internal/writer"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// blocksOf makes a ring of n blocks of a page each.
+func blocksOf(t testing.TB, n uint32, c writer.BlocksConfig) *writer.Blocks {
+	t.Helper()
+	g := tpacket.Geometry{Version: tpacket.V3, BlockSize: 4096, BlockNr: n, FrameSize: 4096, FrameNr: n, FramesPerBlock: 1}
+	b, err := writer.NewBlocks(ringmem.NewHeap(g.Size()), g, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+const blockPacketHeader = 48 + 20 // struct tpacket3_hdr and sockaddr_ll
+
+// putBlockPacket writes the header of a packet whose data is all that is behind
+// the headers, and returns where that lies.
+func putBlockPacket(m writer.Reservation, frame []byte, n uint32) []byte {
+	h := tpacket.Header3At(frame)
+	*h = tpacket.Header3{NextOffset: m.Size(), Snaplen: n - blockPacketHeader, Len: n - blockPacketHeader, Status: tpacket.StatusUser, Mac: blockPacketHeader, Net: blockPacketHeader}
+	return frame[blockPacketHeader:n]
+}
+
+func mustRoom(t testing.TB, b *writer.Blocks, n uint32) writer.Reservation {
+	t.Helper()
+	m, v := b.Acquire(n)
+	if v != ring.Acquired {
+		t.Fatalf("Acquire(%d) = %v, want acquired", n, v)
+	}
+	return m
+}
+
+// TestBlocksGoToTheReaderWhole: many writers, one lawful reader, every packet
+// read once, in order, with its bytes.
+func TestBlocksGoToTheReaderWhole(t *testing.T) {
+	var n notify.Notify
+	b := blocksOf(t, 4, writer.BlocksConfig{Retire: time.Millisecond, Wake: n.Wake})
+	rd := writer.NewReader(b, &n)
+	const writers, each = 4, 20000
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	accepted := 0
+	for w := range writers {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(w), 1))
+			got := 0
+			for i := range each {
+				size := blockPacketHeader + 16 + rng.Uint32N(900)
+				m, v := b.Acquire(size)
+				if v != ring.Acquired {
+					runtime.Gosched()
+					continue
+				}
+				data := putBlockPacket(m, b.Bytes(m), size)
+				binary.NativeEndian.PutUint64(data, uint64(w))
+				binary.NativeEndian.PutUint64(data[8:], uint64(i))
+				for k := range data[16:] {
+					data[16+k] = byte(w*31 + i + k)
+				}
+				b.Release(m)
+				got++
+			}
+			mu.Lock()
+			accepted += got
+			mu.Unlock()
+		})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	read := 0
+	last := [writers]int64{-1, -1, -1, -1}
+	check := func(f ring.Frame) {
+		w, i := binary.NativeEndian.Uint64(f.Data), int64(binary.NativeEndian.Uint64(f.Data[8:]))
+		if w >= writers || i <= last[w] {
+			t.Fatalf("packet %d of writer %d after %d", i, w, last[w])
+		}
+		last[w] = i
+		for k, v := range f.Data[16:] {
+			if v != byte(int(w)*31+int(i)+k) {
+				t.Fatalf("packet %d of writer %d: byte %d is %#x", i, w, k, v)
+			}
+		}
+		f.Release()
+		read++
+	}
+	finished := false
+	for !finished || b.Captured() != uint64(read) {
+		select {
+		case <-done:
+			finished = true
+		default:
+		}
+		wait, stop := context.WithTimeout(ctx, 5*time.Millisecond)
+		err := rd.Wait(wait)
+		stop()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			t.Fatalf("Wait: %v, %v", err, ctx.Err())
+		}
+		for f, ok := rd.Next(); ok; f, ok = rd.Next() {
+			check(f)
+		}
+	}
+	if read != accepted || read == 0 {
+		t.Errorf("%d read, %d accepted", read, accepted)
+	}
+	t.Logf("%d of %d packets went through 4 blocks", read, writers*each)
+}
+
+// TestSlowWriterKeepsItsBlock is the commit's race: a writer that wraps the ring
+// must not get the block that a slower one still fills, and nobody waits.
+func TestSlowWriterKeepsItsBlock(t *testing.T) {
+	b := blocksOf(t, 2, writer.BlocksConfig{})
+	n := notify.Notify{}
+	rd := writer.NewReader(b, &n)
+	slow := mustRoom(t, b, 1000)
+	putBlockPacket(slow, b.Bytes(slow), 1000)
+	accepted := 1
+	for range 10 {
+		m, v := b.Acquire(2000)
+		if v == ring.Acquired {
+			putBlockPacket(m, b.Bytes(m), 2000)
+			b.Release(m)
+			accepted++
+			continue
+		}
+		if v != ring.Owned {
+			t.Fatalf("Acquire = %v, want slot still owned", v)
+		}
+	}
+	if f, ok := rd.Next(); ok {
+		t.Fatalf("read a packet of %d bytes out of a block that is being filled", len(f.Data))
+	}
+	b.Release(slow)
+	read := 0
+	for f, ok := rd.Next(); ok; f, ok = rd.Next() {
+		f.Release()
+		read++
+	}
+	if m, v := b.Acquire(4000); v != ring.Acquired {
+		t.Errorf("after the slow writer is done: %v", v)
+	} else {
+		b.Release(m)
+	}
+	if read != accepted {
+		t.Errorf("%d read, %d accepted", read, accepted)
+	}
+}
+
+func TestFreezeAndThaw(t *testing.T) {
+	b := blocksOf(t, 2, writer.BlocksConfig{})
+	for range 2 {
+		b.Release(mustRoom(t, b, 4000))
+	}
+	for range 3 {
+		if _, v := b.Acquire(4000); v != ring.Full {
+			t.Fatalf("Acquire on a full ring = %v", v)
+		}
+	}
+	if got := b.FreezeCount(); got != 1 {
+		t.Errorf("FreezeCount = %d, want 1", got)
+	}
+	if got := b.FreezeCount(); got != 0 {
+		t.Errorf("second FreezeCount = %d, want 0", got)
+	}
+	rd := writer.NewReader(b, new(notify.Notify))
+	f, ok := rd.Next()
+	if !ok {
+		t.Fatal("nothing to read")
+	}
+	f.Release()
+	b.Expire() // thaws
+	b.Release(mustRoom(t, b, 100))
+	if !b.Readable() {
+		t.Error("not readable with a block at the reader")
+	}
+}
+
+func TestExpireRetiresWhatIsThere(t *testing.T) {
+	woken := 0
+	b := blocksOf(t, 2, writer.BlocksConfig{Wake: func() { woken++ }, Losing: func() bool { return true }})
+	rd := writer.NewReader(b, new(notify.Notify))
+	b.Expire()
+	if _, ok := rd.Next(); ok || b.Readable() || woken != 0 {
+		t.Fatal("an empty block was retired")
+	}
+	m := mustRoom(t, b, 100)
+	putBlockPacket(m, b.Bytes(m), 100)
+	b.Expire()
+	if _, ok := rd.Next(); ok || woken != 0 {
+		t.Fatal("a block was handed over with a writer in it")
+	}
+	b.Release(m)
+	d := tpacket.Parse[tpacket.BlockDesc](b.Memory().Bytes())
+	if want := uint32(tpacket.StatusUser | tpacket.StatusBlkTmo | tpacket.StatusLosing); d.Status != want || d.NumPkts != 1 || woken != 1 {
+		t.Errorf("block has status %#x and %d packets, %d woken: want %#x, 1, 1", d.Status, d.NumPkts, woken, want)
+	}
+	if f, ok := rd.Next(); !ok || len(f.Data) != 100-blockPacketHeader {
+		t.Errorf("Next = %d bytes, %v", len(f.Data), ok)
+	}
+}
+
+// TestScribbledBlocks: whatever a hostile program makes of the shared memory,
+// the reader stays within it, and so do the writers.
+func TestScribbledBlocks(t *testing.T) {
+	b := blocksOf(t, 3, writer.BlocksConfig{})
+	mem := b.Memory().Bytes()
+	rng := rand.New(rand.NewPCG(7, 7))
+	rd := writer.NewReader(b, new(notify.Notify))
+	for range 200000 {
+		switch rng.IntN(4) {
+		case 0:
+			if m, v := b.Acquire(blockPacketHeader + rng.Uint32N(4096-blockPacketHeader-48)); v == ring.Acquired {
+				clear(b.Bytes(m))
+				b.Release(m)
+			}
+		case 1:
+			if f, ok := rd.Next(); ok {
+				for _, v := range f.Data {
+					_ = v
+				}
+				f.Release()
+			}
+		case 2:
+			binary.NativeEndian.PutUint32(mem[rng.IntN(len(mem)/4)*4:], rng.Uint32()>>rng.UintN(32))
+		case 3:
+			block := rng.IntN(3) * 4096
+			binary.NativeEndian.PutUint32(mem[block+4*rng.IntN(32):], rng.Uint32()>>rng.UintN(32))
+			b.Expire()
+		}
+	}
+}
+
+func TestBlocksRefuse(t *testing.T) {
+	g := tpacket.Geometry{Version: tpacket.V3, BlockSize: 4096, BlockNr: 2}
+	for _, tt := range []struct {
+		g    tpacket.Geometry
+		size int
+		priv uint32
+	}{
+		{tpacket.Geometry{Version: tpacket.V2, BlockSize: 4096, BlockNr: 2}, 8192, 0},
+		{tpacket.Geometry{Version: tpacket.V3, BlockSize: 4096}, 8192, 0},
+		{g, 4096, 0},
+		{g, 8192, 4096},
+	} {
+		if _, err := writer.NewBlocks(ringmem.NewHeap(tt.size), tt.g, writer.BlocksConfig{SizeofPriv: tt.priv}); err == nil {
+			t.Errorf("NewBlocks(%+v in %d bytes, priv %d): no error", tt.g, tt.size, tt.priv)
+		}
+	}
+	b := blocksOf(t, 2, writer.BlocksConfig{})
+	for _, n := range []uint32{0, tpacket.SizeofHeader3 - 1, b.MaxFrame() + 1, 1<<32 - 1} {
+		if _, v := b.Acquire(n); v != ring.NoRoom {
+			t.Errorf("%d bytes, where a header takes %d and a block has %d: %v, want no room", n, tpacket.SizeofHeader3, b.MaxFrame(), v)
+		}
+	}
+	b.Release(mustRoom(t, b, b.MaxFrame()))
+	b.Close()
+	if _, v := b.Acquire(100); v != ring.NoRoom {
+		t.Errorf("closed: %v, want no room", v)
+	}
+}
+
+// TestBlocksOfEveryShape: places, counts and numbers of blocks share one word,
+// whatever the shape.
+func TestBlocksOfEveryShape(t *testing.T) {
+	for _, tt := range []struct{ size, n, priv uint32 }{
+		{4096, 1, 0}, {4096, 2, 13}, {4096, 3, 4096 - 48 - 80}, {4096, 129, 0}, {1 << 20, 2, 1 << 19}, {12288, 5, 1},
+	} {
+		t.Run(fmt.Sprintf("%dx%d,priv=%d", tt.n, tt.size, tt.priv), func(t *testing.T) {
+			g := tpacket.Geometry{Version: tpacket.V3, BlockSize: tt.size, BlockNr: tt.n}
+			b, err := writer.NewBlocks(ringmem.NewHeap(g.Size()), g, writer.BlocksConfig{SizeofPriv: tt.priv})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			rd := writer.NewReader(b, new(notify.Notify))
+			rng := rand.New(rand.NewPCG(uint64(tt.size), uint64(tt.n)))
+			accepted, read, blocks := uint64(0), uint64(0), uint64(0)
+			drain := func() {
+				for f, ok := rd.Next(); ok; f, ok = rd.Next() {
+					if got := binary.NativeEndian.Uint64(f.Data); got != read {
+						t.Fatalf("packet %d came as number %d", got, read)
+					}
+					f.Release()
+					read++
+				}
+			}
+			for blocks < 10*uint64(tt.n) {
+				n := min(blockPacketHeader+8+rng.Uint32N(tt.size/2), b.MaxFrame())
+				if n < blockPacketHeader+8 {
+					t.Fatalf("MaxFrame %d", b.MaxFrame())
+				}
+				m, v := b.Acquire(n)
+				if v == ring.Full {
+					drain()
+					continue
+				}
+				if v != ring.Acquired || m.Size() < n || m.Size() >= n+8 {
+					t.Fatalf("Acquire(%d) = %d bytes, %v", n, m.Size(), v)
+				}
+				binary.NativeEndian.PutUint64(putBlockPacket(m, b.Bytes(m), n), accepted)
+				b.Release(m)
+				accepted++
+				if rng.IntN(8) == 0 {
+					b.Expire()
+				}
+				blocks++
+			}
+			drain()
+			b.Expire()
+			drain()
+			if read != accepted || b.Captured() != accepted {
+				t.Errorf("%d accepted, %d captured, %d read", accepted, b.Captured(), read)
+			}
+		})
+	}
+	g := tpacket.Geometry{Version: tpacket.V3, BlockSize: 1<<31 - 4096, BlockNr: 1 << 10}
+	if _, err := writer.NewBlocks(ringmem.NewHeap(4096), g, writer.BlocksConfig{}); err == nil {
+		t.Error("two terabytes in 4096 bytes: no error")
+	}
+}
+
+// TestFramesOfABlockAreReleasedAnywhere hands frames to others, who release them
+// in whatever order, and wants every block to come back and go round.
+func TestFramesOfABlockAreReleasedAnywhere(t *testing.T) {
+	var n notify.Notify
+	b := blocksOf(t, 2, writer.BlocksConfig{Wake: n.Wake})
+	rd := writer.NewReader(b, &n)
+	frames := make(chan ring.Frame, 64)
+	var workers sync.WaitGroup
+	for range 3 {
+		workers.Go(func() {
+			for f := range frames {
+				f.Release()
+			}
+		})
+	}
+	const packets = 30000
+	go func() {
+		for i := 0; i < packets; {
+			m, v := b.Acquire(500)
+			if v != ring.Acquired {
+				runtime.Gosched()
+				continue
+			}
+			binary.NativeEndian.PutUint64(putBlockPacket(m, b.Bytes(m), 500), uint64(i))
+			b.Release(m)
+			i++
+		}
+		b.Expire()
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for i := range uint64(packets) {
+		f, ok := rd.Next()
+		for ; !ok; f, ok = rd.Next() {
+			if err := rd.Wait(ctx); err != nil {
+				t.Fatalf("waiting for packet %d: %v", i, err)
+			}
+		}
+		if got := binary.NativeEndian.Uint64(f.Data); got != i {
+			t.Fatalf("packet %d came as number %d", i, got)
+		}
+		frames <- f
+	}
+	close(frames)
+	workers.Wait()
+}
+
+func BenchmarkBlocks(bench *testing.B) {
+	for _, size := range []uint32{64, 1500} {
+		bench.Run(fmt.Sprintf("%dB", size), func(bench *testing.B) {
+			g := tpacket.Geometry{Version: tpacket.V3, BlockSize: 1 << 18, BlockNr: 16, FrameSize: 1 << 18, FrameNr: 16, FramesPerBlock: 1}
+			b, err := writer.NewBlocks(ringmem.NewHeap(g.Size()), g, writer.BlocksConfig{})
+			if err != nil {
+				bench.Fatal(err)
+			}
+			rd := writer.NewReader(b, new(notify.Notify))
+			packet := make([]byte, size)
+			bench.ReportAllocs()
+			for bench.Loop() {
+				m, v := b.Acquire(size + 82)
+				if v != ring.Acquired {
+					for f, ok := rd.Next(); ok; f, ok = rd.Next() {
+						f.Release()
+					}
+					continue
+				}
+				frame := b.Bytes(m)
+				copy(frame[82:], packet)
+				*tpacket.Header3At(frame) = tpacket.Header3{NextOffset: m.Size(), Snaplen: size, Len: size, Mac: 82, Net: 96, Status: 1}
+				b.Release(m)
+			}
+		})
+	}
+}

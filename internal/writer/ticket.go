@@ -1,0 +1,203 @@
+package writer
+
+import (
+	"math/bits"
+
+	"github.com/rxring/rxring/internal/slots"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// ticket owns slots without a lock.
+//
+// next holds the next ticket. A ticket names a slot and a lap around the ring, and
+// each slot has a private sequence word that says which ticket may have it.
+// Acquire: the slot's sequence equals the next ticket and its status is KERNEL; a
+// compare-and-swap moves next to the ticket after it. The writer that wins the
+// swap is the one holder of that ticket, so no slot has two writers, whatever the
+// status words say. Release: store the status, then the sequence of the next lap.
+//
+// A writer that wraps the ring finds the sequence of a lap ago: the slot is still
+// owned. The status must be stored first: the other way round the slot could be
+// acquired again while its status has yet to change, and be torn. Between the two
+// stores the reader may have read the packet and handed the slot back, which is
+// then free but cannot be acquired. So a releasing writer first sets the releasing
+// bit, and a writer that finds it reloads the word, a bounded number of times,
+// instead of dropping for nothing.
+type ticket struct {
+	_     [64]byte   // writers swap next all the time: nothing else on its line
+	next  slots.Word // the next ticket
+	_     [64]byte
+	seq   []slots.Word // of each slot: see sequence
+	slots uint32
+	shift uint8 // a ticket is lap<<shift | slot
+
+	contention contention
+}
+
+// Bits of a ticket and of a sequence word beside lap and slot.
+const (
+	ticketClosed    = 1 << 63 // in next: no ticket is given any more
+	ticketReleasing = 1 << 62 // in a sequence word: its owner is between its release stores
+)
+
+func (d *ticket) init(n uint32) {
+	d.slots = n
+	d.shift = uint8(bits.Len32(n - 1))
+	d.seq = make([]slots.Word, (n+sequenceGroup-1)&^(sequenceGroup-1))
+	for i := range n {
+		d.sequence(i).Store(uint64(i))
+	}
+	d.contention.init()
+}
+
+// sequence is slot's sequence word. Four slots in a row have theirs in different
+// cache lines, so writers that acquire them in turn disturb each other less, and
+// writers that acquire runs of them still have lines of their own.
+func (d *ticket) sequence(slot uint32) *slots.Word {
+	return &d.seq[slot^slot<<3&(sequenceGroup-8)]
+}
+
+// sequenceGroup is the number of slots whose sequence words share four cache lines.
+const sequenceGroup = 32
+
+func (d *ticket) slot(t uint64) uint32 { return uint32(t & (1<<d.shift - 1)) }
+
+// after is the ticket that follows t.
+func (d *ticket) after(t uint64) uint64 {
+	if d.slot(t)+1 == d.slots {
+		return (t>>d.shift + 1) << d.shift
+	}
+	return t + 1
+}
+
+// Acquire acquires the head slot. On [ring.Acquired] the caller owns it, fills it
+// with no lock held, and must call Release; on any other verdict there is no slot
+// to release.
+func (r *Ring) Acquire() (slot uint32, v ring.Verdict) {
+	d := &r.ticket
+	lost := uint32(0)
+	for wait := 0; ; slots.Again(wait) {
+		t := d.next.Load()
+		if t&ticketClosed != 0 {
+			return 0, ring.NoRoom
+		}
+		slot = d.slot(t)
+		seq := d.sequence(slot).Load()                 // pairs with the last store of Release
+		free := r.Status(slot) == tpacket.StatusKernel // pairs with the reader's store
+		if seq == t && free {
+			if d.next.CompareAndSwap(t, d.after(t)) {
+				return slot, ring.Acquired
+			}
+			d.contention.backoff(d, &lost) // another writer has this ticket
+			continue
+		}
+		if d.next.Load() != t {
+			continue // the words loaded were of an earlier ticket
+		}
+		switch {
+		case !free:
+			return slot, ring.Full
+		case seq&ticketReleasing == 0:
+			return slot, ring.Owned
+		case wait == slots.WaitBound:
+			return slot, ring.Releasing
+		}
+		wait++
+		slots.Pause()
+	}
+}
+
+// AcquireBatch acquires up to len(run) head slots in a row with one
+// compare-and-swap and returns how many: at least one on [ring.Acquired], none on
+// any other verdict. The caller owns each slot until it calls Release for it, in
+// any order.
+func (r *Ring) AcquireBatch(run []uint32) (n int, v ring.Verdict) {
+	d := &r.ticket
+	lost := uint32(0)
+	for wait := 0; ; slots.Again(wait) {
+		t := d.next.Load()
+		if t&ticketClosed != 0 {
+			return 0, ring.NoRoom
+		}
+		// The run of free slots from head on.
+		var seq uint64
+		var free bool
+		end := t
+		for n = 0; n < len(run); n++ {
+			run[n] = d.slot(end)
+			seq = d.sequence(run[n]).Load()                 // pairs as in Acquire
+			free = r.Status(run[n]) == tpacket.StatusKernel // pairs as in Acquire
+			if seq != end || !free {
+				break
+			}
+			end = d.after(end)
+		}
+		if n > 0 {
+			if d.next.CompareAndSwap(t, end) {
+				return n, ring.Acquired
+			}
+			d.contention.backoff(d, &lost)
+			continue
+		}
+		if d.next.Load() != t {
+			continue
+		}
+		switch {
+		case !free:
+			return 0, ring.Full
+		case seq&ticketReleasing == 0:
+			return 0, ring.Owned
+		case wait == slots.WaitBound:
+			return 0, ring.Releasing
+		}
+		wait++
+		slots.Pause()
+	}
+}
+
+// Release hands an acquired slot to the reader. Everything stored to the slot
+// before is visible to a reader that sees status, which must not be KERNEL.
+func (r *Ring) Release(slot, status uint32) {
+	seq := r.ticket.sequence(slot)
+	seq.Store(r.publish(seq, slot, status)) // pairs with the load in Acquire; the full barrier before notify.Notify.Wake
+}
+
+// ReleaseEarly is Release without the full barrier, for a caller that calls Release
+// for another slot soon after, before it wakes a reader.
+func (r *Ring) ReleaseEarly(slot, status uint32) {
+	seq := r.ticket.sequence(slot)
+	slots.PublishWord(seq, r.publish(seq, slot, status)) // pairs with the load in Acquire
+}
+
+// publish hands slot to the reader and returns the ticket that may have it next,
+// which seq, its sequence word, has yet to say. It is not inlined, so that no
+// compiler can find the releasing bit overwritten unread and leave it out.
+//
+//go:noinline
+func (r *Ring) publish(seq *slots.Word, slot, status uint32) (next uint64) {
+	t := slots.LoadOwn(seq)
+	slots.PublishWord(seq, t|ticketReleasing) // pairs with the load in Acquire
+	r.PublishStatus(slot, status)             // pairs with the reader's load
+	return t + 1<<r.ticket.shift
+}
+
+// previous is the slot before head.
+func (d *ticket) previous() uint32 {
+	slot := d.slot(d.next.Load() &^ ticketClosed)
+	if slot == 0 {
+		return d.slots - 1
+	}
+	return slot - 1
+}
+
+// taken is how many slots were acquired so far.
+func (d *ticket) taken() uint64 {
+	t := d.next.Load() &^ ticketClosed
+	return t>>d.shift*uint64(d.slots) + uint64(d.slot(t))
+}
+
+// progress counts slots.
+func (d *ticket) progress() uint64 { return d.taken() }
+
+func (d *ticket) close() { d.next.Or(ticketClosed) }
