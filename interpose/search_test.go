@@ -6,6 +6,10 @@ import (
 	"context"
 	"sync"
 	"testing"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/interpose/internal/seccomp"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // A search for closed sockets takes long where the program has very many descriptors.
@@ -33,5 +37,41 @@ func TestCallsAreAnsweredDuringASearch(t *testing.T) {
 	})
 	if o.err != nil || o.ExitCode != 0 || searches == 0 {
 		t.Errorf("%v, exit code %d after %d searches: %s", o.err, o.ExitCode, searches, o.stdout)
+	}
+}
+
+// A descriptor on its way to another process shows in neither of two searches that overlap,
+// so they count as one.
+func TestOverlappingSearchesCountAsOne(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	const noProcess = 0 // has no descendants: nothing holds the socket
+	s, err := newSession(&Config{Namespace: ns}, seccomp.NewListener(-1, true), noProcess)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.end()
+	rx, err := s.openBackend(rxring.SockRaw, tpacket.ETHPAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPacketSocket(rx, rxring.SockRaw, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.addSocket(p)
+	for range 3 {
+		f := s.newSearch(nil, true)
+		f.run()
+		s.sweep() // meanwhile, for a call that makes a socket
+		s.closeMissedTwice(f, s.unheld(f))
+		if len(s.sockets.open) == 0 {
+			t.Fatal("closed after searches that overlap")
+		}
+		p.misses = 0 // it was seen
+	}
+	s.sweep()
+	s.sweep()
+	if len(s.sockets.open) != 0 {
+		t.Error("open after two searches, one after the other, that did not find it")
 	}
 }
