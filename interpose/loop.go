@@ -132,7 +132,7 @@ func (s *session) sleepsTooLong() bool {
 
 // idle reports whether nothing is due by the clock.
 func (s *session) idle() bool {
-	return len(s.sockets.open) == 0 && s.waiting.count() == 0 && !s.rtnl.bus.Watched() && !(s.records.keepEnds && len(s.rtnl.open) > 0)
+	return len(s.sockets.open) == 0 && s.waiting.count() == 0 && !s.rtnl.bus.HasMembers() && !(s.records.keepEnds && len(s.rtnl.open) > 0)
 }
 
 // tick does what is due by the clock, and returns how many milliseconds may pass until

@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package netdev says what a namespace's device looks like to programs that ask
-// about devices, over netlink or by ioctl: a TAP device (Ethernet) or a TUN
-// device (raw IP) of Linux that has a carrier, or a loopback device. The offloads of
-// segments are on if the device carries any.
+// Package netdev defines how a namespace's devices look to programs, in netlink, ioctls
+// and files: as a TAP device (Ethernet) or a TUN device (raw IP) of Linux that has a
+// carrier, or as a loopback device. Segmentation offloads are on if the device carries
+// segments.
 package netdev
 
 import (
@@ -19,8 +19,7 @@ import (
 // Kind is the devices' IFLA_INFO_KIND (drivers/net/tun.c).
 const Kind = "tun"
 
-// All lists a namespace's devices by index, with the loopback device that it began
-// with.
+// All lists a namespace's devices by index, including the loopback device.
 func All(ns *rxring.Namespace) []*rxring.Device {
 	devices := ns.Devices()
 	if lo := ns.Loopback(); lo != nil {
@@ -29,9 +28,9 @@ func All(ns *rxring.Namespace) []*rxring.Device {
 	return devices
 }
 
-// Flags is the device's IFF_* flags, as dev_get_flags (net/core/dev.c) gives
-// them: IFF_PROMISC is not among them, however many sockets asked for it. The
-// low 16 bits are SIOCGIFFLAGS'.
+// Flags are the device's IFF_* flags, as dev_get_flags (net/core/dev.c) returns them:
+// without IFF_PROMISC, however many sockets ask for it. The low 16 bits are those of
+// SIOCGIFFLAGS.
 func Flags(d *rxring.Device) uint32 {
 	f := uint32(unix.IFF_MULTICAST)
 	if d.Type() == rxring.Loopback {
@@ -57,7 +56,7 @@ func TxQueueLen(d *rxring.Device) uint32 {
 	return 500 // TUN_READQ_SIZE (drivers/net/tun.c)
 }
 
-// MTUs is the range of MTUs that the device could have, in bytes; 0: no bound.
+// MTUs is the range of MTUs that the device may have, in bytes; 0: no bound.
 func MTUs(d *rxring.Device) (least, most uint32) {
 	const minIP, maxIP, etherLen = 68, 65535, 14
 	switch d.Type() {
@@ -69,25 +68,25 @@ func MTUs(d *rxring.Device) (least, most uint32) {
 	return minIP, maxIP
 }
 
-// LegacyGSOMaxSize is how many bytes the longest segment has unless BIG TCP was set up
-// (GSO_LEGACY_MAX_SIZE, linux/netdevice.h), also where offloads are off.
+// LegacyGSOMaxSize is the length in bytes of the longest segment without BIG TCP
+// (GSO_LEGACY_MAX_SIZE, linux/netdevice.h), also if offloads are off.
 const LegacyGSOMaxSize = 1 << 16
 
 // GSOMaxSize is IFLA_GSO_MAX_SIZE: the default, unless the device carries longer
 // segments (BIG TCP).
 func GSOMaxSize(d *rxring.Device) uint32 { return max(LegacyGSOMaxSize, uint32(d.MaxLen())) }
 
-// Address is an address of a device's, as Linux keeps it.
+// Address is an address of a device, as Linux keeps it.
 type Address struct {
 	netip.Prefix
 	Scope     uint8 // RT_SCOPE_*
-	Secondary bool  // of an IPv4 network that the device has another address of
+	Secondary bool  // the device has another address of the same IPv4 network
 }
 
-// Addresses lists a device's IPv4 or IPv6 addresses in Linux's order. That is by
-// scope: of IPv4, those that reach least come first, and secondary ones last; of
-// IPv6, those that reach furthest, and of these the newest. A device that is down
-// has no IPv6 ones.
+// Addresses lists a device's IPv4 or IPv6 addresses in Linux's order, which is by scope.
+// Of IPv4, the narrowest scope is first, and secondary addresses are last; of IPv6, the
+// widest scope is first, and in it the newest address. A device that is down has no IPv6
+// addresses.
 func Addresses(d *rxring.Device, ipv4 bool) []Address {
 	if !ipv4 && !d.Up() {
 		return nil

@@ -20,13 +20,13 @@ type Route struct {
 	Device *rxring.Device
 	Table  uint8      // RT_TABLE_MAIN or RT_TABLE_LOCAL
 	Type   uint8      // RTN_*
-	Scope  uint8      // RT_SCOPE_*; of IPv6 always RT_SCOPE_UNIVERSE
-	Src    netip.Addr // the preferred source; of IPv6 there is none
-	Metric uint32     // lower ones are preferred; of IPv4 always 0
+	Scope  uint8      // RT_SCOPE_*; for IPv6 always RT_SCOPE_UNIVERSE
+	Src    netip.Addr // the preferred source; none for IPv6
+	Metric uint32     // lower ones are preferred; for IPv4 always 0
 }
 
-// Routes4 lists the IPv4 routes of devices in the order of Linux's lists: those of the
-// main table first, each table by address, and of one address the longest prefix first.
+// Routes4 lists the IPv4 routes of devices in Linux's order: the main table first, each
+// table by address, and for one address the longest prefix first.
 func Routes4(devices []*rxring.Device) (routes []Route) {
 	for _, d := range devices {
 		for _, r := range addrRoutes4(d) {
@@ -42,8 +42,8 @@ func Routes4(devices []*rxring.Device) (routes []Route) {
 }
 
 // addrRoutes4 lists the routes of a device's IPv4 addresses, in the order in which
-// fib_add_ifaddr (net/ipv4/fib_frontend.c) adds them. Of a device that is down, there
-// are only those to its addresses.
+// fib_add_ifaddr (net/ipv4/fib_frontend.c) adds them. A device that is down has only those
+// to its addresses.
 func addrRoutes4(d *rxring.Device) (routes []Route) {
 	addrs := Addresses(d, true)
 	for _, p := range d.Prefixes() {
@@ -80,16 +80,15 @@ func lastAddr(network netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// multicast6 is where each device that is up has a route to (addrconf_add_mroute in
-// net/ipv6/addrconf.c).
+// multicast6 is the prefix to which each device that is up has a route
+// (addrconf_add_mroute in net/ipv6/addrconf.c).
 var multicast6 = netip.MustParsePrefix("ff00::/8")
 
 // metric6 is IP6_RT_PRIO_ADDRCONF (net/ipv6.h).
 const metric6 = 256
 
-// Routes6 lists the IPv6 routes of devices in the order of Linux's lists: those of the
-// main table first, and a prefix behind the longer ones in it. A device that is down has
-// none.
+// Routes6 lists the IPv6 routes of devices in Linux's order: the main table first, and a
+// prefix after the longer ones that it contains. A device that is down has none.
 func Routes6(devices []*rxring.Device) (routes []Route) {
 	add := func(r Route) {
 		if !slices.Contains(routes, r) {
@@ -119,7 +118,7 @@ func Routes6(devices []*rxring.Device) (routes []Route) {
 	return routes
 }
 
-// within puts a prefix behind those that it contains.
+// within orders a prefix after those that it contains.
 func within(a, b netip.Prefix) int {
 	if a.Overlaps(b) {
 		return cmp.Compare(b.Bits(), a.Bits())

@@ -18,8 +18,7 @@ type header struct {
 	port  uint32
 }
 
-// parseHeader reads the header of the first message in b, which has room for
-// one.
+// parseHeader reads the header of the first message in b, which is long enough for one.
 func parseHeader(b []byte) header {
 	return header{
 		size:  binary.NativeEndian.Uint32(b),
@@ -85,8 +84,7 @@ func each(b []byte) iter.Seq2[uint16, []byte] {
 	}
 }
 
-// whole says whether attributes, and nothing else, make up b, as strict
-// checking wants it.
+// whole reports whether b consists of attributes only, as strict checking requires.
 func whole(b []byte) bool {
 	for len(b) >= unix.SizeofNlAttr {
 		n := int(binary.NativeEndian.Uint16(b))

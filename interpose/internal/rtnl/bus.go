@@ -12,28 +12,27 @@ import (
 	"github.com/rxring/rxring/interpose/internal/netdev"
 )
 
-// Bus is the rtnetlink of a namespace. It and its sockets are one goroutine's.
+// Bus is the rtnetlink of a namespace. It and its sockets must not be used concurrently.
 type Bus struct {
 	ns      *rxring.Namespace
 	flags   func(*rxring.Device) uint32
 	sockets []*Socket
-	ports   map[uint32]*Socket // those that are bound
-	held    int                // bytes of memory that wait for programs
+	ports   map[uint32]*Socket // the bound ones
+	held    int                // bytes of memory of datagrams that wait
 
-	told map[*rxring.Device]uint32 // what members of groups know: devices, with their flags
+	announced map[*rxring.Device]uint32 // the devices that members of groups know of, with their flags
 }
 
-// NewBus makes the rtnetlink of a namespace, whose devices have the IFF_* flags
-// that flags says.
+// NewBus makes the rtnetlink of a namespace; flags returns the IFF_* flags of a device.
 func NewBus(ns *rxring.Namespace, flags func(*rxring.Device) uint32) *Bus {
 	return &Bus{ns: ns, flags: flags, ports: make(map[uint32]*Socket)}
 }
 
-// insert gives s a port, as netlink_insert does. Where the port is taken, the
-// socket's name has it all the same.
+// insert gives s a port, as netlink_insert does. If the port is in use, it is in the
+// socket's name all the same.
 func (b *Bus) insert(s *Socket, port uint32) error {
 	s.port = port
-	if _, taken := b.ports[port]; taken {
+	if _, used := b.ports[port]; used {
 		return syscall.EADDRINUSE
 	}
 	s.bound = true
@@ -41,8 +40,8 @@ func (b *Bus) insert(s *Socket, port uint32) error {
 	return nil
 }
 
-// autobind gives s the first port that is free: its process' id, or else one
-// that no process has, as netlink_autobind does.
+// autobind gives s the first free port, as netlink_autobind does: its process's id, or
+// else one that is no process's.
 func (b *Bus) autobind(s *Socket) {
 	for port := s.pid; b.insert(s, port) != nil; port-- {
 		if port == s.pid {
@@ -51,8 +50,8 @@ func (b *Bus) autobind(s *Socket) {
 	}
 }
 
-// Watched says whether a socket wants to hear of changes.
-func (b *Bus) Watched() bool {
+// HasMembers reports whether a socket is a member of a multicast group.
+func (b *Bus) HasMembers() bool {
 	for _, s := range b.sockets {
 		if s.groups != 0 {
 			return true
@@ -61,10 +60,10 @@ func (b *Bus) Watched() bool {
 	return false
 }
 
-// watch notes the devices of which a new member of a group need not be told.
-func (b *Bus) watch() {
-	if !b.Watched() {
-		b.told = b.now()
+// addMember notes the devices that need not be announced to a new member of a group.
+func (b *Bus) addMember() {
+	if !b.HasMembers() {
+		b.announced = b.now()
 	}
 }
 
@@ -76,18 +75,18 @@ func (b *Bus) now() map[*rxring.Device]uint32 {
 	return all
 }
 
-// Announce tells the members of groups of the devices that have come, changed
-// their flags or gone since it was last called. It says whether there were any.
+// Announce notifies the members of groups of the devices that were added, changed their
+// flags or were removed since the last call. It reports whether there were any.
 func (b *Bus) Announce() bool {
-	if !b.Watched() {
+	if !b.HasMembers() {
 		return false
 	}
-	before, now, news := b.told, b.now(), false
+	before, now, changed := b.announced, b.now(), false
 	for d := range before {
 		if _, ok := now[d]; !ok {
 			b.addresses(d, unix.RTM_DELADDR)
 			b.multicast(unix.RTNLGRP_LINK, b.linkMessage(d, header{typ: unix.RTM_DELLINK}))
-			news = true
+			changed = true
 		}
 	}
 	for _, d := range netdev.All(b.ns) {
@@ -99,13 +98,13 @@ func (b *Bus) Announce() bool {
 		if !known {
 			b.addresses(d, unix.RTM_NEWADDR)
 		}
-		news = true
+		changed = true
 	}
-	b.told = now
-	return news
+	b.announced = now
+	return changed
 }
 
-// addresses tells of all addresses of a device.
+// addresses announces all addresses of a device.
 func (b *Bus) addresses(d *rxring.Device, typ uint16) {
 	for _, group := range []uint32{unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR} {
 		for _, a := range netdev.Addresses(d, group == unix.RTNLGRP_IPV4_IFADDR) {

@@ -8,24 +8,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dump is a list that a program is fetching. It mirrors struct netlink_callback
+// dump is a list that a program is receiving. It mirrors struct netlink_callback
 // (linux/netlink.h).
 type dump struct {
 	header // of each message
 	items  []item
 
-	errno     syscall.Errno // with which it ends
+	errno     syscall.Errno // of its NLMSG_DONE
 	doneFlags uint16        // of its NLMSG_DONE
-	together  bool          // which is in one piece with messages before it
+	together  bool          // NLMSG_DONE is in one piece with messages before it
 }
 
 // item lays out one message to come.
 type item func(header) []byte
 
 const (
-	// skbOverhead is what SKB_WITH_OVERHEAD takes off: struct skb_shared_info.
+	// skbOverhead is what SKB_WITH_OVERHEAD subtracts: struct skb_shared_info.
 	skbOverhead = 320
-	// goodSize is NLMSG_GOODSIZE, the least that a piece of a dump has room for.
+	// goodSize is NLMSG_GOODSIZE, the least room of a piece of a dump.
 	goodSize = 4096 - skbOverhead
 )
 
@@ -52,9 +52,8 @@ func (s *Socket) startDump(r request) syscall.Errno {
 	return started
 }
 
-// emptyDumps are the lists that Linux can make and that have nothing here: no
-// neighbours, no queueing disciplines. Each has the one family that
-// it must be asked of; 0: any.
+// emptyDumps are the lists of Linux that are empty here: there are no neighbours and no
+// queueing disciplines. The value is the one family that the request must have; 0: any.
 var emptyDumps = map[uint16]uint8{
 	unix.RTM_GETNEIGH: 0, unix.RTM_GETQDISC: 0, unix.RTM_GETTCLASS: 0,
 	unix.RTM_GETTFILTER: 0, unix.RTM_GETACTION: 0, unix.RTM_GETNEIGHTBL: 0, unix.RTM_GETNETCONF: 0,
@@ -63,8 +62,8 @@ var emptyDumps = map[uint16]uint8{
 	unix.RTM_GETMDB: unix.AF_BRIDGE, unix.RTM_GETVLAN: unix.AF_BRIDGE, unix.RTM_GETTUNNEL: unix.AF_BRIDGE,
 }
 
-// dumpMore sends one piece more: as many messages as it has room for, and after
-// the last of them NLMSG_DONE, in a piece of its own if it must be.
+// dumpMore sends one more piece: as many messages as it has room for, and after the last
+// one NLMSG_DONE, in a piece of its own if there is no room.
 func (s *Socket) dumpMore() {
 	d, room := s.dump, max(goodSize, s.longest)
 	if !s.room(memory(room)) {

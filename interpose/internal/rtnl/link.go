@@ -46,7 +46,7 @@ func (s *Socket) getLink(r request) syscall.Errno {
 		return errno
 	}
 	if found[unix.IFLA_TARGET_NETNSID] != nil {
-		return syscall.EINVAL // there is none but this
+		return syscall.EINVAL // there is no other namespace
 	}
 	index := int32(native32(r.body[4:]))
 	name, ok := found[unix.IFLA_IFNAME]
@@ -74,22 +74,22 @@ func (s *Socket) getLink(r request) syscall.Errno {
 func (s *Socket) dumpLinks(d *dump, r request) {
 	d.typ = unix.RTM_NEWLINK
 	if family := r.body[0]; family == unix.AF_INET6 || family == unix.AF_BRIDGE {
-		return // links with settings of IPv6, ports of bridges: none
+		return // no links with settings of IPv6, no ports of bridges
 	}
 	found, errno := s.linkFilter(r.body)
 	if found[unix.IFLA_TARGET_NETNSID] != nil {
-		errno = syscall.EINVAL // there is none but this
+		errno = syscall.EINVAL // there is no other namespace
 	}
 	if d.errno = errno; errno != 0 {
 		return
 	}
 	if master, ok := found[unix.IFLA_MASTER]; ok && native32(master) != 0 {
 		d.flags |= unix.NLM_F_DUMP_FILTERED
-		if int32(native32(master)) != -1 { // who has no master
+		if int32(native32(master)) != -1 { // -1: links without a master
 			return
 		}
 	}
-	kinds := false // only devices of a kind are asked for
+	kinds := false // only devices of a kind are wanted
 	for typ, kind := range each(found[unix.IFLA_LINKINFO]) {
 		if typ == unix.IFLA_INFO_KIND {
 			d.flags |= unix.NLM_F_DUMP_FILTERED

@@ -18,12 +18,11 @@ type request struct {
 	body  []byte // without it
 }
 
-// started is what an answer returns that goes on as a dump: it is acknowledged
-// by the dump's end.
+// started is what answer returns if a dump has begun, whose end acknowledges the request.
 const started = syscall.EINTR
 
-// requests takes apart what was sent, as netlink_rcv_skb does: what follows a
-// message with a wrong length is not looked at.
+// requests serves the messages in b, as netlink_rcv_skb does: it ignores what follows a
+// message with a wrong length.
 func (s *Socket) requests(b []byte) {
 	for len(b) >= unix.NLMSG_HDRLEN {
 		h := parseHeader(b)
@@ -39,8 +38,8 @@ func (s *Socket) requests(b []byte) {
 	}
 }
 
-// answer serves a request, as rtnetlink_rcv_msg (net/core/rtnetlink.c) does for
-// who has no privileges.
+// answer serves a request, as rtnetlink_rcv_msg (net/core/rtnetlink.c) does for a process
+// without privileges.
 func (s *Socket) answer(r request) syscall.Errno {
 	const kindMask, kindGet = 3, 2 // of a type: NEW, DEL, GET, SET
 	switch {
@@ -82,21 +81,20 @@ func errorBytes(errno syscall.Errno) []byte {
 	return binary.NativeEndian.AppendUint32(nil, uint32(-int32(errno)))
 }
 
-// reply sends the program a message. When the receive buffer has no room, it is
-// lost.
+// reply sends a message to the program. If the receive buffer has no room, it is dropped.
 func (s *Socket) reply(m []byte) { s.queue(Datagram{Data: m, memory: memory(len(m))}) }
 
-// A policy says how long the attributes of a request must be: struct nla_policy
-// (net/netlink.h).
+// policy mirrors struct nla_policy (net/netlink.h): how long the attributes of a request
+// must be.
 type policy struct {
 	most   uint16            // the highest type that Linux knows
 	length map[uint16]length // of the types that are checked
 }
 
-// length is what a value's length is checked against, in bytes.
+// length bounds the length of a value, in bytes.
 type length struct {
 	least int
-	text  int // of a string, without its NUL: at most; 0: no string
+	text  int // maximum of a string, without its NUL; 0: it is not a string
 }
 
 func (l length) check(val []byte) syscall.Errno {
@@ -106,9 +104,8 @@ func (l length) check(val []byte) syscall.Errno {
 	return 0
 }
 
-// parse finds attributes in b, the last one of each type, as
-// nlmsg_parse_deprecated does. strict: nothing but those of the types allowed
-// may be there.
+// parse finds attributes in b, the last one of each type, as nlmsg_parse_deprecated does.
+// If it is strict, there may be only attributes of the allowed types.
 func (p *policy) parse(b []byte, strict bool, allowed ...uint16) (map[uint16][]byte, syscall.Errno) {
 	found := make(map[uint16][]byte)
 	var others syscall.Errno

@@ -29,8 +29,7 @@ var routePolicy = policy{rtaMax, map[uint16]length{
 	unix.RTA_IP_PROTO: {least: 1}, unix.RTA_SPORT: {least: 2}, unix.RTA_DPORT: {least: 2}, rtaNHID: {least: 4},
 }}
 
-// routeFilter is what a request for all routes is narrowed by (struct
-// fib_dump_filter).
+// routeFilter narrows a request for all routes (struct fib_dump_filter).
 type routeFilter struct {
 	flags    uint32 // RTM_F_PREFIX, RTM_F_CLONED
 	table    uint32 // this and the following: 0 for all
@@ -57,7 +56,7 @@ const (
 	familyIP6MR = 129 // RTNL_FAMILY_IP6MR
 )
 
-// routeTables are the tables that a family has before somebody adds rules.
+// routeTables are the tables that a family has before rules are added.
 var routeTables = map[uint8][]uint32{
 	unix.AF_INET:  {unix.RT_TABLE_MAIN, unix.RT_TABLE_LOCAL},
 	unix.AF_INET6: {unix.RT_TABLE_MAIN, unix.RT_TABLE_LOCAL},

@@ -13,7 +13,7 @@ import (
 	"github.com/rxring/rxring/interpose/internal/netdev"
 )
 
-// lookup is a request for the route that a packet would take.
+// lookup is a request for the route of a packet.
 type lookup struct {
 	family   uint8
 	dst, src netip.Addr // src invalid or unspecified: to be chosen
@@ -31,7 +31,7 @@ var lookupAttrs = []uint16{
 }
 
 // parseLookup reads a request for one route, as inet_rtm_valid_getroute_req and
-// inet6_rtm_valid_getroute_req do. Packets that come in by a device are not looked up.
+// inet6_rtm_valid_getroute_req do. It refuses lookups for packets that a device receives.
 func (s *Socket) parseLookup(r request, p *policy) (l lookup, errno syscall.Errno) {
 	b := r.body
 	if len(b) < unix.SizeofRtMsg {
@@ -79,8 +79,7 @@ func (s *Socket) parseLookup(r request, p *policy) (l lookup, errno syscall.Errn
 	return l, 0
 }
 
-// addrOf is the address that begins b; without one, the unspecified address of so many
-// bytes.
+// addrOf is the address of size bytes at the start of b, or the unspecified one.
 func addrOf(b []byte, size int) netip.Addr {
 	if len(b) < size {
 		b = make([]byte, size)
@@ -89,9 +88,9 @@ func addrOf(b []byte, size int) netip.Addr {
 	return ip
 }
 
-// found is where a lookup ends: struct rtable and struct fib_result.
+// found is the result of a lookup: struct rtable and struct fib_result.
 type found struct {
-	route *netdev.Route // nil: the device is taken as it is
+	route *netdev.Route // nil: the packet leaves by dev without a route
 	dev   *rxring.Device
 	typ   uint8 // RTN_*
 	flags uint32
@@ -118,7 +117,7 @@ func (s *Socket) getRoute4(r request) syscall.Errno {
 	if errno != 0 {
 		return errno
 	}
-	table := uint32(unix.RT_TABLE_MAIN) // where Linux keeps all routes until somebody adds rules
+	table := uint32(unix.RT_TABLE_MAIN) // where Linux keeps all routes until rules are added
 	if l.flags&unix.RTM_F_LOOKUP_TABLE != 0 && f.route == nil {
 		table = unix.RT_TABLE_UNSPEC
 	}
@@ -158,7 +157,7 @@ func (s *Socket) getRoute4(r request) syscall.Errno {
 	return 0
 }
 
-// lbcast4 is INADDR_BROADCAST, of which any network's hosts hear.
+// lbcast4 is INADDR_BROADCAST, the limited broadcast address.
 var lbcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // output4 finds the route of a packet that this host would send, and its source address:
@@ -218,7 +217,7 @@ func (b *Bus) output4(l *lookup) (f found, errno syscall.Errno) {
 	switch {
 	case route == nil && out == nil:
 		return f, syscall.ENETUNREACH
-	case route == nil: // it may be on the link
+	case route == nil: // the destination may be on the link
 		choose(unix.RT_SCOPE_LINK)
 		return b.make4(l, found{dev: out, typ: unix.RTN_UNICAST, src: src}, l.oif)
 	}
@@ -257,7 +256,7 @@ func (b *Bus) make4(l *lookup, f found, oif int) (found, syscall.Errno) {
 	case unix.RTN_MULTICAST:
 		f.flags |= rtcfMulticast
 		f.flags &^= rtcfLocal
-		if allHosts := netip.AddrFrom4([4]byte{224, 0, 0, 1}); l.dst == allHosts { // the one group that each device is in
+		if allHosts := netip.AddrFrom4([4]byte{224, 0, 0, 1}); l.dst == allHosts { // the one group of every device
 			f.flags |= rtcfLocal
 		}
 	}
@@ -265,8 +264,8 @@ func (b *Bus) make4(l *lookup, f found, oif int) (found, syscall.Errno) {
 }
 
 // longest4 is the route to ip with the longest prefix, on the device of that index; 0:
-// any. Of prefixes alike the local table's is preferred, as Linux keeps both tables in
-// one until somebody adds rules.
+// any. Of equal prefixes it is the local table's, because Linux keeps both tables in one
+// until rules are added.
 func longest4(routes []netdev.Route, ip netip.Addr, index int) (best *netdev.Route) {
 	for i := range routes {
 		r := &routes[i]
@@ -297,7 +296,7 @@ func owner4(devices []*rxring.Device, ip netip.Addr) *rxring.Device {
 	return nil
 }
 
-// sourceOn is the address that packets have which leave by d, of at most that scope, or
+// sourceOn is the source address of packets that leave by d, of at most that scope, or
 // else another device's: inet_select_addr (net/ipv4/devinet.c).
 func sourceOn(devices []*rxring.Device, d *rxring.Device, scope uint8) netip.Addr {
 	for _, a := range netdev.Addresses(d, true) {

@@ -64,8 +64,8 @@ func (s *Socket) getRoute6(r request) syscall.Errno {
 	return 0
 }
 
-// longest6 is the route to ip with the longest prefix, of the local table if that has
-// one, on the device of that index; 0: any.
+// longest6 is the route to ip with the longest prefix, in the local table if there is one,
+// on the device of that index; 0: any.
 func longest6(routes []netdev.Route, ip netip.Addr, index int) *netdev.Route {
 	for _, table := range []uint8{unix.RT_TABLE_LOCAL, unix.RT_TABLE_MAIN} {
 		var best *netdev.Route
@@ -83,7 +83,7 @@ func longest6(routes []netdev.Route, ip netip.Addr, index int) *netdev.Route {
 }
 
 // source6 chooses the source address of packets to dst that leave by d, by the rules of
-// RFC 6724 that tell addresses without lifetimes apart: ipv6_dev_get_saddr
+// RFC 6724 that apply to addresses without lifetimes: ipv6_dev_get_saddr
 // (net/ipv6/addrconf.c).
 func source6(devices []*rxring.Device, d *rxring.Device, dst netip.Addr) (best netip.Addr, ok bool) {
 	if dst.IsMulticast() || dst.IsLinkLocalUnicast() {
@@ -163,7 +163,7 @@ func label6(ip netip.Addr) int {
 	return 1
 }
 
-// common6 is how many leading bits two addresses have in common, at most n.
+// common6 is the number of leading bits that two addresses have in common, at most n.
 func common6(a, b netip.Addr, n int) int {
 	x, y := a.As16(), b.As16()
 	for i := range x {

@@ -180,7 +180,7 @@ func TestMembersOfGroupsHearOfNewDevices(t *testing.T) {
 		}
 	}
 	links, addrs, deaf := bus.Socket(1, unix.SOCK_RAW), bus.Socket(2, unix.SOCK_RAW), bus.Socket(3, unix.SOCK_RAW)
-	if bus.Watched() || bus.Announce() {
+	if bus.HasMembers() || bus.Announce() {
 		t.Error("told, though nobody wants to hear")
 	}
 	links.Bind(Address(0, 1)) // RTMGRP_LINK
@@ -240,7 +240,7 @@ func TestMembersOfGroupsHearOfNewDevices(t *testing.T) {
 	}
 	links.Close()
 	addrs.Close()
-	if bus.Watched() {
+	if bus.HasMembers() {
 		t.Error("closed sockets listen")
 	}
 }

@@ -18,7 +18,7 @@ const (
 	fraPriority, fraSuppressPrefixlen, fraTable, fraProtocol = 6, 14, 15, 21 // FRA_*
 )
 
-// rule has packets looked up in a table of routes, in the order of priorities.
+// rule makes packets be looked up in a table of routes, in the order of priorities.
 type rule struct {
 	family   uint8
 	table    uint8

@@ -26,33 +26,33 @@ type Socket struct {
 	user func() uint32 // the program's user id
 
 	groups  uint64 // bit i: group i+1
-	grouped bool   // asked for groups, once: only then Linux lists them
+	grouped bool   // has ever asked for groups: only then Linux lists them
 	option  map[int]bool
 	filter  *cbpf.Filter
 
 	waiting []Datagram
-	held    int // bytes of memory of those
+	held    int // bytes of memory of those that wait
 	rcvbuf  int
-	longest int // room of the largest receive call so far (max_recvmsg_len)
+	longest int // bytes of room of the largest receive call so far (max_recvmsg_len)
 	dump    *dump
 	err     syscall.Errno // for the next receive call, or SO_ERROR
 }
 
-// Datagram is what a receive call gets. It comes from port 0, the kernel.
+// Datagram is what a receive call gets. Its sender is port 0, the kernel.
 type Datagram struct {
 	Data  []byte
 	Group uint32 // 0: for this socket alone
 
-	memory int // that it takes of the receive buffer
+	memory int // bytes of the receive buffer that it occupies
 }
 
 const (
 	// groups is the number of multicast groups (RTNLGRP_MAX).
 	groups = 39
-	// maxHeld bounds what is kept for a socket, in bytes, whatever receive
-	// buffer the program asks for.
+	// maxHeld bounds the bytes that are kept for a socket, whatever receive buffer the
+	// program asks for.
 	maxHeld = 1 << 20
-	// maxHeldAll bounds it for all sockets together, but for one datagram each.
+	// maxHeldAll bounds them for all sockets together, except for one datagram each.
 	maxHeldAll = 16 << 20
 )
 
@@ -65,15 +65,15 @@ func memory(room int) int {
 
 func bit(group uint32) uint64 { return 1 << (group - 1) }
 
-// Socket makes a socket of a type (SOCK_RAW, SOCK_DGRAM), not yet bound, for a
-// process.
+// Socket makes a socket of a type (SOCK_RAW, SOCK_DGRAM) for the process pid, not bound
+// yet.
 func (b *Bus) Socket(pid uint32, typ int) *Socket {
 	s := &Socket{bus: b, typ: typ, pid: pid, user: func() uint32 { return 0 }, option: make(map[int]bool), rcvbuf: maxHeld}
 	b.sockets = append(b.sockets, s)
 	return s
 }
 
-// Close takes the socket off the bus.
+// Close removes the socket from the bus.
 func (s *Socket) Close() {
 	if s.bound {
 		delete(s.bus.ports, s.port)
@@ -83,11 +83,11 @@ func (s *Socket) Close() {
 	s.waiting, s.held, s.dump, s.groups = nil, 0, nil, 0
 }
 
-// SetReceiveBuffer bounds what waits for the program, in bytes as SO_RCVBUF
+// SetReceiveBuffer bounds the datagrams that wait for the program, in bytes as SO_RCVBUF
 // counts them.
 func (s *Socket) SetReceiveBuffer(n int) { s.rcvbuf = min(n, maxHeld) }
 
-// SetUser sets the function that finds the program's user id, for lookups of routes.
+// SetUser sets the function that returns the program's user id, for lookups of routes.
 func (s *Socket) SetUser(f func() uint32) { s.user = f }
 
 // Type is the socket's type.
@@ -121,7 +121,7 @@ func Address(port, groups uint32) []byte {
 	return binary.NativeEndian.AppendUint32(b, groups)
 }
 
-// From is the address that a datagram comes from.
+// From is the address of a datagram's sender.
 func (d Datagram) From() []byte {
 	if d.Group == 0 || d.Group > 32 {
 		return Address(0, 0)
@@ -129,10 +129,10 @@ func (d Datagram) From() []byte {
 	return Address(0, uint32(bit(d.Group))) // netlink_group_mask
 }
 
-// Name is what getsockname gives.
+// Name is what getsockname returns.
 func (s *Socket) Name() []byte { return Address(s.port, uint32(s.groups)) }
 
-// Bind takes the struct sockaddr_nl of bind, as netlink_bind does.
+// Bind binds the socket to a struct sockaddr_nl, as netlink_bind does.
 func (s *Socket) Bind(addr []byte) error {
 	port, want, err := checkAddress(addr)
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *Socket) Bind(addr []byte) error {
 // join makes groups those that the socket is a member of.
 func (s *Socket) join(groups uint64) {
 	if groups != 0 {
-		s.bus.watch()
+		s.bus.addMember()
 	}
 	s.groups = groups
 }
@@ -216,10 +216,10 @@ func (s *Socket) Getsockopt(name int, val []byte) (int, error) {
 	return 0, syscall.ENOPROTOOPT
 }
 
-// Option says whether an option at SOL_NETLINK is on.
+// Option reports whether an option at SOL_NETLINK is on.
 func (s *Socket) Option(name int) bool { return s.option[name] }
 
-// Error takes the pending error (SO_ERROR), nil when there is none.
+// Error returns the pending error (SO_ERROR) and clears it; nil if there is none.
 func (s *Socket) Error() error {
 	if s.err == 0 {
 		return nil
@@ -229,11 +229,10 @@ func (s *Socket) Error() error {
 	return err
 }
 
-// Readable says whether a receive call would not wait.
+// Readable reports whether a receive call would not wait.
 func (s *Socket) Readable() bool { return len(s.waiting) > 0 || s.err != 0 }
 
-// First is the datagram that is next, unless there is none or an error comes
-// before it.
+// First is the first datagram, unless there is none or an error is pending.
 func (s *Socket) First() (Datagram, bool) {
 	if s.err != 0 || len(s.waiting) == 0 {
 		return Datagram{}, false
@@ -241,8 +240,8 @@ func (s *Socket) First() (Datagram, bool) {
 	return s.waiting[0], true
 }
 
-// Front is the datagram that is next, or the pending error, which it takes.
-// EAGAIN: none.
+// Front returns the first datagram, or the pending error, which it clears. EAGAIN: there
+// is neither.
 func (s *Socket) Front() (Datagram, error) {
 	if err := s.Error(); err != nil {
 		return Datagram{}, err
@@ -253,9 +252,9 @@ func (s *Socket) Front() (Datagram, error) {
 	return s.waiting[0], nil
 }
 
-// Take goes on after a receive call with room bytes of room that got what Front
-// returned, as netlink_recvmsg does: it removes the datagram, unless the call
-// only looked (MSG_PEEK), and makes the next piece of a dump.
+// Take completes a receive call that had room for room bytes and got what Front returned,
+// as netlink_recvmsg does: it removes the datagram, unless the call peeked (MSG_PEEK), and
+// makes the next piece of a dump.
 func (s *Socket) Take(room int, peek bool) {
 	const most = 32<<10 - skbOverhead
 	s.longest = min(max(s.longest, room), most)
@@ -274,7 +273,7 @@ func (s *Socket) hold(memory int) {
 	s.bus.held += memory
 }
 
-// room says whether the receive buffer has room for so much more memory. An
+// room reports whether the receive buffer has room for so many more bytes of memory. An
 // empty one has room for one datagram of any length.
 func (s *Socket) room(memory int) bool {
 	return s.held == 0 || s.held+memory <= s.rcvbuf && s.bus.held+memory <= maxHeldAll
@@ -297,8 +296,8 @@ func (s *Socket) queue(d Datagram) bool {
 	return true
 }
 
-// Send takes what sendto or sendmsg sends to an address, nil for none: with it
-// go the requests, in order.
+// Send serves the requests in b, in order, which sendto or sendmsg sends to an address;
+// nil: to none.
 func (s *Socket) Send(to, b []byte) error {
 	if len(b) == 0 {
 		return syscall.ENODATA
@@ -309,7 +308,7 @@ func (s *Socket) Send(to, b []byte) error {
 			return err
 		}
 		if port != 0 || groups != 0 {
-			return syscall.EPERM // programs do not talk to each other here
+			return syscall.EPERM // programs cannot send to each other here
 		}
 	}
 	if !s.bound {
