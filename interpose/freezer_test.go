@@ -85,7 +85,7 @@ func (f *freezer) cycle(t *testing.T, pid string) {
 // Who waits for a packet can be frozen: a container is paused, a laptop sleeps.
 func TestProgramsThatWaitCanBeFrozen(t *testing.T) {
 	f := newFreezer(t)
-	inBothPlaces(t, func(t *testing.T, p place) {
+	inEachPlace(t, func(t *testing.T, p place) {
 		w := newWorld(t, p)
 		ctx, cancel := context.WithTimeout(context.Background(), bound)
 		defer cancel()

@@ -13,6 +13,7 @@ import (
 func TestSignalsReachTheProgramOnce(t *testing.T) {
 	uid := uint32(os.Getuid())
 	t.Run("sent to us", func(t *testing.T) {
+		t.Parallel()
 		h := startHost(t, "run", uid, needStory(t), "report", "net0", "1")
 		h.await(t, "ready")
 		h.cmd.Process.Signal(syscall.SIGTERM)
@@ -21,6 +22,7 @@ func TestSignalsReachTheProgramOnce(t *testing.T) {
 		}
 	})
 	t.Run("ignored when it starts, as in a script's background", func(t *testing.T) {
+		t.Parallel()
 		h := startHost(t, "ignoring INT", uid, needStory(t), "report", "net0", "1")
 		h.await(t, "ready")
 		h.cmd.Process.Signal(syscall.SIGINT)
@@ -29,12 +31,14 @@ func TestSignalsReachTheProgramOnce(t *testing.T) {
 		}
 	})
 	t.Run("ignored by the program, too", func(t *testing.T) {
+		t.Parallel()
 		h := startHost(t, "ignoring HUP", uid, "sh", "-c", "kill -HUP $$; echo alive")
 		if out, code := h.end(); code != 0 || !strings.Contains(out, "alive") {
 			t.Errorf("exit code %d:\n%s", code, out)
 		}
 	})
 	t.Run("sent to the process group, as Ctrl-C", func(t *testing.T) {
+		t.Parallel()
 		h := startHost(t, "run", uid, needStory(t), "report", "net0", "2")
 		h.await(t, "ready")
 		syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT)

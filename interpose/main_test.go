@@ -6,12 +6,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +31,11 @@ import (
 
 func TestMain(m *testing.M) {
 	Init()
+	flag.Parse()
+	if what := flag.Lookup("test.parallel"); what.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		// Programs wait most of the time: for packets, signals and the clock.
+		what.Value.Set(strconv.Itoa(4 * runtime.GOMAXPROCS(0)))
+	}
 	if what := os.Getenv("RXRING_TEST_INSTEAD"); what != "" {
 		os.Exit(instead(what, os.Args[1:]))
 	}
@@ -83,8 +91,16 @@ const (
 	attached place = "attached" // as in another process: at the other end of a unix socket
 )
 
-// inBothPlaces is for what must not depend on it.
+// inBothPlaces runs f in both places, in parallel.
 func inBothPlaces(t *testing.T, f func(*testing.T, place)) {
+	inEachPlace(t, func(t *testing.T, p place) {
+		t.Parallel()
+		f(t, p)
+	})
+}
+
+// inEachPlace runs f in one place after the other.
+func inEachPlace(t *testing.T, f func(*testing.T, place)) {
 	for _, p := range []place{here, attached} {
 		t.Run(string(p), func(t *testing.T) { f(t, p) })
 	}

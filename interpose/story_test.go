@@ -73,6 +73,7 @@ func TestDevicesGoDown(t *testing.T) {
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, story := range []string{"down", "send-down"} {
 			t.Run(story, func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t, p)
 				bin := needStory(t)
 				ctx, cancel := context.WithTimeout(context.Background(), bound)
@@ -106,6 +107,7 @@ func TestDevicesGoAway(t *testing.T) {
 					continue
 				}
 				t.Run(how+"/"+what, func(t *testing.T) {
+					t.Parallel()
 					w := newWorld(t, p)
 					ctx, cancel := context.WithTimeout(context.Background(), bound)
 					defer cancel()

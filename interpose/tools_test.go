@@ -93,6 +93,7 @@ func TestTcpdumpEndsWithStatistics(t *testing.T) {
 				{"kill -INT while it waits", "quiet0", func(h *host) { h.cmd.Process.Signal(syscall.SIGINT) }},
 			} {
 				t.Run(user+"/"+c.how, func(t *testing.T) {
+					t.Parallel()
 					h := startHost(t, p.host("run"), uid, "tcpdump", "-ni", c.device, "-w", "/dev/null", "-U")
 					h.await(t, "listening on")
 					c.kill(h)
@@ -114,6 +115,7 @@ func TestTcpdumpHearsOfItsDevice(t *testing.T) {
 		for _, mode := range []string{"", "--immediate-mode"} {
 			if p == attached {
 				t.Run(strings.TrimSpace("server goes away "+mode), func(t *testing.T) {
+					t.Parallel()
 					w := newWorld(t, p)
 					ctx, cancel := context.WithTimeout(context.Background(), bound)
 					defer cancel()
@@ -129,6 +131,7 @@ func TestTcpdumpHearsOfItsDevice(t *testing.T) {
 			}
 			for _, name := range []string{"net0", "quiet0"} {
 				t.Run(strings.TrimSpace("goes away "+name+" "+mode), func(t *testing.T) {
+					t.Parallel()
 					w := newWorld(t, p)
 					d, _ := w.ns.DeviceByName(name)
 					ctx, cancel := context.WithTimeout(context.Background(), bound)
@@ -144,6 +147,7 @@ func TestTcpdumpHearsOfItsDevice(t *testing.T) {
 				})
 			}
 			t.Run(strings.TrimSpace("goes down "+mode), func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t, p)
 				ctx, cancel := context.WithTimeout(context.Background(), bound)
 				defer cancel()
