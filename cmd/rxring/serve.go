@@ -14,8 +14,8 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/serve"
 )
 
-// endedBySignals is a context that ends with parent, or by SIGINT or SIGTERM. After release
-// these signals end the process; one that came before has ended the context by then.
+// endedBySignals returns a context that ends with parent, or by SIGINT or SIGTERM. After
+// release these signals end the process; one that arrived before has ended the context.
 func endedBySignals(parent context.Context) (ctx context.Context, release func()) {
 	ctx, cancel := context.WithCancel(parent)
 	caught := make(chan os.Signal, 1)
@@ -30,13 +30,21 @@ func endedBySignals(parent context.Context) (ctx context.Context, release func()
 		}
 	}()
 	return ctx, sync.OnceFunc(func() {
-		signal.Stop(caught) // what was delivered is in the channel now
+		signal.Stop(caught) // a signal that was delivered is in the channel now
 		close(released)
 		<-done
 		if len(caught) > 0 {
 			cancel()
 		}
 	})
+}
+
+// serveExitCode returns the exit code of a daemon that cannot start.
+func serveExitCode(err error) int {
+	if wrong := new(serve.ConfigError); errors.As(err, wrong) {
+		return exitUsage
+	}
+	return exitFailure
 }
 
 func newServe() *cobra.Command {
@@ -49,13 +57,17 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [--check] [--at PATH] [--from SOURCE]... [--config FILE]",
 		Short: "Offer devices to other processes, as a daemon",
-		Long: `Offer devices at a unix socket, to the programs that other processes run with
-'rxring run --at PATH'. Without --config, only to this user's and root's; a file has
-rules for others: who sees which devices, which packets, how much of each.
+		Long: `Offer devices on a unix socket to programs that other processes run with
+'rxring run --at PATH'. Without --config, only this user and root may read them. A
+file has rules for other users: which devices and packets they may read, and how much
+of each packet.
 
-It logs to standard error: what is started and ended, and a line for each process
-that attaches or is refused and for each of its sockets. SIGHUP reads the file again,
-SIGTERM and SIGINT end it. systemd may hand over the socket.`,
+The log on standard error has a line for each source that starts or ends, for each
+process that attaches or is refused, and for each of its sockets. SIGHUP reads the
+file again, SIGTERM and SIGINT end the daemon. systemd may pass the socket.
+
+A mistake in the command line or the file has exit status 2, any other error 1; so it
+is with --check.`,
 		Example: `  # a terminal:
   rxring serve --from iface:eth0
 
@@ -65,7 +77,7 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
   # with rules for others (docs/serve.md):
   rxring serve --config /etc/rxring.toml
 
-  # what those rules allow, and what is wrong with them:
+  # what those rules allow, and mistakes in them:
   rxring serve --check --config /etc/rxring.toml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -79,12 +91,12 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
 			confine.File = config
 			o := serve.Options{At: at, From: specs, Log: os.Stderr, Confine: confine}
 			if config != "" {
-				o.Config = func() (*serve.Config, error) { return serve.Load(config, serve.System) }
+				o.Config = func() (*serve.Config, error) { return serve.Load(config, serve.SystemResolver) }
 			}
 			if check {
 				text, err := serve.Check(cmd.Context(), o)
 				if err != nil {
-					return &exitError{exitFailure, err}
+					return &exitError{serveExitCode(err), err}
 				}
 				fmt.Fprint(cmd.OutOrStdout(), text)
 				return nil
@@ -101,23 +113,20 @@ SIGTERM and SIGINT end it. systemd may hand over the socket.`,
 				release()
 			}
 			err = serve.Run(ctx, o)
-			var wrong serve.ConfigError
 			switch {
 			case err == nil:
 				return nil
 			case ctx.Err() != nil:
 				return &exitError{exitFailure, nil} // the log has it; standard error may block
-			case errors.As(err, &wrong):
-				return &exitError{exitUsage, err}
 			}
-			return &exitError{exitFailure, err}
+			return &exitError{serveExitCode(err), err}
 		},
 	}
-	cmd.Flags().StringVar(&at, "at", "", "the unix socket to offer the devices at (default: rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root)")
+	cmd.Flags().StringVar(&at, "at", "", "offer the devices on this unix socket (default: rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root)")
 	cmd.Flags().StringArrayVar(&from, "from", nil, fromHelp)
 	cmd.Flags().StringVar(&config, "config", "", "a TOML file with sources and rules: see docs/serve.md")
-	cmd.Flags().BoolVar(&check, "check", false, "say what would be offered to whom, and what is wrong with it, and do no more")
-	cmd.Flags().StringVar(&confine.User, "user", "", "started as root, become this user, and keep CAP_NET_RAW only")
-	cmd.Flags().BoolVar(&confine.Unsafe, "no-sandbox", false, "keep all files and system calls: see docs/serve.md")
+	cmd.Flags().BoolVar(&check, "check", false, "describe what would be offered to whom, list mistakes, and exit")
+	cmd.Flags().StringVar(&confine.User, "user", "", "when started as root, become this user and keep only CAP_NET_RAW")
+	cmd.Flags().BoolVar(&confine.Unsafe, "no-sandbox", false, "do not restrict files and system calls: see docs/serve.md")
 	return cmd
 }

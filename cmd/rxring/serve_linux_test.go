@@ -137,9 +137,9 @@ func TestWhatSystemdMustNotHandOver(t *testing.T) {
 		name, want string
 		sockets    []*os.File
 	}{
-		{"a stream", "systemd hands over a socket of network unix: want one, of ListenSequentialPacket=", []*os.File{listenAt(t, "unix", filepath.Join(dir, "a"))}},
-		{"two sockets", "systemd hands over 2 sockets: want one", []*os.File{listenAt(t, "unixpacket", filepath.Join(dir, "b")), listenAt(t, "unixpacket", filepath.Join(dir, "c"))}},
-		{"no socket", "systemd hands over what is no listening socket", []*os.File{open(t)}},
+		{"a stream", "systemd passes a socket of network unix: want one, of ListenSequentialPacket=", []*os.File{listenAt(t, "unix", filepath.Join(dir, "a"))}},
+		{"two sockets", "systemd passes 2 sockets: want one", []*os.File{listenAt(t, "unixpacket", filepath.Join(dir, "b")), listenAt(t, "unixpacket", filepath.Join(dir, "c"))}},
+		{"no socket", "systemd passes what is no listening socket", []*os.File{open(t)}},
 	} {
 		cmd, _, log := activate(t, []string{"--from", "streams:0"}, tt.sockets...)
 		err := cmd.Wait()

@@ -20,8 +20,8 @@ type auditor struct {
 	commands map[uint64]string // command lines of attached peers, by Peer.ID
 }
 
-// command returns the command line of the event's peer, as it was when the peer attached:
-// by the time it has detached, the process may have ended.
+// command returns the command line that the event's peer had when it attached: when it
+// detaches, the process may have ended.
 func (a *auditor) command(e attach.Event) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -41,10 +41,9 @@ func (a *auditor) command(e attach.Event) string {
 	return line
 }
 
-// audit logs an event: a line for each process that attaches, is refused or detaches, and
-// for each of its sockets, whose device is device.
+// audit logs an event. device is the device of the event's socket, if any.
 func (a *auditor) audit(log *slog.Logger, e attach.Event, device string) {
-	if e.Kind == attach.UserThrottled { // of all its processes
+	if e.Kind == attach.UserThrottled { // about all processes of the user
 		log.Warn("audit", "event", string(e.Kind), "uid", e.Peer.UID, "user", UserName(e.Peer.UID), "packets", e.Count)
 		return
 	}
@@ -107,10 +106,10 @@ func socketAttrs(kind attach.EventKind, s *attach.SocketStatus, device string) [
 	return attrs
 }
 
-// maxFilter is how many instructions of a filter are logged.
+// maxFilter limits the instructions of a filter that are logged.
 const maxFilter = 256
 
-// oneLine is a program as filter_ddd takes it, if it is not too long.
+// oneLine formats a program for filter_ddd, unless it is too long.
 func oneLine(prog []cbpf.Instruction) string {
 	line := strings.ReplaceAll(strings.TrimSuffix(formatDDD(prog[:min(len(prog), maxFilter)]), "\n"), "\n", ",")
 	if n := len(prog) - maxFilter; n > 0 {
@@ -119,10 +118,11 @@ func oneLine(prog []cbpf.Instruction) string {
 	return line
 }
 
-// maxCommand is how much of a command line is logged.
+// maxCommand limits the bytes of a command line that are logged.
 const maxCommand = 256
 
-// command is a process's command line: it may lie, and be gone. "": nobody knows.
+// command returns a process's command line, which the process may have changed; "": it has
+// ended.
 func command(pid int) string {
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/cmdline")
 	if err != nil {

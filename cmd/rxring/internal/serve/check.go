@@ -1,26 +1,21 @@
 package serve
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/user"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 	"github.com/rxring/rxring/cmd/rxring/internal/sandbox"
-	"github.com/rxring/rxring/internal/size"
 	"github.com/rxring/rxring/internal/sockfile"
 )
 
-// Check says in words what [Run] would offer, to whom, and which of that can never be. Its
-// error is what would keep Run from starting; sources are inspected, and not started.
+// Check describes what [Run] would offer and to whom, with warnings about rules that have no
+// effect. Its error is that of Run, with the same type; sources are inspected, not started.
 func Check(ctx context.Context, o Options) (string, error) {
 	s := &server{opts: o, meter: newMeter()}
 	c, err := background(ctx, s.load)
@@ -29,7 +24,7 @@ func Check(ctx context.Context, o Options) (string, error) {
 	}
 	become, err := s.becomes(c)
 	if err != nil {
-		return "", err
+		return "", ConfigError{err}
 	}
 	if become != nil {
 		if err := s.checkFiles(c, become); err != nil {
@@ -38,7 +33,7 @@ func Check(ctx context.Context, o Options) (string, error) {
 	}
 	path, err := c.path()
 	if err != nil {
-		return "", err
+		return "", ConfigError{err}
 	}
 	if err := sockfile.Check(path); err != nil {
 		return "", &fs.PathError{Op: "listen", Path: path, Err: err}
@@ -49,28 +44,24 @@ func Check(ctx context.Context, o Options) (string, error) {
 	}
 	defer sources.Close()
 	r := report{c: c, groups: groupsOfUser, daemon: uint32(os.Geteuid()), group: uint32(os.Getegid())}
-	if name := cmp.Or(o.Confine.User, userName(c)); name != "" {
+	if name := s.userName(c); name != "" {
 		r.become(name)
 	}
 	return r.text(path, sources.List()), nil
 }
 
-// checkFiles returns an error for a file that the daemon cannot read once it has become the
-// user.
+// checkFiles returns an error if the user that the daemon becomes cannot read a file.
 func (s *server) checkFiles(c *Config, become *sandbox.User) error {
-	for _, name := range s.named(c) {
-		if err := readableBy(become, name); err != nil {
-			return fmt.Errorf("%s: %w for user %s, whom rxring becomes: want a file and directories that this user can read", name, reason(err), UserName(uint32(become.UID)))
+	for _, name := range s.fileNames(c) {
+		if err := readAs(become, name); err != nil {
+			err = fmt.Errorf("%s: %w for user %s, which rxring becomes: want a file and directories that this user can read", name, withoutPath(err), UserName(uint32(become.UID)))
+			if name == s.opts.Confine.File {
+				return ConfigError{err}
+			}
+			return err
 		}
 	}
 	return nil
-}
-
-func userName(c *Config) string {
-	if c.User == nil {
-		return ""
-	}
-	return c.User.name()
 }
 
 // groupsOfUser are a user's groups, as a process of that user has them after a login.
@@ -86,296 +77,4 @@ func groupsOfUser(uid uint32) (groups []uint32) {
 		}
 	}
 	return groups
-}
-
-// report describes a configuration.
-type report struct {
-	c      *Config
-	groups func(uid uint32) []uint32
-
-	daemon uint32 // the user that the socket's file belongs to
-	group  uint32 // and its group, unless the file names one
-
-	b       strings.Builder
-	devices []string
-}
-
-// become says that the socket's file is another user's.
-func (r *report) become(name string) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		u, err = user.LookupId(name)
-	}
-	if err != nil {
-		return // becomes has found it
-	}
-	if id, err := strconv.ParseUint(u.Uid, 10, 32); err == nil {
-		r.daemon = uint32(id)
-	}
-}
-
-func (r *report) line(label, format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	fmt.Fprintf(&r.b, "%-13s %s\n", label, text)
-}
-
-func (r *report) text(path string, feeds []*feed.Feed) string {
-	c := r.c
-	if c.Group != nil {
-		r.group = c.Group.ID
-	}
-	r.line("socket", "%s, of user %s and group %s, mode %04o: %s may connect", path, UserName(r.daemon), groupName(r.group), uint32(c.Mode), r.connecting())
-	for _, f := range feeds {
-		r.line("source", "%s: %s", f.Spec.String(), plural(len(f.Devices), "device", "devices")+" "+f.Names())
-		for _, d := range f.Devices {
-			r.devices = append(r.devices, d.Name())
-		}
-	}
-	r.line("memory", "%s, of all users together", size.Format(c.MaxMemory))
-	if c.Metrics.Network != "" {
-		r.line("metrics", "%v", c.Metrics)
-	}
-	r.line("log", "%s, level %s", map[bool]string{true: "JSON", false: "text"}[c.Log.JSON], levelName(c.Log.Level))
-	r.line("sandbox", "%s", map[bool]string{true: "on", false: "off"}[c.Sandbox])
-	if c.Rules == nil {
-		who := []string{"root"}
-		if r.daemon != 0 {
-			who = append(who, "user "+UserName(r.daemon))
-		}
-		fmt.Fprintf(&r.b, "\nThere are no rules: all devices and all packets are for %s, who may send, too. All others are refused.\n", and(who))
-		return r.b.String()
-	}
-	for i := range c.Rules {
-		r.rule(i)
-	}
-	fmt.Fprint(&r.b, "\n")
-	if slices.ContainsFunc(c.Rules, func(o Rule) bool { return o.everybody() }) {
-		fmt.Fprintln(&r.b, "The first rule that matches a user applies.")
-	} else {
-		fmt.Fprintln(&r.b, "The first rule that matches a user applies. All other users are refused, and so is root unless a rule names it.")
-	}
-	return r.b.String()
-}
-
-// connecting says whom the socket's mode lets connect, which takes write permission.
-func (r *report) connecting() string {
-	if r.c.Mode&0o002 != 0 {
-		return "everybody"
-	}
-	who := []string{"root"}
-	if r.c.Mode&0o200 != 0 && r.daemon != 0 {
-		who = append(who, "user "+UserName(r.daemon))
-	}
-	if r.c.Mode&0o020 != 0 {
-		who = append(who, "group "+groupName(r.group))
-	}
-	return and(who)
-}
-
-// connects says whether the socket's mode lets a user connect.
-func (r *report) connects(uid uint32) bool {
-	switch mode := r.c.Mode; {
-	case uid == 0:
-		return true
-	case uid == r.daemon:
-		return mode&0o200 != 0
-	case slices.Contains(r.groups(uid), r.group):
-		return mode&0o020 != 0
-	default:
-		return mode&0o002 != 0
-	}
-}
-
-// rule describes a rule.
-func (r *report) rule(i int) {
-	rule := &r.c.Rules[i]
-	var who []string
-	for _, u := range rule.Users {
-		who = append(who, u.user())
-	}
-	for _, g := range rule.Groups {
-		who = append(who, "members of group "+g.group())
-	}
-	fmt.Fprintf(&r.b, "\nrule %d (line %d): %s\n", i+1, rule.Line, and(who))
-	line := func(label, format string, args ...any) {
-		r.line("  "+label, format, args...)
-	}
-	line("devices", "%s", r.shown(rule))
-	line("packets", "%s", rule.packets())
-	line("send", "%s", map[bool]string{true: "yes: programs may send packets through these devices", false: "no"}[rule.Send])
-	line("promiscuous", "%s", map[bool]string{true: "no: interfaces take only packets that are for this machine", false: "yes"}[rule.NoPromiscuous])
-	line("memory", "%s for each user%s", size.Format(cmp.Or(rule.MaxMemory, attach.DefaultMaxMemory)), r.kept(i))
-	line("sockets", "%d for each user", cmp.Or(rule.MaxSockets, attach.DefaultMaxSockets))
-	line("status", "%s", map[bool]string{true: "of everybody's sockets", false: "of the user's own sockets"}[rule.AllStatus])
-	for _, w := range r.warnings(i) {
-		line("WARNING", "%s", w)
-	}
-}
-
-// kept says how much memory is kept for those whom the rule is the first to name.
-func (r *report) kept(i int) string {
-	shares, _ := r.c.reserve()
-	var who []string
-	share := int64(0)
-	for _, u := range r.c.Rules[i].Users {
-		before := slices.ContainsFunc(r.c.Rules[:i], func(o Rule) bool {
-			return slices.ContainsFunc(o.Users, func(w Who) bool { return !w.Any && w.ID == u.ID })
-		})
-		if !u.Any && !before {
-			who, share = append(who, u.user()), shares[u.ID]
-		}
-	}
-	if who == nil {
-		return ""
-	}
-	each := plural(len(who), "", " each")
-	return fmt.Sprintf("; kept for %s: %dMiB%s", and(who), share>>20, each)
-}
-
-// shown says which devices a rule shows, of those that there are.
-func (r *report) shown(rule *Rule) string {
-	if rule.Devices == nil {
-		return "all"
-	}
-	var now []string
-	for _, d := range r.devices {
-		if rule.shows(d) {
-			now = append(now, d)
-		}
-	}
-	names := strings.Join(rule.Devices, ", ")
-	switch {
-	case now == nil:
-		return names + " (now none)"
-	case slices.Equal(now, rule.Devices):
-		return names
-	}
-	return names + " (now " + strings.Join(now, ", ") + ")"
-}
-
-// packets says which packets a rule shows, and how much of each.
-func (r *Rule) packets() string {
-	which := "all"
-	switch {
-	case r.Filter != "":
-		which = fmt.Sprintf("those that %q matches", r.Filter)
-	case r.FilterDDD != nil:
-		which = fmt.Sprintf("those that filter_ddd accepts (%s)", plural(len(r.FilterDDD), "1 instruction", fmt.Sprintf("%d instructions", len(r.FilterDDD))))
-	}
-	switch {
-	case r.Headers:
-		return which + ", of each the headers and no payload"
-	case r.Snaplen > 0:
-		return fmt.Sprintf("%s, of each %d bytes", which, r.Snaplen)
-	}
-	return which + ", whole"
-}
-
-func (r *Rule) everybody() bool {
-	return slices.ContainsFunc(r.Users, func(w Who) bool { return w.Any })
-}
-
-// warnings are what of a rule can never be.
-func (r *report) warnings(i int) (all []string) {
-	rule := &r.c.Rules[i]
-	if len(r.devices) > 0 && rule.Devices != nil && !slices.ContainsFunc(r.devices, rule.shows) {
-		all = append(all, "no source has a device of these names")
-	}
-	var taken []string
-	before := 0
-	note := func(who string, by int) {
-		if by > 0 {
-			taken = append(taken, who)
-			before = by
-		}
-	}
-	for _, u := range rule.Users {
-		note(u.user(), r.userBefore(u, i))
-	}
-	for _, g := range rule.Groups {
-		note("members of group "+g.group(), r.groupBefore(g, i))
-	}
-	switch {
-	case len(taken) == len(rule.Users)+len(rule.Groups):
-		all = append(all, fmt.Sprintf("it never applies: rule %d, before it, matches all that it names", before))
-	case taken != nil:
-		all = append(all, fmt.Sprintf("it does not apply to %s: a rule before it does", and(taken)))
-	}
-	var out []string
-	for _, u := range rule.Users {
-		if !u.Any && !r.connects(u.ID) {
-			out = append(out, u.user())
-		}
-	}
-	for _, g := range rule.Groups {
-		switch {
-		case r.c.Mode&0o002 != 0:
-		case r.c.Mode&0o020 == 0:
-			out = append(out, "members of group "+g.group())
-		case g.ID != r.group:
-			out = append(out, "members of group "+g.group()+" who are not in group "+groupName(r.group))
-		}
-	}
-	if rule.everybody() && r.c.Mode&0o002 == 0 {
-		out = append(out, "everybody but "+r.connecting())
-	}
-	if out != nil {
-		all = append(all, fmt.Sprintf("the socket's mode %04o keeps out %s: want a wider mode, or another group", uint32(r.c.Mode), and(out)))
-	}
-	return all
-}
-
-// userBefore is the number of the rule before rule i that matches the user, or 0.
-func (r *report) userBefore(w Who, i int) int {
-	return 1 + slices.IndexFunc(r.c.Rules[:i], func(o Rule) bool {
-		if w.Any {
-			return o.everybody()
-		}
-		return o.names(attach.Peer{UID: w.ID, GID: noGroup, Groups: r.groups(w.ID)})
-	})
-}
-
-// groupBefore is the number of the rule before rule i that matches the group, or 0.
-func (r *report) groupBefore(w Who, i int) int {
-	return 1 + slices.IndexFunc(r.c.Rules[:i], func(o Rule) bool {
-		return o.everybody() || slices.ContainsFunc(o.Groups, func(g Who) bool { return g.is(w.ID) })
-	})
-}
-
-// noGroup is no group's number.
-const noGroup = 1<<32 - 1
-
-// user names a user in a sentence.
-func (w Who) user() string {
-	if w.Any {
-		return "everybody"
-	}
-	return "user " + UserName(w.ID)
-}
-
-// group names a group in a sentence.
-func (w Who) group() string { return groupName(w.ID) }
-
-// groupName is a group's name with the number: pcap (111).
-func groupName(gid uint32) string {
-	id := strconv.FormatUint(uint64(gid), 10)
-	if g, err := user.LookupGroupId(id); err == nil {
-		return g.Name + " (" + id + ")"
-	}
-	return id
-}
-
-// and joins words.
-func and(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
 }

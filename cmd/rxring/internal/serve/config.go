@@ -18,23 +18,22 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 )
 
-// Config is what a file says. The zero value is that of an empty file, but for
-// Mode, MaxMemory and Sandbox: see [Default].
+// Config is the content of a configuration file. [Default] returns that of an empty file.
 type Config struct {
-	At        string      // "": the user's usual place
+	At        string      // the socket's path; "": DefaultPath
 	Mode      fs.FileMode // of the socket's file
-	Group     *Who        // that the socket's file is of; nil: this process's
-	MaxMemory int64       // bytes of ring memory, everybody's together
-	User      *Who        // that the daemon becomes; nil: it stays who it is
-	Sandbox   bool        // it gives up what it does not need
+	Group     *Principal  // of the socket's file; nil: this process's
+	MaxMemory int64       // bytes of ring memory of all users together
+	User      *Principal  // that the daemon becomes; nil: it does not change
+	Sandbox   bool        // see package sandbox
 
 	Sources []feed.Spec
-	Rules   []Rule // nil: this process's user and root get everything
+	Rules   []Rule // nil: this process's user and root have every right
 	Metrics Metrics
 	Log     Log
 }
 
-// Metrics says where Prometheus comes to. The zero value: nowhere.
+// Metrics is where Prometheus reads metrics. The zero value: nowhere.
 type Metrics struct {
 	Network string // unix, tcp or "": nowhere
 	Address string // a path, or a loopback address with a port
@@ -47,25 +46,25 @@ func (m Metrics) String() string {
 	return m.Address
 }
 
-// Log says how to log.
+// Log configures the log.
 type Log struct {
 	JSON  bool
 	Level slog.Level
 }
 
-// Default is what holds when a file does not say otherwise.
+// Default returns the configuration of an empty file.
 func Default() *Config {
 	return &Config{Mode: 0o600, MaxMemory: rxring.DefaultMaxMemory, Sandbox: true}
 }
 
-// maxConfig is far more than anybody's rules need.
+// maxConfig limits a file, in bytes.
 const maxConfig = 1 << 20
 
 // Load reads the file at path.
-func Load(path string, env Env) (*Config, error) {
+func Load(path string, res Resolver) (*Config, error) {
 	name := strings.ReplaceAll(path, "\n", `\n`) // the message may have several lines
 	unreadable := func(err error) error {
-		return fmt.Errorf("--config %s: %w: want a TOML file that user %s can read, as in docs/serve.md", name, reason(err), UserName(uint32(os.Geteuid())))
+		return fmt.Errorf("--config %s: %w: want a TOML file that user %s can read, as in docs/serve.md", name, withoutPath(err), UserName(uint32(os.Geteuid())))
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -77,14 +76,14 @@ func Load(path string, env Env) (*Config, error) {
 		return nil, unreadable(err)
 	}
 	if len(data) > maxConfig {
-		return nil, fmt.Errorf("--config %s: it has more than %d bytes: want a TOML file of at most so many", name, maxConfig)
+		return nil, fmt.Errorf("--config %s: it has more than %d bytes: want a TOML file of at most that size", name, maxConfig)
 	}
-	return Parse(path, data, env)
+	return Parse(path, data, res)
 }
 
-// Parse reads a file's content. The error has a line for each fault: where it is, and
-// what would do.
-func Parse(name string, data []byte, env Env) (*Config, error) {
+// Parse parses a file's content. The error has a line for each fault: its place in the file,
+// the value, and what is allowed.
+func Parse(name string, data []byte, res Resolver) (*Config, error) {
 	doc, top, err := readDocument(name, data)
 	if err != nil {
 		return nil, err
@@ -97,7 +96,7 @@ func Parse(name string, data []byte, env Env) (*Config, error) {
 	}
 	c.Mode = readMode(top)
 	if raw, ok := get[any](top, "group", ""); ok {
-		group, err := readWho(raw, env.Group, "group")
+		group, err := readPrincipal(raw, res.Group, "group")
 		if err != nil {
 			top.fault("group", "%v", err)
 		}
@@ -105,7 +104,7 @@ func Parse(name string, data []byte, env Env) (*Config, error) {
 	}
 	c.MaxMemory = cmp.Or(top.size("max_memory"), c.MaxMemory)
 	if raw, ok := get[any](top, "user", ""); ok {
-		who, err := readWho(raw, env.User, "user")
+		who, err := readPrincipal(raw, res.User, "user")
 		if err != nil {
 			top.fault("user", "%v", err)
 		}
@@ -127,7 +126,7 @@ func Parse(name string, data []byte, env Env) (*Config, error) {
 		t.done()
 	}
 	for _, t := range top.tables("allow") {
-		c.Rules = append(c.Rules, readRule(t, env))
+		c.Rules = append(c.Rules, readRule(t, res))
 		t.done()
 	}
 	if t := top.table("metrics"); t != nil {
@@ -145,7 +144,7 @@ func Parse(name string, data []byte, env Env) (*Config, error) {
 	return c, nil
 }
 
-// readMode is the socket's mode: a string, because 660 and 0660 are other numbers.
+// readMode reads the socket's mode. It is a string because the integers 660 and 0660 differ.
 func readMode(t *table) fs.FileMode {
 	const want = `a string of octal digits such as "0660"`
 	text, ok := get[string](t, "mode", want)
@@ -176,8 +175,8 @@ func readMetrics(t *table) (m Metrics) {
 
 const wantListen = `"unix:/run/rxring-metrics.sock", or a loopback address and port such as "127.0.0.1:9100"`
 
-// parseListen reads where to serve metrics. Who can connect there sees them all, so
-// it is nowhere that other machines reach.
+// parseListen parses the address of the metrics. It must not be reachable from other machines:
+// a process that can connect reads all metrics.
 func parseListen(text string) (Metrics, error) {
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
 		if !filepath.IsAbs(path) {
@@ -194,7 +193,7 @@ func parseListen(text string) (Metrics, error) {
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil || !ip.IsLoopback() {
-		return Metrics{}, fmt.Errorf("%q: it is not of this machine alone: want %s", text, wantListen)
+		return Metrics{}, fmt.Errorf("%q: other machines may reach it: want %s", text, wantListen)
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return Metrics{}, fmt.Errorf("%q: port %q: want a number from 1 to 65535, or 0 for any that is free", text, port)
@@ -221,7 +220,7 @@ func readLog(t *table) (l Log) {
 	return l
 }
 
-// path is where the namespace is offered.
+// path returns the socket's path.
 func (c *Config) path() (string, error) {
 	if c.At != "" {
 		return c.At, nil
@@ -229,7 +228,7 @@ func (c *Config) path() (string, error) {
 	return DefaultPath()
 }
 
-// DefaultPath is where a user's namespace is offered when nobody says where.
+// DefaultPath returns the path of this user's socket if no path is configured.
 func DefaultPath() (string, error) {
 	if os.Geteuid() == 0 {
 		return "/run/rxring.sock", nil
@@ -237,5 +236,5 @@ func DefaultPath() (string, error) {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "rxring.sock"), nil
 	}
-	return "", errors.New("there is no XDG_RUNTIME_DIR to make rxring.sock in: want --at PATH, in a directory that only you can write to")
+	return "", errors.New("XDG_RUNTIME_DIR is not set, so there is no directory for rxring.sock: want --at PATH, in a directory that only you can write to")
 }

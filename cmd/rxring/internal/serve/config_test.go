@@ -19,7 +19,7 @@ import (
 )
 
 // here is a small system's user database.
-var here = Env{
+var here = Resolver{
 	Filter: compile,
 	User: func(name string) (string, error) {
 		if id, ok := map[string]string{"root": "0", "alice": "1000", "bob": "1001", "rxring": "990", "broken": "4294967295"}[name]; ok {
@@ -115,14 +115,14 @@ func TestAFileSaysAllThis(t *testing.T) {
 	}
 	r := c.Rules[0]
 	want := Rule{
-		Users: []Who{{Name: "alice", ID: 1000}, {ID: 1001}}, Groups: []Who{{Name: "staff", ID: 2001}},
+		Users: []Principal{{Name: "alice", ID: 1000}, {ID: 1001}}, Groups: []Principal{{Name: "staff", ID: 2001}},
 		Devices: []string{"lan", "net?"}, FilterDDD: r.FilterDDD, selects: r.FilterDDD, Headers: true,
 		MaxMemory: 64 << 20, MaxSockets: 8, Send: true, AllStatus: true, NoPromiscuous: true,
 	}
 	if d := cmp.Diff(want, r, parsed); d != "" || len(r.FilterDDD) != 4 {
 		t.Errorf("the first rule (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff(Rule{Users: []Who{{Any: true}}, Snaplen: 96}, c.Rules[1], parsed); d != "" {
+	if d := cmp.Diff(Rule{Users: []Principal{{Any: true}}, Snaplen: 96}, c.Rules[1], parsed); d != "" {
 		t.Errorf("the second rule (-want +got):\n%s", d)
 	}
 	if c.Rules[1].Line != 32 {
@@ -136,11 +136,11 @@ func TestAnEmptyFileIsTheDefault(t *testing.T) {
 	}
 }
 
-func TestWhatStringWritesMeansTheSame(t *testing.T) {
+func TestWriteConfigRoundTrips(t *testing.T) {
 	for _, text := range []string{everything, "", "group = 0\n[metrics]\nlisten = \"unix:/run/m \\\"x\\\".sock\""} {
 		c := mustParse(t, text)
-		if d := cmp.Diff(c, mustParse(t, c.String()), parsed); d != "" {
-			t.Errorf("%s\n(-read +written and read):\n%s", c, d)
+		if d := cmp.Diff(c, mustParse(t, writeConfig(c)), parsed); d != "" {
+			t.Errorf("%s\n(-read +written and read):\n%s", text, d)
 		}
 	}
 }
@@ -177,7 +177,7 @@ func TestAFaultHasItsLineAndARemedy(t *testing.T) {
 		{"a source that is a table", "[source]\nfrom = \"streams\"", []string{`:1: source: it is a table: want a table for each: [[source]]`}},
 		{"sources that are strings", "source = [\"streams\"]", []string{`:1: source: it is a string: want a table for each: [[source]]`}},
 
-		{"a rule for nobody", "\n[[allow]]\nsend = true", []string{`:2: allow: nobody is named: want users or groups, or users = ["*"]`}},
+		{"a rule for nobody", "\n[[allow]]\nsend = true", []string{`:2: allow: it names no user or group: want users or groups, or users = ["*"]`}},
 		{"no rules, in words", "allow = []", []string{`:1: allow: it is empty: want a table for each, [[allow]]`}},
 		{"an empty list of users", "[[allow]]\nusers = []", []string{`:2: users: it is empty: want users' names or numbers, or ["*"]`}},
 		{"an unknown user", "[[allow]]\nusers = [\"alice\",\n \"mallory\"]", []string{`:3: users: there is no user "mallory" here: want a name of this system, or a number without quotes`}},
@@ -199,20 +199,20 @@ func TestAFaultHasItsLineAndARemedy(t *testing.T) {
 		{"sockets and a half", allow + "max_sockets = 1.5", []string{`:4: max_sockets: it is a number with a fraction: want 1 to 4096`}},
 		{"send that is a string", allow + "send = \"yes\"", []string{`:4: send: it is a string: want true or false`}},
 		{"another status", allow + "status = \"some\"", []string{`:4: status: "some": want "own" or "all"`}},
-		{"an empty filter", allow + "filter = ' '", []string{`:4: filter: it is empty: want an expression such as "tcp port 80", or no filter at all`}},
-		{"two filters", allow + "filter = \"tcp\"\nfilter_ddd = \"1\\n6 0 0 0\"", []string{`:5: filter_ddd: there is a filter, too: want one of them`}},
-		{"a program that is none", allow + "filter_ddd = \"tcp\"", []string{`:4: filter_ddd: it has 0 instructions and says "tcp": want what tcpdump -ddd prints`}},
+		{"an empty filter", allow + "filter = ' '", []string{`:4: filter: it is empty: want an expression such as "tcp port 80", or no filter for all packets`}},
+		{"two filters", allow + "filter = \"tcp\"\nfilter_ddd = \"1\\n6 0 0 0\"", []string{`:5: filter_ddd: filter is set, too: want one of them`}},
+		{"a program that is none", allow + "filter_ddd = \"tcp\"", []string{`:4: filter_ddd: it has 0 instructions but starts with "tcp": want what tcpdump -ddd prints`}},
 		{"a program without a number", allow + "filter_ddd = \"6 0 0 0\"", []string{`:4: filter_ddd: it does not start with the number of instructions`}},
 		{"a program of three numbers", allow + "filter_ddd = \"1,6 0 0\"", []string{`:4: filter_ddd: instruction 0, "6 0 0", has 3 numbers: want 4`}},
 		{"a program with a jump of 9 bits", allow + "filter_ddd = \"1,6 256 0 0\"", []string{`:4: filter_ddd: instruction 0: "256": want a number of 8 bits`}},
 		{"a program that Linux refuses", allow + "filter_ddd = \"1,0 0 0 0\"", []string{`:4: filter_ddd: classic BPF instruction 0 (ld #0x0): the last instruction must be ret`}},
-		{"a program that computes its return, and headers", allow + "snaplen = \"headers\"\nfilter_ddd = \"2,128 0 0 0,22 0 0 0\"", []string{`:5: filter_ddd: it computes how much of a packet it lets through`}},
+		{"a program that computes its return, and headers", allow + "snaplen = \"headers\"\nfilter_ddd = \"2,128 0 0 0,22 0 0 0\"", []string{`:5: filter_ddd: it computes the length that it accepts of a packet`}},
 		{"an expression of nothing", allow + "filter = \" \"", []string{`:4: filter: it is empty: want an expression`}},
-		{"an expression about tags", allow + "filter = \"vlan 7\"", []string{`:4: filter: "vlan 7": VLAN tags lie beside the packet here`}},
+		{"an expression about tags", allow + "filter = \"vlan 7\"", []string{`:4: filter: "vlan 7": VLAN tags are in the packet's metadata here`}},
 
-		{"metrics for everybody", "[metrics]\nlisten = \"0.0.0.0:9100\"", []string{`:2: listen: "0.0.0.0:9100": it is not of this machine alone: want "unix:`}},
-		{"metrics for everybody, shorter", "[metrics]\nlisten = \":9100\"", []string{`:2: listen: ":9100": it is not of this machine alone`}},
-		{"metrics on a name", "[metrics]\nlisten = \"example.com:9100\"", []string{`:2: listen: "example.com:9100": it is not of this machine alone`}},
+		{"metrics for everybody", "[metrics]\nlisten = \"0.0.0.0:9100\"", []string{`:2: listen: "0.0.0.0:9100": other machines may reach it: want "unix:`}},
+		{"metrics for everybody, shorter", "[metrics]\nlisten = \":9100\"", []string{`:2: listen: ":9100": other machines may reach it`}},
+		{"metrics on a name", "[metrics]\nlisten = \"example.com:9100\"", []string{`:2: listen: "example.com:9100": other machines may reach it`}},
 		{"metrics without a port", "[metrics]\nlisten = \"127.0.0.1\"", []string{`:2: listen: "127.0.0.1": want "unix:`}},
 		{"metrics on a port that is none", "[metrics]\nlisten = \"[::1]:http\"", []string{`:2: listen: "[::1]:http": port "http": want a number from 1 to 65535`}},
 		{"metrics on a path that is none", "[metrics]\nlisten = \"unix:m.sock\"", []string{`:2: listen: "unix:m.sock": want a path that starts at /`}},

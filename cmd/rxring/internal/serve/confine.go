@@ -16,21 +16,21 @@ import (
 	"github.com/rxring/rxring/internal/sockfile"
 )
 
-// Confinement says whether and how the daemon's process gives up what it does not need.
-// The zero value: it stays as it is.
+// Confinement configures how the daemon gives up the rights that it does not need. The zero
+// value: it keeps them.
 type Confinement struct {
 	On     bool   // see confine
-	File   string // of --config, to be read again; "": there is none
-	User   string // instead of the file's; "": the file's
+	File   string // of --config, which is read again; "": none
+	User   string // replaces the file's; "": the file's
 	Unsafe bool   // no sandbox, whatever the file says
 
-	// Release is called just before this process executes the program again: it stops
-	// catching signals, of which the new program would not learn, and ends Run's context if
-	// one has been caught that ends the process. nil: nothing is caught.
+	// Release is called before this process executes the program again. It must stop
+	// catching signals, which the new program would miss, and end Run's context if a
+	// caught signal ends the process. nil: no signal is caught.
 	Release func()
 }
 
-// confine executes this program again, with fewer rights, unless that was done before:
+// confine executes this program again with fewer rights, unless it was executed so already:
 // see package sandbox. It must run before anything is opened.
 func (s *server) confine(ctx context.Context, c *Config) error {
 	if !s.opts.Confine.On {
@@ -46,14 +46,14 @@ func (s *server) confine(ctx context.Context, c *Config) error {
 	case err != nil:
 		return ConfigError{err}
 	case entered && become != nil:
-		return ConfigError{fmt.Errorf("user %q: it is another one than when rxring started, a moment ago: start it again", s.userName(c))}
+		return ConfigError{fmt.Errorf("user %q: it has changed since rxring started: start it again", s.userName(c))}
 	case entered:
 		s.confined = state
 		return nil
 	case become == nil && !c.Sandbox:
 		return nil
 	}
-	if err := s.readAgain(); err != nil {
+	if err := s.checkRereadable(); err != nil {
 		return ConfigError{err}
 	}
 	box := sandbox.Config{AllFiles: !c.Sandbox, User: become}
@@ -63,7 +63,7 @@ func (s *server) confine(ctx context.Context, c *Config) error {
 	}
 	switch {
 	case os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()) && os.Getenv("LISTEN_FDS") != "0": // systemd's
-	case become != nil: // who may have no right to make it
+	case become != nil: // and may not make the socket
 		l, _, err := sockfile.Listen("unixpacket", path, func(name string) error {
 			return errors.Join(os.Chown(name, become.UID, -1), c.setSocketPerms(name))
 		})
@@ -94,21 +94,21 @@ func (s *server) confine(ctx context.Context, c *Config) error {
 	return sandbox.Enter(box)
 }
 
-// readAgain says whether the configuration can be read a second time, by the program that
-// is executed. What is in a pipe, such as bash's <(...), has been read by now.
-func (s *server) readAgain() error {
+// checkRereadable returns an error if the configuration cannot be read a second time, by the
+// program that is executed: it is a pipe, such as bash's <(...).
+func (s *server) checkRereadable() error {
 	path := s.opts.Confine.File
 	if path == "" {
 		return nil
 	}
 	fi, err := os.Stat(path)
 	if err == nil && !fi.Mode().IsRegular() {
-		return fmt.Errorf("--config %s: it is no file, and can be read only once, but rxring reads it again in the sandbox and upon SIGHUP: want a file, or --no-sandbox and no user to become", path)
+		return fmt.Errorf("--config %s: it is not a regular file and can be read only once, but rxring reads it again in the sandbox and on SIGHUP: want a file, or --no-sandbox and no user to become", path)
 	}
-	return nil // if it is not there any more, the program says so
+	return nil // the program that is executed reports other errors
 }
 
-// userName is the user that the daemon is to become, as it was given; "": none was.
+// userName returns the user that the daemon becomes, as configured; "": none.
 func (s *server) userName(c *Config) string {
 	if s.opts.Confine.User == "" && c.User != nil {
 		return c.User.name()
@@ -116,7 +116,7 @@ func (s *server) userName(c *Config) string {
 	return s.opts.Confine.User
 }
 
-// becomes is the user that the daemon is to become, nil: it stays who it is.
+// becomes returns the user that the daemon becomes, nil if it does not change.
 func (s *server) becomes(c *Config) (*sandbox.User, error) {
 	name := s.userName(c)
 	if name == "" {
@@ -125,7 +125,7 @@ func (s *server) becomes(c *Config) (*sandbox.User, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		if u, err = user.LookupId(name); err != nil {
-			return nil, fmt.Errorf("user %q: there is none of that name or number here: want a user of this system, such as one made by \"useradd --system rxring\"", name)
+			return nil, fmt.Errorf("user %q: there is no such user: want a user of this system, such as one made by \"useradd --system rxring\"", name)
 		}
 	}
 	become := new(sandbox.User)
@@ -156,26 +156,26 @@ func (s *server) becomes(c *Config) (*sandbox.User, error) {
 	return become, nil
 }
 
-// name is what user.Lookup or user.LookupId take.
-func (w *Who) name() string {
+// name is an argument of user.Lookup or user.LookupId.
+func (w *Principal) name() string {
 	if w.Name != "" {
 		return w.Name
 	}
 	return strconv.FormatUint(uint64(w.ID), 10)
 }
 
-// readable are the directories where names are looked up, and processes and interfaces
-// are found. All of /etc is one of them: files in it are replaced by others when they are
-// changed, and Landlock's rules are about the files that there were.
+// readable returns the directories that lookups of names, processes and interfaces read. All
+// of /etc is one: its files are replaced when they change, and a Landlock rule applies to
+// the file that existed when it was made.
 func readable() []string {
 	dirs := []string{"/etc", "/proc", "/sys", "/run/systemd/resolve", "/run/systemd/userdb", "/run/nscd", "/var/lib/sss", "/var/cache/nscd"}
 	return append(dirs, filepath.SplitList(os.Getenv("LD_LIBRARY_PATH"))...)
 }
 
-// files are those of the configuration and of the sources, with the directories that they
-// are in: a new one may take the place of each, or be added to the configuration.
+// files returns the files of the configuration and its sources with their directories, in
+// which files may be replaced or added.
 func (s *server) files(c *Config) (paths []string) {
-	names := append(s.named(c), "/etc/resolv.conf") // a link, often
+	names := append(s.fileNames(c), "/etc/resolv.conf") // often a link
 	for _, name := range names {
 		paths = append(paths, name, filepath.Dir(name))
 		if target, err := filepath.EvalSymlinks(name); err == nil && target != name {
@@ -185,8 +185,8 @@ func (s *server) files(c *Config) (paths []string) {
 	return paths
 }
 
-// named are the configuration, if there is one, and the files of its sources.
-func (s *server) named(c *Config) (names []string) {
+// fileNames returns the configuration's file, if any, and those of its sources.
+func (s *server) fileNames(c *Config) (names []string) {
 	if s.opts.Confine.File != "" {
 		names = append(names, s.opts.Confine.File)
 	}
@@ -200,26 +200,26 @@ func (s *server) named(c *Config) (names []string) {
 
 func port(address string) uint16 {
 	_, text, _ := net.SplitHostPort(address)
-	n, _ := strconv.ParseUint(text, 10, 16) // parseListen has read it
+	n, _ := strconv.ParseUint(text, 10, 16) // parseListen has checked it
 	return uint16(n)
 }
 
-// filterCalls is the rest of the sandbox, once sockets and sources are open, and says
-// what is in force.
+// filterCalls restricts system calls, after sockets and sources are open, and logs which
+// parts of the sandbox are active.
 func (s *server) filterCalls(c *Config) {
 	if !s.opts.Confine.On {
 		return
 	}
 	if !c.Sandbox {
-		s.log.Warn("no sandbox: it is switched off", "user", UserName(uint32(os.Geteuid())))
+		s.log.Warn("the sandbox is off", "user", UserName(uint32(os.Geteuid())))
 		return
 	}
 	err := sandbox.FilterCalls()
-	if err != nil { // a kernel, or a container, that does not let us
-		s.log.Warn("the sandbox leaves system calls as they are", "err", err)
+	if err != nil { // the kernel or a container forbids it
+		s.log.Warn("the sandbox does not restrict system calls", "err", err)
 	}
 	if s.confined.Landlock == 0 {
-		s.log.Debug("the kernel has no Landlock that is new enough (Linux 5.19): the sandbox leaves files as they are")
+		s.log.Debug("the sandbox does not restrict files: want a kernel with Landlock, Linux 5.19 or later")
 	}
 	attrs := []any{slog.String("user", UserName(uint32(os.Geteuid()))), slog.Bool("files", s.confined.Landlock > 0), slog.Bool("system_calls", err == nil)}
 	if os.Geteuid() == 0 {
@@ -228,10 +228,10 @@ func (s *server) filterCalls(c *Config) {
 	s.log.Info("sandbox", attrs...)
 }
 
-// hidden explains an error of a reload that may be the sandbox's.
-func (s *server) hidden(err error) error {
+// explainSandbox adds to an error of a reload that the sandbox may be its cause.
+func (s *server) explainSandbox(err error) error {
 	if s.confined.Landlock > 0 && errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: the sandbox shows the directories of the configuration and of the sources that there were at the start: restart to read from others", err)
+		return fmt.Errorf("%w: the sandbox allows only the directories that the configuration and its sources were in at the start: restart to read others", err)
 	}
 	return err
 }

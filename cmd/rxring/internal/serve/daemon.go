@@ -21,17 +21,17 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/sandbox"
 )
 
-// Options are what the command line says.
+// Options are the command line's.
 type Options struct {
-	At   string      // "": the file's, or DefaultPath
-	From []feed.Spec // beside the file's
+	At   string      // the socket's path; "": the file's, or DefaultPath
+	From []feed.Spec // added to the file's
 
-	// Config reads the file: at once, and whenever Reload says so. nil: there is
-	// none.
+	// Config reads the file, at the start and after each value of Reload. nil: there is
+	// no file.
 	Config func() (*Config, error)
 	Reload <-chan os.Signal
 
-	Log io.Writer // may block: nothing but the log waits for it
+	Log io.Writer // it may block: only the log waits for it
 
 	Confine Confinement
 }
@@ -42,7 +42,7 @@ type server struct {
 	level  slog.LevelVar
 	log    *slog.Logger
 	config atomic.Pointer[Config]
-	next   atomic.Pointer[Config] // read, while its sources are inspected; or nil
+	next   atomic.Pointer[Config] // of a reload, while its sources are inspected; or nil
 	meter  *meter
 
 	auditor  auditor
@@ -50,17 +50,16 @@ type server struct {
 
 	sources  *sources
 	attach   *attach.Server
-	handed   bool // the socket is systemd's, or was made by the user that this was before
+	handed   bool // the socket was passed, by systemd or by the process that entered the sandbox
 	exporter *exporter
 }
 
-// ConfigError is what is wrong with the command line or the file.
+// ConfigError is a mistake in the command line or the file.
 type ConfigError struct{ error }
 
 func (e ConfigError) Unwrap() error { return e.error }
 
-// Run offers what o says until ctx ends, which it may do at any time. Then its error, which
-// is nil if all is as it was before, is in the log, too.
+// Run runs the daemon until ctx ends. Errors after the start are in the log, too.
 func Run(ctx context.Context, o Options) error {
 	s := &server{opts: o, meter: newMeter()}
 	c, err := background(ctx, s.load)
@@ -100,12 +99,12 @@ func Run(ctx context.Context, o Options) error {
 	s.log.Info("stopping")
 	err = s.close()
 	if err != nil {
-		s.failed("not ended in good order", err)
+		s.failed("error while stopping", err)
 	}
 	return err
 }
 
-// serve obeys SIGHUP until ctx ends.
+// serve handles reloads until ctx ends.
 func (s *server) serve(ctx context.Context) {
 	r := new(reload) // none
 	for {
@@ -122,7 +121,7 @@ func (s *server) serve(ctx context.Context) {
 	}
 }
 
-// load is what the file and the command line say together.
+// load returns the configuration of the file and the command line together.
 func (s *server) load() (*Config, error) {
 	c := Default()
 	if s.opts.Config != nil {
@@ -137,7 +136,7 @@ func (s *server) load() (*Config, error) {
 	c.Sandbox = c.Sandbox && !s.opts.Confine.Unsafe
 	c.Sources = slices.Concat(c.Sources, s.opts.From)
 	if len(c.Sources) == 0 {
-		return nil, fmt.Errorf("there is nothing to offer: want --from %s, or [[source]] in the file of --config", feed.Forms())
+		return nil, fmt.Errorf("nothing to offer: want --from %s, or [[source]] in the file of --config", feed.Forms())
 	}
 	return c, nil
 }
@@ -176,39 +175,39 @@ func (s *server) open(ctx context.Context, c *Config) error {
 	if err != nil {
 		return err
 	}
-	s.meter.watch(s.attach.Status)
-	s.sources.announce(change) // not before: a daemon without its socket offers nothing
+	s.meter.setStatus(s.attach.Status)
+	s.sources.announce(change) // after the socket exists
 	return nil
 }
 
-// ready says that programs can attach.
+// ready logs that programs can attach, and notifies systemd.
 func (s *server) ready() {
 	c := s.config.Load()
 	s.log.Info("offered", "at", cmp.Or(s.confined.Path, s.attach.Addr()), "by_systemd", s.handed && s.confined.Path == "", "rules", len(c.Rules))
-	if systemds := s.handed && s.confined.Path == ""; !systemds && !c.opened() {
-		s.log.Warn("the socket's mode keeps out the users of the rules", "mode", fmt.Sprintf("%04o", uint32(c.Mode)),
-			"advice", `want mode = "0660" and a group that they are in, or mode = "0666": rxring serve --check says whom it keeps out`)
+	if systemds := s.handed && s.confined.Path == ""; !systemds && !c.reachable() {
+		s.log.Warn("the socket's mode refuses users of the rules", "mode", fmt.Sprintf("%04o", uint32(c.Mode)),
+			"advice", `want mode = "0660" and a group that they are in, or mode = "0666": rxring serve --check lists them`)
 	}
 	notify(daemon.SdNotifyReady)
 }
 
-// notify tells systemd, if it has started us.
+// notify notifies systemd, if it started the daemon.
 func notify(state string) { daemon.SdNotify(false, state) }
 
-// failed logs an error, a line for each of those that it joins.
+// failed logs an error, one line for each error that it joins.
 func (s *server) failed(what string, err error) {
 	for line := range strings.Lines(err.Error()) {
 		s.log.Error(what, "err", strings.TrimSuffix(line, "\n"))
 	}
 }
 
-// changed logs what is other now, and what will be only after a restart.
+// changed logs what a reload has changed, and what takes effect only after a restart.
 func (s *server) changed(old, next *Config) {
 	equal := slices.EqualFunc(old.Rules, next.Rules, func(a, b Rule) bool { return a.equal(&b) })
 	s.log.Info("reloaded", "rules", len(next.Rules), "rules_changed", !equal, "sources", len(next.Sources))
 	if !s.handed {
 		if err := s.attach.SetSocketPerms(next.setSocketPerms); err != nil {
-			s.log.Error("the socket's file keeps its mode and group", "err", err)
+			s.log.Error("the mode and group of the socket's file were not changed", "err", err)
 		}
 	}
 	for _, k := range []struct {
@@ -225,12 +224,12 @@ func (s *server) changed(old, next *Config) {
 		{"group", s.confined.Path != "" && !reflect.DeepEqual(old.Group, next.Group)},
 	} {
 		if k.changed {
-			s.log.Warn("a change that takes a restart", "key", k.key)
+			s.log.Warn("change takes effect after a restart", "key", k.key)
 		}
 	}
 }
 
-// close ends what there is, readers first.
+// close ends everything, readers first.
 func (s *server) close() error {
 	var errs []error
 	if s.attach != nil {

@@ -93,7 +93,7 @@ func begin(t *testing.T, file string, from ...string) *daemonTest {
 		T: t, dir: dir, path: filepath.Join(dir, "rx.sock"), file: filepath.Join(dir, "rxring.toml"),
 		hangup: make(chan os.Signal), ended: make(chan error, 1),
 	}
-	o := Options{At: d.path, Reload: d.hangup, Log: &d.log, Config: func() (*Config, error) { return Load(d.file, System) }}
+	o := Options{At: d.path, Reload: d.hangup, Log: &d.log, Config: func() (*Config, error) { return Load(d.file, SystemResolver) }}
 	for _, text := range from {
 		s, err := feed.Parse(text)
 		if err != nil {
@@ -123,7 +123,7 @@ func (d *daemonTest) reload(file string) {
 	d.Helper()
 	d.write(file)
 	ends := func() int {
-		return len(d.log.find(d.T, "msg", "reloaded")) + len(d.log.find(d.T, "msg", "not reloaded: what was before goes on"))
+		return len(d.log.find(d.T, "msg", "reloaded")) + len(d.log.find(d.T, "msg", "not reloaded: the old configuration stays in force"))
 	}
 	before := ends()
 	d.hangup <- syscall.SIGHUP
@@ -250,13 +250,13 @@ func TestAReaderGoesOnWhileTheFileChanges(t *testing.T) {
 
 	// What is wrong changes nothing.
 	for _, tt := range []struct{ file, want string }{
-		{a + "[[allow]]\nusers = 3\n", d.file + ":4: users: it is an integer: want users' names or numbers, or [\"*\"] for everybody"},
-		{"at = \"/nowhere\"\n", "there is nothing to offer: want --from streams:N, iface:NAME or file:PATH, or [[source]] in the file of --config"},
+		{a + "[[allow]]\nusers = 3\n", d.file + ":4: users: it is an integer: want users' names or numbers, or [\"*\"] for all"},
+		{"at = \"/nowhere\"\n", "nothing to offer: want --from streams:N, iface:NAME or file:PATH, or [[source]] in the file of --config"},
 		{a + "[[source]]\nfrom = \"iface:no-such-if0\"\n", `source "iface:no-such-if0": iface: interface no-such-if0: ` + suggest.NoInterface("no-such-if0", syscall.ENODEV).Error()},
 		{a + "[[source]]\nfrom = \"f=streams\"\n[[source]]\nfrom = \"f=streams:1\"\n", `source "f=streams:1": device name "f": want one that is not taken`},
 	} {
 		d.reload(tt.file)
-		if d.log.find(t, "level", "ERROR", "msg", "not reloaded: what was before goes on", "err", tt.want) == nil {
+		if d.log.find(t, "level", "ERROR", "msg", "not reloaded: the old configuration stays in force", "err", tt.want) == nil {
 			t.Errorf("not logged: %s", tt.want)
 		}
 	}
@@ -282,7 +282,7 @@ func TestAReaderGoesOnWhileTheFileChanges(t *testing.T) {
 	}
 	d.logged("msg", "audit", "event", "refused", "uid", os.Geteuid())
 	d.reload("[log]\n[log]") // no TOML
-	if d.log.find(t, "level", "ERROR", "msg", "not reloaded: what was before goes on") == nil {
+	if d.log.find(t, "level", "ERROR", "msg", "not reloaded: the old configuration stays in force") == nil {
 		t.Error("a file that is no TOML was read")
 	}
 	d.end()
@@ -566,7 +566,7 @@ func TestRunRefusesToStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := func(text string) func() (*Config, error) {
-		return func() (*Config, error) { return Parse("f", []byte(text), System) }
+		return func() (*Config, error) { return Parse("f", []byte(text), SystemResolver) }
 	}
 	for _, tt := range []struct {
 		name string
@@ -574,7 +574,7 @@ func TestRunRefusesToStart(t *testing.T) {
 		want string
 		ours bool // it is the operator's words that are wrong
 	}{
-		{"without a source", Options{}, "there is nothing to offer: want --from", true},
+		{"without a source", Options{}, "nothing to offer: want --from", true},
 		{"with a wrong file", Options{Config: file("x = 1")}, "f:1: x: unknown key", true},
 		{"without the trace", Options{From: []feed.Spec{gone}}, `"file:/no/such/trace.pcap": no such file`, false},
 		{"with two of a name", Options{From: []feed.Spec{quiet, quiet}}, `device name "net0": want one that is not taken`, false},

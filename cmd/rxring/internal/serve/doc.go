@@ -1,19 +1,18 @@
-// Package serve is `rxring serve`: a daemon that offers devices to other users'
-// programs, by rules that an operator wrote.
+// Package serve implements `rxring serve`: a daemon that offers devices to other users'
+// programs, by rules in a file.
 //
-//	config.go    the file: what it may say, and where it says something else
-//	policy.go    who gets what: rules become an attach.Grant for each peer
-//	headers.go   the filter that lets headers pass and no byte of payload
-//	sources.go   what feeds the devices, and what a reload changes of it
-//	reload.go    SIGHUP, step by step; both.go has the rules meanwhile
-//	listen.go    the unix socket: made here, or handed over by systemd
-//	confine.go   what the process gives up: its user, capabilities, files, system calls
-//	check.go     all that in words, before it is in force
-//	audit.go     who did what, for the log; names.go has users' names
-//	log.go       the log, which blocks nobody
-//	metrics.go   how much of everything, for Prometheus
-//	daemon.go    all of it together, from the start to SIGTERM
+//	daemon.go          the daemon, from its start to SIGTERM
+//	config.go          the file; rule.go: its [[allow]] tables; toml_document.go: its lines
+//	grant.go           a rule becomes the attach.Grant of a peer; principal.go: users and groups
+//	filter_headers.go  the filter of snaplen = "headers"
+//	sources.go         the feeds, and what a reload changes of them
+//	reload.go          SIGHUP, step by step; intersect.go: the grants meanwhile
+//	socket.go          the unix socket: made here, or passed by systemd
+//	confine.go         what the process gives up: user, capabilities, files, system calls
+//	check.go           --check: the configuration in words
+//	audit.go           the audit log; log_queue.go: a log that never blocks
+//	metrics.go         Prometheus' counters; metrics_server.go: HTTP
 //
-// The one invariant: nobody is granted more than the first rule that names them
-// says, and a file that is wrong anywhere changes nothing.
+// The one invariant: a peer is granted what the first rule that matches it allows and no
+// more, and a file with a mistake changes nothing.
 package serve

@@ -7,10 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allowLocking has this process lock as much memory as rings may take, so that no page of
-// one reader's ring is swapped out and delays the packets of all. It returns false where
-// that is not allowed and there is swap space. It is to be called before privileges are
-// given up.
+// allowLocking raises RLIMIT_MEMLOCK to so many bytes of rings: a page of one reader's ring
+// that is swapped out would delay the packets of all. It returns false if the limit cannot be
+// raised and there is swap space. Call it before privileges are given up.
 func allowLocking(rings int64) bool {
 	var l unix.Rlimit
 	want := uint64(rings)
@@ -26,7 +25,7 @@ func allowLocking(rings int64) bool {
 	return !hasSwap()
 }
 
-// hasSwap reports whether /proc/swaps has a line behind its heading.
+// hasSwap reports whether /proc/swaps has a line after its heading.
 func hasSwap() bool {
 	b, err := os.ReadFile("/proc/swaps")
 	return err == nil && bytes.Count(b, []byte{'\n'}) > 1

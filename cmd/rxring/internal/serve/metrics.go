@@ -10,22 +10,22 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// meter counts for Prometheus. Sockets come and go while counters only grow: what was
-// new of a socket since it was last looked at is added to its device's sums.
+// meter keeps counters for Prometheus. Counters must never decrease, but sockets end: so what
+// a socket has counted since the last time is added to its device's sums.
 type meter struct {
 	lostLines func() uint64 // of the log
 
-	collecting sync.Mutex // one after the other: a status is newer than the one before
+	collecting sync.Mutex // held by Collect: each status is newer than the previous one
 
 	mu     sync.Mutex
-	status func() attach.Status // nil until there is a server
+	status func() attach.Status // nil until the server runs
 	sums   map[string]*sums     // by device
 	open   map[socketKey]attach.SocketStatus
 	peers  map[uint64]bool
 	events map[attach.EventKind]uint64
 }
 
-// sums are what became of packets.
+// sums are counts of packets.
 type sums struct {
 	offered, filtered, captured, sent uint64
 	drops                             ring.Drops
@@ -47,15 +47,15 @@ func newMeter() *meter {
 	}
 }
 
-// watch follows status from now on.
-func (m *meter) watch(status func() attach.Status) {
+// setStatus sets the source of the sockets' counts.
+func (m *meter) setStatus(status func() attach.Status) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.status = status
 }
 
-// note is for attach.Config.Notify. It returns the name of the device that the event's
-// socket is bound to, or was before that was removed.
+// note counts an event. It returns the name of the device of the event's socket, which may
+// have been removed since.
 func (m *meter) note(e attach.Event) (device string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -74,18 +74,18 @@ func (m *meter) note(e attach.Event) (device string) {
 	return device
 }
 
-// anyDevice is the label of sockets on all devices, as libpcap calls that.
+// anyDevice is the label of sockets on all devices, as in libpcap.
 const anyDevice = "any"
 
-// account adds what is new of a socket to its device's sums, and returns that one's
-// name.
+// account adds what a socket has counted since the last time to its device's sums, and
+// returns the device's name.
 func (m *meter) account(s attach.SocketStatus) string {
 	k := socketKey{s.Peer.ID, s.ID}
 	last, was := m.open[k]
 	switch {
 	case s.Device == "":
 		s.Device = anyDevice
-	case s.Device[0] == '(' && was: // its device was removed, the counts are that one's
+	case s.Device[0] == '(' && was: // its device was removed
 		s.Device = last.Device
 	}
 	m.open[k] = s
@@ -104,19 +104,19 @@ func (m *meter) account(s attach.SocketStatus) string {
 	return s.Device
 }
 
-// look accounts for what the server's sockets have now, and returns its devices.
-func (m *meter) look() []attach.DeviceStatus {
+// update accounts for all sockets, and returns the server's devices.
+func (m *meter) update() []attach.DeviceStatus {
 	m.mu.Lock()
 	status := m.status
 	m.mu.Unlock()
 	if status == nil {
 		return nil
 	}
-	st := status() // without the lock: the server has its own while it tells of events
+	st := status() // without mu: the server may hold a lock of its own while it calls note
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range st.Sockets {
-		// One that is closed meanwhile, or bound to nothing yet, is not among them.
+		// A socket that was closed meanwhile or is not bound yet is not in open.
 		if _, ok := m.open[socketKey{s.Peer.ID, s.ID}]; ok {
 			m.account(s)
 		}
@@ -125,23 +125,24 @@ func (m *meter) look() []attach.DeviceStatus {
 }
 
 var (
-	descOffered  = prometheus.NewDesc("rxring_offered_packets_total", "Packets that sockets on the device were offered.", []string{"device"}, nil)
-	descFiltered = prometheus.NewDesc("rxring_filtered_packets_total", "Packets that the programs' own filters refused.", []string{"device"}, nil)
-	descCaptured = prometheus.NewDesc("rxring_captured_packets_total", "Packets that sockets took.", []string{"device"}, nil)
-	descDropped  = prometheus.NewDesc("rxring_dropped_packets_total", "Packets that sockets were offered and did not get, by reason.", []string{"device", "reason"}, nil)
+	descOffered  = prometheus.NewDesc("rxring_offered_packets_total", "Packets offered to sockets on the device.", []string{"device"}, nil)
+	descFiltered = prometheus.NewDesc("rxring_filtered_packets_total", "Packets rejected by the programs' own filters.", []string{"device"}, nil)
+	descCaptured = prometheus.NewDesc("rxring_captured_packets_total", "Packets captured.", []string{"device"}, nil)
+	descDropped  = prometheus.NewDesc("rxring_dropped_packets_total", "Packets dropped, by reason.", []string{"device", "reason"}, nil)
 	descSent     = prometheus.NewDesc("rxring_sent_packets_total", "Packets that programs sent.", []string{"device"}, nil)
-	descSockets  = prometheus.NewDesc("rxring_sockets", "Sockets that are bound to the device.", []string{"device"}, nil)
+	descSockets  = prometheus.NewDesc("rxring_sockets", "Sockets bound to the device.", []string{"device"}, nil)
 	descMemory   = prometheus.NewDesc("rxring_ring_memory_bytes", "Memory of all receive rings.", nil, nil)
-	descPeers    = prometheus.NewDesc("rxring_peers", "Processes that are attached.", nil, nil)
-	descAttached = prometheus.NewDesc("rxring_attached_total", "Processes that have attached.", nil, nil)
-	descRefused  = prometheus.NewDesc("rxring_refused_total", "Connections that were refused.", nil, nil)
-	descFaulted  = prometheus.NewDesc("rxring_faulted_total", "Processes that were thrown out for what they sent.", nil, nil)
-	descLogLost  = prometheus.NewDesc("rxring_log_dropped_lines_total", "Lines of the log that were lost.", nil, nil)
-	descUp       = prometheus.NewDesc("rxring_device_up", "1: the device is up.", []string{"device", "source"}, nil)
-	descKernel   = prometheus.NewDesc("rxring_source_kernel_drops_total", "Packets that the kernel dropped before rxring saw them.", []string{"device"}, nil)
-	descSource   = prometheus.NewDesc("rxring_source_total", "What the source of a device counts.", []string{"device", "counter"}, nil)
+	descPeers    = prometheus.NewDesc("rxring_peers", "Attached processes.", nil, nil)
+	descAttached = prometheus.NewDesc("rxring_attached_total", "Processes that have attached since the start.", nil, nil)
+	descRefused  = prometheus.NewDesc("rxring_refused_total", "Refused connections.", nil, nil)
+	descFaulted  = prometheus.NewDesc("rxring_faulted_total", "Processes detached because they broke the protocol.", nil, nil)
+	descLogLost  = prometheus.NewDesc("rxring_log_dropped_lines_total", "Lost lines of the log.", nil, nil)
+	descUp       = prometheus.NewDesc("rxring_device_up", "1 if the device is up, else 0.", []string{"device", "source"}, nil)
+	descKernel   = prometheus.NewDesc("rxring_source_kernel_drops_total", "Packets that the kernel dropped before rxring received them.", []string{"device"}, nil)
+	descSource   = prometheus.NewDesc("rxring_source_total", "Counters of the device's source.", []string{"device", "counter"}, nil)
 )
 
+// Describe implements prometheus.Collector.
 func (m *meter) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descOffered, descFiltered, descCaptured, descDropped, descSent, descSockets, descMemory,
@@ -151,7 +152,7 @@ func (m *meter) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect is Prometheus' question.
+// Collect implements prometheus.Collector.
 func (m *meter) Collect(ch chan<- prometheus.Metric) {
 	m.collecting.Lock()
 	defer m.collecting.Unlock()
@@ -161,7 +162,7 @@ func (m *meter) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, n float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, labels...)
 	}
-	for _, d := range m.look() {
+	for _, d := range m.update() {
 		up := 0.0
 		if d.Up {
 			up = 1

@@ -9,16 +9,16 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 )
 
-// reload is a SIGHUP that is being obeyed. To read the file and to inspect sources may take
-// long: a file is read through, a name in a filter is looked up. A goroutine does that, and
-// the daemon takes the steps in between.
+// reload is a reload in progress. Reading the file and inspecting sources may take long: a
+// capture file is read to its end, a name in a filter is looked up. Goroutines do that; the
+// steps in between run in the daemon's goroutine.
 type reload struct {
-	ctx    context.Context // until it has ended
+	ctx    context.Context // until the reload has ended
 	cancel context.CancelFunc
 	steps  chan func()
 }
 
-// background returns what f returns, or ctx's error when that ends before.
+// background returns what f returns, or ctx's error if ctx ends first.
 func background[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		v   T
@@ -38,12 +38,12 @@ func background[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-// beginReload reads the file again. Readers are not disturbed, unless the rules grant less
-// now; a file with a mistake changes nothing.
+// beginReload reads the file again. It does not affect readers whose grant does not change,
+// and a file with a mistake changes nothing.
 func (s *server) beginReload(ctx context.Context) *reload {
 	r := &reload{steps: make(chan func())}
 	if s.opts.Config == nil {
-		s.log.Warn("nothing to reload: there is no --config")
+		s.log.Warn("nothing to reload: rxring was started without --config")
 		return r
 	}
 	notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
@@ -55,7 +55,7 @@ func (s *server) beginReload(ctx context.Context) *reload {
 	return r
 }
 
-// step has the daemon call f, unless the reload has ended.
+// step makes the daemon's goroutine call f, unless the reload has ended.
 func (r *reload) step(f func()) {
 	select {
 	case <-r.ctx.Done():
@@ -63,15 +63,15 @@ func (r *reload) step(f func()) {
 	}
 }
 
-// end ends the reload, if there is one.
+// end ends the reload, if any.
 func (r *reload) end() {
 	if r.cancel != nil {
 		r.cancel()
 	}
 }
 
-// loaded goes on with what the file says. Until its sources are inspected, peers get what
-// both the old and the new rules grant: what is revoked is revoked at once.
+// loaded is the step after the file was read. Until its sources are inspected, peers have
+// what the old and the new rules both grant: a revocation has effect at once.
 func (s *server) loaded(r *reload, next *Config, err error) {
 	if err != nil {
 		s.notReloaded(r, err)
@@ -101,13 +101,13 @@ func (s *server) inspected(r *reload, next *Config, d difference, inspected []fe
 		s.notReloaded(r, err)
 		return
 	}
-	// The rules before the packets: no new device is seen by what the old ones grant.
+	// The rules change before the devices: the old rules never apply to a new device.
 	old := s.config.Swap(next)
 	s.next.Store(nil)
 	s.level.Set(next.Log.Level)
 	s.attach.Regrant()
 	if err := s.sources.commit(change); err != nil {
-		s.failed("reloaded, without a source", err)
+		s.failed("reloaded, but a source failed", err)
 	}
 	s.sources.announce(change)
 	s.changed(old, next)
@@ -121,6 +121,6 @@ func (s *server) notReloaded(r *reload, err error) {
 	if s.next.Swap(nil) != nil {
 		s.attach.Regrant()
 	}
-	s.failed("not reloaded: what was before goes on", s.hidden(err))
+	s.failed("not reloaded: the old configuration stays in force", s.explainSandbox(err))
 	notify(daemon.SdNotifyReady)
 }

@@ -106,7 +106,7 @@ func TestRevocationsDoNotWaitForSources(t *testing.T) {
 func TestBothGrantWhatEachDoes(t *testing.T) {
 	parse := func(rule string) *Config {
 		t.Helper()
-		c, err := Parse("f", []byte("[[allow]]\nusers = [7]\n"+rule), System)
+		c, err := Parse("f", []byte("[[allow]]\nusers = [7]\n"+rule), SystemResolver)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,11 +147,11 @@ func TestBothGrantWhatEachDoes(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ now, next string }{{"users = [7]", "users = [8]"}, {"users = [8]", "users = [7]"}} {
-		now, err := Parse("f", []byte("[[allow]]\n"+tt.now), System)
+		now, err := Parse("f", []byte("[[allow]]\n"+tt.now), SystemResolver)
 		if err != nil {
 			t.Fatal(err)
 		}
-		next, err := Parse("f", []byte("[[allow]]\n"+tt.next), System)
+		next, err := Parse("f", []byte("[[allow]]\n"+tt.next), SystemResolver)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,9 +2,9 @@ package serve
 
 import "github.com/rxring/rxring/attach"
 
-// reserve is the shares of max_memory that are kept for the users whom rules name, so that
-// no few users can take all. Each has the same part of half of it, and at most what the
-// first rule that names the user allows.
+// reserve divides half of max_memory equally between the users that rules name, so that a
+// few users cannot use all of it. A user's share is at most what the first rule that names
+// the user allows.
 func (c *Config) reserve() (shares map[uint32]int64, total int64) {
 	shares = make(map[uint32]int64)
 	for i := range c.Rules {
@@ -19,8 +19,8 @@ func (c *Config) reserve() (shares map[uint32]int64, total int64) {
 			}
 		}
 	}
-	for id, most := range shares {
-		shares[id] = min(most, c.MaxMemory/2/int64(len(shares)))
+	for id, limit := range shares {
+		shares[id] = min(limit, c.MaxMemory/2/int64(len(shares)))
 		total += shares[id]
 	}
 	return shares, total

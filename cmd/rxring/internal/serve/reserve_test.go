@@ -9,9 +9,9 @@ import (
 
 func TestReservedShares(t *testing.T) {
 	const mib = 1 << 20
-	user := func(ids ...uint32) (all []Who) {
+	user := func(ids ...uint32) (all []Principal) {
 		for _, id := range ids {
-			all = append(all, Who{ID: id})
+			all = append(all, Principal{ID: id})
 		}
 		return all
 	}
@@ -21,7 +21,7 @@ func TestReservedShares(t *testing.T) {
 		want  map[uint32]int64
 	}{
 		{"no rules", nil, map[uint32]int64{}},
-		{"everybody is nobody by name", []Rule{{Users: []Who{{Any: true}}}, {Groups: user(7)}}, map[uint32]int64{}},
+		{"everybody is nobody by name", []Rule{{Users: []Principal{{Any: true}}}, {Groups: user(7)}}, map[uint32]int64{}},
 		{"one user", []Rule{{Users: user(1000)}}, map[uint32]int64{1000: attach.DefaultMaxMemory}},
 		{"a small rule", []Rule{{Users: user(1000), MaxMemory: mib}, {Users: user(1001)}}, map[uint32]int64{1000: mib, 1001: 256 * mib}},
 		{"the first rule counts", []Rule{{Users: user(1000, 1001), MaxMemory: mib}, {Users: user(1001)}}, map[uint32]int64{1000: mib, 1001: mib}},

@@ -2,28 +2,24 @@ package serve
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"path"
 	"strings"
 
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
-	"github.com/rxring/rxring/cmd/rxring/internal/pcapfilter"
-	"github.com/rxring/rxring/source/file/capfile"
-	"github.com/rxring/rxring/tpacket"
 )
 
-// Rule is an [[allow]]: who it is for, and what they get.
+// Rule is an [[allow]]: the peers that it matches and what it grants them.
 type Rule struct {
 	Line int // in the file
 
-	Users, Groups []Who // whoever is one of the users or in one of the groups
+	Users, Groups []Principal // it matches a peer that is one of the users or in one of the groups
 
 	Devices    []string // names, with * and ? and [...]; nil: all
 	Filter     string   // an expression; "": none
 	FilterDDD  []cbpf.Instruction
-	Headers    bool // no payload: see Headers
+	Headers    bool // snaplen = "headers": see Headers
 	Snaplen    int  // bytes; 0: all
 	MaxMemory  int64
 	MaxSockets int
@@ -36,23 +32,23 @@ type Rule struct {
 }
 
 const (
-	// maxSnaplen is what tcpdump asks for when it wants everything.
+	// maxSnaplen is tcpdump's snaplen for whole packets.
 	maxSnaplen = 262144
-	// maxSockets is far from what a process may have open.
+	// maxSockets is far below the descriptors that a process may open.
 	maxSockets = 4096
 )
 
-// readRule reads a table. What it returns is of use if the document has no faults.
-func readRule(t *table, env Env) Rule {
+// readRule reads a table. The rule is valid if the document has no faults.
+func readRule(t *table, res Resolver) Rule {
 	r := Rule{Line: t.doc.line(t.path)}
-	r.Users = items(t, "users", `users' names or numbers, or ["*"] for everybody`, func(v any) (Who, error) {
-		return readAnyOr(v, env.User, "user")
+	r.Users = items(t, "users", `users' names or numbers, or ["*"] for all`, func(v any) (Principal, error) {
+		return readPrincipalOrAny(v, res.User, "user")
 	})
-	r.Groups = items(t, "groups", "groups' names or numbers", func(v any) (Who, error) {
-		return readWho(v, env.Group, "group")
+	r.Groups = items(t, "groups", "groups' names or numbers", func(v any) (Principal, error) {
+		return readPrincipal(v, res.Group, "group")
 	})
 	if !t.has("users") && !t.has("groups") {
-		t.doc.fault(t.path, `allow: nobody is named: want users or groups, or users = ["*"] for everybody`)
+		t.doc.fault(t.path, `allow: it names no user or group: want users or groups, or users = ["*"] for all`)
 	}
 	r.Devices = items(t, "devices", `devices' names, such as "eth0" or "wg*"`, func(v any) (string, error) {
 		name, ok := v.(string)
@@ -61,7 +57,7 @@ func readRule(t *table, env Env) Rule {
 		}
 		return name, nil
 	})
-	r.readFilter(t, env)
+	r.readFilter(t, res)
 	r.readSnaplen(t)
 	if r.Headers && r.selects != nil {
 		if _, _, err := then(r.selects, Headers()); err != nil {
@@ -84,16 +80,16 @@ func readRule(t *table, env Env) Rule {
 	return r
 }
 
-func (r *Rule) readFilter(t *table, env Env) {
+func (r *Rule) readFilter(t *table, res Resolver) {
 	expr, ok := get[string](t, "filter", `an expression such as "tcp port 80"`)
 	ddd, okDDD := get[string](t, "filter_ddd", "a program as tcpdump -ddd prints it")
 	switch {
 	case ok && strings.TrimSpace(expr) == "":
-		t.fault("filter", "it is empty: want an expression such as \"tcp port 80\", or no filter at all for all packets")
+		t.fault("filter", "it is empty: want an expression such as \"tcp port 80\", or no filter for all packets")
 	case ok && okDDD:
-		t.fault("filter_ddd", "there is a filter, too: want one of them")
+		t.fault("filter_ddd", "filter is set, too: want one of them")
 	case ok:
-		prog, err := env.Filter(expr)
+		prog, err := res.Filter(expr)
 		if err != nil {
 			t.fault("filter", "%v", err)
 		}
@@ -120,86 +116,19 @@ func (r *Rule) readSnaplen(t *table) {
 	r.Snaplen = int(n)
 }
 
-// compile makes one program of an expression, for devices of all types: of those
-// without an Ethernet header IP packets can pass, others never.
-func compile(expr string) ([]cbpf.Instruction, error) {
-	if strings.TrimSpace(expr) == "" {
-		return nil, errors.New(`it is empty: want an expression such as "tcp port 80"`)
-	}
-	if pcapfilter.Tags(expr) {
-		return nil, fmt.Errorf("%q: VLAN tags lie beside the packet here, where such a program does not look: want what tcpdump -ddd -i DEVICE prints for it, as filter_ddd", expr)
-	}
-	ether, err := pcapfilter.Compile(expr, int(capfile.LinkEthernet), 0)
-	if err != nil {
-		if errors.Is(err, errors.ErrUnsupported) {
-			return nil, fmt.Errorf("%w; or what tcpdump -ddd prints, as filter_ddd", err)
-		}
-		return nil, err
-	}
-	raw, err := pcapfilter.Compile(expr, int(capfile.LinkRaw), 0)
-	if err != nil { // an expression about Ethernet: nothing of raw IP passes
-		raw = []cbpf.Instruction{{Op: opRet}}
-	}
-	prog := []cbpf.Instruction{
-		{Op: opLoadAbs, K: adHatype},
-		{Op: opJumpEqual, K: tpacket.ARPHRDEther, Jt: 2},
-		{Op: opJumpEqual, K: tpacket.ARPHRDLoopback, Jt: 1},
-		{Op: opJump, K: uint32(len(ether))},
-	}
-	prog = append(prog, ether...)
-	prog = append(prog,
-		cbpf.Instruction{Op: opLoadAbs, K: adProtocol},
-		cbpf.Instruction{Op: opJumpEqual, K: tpacket.ETHPIP, Jt: 2},
-		cbpf.Instruction{Op: opJumpEqual, K: tpacket.ETHPIPv6, Jt: 1},
-		cbpf.Instruction{Op: opRet},
-	)
-	prog = append(prog, behindLinkLayer(raw)...)
-	if _, err := cbpf.Compile(prog); err != nil {
-		return nil, err
-	}
-	return prog, nil
-}
-
-// behindLinkLayer has a program for bare IP count offsets from the network header,
-// wherever that is.
-func behindLinkLayer(prog []cbpf.Instruction) []cbpf.Instruction {
-	const (
-		classMask, load, loadX      = 0x07, 0x00, 0x01 // BPF_CLASS, BPF_LD, BPF_LDX
-		modeMask                    = 0xe0             // BPF_MODE
-		absolute, indirect, header4 = 0x20, 0x40, 0xa0 // BPF_ABS, BPF_IND, BPF_MSH
-	)
-	for i := range prog {
-		class, mode := prog[i].Op&classMask, prog[i].Op&modeMask
-		if (class == load || class == loadX) && (mode == absolute || mode == indirect || mode == header4) && prog[i].K < netOff {
-			prog[i].K += netOff
-		}
-	}
-	return prog
-}
-
-// What compile writes by hand (linux/bpf_common.h, linux/filter.h).
-const (
-	opLoadAbs   = 0x20       // BPF_LD | BPF_W | BPF_ABS
-	opJump      = 0x05       // BPF_JMP | BPF_JA
-	opJumpEqual = 0x15       // BPF_JMP | BPF_JEQ | BPF_K
-	opRet       = 0x06       // BPF_RET | BPF_K
-	adProtocol  = 0xfffff000 // SKF_AD_OFF + SKF_AD_PROTOCOL
-	adHatype    = adProtocol + 28
-)
-
-// names says whether the rule is for a peer.
-func (r *Rule) names(p attach.Peer) bool {
+// matches reports whether the rule applies to a peer.
+func (r *Rule) matches(p attach.Peer) bool {
 	for _, u := range r.Users {
-		if u.is(p.UID) {
+		if u.matches(p.UID) {
 			return true
 		}
 	}
 	for _, g := range r.Groups {
-		if g.is(p.GID) {
+		if g.matches(p.GID) {
 			return true
 		}
 		for _, id := range p.Groups {
-			if g.is(id) {
+			if g.matches(id) {
 				return true
 			}
 		}
@@ -207,7 +136,7 @@ func (r *Rule) names(p attach.Peer) bool {
 	return false
 }
 
-// shows says whether the rule grants a device of that name.
+// shows reports whether the rule grants a device of that name.
 func (r *Rule) shows(device string) bool {
 	if r.Devices == nil {
 		return true

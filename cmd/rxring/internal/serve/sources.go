@@ -30,15 +30,15 @@ func newSources(ns *rxring.Namespace, log *slog.Logger) *sources {
 	return &sources{Set: feed.NewSet("source"), ns: ns, log: log}
 }
 
-// difference is what is to be done so that the sources of a file run, and no others.
+// difference is how the sources of a file differ from those that run.
 type difference struct {
 	want    []feed.Spec
 	stay    []*feed.Feed
 	missing []feed.Spec
 }
 
-// compare compares the sources of a file with those that run. An interface that is waited
-// for counts as running.
+// compare compares the sources of a file with those that run. An absent interface counts as
+// running.
 func (s *sources) compare(want []feed.Spec) difference {
 	s.changeMu.Lock()
 	defer s.changeMu.Unlock()
@@ -61,18 +61,18 @@ func (s *sources) compare(want []feed.Spec) difference {
 	return d
 }
 
-// change is a difference whose devices are there, as far as can be.
+// change is a difference whose new devices exist, as far as possible.
 type change struct {
 	want  []feed.Spec
 	stay  []*feed.Feed
 	fresh []*feed.Feed     // nothing is delivered yet
-	later []feed.Inspected // whose names are not free before others are gone
+	later []feed.Inspected // whose names are in use until others are removed
 
 	started []*feed.Feed // by commit
 }
 
-// prepare makes the devices of what is missing, which has been inspected. When it fails,
-// all is as before.
+// prepare opens the missing sources, which have been inspected. On an error it undoes what
+// it did.
 func (s *sources) prepare(d difference, missing []feed.Inspected) (*change, error) {
 	s.changeMu.Lock()
 	defer s.changeMu.Unlock()
@@ -100,8 +100,8 @@ func (s *sources) open(i feed.Inspected) (*feed.Feed, error) {
 	return i.Open(feed.Config{Namespace: s.ns, Failed: s.failing(i.Spec)})
 }
 
-// rehearse says whether the sources can be opened beside those that stay, when all
-// others are gone.
+// rehearse returns an error if the sources cannot be opened beside those that stay after all
+// others are removed.
 func rehearse(stay []*feed.Feed, sources []feed.Inspected) error {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	for _, f := range stay {
@@ -121,8 +121,8 @@ func rehearse(stay []*feed.Feed, sources []feed.Inspected) error {
 	return nil
 }
 
-// commit removes and starts the sources of a change. It starts all that can run; its error
-// is of those that cannot. announce must follow.
+// commit removes and starts the sources of a change. It starts those that it can, and returns
+// the errors of the others. announce must follow.
 func (s *sources) commit(c *change) error {
 	s.changeMu.Lock()
 	defer s.changeMu.Unlock()
@@ -158,8 +158,7 @@ func (s *sources) commit(c *change) error {
 	return errors.Join(errs...)
 }
 
-// announce logs the sources that commit has started, and from then on removes the devices
-// of those that end.
+// announce logs the sources that commit has started, and starts to wait for their ends.
 func (s *sources) announce(c *change) {
 	for _, f := range c.started {
 		s.announceOne(f)
@@ -168,15 +167,15 @@ func (s *sources) announce(c *change) {
 
 func (s *sources) announceOne(f *feed.Feed) {
 	for _, err := range f.LeftOut {
-		s.log.Warn("source is shown in part", "source", f.Spec.String(), "err", err)
+		s.log.Warn("part of the source is left out", "source", f.Spec.String(), "err", err)
 	}
 	s.log.Info("source started", "source", f.Spec.String(), "devices", f.Names())
 	s.await(f)
 }
 
-// failing logs why nothing comes of a source though somebody reads it.
+// failing returns the feed.Config.Failed of a source.
 func (s *sources) failing(w feed.Spec) func(error) {
-	return func(err error) { s.log.Error("source fails, and is tried again", "source", w.String(), "err", err) }
+	return func(err error) { s.log.Error("source fails and is retried", "source", w.String(), "err", err) }
 }
 
 // await removes the devices of a source when it has ended.
@@ -191,7 +190,7 @@ func (s *sources) await(f *feed.Feed) {
 		err := f.Finish(ctx)
 		switch {
 		case gone != nil:
-			s.log.Warn("source has ended: it starts again when its interface is back", "source", f.Spec.String(), "devices", f.Names(), "err", err)
+			s.log.Warn("source has ended: it restarts when its interface is back", "source", f.Spec.String(), "devices", f.Names(), "err", err)
 			s.awaitInterface(gone)
 		case err != nil:
 			s.log.Error("source failed", "source", f.Spec.String(), "devices", f.Names(), "err", err)
@@ -201,8 +200,8 @@ func (s *sources) await(f *feed.Feed) {
 	})
 }
 
-// ended takes out a source that has ended, unless a reload did before. If it may return,
-// it is absent from now on.
+// ended removes a source that has ended, unless a reload has. If its interface may return,
+// it is absent from then on.
 func (s *sources) ended(f *feed.Feed) (gone *absent, ok bool) {
 	s.changeMu.Lock()
 	defer s.changeMu.Unlock()
@@ -216,8 +215,7 @@ func (s *sources) ended(f *feed.Feed) (gone *absent, ok bool) {
 	return gone, true
 }
 
-// drainTime is how long readers have to read the end of a file: whoever never reads
-// holds up nobody for longer.
+// drainTime limits how long a source that has ended waits for its readers.
 const drainTime = 5 * time.Second
 
 func closeAll(feeds []*feed.Feed) error {
@@ -228,7 +226,7 @@ func closeAll(feeds []*feed.Feed) error {
 	return errors.Join(errs...)
 }
 
-// describe is for [attach.Config].
+// describe is an attach.Config.Describe.
 func (s *sources) describe(d *rxring.Device) attach.Description {
 	for _, f := range s.List() {
 		if slices.Contains(f.Devices, d) {

@@ -4,5 +4,5 @@ package serve
 
 import "github.com/rxring/rxring/cmd/rxring/internal/sandbox"
 
-// readableBy does not find out.
-func readableBy(*sandbox.User, string) error { return nil }
+// readAs does not find out.
+func readAs(*sandbox.User, string) error { return nil }

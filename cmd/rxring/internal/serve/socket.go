@@ -11,10 +11,9 @@ import (
 	"github.com/rxring/rxring/attach"
 )
 
-// listen offers what c says: at the socket that systemd hands over, or where config
-// says.
-func listen(config *Config, c attach.Config) (srv *attach.Server, handed bool, err error) {
-	l, err := handedOver()
+// listen offers c on the socket that systemd passes, or on one at config's path.
+func listen(config *Config, c attach.Config) (srv *attach.Server, fromSystemd bool, err error) {
+	l, err := systemdListener()
 	if err != nil {
 		return nil, false, err
 	}
@@ -31,8 +30,8 @@ func listen(config *Config, c attach.Config) (srv *attach.Server, handed bool, e
 	return srv, false, err
 }
 
-// handedOver is the socket that systemd listens at for this process, nil: none.
-func handedOver() (*net.UnixListener, error) {
+// systemdListener returns the listening socket that systemd passes, nil if there is none.
+func systemdListener() (*net.UnixListener, error) {
 	files := activation.Files(true)
 	if len(files) == 0 {
 		return nil, nil
@@ -44,36 +43,36 @@ func handedOver() (*net.UnixListener, error) {
 	}()
 	const want = "want one, of ListenSequentialPacket="
 	if len(files) > 1 {
-		return nil, fmt.Errorf("systemd hands over %d sockets: %s", len(files), want)
+		return nil, fmt.Errorf("systemd passes %d sockets: %s", len(files), want)
 	}
 	l, err := net.FileListener(files[0])
 	if err != nil {
-		return nil, fmt.Errorf("systemd hands over what is no listening socket (%w): %s", err, want)
+		return nil, fmt.Errorf("systemd passes a descriptor that is not a listening socket (%w): %s", err, want)
 	}
 	u, ok := l.(*net.UnixListener)
 	if !ok || u.Addr().Network() != "unixpacket" {
 		l.Close()
-		return nil, fmt.Errorf("systemd hands over a socket of network %s: %s", l.Addr().Network(), want)
+		return nil, fmt.Errorf("systemd passes a socket of network %s: %s", l.Addr().Network(), want)
 	}
 	return u, nil
 }
 
-// setSocketPerms gives the socket's file its group and mode: who may connect at all. path is a link
-// to the file, of attach's.
+// setSocketPerms sets the group and mode of the socket's file. It is an
+// attach.Config.SocketPerms.
 func (c *Config) setSocketPerms(path string) error {
 	if c.Group != nil {
 		if err := os.Chown(path, -1, int(c.Group.ID)); err != nil {
-			return fmt.Errorf("group = %v: %w: want a group that this process is in, or root", *c.Group, reason(err))
+			return fmt.Errorf("group = %v: %w: want a group that this process is in, or root", *c.Group, withoutPath(err))
 		}
 	}
 	if err := os.Chmod(path, c.Mode); err != nil {
-		return fmt.Errorf("mode: %w", reason(err))
+		return fmt.Errorf("mode: %w", withoutPath(err))
 	}
 	return nil
 }
 
-// reason is err without the path, which may be one that nobody has heard of.
-func reason(err error) error {
+// withoutPath removes the path from err: the user may not know it.
+func withoutPath(err error) error {
 	if p := new(os.PathError); errors.As(err, &p) {
 		return p.Err
 	}

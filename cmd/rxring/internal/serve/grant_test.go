@@ -149,7 +149,7 @@ func TestASocketThatKeepsOutWhomRulesNameIsWarnedOf(t *testing.T) {
 		"mode = \"0606\"\n[[allow]]\nusers = [\"alice\"]":   true,
 		"mode = \"0644\"\n[[allow]]\nusers = [\"alice\"]\n": false,
 	} {
-		if got := mustParse(t, text).opened(); got != want {
+		if got := mustParse(t, text).reachable(); got != want {
 			t.Errorf("%s: %v", text, got)
 		}
 	}

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// maxMetricsConns bounds the connections to the metrics, which any process of the machine
-// may make. One more takes the place of the one that has been without a complete request for
-// longest, or else of one that has not read its answer for answerTime.
+// maxMetricsConns limits the connections to the metrics, which any local process may open.
+// One more replaces the one that has been without a complete request for the longest time,
+// or else one that has not read its answer for answerTime.
 const maxMetricsConns = 16
 
 // answerTime is more than a client takes to read an answer.
 const answerTime = time.Second
 
-// connLimit bounds the connections of an HTTP server. Its note is a [http.Server]'s
+// connLimit limits the connections of an HTTP server: its note is the [http.Server]'s
 // ConnState.
 type connLimit struct {
 	mu   sync.Mutex
@@ -52,8 +52,8 @@ func (l *connLimit) note(c net.Conn, state http.ConnState) {
 	}
 }
 
-// evictLocked closes a connection for another one, if there is one that may be closed. The
-// server notes that later.
+// evictLocked closes a connection to make room, and returns false if none may be closed. The
+// server calls note for it later.
 func (l *connLimit) evictLocked(now time.Time) bool {
 	switch {
 	case len(l.idle) > 0:
@@ -68,9 +68,9 @@ func (l *connLimit) evictLocked(now time.Time) bool {
 	return true
 }
 
-// loopbackOnly refuses requests for other names than this machine's own: a web page could
-// otherwise have a browser here read the metrics, by a name of its own that is resolved to a
-// loopback address.
+// loopbackOnly refuses requests whose Host is not a loopback name or address. Otherwise a web
+// page could read the metrics through a local browser, by a name that resolves to a loopback
+// address (DNS rebinding).
 func loopbackOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)
@@ -85,7 +85,7 @@ func loopbackOnly(h http.Handler) http.Handler {
 	})
 }
 
-// trimBrackets is [::1] without the brackets.
+// trimBrackets removes the brackets of [::1].
 func trimBrackets(host string) string {
 	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
 		return host[1 : n-1]

@@ -17,30 +17,30 @@ func newLogger(w io.Writer, json bool, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
-// maxQueued bounds the lines that wait for the log's reader, in bytes.
+// maxQueued limits the queued lines, in bytes.
 const maxQueued = 1 << 20
 
-// logQueue is a log that blocks nobody: lines wait in memory for a goroutine that writes
-// them, however long that takes. Lines that find no room, or cannot be written, are dropped
-// and counted, and a line says how many once there is one that can be written. Its methods
-// may be called concurrently.
+// logQueue is an io.Writer that never blocks: a goroutine writes the lines to w, which may
+// block. Lines that exceed maxQueued or cannot be written are dropped and counted, and a
+// line reports their number as soon as one can be written. Its methods may be called
+// concurrently.
 type logQueue struct {
 	w    io.Writer
 	json bool
-	wake chan struct{} // has a value when there may be something to write, or the queue is closed
-	done chan struct{} // closed when nothing is written any more
+	wake chan struct{} // has a value if there may be a line, or the queue is closed
+	done chan struct{} // closed when run has returned
 
 	mu      sync.Mutex
 	lines   []logLine
 	bytes   int    // of lines
-	dropped uint64 // since the latest of lines
-	total   uint64 // dropped, since the beginning
+	dropped uint64 // since the last of lines
+	total   uint64 // of all dropped lines
 	closed  bool
 }
 
 type logLine struct {
 	text    []byte
-	dropped uint64 // lines that were dropped between the one before and this one
+	dropped uint64 // lines that were dropped before this one
 }
 
 func newLogQueue(w io.Writer, json bool) *logQueue {
@@ -49,7 +49,7 @@ func newLogQueue(w io.Writer, json bool) *logQueue {
 	return q
 }
 
-// Write adds a line, as slog's handlers write it. It never fails.
+// Write adds a line, as slog's handlers write it. It never returns an error.
 func (q *logQueue) Write(line []byte) (int, error) {
 	if q.json { // text is quoted already
 		line = printable.JSON(line)
@@ -75,15 +75,15 @@ func (q *logQueue) signal() {
 	}
 }
 
-// lost is how many lines were dropped so far.
+// lost returns the number of dropped lines.
 func (q *logQueue) lost() uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.total
 }
 
-// next returns the next line, or how many were dropped after the last one. ok is false when
-// there is neither; end when there will be nothing any more.
+// next returns the next line, or the number of lines dropped after the last one. ok is false
+// if there is neither; end is true if the queue is closed, too.
 func (q *logQueue) next() (line logLine, ok, end bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -97,11 +97,11 @@ func (q *logQueue) next() (line logLine, ok, end bool) {
 	return line, true, false
 }
 
-// run writes the lines, until the queue is closed and empty.
+// run writes the lines until the queue is closed and empty.
 func (q *logQueue) run() {
 	defer close(q.done)
-	var unsaid uint64 // dropped lines that no line tells of yet
-	cut := false      // the last line was written in part
+	var unreported uint64 // dropped lines
+	cut := false          // the last line was written in part
 	write := func(text []byte) bool {
 		if cut {
 			text = append([]byte{'\n'}, text...)
@@ -114,13 +114,13 @@ func (q *logQueue) run() {
 	}
 	for {
 		line, ok, end := q.next()
-		unsaid += line.dropped
-		if unsaid > 0 && (ok || end) && write(q.note(unsaid)) {
-			unsaid = 0
+		unreported += line.dropped
+		if unreported > 0 && (ok || end) && write(q.note(unreported)) {
+			unreported = 0
 		}
 		switch {
-		case line.text != nil && (unsaid > 0 || !write(line.text)):
-			unsaid++
+		case line.text != nil && (unreported > 0 || !write(line.text)):
+			unreported++
 			q.mu.Lock()
 			q.total++
 			q.mu.Unlock()
@@ -133,17 +133,17 @@ func (q *logQueue) run() {
 	}
 }
 
-// note is the line about n lines that were dropped.
+// note returns the line that reports n dropped lines.
 func (q *logQueue) note(n uint64) []byte {
 	var b bytes.Buffer
 	newLogger(&b, q.json, slog.LevelWarn).Warn("lines of the log were lost: its reader was too slow, or it could not be written", "lines", n)
 	return b.Bytes()
 }
 
-// flushTime is how long the end waits for a log that is not being read.
+// flushTime is how long close waits for the log's reader.
 const flushTime = 250 * time.Millisecond
 
-// close writes what there is, as far as that takes no longer than flushTime.
+// close writes the queued lines, for at most flushTime.
 func (q *logQueue) close() {
 	q.mu.Lock()
 	q.closed = true

@@ -12,8 +12,8 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/sandbox"
 )
 
-// readableBy opens a file as the user, and closes it. The calling process is root's.
-func readableBy(u *sandbox.User, name string) error {
+// readAs opens and closes a file as the user. The process must be root's.
+func readAs(u *sandbox.User, name string) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this function
@@ -22,14 +22,14 @@ func readableBy(u *sandbox.User, name string) error {
 	return <-done
 }
 
-// openAs changes the identity that the calling thread opens files with, for ever.
+// openAs changes the calling thread's file system identity, for its lifetime.
 func openAs(u *sandbox.User, name string) error {
 	groups := []uint32{uint32(u.GID)} // gid_t; not empty, for its address
 	for _, g := range u.Groups {
 		groups = append(groups, uint32(g))
 	}
-	// The raw call is of this thread alone, as setfsuid(2) is, which takes away
-	// CAP_DAC_OVERRIDE and its like, too.
+	// The raw call affects this thread alone, and so does setfsuid(2), which also clears
+	// CAP_DAC_OVERRIDE and the other file system capabilities.
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&groups[0])), 0); errno != 0 {
 		return os.NewSyscallError("setgroups", errno)
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/rxring/rxring/cbpf"
 )
 
-// parseDDD reads a program as `tcpdump -ddd` prints it: how many instructions, then
-// op, jt, jf and k of each, in decimal, separated by line ends or commas.
+// parseDDD parses a program in the format of `tcpdump -ddd`: the number of instructions, then
+// op, jt, jf and k of each, in decimal, separated by newlines or commas.
 func parseDDD(text string) ([]cbpf.Instruction, error) {
 	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == ',' || r == '\r' })
 	var rows [][]string
@@ -24,7 +24,7 @@ func parseDDD(text string) ([]cbpf.Instruction, error) {
 	}
 	n, err := strconv.Atoi(rows[0][0])
 	if err != nil || n != len(rows)-1 {
-		return nil, fmt.Errorf("it has %d instructions and says %q: %s", len(rows)-1, rows[0][0], want)
+		return nil, fmt.Errorf("it has %d instructions but starts with %q: %s", len(rows)-1, rows[0][0], want)
 	}
 	prog := make([]cbpf.Instruction, n)
 	for i, row := range rows[1:] {
@@ -45,7 +45,7 @@ func parseDDD(text string) ([]cbpf.Instruction, error) {
 	return prog, nil
 }
 
-// formatDDD writes what parseDDD reads.
+// formatDDD formats a program for parseDDD.
 func formatDDD(prog []cbpf.Instruction) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, len(prog))

@@ -16,7 +16,7 @@ import (
 	"github.com/rxring/rxring/internal/sockfile"
 )
 
-// exporter answers GET /metrics.
+// exporter serves GET /metrics.
 type exporter struct {
 	http *http.Server
 	done chan struct{}
@@ -25,9 +25,9 @@ type exporter struct {
 }
 
 const (
-	// patience is how long somebody who asks for metrics may take.
-	patience = 10 * time.Second
-	// maxHeader is far more than Prometheus sends.
+	// requestTimeout limits how long a request and its answer may take.
+	requestTimeout = 10 * time.Second
+	// maxHeader limits a request's header, in bytes.
 	maxHeader = 16 << 10
 )
 
@@ -47,14 +47,14 @@ func newExporter(at Metrics, m *meter, log *slog.Logger) (*exporter, error) {
 	e := &exporter{
 		http: &http.Server{
 			ConnState: new(connLimit).note,
-			Handler:   handler, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
+			Handler:   handler, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		},
 		done: make(chan struct{}),
 		addr: l.Addr().String(),
 		file: file,
 	}
-	if file != nil { // it was bound by another name
+	if file != nil { // it was bound to another name
 		e.addr = "unix:" + at.Address
 	}
 	go func() {
@@ -66,8 +66,8 @@ func newExporter(at Metrics, m *meter, log *slog.Logger) (*exporter, error) {
 	return e, nil
 }
 
-// listenMetrics listens; on a unix socket for this user alone. A socket that an ended
-// process left there is replaced.
+// listenMetrics listens for the exporter. A unix socket has mode 0600 and replaces a socket
+// file that no process listens at any more.
 func listenMetrics(at Metrics) (net.Listener, *sockfile.File, error) {
 	if at.Network != "unix" {
 		l, err := net.Listen(at.Network, at.Address)
@@ -80,13 +80,13 @@ func listenMetrics(at Metrics) (net.Listener, *sockfile.File, error) {
 	return l, file, nil
 }
 
-// close ends it, and returns when no goroutine is left.
+// close ends the server and waits for its goroutines.
 func (e *exporter) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	err := e.http.Shutdown(ctx)
 	if err != nil {
-		err = e.http.Close() // who still asks is cut off
+		err = e.http.Close() // ends requests that are in progress
 	}
 	<-e.done
 	if e.file != nil {

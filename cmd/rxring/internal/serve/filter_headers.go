@@ -43,21 +43,21 @@ const (
 	netOff = 0xfff00000
 )
 
-// headersSnaplen bounds what [Headers] returns: Ethernet, two VLAN tags, and IPv4 and
-// TCP with all their options.
+// headersSnaplen is the most that [Headers] returns: Ethernet, two VLAN tags, and IPv4 and
+// TCP with all options.
 const headersSnaplen = etherLen + 2*vlanLen + ip4Max + tcpMax
 
-// Headers returns a program that accepts every packet, and of each as many bytes as
-// its headers have, counted from the link-layer header on:
+// Headers returns a program that truncates every packet after its headers, counted from the
+// link-layer header on:
 //
 //   - the link-layer header, and up to two VLAN tags;
-//   - ARP for IPv4, whole;
-//   - IPv4 with its options; IPv6 without extension headers, of those that have some
-//     only the first 40 bytes;
-//   - TCP with its options, 8 bytes of UDP, ICMP and ICMPv6, 12 of SCTP; nothing behind
-//     the IP header of another protocol, or of any fragment but the first.
+//   - ARP for IPv4, complete;
+//   - IPv4 with its options; the first 40 bytes of IPv6, and more only if no extension
+//     header follows;
+//   - TCP with its options, 8 bytes of UDP, ICMP and ICMPv6, 12 of SCTP; no byte after the
+//     IP header of another protocol, or of any fragment but the first.
 //
-// A packet that is cut off within these headers is not accepted.
+// It rejects a packet that ends within these headers.
 func Headers() []cbpf.Instruction {
 	var p program
 	const m0, m1, m2 = 0, 1, 2 // bytes of link-layer header; of IPv4's; the IP protocol
@@ -72,7 +72,7 @@ func Headers() []cbpf.Instruction {
 	p.label("link")
 	p.load(bpf.StoreScratch{Src: bpf.RegA, N: m0})
 
-	// X is how far behind the network header's start we are, from here to the end.
+	// From here on, X is the offset from the start of the network header.
 	p.load(bpf.LoadConstant{Dst: bpf.RegX, Val: 0})
 	p.load(bpf.LoadExtension{Num: bpf.ExtProto})
 	for tag := uint32(0); tag < 2; tag++ {
@@ -81,7 +81,7 @@ func Headers() []cbpf.Instruction {
 		p.jump(bpf.JumpEqual, etherSVLAN, tagged)
 		p.to(plain)
 		p.label(tagged)
-		p.load(bpf.LoadAbsolute{Off: netOff + tag*vlanLen + 2, Size: 2}) // behind the TCI
+		p.load(bpf.LoadAbsolute{Off: netOff + tag*vlanLen + 2, Size: 2}) // after the TCI
 		p.load(bpf.StoreScratch{Src: bpf.RegA, N: m2})
 		p.load(bpf.LoadConstant{Dst: bpf.RegX, Val: (tag + 1) * vlanLen})
 		p.load(bpf.LoadScratch{Dst: bpf.RegA, N: m2})
@@ -161,7 +161,7 @@ func Headers() []cbpf.Instruction {
 	return p.assemble()
 }
 
-// program is a program whose jumps go to labels, all of them forward.
+// program is a program with forward jumps to labels.
 type program struct {
 	ins    []bpf.Instruction
 	jumps  map[int]string // by the number of the instruction
@@ -185,7 +185,7 @@ func (p *program) jumpIn(in bpf.Instruction, label string) {
 	p.ins = append(p.ins, in)
 }
 
-// to jumps; jump does when the test of A holds, unless when it does not.
+// to jumps always, jump if the test of A holds, unless if it does not.
 func (p *program) to(label string) { p.jumpIn(bpf.Jump{}, label) }
 
 func (p *program) jump(test bpf.JumpTest, val uint32, label string) {
@@ -199,13 +199,13 @@ func (p *program) unless(test bpf.JumpTest, val uint32, label string) {
 	p.label(next)
 }
 
-// pass adds n bytes and ends.
+// pass ends the program with n more bytes.
 func (p *program) pass(n uint32) {
 	p.load(bpf.LoadConstant{Dst: bpf.RegA, Val: n})
 	p.to("add")
 }
 
-// assemble panics when a label is missing or too far: the program is ours.
+// assemble panics if a label is missing or too far: programs are constant.
 func (p *program) assemble() []cbpf.Instruction {
 	for at, label := range p.jumps {
 		to, ok := p.labels[label]

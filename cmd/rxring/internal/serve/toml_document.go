@@ -15,8 +15,8 @@ import (
 	"github.com/rxring/rxring/internal/suggest"
 )
 
-// document is a TOML file whose values know their lines. Faults are collected: an
-// operator wants all of them at once.
+// document is a TOML file with the lines of its values. It collects faults, to report all of
+// them at once.
 type document struct {
 	name   string
 	lines  map[string]int // by path, as allow[0].users[1]
@@ -28,8 +28,7 @@ type fault struct {
 	text string
 }
 
-// readDocument parses data. The table has what the file says; an error names the line
-// of what is no TOML.
+// readDocument parses data. Its error names the line that is not TOML.
 func readDocument(name string, data []byte) (*document, *table, error) {
 	d := &document{name: name}
 	values := make(map[string]any)
@@ -45,10 +44,10 @@ func readDocument(name string, data []byte) (*document, *table, error) {
 	return d, &table{doc: d, values: values, known: make(map[string]bool)}, nil
 }
 
-// index finds the lines. What Unmarshal has read, this reads, too.
+// index finds the lines. Unmarshal has accepted data.
 func (d *document) index(data []byte) {
 	d.lines = make(map[string]int)
-	counts := make(map[string]int) // tables of an array so far
+	counts := make(map[string]int) // tables of each array so far
 	prefix := ""
 	var p unstable.Parser
 	p.Reset(data)
@@ -62,7 +61,7 @@ func (d *document) index(data []byte) {
 				if e.Kind == unstable.ArrayTable && it.IsLast() {
 					counts[path]++
 				}
-				if n := counts[path]; n > 0 { // a table in an array's latest
+				if n := counts[path]; n > 0 { // a table in the last element of an array
 					path = fmt.Sprintf("%s[%d]", path, n-1)
 				}
 				d.note(&p, path, part)
@@ -74,7 +73,7 @@ func (d *document) index(data []byte) {
 	}
 }
 
-// indexValue finds the lines of a key and of what is in its value.
+// indexValue finds the lines of a key and of the elements of its value.
 func (d *document) indexValue(p *unstable.Parser, path string, kv *unstable.Node) {
 	for it := kv.Key(); it.Next(); {
 		path = join(path, string(it.Node().Data))
@@ -105,7 +104,7 @@ func (d *document) indexIn(p *unstable.Parser, path string, v *unstable.Node) {
 	}
 }
 
-// note keeps where a path is first.
+// note stores the line where a path first occurs.
 func (d *document) note(p *unstable.Parser, path string, n *unstable.Node) {
 	if _, ok := d.lines[path]; !ok && n.Raw.Length > 0 {
 		d.lines[path] = p.Shape(n.Raw).Start.Line
@@ -119,7 +118,7 @@ func join(prefix, key string) string {
 	return prefix + "." + key
 }
 
-// line is where path is, or what it is in.
+// line returns the line of path, or of what contains it.
 func (d *document) line(path string) int {
 	for path != "" {
 		if l, ok := d.lines[path]; ok {
@@ -130,12 +129,12 @@ func (d *document) line(path string) int {
 	return 1
 }
 
-// fault says what is wrong with the value at path, and what would do.
+// fault adds a fault of the value at path.
 func (d *document) fault(path, format string, args ...any) {
 	d.faults = append(d.faults, fault{d.line(path), fmt.Sprintf(format, args...)})
 }
 
-// err is all faults, by line.
+// err returns all faults, by line.
 func (d *document) err() error {
 	slices.SortStableFunc(d.faults, func(a, b fault) int { return cmp.Compare(a.line, b.line) })
 	var errs []error
@@ -145,8 +144,8 @@ func (d *document) err() error {
 	return errors.Join(errs...)
 }
 
-// table is a TOML table that is being read. A getter's fault is the document's; it
-// returns the zero value then, as for a key that is not there.
+// table is a TOML table. Its getters add faults to the document and return the zero value
+// then, as for a missing key.
 type table struct {
 	doc    *document
 	path   string // "": the file itself
@@ -154,7 +153,7 @@ type table struct {
 	known  map[string]bool
 }
 
-// kind says in an operator's words what a value is.
+// kind names the type of a value.
 func kind(v any) string {
 	switch v.(type) {
 	case string:
@@ -173,7 +172,7 @@ func kind(v any) string {
 	return "a date or time"
 }
 
-// get is the value of a key, if it is a T.
+// get returns the value of a key; ok: it exists and is a T.
 func get[T any](t *table, key, want string) (v T, ok bool) {
 	t.known[key] = true
 	raw, there := t.values[key]
@@ -186,12 +185,12 @@ func get[T any](t *table, key, want string) (v T, ok bool) {
 	return v, ok
 }
 
-// fault is about one of the table's keys.
+// fault adds a fault of one of the table's keys.
 func (t *table) fault(key, format string, args ...any) {
 	t.doc.fault(join(t.path, key), "%s: %s", key, fmt.Sprintf(format, args...))
 }
 
-// given is key if it is there, and nothing if not.
+// given returns key if it exists, else "".
 func (t *table) given(key string) string {
 	if t.has(key) {
 		return key
@@ -204,17 +203,17 @@ func (t *table) has(key string) bool {
 	return ok
 }
 
-// integer is in min to max.
-func (t *table) integer(key string, min, max int64, want string) (int64, bool) {
+// integer returns an integer from least to most.
+func (t *table) integer(key string, least, most int64, want string) (int64, bool) {
 	v, ok := get[int64](t, key, want)
-	if ok && (v < min || v > max) {
+	if ok && (v < least || v > most) {
 		t.fault(key, "%d: want %s", v, want)
 		return 0, false
 	}
 	return v, ok
 }
 
-// size is a number of bytes: a string with a unit.
+// size returns a number of bytes, which the file gives as a string with a unit.
 func (t *table) size(key string) int64 {
 	text, ok := get[string](t, key, size.Want)
 	if !ok {
@@ -227,7 +226,8 @@ func (t *table) size(key string) int64 {
 	return n
 }
 
-// items are what an array has, each through read, whose error is the item's fault.
+// items returns the elements of an array, converted by read, whose error is the element's
+// fault.
 func items[T any](t *table, key, want string, read func(v any) (T, error)) (list []T) {
 	array, ok := get[[]any](t, key, want)
 	if ok && len(array) == 0 {
@@ -244,7 +244,7 @@ func items[T any](t *table, key, want string, read func(v any) (T, error)) (list
 	return list
 }
 
-// table is [key]; nil when it is not there.
+// table returns [key], nil if it is missing.
 func (t *table) table(key string) *table {
 	v, ok := get[map[string]any](t, key, "a table: ["+key+"]")
 	if !ok {
@@ -253,11 +253,11 @@ func (t *table) table(key string) *table {
 	return t.child(key, v)
 }
 
-// tables are all [[key]].
+// tables returns all [[key]].
 func (t *table) tables(key string) (list []*table) {
 	array, ok := get[[]any](t, key, "a table for each: [["+key+"]]")
 	if ok && len(array) == 0 {
-		t.fault(key, "it is empty: want a table for each, [[%s]], or no word of it", key)
+		t.fault(key, "it is empty: want a table for each, [[%s]], or no such key", key)
 	}
 	for i, raw := range array {
 		at := fmt.Sprintf("%s[%d]", key, i)
@@ -274,7 +274,7 @@ func (t *table) child(key string, v map[string]any) *table {
 	return &table{doc: t.doc, path: join(t.path, key), values: v, known: make(map[string]bool)}
 }
 
-// done faults what nobody has asked for.
+// done adds a fault for each key that was not read.
 func (t *table) done() {
 	for _, key := range slices.Sorted(maps.Keys(t.values)) {
 		if !t.known[key] {
@@ -282,4 +282,23 @@ func (t *table) done() {
 			t.fault(key, "unknown key: %swant %s", suggest.DidYouMean(key, known), strings.Join(known, ", "))
 		}
 	}
+}
+
+// quote returns s as a TOML string.
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 )
 
-// absent is a source whose interface was deleted, and may be made again.
+// absent is a source whose interface was deleted and may return.
 type absent struct {
 	spec   feed.Spec
-	ctx    context.Context // until the source is not wanted any more
+	ctx    context.Context // until the source is removed from the file
 	forget context.CancelFunc
 }
 
@@ -23,16 +23,16 @@ func newAbsent(ctx context.Context, spec feed.Spec) *absent {
 	return a
 }
 
-// returnPoll is how often it is looked whether an interface has returned.
+// returnPoll is how often awaitInterface checks for the interface.
 const returnPoll = 250 * time.Millisecond
 
-// awaitInterface starts the source once its interface is there again. It returns then, or
-// when the source is not wanted any more.
+// awaitInterface restarts the source when its interface is back, unless the source is removed
+// from the file first.
 func (s *sources) awaitInterface(a *absent) {
 	defer a.forget()
 	tick := time.NewTicker(returnPoll)
 	defer tick.Stop()
-	said := ""
+	logged := ""
 	for {
 		select {
 		case <-a.ctx.Done():
@@ -44,14 +44,14 @@ func (s *sources) awaitInterface(a *absent) {
 		case f != nil:
 			s.announceOne(f)
 			return
-		case err != nil && !errors.Is(err, syscall.ENODEV) && err.Error() != said:
-			said = err.Error()
-			s.log.Warn("source cannot be started again yet", "source", a.spec.String(), "err", err)
+		case err != nil && !errors.Is(err, syscall.ENODEV) && err.Error() != logged:
+			logged = err.Error()
+			s.log.Warn("source cannot be restarted yet", "source", a.spec.String(), "err", err)
 		}
 	}
 }
 
-// reopen opens and starts the source, unless it is not wanted any more.
+// reopen opens and starts the source, unless it was removed from the file.
 func (s *sources) reopen(a *absent) (*feed.Feed, error) {
 	s.changeMu.Lock()
 	defer s.changeMu.Unlock()

@@ -2,14 +2,13 @@ package serve
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 
 	"github.com/rxring/rxring/internal/size"
 )
 
-// String is a file that says the same as c: Parse of it is c again, but for lines.
-func (c *Config) String() string {
+// writeConfig returns a file that Parse reads as c, but for lines.
+func writeConfig(c *Config) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	if c.At != "" {
@@ -29,7 +28,7 @@ func (c *Config) String() string {
 	}
 	for i := range c.Rules {
 		line("\n[[allow]]")
-		c.Rules[i].write(line)
+		writeRule(&c.Rules[i], line)
 	}
 	if c.Metrics.Network != "" {
 		line("\n[metrics]\nlisten = %s", quote(c.Metrics.String()))
@@ -39,14 +38,14 @@ func (c *Config) String() string {
 	return b.String()
 }
 
-func (r *Rule) write(line func(string, ...any)) {
+func writeRule(r *Rule, line func(string, ...any)) {
 	list := func(key string, items []string) {
 		if items != nil {
 			line("%s = [%s]", key, strings.Join(items, ", "))
 		}
 	}
-	list("users", each(r.Users, Who.String))
-	list("groups", each(r.Groups, Who.String))
+	list("users", each(r.Users, Principal.String))
+	list("groups", each(r.Groups, Principal.String))
 	list("devices", each(r.Devices, quote))
 	if r.Filter != "" {
 		line("filter = %s", quote(r.Filter))
@@ -77,24 +76,3 @@ func each[T any](list []T, f func(T) string) (texts []string) {
 	}
 	return texts
 }
-
-// quote writes a TOML string.
-func quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
-}
-
-func levelName(l slog.Level) string { return strings.ToLower(l.String()) }

@@ -13,8 +13,8 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// Grant is what a peer gets: of the first rule that names it. Without rules, this
-// process's user and root get everything. The error is what the peer is told.
+// Grant returns the grant of the first rule that matches a peer. Without rules, this
+// process's user and root have every right. The peer receives the error.
 func (c *Config) Grant(p attach.Peer) (attach.Grant, error) {
 	if c.Rules == nil {
 		if own := uint32(os.Geteuid()); p.UID != own && p.UID != 0 {
@@ -29,10 +29,10 @@ func (c *Config) Grant(p attach.Peer) (attach.Grant, error) {
 	return r.grant(), nil
 }
 
-// rule is the first that names the peer, nil: none does.
+// rule returns the first rule that matches the peer, nil if none does.
 func (c *Config) rule(p attach.Peer) *Rule {
 	for i := range c.Rules {
-		if c.Rules[i].names(p) {
+		if c.Rules[i].matches(p) {
 			return &c.Rules[i]
 		}
 	}
@@ -53,7 +53,7 @@ func (r *Rule) grant() attach.Grant {
 	return g
 }
 
-// mandatory is the program that each packet must pass, and how much of it there is.
+// mandatory returns the filter that each packet must pass, and the bytes that it keeps.
 func (r *Rule) mandatory() (prog []cbpf.Instruction, snaplen int) {
 	switch {
 	case !r.Headers:
@@ -61,14 +61,14 @@ func (r *Rule) mandatory() (prog []cbpf.Instruction, snaplen int) {
 	case r.selects == nil:
 		return Headers(), headersSnaplen
 	}
-	prog, limit, _ := then(r.selects, Headers()) // readRule has tried
+	prog, limit, _ := then(r.selects, Headers()) // readRule has checked that it succeeds
 	return prog, int(min(headersSnaplen, limit))
 }
 
-var errComputedReturn = errors.New("it computes how much of a packet it lets through, which headers does, too: want a program that returns constants")
+var errComputedReturn = errors.New("it computes the length that it accepts of a packet, and so does headers: want a program that returns constants")
 
-// then is a program that accepts what first accepts, and of it what second returns.
-// limit is the least that first lets through of a packet that it accepts.
+// then returns a program that runs second on the packets that first accepts. limit is the
+// least length that first returns for a packet that it accepts.
 func then(first, second []cbpf.Instruction) (prog []cbpf.Instruction, limit uint32, err error) {
 	const (
 		classMask = 0x07
@@ -90,15 +90,15 @@ func then(first, second []cbpf.Instruction) (prog []cbpf.Instruction, limit uint
 	return prog, limit, err
 }
 
-// opened says, for a warning, whether the socket's file lets others connect, which
-// takes write permission, or no rule names any.
-func (c *Config) opened() bool {
+// reachable reports whether the socket's mode lets users other than root and this process's
+// connect (which requires write permission), or no rule names any.
+func (c *Config) reachable() bool {
 	return c.Rules == nil || c.Mode&0o022 != 0 || !slices.ContainsFunc(c.Rules, func(r Rule) bool {
-		return len(r.Groups) > 0 || slices.ContainsFunc(r.Users, func(w Who) bool { return w.Any || w.ID != 0 && int(w.ID) != os.Geteuid() })
+		return len(r.Groups) > 0 || slices.ContainsFunc(r.Users, func(w Principal) bool { return w.Any || w.ID != 0 && int(w.ID) != os.Geteuid() })
 	})
 }
 
-// equal says whether two rules grant the same to the same.
+// equal reports whether two rules match the same peers and grant the same.
 func (r *Rule) equal(o *Rule) bool {
 	return slices.Equal(r.Users, o.Users) && slices.Equal(r.Groups, o.Groups) &&
 		slices.Equal(r.Devices, o.Devices) && (r.Devices == nil) == (o.Devices == nil) &&

@@ -8,16 +8,16 @@ import (
 )
 
 const (
-	// nameWait bounds how long messages wait for a user's name, which may come from
-	// another machine (nsswitch.conf(5)).
+	// nameWait limits how long a message waits for a user's name, which another machine
+	// may serve (nsswitch.conf(5)).
 	nameWait = time.Second
-	// nameAge is how long a name is remembered.
+	// nameAge is how long a name is cached.
 	nameAge = time.Minute
-	// maxNames bounds the names that are remembered, and maxLookups those that are waited for.
+	// maxNames limits the cached names, and maxLookups the pending lookups.
 	maxNames, maxLookups = 1024, 16
 )
 
-// nameCache remembers the names of users. Its methods may be called concurrently.
+// nameCache caches users' names. Its methods may be called concurrently.
 type nameCache struct {
 	lookup func(id string) (*user.User, error)
 
@@ -27,15 +27,15 @@ type nameCache struct {
 }
 
 type name struct {
-	done chan struct{} // closed when text is there
+	done chan struct{} // closed when text is set
 	text string        // "": the user has none
 	at   time.Time
 }
 
 var userNames = nameCache{lookup: user.LookupId, known: make(map[uint32]*name)}
 
-// UserName is a user's name with the number, for messages: alice (1000). Where the name is
-// not to be had in time it is the number alone.
+// UserName returns a user's name and number for messages: alice (1000). If the lookup fails
+// or takes too long, it returns the number alone.
 func UserName(uid uint32) string { return userNames.of(uid) }
 
 func (c *nameCache) of(uid uint32) string {
@@ -53,7 +53,7 @@ func (c *nameCache) of(uid uint32) string {
 	return n.text + " (" + id + ")"
 }
 
-// wait reports whether the name is there within nameWait of its lookup's beginning.
+// wait waits until nameWait after the lookup's start, and reports whether it has ended.
 func (n *name) wait() bool {
 	select {
 	case <-n.done:
@@ -68,7 +68,7 @@ func (n *name) wait() bool {
 	}
 }
 
-// find returns the user's name, which may not be there yet; nil: too many are looked up.
+// find returns the user's name, whose lookup may be pending; nil: too many lookups are.
 func (c *nameCache) find(uid uint32, id string) *name {
 	c.mu.Lock()
 	defer c.mu.Unlock()
