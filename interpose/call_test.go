@@ -34,19 +34,15 @@ func (u untouched) Recv([]byte, rxring.RecvFlags) (rxring.Message, error) {
 	return rxring.Message{}, unix.EAGAIN
 }
 
-// A call that has ended changes nothing, whatever it is: what was read of the thread may
-// have been another one's.
-func TestACallThatHasEndedChangesNothing(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+// sessionWithoutProgram is a session with a packet socket. No call is valid in it, and no
+// process holds the socket.
+func sessionWithoutProgram(t *testing.T, ns *rxring.Namespace) (*session, *packetSocket) {
+	t.Helper()
+	s, err := newSession(&Config{Namespace: ns}, seccomp.NewListener(-1, true), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newSession(&Config{Namespace: ns}, seccomp.NewListener(-1, true), 0) // no call is valid
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.end()
+	t.Cleanup(s.end)
 	rx, err := s.openBackend(rxring.SockRaw, tpacket.ETHPAll)
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +52,19 @@ func TestACallThatHasEndedChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.addSocket(p)
+	return s, p
+}
+
+// A call that has ended changes nothing, whatever it is: what was read of the thread may
+// have been another one's.
+func TestACallThatHasEndedChangesNothing(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, p := sessionWithoutProgram(t, ns)
+	rx := p.rx
 	dev.Deliver(&rxring.Packet{Data: make([]byte, 60)})
 	p.refresh()
 	p.rx = untouched{rx, t}

@@ -144,40 +144,22 @@ func rules(o options) (rules []seccomp.Rule) {
 	return rules
 }
 
-func openAction(o options) action {
-	if o.NoProcNet {
-		return pass
-	}
-	return trap
-}
-
-func mlockAction(o options) action {
-	if o.NoMlock {
-		return ignore
-	}
-	return pass
-}
+func openAction(o options) action   { return when(!o.NoProcNet, trap) }
+func mlockAction(o options) action  { return when(o.NoMlock, ignore) }
+func groupsAction(o options) action { return when(o.KeepUser, ignore) }
+func recordAction(o options) action { return when(o.Records, trap) }
 
 func identityAction(o options) action {
-	switch {
-	case o.KeepUser:
-		return ignore
-	case o.Records:
-		return trap
-	}
-	return pass
-}
-
-func groupsAction(o options) action {
 	if o.KeepUser {
 		return ignore
 	}
-	return pass
+	return recordAction(o)
 }
 
-func recordAction(o options) action {
-	if o.Records {
-		return trap
+// when is a if cond holds; otherwise the kernel runs the call.
+func when(cond bool, a action) action {
+	if cond {
+		return a
 	}
 	return pass
 }

@@ -121,28 +121,38 @@ func (c *call) msghdr(addr uint64) (message, error) {
 
 // mmsghdr reads message i of the array that recvmmsg and sendmmsg have.
 func (c *call) mmsghdr(i int) (message, error) {
-	at := c.Args[1] + uint64(i)*sizeofMmsghdr
+	at := c.mmsghdrAt(i)
 	m, err := c.msghdr(at)
 	m.lengthAt = at + mmsghdrLen
 	return m, err
 }
 
-// recvfromArgs is the message of recvfrom's arguments.
-func (c *call) recvfromArgs() message {
-	return message{
-		iovs:      []iovec{{c.Args[1], min(c.Args[2], maxRW)}},
-		name:      c.Args[4],
-		nameLenAt: c.Args[5],
+func (c *call) mmsghdrAt(i int) uint64 { return c.Args[1] + uint64(i)*sizeofMmsghdr }
+
+// message reads the message of a receive or send call; i counts those of recvmmsg and
+// sendmmsg.
+func (c *call) message(i int) (message, error) {
+	switch c.NR {
+	case unix.SYS_RECVMMSG, unix.SYS_SENDMMSG:
+		return c.mmsghdr(i)
+	case unix.SYS_RECVMSG, unix.SYS_SENDMSG:
+		return c.msghdr(c.Args[1])
 	}
+	m := message{iovs: []iovec{{c.Args[1], min(c.Args[2], maxRW)}}, name: c.Args[4]}
+	if c.NR == unix.SYS_RECVFROM {
+		m.nameLenAt = c.Args[5]
+	} else {
+		m.nameLen = int(c.int(5))
+	}
+	return m, nil
 }
 
-// sendtoArgs is the message of sendto's arguments.
-func (c *call) sendtoArgs() message {
-	return message{
-		iovs:    []iovec{{c.Args[1], min(c.Args[2], maxRW)}},
-		name:    c.Args[4],
-		nameLen: int(c.int(5)),
+// messageFlags are the MSG_ flags of a receive or send call.
+func (c *call) messageFlags() int32 {
+	if c.NR == unix.SYS_RECVMSG || c.NR == unix.SYS_SENDMSG {
+		return c.int(2)
 	}
+	return c.int(3)
 }
 
 // room is how many bytes the iovecs have together.

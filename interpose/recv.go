@@ -52,11 +52,8 @@ func (c *call) recvRTNL(r *rtnlSocket) reply { return c.receiveFrom(r) }
 
 // receiveFrom serves recvfrom, recvmsg and recvmmsg.
 func (c *call) receiveFrom(from source) reply {
-	r := &receiving{waitState: waitState{call: c}, from: from, flags: c.int(3)}
-	switch c.NR {
-	case unix.SYS_RECVMSG:
-		r.flags = c.int(2)
-	case unix.SYS_RECVMMSG:
+	r := &receiving{waitState: waitState{call: c}, from: from, flags: c.messageFlags()}
+	if c.NR == unix.SYS_RECVMMSG {
 		r.want = int(min(uint32(c.Args[2]), maxMessages))
 		if r.want == 0 {
 			return value(0)
@@ -141,16 +138,7 @@ func (r *receiving) mayWait() bool {
 
 // receiveOne receives one packet.
 func (r *receiving) receiveOne() (int64, error) {
-	var m message
-	var err error
-	switch r.NR {
-	case unix.SYS_RECVFROM:
-		m = r.recvfromArgs()
-	case unix.SYS_RECVMSG:
-		m, err = r.msghdr(r.Args[1])
-	case unix.SYS_RECVMMSG:
-		m, err = r.mmsghdr(r.got)
-	}
+	m, err := r.message(r.got)
 	if err != nil {
 		return 0, err
 	}

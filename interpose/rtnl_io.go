@@ -75,16 +75,10 @@ func (c *call) sendRTNL(r *rtnlSocket) reply {
 	r.catchUp()
 	var n int64
 	var err error
-	switch c.NR {
-	case unix.SYS_SENDTO:
-		n, err = c.sendRequests(r, c.sendtoArgs(), c.int(3))
-	case unix.SYS_SENDMSG:
-		var m message
-		if m, err = c.msghdr(c.Args[1]); err == nil {
-			n, err = c.sendRequests(r, m, c.int(2))
-		}
-	case unix.SYS_SENDMMSG:
+	if c.NR == unix.SYS_SENDMMSG {
 		n, err = c.sendMessages(r)
+	} else {
+		n, err = c.sendMessage(r, 0)
 	}
 	r.stage()
 	c.s.retryReceives()
@@ -95,13 +89,9 @@ func (c *call) sendRTNL(r *rtnlSocket) reply {
 func (c *call) sendMessages(r *rtnlSocket) (sent int64, err error) {
 	want := int64(min(uint32(c.Args[2]), maxMessages))
 	for sent < want {
-		m, err := c.mmsghdr(int(sent))
-		var n int64
+		n, err := c.sendMessage(r, int(sent))
 		if err == nil {
-			n, err = c.sendRequests(r, m, c.int(3))
-		}
-		if err == nil {
-			err = c.write(m.lengthAt, bytes32(uint32(n)))
+			err = c.write(c.mmsghdrAt(int(sent))+mmsghdrLen, bytes32(uint32(n)))
 		}
 		if err != nil && sent == 0 {
 			return 0, err
@@ -114,15 +104,18 @@ func (c *call) sendMessages(r *rtnlSocket) (sent int64, err error) {
 	return sent, nil
 }
 
-// sendRequests sends the data of a message to its address, with the checks of
+// sendMessage sends the data of message i to its address, with the checks of
 // netlink_sendmsg.
-func (c *call) sendRequests(r *rtnlSocket, m message, flags int32) (int64, error) {
-	if flags&unix.MSG_OOB != 0 {
+func (c *call) sendMessage(r *rtnlSocket, i int) (int64, error) {
+	m, err := c.message(i)
+	switch {
+	case err != nil:
+		return 0, err
+	case c.messageFlags()&unix.MSG_OOB != 0:
 		return 0, unix.EOPNOTSUPP
 	}
 	var to []byte
 	if m.name != 0 && m.nameLen != 0 {
-		var err error
 		if to, err = c.sockaddr(m.name, int32(m.nameLen)); err != nil {
 			return 0, err
 		}

@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/interpose/internal/seccomp"
-	"github.com/rxring/rxring/tpacket"
 )
 
 // A search for closed sockets takes long where the program has very many descriptors.
@@ -43,22 +41,7 @@ func TestCallsAreAnsweredDuringASearch(t *testing.T) {
 // A descriptor on its way to another process shows in neither of two searches that overlap,
 // so they count as one.
 func TestOverlappingSearchesCountAsOne(t *testing.T) {
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	const noProcess = 0 // has no descendants: nothing holds the socket
-	s, err := newSession(&Config{Namespace: ns}, seccomp.NewListener(-1, true), noProcess)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.end()
-	rx, err := s.openBackend(rxring.SockRaw, tpacket.ETHPAll)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := newPacketSocket(rx, rxring.SockRaw, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.addSocket(p)
+	s, p := sessionWithoutProgram(t, rxring.NewNamespace(rxring.NamespaceConfig{}))
 	for range 3 {
 		f := s.newSearch(nil, true)
 		f.run()

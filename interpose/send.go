@@ -42,10 +42,7 @@ func (c *call) send(p *packetSocket) reply {
 	if p.errorShown {
 		defer p.refresh() // the call may take the error
 	}
-	w := &sending{waitState: waitState{call: c}, socket: p, flags: c.int(3)}
-	if c.NR == unix.SYS_SENDMSG {
-		w.flags = c.int(2)
-	}
+	w := &sending{waitState: waitState{call: c}, socket: p, flags: c.messageFlags()}
 	switch {
 	case c.NR != unix.SYS_SENDTO && uint32(w.flags)&msgCmsgCompat != 0:
 		return fail(unix.EINVAL)
@@ -73,7 +70,7 @@ func (w *sending) try() (answer reply, ok bool) {
 		case w.NR != unix.SYS_SENDMMSG:
 			return valueOr(int64(w.bytes), err), true
 		case err == nil:
-			err = w.write(w.Args[1]+uint64(w.got)*sizeofMmsghdr+mmsghdrLen, bytes32(uint32(w.bytes)))
+			err = w.write(w.mmsghdrAt(w.got)+mmsghdrLen, bytes32(uint32(w.bytes)))
 		}
 		switch {
 		case err != nil && w.got == 0:
@@ -129,16 +126,7 @@ func (w *sending) sendOne() (int, error) {
 	if w.socket.held != nil { // a frame that was written before comes first
 		return 0, unix.EAGAIN
 	}
-	var m message
-	var err error
-	switch w.NR {
-	case unix.SYS_SENDTO:
-		m = w.sendtoArgs()
-	case unix.SYS_SENDMSG:
-		m, err = w.msghdr(w.Args[1])
-	case unix.SYS_SENDMMSG:
-		m, err = w.mmsghdr(w.got)
-	}
+	m, err := w.message(w.got)
 	if err != nil {
 		return 0, err
 	}
