@@ -40,7 +40,7 @@ func evaluate(t *testing.T, prog []unix.SockFilter, arch, nr uint32, args [6]uin
 	return f.Run(&cbpf.Packet{Data: data, Len: uint32(len(data))})
 }
 
-func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
+func TestFilterTrapsOnlyCallsOfInterest(t *testing.T) {
 	prog, err := filter(options{})
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
 		{"a packet socket", unix.SYS_SOCKET, args{tpacket.AFPacket, 3}, true},
 		{"a packet socket, dirty register", unix.SYS_SOCKET, args{high | tpacket.AFPacket, 3}, true},
 		{"a socket that lists devices", unix.SYS_SOCKET, args{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE}, true},
-		{"a socket of a firewall's", unix.SYS_SOCKET, args{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER}, true},
+		{"a firewall socket", unix.SYS_SOCKET, args{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER}, true},
 		{"another netlink socket", unix.SYS_SOCKET, args{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_KOBJECT_UEVENT}, false},
 		{"another family with a protocol of that number", unix.SYS_SOCKET, args{unix.AF_INET, unix.SOCK_RAW, unix.NETLINK_NETFILTER}, false},
 		{"a netlink option", unix.SYS_SETSOCKOPT, args{9, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK}, true},
@@ -107,7 +107,7 @@ func TestFilterAsksOnlyAboutWhatMatters(t *testing.T) {
 	}
 }
 
-func TestFilterMayLeaveFilesAlone(t *testing.T) {
+func TestFilterWithoutProcNet(t *testing.T) {
 	for noProcNet, want := range map[bool]uint32{false: unix.SECCOMP_RET_USER_NOTIF, true: unix.SECCOMP_RET_ALLOW} {
 		prog, err := filter(options{NoProcNet: noProcNet})
 		if err != nil {
@@ -119,7 +119,7 @@ func TestFilterMayLeaveFilesAlone(t *testing.T) {
 	}
 }
 
-func TestFilterMayLetMlockDoNothing(t *testing.T) {
+func TestFilterIgnoresMlock(t *testing.T) {
 	for _, noMlock := range []bool{false, true} {
 		prog, err := filter(options{NoMlock: noMlock})
 		if err != nil {
@@ -140,8 +140,8 @@ func TestFilterMayLetMlockDoNothing(t *testing.T) {
 	}
 }
 
-// What records depend on is trapped where there are records, and not elsewhere; and
-// with KeepUser a process's user stays.
+// The calls that records depend on are trapped only with records, and KeepUser ignores
+// those that change a process's user.
 func TestFilterFollowsIdentitiesAndDescriptorNumbers(t *testing.T) {
 	type args = [6]uint64
 	const allow, ask, idle = unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_USER_NOTIF, unix.SECCOMP_RET_ERRNO

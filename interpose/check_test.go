@@ -13,13 +13,13 @@ import (
 	"github.com/rxring/rxring/internal/need"
 )
 
-// What the system lacks is named before the program runs, with what helps.
-func TestWhatTheSystemLacksIsNamed(t *testing.T) {
+// An error names what the system lacks, and a remedy, before the program runs.
+func TestErrorsNameWhatTheSystemLacks(t *testing.T) {
 	for call, want := range map[string]string{
 		"seccomp":      "refuses seccomp user notification (Linux 5.0 and later have it): operation not permitted: in a container, allow seccomp in its seccomp profile",
 		"memfd_create": "refuses memfd_create, which rings need for their memory: operation not permitted: allow it in the container's seccomp profile",
 	} {
-		out, code := startHost(t, "refused "+call+" run", uint32(os.Getuid()), "echo", "ran").end()
+		out, code := startHost(t, "refused "+call+" run", uint32(os.Getuid()), "echo", "ran").wait()
 		if code != 4 || strings.Contains(out, "ran\n") || !strings.Contains(out, want) {
 			t.Errorf("without %s: exit code %d:\n%s\nwant %s", call, code, out, want)
 		}
@@ -28,7 +28,7 @@ func TestWhatTheSystemLacksIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, code := startHost(t, "run", uint32(os.Getuid()), bin, "true").end()
+	out, code := startHost(t, "run", uint32(os.Getuid()), bin, "true").wait()
 	if code != 4 || !strings.Contains(out, "itself under seccomp user notification") || !strings.Contains(out, "start it outside") {
 		t.Errorf("one in the other: exit code %d:\n%s", code, out)
 	}
@@ -63,8 +63,8 @@ func TestProcMustBeOurOwn(t *testing.T) {
 	}
 }
 
-// Without process_vm_readv, process_vm_writev and pidfd_getfd, as under some profiles,
-// programs see no difference.
+// Programs see no difference without process_vm_readv, process_vm_writev and pidfd_getfd,
+// which some seccomp profiles deny.
 func TestProgramsWithoutProcessVM(t *testing.T) {
 	const refused = "refused process_vm_readv,process_vm_writev,pidfd_getfd "
 	for _, story := range []string{
@@ -73,7 +73,7 @@ func TestProgramsWithoutProcessVM(t *testing.T) {
 	} {
 		t.Run(story, func(t *testing.T) {
 			t.Parallel()
-			out, code := startHost(t, refused+"run", uint32(os.Getuid()), append([]string{needStory(t)}, strings.Fields(story)...)...).end()
+			out, code := startHost(t, refused+"run", uint32(os.Getuid()), append([]string{needStory(t)}, strings.Fields(story)...)...).wait()
 			if code != 0 {
 				t.Errorf("exit code %d:\n%s", code, out)
 			}

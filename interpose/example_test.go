@@ -8,7 +8,7 @@ import (
 	"github.com/rxring/rxring/interpose"
 )
 
-// What README shows: a device of a VPN, and a tcpdump on it.
+// A device of a VPN, and a tcpdump on it.
 func Example() {
 	interpose.Init() // first thing in main
 
@@ -32,5 +32,5 @@ func Example() {
 	log.Print(result.ExitCode, result.Sockets)
 }
 
-// packets is where the VPN's packets come from.
+// packets yields the VPN's packets.
 func packets() chan []byte { return nil }

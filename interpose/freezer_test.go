@@ -14,14 +14,14 @@ import (
 	"github.com/rxring/rxring/internal/need"
 )
 
-// freezer is a control group whose processes can be frozen: as containers are that are
-// paused, and everybody when the machine goes to sleep.
+// freezer is a control group whose processes can be frozen, as are those of a paused
+// container, and all processes when the machine suspends.
 type freezer struct {
 	dir, procs, control, state string
 	freeze, thaw, frozen       string
 }
 
-// newFreezer makes one, of version 1 or 2.
+// newFreezer makes a control group of version 1 or 2.
 func newFreezer(t *testing.T) *freezer {
 	t.Helper()
 	name := fmt.Sprintf("rxring-test-%d", os.Getpid())
@@ -59,7 +59,7 @@ func (f *freezer) write(t *testing.T, file, text string) {
 	}
 }
 
-// cycle freezes process pid and thaws it, some times.
+// cycle freezes and thaws process pid several times.
 func (f *freezer) cycle(t *testing.T, pid string) {
 	f.write(t, f.procs, pid)
 	for i := range 5 {
@@ -82,7 +82,8 @@ func (f *freezer) cycle(t *testing.T, pid string) {
 	}
 }
 
-// Who waits for a packet can be frozen: a container is paused, a laptop sleeps.
+// A program that waits for a packet can be frozen: its container is paused, or the laptop
+// suspends.
 func TestProgramsThatWaitCanBeFrozen(t *testing.T) {
 	f := newFreezer(t)
 	inEachPlace(t, func(t *testing.T, p place) {

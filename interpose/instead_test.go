@@ -22,8 +22,8 @@ import (
 	"github.com/rxring/rxring/interpose/internal/seccomp"
 )
 
-// instead is a program that uses this package: the test binary, executed again,
-// in place of the tests. It runs args and says how they ended.
+// instead runs in place of the tests when the test binary is executed again, as a program
+// that uses this package. It runs args and prints how they ended.
 func instead(what string, args []string) int {
 	if what == "links" {
 		if err := links(); err != nil {
@@ -70,8 +70,8 @@ func instead(what string, args []string) int {
 	return res.ExitCode
 }
 
-// refuse has the kernel refuse calls to this process, and to those that it starts, from
-// now on, as an old kernel, or a container's profile, does.
+// refuse makes the kernel refuse calls to this process and to those that it starts, as an
+// old kernel or a container's seccomp profile does.
 func refuse(calls []string) error {
 	numbers := map[string]uint32{
 		"seccomp": unix.SYS_SECCOMP, "memfd_create": unix.SYS_MEMFD_CREATE, "pidfd_getfd": unix.SYS_PIDFD_GETFD,
@@ -111,7 +111,7 @@ type host struct {
 }
 
 var testBinary = sync.OnceValues(func() (string, error) {
-	// Where every user can run it.
+	// A copy that every user may execute.
 	if _, err := story(); err != nil {
 		return "", err
 	}
@@ -132,7 +132,7 @@ var testBinary = sync.OnceValues(func() (string, error) {
 	return path, f.Close()
 })
 
-// host is what of startHost in the place p.
+// host is startHost's what for a namespace in the place p.
 func (p place) host(what string) string {
 	if p == here {
 		return what
@@ -140,9 +140,9 @@ func (p place) host(what string) string {
 	return string(p) + " " + what
 }
 
-// startHost runs args under a host of their own, in a process group of its own,
-// as the user uid. After "container " the host has root's capabilities in a container,
-// after "ignoring SIGNAL" the signal is ignored.
+// startHost runs args under a host of their own, in a process group of its own, as the
+// user uid. After "container " the host has the capabilities of a container's root, and
+// "ignoring SIGNAL" ignores the signal.
 func startHost(t *testing.T, what string, uid uint32, args ...string) *host {
 	t.Helper()
 	needStory(t)
@@ -206,9 +206,8 @@ func (h *host) await(t *testing.T, text string) {
 	t.Fatalf("no line with %q in:\n%s", text, h.all.String())
 }
 
-// end waits until nobody holds the output any more: the host and all that it
-// ran are gone.
-func (h *host) end() (output string, code int) {
+// wait returns once the host and all its descendants have closed the output.
+func (h *host) wait() (output string, code int) {
 	for range h.lines {
 	}
 	h.cmd.Wait()

@@ -14,8 +14,8 @@ import (
 )
 
 // An interactive tcpdump with libpcap's default buffer loses nothing of 20,000 packets a
-// second: its slots are no larger than the packets get. A machine may be too busy for it
-// once, not five times.
+// second, because its slots are no larger than the device's packets. A machine may be too
+// busy for it once, but not five times.
 func TestInteractiveTcpdumpLosesNothing(t *testing.T) {
 	need.Program(t, "tcpdump")
 	for _, size := range []int{200, 1500} {
@@ -72,8 +72,8 @@ func interactive(t *testing.T, size int) output {
 	return o
 }
 
-// What libpcap makes of a device: on Ethernet it sizes slots by the MTU where no segments
-// can come, on other links by the snaplen alone.
+// libpcap sizes slots by the MTU on Ethernet without segmentation offloads, and by the
+// snaplen alone on other links.
 func TestSlotsOfLibpcap(t *testing.T) {
 	need.Program(t, "tcpdump")
 	for what, c := range map[string]struct {
@@ -113,8 +113,8 @@ func TestSlotsOfLibpcap(t *testing.T) {
 	}
 }
 
-// Where slots are far larger than packets, and some were dropped, the report says how long
-// packets were: here and attached.
+// If slots are far larger than packets, and some were dropped, the report says how long
+// packets were.
 func TestTheReportSaysHowLongPacketsWere(t *testing.T) {
 	need.Program(t, "tcpdump")
 	inBothPlaces(t, func(t *testing.T, p place) {
@@ -125,7 +125,7 @@ func TestTheReportSaysHowLongPacketsWere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for w.at != nil { // until the client has heard of it
+		for w.at != nil { // until the client knows of it
 			if _, ok := w.at.Namespace().DeviceByName("tun0"); ok || ctx.Err() != nil {
 				break
 			}

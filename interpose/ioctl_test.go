@@ -18,7 +18,7 @@ import (
 	"github.com/rxring/rxring/internal/need"
 )
 
-// What is wanted to differ from the kernel's answers: lines that match.
+// Answers that may differ from the kernel's: lines that match.
 var wantedIoctlDifferences = map[string]*regexp.Regexp{
 	"IFF_PROMISC can be set, as with CAP_NET_ADMIN":       regexp.MustCompile(`^0x8914 `),
 	"the speed is unknown":                                regexp.MustCompile(`^ethtool 0x(1|4c) 00 00 00 00|^ethtool 0x(1|4c) (01|4c) `),
@@ -31,8 +31,8 @@ var wantedIoctlDifferences = map[string]*regexp.Regexp{
 	"IPv4's requests to change something are all refused": regexp.MustCompile(`^0x89(16|18|1a|1c|34|35|36) `),
 }
 
-// On every kind of socket, every request about a device gets what the kernel
-// says of a TAP or TUN device.
+// On every kind of socket, every request about a device gets the kernel's answer for a TAP
+// or TUN device.
 func TestRequestsAboutDevicesGetTheKernelsAnswers(t *testing.T) {
 	need.Root(t, "compare with the kernel's devices")
 	needStory(t)
@@ -116,7 +116,7 @@ func deviceAlike(t *testing.T, ns *kring.Namespace, d *rxring.Device) error {
 	return nil
 }
 
-// namespacesAlike is a namespace of ours and one of the kernel's, with devices alike.
+// namespacesAlike makes a namespace of ours and one of the kernel's with the same device.
 func namespacesAlike(t *testing.T, c rxring.DeviceConfig) (*rxring.Namespace, *kring.Namespace) {
 	t.Helper()
 	ours := rxring.NewNamespace(rxring.NamespaceConfig{})

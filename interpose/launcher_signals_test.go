@@ -17,7 +17,7 @@ func TestSignalsReachTheProgramOnce(t *testing.T) {
 		h := startHost(t, "run", uid, needStory(t), "report", "net0", "1")
 		h.await(t, "ready")
 		h.cmd.Process.Signal(syscall.SIGTERM)
-		if out, code := h.end(); code != 0 || !strings.Contains(out, "1 signals") {
+		if out, code := h.wait(); code != 0 || !strings.Contains(out, "1 signals") {
 			t.Errorf("exit code %d:\n%s", code, out)
 		}
 	})
@@ -26,14 +26,14 @@ func TestSignalsReachTheProgramOnce(t *testing.T) {
 		h := startHost(t, "ignoring INT", uid, needStory(t), "report", "net0", "1")
 		h.await(t, "ready")
 		h.cmd.Process.Signal(syscall.SIGINT)
-		if out, code := h.end(); code != 0 || !strings.Contains(out, "1 signals") {
+		if out, code := h.wait(); code != 0 || !strings.Contains(out, "1 signals") {
 			t.Errorf("exit code %d:\n%s", code, out)
 		}
 	})
 	t.Run("ignored by the program, too", func(t *testing.T) {
 		t.Parallel()
 		h := startHost(t, "ignoring HUP", uid, "sh", "-c", "kill -HUP $$; echo alive")
-		if out, code := h.end(); code != 0 || !strings.Contains(out, "alive") {
+		if out, code := h.wait(); code != 0 || !strings.Contains(out, "alive") {
 			t.Errorf("exit code %d:\n%s", code, out)
 		}
 	})
@@ -45,7 +45,7 @@ func TestSignalsReachTheProgramOnce(t *testing.T) {
 		h.await(t, "got 1")
 		// Were the first one forwarded as well, this would be the third.
 		h.cmd.Process.Signal(syscall.SIGUSR1)
-		if out, code := h.end(); code != 0 || !strings.Contains(out, "2 signals") || strings.Count(out, "got") != 2 {
+		if out, code := h.wait(); code != 0 || !strings.Contains(out, "2 signals") || strings.Count(out, "got") != 2 {
 			t.Errorf("exit code %d:\n%s", code, out)
 		}
 	})
@@ -55,11 +55,11 @@ func TestProgramDiesWithItsSupervisor(t *testing.T) {
 	h := startHost(t, "run", uint32(os.Getuid()), needStory(t), "forever", "net0")
 	h.await(t, "ready")
 	h.cmd.Process.Kill()
-	h.end() // ends only when nobody holds the output
+	h.wait() // ends only when nobody holds the output
 }
 
-// At the end of what devices deliver, readers get SIGINT, and nobody else: a script goes
-// on to its next command.
+// When devices deliver nothing more, only readers get SIGINT: a script goes on to its next
+// command.
 func TestInterruptReachesReaders(t *testing.T) {
 	inBothPlaces(t, func(t *testing.T, p place) {
 		ended := make(chan struct{}, 1)

@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 
 var storyDir string
 
-// story compiles testdata/story.c, once, to where every user can run it.
+// story compiles testdata/story.c, once, to a file that every user may execute.
 var story = sync.OnceValues(func() (string, error) {
 	cc, err := exec.LookPath("cc")
 	if err != nil {
@@ -83,12 +83,12 @@ func needStory(t *testing.T) string {
 	return bin
 }
 
-// place is where the namespace is that serves a program.
+// place says which process has the namespace.
 type place string
 
 const (
 	here     place = "here"
-	attached place = "attached" // as in another process: at the other end of a unix socket
+	attached place = "attached" // another one: the namespace is at the other end of a unix socket
 )
 
 // inBothPlaces runs f in both places, in parallel.
@@ -169,7 +169,7 @@ func makeWorld(c rxring.NamespaceConfig, p place) (*world, func(), error) {
 	}, nil
 }
 
-// attach offers the world, and attaches to it.
+// attach offers the world at a unix socket, and attaches to it.
 func (w *world) attach() (detach func(), err error) {
 	dir, err := os.MkdirTemp("", "rxring-attach-")
 	if err != nil {
@@ -196,7 +196,7 @@ func (w *world) attach() (detach func(), err error) {
 	}, nil
 }
 
-// config is for a program in the world.
+// config is the Config of a program in the world.
 func (w *world) config(args ...string) Config {
 	if w.at != nil {
 		return Config{At: w.at, Args: args}
@@ -207,7 +207,7 @@ func (w *world) config(args ...string) Config {
 // show chooses the packets of the busy device.
 func (w *world) show(frames func(seq uint32) []byte) { w.frames.Store(&frames) }
 
-// needle is a UDP packet with something in it to find.
+// needle is a UDP packet with a text to find.
 func needle(uint32) []byte {
 	text := "a needle in a haystack"
 	b := []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00, // Ethernet
@@ -216,7 +216,7 @@ func needle(uint32) []byte {
 	return append(b, text...)
 }
 
-// frame is a broadcast packet that says which one it is, as story.c checks.
+// frame is a broadcast packet with its sequence number, which story.c checks.
 func frame(seq uint32) []byte {
 	b := bytes.Repeat([]byte{byte(seq)}, int(60+seq%1000))
 	copy(b, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5})
@@ -239,7 +239,7 @@ func (o output) ok(t *testing.T) output {
 	return o
 }
 
-// bound is how long anything may take: it is only there for what hangs.
+// bound is how long a program may take: it ends those that hang.
 const bound = 2 * time.Minute
 
 func run(t *testing.T, cfg Config) output {
@@ -249,7 +249,7 @@ func run(t *testing.T, cfg Config) output {
 	return runContext(t, ctx, cfg, nil)
 }
 
-// runContext runs a program; line, if any, sees each line that it writes.
+// runContext runs a program; line, if not nil, is called with each line that it writes.
 func runContext(t *testing.T, ctx context.Context, cfg Config, line func(string)) output {
 	t.Helper()
 	r, w, err := os.Pipe()

@@ -18,9 +18,9 @@ import (
 	"github.com/rxring/rxring/internal/need"
 )
 
-// Between the check of a notification and the write of its answer the program dies, and
-// another process gets its number: that one's memory stays as it is.
-func TestTheAnswerIsNotWrittenToAnotherProcess(t *testing.T) {
+// If the program dies between the check of a notification and the write of its results, and
+// another process gets its number, that process's memory is not written to.
+func TestResultsAreNotWrittenToAnotherProcess(t *testing.T) {
 	need.Root(t, "give a process a number")
 	bin := needWindow(t)
 	var h heir
@@ -57,7 +57,7 @@ type heir struct {
 	out *bufio.Scanner
 }
 
-// inherit kills the program, and has another process get its number.
+// inherit kills the program, and starts another process with its number.
 func (h *heir) inherit(t *testing.T, bin string, pid int) {
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		t.Error(err)
@@ -86,7 +86,7 @@ func (h *heir) inherit(t *testing.T, bin string, pid int) {
 	}
 }
 
-// end says what has become of that process's memory.
+// end returns that process's verdict on its memory.
 func (h *heir) end() string {
 	io.WriteString(h.in, "\n")
 	h.in.Close()

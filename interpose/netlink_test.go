@@ -21,8 +21,8 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// links is a program that asks about devices as container tools do, by a library
-// of its own: the test binary, executed again.
+// links is the test binary, executed again as a program that asks for devices as container
+// tools do, with a netlink library.
 func links() error {
 	all, err := netlink.LinkList()
 	if err != nil {
@@ -74,8 +74,8 @@ func links() error {
 	return nil
 }
 
-// A program on a netlink library sees the namespace's devices and no others,
-// may change nothing, and hears of a device that comes while it runs.
+// A program with a netlink library sees only the namespace's devices, may change nothing, and
+// is notified of a device that is added while it runs.
 func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
 	needStory(t) // makes the directory
 	bin, err := testBinary()
@@ -116,8 +116,8 @@ func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
 	}
 }
 
-// While this process starts others, those hold copies of all its descriptors for a
-// moment: nobody may take that for a socket that the program has not closed.
+// While this process starts others, those hold copies of all its descriptors for a moment:
+// they must not count as a socket that the program has not closed.
 func TestPortsAreFreeWhileProcessesStart(t *testing.T) {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

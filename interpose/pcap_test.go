@@ -16,8 +16,7 @@ import (
 	"github.com/rxring/rxring/internal/need"
 )
 
-// epollpcap compiles testdata/epollpcap.c, once, to where every user can run
-// it.
+// epollpcap compiles testdata/epollpcap.c, once, to a file that every user may execute.
 var epollpcap = sync.OnceValues(func() (string, error) {
 	if _, err := story(); err != nil { // makes the directory
 		return "", err
@@ -30,12 +29,11 @@ var epollpcap = sync.OnceValues(func() (string, error) {
 	return bin, err
 })
 
-// What the program missed was dropped, and counted: a busy machine leaves it too
-// little time.
+// A busy machine may leave the program too little time: then the packets that it missed were
+// counted as dropped.
 var toldToEnd = regexp.MustCompile(`told to end: ([0-9]+) missed, ([0-9]+) dropped`)
 
-// A program that its author built on libpcap and epoll sees every packet that had room, until
-// it is told to end.
+// A program with libpcap and epoll sees every packet that had room, until it is told to end.
 func TestEventLoopOnLibpcapSeesEveryPacket(t *testing.T) {
 	needStory(t)
 	if out, err := exec.Command("sh", "-c", "echo '#include <pcap/pcap.h>' | cc -E - >/dev/null").CombinedOutput(); err != nil {
@@ -53,7 +51,7 @@ func TestEventLoopOnLibpcapSeesEveryPacket(t *testing.T) {
 					h := startHost(t, what, uid, append([]string{bin, "net0"}, strings.Fields(how)...)...)
 					h.await(t, "seen 2000")
 					h.cmd.Process.Signal(syscall.SIGTERM)
-					out, code := h.end()
+					out, code := h.wait()
 					missed, dropped := 1, 0
 					if told := toldToEnd.FindStringSubmatch(out); told != nil {
 						missed, _ = strconv.Atoi(told[1])

@@ -17,8 +17,7 @@ import (
 	"github.com/rxring/rxring/interpose/internal/netdev"
 )
 
-// To the byte, the files have in them what the kernel's have for such devices,
-// but for counters.
+// The files are the kernel's for such devices, to the byte, except for counters.
 func TestFilesOfProcNetAreTheKernels(t *testing.T) {
 	need.Root(t, "compare with the kernel's devices")
 	ours := rxring.NewNamespace(rxring.NamespaceConfig{})
@@ -61,8 +60,8 @@ func TestFilesOfProcNetAreTheKernels(t *testing.T) {
 	}
 }
 
-// procLines is a file's lines, in an order of ours: the kernel lists addresses by their
-// hashes. Of IPv6 routes, how often they are referred to and used is left out.
+// procLines are a file's lines, sorted, because the kernel lists addresses by their hashes,
+// and without the reference and use counts of IPv6 routes.
 func procLines(name, text string) []string {
 	lines := strings.Split(text, "\n")
 	if name == "ipv6_route" {

@@ -15,8 +15,8 @@ func needContainerRoot(t *testing.T) {
 	need.Program(t, "setpriv")
 }
 
-// Root without CAP_SYS_PTRACE, as in a container, may not inspect a program that has
-// given up root. What neither forks nor passes descriptors works all the same.
+// Root without CAP_SYS_PTRACE, as in a container, may not inspect a program that has given up
+// root. Programs that neither fork nor pass descriptors work all the same.
 func TestProgramsGiveUpRootInContainers(t *testing.T) {
 	needContainerRoot(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
@@ -30,7 +30,7 @@ func TestProgramsGiveUpRootInContainers(t *testing.T) {
 			t.Run(args, func(t *testing.T) {
 				t.Parallel()
 				args := append([]string{"env", "STORY_GIVES_UP_ROOT=1", needStory(t)}, strings.Fields(args)...)
-				out, code := startHost(t, "container "+p.host("run"), 0, args...).end()
+				out, code := startHost(t, "container "+p.host("run"), 0, args...).wait()
 				if code != 0 {
 					t.Errorf("exit code %d:\n%s", code, out)
 				}
@@ -39,13 +39,13 @@ func TestProgramsGiveUpRootInContainers(t *testing.T) {
 	})
 }
 
-// What such a program forks cannot be served: it is told so, and so is its user.
-func TestChildOfWhatGaveUpRootFails(t *testing.T) {
+// A child of such a program cannot be served: its calls fail, and a message says why.
+func TestChildrenOfProgramsThatGaveUpRootFail(t *testing.T) {
 	needContainerRoot(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, story := range []string{"inherit net0", "send wire0"} {
 			args := append([]string{"env", "STORY_GIVES_UP_ROOT=1", needStory(t)}, strings.Fields(story)...)
-			out, code := startHost(t, "container "+p.host("run"), 0, args...).end()
+			out, code := startHost(t, "container "+p.host("run"), 0, args...).wait()
 			if code == 0 || strings.Count(out, `"story" (process `) != 1 || !strings.Contains(out, "--keep-user") {
 				t.Errorf("%s: exit code %d:\n%s", story, code, out)
 			}
@@ -53,15 +53,15 @@ func TestChildOfWhatGaveUpRootFails(t *testing.T) {
 	})
 }
 
-// One that was executed by what gave up root may be inspected by its own user, which
-// root may be.
+// A program that was executed after root was given up may be inspected by its own user,
+// whose identity root can take.
 func TestProgramExecutedAsAnotherUserInContainers(t *testing.T) {
 	needContainerRoot(t)
 	for _, story := range []string{"ring net0 2/epoll", "queue net0", "inherit net0", "closed net0", "netlink quiet0", "errnos quiet0"} {
 		t.Run(story, func(t *testing.T) {
 			t.Parallel()
 			args := append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", needStory(t)}, strings.Fields(story)...)
-			out, code := startHost(t, "container run", 0, args...).end()
+			out, code := startHost(t, "container run", 0, args...).wait()
 			if code != 0 {
 				t.Errorf("exit code %d:\n%s", code, out)
 			}
@@ -69,23 +69,23 @@ func TestProgramExecutedAsAnotherUserInContainers(t *testing.T) {
 	}
 }
 
-// A child in another user's name hides its parent, while they share their memory.
+// A child that runs as another user hides its parent while they share their memory.
 func TestProgramThatSpawnsAsAnotherUserInContainers(t *testing.T) {
 	needContainerRoot(t)
-	out, code := startHost(t, "container run", 0, needStory(t), "spawn-as-another", "net0").end()
+	out, code := startHost(t, "container run", 0, needStory(t), "spawn-as-another", "net0").wait()
 	if code != 0 || strings.Contains(out, "log:") {
 		t.Errorf("exit code %d:\n%s", code, out)
 	}
 }
 
-// With KeepUser nothing is given up.
+// With KeepUser programs stay root.
 func TestKeepUser(t *testing.T) {
 	needContainerRoot(t)
 	for _, story := range []string{"inherit net0", "send wire0", "bystanders quiet0", "netlink quiet0", "closed net0"} {
 		t.Run(story, func(t *testing.T) {
 			t.Parallel()
 			args := append([]string{"env", "STORY_GIVES_UP_ROOT=1", needStory(t)}, strings.Fields(story)...)
-			out, code := startHost(t, "container keep-user", 0, args...).end()
+			out, code := startHost(t, "container keep-user", 0, args...).wait()
 			if code != 0 {
 				t.Errorf("exit code %d:\n%s", code, out)
 			}

@@ -10,8 +10,8 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// A search for closed sockets takes long where the program has very many descriptors.
-// Here it does not end at all before the program has its answers.
+// A search for closed sockets takes long if the program has very many descriptors. Here it
+// does not end before the program has its answers.
 func TestCallsAreAnsweredDuringASearch(t *testing.T) {
 	bin := needWindow(t)
 	ctx, cancel := context.WithTimeout(t.Context(), bound)

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FuzzReceiver: an address that a program sends to is taken only when the length
-// that it gives holds all of it.
+// FuzzReceiver: an address that a program sends to is accepted only if its length covers all
+// of it.
 func FuzzReceiver(f *testing.F) {
 	f.Add([]byte{17, 0, 8, 0, 2, 0, 0, 0, 0, 0, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0})
 	f.Add(append([]byte{17, 0, 8, 0, 2, 0, 0, 0, 0, 0, 0, 20}, make([]byte, 20)...))

@@ -12,7 +12,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// meanwhile is a socket to which something happens once it is armed, before the caller
+// meanwhile is a backend to which something happens after it is armed, before the caller
 // knows.
 type meanwhile struct {
 	backend
@@ -28,8 +28,8 @@ func (m *meanwhile) armedEvents(w ring.Waker) rxring.Events {
 	return ev
 }
 
-// A packet that comes while the stand-in is made readable uses up the wake-up; one that
-// comes between that and the next wait is an edge nevertheless, and nothing else is.
+// A packet that arrives during refresh uses up the wake-up. One that arrives after that,
+// before the next wait, is an edge nevertheless, and nothing else is.
 func TestAPacketAfterOneDuringRefreshIsAnEdge(t *testing.T) {
 	must := func(err error) {
 		t.Helper()
@@ -60,27 +60,27 @@ func TestAPacketAfterOneDuringRefreshIsAnEdge(t *testing.T) {
 		must(err)
 		return n == 1
 	}
-	comes := func() { dev.Deliver(&rxring.Packet{Data: make([]byte, 60)}) }
+	deliver := func() { dev.Deliver(&rxring.Packet{Data: make([]byte, 60)}) }
 
-	comes()
+	deliver()
 	p.refresh()
 	if !edge() {
-		t.Fatal("no edge for what is there")
+		t.Fatal("no edge for the packet in the ring")
 	}
 	for range 3 {
-		socket.happens = comes
+		socket.happens = deliver
 		p.refresh()
 		if !edge() {
-			t.Error("no edge for a packet that comes meanwhile")
+			t.Error("no edge for a packet that arrives meanwhile")
 		}
-		comes() // nothing is armed
+		deliver() // nothing is armed
 		p.refresh()
 		if !edge() {
-			t.Error("no edge for a packet that came before the next wait")
+			t.Error("no edge for a packet that arrived before the next wait")
 		}
 		for range 3 {
 			if p.refresh(); edge() {
-				t.Error("an edge, and nothing came")
+				t.Error("an edge without a packet")
 			}
 		}
 	}

@@ -67,8 +67,7 @@ func TestErrnosAreTheKernels(t *testing.T) {
 	})
 }
 
-// A device goes down, comes up, and goes away, when a story says that it is ready
-// for it.
+// A device goes down, up, and is removed, each when the story is ready for it.
 func TestDevicesGoDown(t *testing.T) {
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, story := range []string{"down", "send-down"} {
@@ -95,7 +94,7 @@ func TestDevicesGoDown(t *testing.T) {
 	})
 }
 
-// A device goes away while a program waits for it, and with it, maybe, all others.
+// A program waits while its device is removed, or the server with all devices ends.
 func TestDevicesGoAway(t *testing.T) {
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, how := range []string{"poll", "epoll", "recv", "read"} {
@@ -130,7 +129,7 @@ func TestDevicesGoAway(t *testing.T) {
 	})
 }
 
-// The same on the kernel's sockets.
+// The same with the kernel's sockets.
 func TestDevicesGoDownInTheKernel(t *testing.T) {
 	need.Root(t, "open the kernel's packet sockets")
 	bin := needStory(t)
@@ -153,7 +152,8 @@ func goDownInTheKernel(t *testing.T, bin, story string) {
 	})
 }
 
-// tellTheKernel runs a story on the kernel's sockets; line sees each line that it writes.
+// tellTheKernel runs a story on the kernel's sockets; line is called with each line that it
+// writes.
 func tellTheKernel(t *testing.T, ns *kring.Namespace, bin, story, device string, line func(string)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
@@ -202,7 +202,7 @@ func TestStoriesHoldOnTheKernel(t *testing.T) {
 	told.Wait()
 }
 
-// feed has frames arrive on a veth until what it returns is called.
+// feed sends frames to a veth until stop is called.
 func feed(t *testing.T, ns *kring.Namespace, name string) (stop func()) {
 	var peer *net.Interface
 	var fd int
@@ -232,8 +232,7 @@ func feed(t *testing.T, ns *kring.Namespace, name string) (stop func()) {
 	return func() { close(done); <-stopped }
 }
 
-// veths makes veth pairs NAME and NAMEp in a network namespace of the test's
-// own.
+// veths makes veth pairs NAME and NAMEp in a network namespace of its own.
 func veths(t *testing.T, names ...string) *kring.Namespace {
 	ns, err := kring.New()
 	if err != nil {

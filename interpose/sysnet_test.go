@@ -14,7 +14,7 @@ import (
 	"github.com/rxring/rxring/interpose/internal/netdev"
 )
 
-// What is in a device's files is what is in the kernel's, for such devices and for lo.
+// A device's files are the kernel's for such devices and for lo.
 func TestFilesOfSysClassNetAreTheKernels(t *testing.T) {
 	need.Root(t, "compare with the kernel's devices")
 	files := []string{"addr_len", "address", "broadcast", "carrier", "flags", "ifindex", "iflink", "link_mode", "mtu", "operstate", "tx_queue_len", "type", "wireless", "nosuch", "statistics/nosuch"}

@@ -16,7 +16,7 @@ import (
 
 const nobody = 65534
 
-// users are who the tools run as: root, and somebody without any capability.
+// users are the users that run the tools: root, and one without any capability.
 func users(t *testing.T) map[string]uint32 {
 	if os.Getuid() != 0 {
 		t.Log("SKIPPED in part: only root can run tools as somebody else")
@@ -25,7 +25,7 @@ func users(t *testing.T) map[string]uint32 {
 	return map[string]uint32{"root": 0, "nobody": nobody}
 }
 
-// The tools that people use, as their distribution built them.
+// Common tools, as their distribution built them.
 func TestToolsCapture(t *testing.T) {
 	for user, uid := range users(t) {
 		for _, c := range []struct {
@@ -47,7 +47,7 @@ func TestToolsCapture(t *testing.T) {
 					need.Program(t, tool)
 					t.Parallel()
 					h := startHost(t, what, uid, strings.Fields(c.args)...)
-					out, code := h.end()
+					out, code := h.wait()
 					if code != 0 {
 						t.Fatalf("exit code %d:\n%s", code, out)
 					}
@@ -63,13 +63,13 @@ func TestToolsCapture(t *testing.T) {
 	}
 }
 
-// ngrep looks at IP only: its packets are ours to make.
+// ngrep matches IP packets only.
 func TestNgrepMatches(t *testing.T) {
 	need.Program(t, "ngrep")
 	for user, uid := range users(t) {
 		t.Run(user, func(t *testing.T) {
 			h := startHost(t, "ip", uid, "ngrep", "-d", "net0", "-n", "3", "-q", "needle")
-			out, code := h.end()
+			out, code := h.wait()
 			if n := strings.Count(out, "a needle in"); code != 0 || n != 3 {
 				t.Errorf("exit code %d, %d matches:\n%s", code, n, out)
 			}
@@ -97,7 +97,7 @@ func TestTcpdumpEndsWithStatistics(t *testing.T) {
 					h := startHost(t, p.host("run"), uid, "tcpdump", "-ni", c.device, "-w", "/dev/null", "-U")
 					h.await(t, "listening on")
 					c.kill(h)
-					out, code := h.end()
+					out, code := h.wait()
 					if code != 0 || linesWith(out, "received by filter") != 1 || linesWith(out, "dropped by kernel") != 1 {
 						t.Errorf("exit code %d:\n%s", code, out)
 					}
@@ -107,9 +107,9 @@ func TestTcpdumpEndsWithStatistics(t *testing.T) {
 	})
 }
 
-// A device that goes away ends tcpdump, with libpcap's words for it; one that goes
-// down and comes up again does not.
-func TestTcpdumpHearsOfItsDevice(t *testing.T) {
+// tcpdump ends, with libpcap's message, when its device is removed, but not when it goes down
+// and up again.
+func TestTcpdumpWhenItsDeviceChanges(t *testing.T) {
 	inBothPlaces(t, func(t *testing.T, p place) {
 		need.Program(t, "tcpdump")
 		for _, mode := range []string{"", "--immediate-mode"} {
@@ -177,8 +177,7 @@ func TestTcpdumpNamesTheMissingDevice(t *testing.T) {
 	}
 }
 
-// What tcpdump starts (here to compress a finished file) works, and is waited
-// for.
+// Programs that tcpdump starts, here to compress a finished file, work and are waited for.
 func TestTcpdumpRotatesAndCompresses(t *testing.T) {
 	need.Program(t, "tcpdump")
 	dir := t.TempDir()
@@ -193,9 +192,9 @@ func TestTcpdumpRotatesAndCompresses(t *testing.T) {
 	}
 }
 
-// A program that its user may run but not read may not be looked into: it is
-// told why its packet sockets do not work.
-func TestProgramThatMayNotBeLookedInto(t *testing.T) {
+// A program that its user may execute but not read may not be inspected: a message says why
+// its packet sockets do not work.
+func TestProgramThatMayNotBeInspected(t *testing.T) {
 	need.Root(t, "run a program as somebody else")
 	text, err := os.ReadFile(needStory(t))
 	if err != nil {
@@ -205,7 +204,7 @@ func TestProgramThatMayNotBeLookedInto(t *testing.T) {
 	if err := os.WriteFile(path, text, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	out, code := startHost(t, "run", nobody, path, "ring", "net0", "2/poll").end()
+	out, code := startHost(t, "run", nobody, path, "ring", "net0", "2/poll").wait()
 	if code == 0 || strings.Count(out, "may not inspect") != 1 {
 		t.Errorf("exit code %d:\n%s", code, out)
 	}
