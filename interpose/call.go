@@ -101,7 +101,7 @@ func (c *call) before() (r reply, ok bool) {
 	if p := c.packet; p != nil {
 		p.sendWritten() // frames that were written before this call
 		if p.errorShown {
-			p.showError(p.rx.Events()) // read or write may have taken it
+			p.showError(p.rx.Events()) // read or write may have returned it
 		}
 	}
 	return reply{}, false

@@ -9,8 +9,8 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// syscallEntry is a row of the table of system calls: one that the filter traps, and
-// who serves it.
+// syscallEntry is a row of the table of system calls: one that the filter traps, and the
+// functions that serve it.
 type syscallEntry struct {
 	nr   uint32
 	name string

@@ -14,7 +14,7 @@ import (
 
 // /proc shows what a descriptor is, so nothing needs to be kept about dup, fork, exec,
 // close or passed descriptors, and nothing can be forged. Of a process that we may not
-// inspect, its record shows it, or its own user may look: see record.go.
+// inspect, its record shows it, or its own user may inspect it: see record.go.
 
 // descriptor is what is at a descriptor number.
 type descriptor struct {

@@ -226,7 +226,7 @@ func (l *launcher) reap(pid int) {
 			continue
 		}
 		if err != nil {
-			return // ECHILD: all are gone
+			return // ECHILD: none is left
 		}
 		var status syscall.WaitStatus
 		l.mu.Lock()

@@ -149,7 +149,7 @@ func (s *session) tick() int {
 		s.announceDevices()
 	}
 	s.glance(now)
-	s.tellMapped(nil)
+	s.reportMapped(nil)
 	s.interruptWaiting(now)
 	next := s.waiting.untilDeadline(now)
 	if next <= 0 {
@@ -157,14 +157,14 @@ func (s *session) tick() int {
 		next = s.waiting.untilDeadline(now)
 	}
 	if s.l.Killable() && len(s.waiting.receives) > 0 {
-		next = min(next, lookForSignals)
+		next = min(next, checkSignals)
 	}
 	s.retrySends(now)
 	if len(s.waiting.sends) > 0 || s.waiting.framesHeld {
 		next = min(next, trySends)
 	}
-	if len(s.swaps.untold) > 0 {
-		next = min(next, tellMappedEvery)
+	if len(s.swaps.unreported) > 0 {
+		next = min(next, reportEvery)
 	}
 	if s.glances(now) {
 		next = min(next, glanceInterval-now.Sub(s.sweeper.glanced))

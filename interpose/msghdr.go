@@ -223,8 +223,8 @@ func (c *call) nameRoom(m message) (int, error) {
 	return int(int32(room)), err
 }
 
-// writeControl writes the control messages, and the fields of the struct msghdr that
-// tell of them.
+// writeControl writes the control messages, and the struct msghdr's flags and length of
+// control messages.
 func (w memoryWriter) writeControl(m message, g datagram) error {
 	var flags uint32
 	if g.truncated {

@@ -13,6 +13,9 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
+// maxReports bounds Result.Sockets.
+const maxReports = 1024
+
 // reports is what Result will say.
 type reports struct {
 	sockets     []*SocketReport
@@ -22,7 +25,7 @@ type reports struct {
 }
 
 func (r *reports) add(s *SocketReport) {
-	if len(r.sockets) < MaxReports {
+	if len(r.sockets) < maxReports {
 		r.sockets = append(r.sockets, s)
 	} else {
 		r.omitted++

@@ -1,6 +1,7 @@
 package interpose
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 
@@ -13,13 +14,12 @@ import (
 type Result struct {
 	ExitCode int            // -1 when a signal ended the program
 	Signal   syscall.Signal // 0 when it exited
-	CoreDump bool
 
 	// Interrupted means that SIGINT was sent because of [Config.Interrupt].
 	Interrupted bool
 
-	// Sockets has a report for each packet socket, in the order in which they were
-	// made; Omitted counts those beyond the first MaxReports.
+	// Sockets has a report for each of the first 1024 packet sockets, in the order in which
+	// they were made; Omitted counts the others.
 	Sockets []SocketReport
 	Omitted int
 
@@ -27,9 +27,6 @@ type Result struct {
 	// that the namespace does not have, in the order in which it asked.
 	Missing []string
 }
-
-// MaxReports bounds [Result.Sockets].
-const MaxReports = 1024
 
 // SocketReport says what one packet socket did.
 type SocketReport struct {
@@ -77,15 +74,15 @@ func (r SocketReport) String() string {
 		r.Totals.Captured, r.Totals.Dropped(), r.Totals.Filtered)
 }
 
-// UnsupportedError means that this system cannot interpose.
-type UnsupportedError struct {
-	Feature string // what is missing or refused
-	Since   string // the Linux version that has it
-	Err     error  // the error of trying it
+// unsupportedError means that this system cannot interpose.
+type unsupportedError struct {
+	feature string // what is missing or refused
+	since   string // the Linux version that has it
+	err     error  // the error of trying it
 }
 
-func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("interpose: this system refuses %s (Linux %s and later have it): %v: in a container, allow seccomp in its seccomp profile; gVisor does not have it", e.Feature, e.Since, e.Err)
+func (e *unsupportedError) Error() string {
+	return fmt.Sprintf("interpose: this system refuses %s (Linux %s and later have it): %v: in a container, allow seccomp in its seccomp profile; gVisor does not have it", e.feature, e.since, e.err)
 }
 
-func (e *UnsupportedError) Unwrap() error { return e.Err }
+func (e *unsupportedError) Unwrap() []error { return []error{errors.ErrUnsupported, e.err} }

@@ -27,7 +27,7 @@ var killGrace = 5 * time.Second
 // have ended. How the program ended is not an error: see [Result]. There is an error
 // if the program could not be started, which unwraps to [exec.ErrNotFound],
 // [fs.ErrPermission] or the errno of execve; if this system cannot interpose
-// ([UnsupportedError]); or if ctx ends, which sends SIGTERM to the program and, five
+// ([errors.ErrUnsupported]); or if ctx ends, which sends SIGTERM to the program and, five
 // seconds later, SIGKILL to all that is left: then it is ctx's error.
 //
 // While the program runs, the signals SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and
@@ -68,7 +68,7 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	}
 	if feature, since, err := l.Probe(); err != nil {
 		l.Close()
-		return Result{}, &UnsupportedError{feature, since, err}
+		return Result{}, &unsupportedError{feature, since, err}
 	}
 	s, err := newSession(&cfg, l, p.pid)
 	if err != nil {
@@ -191,7 +191,7 @@ func (p *program) listener() (*seccomp.Listener, error) {
 	if e.Errno == unix.EBUSY {
 		return nil, fmt.Errorf("interpose: this process is itself under seccomp user notification, and Linux allows one supervisor: %w: start it outside of that supervisor", e.Errno)
 	}
-	return nil, &UnsupportedError{"seccomp user notification", "5.0", e.Errno}
+	return nil, &unsupportedError{"seccomp user notification", "5.0", e.Errno}
 }
 
 // run starts the program, and passes on signals until the launcher has ended.
@@ -243,7 +243,7 @@ func (p *program) run(ctx context.Context, path string, signals <-chan os.Signal
 
 func (r *Result) setStatus(w syscall.WaitStatus) {
 	if w.Signaled() {
-		r.ExitCode, r.Signal, r.CoreDump = -1, w.Signal(), w.CoreDump()
+		r.ExitCode, r.Signal = -1, w.Signal()
 		return
 	}
 	r.ExitCode = w.ExitStatus()

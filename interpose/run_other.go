@@ -13,9 +13,9 @@ func Init() {}
 
 // Run fails: only Linux on amd64 and arm64 can interpose.
 func Run(context.Context, Config) (Result, error) {
-	return Result{}, &UnsupportedError{
-		Feature: "seccomp user notification on " + runtime.GOOS + "/" + runtime.GOARCH,
-		Since:   "5.9, on amd64 and arm64,",
-		Err:     errors.ErrUnsupported,
+	return Result{}, &unsupportedError{
+		feature: "seccomp user notification on " + runtime.GOOS + "/" + runtime.GOARCH,
+		since:   "5.9, on amd64 and arm64,",
+		err:     errors.ErrUnsupported,
 	}
 }

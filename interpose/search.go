@@ -27,7 +27,7 @@ type search struct {
 	missingRTNL          map[uint64]*rtnlSocket
 	blind, blindForRTNLs bool
 
-	looked int // the number of descriptors, about
+	inspected int // the approximate number of descriptors
 }
 
 // sighting is a descriptor of a socket.
@@ -67,7 +67,7 @@ func (s *session) newSearch(rtnls map[uint64]*rtnlSocket, locked bool) *search {
 	return f
 }
 
-// excludeReceiving takes the sockets on which a receive call waits out of those that are
+// excludeReceiving removes the sockets on which a receive call waits from those that are
 // missing.
 func (s *session) excludeReceiving(f *search) {
 	for _, r := range s.waiting.receives {
@@ -90,7 +90,7 @@ func (f *search) findSockets() {
 		if len(f.missing) == 0 {
 			return
 		}
-		if procfs.Denied(f.lookAt(pid)) && procfs.HasMemory(pid) {
+		if procfs.Denied(f.inspect(pid)) && procfs.HasMemory(pid) {
 			f.blind = true
 			return
 		}
@@ -105,15 +105,15 @@ func (f *search) findSockets() {
 			delete(f.missing, f.byMemfd[m])
 		}
 		for _, tid := range procfs.Tasks(pid) {
-			f.lookAt(tid)
+			f.inspect(tid)
 		}
 	}
 }
 
-// lookAt looks at the descriptors of a thread.
-func (f *search) lookAt(tid int) error {
+// inspect searches the descriptors of a thread.
+func (f *search) inspect(tid int) error {
 	table, err := f.descriptorsOf(tid)
-	f.looked += len(table)
+	f.inspected += len(table)
 	for fd, d := range table {
 		p := d.memory
 		if p == nil {

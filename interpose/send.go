@@ -40,7 +40,7 @@ type sending struct {
 // send serves sendto, sendmsg and sendmmsg.
 func (c *call) send(p *packetSocket) reply {
 	if p.errorShown {
-		defer p.refresh() // the call may take the error
+		defer p.refresh() // the call may clear the error
 	}
 	w := &sending{waitState: waitState{call: c}, socket: p, flags: c.messageFlags()}
 	switch {

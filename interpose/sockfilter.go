@@ -112,7 +112,7 @@ func (c *call) setFanoutData(p *packetSocket, val []byte) reply {
 	return result(p.rx.SetFanoutProgram(prog))
 }
 
-// filterCounts tells the packets apart that a filter refused which accepts nothing.
+// filterCounts counts the packets that were refused by a filter that accepts nothing.
 type filterCounts struct {
 	acceptsNothing bool   // the filter that is set does
 	before         uint64 // packets that were refused before it was set

@@ -204,7 +204,7 @@ func (p *packetSocket) seenAt(tid int, fd int32) {
 	}
 }
 
-// watchEnd watches our end, where what the program writes comes out.
+// watchEnd watches our end, where what the program writes arrives.
 func (p *packetSocket) watchEnd() {
 	if err := p.s.pairs.add(p.waker.end); err != nil {
 		p.s.warnf("packet socket: %v: frames that the program writes will not be sent", err)

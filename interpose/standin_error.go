@@ -14,18 +14,18 @@ import (
 // kernel gives one to an end of a pair of datagram sockets when the other end
 // disconnects while something is unread (unix_dgram_disconnected, net/unix/af_unix.c).
 // That one is ECONNRESET, but where the program asks for the errno, we answer. The
-// stand-in gets a new other end at once: write, which is not trapped, takes the error,
-// as it takes that of a packet socket, and the next write arrives there.
+// stand-in gets a new other end at once: write, which is not trapped, returns the error
+// and clears it, as on a packet socket, and the next write arrives there.
 
 // showError has the stand-in show an error while the socket has one, which ev, its
 // events just now, says. It returns whether there is one.
 func (p *packetSocket) showError(ev rxring.Events) bool {
 	pending := ev&rxring.EventErr != 0
-	if pending && !p.errorShown && p.sendWritten() > 0 { // a write before this call takes it
+	if pending && !p.errorShown && p.sendWritten() > 0 { // a write before this call meets it first
 		pending = p.rx.Events()&rxring.EventErr != 0
 	}
 	if pending && p.errorShown && p.polled()&unix.POLLERR == 0 {
-		// read or write took it.
+		// read or write has returned it.
 		var errno [4]byte
 		p.rx.Getsockopt(unix.SOL_SOCKET, unix.SO_ERROR, errno[:])
 		pending = false

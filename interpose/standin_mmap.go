@@ -19,23 +19,23 @@ import (
 // descriptor puts the stand-in back.
 //
 // Of an attached socket, the packets are put into the memory when the other process
-// knows that it is mapped, and from then on it cannot be mapped again. It is told at
+// knows that it is mapped, and from then on it cannot be mapped again. We report that at
 // the thread's next trapped call, or soon after the mapping shows in /proc, whichever
 // is first; for a program that maps a ring twice in a row, an mmap of the same socket
 // does not count as that call.
 
 // swaps is the session's state of swapped descriptors.
 type swaps struct {
-	count   uint64            // swaps so far
-	seen    map[uint32]uint64 // by thread: the count when its descriptors were last checked
-	pending []swap
-	untold  []swap // those whose mapping the other process has not been told of
+	count      uint64            // swaps so far
+	seen       map[uint32]uint64 // by thread: the count when its descriptors were last checked
+	pending    []swap
+	unreported []swap // those whose mapping the other process does not know of
 }
 
 func (w *swaps) forget(p *packetSocket) {
 	of := func(sw swap) bool { return sw.p == p }
 	w.pending = slices.DeleteFunc(w.pending, of)
-	w.untold = slices.DeleteFunc(w.untold, of)
+	w.unreported = slices.DeleteFunc(w.unreported, of)
 }
 
 // swap is an mmap that the kernel may not have run yet.
@@ -80,33 +80,33 @@ func (c *call) mmap(p *packetSocket) reply {
 	w := swap{p, c.tid, procfs.ThreadGroup(c.tid), fd, time.Now()}
 	s.swaps.pending = append(s.swaps.pending, w)
 	if s.cfg.At != nil {
-		s.swaps.untold = append(s.swaps.untold, w)
+		s.swaps.unreported = append(s.swaps.unreported, w)
 	}
 	return native
 }
 
 // A program that does not sleep may make no further trapped call. Its mapping is looked
-// for in /proc, first after tellMappedAfter, which leaves a program that maps a ring
-// twice in a row the time to do so. After tellMappedFor the mmap has ended even if its
+// for in /proc, first after reportAfter, which leaves a program that maps a ring
+// twice in a row the time to do so. After reportFor the mmap has ended even if its
 // mapping does not show: we may not see those of every process.
 const (
-	tellMappedEvery = 100 * time.Millisecond
-	tellMappedAfter = 500 * time.Millisecond
-	tellMappedFor   = 10 * time.Second
+	reportEvery = 100 * time.Millisecond
+	reportAfter = 500 * time.Millisecond
+	reportFor   = 10 * time.Second
 )
 
-// tellMapped tells the other process of memory that is mapped: of mmaps that the thread
-// of c has finished, or, for a nil c, of those whose mapping shows. It tells of an mmap
-// that failed, too, which does no harm: the next mmap gets other memory.
-func (s *session) tellMapped(c *call) {
+// reportMapped reports memory that is mapped to the other process: that of mmaps which the
+// thread of c has finished, or, for a nil c, of those whose mapping shows. It also reports
+// an mmap that failed, which does no harm: the next mmap gets other memory.
+func (s *session) reportMapped(c *call) {
 	w := &s.swaps
-	w.untold = slices.DeleteFunc(w.untold, func(sw swap) bool {
+	w.unreported = slices.DeleteFunc(w.unreported, func(sw swap) bool {
 		switch {
 		case c != nil && (sw.tid != c.tid || c.NR == unix.SYS_MMAP && c.int(4) == sw.fd):
 			return false
-		case c == nil && time.Since(sw.at) < tellMappedAfter:
+		case c == nil && time.Since(sw.at) < reportAfter:
 			return false
-		case c == nil && time.Since(sw.at) < tellMappedFor && !sw.shows():
+		case c == nil && time.Since(sw.at) < reportFor && !sw.shows():
 			return false
 		}
 		if err := sw.p.rx.Mapped(); err != nil && !s.detached() {
@@ -153,8 +153,8 @@ func (c *call) putStandInsBack() {
 	if len(s.sockets.open) == 0 {
 		return
 	}
-	if len(w.untold) > 0 {
-		s.tellMapped(c)
+	if len(w.unreported) > 0 {
+		s.reportMapped(c)
 	}
 	if w.seen[c.TID] == w.count {
 		return

@@ -34,7 +34,7 @@ func (p *packetSocket) sendWritten() (n int) {
 		}
 		n++
 		if p.errorShown {
-			p.showError(p.rx.Events()) // the write before this one took it
+			p.showError(p.rx.Events()) // the write before this one has returned it
 		}
 		if size > len(p.s.frame) { // net.core.wmem_default was raised
 			p.notSent(unix.EMSGSIZE)

@@ -13,8 +13,8 @@ import (
 // no process holds any more, by a descriptor or a mapping, and closes them. That takes
 // two searches in a row that miss the socket, because a descriptor on its way to another
 // process in a message (SCM_RIGHTS) shows nowhere. The second one must begin after the
-// first one has ended: of two that overlap, both may have looked while the same message
-// was on its way.
+// first one has ended: two that overlap may both have run while the same message was on
+// its way.
 
 // How often the session searches. While sockets are in fanout groups it does so more
 // often: until it is noticed, a closed socket takes packets from the others of its group.
@@ -24,8 +24,8 @@ const (
 )
 
 // While a socket is new, the session searches more often, but closes nothing. Programs
-// open sockets to try something, and a source that waits for readers must not take those
-// for readers.
+// open sockets to try something, and a source that waits for readers must not count those
+// as readers.
 const (
 	glanceInterval = 50 * time.Millisecond
 	newFor         = 10 * time.Second
@@ -35,8 +35,8 @@ const (
 // fifth of a processor.
 const restAfterSearch = 4
 
-// quickSearch is how many descriptors the last search may have looked at for a call to
-// wait for the next one: some milliseconds.
+// quickSearch is how many descriptors the last search may have inspected for a call to wait
+// for the next one: some milliseconds.
 const quickSearch = 4096
 
 // sweeper is the state of these searches.
@@ -49,8 +49,8 @@ type sweeper struct {
 	last    time.Time      // when the last one of those ended
 	took    time.Duration  // and how long it took
 
-	ended  int // the number of searches that have ended
-	looked int // how many descriptors the last one looked at
+	ended     int // the number of searches that have ended
+	inspected int // how many descriptors the last one inspected
 }
 
 // testHookSearch runs before a search on a goroutine of its own.
@@ -111,9 +111,9 @@ func (s *session) searchApart(sweeping bool) {
 
 // makeRoom closes sockets that no process holds, for a call that makes a new one: they
 // count against maxSockets, and take packets from others in their fanout groups. The call
-// waits for that unless it takes long.
+// waits for a quick search, but not for a long one.
 func (s *session) makeRoom() {
-	if s.sweeper.looked <= quickSearch {
+	if s.sweeper.inspected <= quickSearch {
 		s.sweep()
 	} else {
 		s.searchApart(true)
@@ -161,10 +161,10 @@ func (s *session) closeMissedTwice(f *search, unheld []*packetSocket) {
 	}
 }
 
-// unheld takes over what a search has found, and lists the sockets that no process holds.
+// unheld applies the result of a search, and lists the sockets that no process holds.
 func (s *session) unheld(f *search) (unheld []*packetSocket) {
 	s.sweeper.ended++
-	s.sweeper.looked = f.looked
+	s.sweeper.inspected = f.inspected
 	for p, at := range f.seen {
 		if s.sockets.byInode[p.inode] == p && (!p.disarmed || s.isAt(p, at)) { // it is still open
 			p.seenAt(at.tid, at.fd)

@@ -17,7 +17,7 @@ import (
 // when their time is up, or by a signal.
 //
 // Since Linux 5.19 only our answer or the thread's death ends a call that was received
-// (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV), so we look for signals. Without that flag a
+// (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV), so we check for pending signals. Without that flag a
 // signal ends the call in the kernel, and its notification is no longer valid. That is
 // not always safe: the kernel accepts an answer that comes just when a signal wakes the
 // thread, and discards it.
@@ -29,13 +29,13 @@ type waiting struct {
 
 	framesHeld bool      // a socket holds a frame that was written
 	sendsTried time.Time // when sends were last tried
-	looked     time.Time // when signals were last looked for
+	checked    time.Time // when signals were last checked for
 }
 
 const (
-	// lookForSignals is how often signals are looked for: how much later a handler may
-	// run.
-	lookForSignals = 10 * time.Millisecond
+	// checkSignals is how often that is: a handler may run so much later than in the
+	// kernel.
+	checkSignals = 10 * time.Millisecond
 	// trySends is how often sends that wait are tried again.
 	trySends = time.Millisecond
 )
@@ -57,7 +57,7 @@ type waiter interface {
 type waitState struct {
 	*call
 	deadline      time.Time // zero: none
-	signalPending bool      // a signal was pending for the process at the last look
+	signalPending bool      // a signal was pending for the process at the last check
 }
 
 func (w *waitState) state() *waitState { return w }
@@ -129,13 +129,13 @@ func (w *waiting) untilDeadline(now time.Time) time.Duration {
 }
 
 // interruptWaiting ends the calls of threads for which a signal is pending, or that are
-// to be frozen, if it is time to look.
+// to be frozen, if it is time to check.
 func (s *session) interruptWaiting(now time.Time) {
 	w := &s.waiting
-	if !s.l.Killable() || w.count() == 0 || now.Sub(w.looked) < lookForSignals {
+	if !s.l.Killable() || w.count() == 0 || now.Sub(w.checked) < checkSignals {
 		return
 	}
-	w.looked = now
+	w.checked = now
 	w.receives = settle(w.receives, interrupted)
 	w.sends = settle(w.sends, interrupted)
 }
@@ -159,7 +159,7 @@ func interrupted[W waiter](w W) (answer reply, ok bool) {
 
 // interruptedBySignal reports whether a signal is to end the call, and whether it is
 // certainly for this thread. One that is pending for the process may be handled by
-// another thread, so it counts only if it is still pending at the next look.
+// another thread, so it counts only if it is still pending at the next check.
 func (w *waitState) interruptedBySignal() (mine, ok bool) {
 	mine, shared := signalPending(w.tid, w.woken)
 	before := w.signalPending

@@ -19,7 +19,7 @@ type dump struct {
 	together  bool          // NLMSG_DONE is in one piece with messages before it
 }
 
-// item lays out one message to come.
+// item lays out one message of the dump.
 type item func(header) []byte
 
 const (

@@ -96,7 +96,7 @@ func (s *Socket) Type() int { return s.typ }
 // AttachFilter runs f over every datagram from now on (SO_ATTACH_FILTER).
 func (s *Socket) AttachFilter(f *cbpf.Filter) { s.filter = f }
 
-// DetachFilter takes the filter away: ENOENT when there is none.
+// DetachFilter removes the filter: ENOENT if there is none.
 func (s *Socket) DetachFilter() error {
 	if s.filter == nil {
 		return syscall.ENOENT
