@@ -42,8 +42,8 @@ func (a *Account) Throttled() uint64 { return a.throttled.Load() }
 // program that asks for more listens to everything (PACKET_MR_ALLMULTI).
 const maxAccountMemberships = 64
 
-// takeMembership reports whether the account may have one more. A nil account may.
-func (a *Account) takeMembership() bool {
+// acquireMembership reports whether the account may have one more. A nil account may.
+func (a *Account) acquireMembership() bool {
 	if a == nil {
 		return true
 	}
@@ -54,7 +54,7 @@ func (a *Account) takeMembership() bool {
 	return true
 }
 
-func (a *Account) giveBackMembership() {
+func (a *Account) releaseMembership() {
 	if a != nil {
 		a.memberships.Add(-1)
 	}
@@ -105,8 +105,8 @@ func (b *Budget) SetMax(max int64) { b.max.Store(max) }
 // Held is how many bytes are taken.
 func (b *Budget) Held() int64 { return b.held.Load() }
 
-// take takes n bytes, if there are so many left. A nil budget has no bound.
-func (b *Budget) take(n int64) bool {
+// acquire takes n bytes, if there are so many left. A nil budget has no bound.
+func (b *Budget) acquire(n int64) bool {
 	if b == nil {
 		return true
 	}
@@ -117,15 +117,15 @@ func (b *Budget) take(n int64) bool {
 	return true
 }
 
-func (b *Budget) giveBack(n int64) {
+func (b *Budget) release(n int64) {
 	if b != nil {
 		b.held.Add(-n)
 	}
 }
 
-// beyond returns how much the memory for packets past b's reserve grows when n bytes, which
+// addPastReserve returns how much the memory for packets past b's reserve grows when n bytes, which
 // may be negative, are added to it.
-func (b *Budget) beyond(n int64) int64 {
+func (b *Budget) addPastReserve(n int64) int64 {
 	if b == nil {
 		return n
 	}
@@ -133,8 +133,8 @@ func (b *Budget) beyond(n int64) int64 {
 	return max(0, held-b.reserve) - max(0, held-n-b.reserve)
 }
 
-// refuse says why take(n) failed.
-func (b *Budget) refuse(n int64) error {
+// errExhausted says why take(n) failed.
+func (b *Budget) errExhausted(n int64) error {
 	most := b.max.Load()
 	return explain.Errorf(syscall.ENOMEM, "%d bytes: the memory budget has %d of %d bytes left", n, max(0, most-b.Held()), most)
 }
@@ -149,8 +149,8 @@ type Charge struct {
 // Replace takes n bytes from b in place of what c has taken: ENOMEM if there are not so
 // many left, and then c stays as it is. A nil b has no bound.
 func (c *Charge) Replace(b *Budget, n int64) error {
-	if !b.take(n) {
-		return b.refuse(n)
+	if !b.acquire(n) {
+		return b.errExhausted(n)
 	}
 	c.Release()
 	*c = Charge{b, n}
@@ -159,7 +159,7 @@ func (c *Charge) Replace(b *Budget, n int64) error {
 
 // Release gives back what c has taken.
 func (c *Charge) Release() {
-	c.budget.giveBack(c.n)
+	c.budget.release(c.n)
 	*c = Charge{}
 }
 
@@ -244,36 +244,36 @@ func (m *meter) note(n, nanoseconds int64) (taken, mean int64) {
 // before it, too, lest packets are free of charge whose filter changes all the time.
 func (m *meter) reset() { m.left.Store(0) }
 
-// takeMetered is take for a socket with an account, of what its grant leaves of a packet.
-func (s *Socket) takeMetered(rx *receiver, p *Packet, a *arrival) {
+// receiveMetered is take for a socket with an account, of what its grant leaves of a packet.
+func (s *Socket) receiveMetered(rx *rxOptions, p *Packet, meta *packetMeta) {
 	if rx.ignoreOutgoing && p.Outgoing {
 		return
 	}
-	sh := s.meter.shareOf(s.ns, rx.account, a.from.Ifindex)
+	sh := s.meter.shareOf(s.ns, rx.account, meta.from.Ifindex)
 	switch {
 	case sh.exceeded():
 		s.throttle(rx.account)
 	case s.meter.due():
 		watch := sh.start()
-		s.take(rx.own, p, a)
+		s.receiveOne(rx.unrestricted, p, meta)
 		s.meter.sample(sh, watch)
 	default:
-		s.take(rx.own, p, a)
+		s.receiveOne(rx.unrestricted, p, meta)
 	}
 }
 
 // receiveBatchMetered is receiveBatch for a socket with an account whose grant leaves all of
 // each packet.
-func (s *Socket) receiveBatchMetered(rx *receiver, ps []Packet, as []arrival, mask batchMask) {
-	sh := s.meter.shareOf(s.ns, rx.account, as[mask.first()].from.Ifindex)
+func (s *Socket) receiveBatchMetered(rx *rxOptions, ps []Packet, metas []packetMeta, mask batchMask) {
+	sh := s.meter.shareOf(s.ns, rx.account, metas[mask.first()].from.Ifindex)
 	if !sh.exceeded() {
 		watch := sh.start()
-		s.receiveBatchOwn(rx.own, ps, as, mask)
+		s.receiveBatchUnrestricted(rx.unrestricted, ps, metas, mask)
 		s.meter.batch(sh, int64(bits.OnesCount32(uint32(mask))), watch)
 		return
 	}
 	for i := range ps {
-		if mask&(1<<i) != 0 && as[i].length != 0 && s.wants(&ps[i], &as[i]) && !(rx.ignoreOutgoing && ps[i].Outgoing) {
+		if mask&(1<<i) != 0 && metas[i].length != 0 && s.wants(&ps[i], &metas[i]) && !(rx.ignoreOutgoing && ps[i].Outgoing) {
 			s.throttle(rx.account)
 		}
 	}
@@ -281,39 +281,39 @@ func (s *Socket) receiveBatchMetered(rx *receiver, ps []Packet, as []arrival, ma
 
 // deliverMetered is deliver for a packet that a group with an account wants. Choosing a member
 // is measured, too.
-func (g *group) deliverMetered(of *Account, p *Packet, a *arrival) {
+func (g *group) deliverMetered(of *Account, p *Packet, meta *packetMeta) {
 	members := *g.members.Load() // pairs with the stores in link and unlink
 	if len(members) == 0 {
 		return
 	}
-	sh := g.meter.shareOf(members[0].ns, of, a.from.Ifindex)
+	sh := g.meter.shareOf(members[0].ns, of, meta.from.Ifindex)
 	if sh.exceeded() {
-		if gr := g.grant.Load(); gr == nil || gr.judge(p, a) > 0 {
+		if gr := g.grant.Load(); gr == nil || gr.visibleBytes(p, meta) > 0 {
 			members[0].throttle(of)
 		}
 		return
 	}
 	if !g.meter.due() {
-		g.pass(p, a)
+		g.deliverUnmetered(p, meta)
 		return
 	}
 	watch := sh.start()
-	g.pass(p, a)
+	g.deliverUnmetered(p, meta)
 	g.meter.sample(sh, watch)
 }
 
 // deliverBatchMetered is deliverBatch for a group with an account and members whose grants
 // leave all of each packet.
-func (g *group) deliverBatchMetered(of *Account, members []*Socket, ps []Packet, as []arrival) {
-	sh := g.meter.shareOf(members[0].ns, of, as[0].from.Ifindex)
+func (g *group) deliverBatchMetered(of *Account, members []*Socket, ps []Packet, metas []packetMeta) {
+	sh := g.meter.shareOf(members[0].ns, of, metas[0].from.Ifindex)
 	if !sh.exceeded() {
 		watch := sh.start()
-		g.passBatch(members, ps, as)
+		g.deliverBatchUnmetered(members, ps, metas)
 		g.meter.batch(sh, int64(len(ps)), watch)
 		return
 	}
 	for i := range ps {
-		if as[i].length > 0 && g.wants(&ps[i], &as[i]) {
+		if metas[i].length > 0 && g.wants(&ps[i], &metas[i]) {
 			members[0].throttle(of)
 		}
 	}

@@ -40,14 +40,14 @@ func (d *Device) Moment() Moment { return Moment(d.ns.moment.Load()) }
 // be at it. nil, as at first: packets are delivered as they come.
 func (d *Device) SetBacklog(b Backlog) {
 	d.ns.mu.Lock()
-	defer d.ns.mu.Unlock()
+	defer d.ns.mu.UnlockAndNotify()
 	d.backlog = b
 }
 
 // backlogs lists those of the devices that a binding to ifindex is about, all for 0.
 func (ns *Namespace) backlogs(ifindex int32) (all []Backlog) {
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	for _, d := range ns.devices {
 		if d.backlog != nil && (ifindex == 0 || int(ifindex) == d.index) {
 			all = append(all, d.backlog)
@@ -80,11 +80,11 @@ func (s *Socket) flush() (left uint64) {
 	return left
 }
 
-// hookedNow reports whether devices deliver to the socket. No lock is held.
-func (s *Socket) hookedNow() bool {
+// isRunning reports whether devices deliver to the socket. No lock is held.
+func (s *Socket) isRunning() bool {
 	s.ns.mu.Lock()
-	defer s.ns.mu.Unlock()
-	return s.hooked
+	defer s.ns.mu.UnlockAndNotify()
+	return s.running
 }
 
 // changes reports whether the address names another binding than the socket has.
@@ -93,12 +93,12 @@ func (s *Socket) changes(a tpacket.SockaddrLL) bool {
 	return a.Ifindex != s.ifindex.Load() || protocol != 0 && protocol != uint16(s.protocol.Load())
 }
 
-// binds notes that s is bound now. Namespace.mu is held, and devices do not deliver
+// stampBindLocked notes that s is bound now. Namespace.mu is held, and devices do not deliver
 // to s yet.
-func (ns *Namespace) binds(s *Socket) { s.since.Store(ns.moment.Add(1)) }
+func (ns *Namespace) stampBindLocked(s *Socket) { s.boundSince.Store(ns.moment.Add(1)) }
 
 // boundAt says whether the socket's binding is from at or before.
-func (s *Socket) boundAt(at Moment) bool { return Moment(s.since.Load()) <= at }
+func (s *Socket) boundAt(at Moment) bool { return Moment(s.boundSince.Load()) <= at }
 
 // DeliverBatchAt is DeliverBatch for packets that came at a moment before: sockets
 // that were bound since do not get them.
@@ -107,14 +107,14 @@ func (d *Device) DeliverBatchAt(at Moment, ps []Packet) {
 	if taps == nil {
 		return
 	}
-	var room [fewTaps]tap
+	var room [stackTaps]tap
 	if then := appendBound(room[:0], *taps, at); len(then) > 0 {
 		d.deliverInBatches(ps, then)
 	}
 }
 
-// fewTaps is for how many taps DeliverBatchAt and DeliverBatchTo need no allocation.
-const fewTaps = 16
+// stackTaps is for how many taps DeliverBatchAt and DeliverBatchTo need no allocation.
+const stackTaps = 16
 
 // appendBound appends those of taps to list that were bound at or before a moment.
 func appendBound(list, taps []tap, at Moment) []tap {
@@ -149,7 +149,7 @@ func (g *group) at(at Moment) *group {
 	}
 	old := &group{config: g.config, protocol: g.protocol, defrag: g.defrag, meter: g.meter}
 	old.members.Store(&then)
-	old.turns.Store(g.turns.Add(1))
+	old.nextMember.Store(g.nextMember.Add(1))
 	old.program.Store(g.program.Load())
 	old.grant.Store(g.grant.Load())
 	old.account.Store(g.account.Load())
@@ -219,7 +219,7 @@ func (t tap) sockets(yield func(*Socket) bool) bool {
 // DeliverBatchTo is [Device.DeliverBatchAt] to some receivers only. The source delivers
 // the packets to the others with [Device.DeliverLate].
 func (d *Device) DeliverBatchTo(to []Receiver, at Moment, ps []Packet) {
-	var room [fewTaps]tap
+	var room [stackTaps]tap
 	taps := room[:0]
 	for _, r := range to {
 		if t, ok := r.tap.boundAt(at); ok {
@@ -238,15 +238,15 @@ func (d *Device) DeliverLate(to Receiver, at Moment, ps []Packet) {
 	}
 	taps := [1]tap{t}
 	for i := range ps {
-		var a arrival
+		var meta packetMeta
 		switch {
-		case !a.measure(d, &ps[i]):
+		case !meta.measure(d, &ps[i]):
 			dropAll(taps[:], ring.Malformed, 1)
-		case a.extra&extraVLAN != 0 && !ps[i].Outgoing:
-			d.deliverTagged(&ps[i], &a, taps[:])
+		case meta.extra&extraVLAN != 0 && !ps[i].Outgoing:
+			d.deliverTagged(&ps[i], &meta, taps[:])
 		default:
-			if t.group != nil || t.socket.wants(&ps[i], &a) {
-				t.receive(&ps[i], &a)
+			if t.group != nil || t.socket.wants(&ps[i], &meta) {
+				t.receive(&ps[i], &meta)
 			}
 		}
 	}

@@ -44,28 +44,28 @@ func (d *Device) deliverInBatches(ps []Packet, taps []tap) {
 // deliver measures the packet once and offers it to each socket, as
 // deliver_skb and dev_queue_xmit_nit do (net/core/dev.c).
 func (d *Device) deliver(p *Packet, taps []tap) {
-	var a arrival
-	if !a.measure(d, p) {
+	var meta packetMeta
+	if !meta.measure(d, p) {
 		d.dropMalformed(taps)
 		return
 	}
-	d.traffic.count(p, a.length)
-	if a.extra&extraVLAN != 0 && !p.Outgoing {
-		d.offerTagged(p, &a, taps)
+	d.traffic.count(p, meta.length)
+	if meta.extra&extraVLAN != 0 && !p.Outgoing {
+		d.offerTagged(p, &meta, taps)
 		return
 	}
 	for _, t := range taps {
 		if t.group != nil {
-			t.group.deliver(p, &a)
-		} else if t.socket.wants(p, &a) {
-			t.socket.receive(p, &a)
+			t.group.deliver(p, &meta)
+		} else if t.socket.wants(p, &meta) {
+			t.socket.receive(p, &meta)
 		}
 	}
 }
 
 // offerTagged is deliverTagged for a packet that the device has not counted yet.
-func (d *Device) offerTagged(p *Packet, a *arrival, taps []tap) {
-	if !d.deliverTagged(p, a, taps) {
+func (d *Device) offerTagged(p *Packet, meta *packetMeta, taps []tap) {
+	if !d.deliverTagged(p, meta, taps) {
 		d.malformed.Add(1)
 	}
 }
@@ -81,49 +81,49 @@ func (m batchMask) first() int { return bits.TrailingZeros32(uint32(m)) }
 
 // deliverBatch is deliver for up to maxBatch packets.
 func (d *Device) deliverBatch(ps []Packet, taps []tap) {
-	var as [maxBatch]arrival
+	var metas [maxBatch]packetMeta
 	for i := range ps {
-		if !as[i].measure(d, &ps[i]) {
+		if !metas[i].measure(d, &ps[i]) {
 			d.dropMalformed(taps)
-			as[i].length = 0 // for no socket
-		} else if as[i].extra&extraVLAN != 0 && !ps[i].Outgoing { // on its own, after those before it and before those behind it
-			d.offerBatch(ps[:i], as[:i], taps)
-			d.traffic.count(&ps[i], as[i].length)
-			d.offerTagged(&ps[i], &as[i], taps)
+			metas[i].length = 0 // for no socket
+		} else if metas[i].extra&extraVLAN != 0 && !ps[i].Outgoing { // on its own, after those before it and before those behind it
+			d.offerBatch(ps[:i], metas[:i], taps)
+			d.traffic.count(&ps[i], metas[i].length)
+			d.offerTagged(&ps[i], &metas[i], taps)
 			d.deliverBatch(ps[i+1:], taps)
 			return
 		}
 	}
-	d.offerBatch(ps, as[:len(ps)], taps)
+	d.offerBatch(ps, metas[:len(ps)], taps)
 }
 
-func (d *Device) offerBatch(ps []Packet, as []arrival, taps []tap) {
+func (d *Device) offerBatch(ps []Packet, metas []packetMeta, taps []tap) {
 	if len(ps) == 0 { // a tagged packet was the first, or the last
 		return
 	}
-	d.traffic.countBatch(ps, as)
+	d.traffic.countBatch(ps, metas)
 	for _, t := range taps {
 		if t.group != nil {
-			t.group.deliverBatch(ps, as)
+			t.group.deliverBatch(ps, metas)
 		} else {
-			t.socket.receiveBatch(ps, as, ^batchMask(0))
+			t.socket.receiveBatch(ps, metas, ^batchMask(0))
 		}
 	}
 }
 
 // wants says whether s is offered the packet at all: a socket bound to one
 // protocol sees only what comes in of it.
-func (s *Socket) wants(p *Packet, a *arrival) bool {
-	return wanted(uint16(s.protocol.Load()), p, a) // pairs with the store in Bind
+func (s *Socket) wants(p *Packet, meta *packetMeta) bool {
+	return matchesProtocol(uint16(s.protocol.Load()), p, meta) // pairs with the store in Bind
 }
 
-func wanted(protocol uint16, p *Packet, a *arrival) bool {
-	return protocol == tpacket.ETHPAll || protocol == a.protocol && !p.Outgoing
+func matchesProtocol(protocol uint16, p *Packet, meta *packetMeta) bool {
+	return protocol == tpacket.ETHPAll || protocol == meta.protocol && !p.Outgoing
 }
 
-// receiver is what a socket's options amount to on the receive path. It is
+// rxOptions is what a socket's options amount to on the receive path. It is
 // immutable: a changed option publishes a new one.
-type receiver struct {
+type rxOptions struct {
 	ring           *writer.Ring   // V1 and V2; nil: none
 	blocks         *writer.Blocks // V3; nil: none
 	epoch          uint32         // of the queue
@@ -139,58 +139,58 @@ type receiver struct {
 
 	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
 
-	budget  *Budget   // of what is queued
-	grant   *granted  // nil: everything
-	account *Account  // nil: nobody measures, or the socket's fanout group does
-	own     *receiver // the same without grant and account; nil: it has neither
+	budget       *Budget    // of what is queued
+	grant        *granted   // nil: everything
+	account      *Account   // nil: nobody measures, or the socket's fanout group does
+	unrestricted *rxOptions // the same without grant and account; nil: it has neither
 }
 
 // offsets is where the packet's headers go in a frame.
-func (rx *receiver) offsets(a *arrival) tpacket.Offsets {
-	if a.maclen == etherLen {
+func (rx *rxOptions) offsets(meta *packetMeta) tpacket.Offsets {
+	if meta.maclen == etherLen {
 		return rx.framed
 	}
-	return rx.otherOffsets(a)
+	return rx.otherOffsets(meta)
 }
 
-func (rx *receiver) otherOffsets(a *arrival) tpacket.Offsets {
-	if a.maclen == 0 || rx.dgram {
+func (rx *rxOptions) otherOffsets(meta *packetMeta) tpacket.Offsets {
+	if meta.maclen == 0 || rx.dgram {
 		return rx.bare
 	}
-	return tpacket.RawOffsets(rx.version, a.maclen, rx.reserve, rx.vnetLen)
+	return tpacket.RawOffsets(rx.version, meta.maclen, rx.reserve, rx.vnetLen)
 }
 
-// skip is what a socket does not see of the packet's start.
-func (rx *receiver) skip(a *arrival) uint32 {
+// skipLen is what a socket does not see of the packet's start.
+func (rx *rxOptions) skipLen(meta *packetMeta) uint32 {
 	if rx.dgram {
-		return a.maclen
+		return meta.maclen
 	}
 	return 0
 }
 
 // receive is for a packet that the socket wants.
-func (s *Socket) receive(p *Packet, a *arrival) {
-	s.take(s.rx.Load(), p, a) // pairs with the store in Socket.publish
+func (s *Socket) receive(p *Packet, meta *packetMeta) {
+	s.receiveOne(s.rx.Load(), p, meta) // pairs with the store in Socket.publishLocked
 }
 
-// take is a packet's life at one socket, in the order of tpacket_rcv
+// receiveOne is a packet's life at one socket, in the order of tpacket_rcv
 // (net/packet/af_packet.c): filter, measure, acquire, copy, stamp, release,
 // wake.
-func (s *Socket) take(rx *receiver, p *Packet, a *arrival) {
-	if rx.own != nil {
-		s.takeForAnother(rx, p, a)
+func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) {
+	if rx.unrestricted != nil {
+		s.receiveGranted(rx, p, meta)
 		return
 	}
-	snaplen, cut, ok := s.admit(rx, p, a)
+	snaplen, cut, ok := s.admit(rx, p, meta)
 	if !ok {
 		return
 	}
 	if rx.ring == nil {
-		s.receiveOther(rx, p, a, snaplen)
+		s.receiveWithoutSlots(rx, p, meta, snaplen)
 		return
 	}
 	if slot, verdict := rx.ring.Acquire(); verdict == ring.Acquired {
-		status := s.fill(rx, slot, p, a, snaplen, cut)
+		status := s.fill(rx, slot, p, meta, snaplen, cut)
 		rx.ring.Release(slot, status)
 	} else {
 		s.counters.Drop(verdict, 1)
@@ -198,28 +198,28 @@ func (s *Socket) take(rx *receiver, p *Packet, a *arrival) {
 	s.notify.Wake()
 }
 
-// receiveOther is the rest of take for a socket without a ring of slots.
-func (s *Socket) receiveOther(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
+// receiveWithoutSlots is the rest of take for a socket without a ring of slots.
+func (s *Socket) receiveWithoutSlots(rx *rxOptions, p *Packet, meta *packetMeta, snaplen uint32) {
 	if rx.blocks != nil {
-		s.receiveBlock(rx, p, a, snaplen)
+		s.receiveBlock(rx, p, meta, snaplen)
 	} else {
-		s.enqueue(rx, p, a, snaplen)
+		s.enqueue(rx, p, meta, snaplen)
 	}
 }
 
 // receiveBatch is receive for those packets that are in mask, which take their
 // slots together.
-func (s *Socket) receiveBatch(ps []Packet, as []arrival, mask batchMask) {
-	rx := s.rx.Load() // pairs with the store in Socket.publish
-	if rx.own != nil {
-		s.receiveBatchForAnother(rx, ps, as, mask)
+func (s *Socket) receiveBatch(ps []Packet, metas []packetMeta, mask batchMask) {
+	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
+	if rx.unrestricted != nil {
+		s.receiveBatchGranted(rx, ps, metas, mask)
 	} else {
-		s.receiveBatchOwn(rx, ps, as, mask)
+		s.receiveBatchUnrestricted(rx, ps, metas, mask)
 	}
 }
 
-// receiveBatchOwn is receiveBatch for a socket that sees everything.
-func (s *Socket) receiveBatchOwn(rx *receiver, ps []Packet, as []arrival, mask batchMask) {
+// receiveBatchUnrestricted is receiveBatch for a socket that sees everything.
+func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []packetMeta, mask batchMask) {
 	var (
 		admitted [maxBatch]uint8 // by number
 		snaplens [maxBatch]uint32
@@ -229,10 +229,10 @@ func (s *Socket) receiveBatchOwn(rx *receiver, ps []Packet, as []arrival, mask b
 		now      int64 // one reading of the clock for all that need it
 	)
 	for i := range ps {
-		if mask&(1<<i) == 0 || as[i].length == 0 || !s.wants(&ps[i], &as[i]) {
+		if mask&(1<<i) == 0 || metas[i].length == 0 || !s.wants(&ps[i], &metas[i]) {
 			continue
 		}
-		if snaplen, cut, ok := s.admit(rx, &ps[i], &as[i]); ok {
+		if snaplen, cut, ok := s.admit(rx, &ps[i], &metas[i]); ok {
 			admitted[n], snaplens[n] = uint8(i), snaplen
 			if cut {
 				cuts |= 1 << n
@@ -245,13 +245,13 @@ func (s *Socket) receiveBatchOwn(rx *receiver, ps []Packet, as []arrival, mask b
 	}
 	if rx.ring == nil {
 		for k, i := range admitted[:n] {
-			if as[i].timestamp == 0 {
+			if metas[i].timestamp == 0 {
 				if now == 0 {
 					now = time.Now().UnixNano()
 				}
-				as[i].timestamp = now
+				metas[i].timestamp = now
 			}
-			s.receiveOther(rx, &ps[i], &as[i], snaplens[k])
+			s.receiveWithoutSlots(rx, &ps[i], &metas[i], snaplens[k])
 		}
 		return
 	}
@@ -264,13 +264,13 @@ func (s *Socket) receiveBatchOwn(rx *receiver, ps []Packet, as []arrival, mask b
 		}
 		for ; got > 0; got-- {
 			i, slot := admitted[done], slots[done]
-			if as[i].timestamp == 0 {
+			if metas[i].timestamp == 0 {
 				if now == 0 {
 					now = time.Now().UnixNano()
 				}
-				as[i].timestamp = now
+				metas[i].timestamp = now
 			}
-			status := s.fill(rx, slot, &ps[i], &as[i], snaplens[done], cuts&(1<<done) != 0)
+			status := s.fill(rx, slot, &ps[i], &metas[i], snaplens[done], cuts&(1<<done) != 0)
 			if got > 1 {
 				rx.ring.ReleaseEarly(slot, status)
 			} else {
@@ -285,22 +285,22 @@ func (s *Socket) receiveBatchOwn(rx *receiver, ps []Packet, as []arrival, mask b
 // admit runs the filter and measures: how many bytes of the packet go into a
 // frame, whether it is cut there and so wanted whole, and whether it is worth a
 // frame. What is refused has been counted.
-func (s *Socket) admit(rx *receiver, p *Packet, a *arrival) (snaplen uint32, cut, ok bool) {
+func (s *Socket) admit(rx *rxOptions, p *Packet, meta *packetMeta) (snaplen uint32, cut, ok bool) {
 	if rx.ignoreOutgoing && p.Outgoing {
 		return 0, false, false
 	}
-	skip := rx.skip(a)
-	snaplen = a.seen - skip
+	skip := rx.skipLen(meta)
+	snaplen = meta.capLen - skip
 	verdict := snaplen // in Linux, too, an empty packet is refused unless a filter wants it
 	if rx.filter != nil {
-		verdict = a.filter(rx.filter, p, skip)
+		verdict = meta.runFilter(rx.filter, p, skip)
 		snaplen = min(snaplen, verdict)
 	}
 	if verdict == 0 {
 		s.counters.Filtered()
 		return 0, false, false
 	}
-	at := rx.offsets(a)
+	at := rx.offsets(meta)
 	if at.Net > maxOffset || rx.vnetLen != 0 && !p.GSO.vnetKnown() {
 		s.counters.Drop(ring.NoRoom, 1)
 		return 0, false, false

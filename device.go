@@ -117,7 +117,7 @@ func (c *DeviceConfig) check() error {
 // concurrently.
 type Device struct {
 	// taps is what every Deliver loads: nil when nobody looks. It pairs with
-	// the stores in Namespace.hook.
+	// the stores in Namespace.rebuildTapsLocked.
 	taps atomic.Pointer[[]tap]
 
 	name   string
@@ -134,18 +134,18 @@ type Device struct {
 	maclen uint32             // bytes of link-layer header
 	from   tpacket.SockaddrLL // what all packets' addresses have in common
 
-	transmit  atomic.Pointer[transmitter]  // nil: none
+	transmit  atomic.Pointer[transmitHook] // nil: none
 	ready     atomic.Pointer[TransmitFunc] // nil: always
 	ns        *Namespace
 	up        atomic.Bool
 	malformed atomic.Uint64
-	hears     atomic.Pointer[hearing] // never nil
+	rxFilter  atomic.Pointer[rxFilter] // never nil
 	traffic   traffic
 
 	// Namespace.mu guards these.
-	listeners listeners
-	watch     func()  // nil: nobody is told
-	backlog   Backlog // nil: none
+	refs             filterRefs
+	onInterestChange func()  // nil: nobody is told
+	backlog          Backlog // nil: none
 }
 
 // etherLen is ETH_HLEN: addresses and EtherType.
@@ -157,7 +157,7 @@ const etherAddrLen = 6
 func newDevice(ns *Namespace, c DeviceConfig) *Device {
 	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, mtu: c.MTU, maxLen: c.MaxLen, addr: c.HardwareAddr, addrs: slices.Clone(c.Prefixes)}
 	d.up.Store(true)
-	d.hears.Store(new(hearing))
+	d.rxFilter.Store(new(rxFilter))
 	d.from = tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Hatype: uint16(d.typ)}
 	if d.ether = d.typ.Ethernet(); !d.ether {
 		d.link = linkLayerOf(d.typ)
@@ -228,9 +228,9 @@ func (d *Device) Up() bool { return d.up.Load() }
 // removed it does nothing.
 func (d *Device) SetUp(up bool) {
 	d.ns.mu.Lock()
-	defer d.ns.mu.Unlock()
+	defer d.ns.mu.UnlockAndNotify()
 	if slices.Contains(d.ns.devices, d) {
-		d.ns.setUp(d, up)
+		d.ns.setUpLocked(d, up)
 	}
 }
 
@@ -245,7 +245,7 @@ func (d *Device) SetUp(up bool) {
 // a call of the function before it may still be under way. No writer waits for f.
 func (d *Device) OnInterestChange(f func()) {
 	d.ns.mu.Lock()
-	defer d.ns.mu.Unlock()
-	d.watch = f
-	d.ns.mu.tell(d)
+	defer d.ns.mu.UnlockAndNotify()
+	d.onInterestChange = f
+	d.ns.mu.notifyLocked(d)
 }

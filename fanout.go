@@ -95,10 +95,10 @@ const (
 // [Budget] has no room for the fragments of FanoutFlagDefrag, 4 MiB.
 func (s *Socket) JoinFanout(c FanoutConfig) error {
 	s.reportLost() // what was lost before is the socket's own, and not the group's
-	if s.hookedNow() {
+	if s.isRunning() {
 		s.flush() // and so is what came before; the rest is not lost, but the group's
 	}
-	return s.do("set PACKET_FANOUT", func() error { return s.ns.join(s, c) })
+	return s.do("set PACKET_FANOUT", func() error { return s.joinLocked(c) })
 }
 
 // Fanout is the group that the socket is in, if any: its id, mode and flags, and
@@ -120,15 +120,15 @@ func (s *Socket) Fanout() (c FanoutConfig, ok bool) {
 // is in no FanoutCBPF group, or for a program that Linux refuses; EPERM once the
 // socket's filter is locked, and under a [Grant] with a Filter or Snaplen.
 func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
-	f, err := s.compile(prog)
+	f, err := s.compileFilter(prog)
 	return s.do("set PACKET_FANOUT_DATA", func() error {
-		if why := s.fanoutData(FanoutCBPF); why != nil {
+		if why := s.checkFanoutDataLocked(FanoutCBPF); why != nil {
 			return why
 		}
 		if err != nil {
 			return err
 		}
-		if err := s.setProgram(f, len(prog)); err != nil {
+		if err := s.setProgramLocked(f, len(prog)); err != nil {
 			return fmt.Errorf("program of %d instructions: %w", len(prog), err)
 		}
 		s.group.meter.reset()
@@ -136,23 +136,23 @@ func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
 	})
 }
 
-// setProgram gives s's group a program of n instructions. s.mu is held.
-func (s *Socket) setProgram(f *cbpf.Filter, n int) error {
+// setProgramLocked gives s's group a program of n instructions. s.mu is held.
+func (s *Socket) setProgramLocked(f *cbpf.Filter, n int) error {
 	s.ns.mu.Lock()
-	defer s.ns.mu.Unlock()
-	if err := s.group.programCharge.Replace(s.budget(), filterCost(n)); err != nil {
+	defer s.ns.mu.UnlockAndNotify()
+	if err := s.group.programCharge.Replace(s.budgetLocked(), filterCost(n)); err != nil {
 		return err
 	}
 	s.group.program.Store(f)
 	return nil
 }
 
-// fanoutData says why the socket's group takes no data for mode. s.mu is held.
-func (s *Socket) fanoutData(mode FanoutMode) error {
+// checkFanoutDataLocked says why the socket's group takes no data for mode. s.mu is held.
+func (s *Socket) checkFanoutDataLocked(mode FanoutMode) error {
 	switch {
 	case s.group == nil:
 		return explain.Errorf(syscall.EINVAL, "the socket is in no fanout group, join one first")
-	case s.grant.restricts():
+	case s.grant.limitsBytes():
 		return explain.Errorf(syscall.EPERM, "the program would look at packets that the socket is not granted")
 	case s.filterLocked && (s.group.config.Mode == FanoutCBPF || s.group.config.Mode == FanoutEBPF):
 		return errFilterLocked
@@ -168,17 +168,17 @@ func (s *Socket) fanoutData(mode FanoutMode) error {
 func (s *Socket) RolloverStats() (tpacket.RolloverStats, error) {
 	var st tpacket.RolloverStats
 	err := s.do("get PACKET_ROLLOVER_STATS", func() (err error) {
-		st, err = s.rolloverStats()
+		st, err = s.rolloverStatsLocked()
 		return err
 	})
 	return st, err
 }
 
-func (s *Socket) rolloverStats() (tpacket.RolloverStats, error) {
-	if s.rollover == nil {
+func (s *Socket) rolloverStatsLocked() (tpacket.RolloverStats, error) {
+	if s.rolloverState == nil {
 		return tpacket.RolloverStats{}, explain.Errorf(syscall.EINVAL, "the socket is in no fanout group that rolls over")
 	}
-	return s.rollover.stats(), nil
+	return s.rolloverState.stats(), nil
 }
 
 func (c FanoutConfig) check() error {
@@ -225,9 +225,9 @@ func (s *Socket) setFanout(val []byte) error {
 	return s.JoinFanout(c)
 }
 
-// fanoutValue is getsockopt of PACKET_FANOUT: 0 for a socket in no group. s.mu is
+// fanoutValueLocked is getsockopt of PACKET_FANOUT: 0 for a socket in no group. s.mu is
 // held.
-func (s *Socket) fanoutValue() int32 {
+func (s *Socket) fanoutValueLocked() int32 {
 	if s.group == nil {
 		return 0
 	}
@@ -245,7 +245,7 @@ func (s *Socket) setFanoutData(val []byte) error {
 		if s.group != nil && s.group.config.Mode == FanoutEBPF {
 			mode = FanoutEBPF
 		}
-		if err := s.fanoutData(mode); err != nil {
+		if err := s.checkFanoutDataLocked(mode); err != nil {
 			return err
 		}
 		switch {

@@ -12,35 +12,35 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// heldBack is what a fragment was beside its bytes.
-type heldBack struct {
-	packet  Packet // without its bytes
-	arrival arrival
+// fragmentMeta is what a fragment was beside its bytes.
+type fragmentMeta struct {
+	packet Packet // without its bytes
+	meta   packetMeta
 }
 
 // fragment says whether the packet is an IPv4 fragment that a group is to put
 // together with others, and copies it if so (ip_check_defrag,
 // net/ipv4/ip_fragment.c). What is cut off or makes no sense is not.
-func fragment(p *Packet, a *arrival) (f defrag.Frame[heldBack], ok bool) {
-	if a.protocol != tpacket.ETHPIP || a.seen < a.maclen+ipv4Header {
+func fragment(p *Packet, meta *packetMeta) (f defrag.Frame[fragmentMeta], ok bool) {
+	if meta.protocol != tpacket.ETHPIP || meta.capLen < meta.maclen+ipv4Header {
 		return f, false
 	}
 	var h [ipv4Header]byte
-	gather(h[:], p, a.maclen)
+	gather(h[:], p, meta.maclen)
 	if !defrag.IsFragment(h[:]) {
 		return f, false
 	}
 	n := uint32(binary.BigEndian.Uint16(h[2:])) // of the IPv4 packet: the frame may be padded
-	if a.seen < a.maclen+n || n < uint32(h[0]&15)*4 {
+	if meta.capLen < meta.maclen+n || n < uint32(h[0]&15)*4 {
 		return f, false
 	}
-	f = defrag.Frame[heldBack]{
-		Data:    make([]byte, a.maclen+n),
-		NetOff:  int(a.maclen),
+	f = defrag.Frame[fragmentMeta]{
+		Data:    make([]byte, meta.maclen+n),
+		NetOff:  int(meta.maclen),
 		Partial: p.Checksum == ChecksumPartial,
-		Context: heldBack{ // not *p: nothing of the caller's is kept
-			packet:  Packet{Outgoing: p.Outgoing, VLAN: p.VLAN, Mark: p.Mark, Queue: p.Queue},
-			arrival: *a,
+		Context: fragmentMeta{ // not *p: nothing of the caller's is kept
+			packet: Packet{Outgoing: p.Outgoing, VLAN: p.VLAN, Mark: p.Mark, Queue: p.Queue},
+			meta:   *meta,
 		},
 	}
 	if p.Link != nil {
@@ -56,7 +56,7 @@ const ipv4Header = 20 // without options
 // deliverFragment delivers the packet that f, which is p, makes whole, if it does.
 // To members it is the first fragment, grown, at the time of the one that came
 // last.
-func (g *group) deliverFragment(f defrag.Frame[heldBack], p *Packet, a *arrival) {
+func (g *group) deliverFragment(f defrag.Frame[fragmentMeta], p *Packet, meta *packetMeta) {
 	whole, ok := g.defrag.Add(f)
 	if !ok {
 		return
@@ -65,62 +65,62 @@ func (g *group) deliverFragment(f defrag.Frame[heldBack], p *Packet, a *arrival)
 	first.packet.Data = whole.Data
 	first.packet.CPU = p.CPU
 	first.packet.Timestamp = p.Timestamp
-	first.arrival.length = uint32(len(whole.Data))
-	first.arrival.seen = first.arrival.length
-	first.arrival.timestamp = a.timestamp
+	first.meta.length = uint32(len(whole.Data))
+	first.meta.capLen = first.meta.length
+	first.meta.timestamp = meta.timestamp
 	const stamped = tpacket.StatusTSSoftware
-	first.arrival.status = first.arrival.status&^stamped | a.status&stamped
-	first.arrival.status &^= tpacket.StatusCsumNotReady | tpacket.StatusCsumValid
+	first.meta.status = first.meta.status&^stamped | meta.status&stamped
+	first.meta.status &^= tpacket.StatusCsumNotReady | tpacket.StatusCsumValid
 	if whole.Partial {
 		first.packet.Checksum = ChecksumPartial
-		first.arrival.status |= tpacket.StatusCsumNotReady
+		first.meta.status |= tpacket.StatusCsumNotReady
 	}
-	g.give(&first.packet, &first.arrival)
+	g.deliverToMember(&first.packet, &first.meta)
 }
 
 // choose is the number of the member that gets the packet.
-func (g *group) choose(members []*Socket, p *Packet, a *arrival) (i uint32) {
+func (g *group) choose(members []*Socket, p *Packet, meta *packetMeta) (i uint32) {
 	n := uint32(len(members))
 	switch g.config.Mode {
 	case FanoutHash:
-		i = uint32(uint64(flowHash(p, a)) * uint64(n) >> 32)
+		i = uint32(uint64(flowHash(p, meta)) * uint64(n) >> 32)
 	case FanoutLB:
-		i = g.turns.Add(1) % n
+		i = g.nextMember.Add(1) % n
 	case FanoutCPU:
 		i = uint32(p.CPU) % n
 	case FanoutRollover:
-		return rollOver(members, 0, false, p, a)
+		return pickRollover(members, 0, false, p, meta)
 	case FanoutRnd:
 		i = rand.Uint32N(n)
 	case FanoutQM:
 		i = uint32(p.Queue) % n
 	case FanoutCBPF:
 		if f := g.program.Load(); f != nil { // pairs with the store in SetFanoutProgram
-			i = a.filter(f, p, programStart(p, a)) % n
+			i = meta.runFilter(f, p, programStart(p, meta)) % n
 		}
 	}
 	if g.config.Flags&FanoutFlagRollover != 0 {
-		return rollOver(members, i, true, p, a)
+		return pickRollover(members, i, true, p, meta)
 	}
 	return i
 }
 
 // programStart is where a packet begins to a group's program: Linux runs it
 // before it puts the link-layer header of a packet that comes in back.
-func programStart(p *Packet, a *arrival) uint32 {
+func programStart(p *Packet, meta *packetMeta) uint32 {
 	if p.Outgoing {
 		return 0
 	}
-	return a.maclen
+	return meta.maclen
 }
 
-func (g *group) rollsOver() bool {
+func (g *group) usesRollover() bool {
 	return g.config.Mode == FanoutRollover || g.config.Flags&FanoutFlagRollover != 0
 }
 
-// rollover is what a member of a group that rolls over remembers. It mirrors
+// rolloverState is what a member of a group that rolls over remembers. It mirrors
 // struct packet_rollover (net/packet/internal.h).
-type rollover struct {
+type rolloverState struct {
 	all, huge, failed atomic.Uint64
 	next              atomic.Uint32 // the member to look at first, when this one has no room
 	pressure          atomic.Bool   // the socket was seen short of room
@@ -130,23 +130,23 @@ type rollover struct {
 
 const rolloverHistory = 16 // ROLLOVER_HLEN
 
-func (r *rollover) stats() tpacket.RolloverStats {
+func (r *rolloverState) stats() tpacket.RolloverStats {
 	return tpacket.RolloverStats{All: r.all.Load(), Huge: r.huge.Load(), Failed: r.failed.Load()}
 }
 
-// room is how much a socket still takes (packet_rcv_has_room,
+// headroom is how much a socket still takes (packet_rcv_has_room,
 // net/packet/af_packet.c).
-type room uint8
+type headroom uint8
 
 const (
-	roomNone   room = iota // where the next packet goes is the reader's
-	roomLow                // it is not, but what lies a quarter of the ring ahead is
-	roomNormal             // neither is
+	headroomNone   headroom = iota // where the next packet goes is the reader's
+	headroomLow                    // it is not, but what lies a quarter of the ring ahead is
+	headroomNormal                 // neither is
 )
 
-// room is for a packet of truesize bytes, which only a queue asks for.
-func (s *Socket) room(truesize int64) room {
-	rx := s.rx.Load() // pairs with the store in Socket.publish
+// headroom is for a packet of truesize bytes, which only a queue asks for.
+func (s *Socket) headroom(truesize int64) headroom {
+	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
 	var free, ahead bool
 	switch {
 	case rx.ring != nil:
@@ -166,41 +166,41 @@ func (s *Socket) room(truesize int64) room {
 	}
 	switch {
 	case ahead:
-		return roomNormal
+		return headroomNormal
 	case free:
-		return roomLow
+		return headroomLow
 	}
-	return roomNone
+	return headroomNone
 }
 
-// roomNow is room, remembered.
-func (s *Socket) roomNow(truesize int64) room {
-	r := s.room(truesize)
-	if short := r != roomNormal; s.rollover.pressure.Load() != short { // mostly a read: others look at it, too
-		s.rollover.pressure.Store(short)
+// noteHeadroom is room, remembered.
+func (s *Socket) noteHeadroom(truesize int64) headroom {
+	r := s.headroom(truesize)
+	if short := r != headroomNormal; s.rolloverState.pressure.Load() != short { // mostly a read: others look at it, too
+		s.rolloverState.pressure.Store(short)
 	}
 	return r
 }
 
-// relieve forgets that the socket was short of room, if it has room for a packet
+// tryClearPressure forgets that the socket was short of room, if it has room for a packet
 // of truesize bytes now: what poll and recv do (packet_rcv_try_clear_pressure).
-func (r *rollover) relieve(s *Socket, truesize int64) {
-	if r.pressure.Load() && s.room(truesize) == roomNormal {
+func (r *rolloverState) tryClearPressure(s *Socket, truesize int64) {
+	if r.pressure.Load() && s.headroom(truesize) == headroomNormal {
 		r.pressure.Store(false)
 	}
 }
 
-// rollOver is the number of the member that gets a packet meant for member i:
+// pickRollover is the number of the member that gets a packet meant for member i:
 // i itself, with trySelf, unless it is short of room, and else the next one that
 // is not (fanout_demux_rollover).
-func rollOver(members []*Socket, i uint32, trySelf bool, p *Packet, a *arrival) uint32 {
+func pickRollover(members []*Socket, i uint32, trySelf bool, p *Packet, meta *packetMeta) uint32 {
 	s := members[i]
-	ro, own := s.rollover, roomNone
-	size := truesize(a.seen)
+	ro, own := s.rolloverState, headroomNone
+	size := truesize(meta.capLen)
 	var skip *Socket
 	if trySelf {
-		own = s.roomNow(size)
-		if own == roomNormal || own == roomLow && !ro.isHuge(p, a) {
+		own = s.noteHeadroom(size)
+		if own == headroomNormal || own == headroomLow && !ro.isHuge(p, meta) {
 			return i
 		}
 		skip = s
@@ -217,14 +217,14 @@ func rollOver(members []*Socket, i uint32, trySelf bool, p *Packet, a *arrival) 
 				next -= n
 			}
 			s := members[next]
-			if s == skip || !again && s.rollover.pressure.Load() || s.roomNow(size) != roomNormal {
+			if s == skip || !again && s.rolloverState.pressure.Load() || s.noteHeadroom(size) != headroomNormal {
 				continue
 			}
 			if k > 0 {
 				ro.next.Store(next)
 			}
 			ro.all.Add(1)
-			if own == roomLow {
+			if own == headroomLow {
 				ro.huge.Add(1)
 			}
 			return next
@@ -236,10 +236,10 @@ func rollOver(members []*Socket, i uint32, trySelf bool, p *Packet, a *arrival) 
 
 // isHuge says whether most of the packets of late were of this one's flow, and
 // remembers it in place of any one of them (fanout_flow_is_huge).
-func (r *rollover) isHuge(p *Packet, a *arrival) bool {
+func (r *rolloverState) isHuge(p *Packet, meta *packetMeta) bool {
 	hash := p.Hash
 	if hash == 0 {
-		hash = flowHash(p, a)
+		hash = flowHash(p, meta)
 	}
 	count := 0
 	for i := range r.history {
@@ -259,10 +259,10 @@ var flowSeed = maphash.MakeSeed()
 
 // flowHash is the same for all packets of a flow, both ways: what Linux's
 // __skb_get_hash_symmetric is (net/core/flow_dissector.c), with other values.
-func flowHash(p *Packet, a *arrival) uint32 {
+func flowHash(p *Packet, meta *packetMeta) uint32 {
 	var f dissect.Flow
 	dissect.Walk(&dissect.Packet{
-		Data: p.Data, Rest: p.Rest, NetOff: int(a.maclen), Protocol: a.protocol, Tagged: p.VLAN.TPID != 0,
+		Data: p.Data, Rest: p.Rest, NetOff: int(meta.maclen), Protocol: meta.protocol, Tagged: p.VLAN.TPID != 0,
 	}, &f)
 	// Addresses and ports in an order of their own each, as Linux has it: A's
 	// port 1 to B's port 2 is the same flow as A's port 2 to B's port 1.

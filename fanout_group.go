@@ -26,13 +26,13 @@ type group struct {
 	grants   int // members that have one; Namespace.mu guards it
 
 	// Read by writers for every packet.
-	members atomic.Pointer[[]*Socket]   // never nil; a published slice does not change
-	turns   atomic.Uint32               // packets chosen for so far, with FanoutLB
-	program atomic.Pointer[cbpf.Filter] // to be written, Namespace.mu is held
-	grant   atomic.Pointer[granted]     // the first member's, nil: it bounds nothing; pairs with the store in regrant
-	account atomic.Pointer[Account]     // the first member's, nil: it has none; pairs with the store in regrant
-	meter   *meter                      // used if there is an Account
-	defrag  *defrag.Table[heldBack]     // nil: without FanoutFlagDefrag
+	members    atomic.Pointer[[]*Socket]   // never nil; a published slice does not change
+	nextMember atomic.Uint32               // packets chosen for so far, with FanoutLB
+	program    atomic.Pointer[cbpf.Filter] // to be written, Namespace.mu is held
+	grant      atomic.Pointer[granted]     // the first member's, nil: it bounds nothing; pairs with the store in regrant
+	account    atomic.Pointer[Account]     // the first member's, nil: it has none; pairs with the store in regrant
+	meter      *meter                      // used if there is an Account
+	defrag     *defrag.Table[fragmentMeta] // nil: without FanoutFlagDefrag
 
 	defragCharge, programCharge Charge // Namespace.mu guards them
 }
@@ -50,13 +50,13 @@ func newGroup(c FanoutConfig, s *Socket) *group {
 	}
 	g.members.Store(new([]*Socket))
 	if c.Flags&FanoutFlagDefrag != 0 {
-		g.defrag = defrag.New[heldBack]()
+		g.defrag = defrag.New[fragmentMeta]()
 	}
 	return g
 }
 
-// admits says why s cannot join g as c asks.
-func (g *group) admits(s *Socket, c FanoutConfig) error {
+// checkJoinLocked says why s cannot join g as c asks.
+func (g *group) checkJoinLocked(s *Socket, c FanoutConfig) error {
 	protocol := uint16(s.protocol.Load())
 	switch {
 	case c.Mode != g.config.Mode || c.Flags != g.config.Flags:
@@ -76,12 +76,12 @@ func (g *group) admits(s *Socket, c FanoutConfig) error {
 	return nil
 }
 
-// link adds s to g's members (__fanout_link).
-func (ns *Namespace) link(g *group, s *Socket) {
+// linkLocked adds s to g's members (__fanout_link).
+func (ns *Namespace) linkLocked(g *group, s *Socket) {
 	members := append(*g.members.Load(), s) // what is published does not change: the room behind it is nobody's yet
-	g.count(s.grant, 1)
+	g.countGrantLocked(s.grant, 1)
 	g.members.Store(&members) // pairs with the load in deliver
-	g.regrant()
+	g.publishGrantLocked()
 	if len(members) == 1 {
 		ns.taps = append(ns.taps, tap{group: g})
 	}
@@ -91,103 +91,103 @@ func (ns *Namespace) link(g *group, s *Socket) {
 // ring is exchanged. Other sockets' places among the taps are not to be seen.
 func (ns *Namespace) relink(s *Socket) {
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	if s.group != nil && s.hooked {
-		ns.unlink(s.group, s)
-		ns.link(s.group, s)
-		ns.hook()
+	defer ns.mu.UnlockAndNotify()
+	if s.group != nil && s.running {
+		ns.unlinkLocked(s.group, s)
+		ns.linkLocked(s.group, s)
+		ns.rebuildTapsLocked()
 	}
 }
 
-// unlink takes s from g's members. The last member gets its number
+// unlinkLocked takes s from g's members. The last member gets its number
 // (__fanout_unlink).
-func (ns *Namespace) unlink(g *group, s *Socket) {
+func (ns *Namespace) unlinkLocked(g *group, s *Socket) {
 	members := slices.Clone(*g.members.Load())
 	last := len(members) - 1
 	members[slices.Index(members, s)] = members[last]
 	members[last] = nil
 	members = members[:last:last]
-	g.count(s.grant, -1)
+	g.countGrantLocked(s.grant, -1)
 	g.members.Store(&members)
-	g.regrant()
+	g.publishGrantLocked()
 	if last == 0 {
-		ns.untap(tap{group: g})
+		ns.removeTapLocked(tap{group: g})
 	}
 }
 
 // wants says whether the group is offered the packet: what packets its hook in
 // Linux is called for.
-func (g *group) wants(p *Packet, a *arrival) bool {
-	return wanted(g.protocol, p, a) && !(p.Outgoing && g.config.Flags&FanoutFlagIgnoreOutgoing != 0)
+func (g *group) wants(p *Packet, meta *packetMeta) bool {
+	return matchesProtocol(g.protocol, p, meta) && !(p.Outgoing && g.config.Flags&FanoutFlagIgnoreOutgoing != 0)
 }
 
 // deliver gives the packet to one member (packet_rcv_fanout).
-func (g *group) deliver(p *Packet, a *arrival) {
-	if !g.wants(p, a) {
+func (g *group) deliver(p *Packet, meta *packetMeta) {
+	if !g.wants(p, meta) {
 		return
 	}
 	if of := g.account.Load(); of != nil {
-		g.deliverMetered(of, p, a)
+		g.deliverMetered(of, p, meta)
 	} else {
-		g.pass(p, a)
+		g.deliverUnmetered(p, meta)
 	}
 }
 
-// pass is deliver for a packet that the group wants.
-func (g *group) pass(p *Packet, a *arrival) {
+// deliverUnmetered is deliver for a packet that the group wants.
+func (g *group) deliverUnmetered(p *Packet, meta *packetMeta) {
 	if g.defrag != nil {
-		if gr := g.grant.Load(); gr != nil && gr.judge(p, a) == 0 {
+		if gr := g.grant.Load(); gr != nil && gr.visibleBytes(p, meta) == 0 {
 			return // before it could become part of another packet
 		}
-		if f, ok := fragment(p, a); ok {
-			g.deliverFragment(f, p, a)
+		if f, ok := fragment(p, meta); ok {
+			g.deliverFragment(f, p, meta)
 			return
 		}
 	}
-	g.give(p, a)
+	g.deliverToMember(p, meta)
 }
 
-// give is deliver for a packet that is no fragment, or need not be whole.
-func (g *group) give(p *Packet, a *arrival) {
+// deliverToMember is deliver for a packet that is no fragment, or need not be whole.
+func (g *group) deliverToMember(p *Packet, meta *packetMeta) {
 	members := *g.members.Load() // pairs with the stores in link and unlink
 	if gr := g.grant.Load(); gr != nil {
-		g.giveGranted(gr, members, p, a)
+		g.deliverTruncated(gr, members, p, meta)
 	} else if len(members) > 0 {
-		members[g.choose(members, p, a)].receive(p, a)
+		members[g.choose(members, p, meta)].receive(p, meta)
 	}
 }
 
 // deliverBatch is deliver for several packets.
-func (g *group) deliverBatch(ps []Packet, as []arrival) {
+func (g *group) deliverBatch(ps []Packet, metas []packetMeta) {
 	members := *g.members.Load() // pairs with the stores in link and unlink
 	if len(members) == 0 {
 		return
 	}
 	// Who has room is known only when the packets before have theirs; and a
 	// fragment may turn into a packet that is not in the batch.
-	if g.rollsOver() || g.defrag != nil || g.grant.Load() != nil {
+	if g.usesRollover() || g.defrag != nil || g.grant.Load() != nil {
 		for i := range ps {
-			if as[i].length > 0 {
-				g.deliver(&ps[i], &as[i])
+			if metas[i].length > 0 {
+				g.deliver(&ps[i], &metas[i])
 			}
 		}
 	} else if of := g.account.Load(); of != nil {
-		g.deliverBatchMetered(of, members, ps, as)
+		g.deliverBatchMetered(of, members, ps, metas)
 	} else {
-		g.passBatch(members, ps, as)
+		g.deliverBatchUnmetered(members, ps, metas)
 	}
 }
 
-// passBatch chooses a member for each packet of a batch by itself. Those for one member take
+// deliverBatchUnmetered chooses a member for each packet of a batch by itself. Those for one member take
 // their slots together.
-func (g *group) passBatch(members []*Socket, ps []Packet, as []arrival) {
+func (g *group) deliverBatchUnmetered(members []*Socket, ps []Packet, metas []packetMeta) {
 	var (
 		chosen [maxBatch]*Socket
 		left   batchMask
 	)
 	for i := range ps {
-		if as[i].length > 0 && g.wants(&ps[i], &as[i]) {
-			chosen[i] = members[g.choose(members, &ps[i], &as[i])]
+		if metas[i].length > 0 && g.wants(&ps[i], &metas[i]) {
+			chosen[i] = members[g.choose(members, &ps[i], &metas[i])]
 			left |= 1 << i
 		}
 	}
@@ -199,7 +199,7 @@ func (g *group) passBatch(members []*Socket, ps []Packet, as []arrival) {
 				mine |= 1 << i
 			}
 		}
-		s.receiveBatch(ps, as, mine)
+		s.receiveBatch(ps, metas, mine)
 		left &^= mine
 	}
 }
@@ -210,8 +210,9 @@ type groupKey struct {
 	id    uint16
 }
 
-// join is fanout_add. s.mu is held.
-func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
+// joinLocked is fanout_add.
+func (s *Socket) joinLocked(c FanoutConfig) error {
+	ns := s.ns
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -219,19 +220,19 @@ func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
 		return explain.Errorf(syscall.EALREADY, "the socket is in fanout group %d: it can leave only by being closed", s.group.config.ID)
 	}
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	if c.Flags&FanoutFlagUniqueID != 0 {
 		if c.ID != 0 {
 			return explain.Errorf(syscall.EINVAL, "fanout id %d: want 0 with the unique-id flag", c.ID)
 		}
-		id, ok := ns.freeGroupID(s.scope())
+		id, ok := ns.freeGroupIDLocked(s.scopeLocked())
 		if !ok {
 			return explain.Errorf(syscall.ENOMEM, "all fanout ids are taken")
 		}
 		c.ID = id
 		c.Flags &^= FanoutFlagUniqueID // the group's first socket asked for it, others join by id
 	}
-	key := groupKey{s.scope(), c.ID}
+	key := groupKey{s.scopeLocked(), c.ID}
 	g := ns.groups[key]
 	if g == nil {
 		if c.MaxMembers > fanoutMax {
@@ -243,42 +244,42 @@ func (ns *Namespace) join(s *Socket, c FanoutConfig) error {
 		g = newGroup(c, s)
 		g.key = key
 	}
-	if err := g.admits(s, c); err != nil {
+	if err := g.checkJoinLocked(s, c); err != nil {
 		return err
 	}
 	if g.defrag != nil && g.sockets == 0 {
-		if err := g.defragCharge.Replace(s.budget(), defrag.MaxBytes); err != nil {
+		if err := g.defragCharge.Replace(s.budgetLocked(), defrag.MaxBytes); err != nil {
 			return fmt.Errorf("fanout group that holds fragments: %w", err)
 		}
 	}
 	ns.groups[key] = g
 	g.sockets++
-	if g.rollsOver() {
-		s.rollover = new(rollover)
+	if g.usesRollover() {
+		s.rolloverState = new(rolloverState)
 	}
-	if s.hooked {
-		ns.untap(tap{socket: s})
+	if s.running {
+		ns.removeTapLocked(tap{socket: s})
 	}
 	s.group = g
-	s.publish()
-	if s.hooked {
-		ns.link(g, s)
+	s.publishLocked()
+	if s.running {
+		ns.linkLocked(g, s)
 	}
-	ns.hook()
+	ns.rebuildTapsLocked()
 	return nil
 }
 
-// scope is where the socket's fanout group is. s.mu is held.
-func (s *Socket) scope() uint32 {
+// scopeLocked is where the socket's fanout group is. s.mu is held.
+func (s *Socket) scopeLocked() uint32 {
 	if s.grant == nil {
 		return 0
 	}
 	return s.grant.Scope
 }
 
-// freeGroupID is fanout_find_new_id: ids are given in turn, in each scope by
+// freeGroupIDLocked is fanout_find_new_id: ids are given in turn, in each scope by
 // itself.
-func (ns *Namespace) freeGroupID(scope uint32) (id uint16, ok bool) {
+func (ns *Namespace) freeGroupIDLocked(scope uint32) (id uint16, ok bool) {
 	for range 1 << 16 {
 		id = ns.nextGroup[scope]
 		ns.nextGroup[scope]++
@@ -289,11 +290,12 @@ func (ns *Namespace) freeGroupID(scope uint32) (id uint16, ok bool) {
 	return 0, false
 }
 
-// leave ends s's membership, and the group with the last one. s.mu is held, and s
-// is not linked any more.
-func (ns *Namespace) leave(s *Socket) {
+// leaveFanoutLocked ends the socket's membership of its group, and with the last member
+// the group. The socket is no longer linked.
+func (s *Socket) leaveFanoutLocked() {
+	ns := s.ns
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	if g := s.group; g != nil {
 		s.group = nil
 		if g.sockets--; g.sockets == 0 {
@@ -309,37 +311,37 @@ func (ns *Namespace) leave(s *Socket) {
 // chooses among packets that its first member is granted, by what that one sees of
 // them. Members of a group are in one scope, and so one user's.
 
-// sees says whether all members are granted d. Namespace.mu is held.
-func (g *group) sees(d *Device) bool {
+// allowsDeviceLocked says whether all members are granted d. Namespace.mu is held.
+func (g *group) allowsDeviceLocked(d *Device) bool {
 	if g.grants == 0 {
 		return true
 	}
 	for _, s := range *g.members.Load() {
-		if !s.grant.sees(int32(d.index)) {
+		if !s.grant.allowsDevice(int32(d.index)) {
 			return false
 		}
 	}
 	return true
 }
 
-// count notes that a member with the grant gr, if it is one, came or went.
+// countGrantLocked notes that a member with the grant gr, if it is one, came or went.
 // Namespace.mu is held.
-func (g *group) count(gr *granted, by int) {
+func (g *group) countGrantLocked(gr *granted, by int) {
 	if gr != nil {
 		g.grants += by
 	}
 }
 
-// regrant goes by the grant of who is the first member now, if it bounds anything.
+// publishGrantLocked goes by the grant of who is the first member now, if it bounds anything.
 // Namespace.mu is held.
-func (g *group) regrant() {
+func (g *group) publishGrantLocked() {
 	var (
 		gr *granted
 		of *Account
 	)
 	if members := *g.members.Load(); len(members) > 0 {
 		of = members[0].grant.account()
-		if members[0].grant.bounds() {
+		if members[0].grant.limitsDelivery() {
 			gr = members[0].grant
 		}
 	}
@@ -347,15 +349,15 @@ func (g *group) regrant() {
 	g.account.Store(of)
 }
 
-// giveGranted is give for a group whose first member has the grant gr.
+// deliverTruncated is give for a group whose first member has the grant gr.
 //
 //go:noinline
-func (g *group) giveGranted(gr *granted, members []*Socket, p *Packet, a *arrival) {
-	seen := gr.judge(p, a)
+func (g *group) deliverTruncated(gr *granted, members []*Socket, p *Packet, meta *packetMeta) {
+	seen := gr.visibleBytes(p, meta)
 	if seen == 0 || len(members) == 0 {
 		return
 	}
-	v := limit(p, a, seen, 0)
+	v := truncate(p, meta, seen, 0)
 	v.packet.Rest = v.rest[:v.pieces]
-	members[g.choose(members, &v.packet, &v.arrival)].receive(p, a)
+	members[g.choose(members, &v.packet, &v.arrival)].receive(p, meta)
 }

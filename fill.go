@@ -9,46 +9,46 @@ import (
 
 // fill copies and stamps the packet into its slot, and returns the status to
 // release it with.
-func (s *Socket) fill(rx *receiver, slot uint32, p *Packet, a *arrival, snaplen uint32, cut bool) (status uint32) {
+func (s *Socket) fill(rx *rxOptions, slot uint32, p *Packet, meta *packetMeta, snaplen uint32, cut bool) (status uint32) {
 	frame := rx.ring.Frame(slot)
-	at, skip := rx.offsets(a), rx.skip(a)
+	at, skip := rx.offsets(meta), rx.skipLen(meta)
 	if snaplen > 0 {
 		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
 	}
-	status = a.status
+	status = meta.status
 	if s.counters.Losing() {
 		status |= tpacket.StatusLosing
 	}
 	if rx.vnetLen != 0 && at.Mac <= rx.frameSize {
-		stampVnet(frame[:at.Mac], p, a)
+		stampVnet(frame[:at.Mac], p, meta)
 	}
-	if cut && s.enqueueCopy(rx, p, a) {
+	if cut && s.enqueueCopy(rx, p, meta) {
 		status |= tpacket.StatusCopy
 	}
-	now := a.clock()
+	now := meta.clock()
 	if rx.version == tpacket.V1 {
 		h := tpacket.Header1At(frame)
-		h.Len, h.Snaplen = a.length-skip, snaplen
+		h.Len, h.Snaplen = meta.length-skip, snaplen
 		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
 		h.Sec, h.Usec = uint32(now/1e9), uint32(now%1e9/1e3)
 	} else {
 		h := tpacket.Header2At(frame)
-		h.Len, h.Snaplen = a.length-skip, snaplen
+		h.Len, h.Snaplen = meta.length-skip, snaplen
 		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
 		h.Sec, h.Nsec = uint32(now/1e9), uint32(now%1e9)
 		h.VLANTCI, h.VLANTPID, h.Padding = 0, 0, [4]uint8{}
 	}
-	stampFrom(tpacket.SockaddrLLAt(frame, rx.version), &a.from)
-	if a.extra != 0 {
-		status |= rx.stampExtra(frame, p, a)
+	stampFrom(tpacket.SockaddrLLAt(frame, rx.version), &meta.from)
+	if meta.extra != 0 {
+		status |= rx.stampExtra(frame, p, meta)
 	}
 	return status
 }
 
 // receiveBlock is the rest of take for a V3 ring, which wakes its reader for
 // blocks, not for packets.
-func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
-	at, skip := rx.offsets(a), rx.skip(a)
+func (s *Socket) receiveBlock(rx *rxOptions, p *Packet, meta *packetMeta, snaplen uint32) {
+	at, skip := rx.offsets(meta), rx.skipLen(meta)
 	fits := at.Mac <= rx.frameSize
 	at.Mac = min(at.Mac, rx.frameSize)
 	room, verdict := rx.blocks.Acquire(at.Mac + snaplen)
@@ -61,28 +61,28 @@ func (s *Socket) receiveBlock(rx *receiver, p *Packet, a *arrival, snaplen uint3
 		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
 	}
 	if rx.vnetLen != 0 && fits {
-		stampVnet(frame[:at.Mac], p, a)
+		stampVnet(frame[:at.Mac], p, meta)
 	}
-	now := a.clock()
+	now := meta.clock()
 	h := tpacket.Header3At(frame)
 	*h = tpacket.Header3{
 		NextOffset: room.Size(),
 		Sec:        uint32(now / 1e9),
 		Nsec:       uint32(now % 1e9),
 		Snaplen:    snaplen,
-		Len:        a.length - skip,
-		Status:     a.status,
+		Len:        meta.length - skip,
+		Status:     meta.status,
 		Mac:        uint16(at.Mac),
 		Net:        uint16(at.Net),
 	}
 	if rx.fillHash {
 		if h.RxHash = p.Hash; h.RxHash == 0 {
-			h.RxHash = flowHash(p, a)
+			h.RxHash = flowHash(p, meta)
 		}
 	}
-	stampFrom(tpacket.SockaddrLLAt(frame, tpacket.V3), &a.from)
-	if a.extra != 0 {
-		h.Status |= rx.stampExtra(frame, p, a)
+	stampFrom(tpacket.SockaddrLLAt(frame, tpacket.V3), &meta.from)
+	if meta.extra != 0 {
+		h.Status |= rx.stampExtra(frame, p, meta)
 	}
 	rx.blocks.Release(room)
 }
@@ -103,20 +103,20 @@ func stampFrom(to, from *tpacket.SockaddrLL) {
 // rare, and is kept out of fill's way.
 //
 //go:noinline
-func stampVnet(before []byte, p *Packet, a *arrival) {
-	h := p.vnet(a, a.length)
+func stampVnet(before []byte, p *Packet, meta *packetMeta) {
+	h := p.vnet(meta, meta.length)
 	copy(before[len(before)-sizeofVnetHeader:], h[:])
 }
 
 // clock is when the packet passed: one reading for all sockets.
-func (a *arrival) clock() int64 {
-	if a.timestamp == 0 {
-		a.readClock()
+func (meta *packetMeta) clock() int64 {
+	if meta.timestamp == 0 {
+		meta.readClock()
 	}
-	return a.timestamp
+	return meta.timestamp
 }
 
-func (a *arrival) readClock() { a.timestamp = time.Now().UnixNano() }
+func (meta *packetMeta) readClock() { meta.timestamp = time.Now().UnixNano() }
 
 // maxOffset is what tp_net can hold: Linux drops a packet past it.
 const maxOffset = 1<<16 - 1

@@ -14,7 +14,7 @@ import (
 // program that Linux refuses, or [cbpf.CompileBounded] if the socket has an [Account]; EPERM
 // once the filter is locked.
 func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
-	f, err := s.compile(prog)
+	f, err := s.compileFilter(prog)
 	return s.do("set SO_ATTACH_FILTER", func() error {
 		if s.filterLocked {
 			return errFilterLocked
@@ -22,18 +22,18 @@ func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
 		if err != nil {
 			return err
 		}
-		if err := s.filterCharge.Replace(s.budget(), filterCost(len(prog))); err != nil {
+		if err := s.filterCharge.Replace(s.budgetLocked(), filterCost(len(prog))); err != nil {
 			return fmt.Errorf("filter of %d instructions: %w", len(prog), err)
 		}
 		s.filter, s.program = f, slices.Clone(prog)
-		s.publish()
-		s.ns.refiltered(s)
+		s.publishLocked()
+		s.ns.notifyFilterChange(s)
 		return nil
 	})
 }
 
-// compile is for a program that is to run for the socket.
-func (s *Socket) compile(prog []cbpf.Instruction) (*cbpf.Filter, error) {
+// compileFilter is for a program that is to run for the socket.
+func (s *Socket) compileFilter(prog []cbpf.Instruction) (*cbpf.Filter, error) {
 	s.mu.Lock()
 	of := s.grant.account()
 	s.mu.Unlock()
@@ -55,8 +55,8 @@ func (s *Socket) DetachFilter() error {
 		}
 		s.filter, s.program = nil, nil
 		s.filterCharge.Release()
-		s.publish()
-		s.ns.refiltered(s)
+		s.publishLocked()
+		s.ns.notifyFilterChange(s)
 		return nil
 	})
 }
@@ -114,7 +114,7 @@ func filterCost(n int) int64 { return int64(n) * 64 }
 // at most 16.
 func (d *Device) Filters() (programs [][]cbpf.Instruction, all bool) {
 	d.ns.mu.Lock()
-	defer d.ns.mu.Unlock()
+	defer d.ns.mu.UnlockAndNotify()
 	taps := d.taps.Load()
 	if taps == nil {
 		return nil, false
@@ -131,7 +131,7 @@ func (d *Device) Filters() (programs [][]cbpf.Instruction, all bool) {
 			return nil, true // they see no VLAN tags
 		}
 		for _, s := range sockets {
-			f := s.bound()
+			f := s.sourceFilter()
 			if f == nil {
 				return nil, true
 			}
@@ -150,35 +150,35 @@ const (
 	// maxFilters is how many different filters a source is told of.
 	maxFilters = 16
 	// maxLent is how many instructions of a filter of somebody else's a source runs.
-	maxLent = 96
+	maxShortFilter = 96
 )
 
-// bound is a filter that refuses, from the link-layer header on, nothing that the
+// sourceFilter is a filter that refuses, from the link-layer header on, nothing that the
 // socket takes, nil: there is none. With a grant that hides bytes it is the grant's:
 // what the socket's own says of them would show in how many packets come.
-func (s *Socket) bound() *cbpf.Filter {
+func (s *Socket) sourceFilter() *cbpf.Filter {
 	rx := s.rx.Load()
 	switch {
-	case rx.grant.restricts():
+	case rx.grant.limitsBytes():
 		return rx.grant.filter
 	case s.typ != SockRaw || rx.filter == nil:
 		return nil
-	case s.grant.account() != nil && (len(rx.filter.Program()) > maxLent || cbpf.Walks(rx.filter.Program()) > 0):
+	case s.grant.account() != nil && (len(rx.filter.Program()) > maxShortFilter || cbpf.Walks(rx.filter.Program()) > 0):
 		return nil
 	}
 	return rx.filter
 }
 
-// refiltered is for a socket that has another filter.
-func (ns *Namespace) refiltered(s *Socket) {
+// notifyFilterChange is for a socket that has another filter.
+func (ns *Namespace) notifyFilterChange(s *Socket) {
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	if !s.hooked {
+	defer ns.mu.UnlockAndNotify()
+	if !s.running {
 		return
 	}
 	for _, d := range ns.devices {
 		if i := int(s.ifindex.Load()); i == 0 || i == d.index {
-			ns.mu.tell(d)
+			ns.mu.notifyLocked(d)
 		}
 	}
 }

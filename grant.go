@@ -92,8 +92,8 @@ func newGranted(g *Grant) (*granted, error) {
 	return out, nil
 }
 
-// look asks which of the devices the grant is for. Namespace.mu is held.
-func (g *granted) look(devices []*Device) {
+// resolveDevicesLocked asks which of the devices the grant is for. Namespace.mu is held.
+func (g *granted) resolveDevicesLocked(devices []*Device) {
 	if g == nil || g.Devices == nil {
 		return
 	}
@@ -106,8 +106,8 @@ func (g *granted) look(devices []*Device) {
 	g.devices.Store(&seen)
 }
 
-// sees says whether the device of that index is there.
-func (g *granted) sees(index int32) bool {
+// allowsDevice says whether the device of that index is there.
+func (g *granted) allowsDevice(index int32) bool {
 	if g == nil {
 		return true
 	}
@@ -119,46 +119,46 @@ func (g *granted) sees(index int32) bool {
 	return ok
 }
 
-// restricts says whether there are bytes that the socket may not see.
-func (g *granted) restricts() bool { return g != nil && (g.Filter != nil || g.Snaplen > 0) }
+// limitsBytes says whether there are bytes that the socket may not see.
+func (g *granted) limitsBytes() bool { return g != nil && (g.Filter != nil || g.Snaplen > 0) }
 
-// bounds says whether there are packets, or bytes of them, that the socket may not
+// limitsDelivery says whether there are packets, or bytes of them, that the socket may not
 // see: otherwise it receives like any other.
-func (g *granted) bounds() bool { return g.restricts() || g != nil && g.Devices != nil }
+func (g *granted) limitsDelivery() bool { return g.limitsBytes() || g != nil && g.Devices != nil }
 
-// judge is how many bytes of the packet, link-layer header included, there are for
+// visibleBytes is how many bytes of the packet, link-layer header included, there are for
 // the socket; 0: it gets nothing of it.
-func (g *granted) judge(p *Packet, a *arrival) (seen uint32) {
-	if !g.sees(a.from.Ifindex) {
+func (g *granted) visibleBytes(p *Packet, meta *packetMeta) (seen uint32) {
+	if !g.allowsDevice(meta.from.Ifindex) {
 		return 0 // revoked while the packet was under way
 	}
-	seen = min(a.seen, g.snaplen)
+	seen = min(meta.capLen, g.snaplen)
 	if g.filter == nil {
 		return seen
 	}
-	if a.hidden.TPID == 0 {
-		return min(seen, a.filter(g.filter, p, 0))
+	if meta.strippedVLAN.TPID == 0 {
+		return min(seen, meta.runFilter(g.filter, p, 0))
 	}
 	q := *p
-	q.VLAN = a.hidden
-	return min(seen, a.filter(g.filter, &q, 0))
+	q.VLAN = meta.strippedVLAN
+	return min(seen, meta.runFilter(g.filter, &q, 0))
 }
 
-// view is what a grant leaves of a packet.
-type view struct {
+// truncated is what a grant leaves of a packet.
+type truncated struct {
 	packet  Packet // without its Rest
-	arrival arrival
+	arrival packetMeta
 	rest    [16][]byte // in place of it: a place to point to that is no allocation
 	pieces  int
 }
 
-// limit leaves n bytes of the packet, of which skip at least belong to a link-layer
+// truncate leaves n bytes of the packet, of which skip at least belong to a link-layer
 // header. The arrival goes on to tell the true length.
-func limit(p *Packet, a *arrival, n, skip uint32) (v view) {
-	v.packet, v.arrival = *p, *a
+func truncate(p *Packet, meta *packetMeta, n, skip uint32) (v truncated) {
+	v.packet, v.arrival = *p, *meta
 	v.packet.Rest = nil
-	if n < a.seen {
-		v.arrival.seen = max(n, skip)
+	if n < meta.capLen {
+		v.arrival.capLen = max(n, skip)
 		v.packet.Hash = 0 // of more than is left
 	}
 	v.packet.Data = p.Data[:min(int(n), len(p.Data))]
@@ -178,39 +178,39 @@ func limit(p *Packet, a *arrival, n, skip uint32) (v view) {
 	return v
 }
 
-// takeForAnother is take for a socket that somebody else uses: what it may not see is cut off
+// receiveGranted is take for a socket that somebody else uses: what it may not see is cut off
 // before anything looks at the packet.
 //
 //go:noinline
-func (s *Socket) takeForAnother(rx *receiver, p *Packet, a *arrival) {
+func (s *Socket) receiveGranted(rx *rxOptions, p *Packet, meta *packetMeta) {
 	if rx.grant == nil {
-		s.takeMetered(rx, p, a)
+		s.receiveMetered(rx, p, meta)
 		return
 	}
-	seen := rx.grant.judge(p, a)
+	seen := rx.grant.visibleBytes(p, meta)
 	if seen == 0 {
 		return
 	}
-	v := limit(p, a, seen, rx.skip(a))
+	v := truncate(p, meta, seen, rx.skipLen(meta))
 	v.packet.Rest = v.rest[:v.pieces]
 	if rx.account == nil {
-		s.take(rx.own, &v.packet, &v.arrival)
+		s.receiveOne(rx.unrestricted, &v.packet, &v.arrival)
 	} else {
-		s.takeMetered(rx, &v.packet, &v.arrival)
+		s.receiveMetered(rx, &v.packet, &v.arrival)
 	}
-	a.timestamp = v.arrival.timestamp // one reading for all sockets
+	meta.timestamp = v.arrival.timestamp // one reading for all sockets
 }
 
-// receiveBatchForAnother is receiveBatch for a socket that somebody else uses. Where its grant
+// receiveBatchGranted is receiveBatch for a socket that somebody else uses. Where its grant
 // hides anything, it gets the packets one by one.
-func (s *Socket) receiveBatchForAnother(rx *receiver, ps []Packet, as []arrival, mask batchMask) {
+func (s *Socket) receiveBatchGranted(rx *rxOptions, ps []Packet, metas []packetMeta, mask batchMask) {
 	if rx.grant == nil {
-		s.receiveBatchMetered(rx, ps, as, mask)
+		s.receiveBatchMetered(rx, ps, metas, mask)
 		return
 	}
 	for i := range ps {
-		if mask&(1<<i) != 0 && as[i].length != 0 && s.wants(&ps[i], &as[i]) {
-			s.takeForAnother(rx, &ps[i], &as[i])
+		if mask&(1<<i) != 0 && metas[i].length != 0 && s.wants(&ps[i], &metas[i]) {
+			s.receiveGranted(rx, &ps[i], &metas[i])
 		}
 	}
 }
@@ -227,13 +227,13 @@ func (ns *Namespace) SocketFor(g *Grant, t SockType, protocol uint16) (*Socket, 
 	}
 	s := &Socket{ns: ns, typ: t, grant: gr, flags: make(map[option]int32)}
 	s.queue.limit.Store(rcvbufDefault)
-	s.rx.Store(&receiver{})
-	s.publish()
+	s.rx.Store(&rxOptions{})
+	s.publishLocked()
 	s.protocol.Store(uint32(protocol))
 	if protocol != 0 {
 		ns.mark(0)
 	}
-	ns.enter(s)
+	ns.addSocket(s)
 	return s, nil
 }
 
@@ -252,48 +252,49 @@ func (s *Socket) SetGrant(g *Grant) error {
 		if err != nil {
 			return err
 		}
-		s.ns.regrant(s, gr)
+		s.setGrantLocked(gr)
 		return nil
 	})
 }
 
-// regrant gives s the grant g. s.mu is held.
-func (ns *Namespace) regrant(s *Socket, g *granted) {
+// setGrantLocked replaces the socket's grant with g.
+func (s *Socket) setGrantLocked(g *granted) {
+	ns := s.ns
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	g.look(ns.devices)
-	if s.group != nil && s.hooked {
-		s.group.count(s.grant, -1)
-		s.group.count(g, 1)
+	defer ns.mu.UnlockAndNotify()
+	g.resolveDevicesLocked(ns.devices)
+	if s.group != nil && s.running {
+		s.group.countGrantLocked(s.grant, -1)
+		s.group.countGrantLocked(g, 1)
 	}
 	s.grant = g
-	s.publish() // before devices are hooked: none delivers by what was granted before
+	s.publishLocked() // before devices are hooked: none delivers by what was granted before
 	for _, d := range ns.devices {
-		if !g.sees(int32(d.index)) {
-			ns.flushMemberships(s, d)
+		if !g.allowsDevice(int32(d.index)) {
+			ns.flushMembershipsLocked(s, d)
 		}
 	}
 	for i := range s.memberships {
-		if j := &s.memberships[i]; j.hear(g.mayHave(&j.membership)) {
-			j.device.hear()
+		if j := &s.memberships[i]; j.setCountedLocked(g.allowsMembership(&j.membership)) {
+			j.device.publishRxFilterLocked()
 		}
 	}
-	if d := s.device; d != nil && !g.sees(int32(d.index)) {
-		if s.hooked {
-			ns.setHooked(s, false)
-			s.fail(syscall.ENETDOWN)
+	if d := s.device; d != nil && !g.allowsDevice(int32(d.index)) {
+		if s.running {
+			ns.setRunningLocked(s, false)
+			s.setError(syscall.ENETDOWN)
 		}
-		s.setDevice(nil)
+		s.setDeviceLocked(nil)
 		s.ifindex.Store(-1)
 	}
 	if s.group != nil {
-		s.group.regrant()
+		s.group.publishGrantLocked()
 	}
-	ns.hook()
+	ns.rebuildTapsLocked()
 }
 
-// forced is for options that take CAP_NET_ADMIN.
-func forced(check func(*Socket, int32) (int32, error)) func(*Socket, int32) (int32, error) {
+// needsNetAdmin is for options that take CAP_NET_ADMIN.
+func needsNetAdmin(check func(*Socket, int32) (int32, error)) func(*Socket, int32) (int32, error) {
 	return func(s *Socket, v int32) (int32, error) {
 		if s.grant != nil {
 			return 0, explain.Errorf(syscall.EPERM, "%d: only who owns the namespace may force a size", v)
@@ -304,8 +305,8 @@ func forced(check func(*Socket, int32) (int32, error)) func(*Socket, int32) (int
 
 var errNoSend = explain.Errorf(syscall.EPERM, "the socket was not granted to send")
 
-// mayHave says whether the membership counts at the device.
-func (g *granted) mayHave(m *membership) bool {
+// allowsMembership says whether the membership counts at the device.
+func (g *granted) allowsMembership(m *membership) bool {
 	if g == nil || !g.NoPromiscuous {
 		return true
 	}
@@ -320,8 +321,8 @@ func (g *granted) account() *Account {
 	return g.Account
 }
 
-// budget is what the socket's memory is taken from, nil: nobody's. s.mu is held.
-func (s *Socket) budget() *Budget {
+// budgetLocked is what the socket's memory is taken from, nil: nobody's. s.mu is held.
+func (s *Socket) budgetLocked() *Budget {
 	if s.grant == nil {
 		return nil
 	}

@@ -93,22 +93,22 @@ func (d *Device) ethernet() bool { return d.ether }
 func (d *Device) bareIP() bool { return d.typ == RawIP }
 
 // measureLink is measure's part for devices that are not Ethernet.
-func (a *arrival) measureLink(d *Device, p *Packet) bool {
-	a.maclen, a.from.Halen = 0, 0
-	if a.length == 0 {
+func (meta *packetMeta) measureLink(d *Device, p *Packet) bool {
+	meta.maclen, meta.from.Halen = 0, 0
+	if meta.length == 0 {
 		return false
 	}
 	l := p.Link
 	if l == nil {
-		return a.parse(d, p)
+		return meta.parse(d, p)
 	}
 	if int(l.HeaderLen) > len(p.Data) {
 		return false
 	}
-	a.maclen, a.protocol = uint32(l.HeaderLen), l.Protocol
-	a.from.Pkttype, a.from.Halen, a.from.Addr = l.Type, l.AddrLen, l.Addr
+	meta.maclen, meta.protocol = uint32(l.HeaderLen), l.Protocol
+	meta.from.Pkttype, meta.from.Halen, meta.from.Addr = l.Type, l.AddrLen, l.Addr
 	if l.Hatype != 0 || l.Ifindex != 0 {
-		a.extra |= extraLink
+		meta.extra |= extraLink
 	}
 	return true
 }
@@ -125,38 +125,38 @@ func (l *Link) stamp(to *tpacket.SockaddrLL) {
 
 // parse reads the beginning of a packet. It reports false for one that no driver of
 // the type would let in.
-func (a *arrival) parse(d *Device, p *Packet) bool {
+func (meta *packetMeta) parse(d *Device, p *Packet) bool {
 	head := p.Data
 	switch d.link.framing {
 	case bareIP:
-		a.protocol = ipVersion(head)
-		return a.protocol != 0
+		meta.protocol = ipVersion(head)
+		return meta.protocol != 0
 	case canFraming:
-		a.parseCAN()
+		meta.parseCAN()
 	case monitor:
-		a.parseMonitor(head)
+		meta.parseMonitor(head)
 	case ieee802154:
-		a.parse802154(head)
+		meta.parse802154(head)
 	case ciscoHDLC:
-		return a.parseCisco(head)
+		return meta.parseCisco(head)
 	case fddi:
-		return a.parseFDDI(head)
+		return meta.parseFDDI(head)
 	case ipoib:
-		return a.parseEtherType(head, ipoibLen-4, ipoibLen)
+		return meta.parseEtherType(head, ipoibLen-4, ipoibLen)
 	case firewire:
-		return a.parseEtherType(head, firewireLen-2, firewireLen)
+		return meta.parseEtherType(head, firewireLen-2, firewireLen)
 	default:
-		a.protocol = d.link.protocol
+		meta.protocol = d.link.protocol
 	}
 	return true
 }
 
 // parseEtherType is for headers of n bytes, with an EtherType at offset at.
-func (a *arrival) parseEtherType(head []byte, at, n int) bool {
+func (meta *packetMeta) parseEtherType(head []byte, at, n int) bool {
 	if len(head) < n {
 		return false
 	}
-	a.protocol, a.maclen = binary.BigEndian.Uint16(head[at:]), uint32(n)
+	meta.protocol, meta.maclen = binary.BigEndian.Uint16(head[at:]), uint32(n)
 	return true
 }
 
@@ -168,79 +168,79 @@ const (
 )
 
 // parseCAN takes what alloc_can_skb and its kin set (drivers/net/can/dev/skb.c).
-func (a *arrival) parseCAN() {
-	switch a.length {
+func (meta *packetMeta) parseCAN() {
+	switch meta.length {
 	case canFrame:
-		a.protocol = tpacket.ETHPCAN
+		meta.protocol = tpacket.ETHPCAN
 	case canFDFrame:
-		a.protocol = tpacket.ETHPCANFD
+		meta.protocol = tpacket.ETHPCANFD
 	default:
-		a.protocol = tpacket.ETHPCANXL
+		meta.protocol = tpacket.ETHPCANXL
 	}
-	a.from.Pkttype = tpacket.PacketBroadcast
+	meta.from.Pkttype = tpacket.PacketBroadcast
 }
 
 // parseMonitor takes what ieee80211_rx_monitor sets (net/mac80211/rx.c). The address
 // is the bytes where an Ethernet header has one: these devices have Ethernet's
 // header_ops.
-func (a *arrival) parseMonitor(head []byte) {
-	a.protocol = tpacket.ETHP8022
-	a.from.Pkttype = tpacket.PacketOtherHost
+func (meta *packetMeta) parseMonitor(head []byte) {
+	meta.protocol = tpacket.ETHP8022
+	meta.from.Pkttype = tpacket.PacketOtherHost
 	if len(head) >= etherLen {
-		a.from.Halen = etherAddrLen
-		*(*[etherAddrLen]byte)(a.from.Addr[:]) = [etherAddrLen]byte(head[etherAddrLen:])
+		meta.from.Halen = etherAddrLen
+		*(*[etherAddrLen]byte)(meta.from.Addr[:]) = [etherAddrLen]byte(head[etherAddrLen:])
 	}
 }
 
 // parseCisco is cisco_type_trans (drivers/net/wan/hdlc_cisco.c): IP is behind the
 // header, everything else with it.
-func (a *arrival) parseCisco(head []byte) bool {
+func (meta *packetMeta) parseCisco(head []byte) bool {
 	const unicast, multicast = 0x0f, 0x8f
 	if len(head) < ciscoLen {
 		return false
 	}
-	a.protocol = tpacket.ETHPHDLC
+	meta.protocol = tpacket.ETHPHDLC
 	if to := head[0]; to == unicast || to == multicast {
 		if t := binary.BigEndian.Uint16(head[2:]); t == tpacket.ETHPIP || t == tpacket.ETHPIPv6 {
-			a.protocol, a.maclen = t, ciscoLen
+			meta.protocol, meta.maclen = t, ciscoLen
 		}
 	}
 	return true
 }
 
 // parseFDDI is fddi_type_trans (net/802/fddi.c).
-func (a *arrival) parseFDDI(head []byte) bool {
+func (meta *packetMeta) parseFDDI(head []byte) bool {
 	const plain, snap, snapSAP = fddiLLC, fddiSNAP, 0xaa
 	if len(head) < plain+3 {
 		return false
 	}
 	if head[plain] != snapSAP || len(head) < snap {
-		a.protocol, a.maclen = tpacket.ETHP8022, plain
+		meta.protocol, meta.maclen = tpacket.ETHP8022, plain
 	} else {
-		a.protocol, a.maclen = binary.BigEndian.Uint16(head[snap-2:]), snap
+		meta.protocol, meta.maclen = binary.BigEndian.Uint16(head[snap-2:]), snap
 	}
 	switch to := [6]byte(head[1:]); {
 	case to == broadcast:
-		a.from.Pkttype = tpacket.PacketBroadcast
+		meta.from.Pkttype = tpacket.PacketBroadcast
 	case to[0]&1 != 0:
-		a.from.Pkttype = tpacket.PacketMulticast
+		meta.from.Pkttype = tpacket.PacketMulticast
 	default:
-		a.from.Pkttype = tpacket.PacketOtherHost
+		meta.from.Pkttype = tpacket.PacketOtherHost
 	}
 	return true
 }
 
 // parse802154 finds the MAC header's end and the sender's long address, as
 // ieee802154_hdr_pull and mac802154_header_parse do (net/ieee802154/header_ops.c).
-func (a *arrival) parse802154(head []byte) {
+func (meta *packetMeta) parse802154(head []byte) {
 	const (
 		security, intraPAN = 1 << 3, 1 << 6 // of the frame control field
 		panLen             = 2
 		shortLen, longLen  = 2, 8
 		broadcastShort     = 0xffff
 	)
-	a.protocol = tpacket.ETHPIEEE802154
-	a.from.Pkttype = tpacket.PacketOtherHost
+	meta.protocol = tpacket.ETHPIEEE802154
+	meta.from.Pkttype = tpacket.PacketOtherHost
 	if len(head) < 3 {
 		return // a driver's device would drop it, a monitor shows it
 	}
@@ -251,7 +251,7 @@ func (a *arrival) parse802154(head []byte) {
 	if dst > 0 {
 		at += panLen
 		if dst == shortLen && len(head) >= at+dst && binary.LittleEndian.Uint16(head[at:]) == broadcastShort {
-			a.from.Pkttype = tpacket.PacketBroadcast
+			meta.from.Pkttype = tpacket.PacketBroadcast
 		}
 		at += dst
 	}
@@ -259,9 +259,9 @@ func (a *arrival) parse802154(head []byte) {
 		at += panLen
 	}
 	if src == longLen && len(head) >= at+src {
-		a.from.Halen = longLen
-		copy(a.from.Addr[:], head[at:at+src])
-		slices.Reverse(a.from.Addr[:]) // little-endian in the frame
+		meta.from.Halen = longLen
+		copy(meta.from.Addr[:], head[at:at+src])
+		slices.Reverse(meta.from.Addr[:]) // little-endian in the frame
 	}
 	at += src
 	if control&security != 0 && len(head) > at {
@@ -269,6 +269,6 @@ func (a *arrival) parse802154(head []byte) {
 		at += 1 + 4 + keyLen[head[at]>>3&3] // security control, frame counter, key identifier
 	}
 	if at <= len(head) {
-		a.maclen = uint32(at)
+		meta.maclen = uint32(at)
 	}
 }

@@ -28,13 +28,13 @@ type membership struct {
 	addr    [maxAddrLen]byte // bytes past alen are 0
 }
 
-// joined is a membership of a socket's, that it has asked for count times. It
+// joinedMembership is a membership of a socket's, that it has asked for count times. It
 // mirrors struct packet_mclist.
-type joined struct {
+type joinedMembership struct {
 	membership
 	device  *Device
 	account *Account // that it is taken from, nil: none
-	heard   bool     // the device counts it: see Grant.NoPromiscuous
+	counted bool     // the device counts it: see Grant.NoPromiscuous
 	count   int
 }
 
@@ -85,9 +85,9 @@ func (s *Socket) setMembership(val []byte, add bool) error {
 // addMembership is packet_mc_add.
 func (ns *Namespace) addMembership(s *Socket, m membership) error {
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	d, ok := ns.findLocked(func(d *Device) bool { return d.index == int(m.ifindex) })
-	if !ok || !s.grant.sees(m.ifindex) {
+	if !ok || !s.grant.allowsDevice(m.ifindex) {
 		return explain.Errorf(syscall.ENODEV, "mr_ifindex %d: no such device", m.ifindex)
 	}
 	if most := addrLen(d); int(m.alen) > most {
@@ -103,76 +103,76 @@ func (ns *Namespace) addMembership(s *Socket, m membership) error {
 	if len(s.memberships) == maxMemberships {
 		return explain.Errorf(syscall.ENOBUFS, "the socket has %d memberships: want at most so many", maxMemberships)
 	}
-	j := joined{membership: m, device: d, account: s.grant.account(), count: 1}
-	if !j.account.takeMembership() {
+	j := joinedMembership{membership: m, device: d, account: s.grant.account(), count: 1}
+	if !j.account.acquireMembership() {
 		return explain.Errorf(syscall.ENOBUFS, "the user's sockets have %d memberships together: want at most so many, or PACKET_MR_ALLMULTI for all groups", maxAccountMemberships)
 	}
-	if j.hear(s.grant.mayHave(&m)) {
-		d.hear()
+	if j.setCountedLocked(s.grant.allowsMembership(&m)) {
+		d.publishRxFilterLocked()
 	}
 	s.memberships = append(s.memberships, j)
 	return nil
 }
 
-// hear has the device count the membership or not, and reports whether Device.hear is to be
+// setCountedLocked has the device count the membership or not, and reports whether Device.publishRxFilterLocked is to be
 // called. Namespace.mu is held.
-func (j *joined) hear(on bool) (changed bool) {
-	if j.heard == on {
+func (j *joinedMembership) setCountedLocked(on bool) (changed bool) {
+	if j.counted == on {
 		return false
 	}
-	j.heard = on
+	j.counted = on
 	by := -1
 	if on {
 		by = 1
 	}
-	return j.device.listen(j.membership, by)
+	return j.device.addRefLocked(j.membership, by)
 }
 
 // dropMembership is packet_mc_drop: nothing to drop is no error.
 func (ns *Namespace) dropMembership(s *Socket, m membership) {
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	i := s.membership(m)
 	if i < 0 {
 		return
 	}
 	j := &s.memberships[i]
 	if j.count--; j.count == 0 {
-		if j.hear(false) {
-			j.device.hear()
+		if j.setCountedLocked(false) {
+			j.device.publishRxFilterLocked()
 		}
-		j.account.giveBackMembership()
+		j.account.releaseMembership()
 		s.memberships = slices.Delete(s.memberships, i, i+1)
 	}
 }
 
-// flushMemberships drops those of s on device d, or all when d is nil. ns.mu is
+// flushMembershipsLocked drops those of s on device d, or all when d is nil. ns.mu is
 // held.
-func (ns *Namespace) flushMemberships(s *Socket, d *Device) {
+func (ns *Namespace) flushMembershipsLocked(s *Socket, d *Device) {
 	changed := make(map[*Device]bool)
-	s.memberships = slices.DeleteFunc(s.memberships, func(j joined) bool {
+	s.memberships = slices.DeleteFunc(s.memberships, func(j joinedMembership) bool {
 		if d != nil && j.device != d {
 			return false
 		}
-		if j.hear(false) {
+		if j.setCountedLocked(false) {
 			changed[j.device] = true
 		}
-		j.account.giveBackMembership()
+		j.account.releaseMembership()
 		return true
 	})
 	for d := range changed { // once: there may be thousands of memberships
-		d.hear()
+		d.publishRxFilterLocked()
 	}
 }
 
 // membership is where m is among the socket's, -1: nowhere.
 func (s *Socket) membership(m membership) int {
-	return slices.IndexFunc(s.memberships, func(j joined) bool { return j.membership == m })
+	return slices.IndexFunc(s.memberships, func(j joinedMembership) bool { return j.membership == m })
 }
 
-// listeners counts a device's memberships: of all sockets, each different one of
+// filterRefs counts a device's memberships: of all sockets, each different one of
 // a socket's once.
-type listeners struct {
+type filterRefs struct {
 	promiscuous, allmulti int
 	unicast, multicast    map[[6]byte]int
 }
@@ -181,26 +181,26 @@ type listeners struct {
 // all packets to groups, or is promiscuous, as a card does whose filter is full.
 const maxAddresses = 32
 
-// hearing is which packets that come in a card would hear. It does not change.
-type hearing struct {
+// rxFilter is which packets that come in a card would hear. It does not change.
+type rxFilter struct {
 	promiscuous, allmulti int // memberships
 
 	manyUnicast, manyMulticast bool                 // more than maxAddresses of them
 	addrs                      map[[6]byte]struct{} // beside its own and broadcast; without those that are many
 }
 
-func (h *hearing) everything() bool { return h.promiscuous > 0 || h.manyUnicast }
-func (h *hearing) groups() bool     { return h.allmulti > 0 || h.manyMulticast }
+func (h *rxFilter) acceptsAll() bool    { return h.promiscuous > 0 || h.manyUnicast }
+func (h *rxFilter) acceptsGroups() bool { return h.allmulti > 0 || h.manyMulticast }
 
-// sameToSource says whether a source has nothing to do when one follows the other.
-func (h *hearing) sameToSource(o *hearing) bool {
-	return h.everything() == o.everything() && h.groups() == o.groups() && maps.Equal(h.addrs, o.addrs)
+// sameInterest says whether a source has nothing to do when one follows the other.
+func (h *rxFilter) sameInterest(o *rxFilter) bool {
+	return h.acceptsAll() == o.acceptsAll() && h.acceptsGroups() == o.acceptsGroups() && maps.Equal(h.addrs, o.addrs)
 }
 
-// listen is packet_dev_mc: by is 1 or -1. When it has changed something, hear is to be
+// addRefLocked is packet_dev_mc: by is 1 or -1. When it has changed something, hear is to be
 // called. Namespace.mu is held.
-func (d *Device) listen(m membership, by int) (changed bool) {
-	switch l := &d.listeners; m.typ {
+func (d *Device) addRefLocked(m membership, by int) (changed bool) {
+	switch l := &d.refs; m.typ {
 	case mrPromisc:
 		l.promiscuous += by
 	case mrAllmulti:
@@ -222,10 +222,10 @@ func (d *Device) listen(m membership, by int) (changed bool) {
 	return true
 }
 
-// hear makes known what listen has changed. Namespace.mu is held.
-func (d *Device) hear() {
-	l := &d.listeners
-	h := &hearing{
+// publishRxFilterLocked makes known what listen has changed. Namespace.mu is held.
+func (d *Device) publishRxFilterLocked() {
+	l := &d.refs
+	h := &rxFilter{
 		promiscuous:   l.promiscuous,
 		allmulti:      l.allmulti,
 		manyUnicast:   len(l.unicast) > maxAddresses,
@@ -239,23 +239,23 @@ func (d *Device) hear() {
 			}
 		}
 	}
-	if was := d.hears.Swap(h); !was.sameToSource(h) {
-		d.ns.mu.tell(d)
+	if was := d.rxFilter.Swap(h); !was.sameInterest(h) {
+		d.ns.mu.notifyLocked(d)
 	}
 }
 
 // Promiscuous says whether the device is to take packets to others: a socket asked for
 // them (PACKET_MR_PROMISC), or sockets asked for more than 32 unicast addresses.
-func (d *Device) Promiscuous() bool { return d.hears.Load().everything() }
+func (d *Device) Promiscuous() bool { return d.rxFilter.Load().acceptsAll() }
 
 // AllMulticast says whether the device is to take the packets of all groups: a socket
 // asked for them (PACKET_MR_ALLMULTI), or sockets asked for more than 32 groups.
-func (d *Device) AllMulticast() bool { return d.hears.Load().groups() }
+func (d *Device) AllMulticast() bool { return d.rxFilter.Load().acceptsGroups() }
 
 // Memberships counts those of PACKET_MR_PROMISC and of PACKET_MR_ALLMULTI: a
 // link's IFLA_PROMISCUITY and IFLA_ALLMULTI.
 func (d *Device) Memberships() (promiscuous, allMulticast int) {
-	h := d.hears.Load()
+	h := d.rxFilter.Load()
 	return h.promiscuous, h.allmulti
 }
 
@@ -267,11 +267,11 @@ func (d *Device) AcceptsDst(dst [6]byte) bool {
 	if !d.up.Load() {
 		return false
 	}
-	h := d.hears.Load()
-	if h.everything() || d.typ != Ethernet || dst == d.addr || dst == broadcast {
+	h := d.rxFilter.Load()
+	if h.acceptsAll() || d.typ != Ethernet || dst == d.addr || dst == broadcast {
 		return true
 	}
-	if h.groups() && dst[0]&1 != 0 {
+	if h.acceptsGroups() && dst[0]&1 != 0 {
 		return true
 	}
 	_, ok := h.addrs[dst]
@@ -292,4 +292,4 @@ func addrLen(d *Device) int {
 // memberships have the device hear (PACKET_MR_MULTICAST, PACKET_MR_UNICAST), in no
 // order. Of groups, and of others, there are at most 32: of more than that AllMulticast and
 // Promiscuous tell.
-func (d *Device) RxFilterAddrs() [][6]byte { return slices.Collect(maps.Keys(d.hears.Load().addrs)) }
+func (d *Device) RxFilterAddrs() [][6]byte { return slices.Collect(maps.Keys(d.rxFilter.Load().addrs)) }

@@ -8,19 +8,19 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// arrival is what is the same about a packet for every socket.
-type arrival struct {
-	length    uint32             // bytes, link-layer header included
-	seen      uint32             // how many of them there are: see Packet.Len, Grant.Snaplen
-	maclen    uint32             // bytes before the network header
-	status    uint32             // offload bits of tp_status
-	protocol  uint16             // skb->protocol, host byte order
-	extra     extra              // what only few packets have
-	tags      tags               // in the frame
-	hidden    VLAN               // a tag that was beside the frame: see deliverTagged
-	linear    uint32             // bytes in the first piece, where deliverTagged made another; 0: len(Data)
-	timestamp int64              // nanoseconds since the epoch; 0: not read yet
-	from      tpacket.SockaddrLL // as the ring shows it
+// packetMeta is what is the same about a packet for every socket.
+type packetMeta struct {
+	length       uint32             // bytes, link-layer header included
+	capLen       uint32             // how many of them there are: see Packet.Len, Grant.Snaplen
+	maclen       uint32             // bytes before the network header
+	status       uint32             // offload bits of tp_status
+	protocol     uint16             // skb->protocol, host byte order
+	extra        extra              // what only few packets have
+	tags         tags               // in the frame
+	strippedVLAN VLAN               // a tag that was beside the frame: see deliverTagged
+	headLen      uint32             // bytes in the first piece, where deliverTagged made another; 0: len(Data)
+	timestamp    int64              // nanoseconds since the epoch; 0: not read yet
+	from         tpacket.SockaddrLL // as the ring shows it
 }
 
 // extra is a set of what is stamped beside the ordinary header fields.
@@ -33,64 +33,64 @@ const (
 
 // measure reports whether the packet can be shown: whether it has a whole link-layer
 // header, or begins with one that the device's type knows.
-func (a *arrival) measure(d *Device, p *Packet) bool {
+func (meta *packetMeta) measure(d *Device, p *Packet) bool {
 	head := p.Data
 	n := len(head)
 	for _, b := range p.Rest {
 		n += len(b)
 	}
-	a.length = uint32(n)
-	a.seen = a.length
+	meta.length = uint32(n)
+	meta.capLen = meta.length
 	if p.Len > n {
-		a.length = uint32(min(p.Len, math.MaxInt32))
+		meta.length = uint32(min(p.Len, math.MaxInt32))
 	}
-	a.maclen = d.maclen
-	a.extra = 0
+	meta.maclen = d.maclen
+	meta.extra = 0
 	if p.VLAN.TPID != 0 {
-		a.extra = extraVLAN
+		meta.extra = extraVLAN
 	}
-	a.from = d.from
+	meta.from = d.from
 	if d.ethernet() {
 		if len(head) < etherLen {
 			return false
 		}
-		a.protocol = etherType(head, p.Rest)
-		a.from.Pkttype = destination(addrWord(head), d.own, d.bcast)
-		*(*[etherAddrLen]byte)(a.from.Addr[:]) = [etherAddrLen]byte(head[etherAddrLen:])
-		if isVLAN(a.protocol) {
-			a.extra |= extraVLAN
-			a.readTags(p)
+		meta.protocol = etherType(head, p.Rest)
+		meta.from.Pkttype = destination(addrWord(head), d.own, d.bcast)
+		*(*[etherAddrLen]byte)(meta.from.Addr[:]) = [etherAddrLen]byte(head[etherAddrLen:])
+		if isVLAN(meta.protocol) {
+			meta.extra |= extraVLAN
+			meta.readTags(p)
 		}
 	} else if d.typ != RawIP || p.Link != nil {
-		if !a.measureLink(d, p) {
+		if !meta.measureLink(d, p) {
 			return false
 		}
-	} else if a.protocol = ipVersion(head); a.protocol == 0 {
+	} else if meta.protocol = ipVersion(head); meta.protocol == 0 {
 		return false
 	}
 	if p.Outgoing {
-		a.from.Pkttype = tpacket.PacketOutgoing
+		meta.from.Pkttype = tpacket.PacketOutgoing
 	}
-	a.from.Protocol = tpacket.Htons(a.protocol)
-	a.offloads(p)
+	meta.from.Protocol = tpacket.Htons(meta.protocol)
+	meta.offloads(p)
 	return true
 }
 
 // offloads sets status and timestamp.
-func (a *arrival) offloads(p *Packet) {
-	a.status = tpacket.StatusUser
+func (meta *packetMeta) offloads(p *Packet) {
+	meta.status = tpacket.StatusUser
 	switch {
 	case p.Checksum == ChecksumPartial:
-		a.status |= tpacket.StatusCsumNotReady
+		meta.status |= tpacket.StatusCsumNotReady
 	case p.Checksum == ChecksumValid && !p.Outgoing:
-		a.status |= tpacket.StatusCsumValid
+		meta.status |= tpacket.StatusCsumValid
 	}
 	if t := p.GSO.Type &^ GSOECN; t == GSOTCPv4 || t == GSOTCPv6 {
-		a.status |= tpacket.StatusGSOTCP
+		meta.status |= tpacket.StatusGSOTCP
 	}
 	if p.Timestamp != 0 {
-		a.timestamp = p.Timestamp
-		a.status |= tpacket.StatusTSSoftware
+		meta.timestamp = p.Timestamp
+		meta.status |= tpacket.StatusTSSoftware
 	}
 }
 
@@ -142,25 +142,25 @@ func destination(to, own, broadcast uint64) tpacket.PacketType {
 // costs a nanosecond less than as an array.
 func addrWord(b []byte) uint64 { return binary.LittleEndian.Uint64(b) & (1<<48 - 1) }
 
-// filter runs f over the packet from offset start, and returns how many bytes
+// runFilter runs f over the packet from offset start, and returns how many bytes
 // from there to keep.
-func (a *arrival) filter(f *cbpf.Filter, p *Packet, start uint32) uint32 {
+func (meta *packetMeta) runFilter(f *cbpf.Filter, p *Packet, start uint32) uint32 {
 	return f.Run(&cbpf.Packet{
 		Data:        p.Data,
 		Rest:        p.Rest,
-		Len:         a.length,
+		Len:         meta.length,
 		Start:       start,
-		NetOff:      a.maclen,
-		Ifindex:     uint32(a.from.Ifindex),
+		NetOff:      meta.maclen,
+		Ifindex:     uint32(meta.from.Ifindex),
 		Mark:        p.Mark,
 		RxHash:      p.Hash,
 		CPU:         uint32(p.CPU),
-		Protocol:    a.protocol,
-		Hatype:      a.from.Hatype,
+		Protocol:    meta.protocol,
+		Hatype:      meta.from.Hatype,
 		Queue:       p.Queue,
 		VLANTCI:     p.VLAN.TCI,
 		VLANTPID:    p.VLAN.TPID,
 		VLANPresent: p.VLAN.TPID != 0,
-		PacketType:  uint8(a.from.Pkttype),
+		PacketType:  uint8(meta.from.Pkttype),
 	})
 }

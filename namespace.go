@@ -40,7 +40,7 @@ type Namespace struct {
 	moment    atomic.Uint64 // how often a socket was bound: see Moment
 	pools     sync.Map      // device index (int32) -> *pool, where an Account has sockets
 
-	mu        watchedMutex
+	mu        notifyMutex
 	devices   []*Device // by index
 	lo        *Device   // the one of devices that nobody added; nil: it was replaced or removed
 	nextIndex int
@@ -79,7 +79,7 @@ const (
 // name or index was added, which replaces it, or RemoveDevice has removed it.
 func (ns *Namespace) Loopback() *Device {
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	return ns.lo
 }
 
@@ -91,7 +91,7 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 		return nil, err
 	}
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	taken := func(match func(*Device) bool) bool {
 		d, ok := ns.findLocked(match)
 		return ok && d != ns.lo
@@ -117,9 +117,9 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 	i, _ := slices.BinarySearchFunc(ns.devices, c.Index, func(d *Device, index int) int { return d.index - index })
 	ns.devices = slices.Insert(ns.devices, i, d)
 	for _, s := range ns.sockets {
-		s.grant.look(ns.devices)
+		s.grant.resolveDevicesLocked(ns.devices)
 	}
-	ns.hook()
+	ns.rebuildTapsLocked()
 	return d, nil
 }
 
@@ -127,7 +127,7 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 // namespace began with is not among them: see Loopback.
 func (ns *Namespace) Devices() []*Device {
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	return slices.DeleteFunc(slices.Clone(ns.devices), func(d *Device) bool { return d == ns.lo })
 }
 
@@ -143,7 +143,7 @@ func (ns *Namespace) DeviceByIndex(index int) (*Device, bool) {
 
 func (ns *Namespace) find(match func(*Device) bool) (*Device, bool) {
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	return ns.findLocked(match)
 }
 
@@ -175,45 +175,45 @@ func (t tap) protocol() uint16 {
 	return uint16(t.socket.protocol.Load()) // pairs with the store in Bind
 }
 
-// sees says whether the tap is granted d. Namespace.mu is held.
-func (t tap) sees(d *Device) bool {
+// allowsDeviceLocked says whether the tap is granted d. Namespace.mu is held.
+func (t tap) allowsDeviceLocked(d *Device) bool {
 	if t.group != nil {
-		return t.group.sees(d)
+		return t.group.allowsDeviceLocked(d)
 	}
-	return t.socket.grant.sees(int32(d.index))
+	return t.socket.grant.allowsDevice(int32(d.index))
 }
 
 // receive is for a packet that the tap wants.
-func (t tap) receive(p *Packet, a *arrival) {
+func (t tap) receive(p *Packet, meta *packetMeta) {
 	if t.group != nil {
-		t.group.deliver(p, a)
+		t.group.deliver(p, meta)
 	} else {
-		t.socket.receive(p, a)
+		t.socket.receive(p, meta)
 	}
 }
 
-// setHooked sets whether devices deliver to s, by itself or in its group. ns.mu
+// setRunningLocked sets whether devices deliver to s, by itself or in its group. ns.mu
 // is held.
-func (ns *Namespace) setHooked(s *Socket, hooked bool) {
-	if s.hooked == hooked {
+func (ns *Namespace) setRunningLocked(s *Socket, hooked bool) {
+	if s.running == hooked {
 		return
 	}
-	s.hooked = hooked
+	s.running = hooked
 	switch {
 	case s.group != nil && hooked:
-		ns.link(s.group, s)
+		ns.linkLocked(s.group, s)
 	case s.group != nil:
-		ns.unlink(s.group, s)
+		ns.unlinkLocked(s.group, s)
 	case hooked:
 		ns.taps = append(ns.taps, tap{socket: s})
 	default:
-		ns.untap(tap{socket: s})
+		ns.removeTapLocked(tap{socket: s})
 	}
-	ns.hook()
+	ns.rebuildTapsLocked()
 }
 
-// untap takes t out of the taps. It is mostly among the latest.
-func (ns *Namespace) untap(t tap) {
+// removeTapLocked takes t out of the taps. It is mostly among the latest.
+func (ns *Namespace) removeTapLocked(t tap) {
 	for i := len(ns.taps) - 1; i >= 0; i-- {
 		if ns.taps[i] == t {
 			ns.taps = slices.Delete(ns.taps, i, i+1)
@@ -222,13 +222,13 @@ func (ns *Namespace) untap(t tap) {
 	}
 }
 
-// hook gives every device the list of its taps, as a fresh slice: writers read
+// rebuildTapsLocked gives every device the list of its taps, as a fresh slice: writers read
 // the old one undisturbed.
-func (ns *Namespace) hook() {
+func (ns *Namespace) rebuildTapsLocked() {
 	for _, d := range ns.devices {
 		var taps []tap
 		for _, t := range ns.taps {
-			if i := t.ifindex(); d.up.Load() && (i == 0 || i == d.index) && t.sees(d) {
+			if i := t.ifindex(); d.up.Load() && (i == 0 || i == d.index) && t.allowsDeviceLocked(d) {
 				taps = append(taps, t)
 			}
 		}
@@ -237,7 +237,7 @@ func (ns *Namespace) hook() {
 		} else {
 			d.taps.Store(&taps)
 		}
-		ns.mu.tell(d)
+		ns.mu.notifyLocked(d)
 	}
 }
 
@@ -249,53 +249,56 @@ func checkName(name string) error {
 	return nil
 }
 
-// watchedMutex is a mutex that, unlocked, tells those who watch devices.
-type watchedMutex struct {
-	sync.Mutex
-	news []func() // since it was locked
+// notifyMutex runs pending device callbacks when it is unlocked.
+type notifyMutex struct {
+	mu      sync.Mutex
+	pending []func() // callbacks to run; mu guards it
 }
 
-// tell is for a device whose sockets may want something else. The mutex is held.
-func (m *watchedMutex) tell(d *Device) {
-	if d.watch != nil {
-		m.news = append(m.news, d.watch)
+// notifyLocked has the device's OnInterestChange function run after the unlock.
+func (m *notifyMutex) notifyLocked(d *Device) {
+	if d.onInterestChange != nil {
+		m.pending = append(m.pending, d.onInterestChange)
 	}
 }
 
-func (m *watchedMutex) Unlock() {
-	news := m.news
-	m.news = nil
-	m.Mutex.Unlock()
-	for _, f := range news {
+func (m *notifyMutex) Lock() { m.mu.Lock() }
+
+// UnlockAndNotify unlocks m, then runs the callbacks.
+func (m *notifyMutex) UnlockAndNotify() {
+	pending := m.pending
+	m.pending = nil
+	m.mu.Unlock()
+	for _, f := range pending {
 		f()
 	}
 }
 
-// enter makes s one of the namespace's sockets.
-func (ns *Namespace) enter(s *Socket) {
+// addSocket makes s one of the namespace's sockets.
+func (ns *Namespace) addSocket(s *Socket) {
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	ns.sockets = append(ns.sockets, s)
-	s.grant.look(ns.devices)
-	ns.binds(s)
+	s.grant.resolveDevicesLocked(ns.devices)
+	ns.stampBindLocked(s)
 	if s.protocol.Load() != 0 {
-		ns.setHooked(s, true)
+		ns.setRunningLocked(s, true)
 	}
 }
 
-// exit is for a socket that closes.
-func (ns *Namespace) exit(s *Socket) {
+// removeSocket is for a socket that closes.
+func (ns *Namespace) removeSocket(s *Socket) {
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	ns.setHooked(s, false)
-	ns.flushMemberships(s, nil)
+	defer ns.mu.UnlockAndNotify()
+	ns.setRunningLocked(s, false)
+	ns.flushMembershipsLocked(s, nil)
 	if i := slices.Index(ns.sockets, s); i >= 0 {
 		ns.sockets = slices.Delete(ns.sockets, i, i+1)
 	}
 }
 
-// setUp is packet_notifier for NETDEV_UP and NETDEV_DOWN.
-func (ns *Namespace) setUp(d *Device, up bool) {
+// setUpLocked is packet_notifier for NETDEV_UP and NETDEV_DOWN.
+func (ns *Namespace) setUpLocked(d *Device, up bool) {
 	if d.up.Swap(up) == up {
 		return
 	}
@@ -304,14 +307,14 @@ func (ns *Namespace) setUp(d *Device, up bool) {
 		case s.device != d:
 		case up:
 			if s.protocol.Load() != 0 {
-				ns.setHooked(s, true)
+				ns.setRunningLocked(s, true)
 			}
-		case s.hooked:
-			ns.setHooked(s, false)
-			s.fail(syscall.ENETDOWN)
+		case s.running:
+			ns.setRunningLocked(s, false)
+			s.setError(syscall.ENETDOWN)
 		}
 	}
-	ns.hook()
+	ns.rebuildTapsLocked()
 }
 
 // RemoveDevice sets the device down and takes it away: its name is free, its
@@ -319,7 +322,7 @@ func (ns *Namespace) setUp(d *Device, up bool) {
 // are bound to index -1. ENODEV when it is not in the namespace, any more.
 func (ns *Namespace) RemoveDevice(d *Device) error {
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	if !slices.Contains(ns.devices, d) {
 		return explain.Errorf(syscall.ENODEV, "device %s: it is not in this namespace", d.name)
 	}
@@ -328,11 +331,11 @@ func (ns *Namespace) RemoveDevice(d *Device) error {
 }
 
 func (ns *Namespace) removeDeviceLocked(d *Device) {
-	ns.setUp(d, false)
+	ns.setUpLocked(d, false)
 	for _, s := range ns.sockets { // packet_notifier for NETDEV_UNREGISTER
-		ns.flushMemberships(s, d)
+		ns.flushMembershipsLocked(s, d)
 		if s.device == d {
-			s.setDevice(nil)
+			s.setDeviceLocked(nil)
 			s.ifindex.Store(-1)
 		}
 	}

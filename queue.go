@@ -13,34 +13,34 @@ import (
 // Writers put in at one end without waiting for the reader; what it holds is
 // bounded by SO_RCVBUF, in the kernel's currency.
 type queue struct {
-	held      atomic.Int64 // sk_rmem_alloc: of truesize
-	limit     atomic.Int64 // sk_rcvbuf
-	dropped   atomic.Uint32
-	tellDrops atomic.Bool   // SO_RXQ_OVFL
-	length    atomic.Int64  // packets in it
-	epoch     atomic.Uint32 // a new ring empties the queue, and begins another
+	held        atomic.Int64 // sk_rmem_alloc: of truesize
+	limit       atomic.Int64 // sk_rcvbuf
+	dropped     atomic.Uint32
+	reportDrops atomic.Bool   // SO_RXQ_OVFL
+	length      atomic.Int64  // packets in it
+	epoch       atomic.Uint32 // a new ring empties the queue, and begins another
 
 	mu          sync.Mutex
-	first, last *queued
+	first, last *queuedPacket
 	read        bool // a packet was taken since the last purge
 }
 
-// queued is a packet in a queue. Nothing changes in it once it is there.
-type queued struct {
-	next     *queued // guarded by the queue's lock
+// queuedPacket is a packet in a queue. Nothing changes in it once it is there.
+type queuedPacket struct {
+	next     *queuedPacket // guarded by the queue's lock
 	truesize int64
 	budget   *Budget // that it is taken from
 
-	data      []byte // what the socket sees of the packet, cut to the snaplen
-	from      tpacket.SockaddrLL
-	aux       tpacket.Auxdata
-	timestamp int64
-	mark      uint32
-	priority  uint32
-	dropped   uint32 // sk_drops before it; 0 without SO_RXQ_OVFL
-	vnet      vnetHeader
-	vnetKnown bool
-	inFrame   bool // aux tells of a tag in the frame: see Socket.auxdata
+	data       []byte // what the socket sees of the packet, cut to the snaplen
+	from       tpacket.SockaddrLL
+	aux        tpacket.Auxdata
+	timestamp  int64
+	mark       uint32
+	priority   uint32
+	dropped    uint32 // sk_drops before it; 0 without SO_RXQ_OVFL
+	vnet       vnetHeader
+	vnetKnown  bool
+	tagInFrame bool // aux tells of a tag in the frame: see Socket.auxdata
 }
 
 // truesize is what a packet of n bytes costs of SO_RCVBUF: skb->truesize as a TAP
@@ -73,13 +73,13 @@ func (q *queue) reserve(ns *Namespace, budget *Budget, size int64) bool {
 			break
 		}
 	}
-	if !budget.take(size) {
+	if !budget.acquire(size) {
 		q.held.Add(-size)
 		return false
 	}
-	if !ns.takeMemory(budget, size) {
+	if !ns.acquireMemory(budget, size) {
 		q.held.Add(-size)
-		budget.giveBack(size)
+		budget.release(size)
 		return false
 	}
 	return true
@@ -87,13 +87,13 @@ func (q *queue) reserve(ns *Namespace, budget *Budget, size int64) bool {
 
 func (q *queue) release(ns *Namespace, budget *Budget, size int64) {
 	q.held.Add(-size)
-	budget.giveBack(size)
-	ns.giveBackMemory(budget, size)
+	budget.release(size)
+	ns.releaseMemory(budget, size)
 }
 
 // push puts m, whose truesize is reserved, at the end, unless the queue of epoch
 // was emptied meanwhile.
-func (q *queue) push(ns *Namespace, m *queued, epoch uint32) {
+func (q *queue) push(ns *Namespace, m *queuedPacket, epoch uint32) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if epoch != q.epoch.Load() {
@@ -109,9 +109,9 @@ func (q *queue) push(ns *Namespace, m *queued, epoch uint32) {
 	q.length.Add(1)
 }
 
-// take returns the first packet, nil when there is none. It stays when it is only
+// pop returns the first packet, nil when there is none. It stays when it is only
 // peeked at.
-func (q *queue) take(ns *Namespace, peek bool) *queued {
+func (q *queue) pop(ns *Namespace, peek bool) *queuedPacket {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	m := q.first
@@ -148,26 +148,26 @@ func (q *queue) purge(ns *Namespace) {
 }
 
 // enqueue is packet_rcv from where the filter has said yes.
-func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
-	size := truesize(a.seen)
+func (s *Socket) enqueue(rx *rxOptions, p *Packet, meta *packetMeta, snaplen uint32) {
+	size := truesize(meta.capLen)
 	if !s.queue.reserve(s.ns, rx.budget, size) {
 		s.counters.Drop(ring.Full, 1)
 		s.queue.dropped.Add(1)
 		return // without a wake-up, as Linux has it
 	}
-	m := rx.queued(p, a, snaplen)
+	m := rx.newQueuedPacket(p, meta, snaplen)
 	m.truesize = size
-	m.from = a.from
-	if !rx.dgram || rx.skip(a)+snaplen >= uint32(a.tags.end) { // Linux looks for it in what the filter left
-		m.from.Protocol = rx.protocol(a)
+	m.from = meta.from
+	if !rx.dgram || rx.skipLen(meta)+snaplen >= uint32(meta.tags.end) { // Linux looks for it in what the filter left
+		m.from.Protocol = rx.protocol(meta)
 	} else {
 		m.from.Protocol = 0
 	}
-	if a.extra&extraLink != 0 {
+	if meta.extra&extraLink != 0 {
 		p.Link.stamp(&m.from)
 	}
-	m.aux.Len = a.length - rx.skip(a)
-	if s.queue.tellDrops.Load() {
+	m.aux.Len = meta.length - rx.skipLen(meta)
+	if s.queue.reportDrops.Load() {
 		m.dropped = s.queue.dropped.Load()
 	}
 	s.counters.Queued()
@@ -178,42 +178,42 @@ func (s *Socket) enqueue(rx *receiver, p *Packet, a *arrival, snaplen uint32) {
 // enqueueCopy queues the whole of a packet that its frame has cut, whatever the
 // socket's own filter wanted of it, if the queue is not full. In Linux it has lost its address
 // and length, and with the address the way to a tag in its frame.
-func (s *Socket) enqueueCopy(rx *receiver, p *Packet, a *arrival) bool {
-	size := truesize(a.seen)
+func (s *Socket) enqueueCopy(rx *rxOptions, p *Packet, meta *packetMeta) bool {
+	size := truesize(meta.capLen)
 	if !s.queue.reserve(s.ns, rx.budget, size) {
 		return false
 	}
-	m := rx.queued(p, a, a.seen-rx.skip(a))
+	m := rx.newQueuedPacket(p, meta, meta.capLen-rx.skipLen(meta))
 	m.truesize = size
-	m.from = tpacket.SockaddrLL{Family: a.from.Family, Protocol: rx.protocol(a)}
+	m.from = tpacket.SockaddrLL{Family: meta.from.Family, Protocol: rx.protocol(meta)}
 	m.aux.Status &^= VLAN{TPID: m.aux.VLANTPID}.status()
 	m.aux.Status |= p.VLAN.status()
 	m.aux.VLANTCI, m.aux.VLANTPID = p.VLAN.TCI, p.VLAN.TPID
-	m.inFrame = false
+	m.tagInFrame = false
 	s.queue.push(s.ns, m, rx.epoch)
 	return true
 }
 
-// queued copies what the socket sees of a packet, at most snaplen bytes, with
+// newQueuedPacket copies what the socket sees of a packet, at most snaplen bytes, with
 // all that a control message may tell of it.
-func (rx *receiver) queued(p *Packet, a *arrival, snaplen uint32) *queued {
-	skip, tag := rx.skip(a), rx.vlan(p, a)
-	m := &queued{
+func (rx *rxOptions) newQueuedPacket(p *Packet, meta *packetMeta, snaplen uint32) *queuedPacket {
+	skip, tag := rx.skipLen(meta), rx.vlan(p, meta)
+	m := &queuedPacket{
 		budget: rx.budget,
 		data:   make([]byte, snaplen),
 		aux: tpacket.Auxdata{
-			Status:   a.status&^tpacket.StatusTSSoftware | tag.status(),
+			Status:   meta.status&^tpacket.StatusTSSoftware | tag.status(),
 			Snaplen:  snaplen,
-			Net:      uint16(a.maclen - skip),
+			Net:      uint16(meta.maclen - skip),
 			VLANTCI:  tag.TCI,
 			VLANTPID: tag.TPID,
 		},
-		timestamp: a.clock(),
-		mark:      p.Mark,
-		priority:  p.Priority,
-		vnet:      p.vnet(a, snaplen),
-		vnetKnown: p.GSO.vnetKnown(),
-		inFrame:   tag != p.VLAN,
+		timestamp:  meta.clock(),
+		mark:       p.Mark,
+		priority:   p.Priority,
+		vnet:       p.vnet(meta, snaplen),
+		vnetKnown:  p.GSO.vnetKnown(),
+		tagInFrame: tag != p.VLAN,
 	}
 	gather(m.data, p, skip)
 	return m

@@ -64,7 +64,7 @@ func (s *Socket) recv(b []byte, flags RecvFlags, takesError bool) (Message, erro
 	const known = MsgPeek | MsgTrunc | MsgDontWait | MsgErrQueue | msgCompat
 	fail := func(err error) (Message, error) { return Message{}, os.NewSyscallError("recvmsg", err) }
 	s.mu.Lock()
-	closed, vnetLen, control, ro := s.closed, int(s.vnetLen), s.controls(), s.rollover
+	closed, vnetLen, control, ro := s.closed, int(s.vnetLen), s.controlsLocked(), s.rolloverState
 	s.mu.Unlock()
 	switch {
 	case closed:
@@ -75,11 +75,11 @@ func (s *Socket) recv(b []byte, flags RecvFlags, takesError bool) (Message, erro
 		return fail(syscall.EAGAIN)
 	}
 	if takesError {
-		if err := s.takeError(); err != nil {
+		if err := s.sockError(); err != nil {
 			return fail(err)
 		}
 	}
-	m := s.queue.take(s.ns, flags&MsgPeek != 0)
+	m := s.queue.pop(s.ns, flags&MsgPeek != 0)
 	if m == nil {
 		return fail(syscall.EAGAIN)
 	}
@@ -88,7 +88,7 @@ func (s *Socket) recv(b []byte, flags RecvFlags, takesError bool) (Message, erro
 		if flags&MsgPeek != 0 {
 			size = 0 // it is still there
 		}
-		ro.relieve(s, size)
+		ro.tryClearPressure(s, size)
 	}
 	out := Message{From: m.from, Auxdata: s.auxdata(m), Timestamp: m.timestamp, Mark: m.mark, Priority: m.priority, Dropped: m.dropped, control: control}
 	if vnetLen > 0 {
@@ -112,9 +112,9 @@ func (s *Socket) recv(b []byte, flags RecvFlags, takesError bool) (Message, erro
 
 // auxdata is what PACKET_AUXDATA tells of m. A tag that is in the frame is looked for
 // only now in Linux (packet_recvmsg), and not found when the packet's device is gone.
-func (s *Socket) auxdata(m *queued) tpacket.Auxdata {
+func (s *Socket) auxdata(m *queuedPacket) tpacket.Auxdata {
 	aux := m.aux
-	if m.inFrame {
+	if m.tagInFrame {
 		if _, there := s.ns.DeviceByIndex(int(m.from.Ifindex)); !there {
 			aux.Status &^= VLAN{TPID: aux.VLANTPID}.status()
 			aux.VLANTCI, aux.VLANTPID = 0, 0
@@ -127,17 +127,17 @@ func (s *Socket) auxdata(m *queued) tpacket.Auxdata {
 // leaves a pending error. It is for who has peeked at the packet and is done with it.
 func (s *Socket) Discard() {
 	s.mu.Lock()
-	ro := s.rollover
+	ro := s.rolloverState
 	s.mu.Unlock()
-	if m := s.queue.take(s.ns, false); m != nil && ro != nil {
-		ro.relieve(s, m.truesize)
+	if m := s.queue.pop(s.ns, false); m != nil && ro != nil {
+		ro.tryClearPressure(s, m.truesize)
 	}
 }
 
 // QueuedBytes is the length of the first packet in the queue, 0 when there is
 // none (SIOCINQ).
 func (s *Socket) QueuedBytes() int {
-	if m := s.queue.take(s.ns, true); m != nil {
+	if m := s.queue.pop(s.ns, true); m != nil {
 		return len(m.data)
 	}
 	return 0
@@ -198,8 +198,8 @@ func (m *Message) Control(room int) []byte {
 	return b
 }
 
-// controls is what the options ask for. s.mu is held.
-func (s *Socket) controls() controls {
+// controlsLocked is what the options ask for. s.mu is held.
+func (s *Socket) controlsLocked() controls {
 	on := func(level, name int) bool { return s.flags[option{level, name}] != 0 }
 	return controls{
 		timestamp: s.stamp,

@@ -27,14 +27,14 @@ func (s *Socket) SetRxRing(r tpacket.Req) error { return s.SetRxRing3(tpacket.Re
 // [tpacket.FeatureFillRxhash]. V1 and V2 sockets look at the shape only.
 func (s *Socket) SetRxRing3(r tpacket.Req3) error {
 	return s.do("set PACKET_RX_RING", func() error {
-		if s.isMapped() {
+		if s.isMappedLocked() {
 			return errMapped
 		}
 		if r.BlockNr == 0 {
 			if err := r.Teardown(); err != nil {
 				return err
 			}
-			return s.replaceRing(nil)
+			return s.replaceRingLocked(nil)
 		}
 		if s.ring != nil {
 			return explain.Errorf(syscall.EBUSY, "the socket has a ring already, take it away first")
@@ -44,30 +44,30 @@ func (s *Socket) SetRxRing3(r tpacket.Req3) error {
 			return err
 		}
 		var fresh writer.Buffer
-		budget := s.budget()
+		budget := s.budgetLocked()
 		if s.version == tpacket.V3 {
-			fresh, err = s.newBlocks(g, r)
+			fresh, err = s.newBlocksLocked(g, r)
 		} else {
-			fresh, err = s.newRing(g)
+			fresh, err = s.newSlotsLocked(g)
 		}
 		if err != nil {
 			return err
 		}
-		err = s.replaceRing(fresh)
+		err = s.replaceRingLocked(fresh)
 		s.ringBudget = budget
 		return err
 	})
 }
 
-func (s *Socket) newRing(g tpacket.Geometry) (writer.Buffer, error) {
-	return newRing(s, g, func(m *ringmem.Memory) (writer.Buffer, error) { return writer.New(m, g) })
+func (s *Socket) newSlotsLocked(g tpacket.Geometry) (writer.Buffer, error) {
+	return newRingLocked(s, g, func(m *ringmem.Memory) (writer.Buffer, error) { return writer.New(m, g) })
 }
 
 // defaultRetire is Linux's for devices that do not say how fast they are
 // (DEFAULT_PRB_RETIRE_TOV).
 const defaultRetire = 8 * time.Millisecond
 
-func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (writer.Buffer, error) {
+func (s *Socket) newBlocksLocked(g tpacket.Geometry, r tpacket.Req3) (writer.Buffer, error) {
 	s.fillHash = r.FeatureReqWord&tpacket.FeatureFillRxhash != 0
 	c := writer.BlocksConfig{
 		SizeofPriv: r.SizeofPriv,
@@ -78,7 +78,7 @@ func (s *Socket) newBlocks(g tpacket.Geometry, r tpacket.Req3) (writer.Buffer, e
 	if c.Retire == 0 {
 		c.Retire = defaultRetire
 	}
-	return newRing(s, g, func(m *ringmem.Memory) (writer.Buffer, error) { return writer.NewBlocks(m, g, c) })
+	return newRingLocked(s, g, func(m *ringmem.Memory) (writer.Buffer, error) { return writer.NewBlocks(m, g, c) })
 }
 
 // ringCost is what a budget is charged for a ring, in bytes: its memory, and what is kept
@@ -91,15 +91,15 @@ func ringCost(g tpacket.Geometry) int64 {
 	return int64(g.Size()) + int64(g.FrameNr)*sequence
 }
 
-// newRing makes a ring for s within its budget and the namespace's memory bound.
+// newRingLocked makes a ring for s within its budget and the namespace's memory bound.
 // s.mu is held.
-func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ringmem.Memory) (R, error)) (r R, err error) {
-	ns, budget, size := s.ns, s.budget(), int64(g.Size())
-	if !budget.take(ringCost(g)) {
-		return r, fmt.Errorf("ring of %d bytes: it takes %w: want a smaller ring, or a larger budget (max_memory of rxring serve)", size, budget.refuse(ringCost(g)))
+func newRingLocked[R any](s *Socket, g tpacket.Geometry, of func(*ringmem.Memory) (R, error)) (r R, err error) {
+	ns, budget, size := s.ns, s.budgetLocked(), int64(g.Size())
+	if !budget.acquire(ringCost(g)) {
+		return r, fmt.Errorf("ring of %d bytes: it takes %w: want a smaller ring, or a larger budget (max_memory of rxring serve)", size, budget.errExhausted(ringCost(g)))
 	}
-	if !ns.takeMemory(budget, size) {
-		budget.giveBack(ringCost(g))
+	if !ns.acquireMemory(budget, size) {
+		budget.release(ringCost(g))
 		return r, fmt.Errorf("ring of %d bytes: the namespace holds %d of at most %d bytes of ring memory: %w",
 			size, ns.memory.Load(), ns.maxMemory, syscall.ENOMEM)
 	}
@@ -114,22 +114,22 @@ func newRing[R any](s *Socket, g tpacket.Geometry, of func(*ringmem.Memory) (R, 
 		}
 		m.Close()
 	}
-	ns.giveBackMemory(budget, size)
-	budget.giveBack(ringCost(g))
+	ns.releaseMemory(budget, size)
+	budget.release(ringCost(g))
 	return r, err
 }
 
-// takeMemory takes n bytes for packets, unless the namespace has not so many left.
-func (ns *Namespace) takeMemory(b *Budget, n int64) bool {
-	beyond := b.beyond(n)
+// acquireMemory takes n bytes for packets, unless the namespace has not so many left.
+func (ns *Namespace) acquireMemory(b *Budget, n int64) bool {
+	beyond := b.addPastReserve(n)
 	if ns.memory.Add(beyond) > ns.maxMemory && beyond > 0 {
-		ns.giveBackMemory(b, n)
+		ns.releaseMemory(b, n)
 		return false
 	}
 	return true
 }
 
-func (ns *Namespace) giveBackMemory(b *Budget, n int64) { ns.memory.Add(b.beyond(-n)) }
+func (ns *Namespace) releaseMemory(b *Budget, n int64) { ns.memory.Add(b.addPastReserve(-n)) }
 
 // freeRing ends a ring that newRing made of budget's memory.
 func (ns *Namespace) freeRing(r interface {
@@ -137,20 +137,20 @@ func (ns *Namespace) freeRing(r interface {
 	Geometry() tpacket.Geometry
 }, budget *Budget) error {
 	err := r.Close()
-	ns.giveBackMemory(budget, int64(r.Geometry().Size()))
-	budget.giveBack(ringCost(r.Geometry()))
+	ns.releaseMemory(budget, int64(r.Geometry().Size()))
+	budget.release(ringCost(r.Geometry()))
 	return err
 }
 
-// hasRing says whether the socket has a ring of either kind. s.mu is held.
-func (s *Socket) hasRing() bool { return s.ring != nil || s.txRing != nil }
+// hasRingLocked says whether the socket has a ring of either kind. s.mu is held.
+func (s *Socket) hasRingLocked() bool { return s.ring != nil || s.txRing != nil }
 
-// replaceRing publishes r, nil for none, and frees the ring before it.
-func (s *Socket) replaceRing(r writer.Buffer) error {
+// replaceRingLocked publishes r, nil for none, and frees the ring before it.
+func (s *Socket) replaceRingLocked(r writer.Buffer) error {
 	old := s.ring
 	s.ring = r
 	s.queue.purge(s.ns)
-	s.publish()
+	s.publishLocked()
 	s.ns.relink(s)
 	var err error
 	if old != nil {
@@ -205,9 +205,9 @@ func (s *Socket) SetMapped(f func(memfd int) bool) {
 	s.mapped = f
 }
 
-// isMapped says whether anybody has a ring mapped. s.mu is held.
-func (s *Socket) isMapped() bool {
-	return s.mapped != nil && slices.ContainsFunc(s.memories(), func(m *ringmem.Memory) bool { return s.mapped(m.FD()) })
+// isMappedLocked says whether anybody has a ring mapped. s.mu is held.
+func (s *Socket) isMappedLocked() bool {
+	return s.mapped != nil && slices.ContainsFunc(s.memoriesLocked(), func(m *ringmem.Memory) bool { return s.mapped(m.FD()) })
 }
 
 var errMapped = explain.Errorf(syscall.EBUSY, "the socket's memory is mapped, unmap it first")
@@ -235,7 +235,7 @@ func (s *Socket) Map(size int) (fd int, err error) {
 		if s.private {
 			return explain.Errorf(syscall.EINVAL, "the rings are private: want memory for them, see MoveRings")
 		}
-		if !ringmem.Together(s.memories()...) {
+		if !ringmem.Together(s.memoriesLocked()...) {
 			fresh, err := ringmem.NewAll(s.ringSizesLocked()...)
 			if err != nil {
 				return err
@@ -244,7 +244,7 @@ func (s *Socket) Map(size int) (fd int, err error) {
 				return err
 			}
 		}
-		if fd = s.memories()[0].FD(); fd < 0 {
+		if fd = s.memoriesLocked()[0].FD(); fd < 0 {
 			return explain.Errorf(syscall.EINVAL, "on this system rings lie in no memfd")
 		}
 		return nil
@@ -313,14 +313,14 @@ func closeAll(ms []*ringmem.Memory) {
 }
 
 func (s *Socket) ringSizesLocked() (sizes []int) {
-	for _, m := range s.memories() {
+	for _, m := range s.memoriesLocked() {
 		sizes = append(sizes, m.Size())
 	}
 	return sizes
 }
 
-// memories lists the rings' memory, as it is to be mapped.
-func (s *Socket) memories() (ms []*ringmem.Memory) {
+// memoriesLocked lists the rings' memory, as it is to be mapped.
+func (s *Socket) memoriesLocked() (ms []*ringmem.Memory) {
 	if s.ring != nil {
 		ms = append(ms, s.ring.Memory())
 	}
@@ -350,7 +350,7 @@ func (s *Socket) moveRingsLocked(fresh []*ringmem.Memory) error {
 		fresh = fresh[1:]
 		s.ring = moved
 		s.counters.Moved(moved)
-		s.publish()
+		s.publishLocked()
 		s.notify.Wake()
 	}
 	if s.txRing != nil {
@@ -360,7 +360,7 @@ func (s *Socket) moveRingsLocked(fresh []*ringmem.Memory) error {
 		}
 		fresh = fresh[1:]
 		s.txRing = moved
-		s.publish()
+		s.publishLocked()
 	}
 	return nil
 }

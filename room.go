@@ -51,7 +51,7 @@ func (d *Device) Drain(ctx context.Context) error {
 	for {
 		drained := true
 		for s := range d.readers {
-			if !s.drained() && (time.Since(start) < drainUnread || s.HasRead()) {
+			if !s.isDrained() && (time.Since(start) < drainUnread || s.HasRead()) {
 				drained = false
 			}
 		}
@@ -98,7 +98,7 @@ func (d *Device) attached(yield func(*Socket) bool) {
 // queue, or handed back a slot or block of the present ring. A source that waits for
 // room tells by it a slow reader from a socket that nobody reads.
 func (s *Socket) HasRead() bool {
-	rx := s.rx.Load() // pairs with the store in Socket.publish
+	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
 	switch {
 	case rx.ring != nil:
 		return rx.ring.HandedBack()
@@ -114,7 +114,7 @@ func (s *Socket) HasRead() bool {
 // each packet; of a queue, which may get large segments, 1 unless it is large and has much
 // room.
 func (s *Socket) RoomFor(n int) int {
-	rx := s.rx.Load() // pairs with the store in Socket.publish
+	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
 	switch {
 	case rx.ring != nil:
 		for n = min(n, int(rx.ring.Geometry().FrameNr)); n > 0 && !rx.ring.Free(uint32(n-1)); {
@@ -141,7 +141,7 @@ const largeQueue = 128 << 10
 // likelihood: as many free slots, a quarter of the blocks (as in __tpacket_v3_has_room),
 // three quarters of the queue.
 func (s *Socket) HasRoom(n int) bool {
-	rx := s.rx.Load() // pairs with the store in Socket.publish
+	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
 	if rx.blocks != nil {
 		g := rx.blocks.Geometry()
 		return rx.blocks.Free(min(max(g.BlockNr/4, 1), g.BlockNr-1))
@@ -152,7 +152,7 @@ func (s *Socket) HasRoom(n int) bool {
 	return s.queue.held.Load() <= s.queue.limit.Load()/4
 }
 
-func (s *Socket) drained() bool {
+func (s *Socket) isDrained() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.queue.length.Load() > 0 {

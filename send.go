@@ -11,9 +11,9 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// sender is what a socket's options amount to when it sends. It is immutable: a
+// txOptions is what a socket's options amount to when it sends. It is immutable: a
 // changed option publishes a new one.
-type sender struct {
+type txOptions struct {
 	group      *group // of fanout
 	grant      *granted
 	ring       *writer.TxRing
@@ -29,11 +29,11 @@ type sender struct {
 	priority   uint32
 }
 
-// publishSender makes the options take effect on what is sent. s.mu is held, or
+// publishTxLocked makes the options take effect on what is sent. s.mu is held, or
 // nobody else knows s yet.
-func (s *Socket) publishSender() {
+func (s *Socket) publishTxLocked() {
 	flag := func(name int) bool { return s.flags[option{tpacket.SolPacket, name}] != 0 }
-	s.tx.Store(&sender{ // pairs with the load in SendTo
+	s.tx.Store(&txOptions{ // pairs with the load in SendTo
 		group:      s.group,
 		grant:      s.grant,
 		ring:       s.txRing,
@@ -50,11 +50,11 @@ func (s *Socket) publishSender() {
 	})
 }
 
-// setDevice notes which device the socket is bound to, nil for none, and sends
+// setDeviceLocked notes which device the socket is bound to, nil for none, and sends
 // through. Namespace.mu is held.
-func (s *Socket) setDevice(d *Device) {
+func (s *Socket) setDeviceLocked(d *Device) {
 	s.device = d
-	s.out.Store(d) // pairs with the load in route
+	s.boundDevice.Store(d) // pairs with the load in route
 }
 
 // Send sends one frame through the device that the socket is bound to: link-layer
@@ -109,7 +109,7 @@ func (s *Socket) Sent() uint64 { return s.sent.Load() }
 
 // sendFrame is a frame's way out, in the order of packet_snd
 // (net/packet/af_packet.c): address, device, length, header, contents.
-func (s *Socket) sendFrame(tx *sender, frame []byte, to *tpacket.SockaddrLL) (n int, err error) {
+func (s *Socket) sendFrame(tx *txOptions, frame []byte, to *tpacket.SockaddrLL) (n int, err error) {
 	d, protocol, err := s.route(tx, to)
 	if err != nil {
 		return 0, err
@@ -125,42 +125,42 @@ func (s *Socket) sendFrame(tx *sender, frame []byte, to *tpacket.SockaddrLL) (n 
 	if tx.noFCS {
 		return 0, explain.Errorf(syscall.Errno(eprotonosupport), "SO_NOFCS: device %s adds no checksum that could be left out", d.name)
 	}
-	if err := d.fits(tx, len(frame), offload.segmented()); err != nil {
+	if err := d.checkLen(tx, len(frame), offload.segmented()); err != nil {
 		return 0, err
 	}
-	if err := s.takeError(); err != nil {
+	if err := s.sockError(); err != nil {
 		return 0, err
 	}
 	out := outgoings.Get().(*outgoing)
 	defer out.put()
-	if frame, err = out.address(tx, d, frame, protocol, to); err != nil {
+	if frame, err = out.addHeader(tx, d, frame, protocol, to); err != nil {
 		return 0, err
 	}
-	if err := d.carries(tx, frame, offload.segmented()); err != nil {
+	if err := d.checkFrame(tx, frame, offload.segmented()); err != nil {
 		return 0, err
 	}
-	if err := out.fill(tx, d, frame, protocol, offload, d.headed(len(frame), offload)); err != nil {
+	if err := out.fill(tx, d, frame, protocol, offload, d.linearLen(len(frame), offload)); err != nil {
 		return 0, err
 	}
-	if err := out.leave(tx, d, s); err != nil {
+	if err := out.transmit(tx, d, s); err != nil {
 		return 0, err
 	}
 	return n, nil
 }
 
-// takeError is the socket's pending error, which is then no longer pending: nil for
+// sockError is the socket's pending error, which is then no longer pending: nil for
 // none.
-func (s *Socket) takeError() error {
+func (s *Socket) sockError() error {
 	if errno := s.err.Swap(0); errno != 0 {
 		return explain.Errorf(syscall.Errno(errno), "pending")
 	}
 	return nil
 }
 
-// headed is how much of a frame of n bytes Linux would keep in one piece, the
+// linearLen is how much of a frame of n bytes Linux would keep in one piece, the
 // first (packet_alloc_skb): of what does not fit in a page the headers, as far as
 // it knows of any.
-func (d *Device) headed(n int, offload vnetHeader) int {
+func (d *Device) linearLen(n int, offload vnetHeader) int {
 	const page, room = 4096, 16 // PAGE_SIZE nearly everywhere, LL_RESERVED_SPACE
 	head := max(offload.headerLen(), min(n, int(d.maclen)))
 	if room+n < page || head == 0 {
@@ -170,7 +170,7 @@ func (d *Device) headed(n int, offload vnetHeader) int {
 }
 
 // route finds the device and the protocol, host byte order, of what is sent.
-func (s *Socket) route(tx *sender, to *tpacket.SockaddrLL) (d *Device, protocol uint16, err error) {
+func (s *Socket) route(tx *txOptions, to *tpacket.SockaddrLL) (d *Device, protocol uint16, err error) {
 	if tx.closed {
 		return nil, 0, ErrClosed
 	}
@@ -179,7 +179,7 @@ func (s *Socket) route(tx *sender, to *tpacket.SockaddrLL) (d *Device, protocol 
 	}
 	switch {
 	case to == nil:
-		if d = s.out.Load(); d == nil || !tx.grant.sees(int32(d.index)) {
+		if d = s.boundDevice.Load(); d == nil || !tx.grant.allowsDevice(int32(d.index)) {
 			return nil, 0, explain.Errorf(syscall.ENXIO, "the socket is bound to no device: bind it, or give an address")
 		}
 		protocol = uint16(s.protocol.Load())
@@ -187,7 +187,7 @@ func (s *Socket) route(tx *sender, to *tpacket.SockaddrLL) (d *Device, protocol 
 		return nil, 0, explain.Errorf(syscall.EINVAL, "sll_halen %d: want at most %d", to.Halen, len(to.Addr))
 	default:
 		var ok bool
-		if d, ok = s.ns.DeviceByIndex(int(to.Ifindex)); !ok || !tx.grant.sees(to.Ifindex) {
+		if d, ok = s.ns.DeviceByIndex(int(to.Ifindex)); !ok || !tx.grant.allowsDevice(to.Ifindex) {
 			return nil, 0, explain.Errorf(syscall.ENXIO, "sll_ifindex %d: no such device", to.Ifindex)
 		}
 		protocol = tpacket.Htons(to.Protocol)
@@ -200,16 +200,16 @@ func (s *Socket) route(tx *sender, to *tpacket.SockaddrLL) (d *Device, protocol 
 
 // headerLen is how much of what the program sends is link-layer header: on a
 // SOCK_DGRAM socket nothing.
-func (d *Device) headerLen(tx *sender) int {
+func (d *Device) headerLen(tx *txOptions) int {
 	if tx.dgram {
 		return 0
 	}
 	return int(d.maclen)
 }
 
-// fits bounds the length of what the program sends, before anybody knows whether
+// checkLen bounds the length of what the program sends, before anybody knows whether
 // there is a VLAN tag in it.
-func (d *Device) fits(tx *sender, n int, segmented bool) error {
+func (d *Device) checkLen(tx *txOptions, n int, segmented bool) error {
 	most := d.mtu + d.headerLen(tx) + vlanLen
 	if segmented {
 		if n > maxSent {
@@ -223,8 +223,8 @@ func (d *Device) fits(tx *sender, n int, segmented bool) error {
 	return nil
 }
 
-// carries judges the whole frame.
-func (d *Device) carries(tx *sender, frame []byte, segmented bool) error {
+// checkFrame judges the whole frame.
+func (d *Device) checkFrame(tx *txOptions, frame []byte, segmented bool) error {
 	if len(frame) == 0 || !tx.dgram && len(frame) < int(d.maclen) {
 		return explain.Errorf(syscall.EINVAL, "frame of %d bytes: want the whole link-layer header, %d bytes, and one byte at least", len(frame), d.maclen)
 	}
@@ -250,10 +250,10 @@ func tooLong(n, most int) error {
 
 // outgoing is what sending one frame needs.
 type outgoing struct {
-	packet  Packet
-	arrival arrival
-	cut     cut
-	buf     []byte // a frame that is not the caller's
+	packet Packet
+	meta   packetMeta
+	cut    cut
+	buf    []byte // a frame that is not the caller's
 }
 
 var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
@@ -263,16 +263,16 @@ var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
 const maxKept = 1 << 17
 
 func (o *outgoing) put() {
-	o.packet, o.arrival, o.cut = Packet{}, arrival{}, cut{} // holds no frame's memory back
+	o.packet, o.meta, o.cut = Packet{}, packetMeta{}, cut{} // holds no frame's memory back
 	if cap(o.buf) > maxKept {
 		o.buf = nil
 	}
 	outgoings.Put(o)
 }
 
-// address puts a link-layer header in front of what a SOCK_DGRAM socket sends, as
+// addHeader puts a link-layer header in front of what a SOCK_DGRAM socket sends, as
 // eth_header does (net/ethernet/eth.c).
-func (o *outgoing) address(tx *sender, d *Device, payload []byte, protocol uint16, to *tpacket.SockaddrLL) (frame []byte, err error) {
+func (o *outgoing) addHeader(tx *txOptions, d *Device, payload []byte, protocol uint16, to *tpacket.SockaddrLL) (frame []byte, err error) {
 	switch {
 	case !tx.dgram:
 		return payload, nil
@@ -316,9 +316,9 @@ func (d *Device) header(b []byte, n int, protocol uint16, to *tpacket.SockaddrLL
 }
 
 // fill makes the packet that sockets and the device's owner see.
-func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, offload vnetHeader, headed int) error {
+func (o *outgoing) fill(tx *txOptions, d *Device, frame []byte, protocol uint16, offload vnetHeader, headed int) error {
 	o.packet = Packet{Data: frame, Outgoing: true, Mark: tx.mark, Priority: tx.priority, Bypass: tx.bypass}
-	o.arrival, o.cut = arrival{}, cut{}
+	o.meta, o.cut = packetMeta{}, cut{}
 	if !tx.dgram && (protocol == 0 || protocol == tpacket.ETHPAll) {
 		protocol = d.protocolOf(frame[:min(headed, len(frame))])
 	}
@@ -332,9 +332,9 @@ func (o *outgoing) fill(tx *sender, d *Device, frame []byte, protocol uint16, of
 		o.cut.protocol = protocol
 		return nil
 	}
-	o.arrival.sent(d, &o.packet, protocol)
+	o.meta.initOutgoing(d, &o.packet, protocol)
 	if tx.dgram && !d.ethernet() {
-		o.arrival.maclen = 0
+		o.meta.maclen = 0
 	}
 	return nil
 }
@@ -355,24 +355,24 @@ func (d *Device) protocolOf(frame []byte) uint16 {
 	return 0
 }
 
-// sent is measure for a packet that a packet socket sends: its protocol need not
+// initOutgoing is measure for a packet that a packet socket sends: its protocol need not
 // be what the frame says.
-func (a *arrival) sent(d *Device, p *Packet, protocol uint16) {
-	a.length = uint32(len(p.Data))
-	a.seen = a.length
-	a.maclen = d.maclen
-	a.protocol = protocol
-	a.from = d.from
-	a.from.Protocol = tpacket.Htons(protocol)
-	a.from.Pkttype = tpacket.PacketOutgoing
+func (meta *packetMeta) initOutgoing(d *Device, p *Packet, protocol uint16) {
+	meta.length = uint32(len(p.Data))
+	meta.capLen = meta.length
+	meta.maclen = d.maclen
+	meta.protocol = protocol
+	meta.from = d.from
+	meta.from.Protocol = tpacket.Htons(protocol)
+	meta.from.Pkttype = tpacket.PacketOutgoing
 	if d.ethernet() {
-		copy(a.from.Addr[:etherAddrLen], p.Data[etherAddrLen:])
+		copy(meta.from.Addr[:etherAddrLen], p.Data[etherAddrLen:])
 		if isVLAN(protocol) {
-			a.extra = extraVLAN
-			a.readTags(p)
+			meta.extra = extraVLAN
+			meta.readTags(p)
 		}
 	} else {
-		a.from.Halen = 0 // no driver's header_ops finds an address in what a socket sends
+		meta.from.Halen = 0 // no driver's header_ops finds an address in what a socket sends
 	}
-	a.offloads(p)
+	meta.offloads(p)
 }

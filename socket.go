@@ -40,9 +40,9 @@ type Socket struct {
 	typ SockType
 
 	// Read by writers for every packet.
-	rx       atomic.Pointer[receiver] // never nil
-	protocol atomic.Uint32            // 16 bits, host byte order
-	ifindex  atomic.Int32             // 0: every device
+	rx       atomic.Pointer[rxOptions] // never nil
+	protocol atomic.Uint32             // 16 bits, host byte order
+	ifindex  atomic.Int32              // 0: every device
 	counters writer.Counters
 	notify   notify.Notify
 	queue    queue
@@ -51,42 +51,42 @@ type Socket struct {
 
 	unheld atomic.Bool // see SetHeld
 
-	tx   atomic.Pointer[sender] // never nil; read by who sends
-	out  atomic.Pointer[Device] // bound to: see setDevice
-	sent atomic.Uint64          // frames
-	txMu sync.Mutex             // held by who sends from the transmit ring; taken before mu
+	tx          atomic.Pointer[txOptions] // never nil; read by who sends
+	boundDevice atomic.Pointer[Device]    // bound to: see setDevice
+	sent        atomic.Uint64             // frames
+	txMu        sync.Mutex                // held by who sends from the transmit ring; taken before mu
 
-	mu           sync.Mutex
-	closed       bool
-	version      tpacket.Version
-	reserve      uint32
-	vnetLen      uint32        // PACKET_VNET_HDR_SZ
-	fillHash     bool          // V3: TP_FT_REQ_FILL_RXHASH
-	freezes      uint32        // of rings before this one, not yet reported
-	ring         writer.Buffer // nil: none
-	txRing       *writer.TxRing
-	ringBudget   *Budget              // that ring's memory is taken from
-	txBudget     *Budget              // and txRing's
-	mapped       func(memfd int) bool // nil: nobody maps rings
-	private      bool                 // rings to come lie in private memory: see KeepRingsPrivate
-	filter       *cbpf.Filter
-	filterCharge Charge
-	program      []cbpf.Instruction // the filter's
-	filterLocked bool
-	flags        map[option]int32
-	stamp        int // SO_TIMESTAMP or another of its kind, 0: none
-	rcvtimeo     timeout
-	sndtimeo     timeout
-	group        *group    // of fanout, nil: none; to be written, Namespace.mu is held, too
-	grant        *granted  // nil: everything; to be written, Namespace.mu is held, too
-	rollover     *rollover // not nil: the group rolls over
+	mu            sync.Mutex
+	closed        bool
+	version       tpacket.Version
+	reserve       uint32
+	vnetLen       uint32        // PACKET_VNET_HDR_SZ
+	fillHash      bool          // V3: TP_FT_REQ_FILL_RXHASH
+	freezes       uint32        // of rings before this one, not yet reported
+	ring          writer.Buffer // nil: none
+	txRing        *writer.TxRing
+	ringBudget    *Budget              // that ring's memory is taken from
+	txBudget      *Budget              // and txRing's
+	mapped        func(memfd int) bool // nil: nobody maps rings
+	private       bool                 // rings to come lie in private memory: see KeepRingsPrivate
+	filter        *cbpf.Filter
+	filterCharge  Charge
+	program       []cbpf.Instruction // the filter's
+	filterLocked  bool
+	flags         map[option]int32
+	stamp         int // SO_TIMESTAMP or another of its kind, 0: none
+	rcvtimeo      timeout
+	sndtimeo      timeout
+	group         *group         // of fanout, nil: none; to be written, Namespace.mu is held, too
+	grant         *granted       // nil: everything; to be written, Namespace.mu is held, too
+	rolloverState *rolloverState // not nil: the group rolls over
 
 	// Namespace.mu guards these.
-	hooked      bool    // devices deliver to it (po->running)
+	running     bool    // devices deliver to it (po->running)
 	device      *Device // that it is bound to, nil: none
-	memberships []joined
+	memberships []joinedMembership
 
-	since atomic.Uint64 // the Moment of its binding; pairs with the load in boundAt
+	boundSince atomic.Uint64 // the Moment of its binding; pairs with the load in boundAt
 }
 
 // Socket makes a packet socket for one protocol, in host byte order:
@@ -111,10 +111,10 @@ func (s *Socket) do(op string, f func() error) error {
 	return nil
 }
 
-// publish makes the options take effect on what is received and sent. s.mu is
+// publishLocked makes the options take effect on what is received and sent. s.mu is
 // held, or nobody else knows s yet.
-func (s *Socket) publish() {
-	rx := &receiver{
+func (s *Socket) publishLocked() {
+	rx := &rxOptions{
 		epoch:          s.queue.epoch.Load(),
 		filter:         s.filter,
 		fillHash:       s.fillHash,
@@ -140,17 +140,17 @@ func (s *Socket) publish() {
 			rx.framed = rx.bare
 		}
 	}
-	rx.budget = s.budget()
+	rx.budget = s.budgetLocked()
 	own := *rx
-	if s.grant.bounds() {
-		rx.grant, rx.own = s.grant, &own
+	if s.grant.limitsDelivery() {
+		rx.grant, rx.unrestricted = s.grant, &own
 	}
 	if s.group == nil && s.grant.account() != nil {
-		rx.account, rx.own = s.grant.account(), &own
+		rx.account, rx.unrestricted = s.grant.account(), &own
 	}
 	s.meter.reset()
 	s.rx.Store(rx) // pairs with the load in receive
-	s.publishSender()
+	s.publishTxLocked()
 }
 
 // Type is the socket's type.
@@ -160,10 +160,10 @@ func (s *Socket) Type() SockType { return s.typ }
 // has one.
 func (s *Socket) Readable() bool {
 	s.mu.Lock()
-	r, ro := s.ring, s.rollover
+	r, ro := s.ring, s.rolloverState
 	s.mu.Unlock()
 	if ro != nil {
-		ro.relieve(s, 0)
+		ro.tryClearPressure(s, 0)
 	}
 	return s.queue.length.Load() > 0 || r != nil && r.Readable()
 }
@@ -211,10 +211,10 @@ func (s *Socket) Close() error {
 		return os.NewSyscallError("close", ErrClosed)
 	}
 	s.closed = true
-	s.ns.exit(s)
-	s.ns.leave(s)
+	s.ns.removeSocket(s)
+	s.leaveFanoutLocked()
 	s.filterCharge.Release()
-	err := errors.Join(s.replaceRing(nil), s.replaceTxRing(nil))
+	err := errors.Join(s.replaceRingLocked(nil), s.replaceTxRingLocked(nil))
 	s.queue.purge(s.ns) // and no receiver is published for the new one: writers under way leave nothing
 	if err != nil && !errors.Is(err, syscall.EBADF) {
 		return os.NewSyscallError("close", err)
@@ -237,7 +237,7 @@ func (s *Socket) Bind(a tpacket.SockaddrLL) error {
 	s.reportLost()
 	s.ns.mark(a.Ifindex)
 	left := uint64(0)
-	if s.hookedNow() && s.changes(a) {
+	if s.isRunning() && s.changes(a) {
 		left = s.flush() // after mark: no packet is between the two
 	}
 	return s.do("bind", func() error {
@@ -247,7 +247,7 @@ func (s *Socket) Bind(a tpacket.SockaddrLL) error {
 		if s.group != nil {
 			return explain.Errorf(syscall.EINVAL, "the socket is in fanout group %d, which keeps its binding", s.group.config.ID)
 		}
-		err := s.ns.bind(s, a.Ifindex, tpacket.Htons(a.Protocol))
+		err := s.bindLocked(a.Ifindex, tpacket.Htons(a.Protocol))
 		if err == nil && left > 0 {
 			s.drop(ring.Lost, left)
 		}
@@ -261,14 +261,15 @@ func (s *Socket) BindDevice(d *Device, protocol uint16) error {
 	return s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Protocol: tpacket.Htons(protocol)})
 }
 
-// bind is packet_do_bind. s.mu is held.
-func (ns *Namespace) bind(s *Socket, ifindex int32, protocol uint16) error {
+// bindLocked is packet_do_bind.
+func (s *Socket) bindLocked(ifindex int32, protocol uint16) error {
+	ns := s.ns
 	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	defer ns.mu.UnlockAndNotify()
 	var d *Device
 	if ifindex != 0 {
 		var ok bool
-		if d, ok = ns.findLocked(func(d *Device) bool { return d.index == int(ifindex) }); !ok || !s.grant.sees(ifindex) {
+		if d, ok = ns.findLocked(func(d *Device) bool { return d.index == int(ifindex) }); !ok || !s.grant.allowsDevice(ifindex) {
 			return explain.Errorf(syscall.ENODEV, "sll_ifindex %d: no such device", ifindex)
 		}
 	}
@@ -278,24 +279,24 @@ func (ns *Namespace) bind(s *Socket, ifindex int32, protocol uint16) error {
 	if d == s.device && protocol == uint16(s.protocol.Load()) {
 		return nil // also when the device it was bound to is gone, and all devices are asked for
 	}
-	ns.setHooked(s, false) // no packet meets half a binding
-	s.setDevice(d)
+	ns.setRunningLocked(s, false) // no packet meets half a binding
+	s.setDeviceLocked(d)
 	s.protocol.Store(uint32(protocol))
 	s.ifindex.Store(ifindex)
-	ns.binds(s)
+	ns.stampBindLocked(s)
 	switch {
 	case protocol == 0:
 	case d == nil || d.up.Load():
-		ns.setHooked(s, true)
+		ns.setRunningLocked(s, true)
 	default:
-		s.fail(syscall.ENETDOWN)
+		s.setError(syscall.ENETDOWN)
 	}
 	return nil
 }
 
-// fail makes errno the socket's pending error, and tells pollers
+// setError makes errno the socket's pending error, and tells pollers
 // (sk_error_report).
-func (s *Socket) fail(errno syscall.Errno) {
+func (s *Socket) setError(errno syscall.Errno) {
 	s.err.Store(int32(errno))
 	s.notify.Wake()
 }
@@ -304,7 +305,7 @@ func (s *Socket) fail(errno syscall.Errno) {
 // Ifindex is -1 when the device has been removed.
 func (s *Socket) Addr() tpacket.SockaddrLL {
 	s.ns.mu.Lock()
-	defer s.ns.mu.Unlock()
+	defer s.ns.mu.UnlockAndNotify()
 	a := tpacket.SockaddrLL{
 		Family:   tpacket.AFPacket,
 		Protocol: tpacket.Htons(uint16(s.protocol.Load())),

@@ -26,10 +26,10 @@ type intOption struct {
 }
 
 // How most options take an int.
-func flag(_ *Socket, v int32) (int32, error) { return int32(oneIf(v != 0)), nil }
+func flag(_ *Socket, v int32) (int32, error) { return int32(boolByte(v != 0)), nil }
 func word(_ *Socket, v int32) (int32, error) { return v, nil }
 
-func oneIf(on bool) uint8 {
+func boolByte(on bool) uint8 {
 	if on {
 		return 1
 	}
@@ -65,9 +65,9 @@ func (s *Socket) Getsockopt(level, name int, buf []byte) (int, error) {
 	}
 	switch level {
 	case solSocket:
-		return s.socketOption(name, buf)
+		return s.socketOptionLocked(name, buf)
 	case tpacket.SolPacket:
-		return s.packetOption(name, buf)
+		return s.packetOptionLocked(name, buf)
 	}
 	return 0, noOption(level, name)
 }
@@ -87,13 +87,13 @@ func (s *Socket) setInt(o option, c intOption, val []byte) error {
 			return err
 		}
 		s.flags[o] = kept
-		s.publish()
+		s.publishLocked()
 		return nil
 	})
 }
 
-// getInt is an option that is an int. s.mu is held.
-func (s *Socket) getInt(o option, c intOption) int32 {
+// intOptionLocked is an option that is an int. s.mu is held.
+func (s *Socket) intOptionLocked(o option, c intOption) int32 {
 	if v, ok := s.flags[o]; ok {
 		return v
 	}
@@ -128,11 +128,11 @@ func (s *Socket) SetVersion(v tpacket.Version) error {
 		if v > tpacket.V3 {
 			return explain.Errorf(syscall.EINVAL, "%v: want V1, V2 or V3", v)
 		}
-		if s.hasRing() {
+		if s.hasRingLocked() {
 			return explain.Errorf(syscall.EBUSY, "%v: the socket has a ring already", v)
 		}
 		s.version = v
-		s.publish()
+		s.publishLocked()
 		return nil
 	})
 }
@@ -144,11 +144,11 @@ func (s *Socket) SetReserve(n uint32) error {
 		if n > math.MaxInt32 {
 			return explain.Errorf(syscall.EINVAL, "%d: want at most %d bytes", n, math.MaxInt32)
 		}
-		if s.hasRing() {
+		if s.hasRingLocked() {
 			return explain.Errorf(syscall.EBUSY, "%d: the socket has a ring already", n)
 		}
 		s.reserve = n
-		s.publish()
+		s.publishLocked()
 		return nil
 	})
 }
@@ -165,11 +165,11 @@ func (s *Socket) SetVnetHeader(n int) error {
 		if n != 0 && n != sizeofVnetHeader && n != sizeofVnetMrg {
 			return explain.Errorf(syscall.EINVAL, "%d bytes: want 0, %d or %d", n, sizeofVnetHeader, sizeofVnetMrg)
 		}
-		if s.hasRing() {
+		if s.hasRingLocked() {
 			return explain.Errorf(syscall.EBUSY, "%d bytes: the socket has a ring already", n)
 		}
 		s.vnetLen = uint32(n)
-		s.publish()
+		s.publishLocked()
 		return nil
 	})
 }
@@ -211,7 +211,7 @@ func strictFlag(_ *Socket, v int32) (int32, error) {
 }
 
 func flagBeforeRing(s *Socket, v int32) (int32, error) {
-	if s.hasRing() {
+	if s.hasRingLocked() {
 		return 0, explain.Errorf(syscall.EBUSY, "%d: the socket has a ring already", v)
 	}
 	return flag(s, v)
@@ -219,7 +219,7 @@ func flagBeforeRing(s *Socket, v int32) (int32, error) {
 
 // txHasOff: Linux ignores it when there is a ring, and says nothing.
 func txHasOff(s *Socket, v int32) (int32, error) {
-	if s.hasRing() {
+	if s.hasRingLocked() {
 		return s.flags[option{tpacket.SolPacket, tpacket.OptTxHasOff}], nil
 	}
 	return flag(s, v)
@@ -288,14 +288,14 @@ func (s *Socket) setRxRing(val []byte) error {
 	return s.SetRxRing3(r)
 }
 
-// packetOption is packet_getsockopt. s.mu is held.
-func (s *Socket) packetOption(name int, buf []byte) (int, error) {
+// packetOptionLocked is packet_getsockopt. s.mu is held.
+func (s *Socket) packetOptionLocked(name int, buf []byte) (int, error) {
 	if c, ok := packetInts[name]; ok {
-		return putInt(buf, s.getInt(option{tpacket.SolPacket, name}, c))
+		return putInt(buf, s.intOptionLocked(option{tpacket.SolPacket, name}, c))
 	}
 	switch name {
 	case tpacket.OptStatistics:
-		st := s.statistics()
+		st := s.statisticsLocked()
 		b := tpacket.Bytes(&st)
 		if s.version != tpacket.V3 {
 			b = b[:tpacket.SizeofStats] // struct tpacket_stats is how it begins
@@ -315,13 +315,13 @@ func (s *Socket) packetOption(name int, buf []byte) (int, error) {
 	case tpacket.OptReserve:
 		return putInt(buf, int32(s.reserve))
 	case tpacket.OptVnetHdr:
-		return putInt(buf, int32(oneIf(s.vnetLen != 0)))
+		return putInt(buf, int32(boolByte(s.vnetLen != 0)))
 	case tpacket.OptVnetHdrSz:
 		return putInt(buf, int32(s.vnetLen))
 	case tpacket.OptFanout:
-		return putInt(buf, s.fanoutValue())
+		return putInt(buf, s.fanoutValueLocked())
 	case tpacket.OptRolloverStats:
-		st, err := s.rolloverStats()
+		st, err := s.rolloverStatsLocked()
 		if err != nil {
 			return 0, err
 		}

@@ -108,7 +108,7 @@ var socketInts = map[int]intOption{
 	soSndlowat:       {name: "SO_SNDLOWAT", initial: 1},
 	soAcceptconn:     {name: "SO_ACCEPTCONN"},
 	soMark:           {name: "SO_MARK", check: word},
-	soRxqOvfl:        {name: "SO_RXQ_OVFL", check: tellDrops},
+	soRxqOvfl:        {name: "SO_RXQ_OVFL", check: setReportDrops},
 	soWifiStatus:     {name: "SO_WIFI_STATUS", check: flag},
 	soNofcs:          {name: "SO_NOFCS", check: flag},
 	soSelectErrQueue: {name: "SO_SELECT_ERR_QUEUE", check: flag},
@@ -151,8 +151,8 @@ func receiveBuffer(size func(*Socket, int32) (int32, error)) func(*Socket, int32
 	}
 }
 
-func tellDrops(s *Socket, v int32) (int32, error) {
-	s.queue.tellDrops.Store(v != 0)
+func setReportDrops(s *Socket, v int32) (int32, error) {
+	s.queue.reportDrops.Store(v != 0)
 	return flag(s, v)
 }
 
@@ -198,9 +198,9 @@ func (s *Socket) setSocketOption(name int, val []byte) error {
 	}
 	switch name {
 	case soRcvbufforce:
-		return s.setInt(option{solSocket, soRcvbuf}, intOption{name: "SO_RCVBUFFORCE", check: forced(receiveBuffer(forcedBuffer(rcvbufMin)))}, val)
+		return s.setInt(option{solSocket, soRcvbuf}, intOption{name: "SO_RCVBUFFORCE", check: needsNetAdmin(receiveBuffer(forcedBuffer(rcvbufMin)))}, val)
 	case soSndbufforce:
-		return s.setInt(option{solSocket, soSndbuf}, intOption{name: "SO_SNDBUFFORCE", check: forced(forcedBuffer(sndbufMin))}, val)
+		return s.setInt(option{solSocket, soSndbuf}, intOption{name: "SO_SNDBUFFORCE", check: needsNetAdmin(forcedBuffer(sndbufMin))}, val)
 	case soTimestamp, soTimestampNS, soTimestampNew, soTimestampNSNew:
 		return s.do("set SO_TIMESTAMP", func() error {
 			s.stamp = 0 // one of them at a time; what turns one off turns off all
@@ -223,11 +223,11 @@ func (s *Socket) setSocketOption(name int, val []byte) error {
 	return noOption(solSocket, name)
 }
 
-// socketOption is sk_getsockopt. s.mu is held.
-func (s *Socket) socketOption(name int, buf []byte) (int, error) {
+// socketOptionLocked is sk_getsockopt. s.mu is held.
+func (s *Socket) socketOptionLocked(name int, buf []byte) (int, error) {
 	o := option{solSocket, name}
 	if c, ok := socketInts[name]; ok {
-		return putInt(buf, s.getInt(o, c))
+		return putInt(buf, s.intOptionLocked(o, c))
 	}
 	if label, ok := otherSockets[name]; ok {
 		return 0, fmt.Errorf("get socket option: %w", notForPackets(label))
@@ -243,17 +243,17 @@ func (s *Socket) socketOption(name int, buf []byte) (int, error) {
 		return putInt(buf, int32(s.err.Swap(0)))
 	case soTimestamp, soTimestampNS, soTimestampNew, soTimestampNSNew:
 		// Linux tells the two new kinds apart in one direction only.
-		return putInt(buf, int32(oneIf(s.stamp == name || name == soTimestampNew && s.stamp == soTimestampNSNew)))
+		return putInt(buf, int32(boolByte(s.stamp == name || name == soTimestampNew && s.stamp == soTimestampNSNew)))
 	case soRcvtimeo, soRcvtimeoNew:
 		return copy(buf, s.rcvtimeo.bytes()), nil
 	case soSndtimeo, soSndtimeoNew:
 		return copy(buf, s.sndtimeo.bytes()), nil
 	case soLockFilter:
-		return putInt(buf, int32(oneIf(s.filterLocked)))
+		return putInt(buf, int32(boolByte(s.filterLocked)))
 	case soBPFExtensions:
 		return putInt(buf, skfAdMax)
 	case soBindtodevice:
-		return s.boundDevice(buf)
+		return s.boundDeviceNameLocked(buf)
 	case soPeercred: // struct ucred: nobody
 		b := binary.NativeEndian.AppendUint32(nil, 0)
 		b = binary.NativeEndian.AppendUint32(b, math.MaxUint32)
@@ -277,7 +277,7 @@ func (s *Socket) setBindToDevice(val []byte) error {
 		index := 0
 		if len(name) > 0 {
 			d, ok := s.ns.DeviceByName(string(name))
-			if !ok || !s.grant.sees(int32(d.index)) {
+			if !ok || !s.grant.allowsDevice(int32(d.index)) {
 				return explain.Errorf(syscall.ENODEV, "%q: no such device", name)
 			}
 			index = d.index
@@ -287,8 +287,8 @@ func (s *Socket) setBindToDevice(val []byte) error {
 	})
 }
 
-// boundDevice is SO_BINDTODEVICE's name (sock_getbindtodevice). s.mu is held.
-func (s *Socket) boundDevice(buf []byte) (int, error) {
+// boundDeviceNameLocked is SO_BINDTODEVICE's name (sock_getbindtodevice). s.mu is held.
+func (s *Socket) boundDeviceNameLocked(buf []byte) (int, error) {
 	index := s.flags[option{solSocket, soBindtoifindex}]
 	if index == 0 {
 		return 0, nil
@@ -297,7 +297,7 @@ func (s *Socket) boundDevice(buf []byte) (int, error) {
 		return 0, short("get SO_BINDTODEVICE", buf, ifNameSize)
 	}
 	d, ok := s.ns.DeviceByIndex(int(index))
-	if !ok || !s.grant.sees(index) {
+	if !ok || !s.grant.allowsDevice(index) {
 		return 0, explain.Errorf(syscall.ENODEV, "get SO_BINDTODEVICE: index %d: no such device", index)
 	}
 	return copy(buf, d.name+"\x00"), nil

@@ -39,14 +39,14 @@ func (t *traffic) count(p *Packet, bytes uint32) {
 }
 
 // countBatch adds packets with the lengths that as has, 0 for one that does not count.
-func (t *traffic) countBatch(ps []Packet, as []arrival) {
+func (t *traffic) countBatch(ps []Packet, metas []packetMeta) {
 	var in, out Traffic
 	for i := range ps {
 		sum := &in
 		if ps[i].Outgoing {
 			sum = &out
 		}
-		if n := as[i].length; n > 0 {
+		if n := metas[i].length; n > 0 {
 			sum.Packets++
 			sum.Bytes += uint64(n)
 		}
@@ -148,10 +148,10 @@ func (s *Socket) Statistics() tpacket.Stats3 {
 	s.reportLost()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.statistics()
+	return s.statisticsLocked()
 }
 
-func (s *Socket) statistics() tpacket.Stats3 {
+func (s *Socket) statisticsLocked() tpacket.Stats3 {
 	packets, drops := s.counters.Statistics()
 	st := tpacket.Stats3{Packets: uint32(packets), Drops: uint32(drops), FreezeQCount: s.freezes}
 	s.freezes = 0

@@ -36,8 +36,8 @@ func (d *Device) SetTransmit(f TransmitFunc) { d.setTransmit(f, false) }
 // that comes back meanwhile, on another goroutine, may be seen before the frame is.
 func (d *Device) SetTransmitFirst(f TransmitFunc) { d.setTransmit(f, true) }
 
-// transmitter is a device's transmit function; first: sockets see a frame after it.
-type transmitter struct {
+// transmitHook is a device's transmit function; first: sockets see a frame after it.
+type transmitHook struct {
 	send  TransmitFunc
 	first bool
 }
@@ -47,7 +47,7 @@ func (d *Device) setTransmit(f TransmitFunc, first bool) {
 		d.transmit.Store(nil)
 		return
 	}
-	d.transmit.Store(&transmitter{f, first}) // pairs with the load in outgoing.transmit
+	d.transmit.Store(&transmitHook{f, first}) // pairs with the load in outgoing.transmitOne
 }
 
 // SetTransmitReady has f decide, before sockets see a frame, whether the device can
@@ -61,50 +61,50 @@ func (d *Device) SetTransmitReady(f TransmitFunc) {
 		d.ready.Store(nil)
 		return
 	}
-	d.ready.Store(&f) // pairs with the load in outgoing.leave
+	d.ready.Store(&f) // pairs with the load in outgoing.transmitOne
 }
 
-// leave has the packet leave, or the packets that it is divided into, if the device is
+// transmit has the packet leave, or the packets that it is divided into, if the device is
 // ready. Where the device's owner refuses one, those before it have left.
-func (o *outgoing) leave(tx *sender, d *Device, s *Socket) error {
+func (o *outgoing) transmit(tx *txOptions, d *Device, s *Socket) error {
 	if ready := d.ready.Load(); ready != nil { // pairs with the store in SetTransmitReady
 		if err := (*ready)(&o.packet); err != nil {
-			return d.unsent(err)
+			return d.transmitError(err)
 		}
 	}
 	if o.cut.size == 0 {
-		return o.transmit(tx, d, s)
+		return o.transmitOne(tx, d, s)
 	}
 	whole := o.packet
 	for piece := range o.cut.pieces(whole.Data) {
-		o.packet, o.arrival = whole, arrival{}
+		o.packet, o.meta = whole, packetMeta{}
 		o.packet.Data = piece
-		o.arrival.sent(d, &o.packet, o.cut.protocol)
-		if err := o.transmit(tx, d, s); err != nil {
+		o.meta.initOutgoing(d, &o.packet, o.cut.protocol)
+		if err := o.transmitOne(tx, d, s); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// transmit offers one packet to the sockets that look, but for who sent it, and
+// transmitOne offers one packet to the sockets that look, but for who sent it, and
 // hands it to the device's owner; in the other order where the owner wants that.
-func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
+func (o *outgoing) transmitOne(tx *txOptions, d *Device, s *Socket) error {
 	t := d.transmit.Load() // pairs with the store in setTransmit
 	if t != nil && t.first {
-		if o.arrival.timestamp == 0 && d.HasListeners() {
-			o.arrival.readClock() // now: an answer may have come when it is shown
+		if o.meta.timestamp == 0 && d.HasListeners() {
+			o.meta.readClock() // now: an answer may have come when it is shown
 		}
-		if err := d.send(t, &o.packet); err != nil {
+		if err := d.callTransmit(t, &o.packet); err != nil {
 			return err
 		}
-		o.show(tx, d, s)
+		o.deliverOutgoing(tx, d, s)
 		s.sent.Add(1)
 		return nil
 	}
-	o.show(tx, d, s)
+	o.deliverOutgoing(tx, d, s)
 	if t != nil {
-		if err := d.send(t, &o.packet); err != nil {
+		if err := d.callTransmit(t, &o.packet); err != nil {
 			return err
 		}
 	} else if d.typ == Loopback { // loopback_xmit (drivers/net/loopback.c)
@@ -116,14 +116,14 @@ func (o *outgoing) transmit(tx *sender, d *Device, s *Socket) error {
 	return nil
 }
 
-// show offers the packet to the sockets that look.
-func (o *outgoing) show(tx *sender, d *Device, s *Socket) {
-	p, a := &o.packet, &o.arrival
+// deliverOutgoing offers the packet to the sockets that look.
+func (o *outgoing) deliverOutgoing(tx *txOptions, d *Device, s *Socket) {
+	p, meta := &o.packet, &o.meta
 	taps := d.taps.Load()
 	if taps == nil {
 		return
 	}
-	d.traffic.count(p, a.length)
+	d.traffic.count(p, meta.length)
 	if tx.bypass {
 		return
 	}
@@ -131,16 +131,16 @@ func (o *outgoing) show(tx *sender, d *Device, s *Socket) {
 		switch {
 		case t.group != nil:
 			if t.group != tx.group {
-				t.group.deliver(p, a)
+				t.group.deliver(p, meta)
 			}
-		case t.socket != s && t.socket.wants(p, a):
-			t.socket.receive(p, a)
+		case t.socket != s && t.socket.wants(p, meta):
+			t.socket.receive(p, meta)
 		}
 	}
 }
 
-// send hands a packet to the device's owner.
-func (d *Device) send(t *transmitter, p *Packet) error {
+// callTransmit hands a packet to the device's owner.
+func (d *Device) callTransmit(t *transmitHook, p *Packet) error {
 	err := t.send(p)
 	switch {
 	case err == nil:
@@ -148,11 +148,11 @@ func (d *Device) send(t *transmitter, p *Packet) error {
 	case errors.Is(err, syscall.EAGAIN): // sockets may have seen it, or pieces before it have left: it must not be sent again
 		err = explain.Errorf(syscall.ENOBUFS, "%v", err)
 	}
-	return d.unsent(err)
+	return d.transmitError(err)
 }
 
-// unsent is the sender's error for a frame that the device did not send.
-func (d *Device) unsent(err error) error {
+// transmitError is the sender's error for a frame that the device did not send.
+func (d *Device) transmitError(err error) error {
 	if errno := syscall.Errno(0); !errors.As(err, &errno) {
 		return explain.Errorf(syscall.ENOBUFS, "device %s: %w", d.name, err)
 	}

@@ -31,14 +31,14 @@ func (s *Socket) setTxRing3(r tpacket.Req3) error {
 	s.txMu.Lock() // first: who sends holds it while others have their turn
 	defer s.txMu.Unlock()
 	return s.do("set PACKET_TX_RING", func() error {
-		if s.isMapped() {
+		if s.isMappedLocked() {
 			return errMapped
 		}
 		if r.BlockNr == 0 {
 			if err := r.Teardown(); err != nil {
 				return err
 			}
-			return s.replaceTxRing(nil)
+			return s.replaceTxRingLocked(nil)
 		}
 		if s.txRing != nil {
 			return explain.Errorf(syscall.EBUSY, "the socket has a transmit ring already, take it away first")
@@ -54,22 +54,22 @@ func (s *Socket) setTxRing3(r tpacket.Req3) error {
 		if s.grant != nil && s.grant.NoSend {
 			return errNoSend
 		}
-		budget := s.budget()
-		fresh, err := newRing(s, g, func(m *ringmem.Memory) (*writer.TxRing, error) { return writer.NewTx(m, g) })
+		budget := s.budgetLocked()
+		fresh, err := newRingLocked(s, g, func(m *ringmem.Memory) (*writer.TxRing, error) { return writer.NewTx(m, g) })
 		if err != nil {
 			return err
 		}
-		err = s.replaceTxRing(fresh)
+		err = s.replaceTxRingLocked(fresh)
 		s.txBudget = budget
 		return err
 	})
 }
 
-// replaceTxRing publishes r, nil for none, and frees the ring before it.
-func (s *Socket) replaceTxRing(r *writer.TxRing) error {
+// replaceTxRingLocked publishes r, nil for none, and frees the ring before it.
+func (s *Socket) replaceTxRingLocked(r *writer.TxRing) error {
 	old := s.txRing
 	s.txRing = r
-	s.publishSender()
+	s.publishTxLocked()
 	s.ns.relink(s) // in Linux the socket is unhooked meanwhile, whichever ring is set
 	if old == nil {
 		return nil
@@ -119,7 +119,7 @@ func (s *Socket) sendRing(to *tpacket.SockaddrLL) (n int, err error) {
 		}
 		slot, err := tx.parseSlot(d)
 		if err == nil {
-			if err := s.takeError(); err != nil {
+			if err := s.sockError(); err != nil {
 				if n > 0 {
 					return n, nil // as in Linux, which forgets it
 				}
@@ -137,7 +137,7 @@ func (s *Socket) sendRing(to *tpacket.SockaddrLL) (n int, err error) {
 			continue
 		}
 		r.SetStatus(tpacket.StatusSending)
-		if err := out.leave(tx, d, s); err != nil {
+		if err := out.transmit(tx, d, s); err != nil {
 			r.SetStatus(tpacket.StatusSendRequest) // the next call tries again
 			if errors.Is(err, syscall.EAGAIN) {
 				return n, err
@@ -161,7 +161,7 @@ type txSlot struct {
 // parseSlot judges the headers of the ring's head frame, as tpacket_parse_header
 // and packet_snd_vnet_parse do. The frame is shared memory: everything in it is
 // read once.
-func (tx *sender) parseSlot(d *Device) (slot txSlot, err error) {
+func (tx *txOptions) parseSlot(d *Device) (slot txSlot, err error) {
 	shared := tx.ring.Frame()
 	h := tpacket.ReadTxHeader(tx.version, shared)
 	most := len(shared) - tx.version.TxOffset()
@@ -190,7 +190,7 @@ func (tx *sender) parseSlot(d *Device) (slot txSlot, err error) {
 
 // fillSlot copies the packet out of shared memory, and makes of it what sockets
 // and the device's owner see (tpacket_fill_skb).
-func (o *outgoing) fillSlot(tx *sender, d *Device, slot *txSlot, protocol uint16, to *tpacket.SockaddrLL) error {
+func (o *outgoing) fillSlot(tx *txOptions, d *Device, slot *txSlot, protocol uint16, to *tpacket.SockaddrLL) error {
 	n, header := len(slot.data), 0
 	switch {
 	case !tx.dgram:
@@ -213,7 +213,7 @@ func (o *outgoing) fillSlot(tx *sender, d *Device, slot *txSlot, protocol uint16
 	copy(frame[header:], slot.data) // from here on it is private
 	o.buf = frame
 	head := max(slot.offload.headerLen(), int(d.maclen))
-	if err := d.carries(tx, frame, tx.vnetLen > 0); err != nil {
+	if err := d.checkFrame(tx, frame, tx.vnetLen > 0); err != nil {
 		return err
 	}
 	if err := inPages(slot.at, n, head-header); err != nil {
@@ -223,7 +223,7 @@ func (o *outgoing) fillSlot(tx *sender, d *Device, slot *txSlot, protocol uint16
 }
 
 // locate says where in a frame of size bytes the packet of n bytes is.
-func (tx *sender) locate(h tpacket.TxHeader, n, most, size int) (at int, err error) {
+func (tx *txOptions) locate(h tpacket.TxHeader, n, most, size int) (at int, err error) {
 	if tx.version == tpacket.V3 && h.Next != 0 {
 		return 0, explain.Errorf(syscall.EINVAL, "tp_next_offset %d: want 0", h.Next)
 	}

@@ -28,12 +28,12 @@ type tags struct {
 // readTags follows the tags behind the addresses of the frame. Those of an
 // outgoing packet belong to its link-layer header, as packet_parse_headers
 // (net/packet/af_packet.c) has it.
-func (a *arrival) readTags(p *Packet) {
-	a.tags.found = true
+func (meta *packetMeta) readTags(p *Packet) {
+	meta.tags.found = true
 	at := etherLen
 	if tci, ok := p.uint16At(at); ok {
 		if _, ok := p.uint16At(at + 2); ok { // Linux looks at whole tags
-			a.tags.tci = tci
+			meta.tags.tci = tci
 		}
 	}
 	follow := maxTags
@@ -47,11 +47,11 @@ func (a *arrival) readTags(p *Packet) {
 		}
 		at += vlanLen
 		if !isVLAN(protocol) {
-			a.tags.inner, a.tags.end = protocol, uint16(at)
+			meta.tags.inner, meta.tags.end = protocol, uint16(at)
 			// packet_parse_headers (net/packet/af_packet.c) moves the network header of
 			// ARPHRD_ETHER alone. To it 0 is as if it found none.
-			if p.Outgoing && protocol != 0 && a.from.Hatype == tpacket.ARPHRDEther {
-				a.maclen = uint32(at)
+			if p.Outgoing && protocol != 0 && meta.from.Hatype == tpacket.ARPHRDEther {
+				meta.maclen = uint32(at)
 			}
 			return
 		}
@@ -60,9 +60,9 @@ func (a *arrival) readTags(p *Packet) {
 
 // vlan is the tag that the socket shows: the one beside the frame or, since a
 // SOCK_DGRAM socket has no tag of the frame to look at, the outermost in it.
-func (rx *receiver) vlan(p *Packet, a *arrival) VLAN {
-	if rx.dgram && a.tags.found && p.VLAN.TPID == 0 {
-		return VLAN{TPID: a.protocol, TCI: a.tags.tci}
+func (rx *rxOptions) vlan(p *Packet, meta *packetMeta) VLAN {
+	if rx.dgram && meta.tags.found && p.VLAN.TPID == 0 {
+		return VLAN{TPID: meta.protocol, TCI: meta.tags.tci}
 	}
 	return p.VLAN
 }
@@ -71,20 +71,20 @@ func (rx *receiver) vlan(p *Packet, a *arrival) VLAN {
 // for it. Like stampVnet it is kept out of fill's way.
 //
 //go:noinline
-func (rx *receiver) stampExtra(frame []byte, p *Packet, a *arrival) (status uint32) {
-	if a.extra&extraLink != 0 {
+func (rx *rxOptions) stampExtra(frame []byte, p *Packet, meta *packetMeta) (status uint32) {
+	if meta.extra&extraLink != 0 {
 		p.Link.stamp(tpacket.SockaddrLLAt(frame, rx.version))
 	}
-	if a.extra&extraVLAN != 0 {
-		status = rx.stampVLAN(frame, p, a)
+	if meta.extra&extraVLAN != 0 {
+		status = rx.stampVLAN(frame, p, meta)
 	}
 	return status
 }
 
 // stampVLAN puts the tag into the header, and the protocol as the socket shows it
 // behind it.
-func (rx *receiver) stampVLAN(frame []byte, p *Packet, a *arrival) (status uint32) {
-	tag := rx.vlan(p, a)
+func (rx *rxOptions) stampVLAN(frame []byte, p *Packet, meta *packetMeta) (status uint32) {
+	tag := rx.vlan(p, meta)
 	switch rx.version {
 	case tpacket.V2:
 		h := tpacket.Header2At(frame)
@@ -96,17 +96,17 @@ func (rx *receiver) stampVLAN(frame []byte, p *Packet, a *arrival) (status uint3
 	if rx.version != tpacket.V1 {
 		status = tag.status()
 	}
-	tpacket.SockaddrLLAt(frame, rx.version).Protocol = rx.protocol(a)
+	tpacket.SockaddrLLAt(frame, rx.version).Protocol = rx.protocol(meta)
 	return status
 }
 
 // protocol is sll_protocol as the socket shows it: behind the tags of the frame,
 // if it does not see them.
-func (rx *receiver) protocol(a *arrival) uint16 {
-	if rx.dgram && a.tags.found {
-		return tpacket.Htons(a.tags.inner)
+func (rx *rxOptions) protocol(meta *packetMeta) uint16 {
+	if rx.dgram && meta.tags.found {
+		return tpacket.Htons(meta.tags.inner)
 	}
-	return a.from.Protocol
+	return meta.from.Protocol
 }
 
 // status is the bits of tp_status for a tag that is shown.
@@ -123,7 +123,7 @@ func (v VLAN) status() uint32 {
 // there are none: they see no tag, and a packet for somebody else. It reports false for
 // a frame that ends within its tag: as in Linux, no socket counts it, since it got as far
 // as the device.
-func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) (whole bool) {
+func (d *Device) deliverTagged(p *Packet, meta *packetMeta, taps []tap) (whole bool) {
 	const addrs = 12 // bytes of the frame before its tags
 	var (
 		q    = *p
@@ -171,26 +171,26 @@ func (d *Device) deliverTagged(p *Packet, a *arrival, taps []tap) (whole bool) {
 			}
 			q.Data, q.Rest = head[:n], rest[:m]
 			q.Len = p.Len - cut*vlanLen
-			timestamp := a.timestamp
-			*a = arrival{}
-			if !a.measure(d, &q) {
+			timestamp := meta.timestamp
+			*meta = packetMeta{}
+			if !meta.measure(d, &q) {
 				return true
 			}
-			a.timestamp = max(a.timestamp, timestamp) // read already, if it was 0
+			meta.timestamp = max(meta.timestamp, timestamp) // read already, if it was 0
 			removed := cut * vlanLen
-			a.linear = uint32(max(len(p.Data)-removed, 0))
+			meta.headLen = uint32(max(len(p.Data)-removed, 0))
 			q.ChecksumStart = p.ChecksumStart - uint16(min(removed, int(p.ChecksumStart)))
 		}
 		if exact {
 			if q.VLAN.TCI&vidMask != 0 {
-				a.from.Pkttype = tpacket.PacketOtherHost
+				meta.from.Pkttype = tpacket.PacketOtherHost
 			}
-			a.hidden, q.VLAN = q.VLAN, VLAN{} // a grant's filter goes by it nevertheless
+			meta.strippedVLAN, q.VLAN = q.VLAN, VLAN{} // a grant's filter goes by it nevertheless
 		}
 		for _, t := range taps {
 			protocol := t.protocol()
-			if exact && protocol == a.protocol && protocol != tpacket.ETHPAll || !exact && protocol == tpacket.ETHPAll {
-				t.receive(&q, a)
+			if exact && protocol == meta.protocol && protocol != tpacket.ETHPAll || !exact && protocol == tpacket.ETHPAll {
+				t.receive(&q, meta)
 			}
 		}
 	}

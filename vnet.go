@@ -39,9 +39,9 @@ func (g GSO) vnetKnown() bool {
 
 // vnet is the offload state of a packet of which at most keep bytes are there, as
 // virtio_net_hdr_from_skb says it.
-func (p *Packet) vnet(a *arrival, keep uint32) (h vnetHeader) {
+func (p *Packet) vnet(meta *packetMeta, keep uint32) (h vnetHeader) {
 	if p.GSO.Type != GSONone {
-		linear := a.linear
+		linear := meta.headLen
 		if linear == 0 {
 			linear = uint32(len(p.Data))
 		}
@@ -227,17 +227,17 @@ func (o *outgoing) segment(d *Device, h vnetHeader, seg segments, protocol uint1
 		}
 	} else {
 		p.GSO = GSO{Type: h.gso(), Size: uint16(h.size()), HdrLen: uint16(end)}
-		o.arrival.linear = uint32(max(headed, end))
+		o.meta.headLen = uint32(max(headed, end))
 	}
 	if o.cut.kind == GSOUDP {
-		o.own()
+		o.makeWritable()
 		o.cut.complete(p.Data, &f)
 		p.Checksum, p.ChecksumStart, p.ChecksumOffset = ChecksumValid, 0, 0
 	}
 	if tcp && !h.needsChecksum() {
 		// The program summed up the whole. Its parts are summed up when they are
 		// made, and their sums begin with that of the addresses.
-		o.own()
+		o.makeWritable()
 		p.Checksum = ChecksumPartial
 		p.ChecksumStart, p.ChecksumOffset = uint16(f.Pos), uint16(seg.checksum)
 		binary.BigEndian.PutUint16(p.Data[f.Pos+seg.checksum:], pseudoHeader(&f, len(p.Data)-f.Pos))
@@ -249,8 +249,8 @@ func cannotCut(h vnetHeader) error {
 	return explain.Errorf(syscall.ENOMEM, "virtio_net_hdr: gso_type %#x, gso_size %d, csum_start %d: the frame cannot be cut up like that", h[1], h.size(), h.start())
 }
 
-// own makes the frame one that may be modified.
-func (o *outgoing) own() {
+// makeWritable makes the frame one that may be modified.
+func (o *outgoing) makeWritable() {
 	if len(o.buf) == 0 || &o.buf[0] != &o.packet.Data[0] {
 		o.buf = append(o.buf[:0], o.packet.Data...)
 		o.packet.Data = o.buf
@@ -272,12 +272,12 @@ func pseudoHeader(f *dissect.Flow, n int) uint16 {
 // network is where the frame's network header is, and of what protocol: behind its
 // VLAN tags, if protocol says that it has some.
 func (d *Device) network(frame []byte, protocol uint16) (at int, inner uint16) {
-	a := arrival{maclen: d.maclen, from: d.from}
+	meta := packetMeta{maclen: d.maclen, from: d.from}
 	if d.ethernet() && isVLAN(protocol) {
-		a.readTags(&Packet{Data: frame, Outgoing: true})
-		protocol = binary.BigEndian.Uint16(frame[a.maclen-2:])
+		meta.readTags(&Packet{Data: frame, Outgoing: true})
+		protocol = binary.BigEndian.Uint16(frame[meta.maclen-2:])
 	}
-	return int(a.maclen), protocol
+	return int(meta.maclen), protocol
 }
 
 // walk goes through the frame's headers, from a network header on. ok says that
