@@ -2,12 +2,12 @@ package rxring
 
 import (
 	"math/bits"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/fairshare"
 	"github.com/rxring/rxring/ring"
 )
 
@@ -28,7 +28,7 @@ import (
 type Account struct {
 	memberships atomic.Int32
 	throttled   atomic.Uint64
-	shares      sync.Map // device index (int32) -> *share
+	shares      sync.Map // device index (int32) -> *deviceShare
 }
 
 // NewAccount returns an Account for the sockets of one user.
@@ -60,14 +60,14 @@ func (a *Account) releaseMembership() {
 	}
 }
 
-// shareOf is the account's share of the time of the device's writers.
-func (a *Account) shareOf(ns *Namespace, ifindex int32) *share {
+// shareOf returns the account's share of the time of the device's writers.
+func (a *Account) shareOf(ns *Namespace, ifindex int32) *deviceShare {
 	if s, ok := a.shares.Load(ifindex); ok {
-		return s.(*share)
+		return s.(*deviceShare)
 	}
-	p, _ := ns.pools.LoadOrStore(ifindex, new(pool))
-	s, _ := a.shares.LoadOrStore(ifindex, &share{account: a, ifindex: ifindex, pool: p.(*pool)})
-	return s.(*share)
+	p, _ := ns.pools.LoadOrStore(ifindex, new(fairshare.Pool))
+	s, _ := a.shares.LoadOrStore(ifindex, &deviceShare{fairshare.NewShare(p.(*fairshare.Pool)), a, ifindex})
+	return s.(*deviceShare)
 }
 
 // Budget is memory that sockets share: of their rings, with what is kept privately for
@@ -163,33 +163,21 @@ func (c *Charge) Release() {
 	*c = Charge{}
 }
 
-// meter samples what writers spend on the packets of a socket, or of a fanout group, that has
-// an [Account]. Writers use it concurrently; its zero value samples the next packet.
+// meter samples the time that writers spend on the packets of a socket, or of a fanout
+// group, that has an [Account]. Writers use it concurrently.
 type meter struct {
-	left atomic.Int32 // packets until the next sample, which finds 0
-	gap  atomic.Int32 // packets before it that it stands for, too
-	mean atomic.Int64 // nanoseconds a packet, lately; 0: no sample yet
-	last atomic.Int64 // nanoseconds a packet in the last sample
-
-	share atomic.Pointer[share] // the last that was used
+	fairshare.Meter
+	share atomic.Pointer[deviceShare] // the last one used
 }
 
-const (
-	// maxGap is how many packets a sample stands for, on average, if they are cheap.
-	maxGap = 32
-	// exactFrom is what a packet costs from which on each is measured, in nanoseconds: to
-	// read the clock twice takes 50.
-	exactFrom = 2048
-	// outlier is what one sample costs at most, in nanoseconds, unless the one before was as
-	// dear: the system may have let another thread run in its middle.
-	outlier = 500_000
-	// standFor is what each of the packets that a sample stands for costs at most, likewise:
-	// more than a program of 4096 instructions takes.
-	standFor = 32_000
-)
+// deviceShare is an account's share of the time of one device's writers.
+type deviceShare struct {
+	*fairshare.Share
+	account *Account
+	ifindex int32
+}
 
-// shareOf is the account's share of the device's writers.
-func (m *meter) shareOf(ns *Namespace, of *Account, ifindex int32) *share {
+func (m *meter) shareOf(ns *Namespace, of *Account, ifindex int32) *deviceShare {
 	s := m.share.Load()
 	if s == nil || s.account != of || s.ifindex != ifindex {
 		s = of.shareOf(ns, ifindex)
@@ -198,52 +186,6 @@ func (m *meter) shareOf(ns *Namespace, of *Account, ifindex int32) *share {
 	return s
 }
 
-// due reports whether the next packet is to be measured.
-func (m *meter) due() bool { return m.left.Add(-1) == -1 }
-
-// sample charges a share for a packet that was measured, and for those that it stands for.
-func (m *meter) sample(s *share, w stopwatch) {
-	t, nanoseconds := w.stop()
-	s.charge(t, m.weigh(nanoseconds), w.exact)
-}
-
-// weigh returns what a packet that took so many nanoseconds is charged, with those that it
-// stands for, and says when to measure next.
-func (m *meter) weigh(nanoseconds int64) int64 {
-	taken, mean := m.note(1, nanoseconds)
-	gap := int32(1)
-	if most := int32(min(exactFrom/mean, maxGap)); most > 1 {
-		gap = 1 + rand.Int32N(2*most-1) // nobody knows which packet is measured
-	}
-	before := int64(m.gap.Swap(gap - 1))
-	meanwhile := int64(-1 - m.left.Swap(gap-1)) // by other writers
-	return taken + (before+max(meanwhile, 0))*min(taken, standFor)
-}
-
-// batch charges a share for n packets that were measured together.
-func (m *meter) batch(s *share, n int64, w stopwatch) {
-	t, nanoseconds := w.stop()
-	taken, _ := m.note(n, nanoseconds)
-	s.charge(t, taken, w.exact)
-}
-
-// note returns what n packets are charged that took so many nanoseconds, and what one
-// takes on average.
-func (m *meter) note(n, nanoseconds int64) (taken, mean int64) {
-	taken = min(nanoseconds, max(outlier, 2*n*m.last.Swap(nanoseconds/n)))
-	mean = taken / n
-	if before := m.mean.Load(); before != 0 {
-		mean = before + (mean-before)/8
-	}
-	mean = max(mean, 1)
-	m.mean.Store(mean)
-	return taken, mean
-}
-
-// reset has the next packet measured: the filter is another one, say. It stands for those
-// before it, too, lest packets are free of charge whose filter changes all the time.
-func (m *meter) reset() { m.left.Store(0) }
-
 // receiveMetered is take for a socket with an account, of what its grant leaves of a packet.
 func (s *Socket) receiveMetered(rx *rxOptions, p *Packet, meta *packetMeta) {
 	if rx.ignoreOutgoing && p.Outgoing {
@@ -251,12 +193,12 @@ func (s *Socket) receiveMetered(rx *rxOptions, p *Packet, meta *packetMeta) {
 	}
 	sh := s.meter.shareOf(s.ns, rx.account, meta.from.Ifindex)
 	switch {
-	case sh.exceeded():
+	case sh.Exceeded():
 		s.throttle(rx.account)
-	case s.meter.due():
-		watch := sh.start()
+	case s.meter.Due():
+		watch := sh.Start()
 		s.receiveOne(rx.unrestricted, p, meta)
-		s.meter.sample(sh, watch)
+		s.meter.Sample(watch)
 	default:
 		s.receiveOne(rx.unrestricted, p, meta)
 	}
@@ -266,10 +208,10 @@ func (s *Socket) receiveMetered(rx *rxOptions, p *Packet, meta *packetMeta) {
 // each packet.
 func (s *Socket) receiveBatchMetered(rx *rxOptions, ps []Packet, metas []packetMeta, mask batchMask) {
 	sh := s.meter.shareOf(s.ns, rx.account, metas[mask.first()].from.Ifindex)
-	if !sh.exceeded() {
-		watch := sh.start()
+	if !sh.Exceeded() {
+		watch := sh.Start()
 		s.receiveBatchUnrestricted(rx.unrestricted, ps, metas, mask)
-		s.meter.batch(sh, int64(bits.OnesCount32(uint32(mask))), watch)
+		s.meter.Batch(int64(bits.OnesCount32(uint32(mask))), watch)
 		return
 	}
 	for i := range ps {
@@ -287,29 +229,29 @@ func (g *group) deliverMetered(of *Account, p *Packet, meta *packetMeta) {
 		return
 	}
 	sh := g.meter.shareOf(members[0].ns, of, meta.from.Ifindex)
-	if sh.exceeded() {
+	if sh.Exceeded() {
 		if gr := g.grant.Load(); gr == nil || gr.visibleBytes(p, meta) > 0 {
 			members[0].throttle(of)
 		}
 		return
 	}
-	if !g.meter.due() {
+	if !g.meter.Due() {
 		g.deliverUnmetered(p, meta)
 		return
 	}
-	watch := sh.start()
+	watch := sh.Start()
 	g.deliverUnmetered(p, meta)
-	g.meter.sample(sh, watch)
+	g.meter.Sample(watch)
 }
 
 // deliverBatchMetered is deliverBatch for a group with an account and members whose grants
 // leave all of each packet.
 func (g *group) deliverBatchMetered(of *Account, members []*Socket, ps []Packet, metas []packetMeta) {
 	sh := g.meter.shareOf(members[0].ns, of, metas[0].from.Ifindex)
-	if !sh.exceeded() {
-		watch := sh.start()
+	if !sh.Exceeded() {
+		watch := sh.Start()
 		g.deliverBatchUnmetered(members, ps, metas)
-		g.meter.batch(sh, int64(len(ps)), watch)
+		g.meter.Batch(int64(len(ps)), watch)
 		return
 	}
 	for i := range ps {

@@ -131,7 +131,7 @@ func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
 		if err := s.setProgramLocked(f, len(prog)); err != nil {
 			return fmt.Errorf("program of %d instructions: %w", len(prog), err)
 		}
-		s.group.meter.reset()
+		s.group.meter.Reset()
 		return nil
 	})
 }

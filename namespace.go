@@ -38,7 +38,7 @@ type Namespace struct {
 	maxMemory int64         // of memory
 	memory    atomic.Int64  // bytes held by rings and queues, past the reserves of their budgets
 	moment    atomic.Uint64 // how often a socket was bound: see Moment
-	pools     sync.Map      // device index (int32) -> *pool, where an Account has sockets
+	pools     sync.Map      // device index (int32) -> *fairshare.Pool, where an Account has sockets
 
 	mu        notifyMutex
 	devices   []*Device // by index

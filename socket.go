@@ -148,7 +148,7 @@ func (s *Socket) publishLocked() {
 	if s.group == nil && s.grant.account() != nil {
 		rx.account, rx.unrestricted = s.grant.account(), &own
 	}
-	s.meter.reset()
+	s.meter.Reset()
 	s.rx.Store(rx) // pairs with the load in receive
 	s.publishTxLocked()
 }

@@ -1,4 +1,4 @@
-package rxring
+package fairshare
 
 import (
 	"math"
@@ -26,8 +26,8 @@ const (
 	calmWindows = 40 // after so many a suspect is none any more
 )
 
-// pool is the time that the writers of one device spend on the sockets of accounts.
-type pool struct {
+// Pool is the time that the writers of one device spend on the sockets of accounts.
+type Pool struct {
 	ends  atomic.Int64 // of the window: see now
 	level atomic.Int64 // what each share may take in it; 0: the pool is new
 
@@ -38,20 +38,18 @@ type pool struct {
 	pastWall, pastThread int64
 
 	mu     sync.Mutex // no writer waits for it while a window is closed
-	shares []*share   // that were charged lately
+	shares []*Share   // that were charged lately
 }
 
-// share is what one account takes of the pool of one device.
+// Share is what one account takes of the pool of one device.
 //
 // It is measured by the clock on the wall, which is cheap to read. But that goes on when the
 // system lets another thread run in the middle: the reader that was just woken, say. So who
 // takes more than it may by that clock is a suspect only. A suspect is measured by what the
 // thread had of a processor, and that is multiplied by how much longer than that suspects take
 // by the clock on the wall altogether: who uses nothing of a processor is no reason for that.
-type share struct {
-	account *Account
-	ifindex int32
-	pool    *pool
+type Share struct {
+	pool *Pool
 
 	used    atomic.Int64 // nanoseconds in this window, and what is left to pay of windows before it; negative: saved
 	suspect atomic.Bool
@@ -64,13 +62,16 @@ type share struct {
 	calm   int   // windows in which a suspect used little
 }
 
+// NewShare returns a share of p.
+func NewShare(p *Pool) *Share { return &Share{pool: p} }
+
 var programStarted = time.Now()
 
 // now is a clock that does not jump, in nanoseconds.
 func now() int64 { return int64(time.Since(programStarted)) }
 
-// exceeded reports whether the share has taken more than it may, at this moment.
-func (s *share) exceeded() bool {
+// Exceeded reports whether the share has taken more than it may, at this moment.
+func (s *Share) Exceeded() bool {
 	if !s.over.Load() {
 		return false
 	}
@@ -80,16 +81,16 @@ func (s *share) exceeded() bool {
 	return s.over.Load()
 }
 
-// stopwatch measures what a writer spends.
-type stopwatch struct {
-	share        *share
+// Stopwatch measures what a writer spends.
+type Stopwatch struct {
+	share        *Share
 	wall, thread int64
 	exact        bool
 }
 
-// start starts measuring. stop is to be called by the same goroutine.
-func (s *share) start() stopwatch {
-	w := stopwatch{share: s, exact: s.suspect.Load()}
+// Start starts measuring. stop is to be called by the same goroutine.
+func (s *Share) Start() Stopwatch {
+	w := Stopwatch{share: s, exact: s.suspect.Load()}
 	if w.exact {
 		runtime.LockOSThread()
 		w.thread = threadTime()
@@ -99,7 +100,7 @@ func (s *share) start() stopwatch {
 }
 
 // stop returns what has been spent, and when that is.
-func (w *stopwatch) stop() (t, nanoseconds int64) {
+func (w *Stopwatch) stop() (t, nanoseconds int64) {
 	t = now()
 	nanoseconds = t - w.wall
 	if w.exact {
@@ -112,7 +113,7 @@ func (w *stopwatch) stop() (t, nanoseconds int64) {
 
 // dilate is what so much of a processor's time stands for by the clock on the wall: on a busy
 // machine it is longer for everything that writers do.
-func (p *pool) dilate(wall, thread int64) int64 {
+func (p *Pool) dilate(wall, thread int64) int64 {
 	p.wall.Add(wall)
 	p.thread.Add(thread)
 	return thread * max(p.dilation.Load(), dilationUnit) / dilationUnit
@@ -122,7 +123,7 @@ func (p *pool) dilate(wall, thread int64) int64 {
 //
 // What is measured lasts microseconds, and another thread runs for milliseconds: of one window
 // the ratio would be anything. So windows are forgotten slowly.
-func (p *pool) measureDilation() {
+func (p *Pool) measureDilation() {
 	p.pastWall += p.wall.Swap(0) - p.pastWall/dilationWindows
 	p.pastThread += p.thread.Swap(0) - p.pastThread/dilationWindows
 	if p.pastThread > 0 {
@@ -147,7 +148,7 @@ var threadTimeCost = sync.OnceValue(func() int64 {
 
 // charge notes that writers spent so many nanoseconds on sockets of the share, until t. It is
 // exact if it was measured as that of a suspect.
-func (s *share) charge(t, nanoseconds int64, exact bool) {
+func (s *Share) charge(t, nanoseconds int64, exact bool) {
 	p := s.pool
 	if !s.listed.Load() {
 		p.list(s)
@@ -167,7 +168,7 @@ func (s *share) charge(t, nanoseconds int64, exact bool) {
 	}
 }
 
-func (p *pool) list(s *share) {
+func (p *Pool) list(s *Share) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s.listed.Swap(true) {
@@ -180,7 +181,7 @@ func (p *pool) list(s *share) {
 
 // nextWindow begins a new window at t, if the last one has ended. Who finds another writer
 // at it goes on without.
-func (p *pool) nextWindow(t int64) {
+func (p *Pool) nextWindow(t int64) {
 	if !p.mu.TryLock() {
 		return
 	}
@@ -191,7 +192,7 @@ func (p *pool) nextWindow(t int64) {
 	}
 	windows := 1 + (t-ended)/shareWindow
 	p.ends.Store(t + shareWindow)
-	p.shares = slices.DeleteFunc(p.shares, func(s *share) bool {
+	p.shares = slices.DeleteFunc(p.shares, func(s *Share) bool {
 		if s.idle++; s.taken() > 0 {
 			s.idle = 0
 		}
@@ -215,10 +216,10 @@ func (p *pool) nextWindow(t int64) {
 }
 
 // taken is what the share has taken in this window. pool.mu is held.
-func (s *share) taken() int64 { return max(0, s.used.Load()-s.before) }
+func (s *Share) taken() int64 { return max(0, s.used.Load()-s.before) }
 
 // acquit ends a suspicion after enough windows in which little was used. pool.mu is held.
-func (s *share) acquit(level int64) {
+func (s *Share) acquit(level int64) {
 	if !s.suspect.Load() || s.over.Load() || s.taken() > level/4 {
 		s.calm = 0
 	} else if s.calm++; s.calm > calmWindows {
@@ -228,7 +229,7 @@ func (s *share) acquit(level int64) {
 
 // fairLevel is what each of the shares may take in the next window: so much that those who
 // take less than it in the last one, and the others with it, take the pool's time together.
-func fairLevel(shares []*share) int64 {
+func fairLevel(shares []*Share) int64 {
 	if len(shares) <= 1 {
 		return aloneTime
 	}
@@ -249,4 +250,17 @@ func fairLevel(shares []*share) int64 {
 		left -= w
 	}
 	return mostTime
+}
+
+// ChargeExactly charges time to the share as to one that is measured exactly.
+func (s *Share) ChargeExactly(nanoseconds int64) {
+	s.suspect.Store(true)
+	s.charge(now(), nanoseconds, true)
+}
+
+// Forgive cancels what the share has used.
+func (s *Share) Forgive() {
+	s.used.Store(0)
+	s.over.Store(false)
+	s.suspect.Store(false)
 }

@@ -1,4 +1,4 @@
-package rxring
+package fairshare
 
 import "golang.org/x/sys/unix"
 

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package rxring
+package fairshare
 
 // threadTime stands for how long this thread has had a processor, in nanoseconds.
 func threadTime() int64 { return now() }

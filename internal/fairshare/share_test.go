@@ -1,4 +1,4 @@
-package rxring
+package fairshare
 
 import (
 	"math/rand/v2"
@@ -11,11 +11,11 @@ import (
 )
 
 // newShares makes shares that used so much of one pool in the window that ends now.
-func newShares(used ...int64) (*pool, []*share) {
-	p := new(pool)
-	var all []*share
+func newShares(used ...int64) (*Pool, []*Share) {
+	p := new(Pool)
+	var all []*Share
 	for _, u := range used {
-		s := &share{pool: p}
+		s := &Share{pool: p}
 		s.suspect.Store(true)
 		p.list(s)
 		s.used.Store(u)
@@ -164,7 +164,7 @@ func TestSamplesStandForAll(t *testing.T) {
 		{"cheap, dear, cheap, ...", func(i int) int64 { return 100 + 12_000*int64(i/1000%2) }},
 	} {
 		var (
-			m              meter
+			m              Meter
 			spent, charged int64
 			samples        int
 		)
@@ -172,7 +172,7 @@ func TestSamplesStandForAll(t *testing.T) {
 		for i := range n {
 			cost := c.cost(i)
 			spent += cost
-			if m.due() {
+			if m.Due() {
 				samples++
 				charged += m.weigh(cost)
 			}
@@ -185,7 +185,7 @@ func TestSamplesStandForAll(t *testing.T) {
 
 // One sample in whose middle another thread ran costs a user no window.
 func TestAnOutlierIsNoThrottling(t *testing.T) {
-	var m meter
+	var m Meter
 	charged := int64(0)
 	for i := range 10_000 {
 		cost := int64(100)
@@ -193,7 +193,7 @@ func TestAnOutlierIsNoThrottling(t *testing.T) {
 			m.left.Store(0) // this one is measured
 			cost = 1 << 30
 		}
-		if m.due() {
+		if m.Due() {
 			charged += m.weigh(cost)
 		}
 	}
@@ -202,9 +202,9 @@ func TestAnOutlierIsNoThrottling(t *testing.T) {
 	}
 	// Twice in a row it is no outlier.
 	m.left.Store(0)
-	m.due()
+	m.Due()
 	m.weigh(1 << 30)
-	if m.due(); m.weigh(1<<30) < 1<<30 {
+	if m.Due(); m.weigh(1<<30) < 1<<30 {
 		t.Error("what is dear twice is not charged")
 	}
 }
@@ -217,7 +217,7 @@ func TestAccountsAreChargedConcurrently(t *testing.T) {
 			all.Go(func() {
 				for i := range int64(5000) {
 					s.charge(i*shareWindow/50, 1000, true)
-					s.exceeded()
+					s.Exceeded()
 				}
 			})
 		}
@@ -235,7 +235,7 @@ func TestASuspectIsMeasuredExactly(t *testing.T) {
 	s := shares[0]
 	s.suspect.Store(false)
 	p.nextWindow(0)
-	if w := s.start(); w.exact {
+	if w := s.Start(); w.exact {
 		t.Error("who did nothing is a suspect")
 	}
 	s.charge(0, 1<<40, false)
@@ -246,7 +246,7 @@ func TestASuspectIsMeasuredExactly(t *testing.T) {
 	if s.over.Load() {
 		t.Error("what is not exact is charged to a suspect")
 	}
-	w := s.start()
+	w := s.Start()
 	if _, nanoseconds := w.stop(); !w.exact || nanoseconds < 0 {
 		t.Errorf("exact: %v, %d ns", w.exact, nanoseconds)
 	}
@@ -267,7 +267,7 @@ func TestASuspectIsMeasuredExactly(t *testing.T) {
 // Time in which another thread runs is not the share's.
 func TestSleepIsNotCharged(t *testing.T) {
 	_, shares := newShares(0)
-	w := shares[0].start()
+	w := shares[0].Start()
 	time.Sleep(20 * time.Millisecond)
 	if _, nanoseconds := w.stop(); runtime.GOOS == "linux" && nanoseconds > int64(15*time.Millisecond) {
 		t.Errorf("%d ns for 20 ms of sleep", nanoseconds)
@@ -309,7 +309,7 @@ func TestMeasuringIsNotCharged(t *testing.T) {
 	}
 	least := cost
 	for range 1000 {
-		w := shares[0].start()
+		w := shares[0].Start()
 		_, nanoseconds := w.stop()
 		least = min(least, nanoseconds)
 	}
