@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/gso"
 	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -252,8 +253,9 @@ func tooLong(n, most int) error {
 type outgoing struct {
 	packet Packet
 	meta   packetMeta
-	cut    cut
-	buf    []byte // a frame that is not the caller's
+	split  gso.Split // of a large segment that is divided
+	proto  uint16    // of its packets, host byte order
+	buf    []byte    // a frame that is not the caller's
 }
 
 var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
@@ -263,7 +265,7 @@ var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
 const maxKept = 1 << 17
 
 func (o *outgoing) put() {
-	o.packet, o.meta, o.cut = Packet{}, packetMeta{}, cut{} // holds no frame's memory back
+	o.packet, o.meta, o.split = Packet{}, packetMeta{}, gso.Split{} // holds no frame's memory back
 	if cap(o.buf) > maxKept {
 		o.buf = nil
 	}
@@ -318,7 +320,7 @@ func (d *Device) header(b []byte, n int, protocol uint16, to *tpacket.SockaddrLL
 // fill makes the packet that sockets and the device's owner see.
 func (o *outgoing) fill(tx *txOptions, d *Device, frame []byte, protocol uint16, offload vnetHeader, headed int) error {
 	o.packet = Packet{Data: frame, Outgoing: true, Mark: tx.mark, Priority: tx.priority, Bypass: tx.bypass}
-	o.meta, o.cut = packetMeta{}, cut{}
+	o.meta, o.split = packetMeta{}, gso.Split{}
 	if !tx.dgram && (protocol == 0 || protocol == tpacket.ETHPAll) {
 		protocol = d.protocolOf(frame[:min(headed, len(frame))])
 	}
@@ -328,8 +330,8 @@ func (o *outgoing) fill(tx *txOptions, d *Device, frame []byte, protocol uint16,
 			return err
 		}
 	}
-	if o.cut.size > 0 {
-		o.cut.protocol = protocol
+	if o.split.Divides() {
+		o.proto = protocol
 		return nil
 	}
 	o.meta.initOutgoing(d, &o.packet, protocol)

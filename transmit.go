@@ -72,14 +72,14 @@ func (o *outgoing) transmit(tx *txOptions, d *Device, s *Socket) error {
 			return d.transmitError(err)
 		}
 	}
-	if o.cut.size == 0 {
+	if !o.split.Divides() {
 		return o.transmitOne(tx, d, s)
 	}
 	whole := o.packet
-	for piece := range o.cut.pieces(whole.Data) {
+	for piece := range o.split.Packets(whole.Data) {
 		o.packet, o.meta = whole, packetMeta{}
 		o.packet.Data = piece
-		o.meta.initOutgoing(d, &o.packet, o.cut.protocol)
+		o.meta.initOutgoing(d, &o.packet, o.proto)
 		if err := o.transmitOne(tx, d, s); err != nil {
 			return err
 		}

@@ -3,11 +3,11 @@ package rxring
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"syscall"
 
 	"github.com/rxring/rxring/internal/dissect"
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/gso"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -222,16 +222,16 @@ func (o *outgoing) segment(d *Device, h vnetHeader, seg segments, protocol uint1
 		return cannotCut(h)
 	}
 	if kind := h.gso() &^ GSOECN; kind == GSOUDP || len(p.Data) > maxSegment {
-		if o.cut, ok = newCut(p.Data, kind, at, end, h.size(), &f); !ok {
+		if o.split, ok = gso.NewSplit(p.Data, gso.Kind(kind), at, end, h.size(), &f); !ok {
 			return cannotCut(h)
 		}
 	} else {
 		p.GSO = GSO{Type: h.gso(), Size: uint16(h.size()), HdrLen: uint16(end)}
 		o.meta.headLen = uint32(max(headed, end))
 	}
-	if o.cut.kind == GSOUDP {
+	if o.split.Fragments() {
 		o.makeWritable()
-		o.cut.complete(p.Data, &f)
+		o.split.FillChecksum(p.Data, &f)
 		p.Checksum, p.ChecksumStart, p.ChecksumOffset = ChecksumValid, 0, 0
 	}
 	if tcp && !h.needsChecksum() {
@@ -240,7 +240,7 @@ func (o *outgoing) segment(d *Device, h vnetHeader, seg segments, protocol uint1
 		o.makeWritable()
 		p.Checksum = ChecksumPartial
 		p.ChecksumStart, p.ChecksumOffset = uint16(f.Pos), uint16(seg.checksum)
-		binary.BigEndian.PutUint16(p.Data[f.Pos+seg.checksum:], pseudoHeader(&f, len(p.Data)-f.Pos))
+		binary.BigEndian.PutUint16(p.Data[f.Pos+seg.checksum:], gso.PseudoHeader(&f, len(p.Data)-f.Pos))
 	}
 	return nil
 }
@@ -255,18 +255,6 @@ func (o *outgoing) makeWritable() {
 		o.buf = append(o.buf[:0], o.packet.Data...)
 		o.packet.Data = o.buf
 	}
-}
-
-// pseudoHeader is the sum of the addresses, protocol and length of n bytes of TCP,
-// not inverted: what is in the checksum's place while it is to be computed.
-func pseudoHeader(f *dissect.Flow, n int) uint16 {
-	sum := uint32(f.Transport) + uint32(n&0xffff) + uint32(n>>16)
-	for _, addr := range [][16]byte{f.Src, f.Dst} {
-		for pair := range slices.Chunk(addr[:f.AddrLen], 2) {
-			sum += uint32(binary.BigEndian.Uint16(pair))
-		}
-	}
-	return fold(uint64(sum))
 }
 
 // network is where the frame's network header is, and of what protocol: behind its
