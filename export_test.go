@@ -7,3 +7,8 @@ func (a *Account) Charge(d *Device, nanoseconds int64) {
 
 // Forgive cancels what the account's sockets have used on the device.
 func (a *Account) Forgive(d *Device) { a.shareOf(d.ns, int32(d.index)).Forgive() }
+
+// Untag takes n VLAN tags out of the packet's frame.
+func Untag(p *Packet, n int) (Packet, bool) {
+	return untag(p, n, new([untagHead]byte), new([untagPieces][]byte))
+}

@@ -2,7 +2,9 @@ package rxring_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -179,6 +181,44 @@ func FuzzSocketOptions(f *testing.F) {
 			if got := s.Totals(); got.Offered() > 6 {
 				t.Errorf("%+v: offered were 6", got)
 			}
+		}
+	})
+}
+
+// FuzzUntag: an untagged packet has the bytes of the original without its tags, however
+// these lie in pieces, and the last of the tags beside it.
+func FuzzUntag(f *testing.F) {
+	f.Add(rxtest.TCPFrame(300, 0x8100, 5), uint8(1), uint16(14), uint16(3))
+	f.Add(rxtest.TCPFrame(300, 0x88a8, 5, 0x8100, 6), uint8(2), uint16(15), uint16(7))
+	f.Add(rxtest.TCPFrame(40, 0x8100, 0)[:17], uint8(1), uint16(14), uint16(1))
+	f.Fuzz(func(t *testing.T, frame []byte, tags uint8, first, piece uint16) {
+		if len(frame) < 14 {
+			return // has no whole Ethernet header: measure refuses it
+		}
+		n := 1 + int(tags%7)
+		p := rxring.Packet{Data: frame, Len: 1500, ChecksumStart: 34}
+		if at := 14 + int(first); at < len(frame) {
+			p.Data = frame[:at]
+			p.Rest = slices.Collect(slices.Chunk(frame[at:], 1+int(piece)))
+		}
+		q, ok := rxring.Untag(&p, n)
+		if ok != (len(frame) >= 16+4*n) {
+			t.Fatalf("%d bytes, %d tags: ok is %v", len(frame), n, ok)
+		}
+		if !ok {
+			return
+		}
+		got := slices.Concat(append([][]byte{q.Data}, q.Rest...)...)
+		if want := slices.Concat(frame[:12], frame[12+4*n:]); !bytes.Equal(got, want) {
+			t.Fatalf("got % x\nwant % x", got, want)
+		}
+		var tag rxring.VLAN
+		at := frame[12+4*(n-1):]
+		if tpid := binary.BigEndian.Uint16(at); tpid == 0x8100 || tpid == 0x88a8 {
+			tag = rxring.VLAN{TPID: tpid, TCI: binary.BigEndian.Uint16(at[2:])}
+		}
+		if q.VLAN != tag || q.Len != 1500-4*n || q.ChecksumStart != 34-uint16(4*n) {
+			t.Fatalf("tag %v, length %d, checksum start %d: want %v, %d, %d", q.VLAN, q.Len, q.ChecksumStart, tag, 1500-4*n, 34-4*n)
 		}
 	})
 }

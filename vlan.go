@@ -117,83 +117,110 @@ func (v VLAN) status() uint32 {
 	return tpacket.StatusVLANValid | tpacket.StatusVLANTPID
 }
 
-// deliverTagged is deliver for a packet that comes in with a VLAN tag, as
-// __netif_receive_skb_core does it (net/core/dev.c). The tag moves beside the
-// frame. Sockets bound to one protocol come after the VLAN devices, of which
-// there are none: they see no tag, and a packet for somebody else. It reports false for
-// a frame that ends within its tag: as in Linux, no socket counts it, since it got as far
-// as the device.
+// deliverTagged is deliver for a packet that comes in with a VLAN tag, in the order of
+// __netif_receive_skb_core (net/core/dev.c): the tag moves beside the frame; sockets for
+// all protocols get the packet; then come VLAN devices, of which there are none; sockets
+// for one protocol get it last, without a tag and as a packet for another host. It
+// reports false for a frame that ends within its tag: no socket counts it, as in Linux.
 func (d *Device) deliverTagged(p *Packet, meta *packetMeta, taps []tap) (whole bool) {
-	const addrs = 12 // bytes of the frame before its tags
 	var (
-		q    = *p
-		head [192]byte  // the frame's start in one piece, for filters
-		rest [16][]byte // and what is behind it
-		cut  = 0        // tags taken out of the frame
+		head    [untagHead]byte
+		rest    [untagPieces][]byte
+		q       = *p
+		removed = 0 // tags taken out of the frame
+		ok      bool
 	)
-	for _, exact := range [2]bool{false, true} {
-		switch {
-		case !exact && p.VLAN.TPID == 0:
-			cut++
-		case exact:
-			for q.VLAN.TCI&vidMask == 0 && p.tagAt(addrs+cut*vlanLen, &q.VLAN) {
-				cut++ // VLAN 0 is none: the tag behind it counts
-			}
+	if p.VLAN.TPID == 0 {
+		removed = 1
+		if q, ok = untag(p, removed, &head, &rest); !ok {
+			return false
 		}
-		if cut > 0 {
-			// skb_vlan_untag drops a frame that ends so soon behind its tag.
-			if _, ok := p.uint16At(etherLen + cut*vlanLen); !ok {
-				return exact
-			}
-			p.tagAt(addrs+(cut-1)*vlanLen, &q.VLAN)
-			n, m := copy(head[:], p.Data[:addrs]), 0
-			skip := addrs + cut*vlanLen
-			for i := -1; i < len(p.Rest); i++ {
-				piece := p.Data
-				if i >= 0 {
-					piece = p.Rest[i]
-				}
-				if skip >= len(piece) {
-					skip -= len(piece)
-					continue
-				}
-				got := copy(head[n:], piece[skip:])
-				n += got
-				if piece, skip = piece[skip+got:], 0; len(piece) == 0 {
-					continue
-				}
-				if rest[m] = piece; m == len(rest)-1 {
-					rest[m] = concat(piece, p.Rest[i+1:])
-					m++
-					break
-				}
-				m++
-			}
-			q.Data, q.Rest = head[:n], rest[:m]
-			q.Len = p.Len - cut*vlanLen
-			timestamp := meta.timestamp
-			*meta = packetMeta{}
-			if !meta.measure(d, &q) {
-				return true
-			}
-			meta.timestamp = max(meta.timestamp, timestamp) // read already, if it was 0
-			removed := cut * vlanLen
-			meta.headLen = uint32(max(len(p.Data)-removed, 0))
-			q.ChecksumStart = p.ChecksumStart - uint16(min(removed, int(p.ChecksumStart)))
-		}
-		if exact {
-			if q.VLAN.TCI&vidMask != 0 {
-				meta.from.Pkttype = tpacket.PacketOtherHost
-			}
-			meta.strippedVLAN, q.VLAN = q.VLAN, VLAN{} // a grant's filter goes by it nevertheless
-		}
-		for _, t := range taps {
-			protocol := t.protocol()
-			if exact && protocol == meta.protocol && protocol != tpacket.ETHPAll || !exact && protocol == tpacket.ETHPAll {
-				t.receive(&q, meta)
-			}
+		if !meta.remeasure(d, p, &q, removed) {
+			return true
 		}
 	}
+	for _, t := range taps {
+		if t.protocol() == tpacket.ETHPAll {
+			t.receive(&q, meta)
+		}
+	}
+	for q.VLAN.TCI&vidMask == 0 && p.tagAt(tagOffset+removed*vlanLen, &q.VLAN) {
+		removed++ // VLAN 0 is none: the next tag counts
+	}
+	if removed > 0 {
+		if q, ok = untag(p, removed, &head, &rest); !ok || !meta.remeasure(d, p, &q, removed) {
+			return true
+		}
+	}
+	if q.VLAN.TCI&vidMask != 0 {
+		meta.from.Pkttype = tpacket.PacketOtherHost
+	}
+	meta.strippedVLAN, q.VLAN = q.VLAN, VLAN{} // a grant's filter still sees it
+	for _, t := range taps {
+		if protocol := t.protocol(); protocol == meta.protocol && protocol != tpacket.ETHPAll {
+			t.receive(&q, meta)
+		}
+	}
+	return true
+}
+
+const (
+	tagOffset   = 2 * etherAddrLen // of the first tag in a frame
+	untagHead   = 192              // bytes of a frame that untag puts into one piece, for filters
+	untagPieces = 16               // more are put together
+)
+
+// untag returns p without the first n tags of its frame; the last of them is beside the
+// packet it returns, whose beginning is in head and whose other pieces are in rest. It
+// reports false for a frame that ends before the two bytes behind the tags, which
+// skb_vlan_untag (net/core/skbuff.c) drops.
+func untag(p *Packet, n int, head *[untagHead]byte, rest *[untagPieces][]byte) (q Packet, ok bool) {
+	removed := n * vlanLen
+	if _, ok := p.uint16At(etherLen + removed); !ok {
+		return Packet{}, false
+	}
+	q = *p
+	p.tagAt(tagOffset+removed-vlanLen, &q.VLAN)
+	headLen, pieces := copy(head[:], p.Data[:tagOffset]), 0
+	skip := tagOffset + removed
+	for i := -1; i < len(p.Rest); i++ {
+		piece := p.Data
+		if i >= 0 {
+			piece = p.Rest[i]
+		}
+		if skip >= len(piece) {
+			skip -= len(piece)
+			continue
+		}
+		copied := copy(head[headLen:], piece[skip:])
+		headLen += copied
+		if piece, skip = piece[skip+copied:], 0; len(piece) == 0 {
+			continue
+		}
+		if pieces == len(rest)-1 {
+			rest[pieces] = concat(piece, p.Rest[i+1:])
+			pieces++
+			break
+		}
+		rest[pieces] = piece
+		pieces++
+	}
+	q.Data, q.Rest = head[:headLen], rest[:pieces]
+	q.Len = p.Len - removed
+	q.ChecksumStart = p.ChecksumStart - uint16(min(removed, int(p.ChecksumStart)))
+	return q, true
+}
+
+// remeasure is measure for q, which is p without n of its tags. A time that was read
+// already stays.
+func (meta *packetMeta) remeasure(d *Device, p, q *Packet, n int) bool {
+	timestamp := meta.timestamp
+	*meta = packetMeta{}
+	if !meta.measure(d, q) {
+		return false
+	}
+	meta.timestamp = max(meta.timestamp, timestamp)
+	meta.headLen = uint32(max(len(p.Data)-n*vlanLen, 0))
 	return true
 }
 
