@@ -147,7 +147,7 @@ func TestPacketLongerThanItsFrameIsCut(t *testing.T) {
 			s, err := ns.Socket(c.typ, tpacket.ETHPAll)
 			rxtest.Must(t, err)
 			defer s.Close()
-			rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetReserve(c.reserve), s.SetRxRing(rxtest.SmallRing))
+			rxtest.Must(t, s.SetVersion(tpacket.V2), rxtest.SetInt(s, tpacket.OptReserve, int(c.reserve)), s.SetRxRing(rxtest.SmallRing))
 			rd, err := s.NewReader()
 			rxtest.Must(t, err)
 			dev.Deliver(&rxring.Packet{Data: rxtest.Frame(3000)})
@@ -165,7 +165,7 @@ func TestHeadersPastSixteenBitsAreDropped(t *testing.T) {
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
 	rxtest.Must(t, err)
 	defer s.Close()
-	rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetReserve(70000),
+	rxtest.Must(t, s.SetVersion(tpacket.V2), rxtest.SetInt(s, tpacket.OptReserve, 70000),
 		s.SetRxRing(tpacket.Req{BlockSize: 1 << 17, BlockNr: 1, FrameSize: 1 << 17, FrameNr: 1}))
 	dev.Deliver(&rxring.Packet{Data: rxtest.Frame(60)})
 	if got := s.Totals(); got.Drops[ring.NoRoom] != 1 || got.Captured != 0 {

@@ -1,7 +1,9 @@
 package rxring_test
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
@@ -139,4 +141,94 @@ func ExampleSocket_SetFanoutProgram() {
 	// member 0 has 4
 	// member 1 has 3
 	// member 2 has 3
+}
+
+// A V3 ring, whose reader gets packets in blocks: each when it is full, and at the
+// latest after 10 ms.
+func ExampleSocket_SetRxRing3() {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	net0, _ := ns.AddDevice(rxring.DeviceConfig{Name: "net0", Type: rxring.RawIP})
+	s, _ := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+	defer s.Close()
+	s.SetVersion(tpacket.V3)
+	s.SetRxRing3(tpacket.Req3{
+		Req:          tpacket.Req{BlockSize: 1 << 20, BlockNr: 4, FrameSize: 1 << 11, FrameNr: 4 << 9},
+		RetireBlkTov: 10,
+	})
+	reader, _ := s.NewReader()
+
+	net0.Deliver(&rxring.Packet{Data: []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2}})
+
+	reader.Wait(context.Background())
+	frame, _ := reader.Next()
+	fmt.Println(frame.Len, "bytes")
+	frame.Release()
+	// Output: 20 bytes
+}
+
+// A transmit ring: the program fills frames in shared memory, and one call sends them.
+func ExampleSocket_SetTxRing() {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	net0, _ := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	net0.SetTransmit(func(p *rxring.Packet) error {
+		fmt.Printf("sent: %q\n", p.Data[14:])
+		return nil
+	})
+	s, _ := ns.Socket(rxring.SockRaw, 0)
+	defer s.Close()
+	s.BindDevice(net0, 0)
+	s.SetVersion(tpacket.V2)
+	s.SetTxRing(tpacket.Req{BlockSize: 1 << 12, BlockNr: 1, FrameSize: 1 << 11, FrameNr: 2})
+
+	memory, frames := s.TxRing().Memory().Bytes(), s.TxRing().Geometry()
+	for i, payload := range []string{"one", "two"} {
+		frame := memory[frames.FrameOffset(uint32(i)):]
+		n := copy(frame[tpacket.V2.TxOffset():], "\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x88\xb5"+payload)
+		h := tpacket.Header2At(frame)
+		h.Len = uint32(n)
+		atomic.StoreUint32(&h.Status, tpacket.StatusSendRequest)
+	}
+	n, err := s.Send(nil)
+	fmt.Println(n, "bytes,", err)
+	// Output:
+	// sent: "one"
+	// sent: "two"
+	// 34 bytes, <nil>
+}
+
+// A source in front of a network card's receive filter: it delivers only packets that a
+// card would accept.
+func ExampleDevice_AcceptsDst() {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	own, other := [6]byte{2, 0, 0, 0, 0, 1}, [6]byte{2, 0, 0, 0, 0, 2}
+	net0, _ := ns.AddDevice(rxring.DeviceConfig{Name: "net0", HardwareAddr: own})
+	fmt.Println(net0.AcceptsDst(own), net0.AcceptsDst(other))
+	// Output: true false
+}
+
+// A socket for another process: it receives the first 96 bytes of IPv4 packets, cannot send,
+// and its memory is limited.
+func ExampleNamespace_SocketFor() {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	net0, _ := ns.AddDevice(rxring.DeviceConfig{Name: "net0", Type: rxring.RawIP})
+	budget := rxring.NewBudget(16 << 20)
+	s, _ := ns.SocketFor(&rxring.Grant{
+		Filter:  []cbpf.Instruction{{Op: 0x30}, {Op: 0x54, K: 0xf0}, {Op: 0x15, Jf: 1, K: 0x40}, {Op: 0x06, K: 1 << 18}, {Op: 0x06}}, // ip
+		Snaplen: 96,
+		NoSend:  true,
+		Budget:  budget,
+	}, rxring.SockRaw, tpacket.ETHPAll)
+	defer s.Close()
+
+	net0.Deliver(&rxring.Packet{Data: append([]byte{0x45}, make([]byte, 999)...)})
+	net0.Deliver(&rxring.Packet{Data: append([]byte{0x60}, make([]byte, 999)...)})
+
+	b := make([]byte, 1500)
+	m, _ := s.Recv(b, 0)
+	fmt.Println(m.N, "of", m.Auxdata.Len, "bytes")
+	_, err := s.Recv(b, 0)
+	fmt.Println(err, budget.Held())
+	// Output:
+	// 96 of 1000 bytes
+	// recvmsg: resource temporarily unavailable 0
 }

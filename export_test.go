@@ -10,5 +10,8 @@ func (a *Account) Forgive(d *Device) { a.shareOf(d.ns, int32(d.index)).Forgive()
 
 // Untag takes n VLAN tags out of the packet's frame.
 func Untag(p *Packet, n int) (Packet, bool) {
-	return untag(p, n, new([untagHead]byte), new([untagPieces][]byte))
+	q, first, more, ok := untag(p, n, make([]byte, untagHead))
+	rest, pieces := pieces(first, more)
+	q.Rest = rest[:pieces]
+	return q, ok
 }

@@ -162,18 +162,9 @@ func (s *Socket) checkFanoutDataLocked(mode FanoutMode) error {
 	return nil
 }
 
-// RolloverStats is how often the socket's group took another member instead of
-// this one (PACKET_ROLLOVER_STATS); with FanoutRollover all is counted at member
-// 0. EINVAL for a socket whose group, if it is in one, does not roll over.
-func (s *Socket) RolloverStats() (tpacket.RolloverStats, error) {
-	var st tpacket.RolloverStats
-	err := s.do("get PACKET_ROLLOVER_STATS", func() (err error) {
-		st, err = s.rolloverStatsLocked()
-		return err
-	})
-	return st, err
-}
-
+// rolloverStatsLocked returns how often the socket's group chose another member instead of
+// this one (PACKET_ROLLOVER_STATS); with FanoutRollover all are counted at member 0. EINVAL
+// if the socket is in no group that rolls over.
 func (s *Socket) rolloverStatsLocked() (tpacket.RolloverStats, error) {
 	if s.rolloverState == nil {
 		return tpacket.RolloverStats{}, explain.Errorf(syscall.EINVAL, "the socket is in no fanout group that rolls over")
@@ -205,7 +196,8 @@ func parseFanout(val []byte) (c FanoutConfig, err error) {
 		return c, explain.Errorf(syscall.EINVAL, "set PACKET_FANOUT: %d bytes: want 4 or %d", len(val), sizeofFanoutArgs)
 	}
 	v := binary.NativeEndian.Uint32(val)
-	c.ID, c.Mode, c.Flags = uint16(v), FanoutMode(v>>16), FanoutFlags(v>>16&^0xff)
+	id, mode, flags := tpacket.ParseFanoutArgs(v)
+	c = FanoutConfig{ID: id, Mode: FanoutMode(mode), Flags: FanoutFlags(flags)}
 	if len(val) == sizeofFanoutArgs {
 		c.MaxMembers = binary.NativeEndian.Uint32(val[4:])
 	}
@@ -214,7 +206,7 @@ func parseFanout(val []byte) (c FanoutConfig, err error) {
 
 // value is what PACKET_FANOUT reads back: the int that made the group.
 func (c FanoutConfig) value() uint32 {
-	return uint32(c.ID) | uint32(c.Mode)<<16 | uint32(c.Flags)<<16
+	return tpacket.FanoutArgs(c.ID, uint8(c.Mode), uint16(c.Flags))
 }
 
 func (s *Socket) setFanout(val []byte) error {

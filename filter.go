@@ -83,10 +83,8 @@ func (s *Socket) GetFilter(room int) (prog []cbpf.Instruction, n int, err error)
 	return prog, n, err
 }
 
-// LockFilter makes the filter, or its absence, permanent (SO_LOCK_FILTER).
-func (s *Socket) LockFilter() error { return s.lockFilter(true) }
-
-// lockFilter follows Linux: once locked, a lock cannot be taken off.
+// lockFilter makes the filter, or its absence, permanent (SO_LOCK_FILTER). A locked filter
+// cannot be unlocked.
 func (s *Socket) lockFilter(lock bool) error {
 	return s.do("set SO_LOCK_FILTER", func() error {
 		if s.filterLocked && !lock {

@@ -45,7 +45,7 @@ func FuzzTransmitRing(f *testing.F) {
 			rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, o, rxtest.Int(int32(options>>i&1))))
 		}
 		if options&8 != 0 && typ == rxring.SockRaw {
-			rxtest.Must(t, s.SetVnetHeader(10+int(options>>4&1)*2))
+			rxtest.Must(t, rxtest.SetInt(s, tpacket.OptVnetHdrSz, 10+int(options>>4&1)*2))
 		}
 		rxtest.Must(t, s.SetTxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: frameSize, FrameNr: frames}))
 		mem := s.TxRing().Memory().Bytes()
@@ -95,7 +95,7 @@ func FuzzOffloads(f *testing.F) {
 	hears, rd := rxtest.Open(f, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
 	rxtest.Must(f, hears.BindDevice(dev, tpacket.ETHPAll))
 	s := rxtest.OpenSender(f, ns, dev, rxring.SockRaw)
-	rxtest.Must(f, s.SetVnetHeader(10))
+	rxtest.Must(f, rxtest.SetInt(s, tpacket.OptVnetHdrSz, 10))
 	f.Fuzz(func(t *testing.T, header, data []byte, protocol uint16) {
 		if len(header) < 10 {
 			return

@@ -81,7 +81,7 @@ func (s *Socket) Send(frame []byte) (n int, err error) { return s.SendTo(frame, 
 // for a [Grant] with NoSend, ENXIO for no device, ENETDOWN for one that is down, EMSGSIZE for a frame that is
 // longer than the device's MTU and headers (and a VLAN tag, if it has one), EINVAL
 // for one without room for a link-layer header, for an address without one, and
-// for a header of [Socket.SetVnetHeader] that does not fit the frame; the socket's
+// for a header of PACKET_VNET_HDR that does not fit the frame; the socket's
 // pending error, see [EventErr]; or what the device's transmit function says.
 func (s *Socket) SendTo(frame []byte, to *tpacket.SockaddrLL) (n int, err error) {
 	tx := s.tx.Load() // pairs with the store in publishSender

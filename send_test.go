@@ -146,7 +146,7 @@ func TestWhatCannotBeSent(t *testing.T) {
 	closed := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
 	rxtest.Must(t, closed.Close())
 	vnet := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
-	rxtest.Must(t, vnet.SetVnetHeader(10))
+	rxtest.Must(t, rxtest.SetInt(vnet, tpacket.OptVnetHdrSz, 10))
 	ringed := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
 	rxtest.Must(t, ringed.SetVersion(tpacket.V3), ringed.SetTxRing(rxtest.SmallRing))
 	ringless := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)

@@ -24,7 +24,7 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 	rxtest.Must(t, err)
 	ringed, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
 	locked, err := ns.Socket(rxring.SockRaw, 0)
-	rxtest.Must(t, err, locked.LockFilter())
+	rxtest.Must(t, err, locked.Setsockopt(rxtest.SolSocket, rxtest.SoLockFilter, rxtest.Int(1)))
 	closed, err := ns.Socket(rxring.SockRaw, 0)
 	rxtest.Must(t, err, closed.Close())
 	dgram, err := ns.Socket(rxring.SockDgram, 0)
@@ -54,9 +54,9 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 		{"version there is not", plain.SetVersion(9), syscall.EINVAL},
 		{"version of the wrong size", plain.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, make([]byte, 3)), syscall.EINVAL},
 		{"version with a ring", ringed.SetVersion(tpacket.V1), syscall.EBUSY},
-		{"reserve past an int", plain.SetReserve(1 << 31), syscall.EINVAL},
+		{"reserve past an int", rxtest.SetInt(plain, tpacket.OptReserve, -1<<31), syscall.EINVAL},
 		{"reserve of the wrong size", plain.Setsockopt(tpacket.SolPacket, tpacket.OptReserve, make([]byte, 8)), syscall.EINVAL},
-		{"reserve with a ring", ringed.SetReserve(4), syscall.EBUSY},
+		{"reserve with a ring", rxtest.SetInt(ringed, tpacket.OptReserve, 4), syscall.EBUSY},
 		{"second ring", ringed.SetRxRing(rxtest.SmallRing), syscall.EBUSY},
 		{"ring of no frames", plain.SetRxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: 2048}), syscall.EINVAL},
 		{"ring request too short", plain.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, make([]byte, 15)), syscall.EINVAL},
@@ -64,9 +64,9 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 		{"ring past the memory bound", plain.SetRxRing(big), syscall.ENOMEM},
 		{"filter of no instructions", plain.AttachFilter(nil), syscall.EINVAL},
 		{"detach of no filter", plain.DetachFilter(), syscall.ENOENT},
-		{"vnet header on a dgram socket", dgram.SetVnetHeader(0), syscall.EINVAL},
-		{"vnet header of a size there is not", plain.SetVnetHeader(11), syscall.EINVAL},
-		{"vnet header with a ring", ringed.SetVnetHeader(10), syscall.EBUSY},
+		{"vnet header on a dgram socket", rxtest.SetInt(dgram, tpacket.OptVnetHdrSz, 0), syscall.EINVAL},
+		{"vnet header of a size there is not", rxtest.SetInt(plain, tpacket.OptVnetHdrSz, 11), syscall.EINVAL},
+		{"vnet header with a ring", rxtest.SetInt(ringed, tpacket.OptVnetHdrSz, 10), syscall.EBUSY},
 		{"vnet header too short", plain.Setsockopt(tpacket.SolPacket, tpacket.OptVnetHdr, []byte{1}), syscall.EINVAL},
 		{"attach to a locked filter", locked.AttachFilter(rxtest.Keep(1)), syscall.EPERM},
 		{"detach of a locked filter", locked.Setsockopt(solSocket, 27, rxtest.Int(0)), syscall.EPERM},

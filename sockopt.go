@@ -137,9 +137,9 @@ func (s *Socket) SetVersion(v tpacket.Version) error {
 	})
 }
 
-// SetReserve asks for n bytes of headroom before each packet in the ring to
+// setReserve asks for n bytes of headroom before each packet in the ring to
 // come (PACKET_RESERVE): EBUSY when there is a ring already.
-func (s *Socket) SetReserve(n uint32) error {
+func (s *Socket) setReserve(n uint32) error {
 	return s.do("set PACKET_RESERVE", func() error {
 		if n > math.MaxInt32 {
 			return explain.Errorf(syscall.EINVAL, "%d: want at most %d bytes", n, math.MaxInt32)
@@ -153,11 +153,11 @@ func (s *Socket) SetReserve(n uint32) error {
 	})
 }
 
-// SetVnetHeader asks for a struct virtio_net_hdr of n bytes, 10 or 12, in front
+// setVnetHeader asks for a struct virtio_net_hdr of n bytes, 10 or 12, in front
 // of each packet, 0 for none (PACKET_VNET_HDR_SZ): EINVAL on a SOCK_DGRAM socket,
 // EBUSY when there is a ring already. In the 12 bytes of a ring, as in Linux, the
 // header's 10 are the last, and the first two are left as they were.
-func (s *Socket) SetVnetHeader(n int) error {
+func (s *Socket) setVnetHeader(n int) error {
 	return s.do("set PACKET_VNET_HDR_SZ", func() error {
 		if s.typ != SockRaw {
 			return explain.Errorf(syscall.EINVAL, "SOCK_DGRAM socket: want a SOCK_RAW one")
@@ -174,10 +174,10 @@ func (s *Socket) SetVnetHeader(n int) error {
 	})
 }
 
-// setVnetHdr is SetVnetHeader by its two numbers, with Linux's order of checks.
+// setVnetHdr is setVnetHeader by its two numbers, with Linux's order of checks.
 func (s *Socket) setVnetHdr(size bool, val []byte) error {
 	if s.typ != SockRaw {
-		return s.SetVnetHeader(0) // which says why not
+		return s.setVnetHeader(0) // which says why not
 	}
 	if len(val) < 4 {
 		return short("set PACKET_VNET_HDR", val, 4)
@@ -186,7 +186,7 @@ func (s *Socket) setVnetHdr(size bool, val []byte) error {
 	if !size && n != 0 {
 		n = sizeofVnetHeader
 	}
-	return s.SetVnetHeader(n)
+	return s.setVnetHeader(n)
 }
 
 // packetInts are the options of SOL_PACKET that are kept as they are set.
@@ -250,7 +250,7 @@ func (s *Socket) setPacketOption(name int, val []byte) error {
 		if err != nil {
 			return fmt.Errorf("set PACKET_RESERVE: %w", err)
 		}
-		return s.SetReserve(uint32(v))
+		return s.setReserve(uint32(v))
 	case tpacket.OptVnetHdr:
 		return s.setVnetHdr(false, val)
 	case tpacket.OptVnetHdrSz:

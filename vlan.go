@@ -125,16 +125,21 @@ func (v VLAN) status() uint32 {
 func (d *Device) deliverTagged(p *Packet, meta *packetMeta, taps []tap) (whole bool) {
 	var (
 		head    [untagHead]byte
-		rest    [untagPieces][]byte
+		rest    [maxPieces][]byte
+		first   []byte
+		more    [][]byte
 		q       = *p
 		removed = 0 // tags taken out of the frame
+		n       int
 		ok      bool
 	)
 	if p.VLAN.TPID == 0 {
 		removed = 1
-		if q, ok = untag(p, removed, &head, &rest); !ok {
+		if q, first, more, ok = untag(p, removed, head[:]); !ok {
 			return false
 		}
+		rest, n = pieces(first, more)
+		q.Rest = rest[:n]
 		if !meta.remeasure(d, p, &q, removed) {
 			return true
 		}
@@ -148,7 +153,12 @@ func (d *Device) deliverTagged(p *Packet, meta *packetMeta, taps []tap) (whole b
 		removed++ // VLAN 0 is none: the next tag counts
 	}
 	if removed > 0 {
-		if q, ok = untag(p, removed, &head, &rest); !ok || !meta.remeasure(d, p, &q, removed) {
+		if q, first, more, ok = untag(p, removed, head[:]); !ok {
+			return true
+		}
+		rest, n = pieces(first, more)
+		q.Rest = rest[:n]
+		if !meta.remeasure(d, p, &q, removed) {
 			return true
 		}
 	}
@@ -165,50 +175,62 @@ func (d *Device) deliverTagged(p *Packet, meta *packetMeta, taps []tap) (whole b
 }
 
 const (
-	tagOffset   = 2 * etherAddrLen // of the first tag in a frame
-	untagHead   = 192              // bytes of a frame that untag puts into one piece, for filters
-	untagPieces = 16               // more are put together
+	tagOffset = 2 * etherAddrLen // of the first tag in a frame
+	untagHead = 192              // bytes of a frame that untag puts into one piece, for filters
+	maxPieces = 16               // more are put together
 )
 
 // untag returns p without the first n tags of its frame; the last of them is beside the
-// packet it returns, whose beginning is in head and whose other pieces are in rest. It
-// reports false for a frame that ends before the two bytes behind the tags, which
-// skb_vlan_untag (net/core/skbuff.c) drops.
-func untag(p *Packet, n int, head *[untagHead]byte, rest *[untagPieces][]byte) (q Packet, ok bool) {
+// packet it returns. The packet's beginning is copied to head; the pieces behind it are
+// returned as first and more. It reports false for a frame that ends before the two bytes
+// behind the tags, which skb_vlan_untag (net/core/skbuff.c) drops.
+func untag(p *Packet, n int, head []byte) (q Packet, first []byte, more [][]byte, ok bool) {
 	removed := n * vlanLen
 	if _, ok := p.uint16At(etherLen + removed); !ok {
-		return Packet{}, false
+		return q, nil, nil, false
 	}
 	q = *p
 	p.tagAt(tagOffset+removed-vlanLen, &q.VLAN)
-	headLen, pieces := copy(head[:], p.Data[:tagOffset]), 0
-	skip := tagOffset + removed
-	for i := -1; i < len(p.Rest); i++ {
-		piece := p.Data
-		if i >= 0 {
-			piece = p.Rest[i]
-		}
-		if skip >= len(piece) {
-			skip -= len(piece)
-			continue
-		}
-		copied := copy(head[headLen:], piece[skip:])
-		headLen += copied
-		if piece, skip = piece[skip+copied:], 0; len(piece) == 0 {
-			continue
-		}
-		if pieces == len(rest)-1 {
-			rest[pieces] = concat(piece, p.Rest[i+1:])
-			pieces++
-			break
-		}
-		rest[pieces] = piece
-		pieces++
-	}
-	q.Data, q.Rest = head[:headLen], rest[:pieces]
 	q.Len = p.Len - removed
 	q.ChecksumStart = p.ChecksumStart - uint16(min(removed, int(p.ChecksumStart)))
-	return q, true
+	length, skip := copy(head, p.Data[:tagOffset]), tagOffset+removed
+	for first, more = p.Data, p.Rest; ; first, more = more[0], more[1:] {
+		if skip < len(first) {
+			copied := copy(head[length:], first[skip:])
+			length += copied
+			first, skip = first[skip+copied:], 0
+			if len(first) > 0 {
+				break
+			}
+		} else {
+			skip -= len(first)
+			first = nil
+		}
+		if len(more) == 0 {
+			break
+		}
+	}
+	q.Data = head[:length]
+	return q, first, more, true
+}
+
+// pieces returns first and more as at most maxPieces pieces.
+func pieces(first []byte, more [][]byte) (list [maxPieces][]byte, n int) {
+	if len(first) == 0 {
+		return list, 0
+	}
+	list[0], n = first, 1
+	for i, piece := range more {
+		if n == maxPieces-1 {
+			list[n] = concat(piece, more[i+1:])
+			return list, maxPieces
+		}
+		if len(piece) > 0 {
+			list[n] = piece
+			n++
+		}
+	}
+	return list, n
 }
 
 // remeasure is measure for q, which is p without n of its tags. A time that was read

@@ -73,7 +73,7 @@ func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 		return fmt.Errorf("bind: %w", err)
 	}
 	if f := c.Fanout; f != nil {
-		val := u32(uint32(f.ID) | uint32(uint16(f.Mode)|uint16(f.Flags))<<16)
+		val := u32(tpacket.FanoutArgs(f.ID, uint8(f.Mode), uint16(f.Flags)))
 		set(fmt.Sprintf("fanout group %d", f.ID), tpacket.OptFanout, append(val, u32(f.MaxMembers)...))
 		if err == nil {
 			err = s.setFilter(snap(c.Filter, c.Snaplen))

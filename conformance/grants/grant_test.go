@@ -173,7 +173,7 @@ func TestTheOwnFilterStaysTheSocketsOwn(t *testing.T) {
 	captured(30)
 	rxtest.Must(t, s.AttachFilter(rxtest.Keep(1<<18)))
 	captured(30)
-	rxtest.Must(t, s.AttachFilter(rxtest.Keep(20)), s.LockFilter())
+	rxtest.Must(t, s.AttachFilter(rxtest.Keep(20)), s.Setsockopt(rxtest.SolSocket, rxtest.SoLockFilter, rxtest.Int(1)))
 	captured(20)
 	if prog, _, err := s.GetFilter(10); err != nil || !slices.Equal(prog, rxtest.Keep(20)) {
 		t.Errorf("the filter reads back as %v, %v", prog, err)

@@ -149,7 +149,7 @@ func look(t *testing.T, k kind, g *rxring.Grant, own []cbpf.Instruction, deliver
 			}
 			fmt.Fprintf(&b, "%v %+v % x\n", err, m, buf[:m.Copied])
 		}
-		st, _ := s.RolloverStats()
+		st, _ := rxtest.RolloverStats(s)
 		fmt.Fprintf(&b, "%+v %+v %+v %d\n", s.Totals(), s.Statistics(), st, s.QueuedBytes())
 	}
 	return b.String()

@@ -238,7 +238,7 @@ func same(t *testing.T, what string, rollers []*roller) (kept []int) {
 		kept = append(kept, int(want.Packets-want.Drops))
 		raw, err = r.kernel.Option(tpacket.OptRolloverStats, make([]byte, tpacket.SizeofRolloverStats))
 		rxtest.Must(t, err)
-		ro, err := r.ours.RolloverStats()
+		ro, err := rxtest.RolloverStats(r.ours)
 		rxtest.Must(t, err)
 		if want := tpacket.Parse[tpacket.RolloverStats](raw); ro != want {
 			t.Errorf("%s: member %d: rollover %+v, the kernel's %+v", what, i, ro, want)

@@ -350,7 +350,7 @@ func TestErrorsOfFanoutSayWhatToDo(t *testing.T) {
 	}
 	member, closed := open(tpacket.ETHPAll), open(tpacket.ETHPAll)
 	rxtest.Must(t, member.JoinFanout(rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutLB, MaxMembers: 1}), closed.Close())
-	_, noStats := member.RolloverStats()
+	_, noStats := rxtest.RolloverStats(member)
 	for _, c := range []struct {
 		err   error
 		errno syscall.Errno

@@ -67,9 +67,9 @@ func (c goldenCase) compare(t *testing.T, packets map[string]goldenPacket) {
 	s, err := ns.Socket(c.typ, tpacket.ETHPAll)
 	rxtest.Must(t, err)
 	defer s.Close()
-	rxtest.Must(t, s.SetVersion(c.version), s.SetReserve(c.reserve))
+	rxtest.Must(t, s.SetVersion(c.version), rxtest.SetInt(s, tpacket.OptReserve, int(c.reserve)))
 	if c.vnetHdr == "true" {
-		rxtest.Must(t, s.SetVnetHeader(10))
+		rxtest.Must(t, rxtest.SetInt(s, tpacket.OptVnetHdrSz, 10))
 	}
 	thresh, err := strconv.Atoi(c.copyThresh)
 	rxtest.Must(t, err, s.Setsockopt(tpacket.SolPacket, tpacket.OptCopyThresh, rxtest.Int(int32(thresh))))

@@ -145,3 +145,17 @@ func FlowHash(t testing.TB, c rxring.DeviceConfig, frame []byte) uint32 {
 	defer f.Release()
 	return f.Hash
 }
+
+// SetInt sets an option of SOL_PACKET that is an int.
+func SetInt(s *rxring.Socket, name, v int) error {
+	return s.Setsockopt(tpacket.SolPacket, name, Int(int32(v)))
+}
+
+// RolloverStats reads PACKET_ROLLOVER_STATS.
+func RolloverStats(s *rxring.Socket) (tpacket.RolloverStats, error) {
+	b := make([]byte, len(tpacket.Bytes(&tpacket.RolloverStats{})))
+	if _, err := s.Getsockopt(tpacket.SolPacket, tpacket.OptRolloverStats, b); err != nil {
+		return tpacket.RolloverStats{}, err
+	}
+	return tpacket.Parse[tpacket.RolloverStats](b), nil
+}
