@@ -70,7 +70,7 @@ const (
 	evExited     // Status; descendants may still run
 )
 
-// The launcher's first byte comes with the listener, or means that an event says why
+// The launcher's first byte accompanies the listener, or means that an event says why
 // there is none.
 const (
 	byteListener = 'L'

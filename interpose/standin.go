@@ -108,7 +108,7 @@ const maxQueued = 4
 //
 // The waker is armed even while the ring is readable, because Linux reports each new
 // packet to those that wait for edges. Packets that arrived between the last wake-up
-// and this call have woken nobody, so they are an edge now.
+// and this call have caused no wake-up, so they are an edge now.
 //
 // While an error is pending, the stand-in shows only that.
 func (p *packetSocket) refresh() {

@@ -19,7 +19,7 @@ import (
 // Since Linux 5.19 only our answer or the thread's death ends a call that was received
 // (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV), so we check for pending signals. Without that flag a
 // signal ends the call in the kernel, and its notification is no longer valid. That is
-// not always safe: the kernel accepts an answer that comes just when a signal wakes the
+// not always safe: the kernel accepts an answer that arrives just when a signal wakes the
 // thread, and discards it.
 
 // waiting is the calls that wait.
