@@ -160,6 +160,6 @@ func (c *call) after(r reply) {
 func (c *call) int(i int) int32 { return int32(c.Args[i]) }
 
 // valid reports whether the call still waits for its answer. Then everything that was
-// read of the thread until now was read of the thread that made the call. Package
-// documentation says where it must be checked.
+// read of the thread until now was the caller's. The package's documentation says where
+// that must be checked.
 func (c *call) valid() bool { return c.s.l.Valid(c.ID) }

@@ -19,7 +19,7 @@
 #define must(x) ({ int r_ = (x); if (r_ < 0) die("%s = %d: %s", #x, r_, pcap_geterr(p)); r_; })
 
 static uint32_t seen, next, missed;
-static struct timeval filtered; /* libpcap lets nothing pass while it sets a filter */
+static struct timeval filtered; /* libpcap accepts no packet while it sets a filter */
 
 static void packet(u_char *unused, const struct pcap_pkthdr *h, const u_char *b)
 {

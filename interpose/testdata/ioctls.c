@@ -77,7 +77,7 @@ static void addresses(void)
 	}
 }
 
-/* Of the address that is asked for by its number, too. */
+/* Also for one of several addresses. */
 static void second(const char *name, unsigned addr)
 {
 	struct ifreq r = {0};

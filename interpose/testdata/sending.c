@@ -1,4 +1,4 @@
-/* Stories of sending, part of story.c. They may be told side by side on one
+/* Stories of sending, part of story.c. They may run side by side on one
  * device: each has an EtherType of its own and hears no other. */
 
 #define HEADER 14 /* ETH_HLEN */
@@ -33,7 +33,7 @@ static unsigned char *fill(unsigned char *b, uint32_t seq, int n)
 	return b;
 }
 
-/* hear waits for frame number seq. */
+/* hear receives until frame number seq. */
 static void hear(int fd, uint32_t seq, int n)
 {
 	unsigned char got[4096], sent[4096];
@@ -66,13 +66,13 @@ static void *send_later(void *unused)
 {
 	char c;
 	while (read(sends_later[0], &c, 1) == 1) {
-		usleep(20000); /* until somebody waits */
+		usleep(20000); /* until a thread waits */
 		send_one();
 	}
 	return unused;
 }
 
-/* discard takes all packets of a socket with or without a ring. */
+/* discard reads all packets of a socket with or without a ring. */
 static void discard(struct reader *r, int version)
 {
 	char b[2000];
@@ -123,7 +123,7 @@ static void edges(void)
 	want(!pthread_join(later, NULL));
 }
 
-/* A frame is sent by any call, and heard by who listens, but not by who sent. */
+/* Every call sends frames. Other sockets receive them, the sending one does not. */
 static void send_frames(void)
 {
 	static unsigned char b[8][4096];
@@ -150,7 +150,7 @@ static void send_frames(void)
 	v[0][0] = (struct iovec){*b, 7}, v[0][1] = (struct iovec){*b + 7, n - 7};
 	want(writev(fd, *v, 2) == n);
 	hear(ear, seq++, n);
-	/* What was written before is sent before. */
+	/* A frame that was written first is sent first. */
 	for (int i = 0; i < 50; i++) {
 		want((i % 3 ? write(fd, fill(*b, seq + i, n), n) : send(fd, fill(*b, seq + i, n), n, 0)) == n);
 		if (i % 5 == 4)
@@ -178,7 +178,7 @@ static void send_frames(void)
 		hear(ear, seq + i, n + i);
 	refused(sendmmsg(fd, m + 3, 5, 0), EINVAL);
 	want(sendmmsg(fd, m, 0, 0) == 0);
-	/* A control message that is for others. */
+	/* A control message of another level. */
 	struct cmsghdr *c = (void *)control;
 	*c = (struct cmsghdr){.cmsg_len = CMSG_LEN(4), .cmsg_level = SOL_PACKET, .cmsg_type = 77};
 	m->msg_hdr.msg_control = control, m->msg_hdr.msg_controllen = CMSG_SPACE(4);
@@ -203,7 +203,7 @@ static void send_frames(void)
 	want((*b)[12] == my_type() >> 8 && (*b)[13] == (my_type() & 0xff) && !memcmp(*b + HEADER, "hello", 5));
 	refused(send(dgram, "hello", 5, 0), EINVAL);
 
-	/* Others send with it, too. */
+	/* Other processes send with it, too. */
 	int copy = must(dup(fd)), status;
 	want(send(copy, fill(*b, seq, n), n, 0) == n);
 	hear(ear, seq++, n);
@@ -213,7 +213,7 @@ static void send_frames(void)
 	/* The child has an EtherType of its own. */
 	want(status == 0);
 
-	/* It heard the frames of two other sockets, and none of its own. */
+	/* It received the frames of two other sockets, and none of its own. */
 	int heard = 0;
 	while (recv(fd, *b, sizeof *b, MSG_DONTWAIT) >= 0)
 		heard++;
@@ -231,7 +231,7 @@ static void send_frames(void)
 	must(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 	want(epoll_wait(ep, &ev, 1, 20000) == 1 && ev.events == EPOLLOUT);
 
-	/* A frame that goes past the queues is not heard. */
+	/* A frame that bypasses the queues is not received. */
 	must(setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof one));
 	want(send(fd, fill(*b, 4711, n), n, 0) == n);
 	must(setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &zero, sizeof zero));
@@ -243,7 +243,7 @@ static void send_frames(void)
 	silence(unbound);
 }
 
-/* Frames that are refused do not keep those behind them. */
+/* A frame that is refused does not hold up the next ones. */
 static void write_faults(void)
 {
 	unsigned char b[70000];
@@ -272,7 +272,7 @@ static void send_down(void)
 		say_ready("ready");
 		want(poll(&p, 1, 20000) == 1 && p.revents == POLLERR);
 		for (int j = 0; j < i % 4; j++)
-			want(write(fd, b, n) == -1 || j > 0); /* whose refusals need not be told after the first */
+			want(write(fd, b, n) == -1 || j > 0); /* which need not report refusals after the first */
 		refused(send(fd, fill(b, 4711, n), n, 0), ENETDOWN);
 		say_ready("down");
 		await_up(ear);
@@ -292,7 +292,7 @@ static void send_down(void)
 	silence(ear);
 }
 
-/* A signal never has a frame sent twice. */
+/* No frame is sent twice because of a signal. */
 static void send_signals(void)
 {
 	unsigned char b[60];
@@ -360,7 +360,7 @@ static void send_ring(void)
 				put(ring + (i + j) * FRAME, version, seq + j, n + j);
 			struct pollfd p = {fd, POLLOUT, 0};
 			want(poll(&p, 1, 20000) == 1 && p.revents == POLLOUT);
-			/* No byte of what the call has is looked at. */
+			/* No byte of the call's buffer is read. */
 			long sent = lap == 0 ? send(fd, NULL, 0, 0) : lap == 1 ? sendto(fd, (void *)8, 5000, MSG_DONTWAIT, NULL, 0) : write(fd, "", 0);
 			want(sent == 4 * n + 6 || (lap == 2 && sent == 0)); /* write need not know */
 			for (int j = 0; j < 4; j++) {
@@ -488,7 +488,7 @@ static void both_rings(void)
 	hear(other, out, 60);
 }
 
-/* What Linux refuses to send: lines for errnos. */
+/* Sends that Linux refuses: lines for errnos. */
 static void send_errnos(void)
 {
 	static unsigned char b[70000];
@@ -539,7 +539,7 @@ static void send_errnos(void)
 	m.msg_namelen = 0, m.msg_iovlen = 0;
 	say(sendmsg(raw, &m, 0));
 	say(sendmmsg(raw, nowhere, 1, 0));
-	/* Control messages that sockets know, and do not. */
+	/* Control messages that sockets accept, and others. */
 	static const int types[] = {0, SCM_RIGHTS, SCM_CREDENTIALS, SO_PRIORITY, SO_TIMESTAMPING, 61 /* SCM_TXTIME */, 65, 77, 4711};
 	for (unsigned i = 0; i < sizeof types / sizeof *types; i++)
 		for (int n = 0; n < 12; n += 4) {

@@ -1,4 +1,4 @@
-/* A program that uses packet sockets in every way that the tests tell of. It
+/* A program that uses packet sockets in many ways, one for each story. It
  * knows nothing of rxring: the stories hold on a kernel's own sockets too.
  *
  *	story NAME DEVICE [ARG]
@@ -101,7 +101,7 @@ static struct reader open_reader(int version, const char *name)
 	return r;
 }
 
-/* judge is one packet: its bytes must be whole, and in order. */
+/* judge checks a packet: its bytes must be whole, and its number higher than the last. */
 static void judge(struct reader *r, unsigned char *p, uint32_t snaplen, uint32_t len)
 {
 	uint32_t i, seq;
@@ -118,7 +118,7 @@ static void judge(struct reader *r, unsigned char *p, uint32_t snaplen, uint32_t
 	r->seen++;
 }
 
-/* take_blocks is take of a V3 ring. */
+/* take_blocks is take for a V3 ring. */
 static int take_blocks(struct reader *r)
 {
 	int n = 0;
@@ -139,7 +139,7 @@ static int take_blocks(struct reader *r)
 	}
 }
 
-/* take reads what is there. */
+/* take reads the packets that are in the ring. */
 static int take(struct reader *r)
 {
 	int n = 0;
@@ -221,7 +221,7 @@ static void read_packets(struct reader *r, const char *how, int count)
 	while (r->seen < count) {
 		take(r);
 		want(wait_by(how, r->fd, 20000) == 1);
-		/* Now there must be something, but for a packet taken just above. */
+		/* Now there must be a packet, unless it was taken just above. */
 	}
 }
 
@@ -235,8 +235,8 @@ static void ring(void)
 	read_packets(&r, arg + 2, 600);
 }
 
-/* A reader that waits for edges and leaves a packet lying hears of new ones. It
- * takes all but the newest: of a full ring Linux gives no edge. */
+/* A reader that waits for edges and leaves a packet in the ring is woken by new ones. It
+ * takes all but the newest: for a full ring Linux reports no edge. */
 static void lazy_edge(void)
 {
 	struct reader r = open_reader(TPACKET_V2, device);
@@ -306,7 +306,7 @@ static void interrupt(void)
 	want(signals == 1);
 	must(sigprocmask(SIG_UNBLOCK, &alrm, NULL));
 
-	/* A receive call waits, too, and a restarted one goes on waiting. */
+	/* A receive call waits, too, and goes on waiting when it is restarted. */
 	char c;
 	handle(SIGALRM, 0);
 	ticking(1);
@@ -317,7 +317,7 @@ static void interrupt(void)
 	refused(recv(r.fd, &c, 1, MSG_TRUNC), EAGAIN);
 }
 
-/* Options are set once, whatever signals come meanwhile. */
+/* Options are set once, whatever signals arrive meanwhile. */
 static void signal_storm(void)
 {
 	struct itimerval it = {{0, 100}, {0, 100}};
@@ -327,7 +327,7 @@ static void signal_storm(void)
 		int fd = must(socket(AF_PACKET, SOCK_RAW, 0));
 		set_ring(fd, TPACKET_V2, BLOCKS);
 		must(munmap(map(fd), BLOCK * BLOCKS));
-		for (int j = 0; j < 20; j++) { /* an answer that a signal was faster than comes all the same */
+		for (int j = 0; j < 20; j++) { /* a signal that is faster loses no answer */
 			struct tpacket_stats st;
 			socklen_t len = sizeof st;
 			must(getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &st, &len));
@@ -405,7 +405,7 @@ static void receive_timeouts(void)
 			case 2: refused(read(fd, c, sizeof c), EAGAIN); break;
 			case 3: refused(readv(fd, &v, 1), EAGAIN); break;
 			case 4: refused(read(copy, c, sizeof c), EAGAIN); break;
-			case 5: want(wait_by("poll", fd, ms) == 0); break; /* has a time of its own */
+			case 5: want(wait_by("poll", fd, ms) == 0); break; /* has its own time-out */
 			}
 			if (ms_since(&start) < ms)
 				die("option %d, way %d: over after %ld ms", names[option], how, ms_since(&start));
@@ -519,7 +519,7 @@ static void queue(void)
 	want(must(recvmsg(fd, &m->msg_hdr, MSG_TRUNC)) >= 60 && m->msg_hdr.msg_flags == (MSG_TRUNC | MSG_CTRUNC));
 	want(m->msg_hdr.msg_controllen == 0 && m->msg_hdr.msg_namelen == 77);
 
-	/* Many at once: as many as are wanted, those that are there, for a time. */
+	/* Several at once: as many as are wanted, those that are queued, for a time. */
 	v[0][2].iov_len = sizeof *b - 7;
 	want(must(recvmmsg(fd, m, 8, 0, NULL)) == 8);
 	for (int i = 0; i < 8; i++)
@@ -536,7 +536,7 @@ static void queue(void)
 	refused(recvmmsg(fd, m, 2, 0, &ts), EINVAL);
 	want(recvmmsg(fd, m, 0, 0, NULL) == 0);
 
-	/* What Linux refuses. */
+	/* Calls that Linux refuses. */
 	refused(recv(fd, (void *)8, 100, 0), EFAULT);
 	refused(recvmsg(fd, (void *)8, 0), EFAULT);
 	m->msg_hdr = (struct msghdr){NULL, 0, (void *)8, 1, NULL, 0, 0};
@@ -553,7 +553,7 @@ static void queue(void)
 	refused(recv(fd, *b, sizeof *b, MSG_WAITALL), EINVAL);
 	refused(recv(fd, *b, sizeof *b, MSG_ERRQUEUE), EAGAIN);
 
-	/* It is empty once a filter lets nothing pass, and when there is a ring. */
+	/* It is empty when a filter accepts nothing, and when there is a ring. */
 	struct sock_filter none[] = {{BPF_RET | BPF_K, 0, 0, 0}};
 	struct sock_fprog f = {1, none};
 	must(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f));
@@ -613,7 +613,7 @@ static void queue_read(void)
 	must(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
 	refused(read(fd, b, sizeof b), EAGAIN);
 	must(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof one));
-	/* Edges: what is there, and what comes while it is left lying. A full queue has none. */
+	/* Edges: a queued packet, and each one that arrives while it is not read. A full queue has none. */
 	int ep = must(epoll_create1(0));
 	must(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
 	for (int seen = 0, lying = 0, tries = 0; seen < 20; tries++) {
@@ -659,8 +659,8 @@ static void fanout(void)
 	}
 }
 
-/* A device goes down whenever this says "ready", and comes up when it says "down".
- * Whoever waits hears of it, once. */
+/* The device is set down whenever this prints "ready", and up when it prints "down". Each
+ * call that waits is woken for that, once. */
 static void say_ready(const char *what)
 {
 	printf("%s\n", what);
@@ -684,7 +684,7 @@ static void await_error(int fd, int by_epoll)
 	int errno_, ep = must(epoll_create1(0));
 	socklen_t n = sizeof errno_;
 	must(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
-	do { /* it may be woken for nothing */
+	do { /* it may wake up for nothing */
 		if (by_epoll)
 			want(epoll_wait(ep, &ev, 1, 20000) == 1);
 		else
@@ -756,7 +756,7 @@ static void down(void)
 	want(len == 12);
 }
 
-/* The device goes away for good while this waits for it, by arg. */
+/* The device is removed while this waits for it, by arg. */
 static void gone(void)
 {
 	unsigned char b[2000] = {0};
@@ -783,8 +783,8 @@ static void gone(void)
 	want(poll(&p, 1, 20) == 0);
 }
 
-/* All threads are frozen again and again while they wait, and thawed: as for a signal
- * without a handler, only who waits for a time sees it. Then the device goes away. */
+/* All threads are frozen and thawed several times while they wait: as for a signal without a
+ * handler, only calls with a time-out return. Then the device is removed. */
 static void *frozen_thread(void *socket)
 {
 	char b[100];
@@ -811,8 +811,8 @@ static void frozen(void)
 	pthread_join(t, NULL);
 }
 
-/* Threads that wait in receive calls share the packets between them: each goes
- * to one of them. */
+/* Threads that wait in receive calls share the packets: each packet is received by one of
+ * them. */
 static int shared_fd;
 static void *receiving_thread(void *got)
 {
@@ -847,7 +847,7 @@ static void queue_threads(void)
 			die("packet %u came twice", seqs[i]);
 }
 
-/* A signal that is handled meanwhile loses no packet. */
+/* No packet is lost when a signal is handled meanwhile. */
 static void queue_signals(void)
 {
 	unsigned char b[2000];
@@ -866,7 +866,7 @@ static void queue_signals(void)
 			lost += last - before - 1;
 	}
 	must(getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &st, &n));
-	want(lost <= st.tp_drops); /* but for those that had no room */
+	want(lost <= st.tp_drops); /* except for those that had no room */
 }
 
 static void *reading_thread(void *how)
@@ -971,7 +971,7 @@ static void inherited(void)
 	must(munmap(map(fd), BLOCK * BLOCKS));
 }
 
-/* Rings come and go; a mapped one stays. */
+/* Rings are made and freed; a mapped one stays. */
 static void again(void)
 {
 	struct tpacket_req3 none = {0};
@@ -1036,7 +1036,7 @@ static void twice(void)
 	read_packets(&r, "poll", 10);
 }
 
-/* Another thread's calls do not take the memory away from under an mmap. */
+/* Another thread's calls do not put the stand-in back during an mmap. */
 static void mmap_race(void)
 {
 	struct tpacket_req none = {0};
@@ -1063,7 +1063,7 @@ static void *late_thread(void *unused)
 	return NULL;
 }
 
-/* A thread that waits already hears of a socket that is added, and of a ring. */
+/* A thread that waits already is woken for a socket that is added, and for a ring. */
 static void late(void)
 {
 	pthread_t t;
@@ -1080,8 +1080,8 @@ static void late(void)
 	pthread_join(t, NULL);
 }
 
-/* A closed socket is no longer in the epoll sets that it was in, a message that
- * holds it keeps it alive. */
+/* A closed socket leaves its epoll sets; a message that contains its descriptor keeps it
+ * open. */
 static void closed(void)
 {
 	struct epoll_event ev = {.events = EPOLLIN};
@@ -1119,7 +1119,7 @@ static void closed(void)
 	want(epoll_wait(ep, &ev, 1, 20000) == 1);
 }
 
-/* Nothing else changes: files, other sockets, pipes. */
+/* Files, other sockets and pipes work as ever. */
 static void bystanders(void)
 {
 	struct reader r = open_reader(TPACKET_V2, device);
@@ -1198,7 +1198,7 @@ static void descriptor_numbers(void)
 	want(fcntl(200, F_GETFD) == FD_CLOEXEC);
 	must(setrlimit(RLIMIT_NOFILE, &old));
 
-	/* What is done shows. */
+	/* Changes are visible. */
 	want(dup2(fd, 200) == 200 && fcntl(200, F_GETFD) == 0);
 	want(dup2(null, 200) == 200);
 	refused(getsockopt(200, SOL_PACKET, PACKET_STATISTICS, &st, &len), ENOTSOCK);
@@ -1211,7 +1211,7 @@ static void descriptor_numbers(void)
 	refused(getsockopt(null, SOL_PACKET, PACKET_STATISTICS, &st, &len), EBADF);
 }
 
-/* Lists of devices have ours among them. */
+/* Lists of devices contain ours. */
 static void devices(void)
 {
 	struct ifaddrs *all, *i;
@@ -1235,7 +1235,7 @@ static void devices(void)
 		ours += !strcmp(n->if_name, device) && (int)n->if_index == index_of(device);
 	want(ours == 2);
 
-	/* It hears what is for others when it is told to. */
+	/* Promiscuous, it receives packets to other hosts. */
 	struct ifreq q = {0};
 	int packet = must(socket(AF_PACKET, SOCK_RAW, 0));
 	strcpy(q.ifr_name, device);
@@ -1305,7 +1305,7 @@ static void files(void)
 	}
 	want(found == 2);
 
-	/* The path may end where memory does, and others are as they were. */
+	/* The path may end where memory does, and other files are the system's. */
 	int page = getpagesize(), fd;
 	char *two = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	must(munmap(two + page, page));
@@ -1342,8 +1342,7 @@ static void *ask_later(void *ask)
 	return NULL;
 }
 
-/* An rtnetlink socket waits, wakes, is read and written, inherited and closed as
- * a socket is. */
+/* An rtnetlink socket waits, wakes, is read, written, inherited and closed like any socket. */
 static void netlink(void)
 {
 	struct {
@@ -1440,7 +1439,7 @@ static void netlink(void)
 		want(room < 20 || *(int *)CMSG_DATA(c) == 0);
 	}
 
-	/* A filter keeps answers out, until it goes. */
+	/* A filter drops answers until it is detached. */
 	struct sock_filter none[] = {{BPF_RET | BPF_K, 0, 0, 0}};
 	struct sock_fprog f = {1, none};
 	must(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f));
@@ -1450,12 +1449,12 @@ static void netlink(void)
 	refused(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &n, sizeof n), ENOENT);
 	refused(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &f, 3), EINVAL);
 
-	/* One waits for what another asks for. */
+	/* One thread waits for the answer to another's request. */
 	must(pthread_create(&t, NULL, ask_later, &ask));
 	want(must(recv(fd, buf, sizeof buf, 0)) == 36);
 	pthread_join(t, NULL);
 
-	/* A child has the same socket; what nobody holds is gone from the set. */
+	/* A child has the same socket; one that no process holds leaves the set. */
 	int pid = must(fork());
 	if (!pid) {
 		want(must(send(fd, &ask, 20, 0)) == 20);
@@ -1493,8 +1492,8 @@ static void netlink(void)
 	refused(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0), ENODEV);
 }
 
-/* There is an end to what a program can open; and families of sockets that would
- * show the system's devices are as if their modules were missing. */
+/* The number of sockets is bounded, and families of sockets that would show the system's
+ * devices fail as without their modules. */
 static void bounds(void)
 {
 	int n = 0;
@@ -1508,8 +1507,8 @@ static void bounds(void)
 	must(socket(AF_NETLINK, SOCK_RAW, NETLINK_USERSOCK));
 }
 
-/* What Linux refuses is refused with the same errno. Each line is compared to
- * what the kernel's own packet socket says. */
+/* Calls that Linux refuses have the same errno. Each line is compared with that of the
+ * kernel's own packet socket. */
 #define say(x) do { errno = 0; long r_ = (long)(x); printf("%s = %ld %s\n", #x, r_ < 0 ? r_ : 0, r_ < 0 ? strerror(errno) : ""); } while (0)
 
 #include "sending.c"
@@ -1560,7 +1559,7 @@ static void errnos(void)
 	say(connect(raw, nowhere, 16));
 	say(connect(raw, nowhere, 0));
 	say(connect(raw, (void *)&most, -1));
-	say(send(raw, &most, 60, 0)); /* it is as it was */
+	say(send(raw, &most, 60, 0)); /* it works as before */
 	n = sizeof buf;
 	say(getsockname(raw, (void *)buf, &n));
 	printf("%u family %u\n", n, *(unsigned short *)buf);
@@ -1624,7 +1623,7 @@ static void errnos(void)
 	say(setsockopt(raw, SOL_SOCKET, SO_LOCK_FILTER, &one, 4));
 	say(setsockopt(raw, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f));
 	say(setsockopt(raw, SOL_SOCKET, 9999, &one, 4));
-	int rcvbuf = 50000; /* what it is unless set is the machine's to say */
+	int rcvbuf = 50000; /* the default depends on the machine */
 	say(setsockopt(raw, SOL_SOCKET, SO_RCVBUF, &rcvbuf, 4));
 	static const int opts[] = {SO_TYPE, SO_ERROR, SO_DOMAIN, SO_PROTOCOL, SO_BPF_EXTENSIONS, SO_RCVBUF, SO_ACCEPTCONN};
 	for (unsigned i = 0; i < sizeof opts / sizeof *opts; i++) {
@@ -1711,7 +1710,7 @@ static void errnos(void)
 	send_errnos();
 }
 
-/* Arguments made to break whoever reads them. */
+/* Arguments that are made to break their reader. */
 static void hostile(void)
 {
 	static const long values[] = {0, 1, -1, 8, 40, 4095, 0x7fffffff, 0x80000000L, 0xffffffffL, 0x100000003L,
@@ -1760,7 +1759,7 @@ static void hostile(void)
 	}
 }
 
-/* The program ends, what it started goes on. */
+/* The program ends, its child goes on. */
 static void orphan(void)
 {
 	int pid = must(fork());
@@ -1779,13 +1778,13 @@ static void orphan(void)
 static void code(void) { exit(atoi(arg)); }
 static void die_by(void) { signal(atoi(arg), SIG_DFL); raise(atoi(arg)); }
 
-/* Signals that somebody sends to rxring arrive here. */
+/* Signals to rxring arrive here. */
 static void report(void)
 {
 	sigset_t none, reported;
 	sigemptyset(&none), sigemptyset(&reported);
 	sigaddset(&reported, SIGUSR1), sigaddset(&reported, SIGTERM), sigaddset(&reported, SIGINT);
-	must(sigprocmask(SIG_BLOCK, &reported, NULL)); /* but in sigsuspend, which so misses none */
+	must(sigprocmask(SIG_BLOCK, &reported, NULL)); /* except in sigsuspend, which so misses none */
 	handle(SIGUSR1, 0), handle(SIGTERM, 0), handle(SIGINT, 0);
 	printf("ready\n");
 	fflush(stdout);
@@ -1817,7 +1816,7 @@ static void forever(void)
 		pause();
 }
 
-/* A child that shares the memory changes its user, as Go's os/exec has it. */
+/* A child that shares the memory changes its user, as with Go's os/exec. */
 static void spawn_as_another(void)
 {
 	struct reader r = open_reader(TPACKET_V2, device);
