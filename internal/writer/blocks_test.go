@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/rxring/rxring/internal/notify"
 	"github.com/rxring/rxring/internal/ringmem"
@@ -220,35 +222,96 @@ func TestExpireRetiresWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestScribbledBlocks: whatever a hostile program makes of the shared memory,
-// the reader stays within it, and so do the writers.
+// TestScribbledBlocks: whatever a hostile program stores to the shared memory, the
+// reader stays within it, no writer stores outside its own reservation, every packet
+// is counted, and the ring works again once all blocks are handed back.
 func TestScribbledBlocks(t *testing.T) {
-	b := blocksOf(t, 3, writer.BlocksConfig{})
-	mem := b.Memory().Bytes()
+	g := tpacket.Geometry{Version: tpacket.V3, BlockSize: 4096, BlockNr: 3, FrameSize: 4096, FrameNr: 3, FramesPerBlock: 1}
+	m := ringmem.NewHeap(g.Size() + 4096) // the last page is not the ring's
+	mem, beyond := m.Bytes()[:g.Size()], m.Bytes()[g.Size():]
+	b, err := writer.NewBlocks(m, g, writer.BlocksConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	start := uintptr(unsafe.Pointer(&mem[0]))
+	inside := func(what string, p []byte) (at int) {
+		if len(p) == 0 {
+			return 0
+		}
+		from := uintptr(unsafe.Pointer(&p[0])) - start
+		if from >= uintptr(len(mem)) || from+uintptr(len(p)) > uintptr(len(mem)) {
+			t.Fatalf("%s: %d bytes at %d of %d", what, len(p), from, len(mem))
+		}
+		return int(from)
+	}
 	rng := rand.New(rand.NewPCG(7, 7))
 	rd := writer.NewReader(b, new(notify.Notify))
+	held := map[writer.Reservation]int{} // and where it begins
+	accepted, read := uint64(0), 0
 	for range 200000 {
-		switch rng.IntN(4) {
+		switch rng.IntN(5) {
 		case 0:
-			if m, v := b.Acquire(blockPacketHeader + rng.Uint32N(4096-blockPacketHeader-48)); v == ring.Acquired {
-				clear(b.Bytes(m))
-				b.Release(m)
+			m, v := b.Acquire(blockPacketHeader + rng.Uint32N(4096-blockPacketHeader-48))
+			if v != ring.Acquired {
+				continue
 			}
-		case 1:
-			if f, ok := rd.Next(); ok {
-				for _, v := range f.Data {
-					_ = v
+			accepted++
+			at := inside("a writer", b.Bytes(m))
+			for other, from := range held {
+				if at < from+int(other.Size()) && from < at+int(m.Size()) {
+					t.Fatalf("two writers own bytes %d to %d", max(at, from), min(at+int(m.Size()), from+int(other.Size()))-1)
 				}
-				f.Release()
+			}
+			clear(b.Bytes(m))
+			held[m] = at
+		case 1:
+			for m := range held {
+				b.Release(m)
+				delete(held, m)
+				break
 			}
 		case 2:
-			binary.NativeEndian.PutUint32(mem[rng.IntN(len(mem)/4)*4:], rng.Uint32()>>rng.UintN(32))
+			if f, ok := rd.Next(); ok {
+				inside("the reader", f.Data)
+				if f.Net < 0 || f.Net > len(f.Data) {
+					t.Fatalf("network header at %d of %d bytes", f.Net, len(f.Data))
+				}
+				read++
+				f.Release()
+			}
 		case 3:
+			binary.NativeEndian.PutUint32(mem[rng.IntN(len(mem)/4)*4:], rng.Uint32()>>rng.UintN(32))
+		case 4:
 			block := rng.IntN(3) * 4096
 			binary.NativeEndian.PutUint32(mem[block+4*rng.IntN(32):], rng.Uint32()>>rng.UintN(32))
 			b.Expire()
 		}
 	}
+	if slices.ContainsFunc(beyond, func(v byte) bool { return v != 0 }) {
+		t.Error("something was stored behind the ring's memory")
+	}
+	if got := b.Captured(); got != accepted || accepted == 0 || read == 0 {
+		t.Errorf("captured %d, accepted %d, read %d: want the first two equal, and none 0", got, accepted, read)
+	}
+	for m := range held {
+		b.Release(m)
+	}
+	for i := range 6 {
+		for block := range g.BlockNr {
+			b.SetStatus(block, tpacket.StatusKernel)
+		}
+		m, v := b.Acquire(2000)
+		if v == ring.Full { // retiring the open block made it the reader's, and it is the next one, too
+			b.SetStatus(0, tpacket.StatusKernel)
+			m, v = b.Acquire(2000)
+		}
+		if v != ring.Acquired {
+			t.Fatalf("packet %d after all blocks were handed back: %v", i, v)
+		}
+		b.Release(m)
+	}
+	t.Logf("%d packets accepted, %d read", accepted, read)
 }
 
 func TestBlocksRefuse(t *testing.T) {
