@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/rxring/rxring/internal/slots"
 )
 
 // paces are what a place takes.
@@ -131,18 +129,3 @@ func TestContendersDecideOneAtATime(t *testing.T) {
 type counter struct{ atomic.Uint64 }
 
 func (c *counter) progress() uint64 { return c.Load() }
-
-func TestEachSlotHasItsOwnSequenceWord(t *testing.T) {
-	for _, n := range []uint32{1, 2, 31, 32, 33, 100, 4096} {
-		var d ticket
-		d.init(n)
-		owner := map[*slots.Word]uint32{}
-		for slot := range n {
-			w := d.sequence(slot)
-			if other, taken := owner[w]; taken {
-				t.Fatalf("of %d slots, %d and %d have the same", n, other, slot)
-			}
-			owner[w] = slot
-		}
-	}
-}
