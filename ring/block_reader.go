@@ -9,23 +9,22 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// blockReader is a Reader's part for rings of blocks. What it reads in shared
-// memory is bounded by the block, whatever it says: a count or an offset that
-// leads out of it ends the block.
+// blockReader is a Reader's part for rings of blocks. A count or an offset that leads
+// out of its block ends the block.
 type blockReader struct {
 	slots.Blocks
 	memory Memory // keeps it reachable, as long as a Frame is
 	block  uint32 // the one to read
 	at     uint32 // of its next packet, bytes
-	left   uint32 // packets in it; 0: it has not been begun
-	own    uint32 // packets of it that release has taken: of held, for when it is left
+	left   uint32 // packets of it still to read; 0: its header has not been read
+	own    uint32 // packets of it that release counted; subtracted from held once all are read
 
 	// By block: packets that are neither skipped nor released, or handingBack.
-	// Frames may be released by others than the reader.
+	// Frames may be released by other goroutines.
 	held []atomic.Uint32
 }
 
-// handingBack is held of a block while its status is stored.
+// handingBack is a block's held while its status is stored.
 const handingBack = 1<<32 - 1
 
 func newBlockReader(m Memory, g tpacket.Geometry) (*blockReader, error) {
@@ -36,8 +35,7 @@ func newBlockReader(m Memory, g tpacket.Geometry) (*blockReader, error) {
 	return &blockReader{Blocks: b, memory: m, held: make([]atomic.Uint32, g.BlockNr)}, nil
 }
 
-// ready says whether next has a packet, after it has given back blocks without
-// any.
+// ready reports whether next has a packet. It hands back blocks without any.
 func (rd *blockReader) ready() bool {
 	for range rd.Geo.BlockNr {
 		if rd.left > 0 {
@@ -58,9 +56,9 @@ func (rd *blockReader) ready() bool {
 	return rd.left > 0
 }
 
-// read says whether the block is one that was read a lap ago and is not the
-// writers' yet. While it is being handed back its status may be of its next life
-// already, for which nobody will be woken again; that moment is waited for.
+// read reports whether the block was read a lap ago and has not been handed back.
+// While it is being handed back, its status may be that of its next life, for which
+// no wake-up follows: read waits for that moment to pass.
 func (rd *blockReader) read(block uint32) bool {
 	for {
 		switch rd.held[block].Load() { // before the status: see done
@@ -74,7 +72,7 @@ func (rd *blockReader) read(block uint32) bool {
 	}
 }
 
-// skip gives back a block that has nothing to read.
+// skip hands back a block that has no packets.
 func (rd *blockReader) skip() {
 	rd.SetStatus(rd.block, tpacket.StatusKernel)
 	rd.advance()
@@ -95,7 +93,7 @@ func (rd *blockReader) next(f *Frame) bool {
 	for rd.left > 0 || rd.ready() {
 		size := rd.Geo.BlockSize
 		if rd.at%slots.Unit != 0 || rd.at > size-uint32(headers3) {
-			// Nobody lawful wrote this: what is left of the block is lost.
+			// No lawful writer stored this: the rest of the block is lost.
 			rd.drop(rd.left)
 			continue
 		}
@@ -115,7 +113,7 @@ func (rd *blockReader) next(f *Frame) bool {
 		switch {
 		case rd.left == 0:
 			rd.advance()
-		case next == 0 || next > size-rd.at: // fewer than it said
+		case next == 0 || next > size-rd.at: // fewer packets than the header says
 			rd.drop(rd.left)
 		default:
 			rd.at += next
@@ -128,11 +126,10 @@ func (rd *blockReader) next(f *Frame) bool {
 // address3 is where a packet in a block has its sockaddr_ll.
 var address3 = tpacket.Align(tpacket.SizeofHeader3)
 
-// headers3 is what a packet in a block takes at least.
+// headers3 is the least size of a packet in a block.
 const headers3 = tpacket.SizeofHeader3 + tpacket.SizeofSockaddrLL
 
-// drop leaves the last n packets of the block being read, and goes on to the
-// next one.
+// drop skips the last n packets of the block being read.
 func (rd *blockReader) drop(n uint32) {
 	block := rd.block
 	rd.left = 0
@@ -140,7 +137,7 @@ func (rd *blockReader) drop(n uint32) {
 	rd.done(block, n)
 }
 
-// release is done for one packet, by the reader itself: a block goes back as a
+// release is done for one packet, by the reader itself. A block is handed back as a
 // whole, so while it is being read it is enough to count.
 func (rd *blockReader) release(block uint32) {
 	if block == rd.block && rd.left > 0 {
@@ -150,9 +147,9 @@ func (rd *blockReader) release(block uint32) {
 	rd.done(block, 1)
 }
 
-// done says that nobody needs n packets of the block any more. With the last of
-// them it goes back to the writers: first the status, so that the reader does
-// not take the block for a new one in between.
+// done releases n packets of the block, and hands it back with the last of them. The
+// status is stored before held, so that the reader does not mistake the block for a
+// new one in between.
 func (rd *blockReader) done(block, n uint32) {
 	held := &rd.held[block]
 	for {
@@ -163,7 +160,7 @@ func (rd *blockReader) done(block, n uint32) {
 			}
 			continue
 		}
-		held.Store(handingBack) // nobody else has any
+		held.Store(handingBack) // these are the last
 		rd.SetStatus(block, tpacket.StatusKernel)
 		held.Store(0)
 		return

@@ -1,19 +1,16 @@
-// Package ring is the receive ring itself: its memory, its slots or blocks,
-// who owns them, and how a sleeping reader is woken.
+// Package ring reads a receive ring: the shared memory that AF_PACKET's readers
+// map, in the layout of TPACKET_V1, V2 or V3. Its writers are rxring's own, in
+// this process or another one, or the kernel.
 //
-// A writer takes three steps. [Ring.Acquire] gives it the head slot, if that is
-// free; it fills the slot's bytes with no lock held; [Ring.Release] hands the
-// slot to the reader. The reader waits for a slot's status word to say USER,
-// reads the slot in place, and stores KERNEL to give it back ([Reader] does so
-// in Go; other programs do it in memory that they mapped).
+// The reader waits until a slot's status word is not KERNEL, reads the packet in
+// place ([Frame]), and stores KERNEL to hand the slot back. TPACKET_V3 has blocks
+// in place of slots, with many packets in each; a block is handed back with the last
+// of them. [Reader] does both.
 //
-// TPACKET_V3 has blocks in place of slots, with many packets in each: [Blocks].
-// There Acquire gives room in the open block, and the last writer in a block
-// hands it to the reader.
+// The one invariant: nothing in the shared memory is trusted. Each word is loaded
+// once, and each offset is bounded before it is used, so a [Frame] lies in the ring
+// whatever the writers, or other readers, store there.
 //
-// The one invariant: between Acquire and Release a slot, or a packet's room in a
-// block, has one writer, whatever anybody stores into the shared memory
-// meanwhile. Who owns it is written down in private memory, and of the shared
-// memory only one thing is believed: whether a status word says that slot or
-// block is the writers'.
+// [Verdict] names why a packet was dropped before it got into a ring, and [Totals]
+// counts by it.
 package ring

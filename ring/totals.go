@@ -1,8 +1,8 @@
 package ring
 
-// Totals is what became of every packet offered to a socket, since it was made.
+// Totals counts every packet offered to a socket since it was made, by its fate.
 type Totals struct {
-	Filtered uint64 // refused by the filter
+	Filtered uint64 // refused by the socket's filter
 	Captured uint64 // written into a ring or, without one, queued
 	Drops    Drops
 }
@@ -10,5 +10,5 @@ type Totals struct {
 // Dropped is the sum of the drops.
 func (t Totals) Dropped() uint64 { return t.Drops.Sum() }
 
-// Offered is the sum of everything: each packet offered is counted once.
+// Offered is the sum of all: each packet offered is counted once.
 func (t Totals) Offered() uint64 { return t.Filtered + t.Captured + t.Dropped() }

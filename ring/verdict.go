@@ -7,23 +7,23 @@ import (
 	"strconv"
 )
 
-// Verdict is what became of a packet at a ring: Acquired, or why it was dropped.
+// Verdict is the fate of a packet at a ring: Acquired, or the reason for its drop.
 type Verdict uint8
 
 const (
-	Acquired  Verdict = iota // the caller owns the slot until it calls Release
-	Full                     // the head slot has not come back from the reader, or the queue is full
+	Acquired  Verdict = iota // a slot or bytes of a block are the writer's until it releases them
+	Full                     // the reader has not handed back the head slot, or the queue is full
 	Owned                    // the head slot is free, but a slower writer still fills it
-	Releasing                // the head slot's writer stands between its release stores, and stays there
-	NoRoom                   // the ring was closed or exchanged meanwhile, or the headers do not fit or have no word for the offload
-	Lost                     // it never came: lost before the device (rxring.Device.Lost)
-	Malformed                // it is too short, or of a kind that the device cannot show
-	Throttled                // its user's sockets took more of the writers' time than is theirs (rxring.Account)
-	verdicts                 // other processes know reasons by their numbers (package attach): new ones go last
+	Releasing                // the head slot's writer is between its release stores, and does not get on
+	NoRoom                   // the ring was closed or replaced meanwhile, or the headers do not fit or cannot express the offload
+	Lost                     // lost before the device (rxring.Device.Lost)
+	Malformed                // too short, or of a kind that the device cannot show
+	Throttled                // its user's sockets used more than their share of the writers' time (rxring.Account)
+	verdicts                 // the numbers are on package attach's wire: append only
 )
 
-// reasons is the one list of why packets are dropped: whatever counts or shows
-// drops goes through it.
+// reasons is the one table of the reasons for a drop. Text, JSON, metrics, logs and
+// package attach read it.
 var reasons = [verdicts]struct{ name, text, explanation string }{
 	Full:      {"ring_full", "ring full", "ring full"},
 	Owned:     {"slot_owned", "slot still owned", "slot still owned by a slower writer"},
@@ -34,7 +34,7 @@ var reasons = [verdicts]struct{ name, text, explanation string }{
 	Throttled: {"throttled", "throttled", "throttled: its user's sockets took too much of the writers' time"},
 }
 
-// Reasons goes through the verdicts that are reasons for a drop.
+// Reasons iterates over the verdicts that are reasons for a drop.
 func Reasons(yield func(Verdict) bool) {
 	for v := Acquired + 1; v < verdicts; v++ {
 		if !yield(v) {
@@ -54,13 +54,13 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("Verdict(%d)", uint8(v))
 }
 
-// Name is the reason as JSON, metrics and logs have it: letters and underscores.
+// Name is the reason in JSON, metrics and logs: letters and underscores.
 func (v Verdict) Name() string { return reasons[v].name }
 
-// Explanation is the reason for somebody who does not know it.
+// Explanation is the reason in a few more words, for reports.
 func (v Verdict) Explanation() string { return reasons[v].explanation }
 
-// PerReason has a number for each reason to drop a packet, by [Verdict]. That of
+// PerReason is a number for each reason for a drop, indexed by [Verdict]. That of
 // Acquired is 0.
 type PerReason[N uint64 | float64] [verdicts]N
 
@@ -75,7 +75,7 @@ func (p *PerReason[N]) Sum() (sum N) {
 	return sum
 }
 
-// All goes through the reasons and their numbers.
+// All iterates over the reasons and their numbers.
 func (p *PerReason[N]) All() iter.Seq2[Verdict, N] {
 	return func(yield func(Verdict, N) bool) {
 		for v := range Reasons {
@@ -86,8 +86,8 @@ func (p *PerReason[N]) All() iter.Seq2[Verdict, N] {
 	}
 }
 
-// Add adds n to the number of the reason that has that number in another process,
-// which may know reasons that this one does not: those are added to NoRoom.
+// Add adds n for a reason of another process, which may know reasons that this one
+// does not: those count as NoRoom.
 func (p *PerReason[N]) Add(reason int, n N) {
 	if reason <= int(Acquired) || reason >= int(verdicts) {
 		reason = int(NoRoom)
@@ -95,7 +95,7 @@ func (p *PerReason[N]) Add(reason int, n N) {
 	p[reason] += n
 }
 
-// MarshalJSON makes an object of numbers by [Verdict.Name].
+// MarshalJSON encodes an object of numbers by [Verdict.Name].
 func (p PerReason[N]) MarshalJSON() ([]byte, error) {
 	b := []byte{'{'}
 	for v, n := range p.All() {
@@ -112,8 +112,7 @@ func (p PerReason[N]) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON makes. Reasons of names that it does not
-// know are added to NoRoom.
+// UnmarshalJSON decodes the object of MarshalJSON. Unknown reasons count as NoRoom.
 func (p *PerReason[N]) UnmarshalJSON(b []byte) error {
 	var byName map[string]N
 	if err := json.Unmarshal(b, &byName); err != nil {

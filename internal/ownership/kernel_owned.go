@@ -11,15 +11,15 @@ import (
 // rxring's choice, a bit that no other status uses.
 const StatusKernelOwned = 1 << 16
 
-// kernelOwned says in the slot itself that a writer fills it: no private state,
-// and no two things to change at once. Acquire stores KERNEL_OWNED under the
-// lock, Release stores the final status without it.
+// kernelOwned marks a slot that a writer fills in the slot itself: no private state,
+// and no two words to change at once. Acquire stores KERNEL_OWNED under the lock,
+// Release stores the final status without it.
 //
-// A reader that takes every status but KERNEL for its own, as libpcap does,
-// reads packets that are still being written: so only readers that know the
-// status may have it. And the reader can store KERNEL to a slot that a writer
-// fills: then two writers share it. A lawful reader does not; against others
-// this design has no defence.
+// A reader that treats every status but KERNEL as USER, as libpcap does, reads
+// packets that are still being written: only readers that know the status may have
+// such a ring. And a reader can store KERNEL to a slot that a writer fills: then two
+// writers share it. A lawful reader does not; against others this design has no
+// defence.
 type kernelOwned struct {
 	head
 }

@@ -9,15 +9,15 @@ import (
 // owner bit.
 //
 // Between the two the reader may already have read the packet and handed the
-// slot back. It is free then, but looks owned: a packet that comes now is
-// dropped for nothing. Nothing is torn, as long as the bits are atomic and
-// Acquire, which no lock keeps from seeing a release half done, looks at the bit
-// first: a status seen before it may be of the time before the release.
+// slot back. It is free then, but looks owned: a packet delivered now is dropped for
+// nothing. No packet is torn, as long as the bits are atomic and Acquire, which can
+// see a release half done, tests the bit first: a status loaded before the bit may
+// be from before the release.
 //
-// With plain bit operations (plain) not even that holds: the owner bits of 64
-// slots share a word, and two writers that change different bits of it at once
-// lose one of the changes. A set that is lost leaves a slot without its owner;
-// a clear that is lost leaves a slot owned for good.
+// With plain bit operations (plain) not even that holds: the owner bits of 64 slots
+// share a word, and of two concurrent changes of different bits one is lost. A lost
+// set leaves an owned slot that looks free; a lost clear leaves a slot owned for
+// good.
 type releaseAfter struct {
 	head
 	window

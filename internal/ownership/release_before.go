@@ -8,9 +8,9 @@ import (
 // releaseBefore saves the lock on release: it clears the owner bit, then stores
 // the status.
 //
-// Between the two the slot is unowned and still KERNEL. A writer that wraps the
-// ring in that moment takes it; then the first writer's status store tells the
-// reader that the second one's packet is ready, while it is being written.
+// Between the two the slot is unowned and still KERNEL. A writer that wraps the ring
+// in that moment acquires it; then the first writer's status store publishes the
+// second one's packet, while it is being written.
 type releaseBefore struct {
 	head
 	window

@@ -11,10 +11,10 @@ import (
 // slotMark keeps the owner's mark in the slot's own padding, in shared memory,
 // under the lock.
 //
-// Between lawful parties it works as ownerMap does. But any test of the mark
-// may match a value that somebody else left there: a reader that stores to the
-// padding, once, on purpose or not, makes a slot look owned that nobody will
-// ever release, and the ring stands still for good.
+// Between lawful parties it works as ownerMap does. But a test of the mark may match a
+// value that the reader left there: a reader that stores to the padding once, on
+// purpose or not, makes a slot look owned that no writer will ever release, and the
+// ring is stuck for good.
 type slotMark struct {
 	head
 }

@@ -5,12 +5,12 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// tail is ownerMap with the bits behind the vector that says where each slot
-// lies (pg_vec), so that a ring needs one allocation less. The commit found it
-// no simpler. The argument is ownerMap's: the same steps under the same lock.
+// tail is ownerMap with the bits behind the vector of the slots' addresses (pg_vec),
+// so that a ring needs one allocation less. The commit found it no simpler. The
+// argument is ownerMap's: the same steps under the same lock.
 type tail struct {
 	head
-	vector []uint64 // a word a slot, as Linux has for where it lies (unused: offsets are computed), then the owner bits
+	vector []uint64 // a word a slot for its address, as in Linux (unused here: offsets are computed), then the owner bits
 }
 
 func newTail(n uint32) owner {

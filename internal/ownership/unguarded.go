@@ -5,11 +5,11 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// unguarded is Linux before the fix: a slot's status says all there is.
+// unguarded is Linux before the fix: there is only the slot's status.
 //
-// The status stays KERNEL from Acquire to Release, so a writer that wraps the
-// ring meanwhile takes the slot a second time: two writers in one slot, and the
-// reader sees a packet that is neither's.
+// The status stays KERNEL from Acquire to Release, so a writer that wraps the ring
+// meanwhile acquires the slot a second time: two writers in one slot, and the reader
+// sees a packet that is neither's.
 type unguarded struct {
 	head
 }
@@ -30,7 +30,7 @@ func (d *unguarded) release(s *slots.Slots, slot, status uint32) {
 	s.SetStatus(slot, status)
 }
 
-// filled has nothing to go by.
+// filled returns false for every slot: nothing says more than the status.
 func (d *unguarded) filled(*slots.Slots) func(slot uint32) bool {
 	return func(uint32) bool { return false }
 }

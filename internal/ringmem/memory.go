@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// Memory is the bytes that writers and the reader share. On Linux they lie in
-// a sealed memfd, so that no holder of the descriptor can resize them under
-// the others; elsewhere, and with [NewHeap], on the Go heap.
+// Memory is memory that writers and a reader share. On Linux it is a sealed memfd,
+// which no holder of the descriptor can resize; elsewhere, and with [NewHeap], it is
+// on the Go heap.
 type Memory struct {
 	b    []byte
 	file *file // nil: not in a memfd of this package's
@@ -18,11 +18,11 @@ type Memory struct {
 	foreign bool // a mapping of another process's file: see MapAll
 	private bool // see NewPrivate
 
-	close  sync.Once
+	once   sync.Once // of Close
 	closed atomic.Bool
 }
 
-// file is a memfd that memories lie in, one behind the other.
+// file is a memfd with one or more memories, one behind the other.
 type file struct {
 	fd   int
 	size int
@@ -31,8 +31,8 @@ type file struct {
 	uses int // memories that are not closed
 }
 
-// New allocates size bytes, zeroed and present: writers meet no page
-// fault that must allocate. The error unwraps to the errno (ENOMEM, EMFILE).
+// New allocates size bytes, zeroed and present: no store of a writer faults for want of
+// a page. The error unwraps to the errno (ENOMEM, EMFILE).
 func New(size int) (*Memory, error) {
 	ms, err := NewAll(size)
 	if err != nil {
@@ -52,8 +52,8 @@ func NewAll(sizes ...int) ([]*Memory, error) {
 	return newAll(sizes)
 }
 
-// Together says whether ms are all that one memfd holds, in this order: who maps
-// it from its start gets them.
+// Together reports whether ms are all the memories of one memfd, in this order: a
+// mapping from its start shows them all.
 func Together(ms ...*Memory) bool {
 	at := 0
 	for _, m := range ms {
@@ -94,7 +94,7 @@ func (m *Memory) Size() int { return len(m.b) }
 
 // FD is the memfd to hand to a reader in another process, sealed against
 // growing, shrinking and further sealing; -1 when there is none or m is closed.
-// It stays m's: duplicate it to keep it.
+// m closes it: duplicate it to keep it.
 func (m *Memory) FD() int {
 	if m.file == nil || m.closed.Load() {
 		return -1
@@ -102,13 +102,12 @@ func (m *Memory) FD() int {
 	return m.file.fd
 }
 
-// Close gives the pages back to the system at once. Writers that still hold a
-// slot may go on storing: what they store goes to private pages, which vanish
-// when m is no longer reachable. To processes that mapped the memfd all is zero, and
-// what they store from then on is theirs.
+// Close frees the pages at once. Writers that still own a slot may go on storing:
+// their stores go to private pages, which are freed when m is no longer reachable.
+// Processes that mapped the memfd see zeros, and pay for what they store from then on.
 func (m *Memory) Close() error {
 	var err error
-	m.close.Do(func() {
+	m.once.Do(func() {
 		m.closed.Store(true)
 		err = m.release()
 	})

@@ -55,8 +55,7 @@ func newMemfd(size, seals int) (fd int, err error) {
 	return fd, nil
 }
 
-// memfd asks for memory that nobody can execute; Linux before 6.3 does not
-// know that flag.
+// memfd makes a memfd that cannot be executed, where Linux knows that flag (6.3).
 func memfd() (int, error) {
 	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err := unix.MemfdCreate(MemfdName, flags|unix.MFD_NOEXEC_SEAL)
@@ -70,8 +69,8 @@ func allocate(fd, size int) error {
 	if err := unix.Ftruncate(fd, int64(size)); err != nil {
 		return fmt.Errorf("ftruncate: %w", err)
 	}
-	// Take the pages now, as the kernel does for its own ring, so that memory
-	// that is not there is an error here and no fault in a writer later.
+	// Allocate the pages now, as the kernel does for its own ring: too little memory
+	// is an error here, and not a fault in a writer later.
 	if err := unix.Fallocate(fd, 0, 0, int64(size)); err != nil {
 		if errors.Is(err, unix.ENOSPC) {
 			err = unix.ENOMEM
@@ -130,10 +129,10 @@ func MapAll(fd int, sizes ...int) ([]*Memory, error) {
 // reclaimed or swapped. It leaves the contents as they are, and allocates pages
 // where the file has holes.
 func (m *Memory) Populate() error {
-	// Linux holds the lock of the process's mappings for the whole of a call. In a large
-	// ring that takes 100 ms, and everybody who maps something would wait.
-	const piece = 1 << 20
-	for b := range slices.Chunk(m.b, piece) {
+	// Linux holds mmap_lock for the whole call: 100 ms for a large ring, in which no
+	// thread of the process could map anything.
+	const chunk = 1 << 20
+	for b := range slices.Chunk(m.b, chunk) {
 		if err := populate(b); err != nil {
 			return fmt.Errorf("ring memory of %d bytes: populate: %w", len(m.b), err)
 		}
@@ -167,7 +166,7 @@ func newPrivate(size int) (*Memory, error) {
 	return m, nil
 }
 
-// privateFlags are those of memory that takes no page until it is stored to.
+// privateFlags map memory whose pages are allocated by the first store to them.
 const privateFlags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE
 
 // mapShared maps size bytes of fd, from m.at on.
@@ -193,8 +192,8 @@ func (m *Memory) release() error {
 	if m.file == nil && !m.foreign && !m.private {
 		return nil
 	}
-	// In place of the pages come private ones that take no memory until
-	// somebody stores to them: a writer in mid-copy needs no reference count.
+	// Private pages replace the shared ones, allocated by the first store to them: a
+	// writer in mid-copy needs no reference count.
 	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(m.b)), uintptr(len(m.b)),
 		unix.PROT_READ|unix.PROT_WRITE, privateFlags|unix.MAP_FIXED)
 	if m.file != nil {
@@ -206,8 +205,8 @@ func (m *Memory) release() error {
 	return nil
 }
 
-// leave takes m's pages out of the file, and closes it with the last memory in it.
-// Closing alone would leave the pages to who has the file open or mapped.
+// leave frees m's pages in the file, and closes the file with its last memory. Closing
+// alone would not free pages that another process has open or mapped.
 func (f *file) leave(m *Memory) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -36,11 +36,11 @@ func (c *Counters) Drop(v ring.Verdict, n uint64) {
 	c.dropped.Add(n)
 }
 
-// Losing is Linux's condition for TP_STATUS_LOSING: drops that Statistics has
-// not reported yet.
+// Losing is Linux's condition for TP_STATUS_LOSING: there are drops that Statistics
+// has not returned yet.
 func (c *Counters) Losing() bool { return c.dropped.Load() != c.cleared.Load() }
 
-// Attach makes b the ring that captures for c, nil for none. The ring before it
+// Attach makes b the ring whose captures c counts, nil for none. The ring before it
 // must be closed: its count is final.
 func (c *Counters) Attach(b Buffer) {
 	c.mu.Lock()
@@ -51,8 +51,7 @@ func (c *Counters) Attach(b Buffer) {
 	c.ring = b
 }
 
-// Moved makes b, which goes on where the ring before it was moved from, the one
-// that captures for c.
+// Moved replaces the ring by b, which continues its count: see [Ring.Move].
 func (c *Counters) Moved(b Buffer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
