@@ -12,7 +12,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// A filter is bounded in instructions. These are few that take long.
+// The number of a filter's instructions is limited. These are few that take long.
 
 var (
 	_ = register(attack{
@@ -47,40 +47,35 @@ var (
 	})
 	_ = register(attack{
 		name: "filter/long", does: "filters by 4095 additions, on each of its 64 sockets",
-		run: func(ctx context.Context, at string) (string, error) {
-			return filter(ctx, at, longest(cbpf.Instruction{Op: opAdd, K: 1}))
-		},
+		run: func(ctx context.Context, at string) (string, error) { return filter(ctx, at, additions()) },
 	})
 	_ = register(attack{
 		name: "filter/users", does: "filters by 4095 additions, on each of its 64 sockets, as three others do",
 		users: 4,
-		run: func(ctx context.Context, at string) (string, error) {
-			return filter(ctx, at, longest(cbpf.Instruction{Op: opAdd, K: 1}))
-		},
+		run:   func(ctx context.Context, at string) (string, error) { return filter(ctx, at, additions()) },
 	})
 	_ = register(attack{
 		name: "filter/fanout", does: "chooses among the sockets of each of 64 fanout groups by 4095 additions",
-		run: func(ctx context.Context, at string) (string, error) {
-			return chooseAll(ctx, at, longest(cbpf.Instruction{Op: opAdd, K: 1}))
-		},
+		run: func(ctx context.Context, at string) (string, error) { return chooseAll(ctx, at, additions()) },
 	})
 	_ = register(attack{
 		name: "filter/restless", does: "attaches its filters of 4095 additions anew all the time, on 64 sockets",
 		nice: 19,
-		run: func(ctx context.Context, at string) (string, error) {
-			return restless(ctx, at, longest(cbpf.Instruction{Op: opAdd, K: 1}))
-		},
+		run:  func(ctx context.Context, at string) (string, error) { return restless(ctx, at, additions()) },
 	})
 )
 
-// attributesAt is where nested has its netlink attributes.
+// additions is the longest filter, of additions.
+func additions() []cbpf.Instruction { return longest(cbpf.Instruction{Op: opAdd, K: 1}) }
+
+// attributesAt is the offset of nested's netlink attributes.
 const attributesAt = 14 + 20*headersDeep
 
-// headersDeep is the most headers that Linux walks through (MAX_FLOW_DISSECT_HDRS).
+// headersDeep is the most headers that Linux dissects (MAX_FLOW_DISSECT_HDRS).
 const headersDeep = 15
 
-// nested is a packet of IPv4 headers within each other, in front of netlink attributes
-// without content: what takes a filter longest.
+// nested is a packet of nested IPv4 headers, followed by empty netlink attributes: the most
+// expensive packet for a filter.
 var nested = func() []byte {
 	const ipv4, ipip, attribute = 0x0800, 4, 4
 	b := newPacket(ipv4, 1514)
@@ -95,7 +90,7 @@ var nested = func() []byte {
 	return b
 }()
 
-// filter has all the sockets that it may have run prog for each packet.
+// filter attaches prog to as many sockets as it may have.
 func filter(ctx context.Context, at string, prog []cbpf.Instruction) (string, error) {
 	var t tally
 	for ctx.Err() == nil {
@@ -107,7 +102,7 @@ func filter(ctx context.Context, at string, prog []cbpf.Instruction) (string, er
 	return t.String(), nil
 }
 
-// filterOnce returns when it is thrown out, or could not begin.
+// filterOnce returns when it is detached, or on an error.
 func filterOnce(ctx context.Context, at string, prog []cbpf.Instruction) error {
 	c, s, err := hostileSocket(ctx, at)
 	if err != nil {
@@ -130,15 +125,15 @@ func filterOnce(ctx context.Context, at string, prog []cbpf.Instruction) error {
 	return c.Err()
 }
 
-// each has as many sockets as it may, bound, and calls begin for each of them.
-func each(ctx context.Context, at string, begin func(n int, s *attach.Socket) error) (c *attach.Client, all []*attach.Socket, err error) {
+// openAll opens and binds as many sockets as it may, and calls prepare for each.
+func openAll(ctx context.Context, at string, prepare func(n int, s *attach.Socket) error) (c *attach.Client, all []*attach.Socket, err error) {
 	c, s, err := hostileSocket(ctx, at)
 	if err != nil {
 		return nil, nil, err
 	}
 	for ; err == nil && ctx.Err() == nil; s, err = c.Socket(rxring.SockRaw, 0) {
 		if err = bind(c, s); err == nil {
-			err = begin(len(all), s)
+			err = prepare(len(all), s)
 		}
 		if err != nil {
 			c.Close()
@@ -149,9 +144,9 @@ func each(ctx context.Context, at string, begin func(n int, s *attach.Socket) er
 	return c, all, nil
 }
 
-// chooseAll has a fanout group of each of its sockets, whose program is prog.
+// chooseAll makes a fanout group of each of its sockets, with the program prog.
 func chooseAll(ctx context.Context, at string, prog []cbpf.Instruction) (string, error) {
-	c, _, err := each(ctx, at, func(n int, s *attach.Socket) error {
+	c, _, err := openAll(ctx, at, func(n int, s *attach.Socket) error {
 		if err := s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, u32(uint32(n)|uint32(rxring.FanoutCBPF)<<16)); err != nil {
 			return err
 		}
@@ -167,7 +162,7 @@ func chooseAll(ctx context.Context, at string, prog []cbpf.Instruction) (string,
 
 // restless attaches prog to all its sockets in turn.
 func restless(ctx context.Context, at string, prog []cbpf.Instruction) (string, error) {
-	c, all, err := each(ctx, at, func(_ int, s *attach.Socket) error { return s.AttachFilter(prog) })
+	c, all, err := openAll(ctx, at, func(_ int, s *attach.Socket) error { return s.AttachFilter(prog) })
 	if err != nil {
 		return "", err
 	}

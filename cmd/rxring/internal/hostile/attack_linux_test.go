@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -14,30 +15,29 @@ type attack struct {
 	does string // in a few words, after "a user who"
 	run  func(ctx context.Context, at string) (did string, err error)
 
-	// stranger has a user run it whom no rule names.
+	// stranger: a user that no rule names runs it.
 	stranger bool
 
-	// users is how many users run it at once, each in a process; 0: one.
+	// users is the number of users who run it, each in a process; 0: one.
 	users int
 
-	// nice is the attacker's priority. Any user can keep the processors busy, and no daemon
-	// can help that: an attack that does so has 19, so that what is measured is what rxring
-	// does for it.
+	// nice is the attacker's nice value. Any user can keep the processors busy without rxring:
+	// an attack that does so has 19, so that only rxring's work for it is measured.
 	nice int
 
-	// early is how long the attack runs before the others begin, 0: it begins after the
-	// phase without it. The victim attaches and binds under it.
+	// early is how long the attack runs before the victim starts, which attaches and binds
+	// during it; 0: the attack starts after the quiet phase.
 	early time.Duration
 
-	// rule is further lines of the attacker's rule in the daemon's file, such as
-	// "max_sockets = 1". Limits are the defaults without.
+	// rule has further lines of the attacker's rule in the daemon's file, such as
+	// "max_sockets = 1". By default the limits are rxring's.
 	rule string
 
 	// group is the memory cgroup that the daemon runs in, nil: the test's.
 	group *memoryGroup
 
-	// packet is what the sender sends, nil: quietPacket. The last trailerLen bytes are
-	// the sender's own.
+	// packet is what the sender sends, nil: quietPacket. The sender replaces the last
+	// trailerLen bytes.
 	packet []byte
 
 	// open is why the attack succeeds today; "": it must not.
@@ -55,7 +55,7 @@ func register(a attack) struct{} {
 	return struct{}{}
 }
 
-// attackers are the numbers of the users who run it, but for a stranger.
+// attackers returns the UIDs that run it, unless a stranger does.
 func (a *attack) attackers() (uids []uint32) {
 	for i := range max(a.users, 1) {
 		uids = append(uids, attackerUID+10*uint32(i))
@@ -72,7 +72,30 @@ func attackByName(name string) (attack, bool) {
 	return attack{}, false
 }
 
-// tally counts what an attack tried, and what it was told.
+// inParallel calls once in n goroutines, each again and again until ctx ends, and returns the
+// sum of the tallies.
+func inParallel(ctx context.Context, n int, once func(i int) tally) string {
+	var (
+		mu  sync.Mutex
+		all tally
+		wg  sync.WaitGroup
+	)
+	for i := range n {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				t := once(i)
+				mu.Lock()
+				all.add(t)
+				mu.Unlock()
+				pause(ctx, 10*time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	return all.String()
+}
+
+// tally counts an attack's tries and errors.
 type tally struct {
 	tried, refused int
 	last           error

@@ -3,7 +3,6 @@ package hostile
 import (
 	"context"
 	"encoding/binary"
-	"sync"
 	"time"
 
 	"github.com/rxring/rxring/attach"
@@ -12,7 +11,7 @@ import (
 
 var (
 	_ = register(attack{
-		name: "memberships/early", does: "has joined 65,536 multicast groups before others begin",
+		name: "memberships/early", does: "has joined 65,536 multicast groups before others start",
 		early: 2 * time.Second, // no interface is open yet
 		run:   func(ctx context.Context, at string) (string, error) { return joinAll(ctx, at, false) },
 	})
@@ -22,35 +21,18 @@ var (
 	})
 )
 
-// joinAll joins with as many sockets as it takes, each on a connection of its own. They
-// read, or are not even bound.
+// joinAll joins with as many sockets as necessary, each on a connection of its own. They read
+// packets, or are not bound.
 func joinAll(ctx context.Context, at string, read bool) (string, error) {
-	var (
-		mu  sync.Mutex
-		all tally
-		wg  sync.WaitGroup
-	)
-	for first := 0; first < memberships; first += perSocket {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				t := joinOnce(ctx, at, first, read)
-				mu.Lock()
-				all.add(t)
-				mu.Unlock()
-				pause(ctx, 10*time.Millisecond)
-			}
-		})
-	}
-	wg.Wait()
-	return all.String(), nil
+	return inParallel(ctx, memberships/perSocket, func(i int) tally { return joinOnce(ctx, at, i*perSocket, read) }), nil
 }
 
 const (
 	memberships = 65_536
-	perSocket   = 8192 // the most
+	perSocket   = 8192
 )
 
-// joinOnce joins a socket's share, and returns when it is thrown out.
+// joinOnce joins a socket's share, and returns when it is detached.
 func joinOnce(ctx context.Context, at string, first int, read bool) (t tally) {
 	c, s, err := hostileSocket(ctx, at)
 	if err == nil {
@@ -77,11 +59,11 @@ func joinOnce(ctx context.Context, at string, first int, read bool) (t tally) {
 	return t
 }
 
-// join joins a group of IPv4's (RFC 1112).
+// join joins an IPv4 group (RFC 1112).
 func join(c *attach.Client, s *attach.Socket, group uint32) error {
 	d, ok := c.Namespace().DeviceByName(deviceName)
 	if !ok {
-		return nil // it went, and so does the attack
+		return nil // removed: the attack is about to end
 	}
 	const multicast, addrLen = 0, 6 // PACKET_MR_MULTICAST, ETH_ALEN
 	b := u32(uint32(d.Index()))     // struct packet_mreq (linux/if_packet.h)

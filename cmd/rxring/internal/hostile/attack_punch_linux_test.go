@@ -11,35 +11,27 @@ import (
 	"github.com/rxring/rxring/attach"
 )
 
-// Pages that a hole took from a ring are missing for the writers, too. They fault, and a
-// fault waits until no hole is being made: who makes one after the other leaves it hardly a
-// moment. So a ring that its reader has mapped is sealed against holes before a packet is in
-// it, and one that the reader keeps silent about lies in memory of the daemon's.
+// A hole removes pages of a ring from the writers, too. They fault, and a fault waits until no
+// hole is being punched: an attacker who punches in a loop leaves hardly a moment. So a ring
+// is sealed against holes once its reader has mapped it and before a packet is in it. Until
+// the reader says so, the ring lies in the daemon's memory.
 
 var (
-	_ = register(attack{
-		name: "punch/4MiB", does: "punches holes into its own ring of 4 MiB",
-		run: func(ctx context.Context, at string) (string, error) { return tear(ctx, at, 4<<20, punch) },
-	})
-	_ = register(attack{
-		name: "punch/250MiB", does: "punches holes into its own ring of 250 MiB",
-		run: func(ctx context.Context, at string) (string, error) { return tear(ctx, at, 250<<20, punch) },
-	})
-	_ = register(attack{
-		name: "madvise/250MiB", does: "removes pages of its own ring of 250 MiB by madvise",
-		run: func(ctx context.Context, at string) (string, error) { return tear(ctx, at, 250<<20, remove) },
-	})
-	_ = register(attack{
-		name: "punch-early/250MiB", does: "punches holes into the memory for its ring and then says that it has mapped it",
-		run: func(ctx context.Context, at string) (string, error) { return tear(ctx, at, 250<<20, punchThenSay) },
-	})
-	_ = register(attack{
-		name: "punch-silent/250MiB", does: "punches holes into the memory for its ring and never says that it has mapped it",
-		run: func(ctx context.Context, at string) (string, error) { return tear(ctx, at, 250<<20, punchSilently) },
-	})
+	_ = registerTear("punch/4MiB", "punches holes into its own ring of 4 MiB", 4<<20, punch)
+	_ = registerTear("punch/250MiB", "punches holes into its own ring of 250 MiB", 250<<20, punch)
+	_ = registerTear("madvise/250MiB", "removes pages of its own ring of 250 MiB by madvise", 250<<20, remove)
+	_ = registerTear("punch-early/250MiB", "punches holes into the memory for its ring and then says that it has mapped it", 250<<20, punchThenSay)
+	_ = registerTear("punch-silent/250MiB", "punches holes into the memory for its ring and never says that it has mapped it", 250<<20, punchSilently)
 )
 
-// tearing takes pages away from the memory at fd, mapped at b, of a socket's ring.
+// registerTear registers an attack that removes pages of a ring of size bytes.
+func registerTear(name, does string, size int, how tearing) struct{} {
+	return register(attack{name: name, does: does, run: func(ctx context.Context, at string) (string, error) {
+		return tear(ctx, at, size, how)
+	}})
+}
+
+// tearing removes pages from the memory at fd, mapped at b, of a socket's ring.
 type tearing func(s *attach.Socket, fd int, b []byte) error
 
 func punch(s *attach.Socket, fd int, b []byte) error {
@@ -67,8 +59,7 @@ func remove(s *attach.Socket, _ int, b []byte) error {
 	return unix.Madvise(b, unix.MADV_REMOVE)
 }
 
-// tear takes pages away from its own ring of a size, again and again. Thrown out, it comes
-// back.
+// tear removes pages of its own ring again and again. When it is detached, it attaches again.
 func tear(ctx context.Context, at string, size int, how tearing) (string, error) {
 	var holes, rings tally
 	for ctx.Err() == nil {
@@ -95,7 +86,7 @@ func tearOnce(ctx context.Context, at string, size int, how tearing, holes *tall
 	for ctx.Err() == nil && c.Err() == nil {
 		err := how(s, fd, b)
 		holes.note(err)
-		if errors.Is(err, unix.EINVAL) { // the memory was refused: again with other memory
+		if errors.Is(err, unix.EINVAL) { // the memory was refused: try again with new memory
 			return err
 		}
 		if err != nil && !pause(ctx, time.Millisecond) {
@@ -105,7 +96,7 @@ func tearOnce(ctx context.Context, at string, size int, how tearing, holes *tall
 	return c.Err()
 }
 
-// mapOwn gives the socket a ring of slots, maps it, and binds the socket.
+// mapOwn makes a ring of slots for the socket, maps it, and binds the socket.
 func mapOwn(c *attach.Client, s *attach.Socket, size, slot int) (fd int, b []byte, err error) {
 	if err := slots(s, size, slot); err != nil {
 		return -1, nil, err

@@ -2,8 +2,6 @@ package hostile
 
 import (
 	"context"
-	"sync"
-	"time"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
@@ -11,7 +9,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Requests that are cheap to make and take the daemon long.
+// Requests that are cheap for the attacker and expensive for the daemon.
 
 var (
 	_ = register(attack{
@@ -56,9 +54,6 @@ var (
 			})
 		},
 	})
-)
-
-var (
 	_ = register(attack{
 		name: "requests/fanout", does: "puts sockets into fanout groups and closes them, on 8 connections",
 		nice: 19,
@@ -91,29 +86,12 @@ var (
 	})
 )
 
-// flood makes requests as fast as they are answered, on some connections.
+// flood makes requests as fast as they are answered, on several connections.
 func flood(ctx context.Context, at string, connections int, request func(*attach.Client, *attach.Socket) error) (string, error) {
-	var (
-		mu  sync.Mutex
-		all tally
-		wg  sync.WaitGroup
-	)
-	for range connections {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				t := floodOnce(ctx, at, request)
-				mu.Lock()
-				all.add(t)
-				mu.Unlock()
-				pause(ctx, 10*time.Millisecond)
-			}
-		})
-	}
-	wg.Wait()
-	return all.String(), nil
+	return inParallel(ctx, connections, func(int) tally { return floodOnce(ctx, at, request) }), nil
 }
 
-// floodOnce returns when it is thrown out.
+// floodOnce returns when it is detached.
 func floodOnce(ctx context.Context, at string, request func(*attach.Client, *attach.Socket) error) (t tally) {
 	c, s, err := hostileSocket(ctx, at)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// session is a daemon's life, and all that take part in it.
+// session is a daemon with its clients and its sender.
 type session struct {
 	t      testing.TB
 	attack attack
@@ -50,7 +50,7 @@ func (s *session) orderAttack() {
 	}
 }
 
-// run goes through phases, and adds to r what became of them.
+// run runs the phases and stores their figures in r.
 func (s *session) run(r *result, all ...phase) {
 	s.t.Helper()
 	s.sender = startSender(s.wire.socket, s.attack.packet)
@@ -71,7 +71,7 @@ func (s *session) run(r *result, all ...phase) {
 	s.collect(r, total, all)
 }
 
-// collect ends all processes, after total packets.
+// collect ends all processes after total packets, and stores their results in r.
 func (s *session) collect(r *result, total uint64, all []phase) {
 	s.t.Helper()
 	var (
@@ -107,7 +107,7 @@ func (s *session) collect(r *result, total uint64, all []phase) {
 	r.check(&got, total, onWire)
 }
 
-// check compares what the victim read with what its socket says.
+// check compares what the victim read with its socket's statistics.
 func (r *result) check(got *seen, sent, onWire uint64) {
 	read := uint64(0)
 	for _, p := range got.Phases {

@@ -18,9 +18,9 @@ import (
 type seen struct {
 	Phases         [phases]reading
 	Last           bool          // it has the last packet
-	Disorder       string        // what was wrong with the numbers; "": nothing
-	Packets, Drops uint64        // of its socket
-	Reasons        ring.Drops    // of them
+	Disorder       string        // what was wrong with the order of the packets; "": nothing
+	Packets, Drops uint64        // its socket's statistics
+	Reasons        ring.Drops    // of Drops
 	Began          time.Duration // how long attaching, a ring and binding took
 }
 
@@ -31,11 +31,11 @@ type reading struct {
 	Gap   time.Duration // the longest between two packets
 }
 
-// settle is how long the last packet may take to reach a victim.
+// settle limits how long the last packet takes to reach a victim.
 const settle = 5 * time.Second
 
-// victim reads at the path in its first argument until it has the last packet, whose
-// number comes with the order "sent".
+// victim attaches to the path in its first argument and reads until the last packet, whose
+// number is that of the order "sent".
 func victim(o *orders) (any, error) {
 	c, err := dial(o.ctx, os.Args[1])
 	if err != nil {
@@ -50,7 +50,7 @@ func victim(o *orders) (any, error) {
 	defer h.Close()
 	s := seen{Began: now() - start}
 	ready()
-	var next, end atomic.Uint64 // the number of the packet that comes next, and of how many; 0: not known
+	var next, end atomic.Uint64 // the number of the next packet, and of all packets; 0: not known
 	go func() {
 		n, _ := o.number("sent")
 		end.Store(n)
@@ -64,7 +64,7 @@ func victim(o *orders) (any, error) {
 		return nil, err
 	}
 	s.Last = next.Load() == end.Load()
-	return &s, s.ask(h)
+	return &s, s.readStats(h, end.Load())
 }
 
 // read reads until the last packet, or the handle's deadline.
@@ -97,15 +97,18 @@ func (s *seen) read(ctx context.Context, h *capture.Handle, next, end *atomic.Ui
 	return nil
 }
 
-// ask asks for the statistics, until they have nothing new to say: what was lost before
-// the device is known some time later.
-func (s *seen) ask(h *capture.Handle) error {
+// readStats reads the statistics until they count all packets that were sent, or for 250 ms:
+// packets lost before the device are counted later.
+func (s *seen) readStats(h *capture.Handle, sent uint64) error {
 	for range 5 {
 		st, err := h.Stats()
 		if err != nil {
 			return err
 		}
 		s.Packets, s.Drops, s.Reasons = st.Packets, st.Drops, st.Reasons
+		if s.Packets >= sent {
+			return nil
+		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	return nil

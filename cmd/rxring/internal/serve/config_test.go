@@ -272,10 +272,12 @@ func TestTheFileInTheDocsIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, file, _ := strings.Cut(string(doc), "```toml\n")
+	_, few, _ := strings.Cut(string(doc), "```toml\n")
+	few, rest, _ := strings.Cut(few, "```")
+	_, file, _ := strings.Cut(rest, "```toml\n")
 	file, _, ok := strings.Cut(file, "```")
 	if !ok {
-		t.Fatal("docs/serve.md shows no file")
+		t.Fatal("docs/serve.md does not show two files")
 	}
 	c := mustParse(t, file)
 	if len(c.Sources) != 1 || len(c.Rules) != 1 || c.Metrics == (Metrics{}) || c.Log == (Log{}) {
@@ -287,9 +289,6 @@ func TestTheFileInTheDocsIsRead(t *testing.T) {
 			t.Errorf("no default in %q", line)
 		}
 	}
-	_, rest, _ := strings.Cut(string(doc), file)
-	_, few, _ := strings.Cut(rest, "```toml\n")
-	few, _, _ = strings.Cut(few, "```")
 	if c := mustParse(t, few); len(c.Sources) != 1 || len(c.Rules) != 3 {
 		t.Errorf("the file with a few keys: %+v", c)
 	}
