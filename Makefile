@@ -25,11 +25,15 @@ packages: ## Debian packages for amd64 and arm64, in bin/packages
 	@scripts/packages
 
 .PHONY: test
-test: deps lint explore fuzz-smoke bench-smoke ## everything that must hold
+test: deps lint modules explore fuzz-smoke bench-smoke ## everything that must hold
 	CGO_ENABLED=1 $(GO) test -race -cover -timeout 30m $(LONGEST) $(PACKAGES)
 
 # The packages whose tests take longest begin first.
 LONGEST = ./cmd/rxring ./conformance ./interpose
+
+.PHONY: modules
+modules: ## each module alone, and what a module that requires them gets
+	GOWORK=off $(GO) test -C tools -timeout 30m ./modules
 
 .PHONY: explore
 explore: ## every interleaving of the ring's real code, at small scope; V=-v prints a trace of each fault
