@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -73,7 +74,7 @@ func startCost(ring tpacket.Req, instructions int) (sum time.Duration) {
 	}
 	var list, prog, size message
 	list.u32(0)
-	prog.bytes(make([]byte, instructions*sizeofFilter))
+	prog.bytes(make([]byte, instructions*cbpf.SizeofInstruction))
 	size.u64(uint64(ring.BlockSize) * uint64(ring.BlockNr))
 	add(opDevices, list)
 	add(opSocket, message{})

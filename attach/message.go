@@ -63,13 +63,7 @@ func (m *message) counts(c counts) {
 	}
 }
 
-func (m *message) program(prog []cbpf.Instruction) {
-	for _, in := range prog {
-		m.u16(in.Op)
-		m.b = append(m.b, in.Jt, in.Jf)
-		m.u32(in.K)
-	}
-}
+func (m *message) program(prog []cbpf.Instruction) { m.b = cbpf.AppendBytes(m.b, prog) }
 
 // take reads n bytes.
 func (m *message) take(n int) []byte {
@@ -139,19 +133,10 @@ func (m *message) takeCounts() (c counts) {
 }
 
 // takeProgram reads the rest as a program.
-func (m *message) takeProgram() (prog []cbpf.Instruction) {
-	if (len(m.b)-m.at)%sizeofFilter != 0 {
+func (m *message) takeProgram() []cbpf.Instruction {
+	if (len(m.b)-m.at)%cbpf.SizeofInstruction != 0 {
 		m.bad = true
 		return nil
 	}
-	for m.at < len(m.b) {
-		b := m.take(sizeofFilter)
-		prog = append(prog, cbpf.Instruction{
-			Op: binary.NativeEndian.Uint16(b),
-			Jt: b[2],
-			Jf: b[3],
-			K:  binary.NativeEndian.Uint32(b[4:]),
-		})
-	}
-	return prog
+	return cbpf.ParseBytes(m.take(len(m.b) - m.at))
 }

@@ -78,9 +78,6 @@ const (
 	maxError  = 1024 // bytes of an error's text
 )
 
-// sizeofFilter is sizeof(struct sock_filter).
-const sizeofFilter = 8
-
 var errMessage = explain.Errorf(syscall.EPROTO, "attach: malformed message")
 
 // errnoOf is the errno that the other end receives for err.

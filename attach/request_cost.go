@@ -3,6 +3,7 @@ package attach
 import (
 	"time"
 
+	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -28,7 +29,7 @@ func requestCost(o op, m message) (cost time.Duration, mayWait bool) {
 	case opBind:
 		return callCost, true
 	case opSetFilter, opFanoutProg:
-		return callCost + instructionCost*time.Duration(len(m.rest())/sizeofFilter), false
+		return callCost + instructionCost*time.Duration(len(m.rest())/cbpf.SizeofInstruction), false
 	case opGetFilter, opCounts:
 		return callCost / 4, false
 	case opMap:

@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
-	"unsafe"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
@@ -101,8 +100,8 @@ func (a *attachedSocket) getsockopt(opt int, val []byte) error {
 	return a.gone(err)
 }
 
-func (a *attachedSocket) setFilter(prog []byte) error {
-	return a.gone(a.s.AttachFilter(unsafe.Slice((*cbpf.Instruction)(unsafe.Pointer(unsafe.SliceData(prog))), len(prog)/8)))
+func (a *attachedSocket) setFilter(prog []cbpf.Instruction) error {
+	return a.gone(a.s.AttachFilter(prog))
 }
 
 func (a *attachedSocket) bind(ifindex int, protocol uint16) error {

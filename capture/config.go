@@ -1,11 +1,11 @@
 package capture
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"math/bits"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -153,20 +153,17 @@ func (c *Config) request() tpacket.Req3 {
 	return r
 }
 
-// snap is prog with what it lets pass cut to n bytes, for a socket to attach.
-func snap(prog []cbpf.Instruction, n int) []byte {
-	const retK = 0x06
+// truncated returns prog with at most n bytes of each packet accepted. A nil prog
+// accepts every packet.
+func truncated(prog []cbpf.Instruction, n int) []cbpf.Instruction {
 	if prog == nil {
-		prog = []cbpf.Instruction{{Op: retK, K: math.MaxUint32}}
+		return []cbpf.Instruction{{Op: cbpf.OpRetK, K: uint32(n)}}
 	}
-	b := make([]byte, 0, len(prog)*8) // of struct sock_filter
-	for _, in := range prog {
-		if in.Op == retK {
+	prog = slices.Clone(prog)
+	for i := range prog {
+		if in := &prog[i]; in.Op == cbpf.OpRetK {
 			in.K = min(in.K, uint32(n))
 		}
-		b = binary.NativeEndian.AppendUint16(b, in.Op)
-		b = append(b, in.Jt, in.Jf)
-		b = binary.NativeEndian.AppendUint32(b, in.K)
 	}
-	return b
+	return prog
 }

@@ -3,7 +3,6 @@ package capture
 import (
 	"errors"
 	"fmt"
-	"unsafe"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
@@ -45,8 +44,8 @@ func (d deviceSocket) getsockopt(opt int, val []byte) error {
 	return err
 }
 
-func (d deviceSocket) setFilter(prog []byte) error {
-	return d.s.AttachFilter(unsafe.Slice((*cbpf.Instruction)(unsafe.Pointer(unsafe.SliceData(prog))), len(prog)/8))
+func (d deviceSocket) setFilter(prog []cbpf.Instruction) error {
+	return d.s.AttachFilter(prog)
 }
 
 func (d deviceSocket) bind(ifindex int, protocol uint16) error {

@@ -141,7 +141,7 @@ func (h *Handle) SetFilter(prog []cbpf.Instruction) error {
 			return err
 		}
 	}
-	return h.socket.setFilter(snap(prog, h.snaplen))
+	return h.socket.setFilter(truncated(prog, h.snaplen))
 }
 
 // Join has the device hear what m says, beside what it hears anyway, until Leave or

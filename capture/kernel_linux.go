@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/internal/maxlen"
 	"github.com/rxring/rxring/internal/suggest"
@@ -114,10 +115,9 @@ func (k *kernelSocket) getsockopt(opt int, val []byte) error {
 	})
 }
 
-func (k *kernelSocket) setFilter(prog []byte) error {
+func (k *kernelSocket) setFilter(prog []cbpf.Instruction) error {
 	return k.control(func(fd int) error {
-		p := unix.SockFprog{Len: uint16(len(prog) / unix.SizeofSockFilter), Filter: (*unix.SockFilter)(unsafe.Pointer(unsafe.SliceData(prog)))}
-		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &p)
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, cbpf.SockFprog(prog))
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -14,7 +15,7 @@ import (
 type socket interface {
 	setsockopt(opt int, val []byte) error // SOL_PACKET
 	getsockopt(opt int, val []byte) error // SOL_PACKET, fills val
-	setFilter(prog []byte) error          // struct sock_filter after another
+	setFilter(prog []cbpf.Instruction) error
 	bind(ifindex int, protocol uint16) error
 	reader(g tpacket.Geometry) (*ring.Reader, error) // once there is a ring
 	statistics() (tpacket.Stats3, error)             // since the last call
@@ -53,9 +54,9 @@ func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 	if err != nil {
 		return err
 	}
-	filter := snap(c.Filter, c.Snaplen)
+	filter := truncated(c.Filter, c.Snaplen)
 	if c.Fanout != nil {
-		filter = snap(nil, 0) // nothing before it is a member, when others get it, too
+		filter = truncated(nil, 0) // nothing before it is a member, when others get it, too
 	}
 	if c.Filter != nil || c.Snaplen < maxSnaplen || c.Fanout != nil {
 		if err := s.setFilter(filter); err != nil {
@@ -76,7 +77,7 @@ func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 		val := u32(tpacket.FanoutArgs(f.ID, uint8(f.Mode), uint16(f.Flags)))
 		set(fmt.Sprintf("fanout group %d", f.ID), tpacket.OptFanout, append(val, u32(f.MaxMembers)...))
 		if err == nil {
-			err = s.setFilter(snap(c.Filter, c.Snaplen))
+			err = s.setFilter(truncated(c.Filter, c.Snaplen))
 		}
 	}
 	return err

@@ -8,17 +8,17 @@ import (
 // pktTypeMask is PKT_TYPE_MAX: three bits of struct sk_buff.
 const pktTypeMask = 7
 
-// ancillary returns what Linux puts in A for a load at adOff+ad. A walk looks at most at
+// ancillary returns what Linux puts in A for a load at AdOff+ad. A walk looks at most at
 // so many attributes.
 func (p *Packet) ancillary(ad, a, x uint32, most int) uint32 {
 	switch ad {
-	case adProtocol:
+	case AdProtocol:
 		return uint32(p.Protocol)
 	case adPktType:
 		return uint32(p.PacketType & pktTypeMask)
 	case adIfindex:
 		return p.Ifindex
-	case adHatype:
+	case AdHatype:
 		return uint32(p.Hatype)
 	case adMark:
 		return p.Mark

@@ -57,8 +57,8 @@ func (in Instruction) fault(after int) string {
 			return fmt.Sprintf("scratch word %d, want less than %d", in.K, scratchWords)
 		}
 	case classLD | sizeW | modeABS, classLD | sizeH | modeABS, classLD | sizeB | modeABS:
-		if _, ok := in.ancillary(); !ok && in.K >= adOff {
-			return fmt.Sprintf("ancillary datum %d, want a multiple of 4 up to %d", in.K-adOff, adVLANTPID)
+		if _, ok := in.Ancillary(); !ok && in.K >= AdOff {
+			return fmt.Sprintf("ancillary datum %d, want a multiple of 4 up to %d", in.K-AdOff, adVLANTPID)
 		}
 	}
 	if in.Op&0x07 == classJMP {

@@ -80,7 +80,7 @@ func withFields(data []byte) *Packet {
 }
 
 var repeatable = []uint32{
-	adProtocol, adPktType, adIfindex, adNlattr, adNlattrNest, adMark, adQueue, adHatype,
+	AdProtocol, adPktType, adIfindex, adNlattr, adNlattrNest, adMark, adQueue, AdHatype,
 	adRxHash, adCPU, adAluXorX, adVLANTag, adVLANTagPresent, adPayOffset, adVLANTPID,
 }
 
@@ -90,7 +90,7 @@ func TestAPacketInPiecesGivesTheSameAnswerAsWhole(t *testing.T) {
 		prog := c.validProgram(false, repeatable)
 		for i := range prog { // loads relative to headers, too
 			if in := &prog[i]; in.Op&(0x07|0xe0) == classLD|modeABS && in.K < 1<<16 && c(3) == 0 {
-				in.K += []uint32{netOff, llOff}[c(2)]
+				in.K += []uint32{NetOff, LLOff}[c(2)]
 			}
 		}
 		p := withFields(c.packet())
@@ -114,11 +114,11 @@ func TestAPacketInPiecesGivesTheSameAnswerAsWhole(t *testing.T) {
 func FuzzCompile(f *testing.F) {
 	for seed := range uint64(20) {
 		prog := random(seed).validProgram(false, repeatable)
-		f.Add(bytes(prog), []byte{1, 2, 3}, uint32(0))
+		f.Add(AppendBytes(nil, prog), []byte{1, 2, 3}, uint32(0))
 	}
-	f.Add(bytes(libpcap(f, "live_any.txt", "inbound and tcp port 80")), ipv4(6, tcp(1, 80, nil)), uint32(14))
+	f.Add(AppendBytes(nil, libpcap(f, "live_any.txt", "inbound and tcp port 80")), ipv4(6, tcp(1, 80, nil)), uint32(14))
 	f.Fuzz(func(t *testing.T, program, packet []byte, start uint32) {
-		prog := instructions(program)
+		prog := ParseBytes(program)
 		filter, err := Compile(prog)
 		if err != nil {
 			_ = err.Error()
@@ -128,7 +128,7 @@ func FuzzCompile(f *testing.F) {
 		p.Start = start
 		got := filter.Run(p)
 		for _, in := range prog {
-			if ad, ok := in.ancillary(); ok && ad == adRandom {
+			if ad, ok := in.Ancillary(); ok && ad == adRandom {
 				return
 			}
 		}

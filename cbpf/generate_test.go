@@ -121,7 +121,7 @@ func (c chooser) validProgram(xnet safely, ancillary []uint32) (prog []Instructi
 			emit(classJMP|jumps[c(len(jumps))]|[]uint16{srcK, srcX}[c(2)], k)
 		case 15:
 			if len(ancillary) > 0 {
-				emit(classLD|modeABS|sizes[c(3)], adOff+ancillary[c(len(ancillary))])
+				emit(classLD|modeABS|sizes[c(3)], AdOff+ancillary[c(len(ancillary))])
 			} else {
 				emit(classJMP|jmpJA, 0)
 			}
@@ -170,7 +170,7 @@ func (c chooser) broken(prog []Instruction) []Instruction {
 		case 4:
 			*in = Instruction{Op: []uint16{classLD, classLDX}[c(2)] | modeMEM, K: uint32(c(20))}
 		case 5:
-			*in = Instruction{Op: classLD | modeABS | sizeW, K: adOff + uint32(c(80))}
+			*in = Instruction{Op: classLD | modeABS | sizeW, K: AdOff + uint32(c(80))}
 		}
 	}
 	if c(8) == 0 {
@@ -211,24 +211,4 @@ func (c chooser) scatter(p *Packet, head int) *Packet {
 		}
 	}
 	return &q
-}
-
-// bytes and instructions translate programs for the fuzzer, as struct
-// sock_filter lies in memory.
-func bytes(prog []Instruction) (b []byte) {
-	for _, in := range prog {
-		b = binary.LittleEndian.AppendUint16(b, in.Op)
-		b = append(b, in.Jt, in.Jf)
-		b = binary.LittleEndian.AppendUint32(b, in.K)
-	}
-	return b
-}
-
-func instructions(b []byte) (prog []Instruction) {
-	for ; len(b) >= 8; b = b[8:] {
-		prog = append(prog, Instruction{
-			binary.LittleEndian.Uint16(b), b[2], b[3], binary.LittleEndian.Uint32(b[4:]),
-		})
-	}
-	return prog
 }

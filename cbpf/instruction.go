@@ -57,6 +57,15 @@ const (
 	miscTXA = 0x80
 )
 
+// Operations that programs written by hand use.
+const (
+	OpLdAbsW = classLD | sizeW | modeABS // A = the 32-bit word at K
+	OpJA     = classJMP | jmpJA          // jump by K
+	OpJEQ    = classJMP | jmpJEQ | srcK  // jump by Jt if A == K, by Jf if not
+	OpRetK   = classRET | srcK           // return K
+	OpRetA   = classRET | retA           // return A
+)
+
 const (
 	maxInstructions = 4096 // BPF_MAXINSNS
 	scratchWords    = 16   // BPF_MEMWORDS
@@ -65,21 +74,21 @@ const (
 // Packet offsets from here up have a meaning of their own (linux/filter.h).
 // They are negative numbers to Linux, and large ones here.
 const (
-	llOff  = 0xffe00000 // SKF_LL_OFF, -0x200000: from the link-layer header
-	netOff = 0xfff00000 // SKF_NET_OFF, -0x100000: from the network header
-	adOff  = 0xfffff000 // SKF_AD_OFF, -0x1000: no bytes, but ancillary data
+	LLOff  = 0xffe00000 // SKF_LL_OFF, -0x200000: from the link-layer header
+	NetOff = 0xfff00000 // SKF_NET_OFF, -0x100000: from the network header
+	AdOff  = 0xfffff000 // SKF_AD_OFF, -0x1000: ancillary data, not bytes
 )
 
-// Ancillary data, by its distance from adOff (linux/filter.h).
+// Ancillary data, by its distance from AdOff (linux/filter.h).
 const (
-	adProtocol       = 0
+	AdProtocol       = 0
 	adPktType        = 4
 	adIfindex        = 8
 	adNlattr         = 12
 	adNlattrNest     = 16
 	adMark           = 20
 	adQueue          = 24
-	adHatype         = 28
+	AdHatype         = 28
 	adRxHash         = 32
 	adCPU            = 36
 	adAluXorX        = 40
@@ -91,9 +100,9 @@ const (
 )
 
 var ancillaryNames = map[uint32]string{
-	adProtocol: "protocol", adPktType: "pkttype", adIfindex: "ifindex",
+	AdProtocol: "protocol", adPktType: "pkttype", adIfindex: "ifindex",
 	adNlattr: "nlattr", adNlattrNest: "nlattr_nest", adMark: "mark",
-	adQueue: "queue", adHatype: "hatype", adRxHash: "rxhash", adCPU: "cpu",
+	adQueue: "queue", AdHatype: "hatype", adRxHash: "rxhash", adCPU: "cpu",
 	adAluXorX: "xor_x", adVLANTag: "vlan_tci", adVLANTagPresent: "vlan_present",
 	adPayOffset: "payload_offset", adRandom: "random", adVLANTPID: "vlan_tpid",
 }
@@ -132,14 +141,20 @@ func (in Instruction) known() bool {
 	return named
 }
 
-// ancillary returns which ancillary datum the instruction loads. Linux gives
+// Ancillary returns which ancillary datum the instruction loads. Linux gives
 // the region's offsets their meaning in absolute loads only, of any size.
-func (in Instruction) ancillary() (ad uint32, ok bool) {
-	if in.Op&0x07 != classLD || in.Op&0xe0 != modeABS || in.K < adOff {
+func (in Instruction) Ancillary() (ad uint32, ok bool) {
+	if in.Op&0x07 != classLD || in.Op&0xe0 != modeABS || in.K < AdOff {
 		return 0, false
 	}
-	ad = in.K - adOff
+	ad = in.K - AdOff
 	return ad, ad%4 == 0 && ad <= adVLANTPID
+}
+
+// LoadsPacket reports whether K is an offset in the packet.
+func (in Instruction) LoadsPacket() bool {
+	class, mode := in.Op&0x07, in.Op&0xe0
+	return (class == classLD || class == classLDX) && (mode == modeABS || mode == modeIND || mode == modeMSH)
 }
 
 // size is how many bytes a load from the packet reads.
@@ -182,7 +197,7 @@ func (in Instruction) String() string {
 		case modeIND:
 			return fmt.Sprintf("%s [x + %d]", name, int32(in.K))
 		}
-		if ad, ok := in.ancillary(); ok {
+		if ad, ok := in.Ancillary(); ok {
 			return fmt.Sprintf("%s #%s", name, ancillaryNames[ad])
 		}
 		return fmt.Sprintf("%s [%d]", name, int32(in.K))

@@ -13,7 +13,7 @@ func interpret(prog []Instruction, attrs int, p *Packet, pc uint, a, x uint32, m
 			v := in.K // modeIMM
 			switch in.Op & 0xe0 {
 			case modeABS:
-				if ad, ancillary := in.ancillary(); ancillary {
+				if ad, ancillary := in.Ancillary(); ancillary {
 					v = p.ancillary(ad, a, x, attrs)
 				} else if v, ok = p.load(in.K, in.size()); !ok {
 					return 0

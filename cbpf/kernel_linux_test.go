@@ -10,21 +10,14 @@ import (
 	"testing"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rxring/rxring/internal/need"
 )
 
 // attach is setsockopt(SO_ATTACH_FILTER).
 func attach(fd int, prog []Instruction) error {
-	fprog := struct { // struct sock_fprog (linux/filter.h)
-		len    uint16
-		filter *Instruction
-	}{uint16(len(prog)), unsafe.SliceData(prog)}
-	_, _, errno := syscall.Syscall6(syscall.SYS_SETSOCKOPT, uintptr(fd), syscall.SOL_SOCKET,
-		syscall.SO_ATTACH_FILTER, uintptr(unsafe.Pointer(&fprog)), unsafe.Sizeof(fprog), 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, SockFprog(prog))
 }
 
 // kernelFilter is the kernel as a filter machine: a pair of unix datagram
@@ -65,7 +58,7 @@ func (k *kernelFilter) run(data []byte) int {
 // and no headers. (Without a device, a program that asks for its index or type
 // ends with A as the verdict. An rxring packet always has one.)
 var onUnix = []uint32{
-	adProtocol, adPktType, adNlattr, adNlattrNest, adMark, adQueue, adRxHash, adAluXorX, adVLANTag, adVLANTagPresent, adVLANTPID,
+	AdProtocol, adPktType, adNlattr, adNlattrNest, adMark, adQueue, adRxHash, adAluXorX, adVLANTag, adVLANTagPresent, adVLANTPID,
 }
 
 func TestTheKernelGivesTheSameVerdicts(t *testing.T) {
@@ -123,7 +116,7 @@ func TestTheKernelFiltersLibpcapsProgramsAlike(t *testing.T) {
 // datagram cannot say.
 func usesHeaders(prog []Instruction) bool {
 	for _, in := range prog {
-		if in.Op&0x07 == classLD && in.Op&0xe0 == modeABS && in.K >= llOff && in.K < adOff {
+		if in.Op&0x07 == classLD && in.Op&0xe0 == modeABS && in.K >= LLOff && in.K < AdOff {
 			return true
 		}
 	}
@@ -160,7 +153,7 @@ func TestTheKernelRefusesTheSamePrograms(t *testing.T) {
 		compare([]Instruction{{Op: classST, K: 1}, {Op: uint16(op), K: 1}, {Op: classRET}, {Op: classRET}})
 	}
 	for ad := range uint32(0x1000) { // every ancillary datum
-		compare([]Instruction{{Op: classLD | modeABS | sizeB, K: adOff + ad}, {Op: classRET}})
+		compare([]Instruction{{Op: classLD | modeABS | sizeB, K: AdOff + ad}, {Op: classRET}})
 	}
 	for _, c := range checkCases {
 		compare(c.prog)
@@ -254,16 +247,16 @@ func TestTheKernelLoadsTheSameAncillaryData(t *testing.T) {
 		"double vlan": ethernet(0x88a8, append([]byte{0, 9, 0x81, 0, 0, 5, 0x86, 0xdd}, append(ipv6(6, tcp(1, 2, nil)), padding...)...)),
 	}
 	loads := map[string]Instruction{
-		"protocol": {Op: 0x28, K: adOff + adProtocol}, "pkttype": {Op: 0x28, K: adOff + adPktType},
-		"ifindex": {Op: 0x20, K: adOff + adIfindex}, "hatype": {Op: 0x20, K: adOff + adHatype},
-		"mark": {Op: 0x20, K: adOff + adMark}, "queue": {Op: 0x20, K: adOff + adQueue},
-		"vlan tci": {Op: 0x30, K: adOff + adVLANTag}, "vlan present": {Op: 0x30, K: adOff + adVLANTagPresent},
-		"vlan tpid": {Op: 0x30, K: adOff + adVLANTPID}, "payload": {Op: 0x20, K: adOff + adPayOffset},
-		"length": {Op: 0x80}, "xor x": {Op: 0x30, K: adOff + adAluXorX},
-		"destination": {Op: 0x30, K: llOff}, "source, destination": {Op: 0x28, K: llOff + 5},
-		"type": {Op: 0x28, K: llOff + 12}, "across headers": {Op: 0x28, K: llOff + 13},
-		"protocol of ip": {Op: 0x30, K: netOff + 9}, "beyond": {Op: 0x30, K: netOff + 60000},
-		"below link layer": {Op: 0x30, K: llOff - 1}, "first byte": {Op: 0x30}, "type or more": {Op: 0x28, K: 12},
+		"protocol": {Op: 0x28, K: AdOff + AdProtocol}, "pkttype": {Op: 0x28, K: AdOff + adPktType},
+		"ifindex": {Op: 0x20, K: AdOff + adIfindex}, "hatype": {Op: 0x20, K: AdOff + AdHatype},
+		"mark": {Op: 0x20, K: AdOff + adMark}, "queue": {Op: 0x20, K: AdOff + adQueue},
+		"vlan tci": {Op: 0x30, K: AdOff + adVLANTag}, "vlan present": {Op: 0x30, K: AdOff + adVLANTagPresent},
+		"vlan tpid": {Op: 0x30, K: AdOff + adVLANTPID}, "payload": {Op: 0x20, K: AdOff + adPayOffset},
+		"length": {Op: 0x80}, "xor x": {Op: 0x30, K: AdOff + adAluXorX},
+		"destination": {Op: 0x30, K: LLOff}, "source, destination": {Op: 0x28, K: LLOff + 5},
+		"type": {Op: 0x28, K: LLOff + 12}, "across headers": {Op: 0x28, K: LLOff + 13},
+		"protocol of ip": {Op: 0x30, K: NetOff + 9}, "beyond": {Op: 0x30, K: NetOff + 60000},
+		"below link layer": {Op: 0x30, K: LLOff - 1}, "first byte": {Op: 0x30}, "type or more": {Op: 0x28, K: 12},
 	}
 	for _, typ := range []int{syscall.SOCK_RAW, syscall.SOCK_DGRAM} {
 		inNamespace(t, func() {
@@ -294,7 +287,7 @@ func TestTheKernelLoadsTheSameAncillaryData(t *testing.T) {
 func TestTheKernelFindsTheSamePayload(t *testing.T) {
 	inNamespace(t, func() {
 		k := newLoopback(t, syscall.SOCK_RAW)
-		prog := []Instruction{{Op: classLD | modeABS | sizeW, K: adOff + adPayOffset}, {Op: classALU | aluADD | srcK, K: 1}, {Op: classRET | retA}}
+		prog := []Instruction{{Op: classLD | modeABS | sizeW, K: AdOff + adPayOffset}, {Op: classALU | aluADD | srcK, K: 1}, {Op: classRET | retA}}
 		f, err := Compile(prog)
 		if err != nil {
 			t.Error(err)

@@ -160,7 +160,7 @@ var plainOps = [1 << 8]op{
 
 // ancillaryOps are the fields beside the packet that libpcap asks for often.
 var ancillaryOps = map[uint32]op{
-	adProtocol: opLdProtocol, adPktType: opLdPktType,
+	AdProtocol: opLdProtocol, adPktType: opLdPktType,
 	adVLANTag: opLdVLANTag, adVLANTagPresent: opLdVLANTagPresent,
 	adAluXorX: opXorX,
 }
@@ -193,7 +193,7 @@ func lower(prog []Instruction) *step {
 			continue
 		}
 		s := step{op: plainOps[in.Op&0xff], at: uint16(i), k: in.K, v: in.K}
-		if ad, ancillary := in.ancillary(); ancillary {
+		if ad, ancillary := in.Ancillary(); ancillary {
 			s.op = ancillaryOps[ad]
 		}
 		switch in.Op & 0x07 {

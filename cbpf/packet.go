@@ -44,10 +44,10 @@ func (p *Packet) load(off uint32, size uint8) (v uint32, ok bool) {
 	switch {
 	case off < 1<<31:
 		pos += uint64(p.Start)
-	case off >= netOff:
-		pos += uint64(p.NetOff) - netOff
-	case off >= llOff:
-		pos -= llOff
+	case off >= NetOff:
+		pos += uint64(p.NetOff) - NetOff
+	case off >= LLOff:
+		pos -= LLOff
 	default:
 		return 0, false
 	}

@@ -9,7 +9,7 @@ func returning(prog ...Instruction) []Instruction {
 
 func ld(mode, size uint16, k uint32) Instruction { return Instruction{Op: classLD | mode | size, K: k} }
 
-func aux(ad uint32) Instruction { return ld(modeABS, sizeW, adOff+ad) }
+func aux(ad uint32) Instruction { return ld(modeABS, sizeW, AdOff+ad) }
 
 func imm(a, x uint32) []Instruction {
 	return []Instruction{{Op: classLD | modeIMM, K: a}, {Op: classLDX | modeIMM, K: x}}
@@ -45,11 +45,11 @@ func TestRunMeansWhatLinuxMeans(t *testing.T) {
 		{"the length is that of all pieces", &pieces, returning(ld(modeLEN, 0, 0)), raw.Len},
 		{"SOCK_DGRAM does not count the link-layer header", &dgram, returning(ld(modeLEN, 0, 0)), raw.Len - 14},
 		{"SOCK_DGRAM starts at the network header", &dgram, returning(ld(modeABS, sizeB, 9)), 6},
-		{"and reaches the link-layer header if it asks", &dgram, returning(ld(modeABS, sizeH, llOff+12)), 0x800},
-		{"the network header, wherever the program starts", &dgram, returning(ld(modeABS, sizeB, netOff+9)), 6},
-		{"relative to the link-layer header by X", &raw, append(imm(0, 12), returning(ld(modeIND, sizeH, llOff))...), 0x800},
+		{"and reaches the link-layer header if it asks", &dgram, returning(ld(modeABS, sizeH, LLOff+12)), 0x800},
+		{"the network header, wherever the program starts", &dgram, returning(ld(modeABS, sizeB, NetOff+9)), 6},
+		{"relative to the link-layer header by X", &raw, append(imm(0, 12), returning(ld(modeIND, sizeH, LLOff))...), 0x800},
 		{"an indirect offset wraps around", &raw, append(imm(0, 0xffffffff), returning(ld(modeIND, sizeH, 13))...), 0x800},
-		{"below every header there is nothing", &raw, returning(ld(modeABS, sizeB, llOff-1)), 0},
+		{"below every header there is nothing", &raw, returning(ld(modeABS, sizeB, LLOff-1)), 0},
 		{"the length of an IPv4 header", &raw, returning(Instruction{Op: classLDX | modeMSH | sizeB, K: 14}, Instruction{Op: classMISC | miscTXA}), 20},
 		{"the same from a further piece", &pieces, returning(Instruction{Op: classLDX | modeMSH | sizeB, K: 23}, Instruction{Op: classMISC | miscTXA}), 24},
 		{"division by an X of 0 drops the packet", &raw, append(imm(8, 0), Instruction{Op: classALU | aluDIV | srcX}, Instruction{Op: classRET, K: 9}), 0},
@@ -58,10 +58,10 @@ func TestRunMeansWhatLinuxMeans(t *testing.T) {
 		{"arithmetic wraps around", &raw, append(imm(1, 2), returning(Instruction{Op: classALU | aluSUB | srcX})...), 0xffffffff},
 		{"numbers have no sign", &raw, append(imm(0x80000000, 1), Instruction{Op: classJMP | jmpJGT | srcX, Jf: 1}, Instruction{Op: classRET, K: 1}, ret0), 1},
 
-		{"protocol", &raw, returning(aux(adProtocol)), 0x800},
+		{"protocol", &raw, returning(aux(AdProtocol)), 0x800},
 		{"packet type", &raw, returning(aux(adPktType)), 4},
 		{"device", &raw, returning(aux(adIfindex)), 7},
-		{"device type", &raw, returning(aux(adHatype)), 1},
+		{"device type", &raw, returning(aux(AdHatype)), 1},
 		{"mark", &raw, returning(aux(adMark)), 0xfeed},
 		{"hash", &raw, returning(aux(adRxHash)), 0xbeef},
 		{"queue", &raw, returning(aux(adQueue)), 3},

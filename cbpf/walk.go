@@ -43,6 +43,6 @@ func Walks(prog []Instruction) (n int) {
 }
 
 func (in Instruction) walks() bool {
-	ad, ok := in.ancillary()
+	ad, ok := in.Ancillary()
 	return ok && (ad == adNlattr || ad == adNlattrNest || ad == adPayOffset)
 }

@@ -27,7 +27,7 @@ func attrs(n int) *Packet {
 var findType = []Instruction{
 	{Op: classLD | modeIMM},
 	{Op: classLDX | modeIMM, K: 2},
-	{Op: classLD | sizeW | modeABS, K: adOff + adNlattr},
+	{Op: classLD | sizeW | modeABS, K: AdOff + adNlattr},
 	{Op: classRET | retA},
 }
 
@@ -65,7 +65,7 @@ func TestABoundedFilterLooksAtSoManyAttributes(t *testing.T) {
 
 func TestABoundedProgramHasFewWalks(t *testing.T) {
 	for _, ad := range []uint32{adNlattr, adNlattrNest, adPayOffset} {
-		load := Instruction{Op: classLD | sizeW | modeABS, K: adOff + ad}
+		load := Instruction{Op: classLD | sizeW | modeABS, K: AdOff + ad}
 		for n := range 7 {
 			prog := repeated(load, n)
 			if got := Walks(prog); got != n {
@@ -87,7 +87,7 @@ func TestABoundedProgramHasFewWalks(t *testing.T) {
 			}
 		}
 	}
-	if _, err := CompileBounded(repeated(Instruction{Op: classLD | sizeW | modeABS, K: adOff + adProtocol}, maxInstructions-1)); err != nil {
+	if _, err := CompileBounded(repeated(Instruction{Op: classLD | sizeW | modeABS, K: AdOff + AdProtocol}, maxInstructions-1)); err != nil {
 		t.Errorf("other loads are not bounded: %v", err)
 	}
 	if _, err := CompileBounded(nil); err == nil {

@@ -289,24 +289,18 @@ func (s *kernelSocket) fanoutProgram(prog []cbpf.Instruction) error {
 }
 
 func (s *kernelSocket) getFilter(room int) ([]cbpf.Instruction, int, error) {
-	prog := make([]cbpf.Instruction, room+1)
+	prog := make([]byte, (room+1)*cbpf.SizeofInstruction)
 	n := uint32(room)
 	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(s.FD), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 		uintptr(unsafe.Pointer(&prog[0])), uintptr(unsafe.Pointer(&n)), 0)
 	if errno != 0 {
 		return nil, 0, errno
 	}
-	return prog[:min(int(n), room)], int(n), nil
+	return cbpf.ParseBytes(prog)[:min(int(n), room)], int(n), nil
 }
 
 func (s *kernelSocket) setProgram(level, name int, prog []cbpf.Instruction) error {
-	fprog := struct { // struct sock_fprog (linux/filter.h)
-		len    uint16
-		filter *cbpf.Instruction
-	}{uint16(len(prog)), unsafe.SliceData(prog)}
-	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(s.FD), uintptr(level), uintptr(name),
-		uintptr(unsafe.Pointer(&fprog)), unsafe.Sizeof(fprog), 0)
-	return bare(errno)
+	return unix.SetsockoptSockFprog(s.FD, level, name, cbpf.SockFprog(prog))
 }
 
 func (s *kernelSocket) mmap() (*mapping, error) {

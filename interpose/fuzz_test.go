@@ -34,8 +34,8 @@ func FuzzFilter(f *testing.F) {
 	f.Add([]byte{6, 0, 0, 0, 0xff, 0xff, 0, 0})
 	f.Add([]byte{6, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		prog := parseFilter(b)
-		if again := appendFilter(nil, prog); !slices.Equal(again, b[:len(b)/sizeofFilter*sizeofFilter]) {
+		prog := cbpf.ParseBytes(b)
+		if again := cbpf.AppendBytes(nil, prog); !slices.Equal(again, b[:len(b)/cbpf.SizeofInstruction*cbpf.SizeofInstruction]) {
 			t.Errorf("% x became % x", b, again)
 		}
 		cbpf.Compile(prog)

@@ -4,7 +4,6 @@ package interpose
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -12,10 +11,8 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-const (
-	sizeofFprog  = 16 // struct sock_fprog (linux/filter.h): length, padding, pointer
-	sizeofFilter = 8  // struct sock_filter
-)
+// sizeofFprog is the size of struct sock_fprog (linux/filter.h): length, padding, pointer.
+const sizeofFprog = 16
 
 // program reads the program that a sock_fprog points to.
 func (c *call) program(val []byte) ([]cbpf.Instruction, error) {
@@ -23,11 +20,11 @@ func (c *call) program(val []byte) ([]cbpf.Instruction, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, n*sizeofFilter)
+	b := make([]byte, n*cbpf.SizeofInstruction)
 	if err := c.read(addr, b); err != nil {
 		return nil, err
 	}
-	return parseFilter(b), nil
+	return cbpf.ParseBytes(b), nil
 }
 
 // parseFprog reads a sock_fprog: n instructions are at addr.
@@ -40,32 +37,6 @@ func parseFprog(val []byte) (n int, addr uint64, err error) {
 		return 0, 0, unix.EINVAL
 	}
 	return n, addr, nil
-}
-
-// parseFilter reads an array of sock_filter.
-func parseFilter(b []byte) []cbpf.Instruction {
-	prog := make([]cbpf.Instruction, 0, len(b)/sizeofFilter)
-	for in := range slices.Chunk(b, sizeofFilter) {
-		if len(in) == sizeofFilter {
-			prog = append(prog, cbpf.Instruction{
-				Op: binary.NativeEndian.Uint16(in),
-				Jt: in[2],
-				Jf: in[3],
-				K:  native32(in[4:]),
-			})
-		}
-	}
-	return prog
-}
-
-// appendFilter appends an array of sock_filter.
-func appendFilter(b []byte, prog []cbpf.Instruction) []byte {
-	for _, in := range prog {
-		b = binary.NativeEndian.AppendUint16(b, in.Op)
-		b = append(b, in.Jt, in.Jf)
-		b = binary.NativeEndian.AppendUint32(b, in.K)
-	}
-	return b
 }
 
 // attachFilter serves SO_ATTACH_FILTER.
@@ -89,7 +60,7 @@ func (c *call) getFilter(p *packetSocket, room int) reply {
 	if err != nil {
 		return result(err)
 	}
-	return c.finish(piece{c.Args[3], appendFilter(nil, prog)}, piece{c.Args[4], bytes32(uint32(n))})
+	return c.finish(piece{c.Args[3], cbpf.AppendBytes(nil, prog)}, piece{c.Args[4], bytes32(uint32(n))})
 }
 
 // setFanoutData serves PACKET_FANOUT_DATA. The socket returns EFAULT if all is well but
@@ -139,5 +110,5 @@ func (p *packetSocket) setFilter(prog []cbpf.Instruction) error {
 
 // acceptsNothing reports whether prog is BPF_RET|BPF_K with 0.
 func acceptsNothing(prog []cbpf.Instruction) bool {
-	return len(prog) == 1 && prog[0].Op == unix.BPF_RET|unix.BPF_K && prog[0].K == 0
+	return len(prog) == 1 && prog[0].Op == cbpf.OpRetK && prog[0].K == 0
 }

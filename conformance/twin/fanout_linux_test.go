@@ -89,13 +89,7 @@ func (s *kernelSocket) close() { s.Close() }
 
 // kernelProgram sets PACKET_FANOUT_DATA.
 func kernelProgram(s *kring.Socket, prog []cbpf.Instruction) error {
-	fprog := struct { // struct sock_fprog (linux/filter.h)
-		len    uint16
-		filter *cbpf.Instruction
-	}{uint16(len(prog)), unsafe.SliceData(prog)}
-	err := s.SetOption(tpacket.OptFanoutData, unsafe.Slice((*byte)(unsafe.Pointer(&fprog)), unsafe.Sizeof(fprog)))
-	runtime.KeepAlive(prog)
-	return err
+	return unix.SetsockoptSockFprog(s.FD, unix.SOL_PACKET, unix.PACKET_FANOUT_DATA, cbpf.SockFprog(prog))
 }
 
 // withQueues is withTwins with a TAP of three queues, and traffic that says on
@@ -312,11 +306,7 @@ func TestMembersAreSocketsOfTheirOwn(t *testing.T) {
 }
 
 func (s *kernelSocket) attachFilter(prog []cbpf.Instruction) error {
-	raw := make([]unix.SockFilter, len(prog))
-	for i, in := range prog {
-		raw[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	return unix.SetsockoptSockFprog(s.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(raw)), Filter: &raw[0]})
+	return unix.SetsockoptSockFprog(s.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, cbpf.SockFprog(prog))
 }
 
 func TestGroupsOnDevicesThatGoDownAsInTheKernel(t *testing.T) {

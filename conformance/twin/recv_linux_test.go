@@ -172,9 +172,9 @@ func TestQueueGivesWhatTheKernelsDoes(t *testing.T) {
 			w.socket("raw, vnet header", rxring.SockRaw, tpacket.ETHPAll),
 			w.socket("dgram, all control messages", rxring.SockDgram, tpacket.ETHPAll),
 		}
-		prog := []unix.SockFilter{{Code: 6, K: 50}}
-		rxtest.Must(t, unix.SetsockoptSockFprog(sockets[3].kernel.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &prog[0]}))
-		rxtest.Must(t, sockets[3].ours.AttachFilter([]cbpf.Instruction{{Op: 6, K: 50}}))
+		prog := []cbpf.Instruction{{Op: cbpf.OpRetK, K: 50}}
+		rxtest.Must(t, unix.SetsockoptSockFprog(sockets[3].kernel.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, cbpf.SockFprog(prog)))
+		rxtest.Must(t, sockets[3].ours.AttachFilter(prog))
 		sockets[4].set(tpacket.SolPacket, tpacket.OptVnetHdr, rxtest.Int(1))
 		for _, s := range sockets[3:] {
 			s.set(tpacket.SolPacket, tpacket.OptAuxdata, rxtest.Int(1))

@@ -154,10 +154,9 @@ func TestFramesLeaveAsFromTheKernel(t *testing.T) {
 		rxtest.Must(t, unix.SetsockoptInt(marked.kernel.FD, unix.SOL_SOCKET, unix.SO_MARK, 77), marked.ours.Setsockopt(unix.SOL_SOCKET, unix.SO_MARK, rxtest.Int(77)))
 		rxtest.Must(t, unix.SetsockoptInt(marked.kernel.FD, unix.SOL_SOCKET, unix.SO_PRIORITY, 7), marked.ours.Setsockopt(unix.SOL_SOCKET, unix.SO_PRIORITY, rxtest.Int(7)))
 		byMark := w.ring("marked frames", rxring.SockRaw, tpacket.ETHPAll)
-		const loadMark, returnA = 0x20, 0x16 // ld [SKF_AD_OFF + SKF_AD_MARK]; ret a
-		prog := []unix.SockFilter{{Code: loadMark, K: 0xfffff000 + 20}, {Code: returnA}}
-		rxtest.Must(t, unix.SetsockoptSockFprog(byMark.kernel.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 2, Filter: &prog[0]}),
-			byMark.ours.AttachFilter([]cbpf.Instruction{{Op: loadMark, K: 0xfffff000 + 20}, {Op: returnA}}))
+		prog := []cbpf.Instruction{{Op: cbpf.OpLdAbsW, K: cbpf.AdOff + 20}, {Op: cbpf.OpRetA}} // SKF_AD_MARK
+		rxtest.Must(t, unix.SetsockoptSockFprog(byMark.kernel.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, cbpf.SockFprog(prog)),
+			byMark.ours.AttachFilter(prog))
 		marked.sends("marked", rxtest.Ethernet(0x800, 100), nil)
 		if n := byMark.compare(t, "marked"); n != 1 {
 			t.Errorf("%d frames by their mark", n)

@@ -166,8 +166,7 @@ func TestFiltersReadBackAsTheKernels(t *testing.T) {
 			}
 		}
 		check("no filter")
-		fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: (*unix.SockFilter)(unsafe.Pointer(&prog[0]))}
-		rxtest.Must(t, unix.SetsockoptSockFprog(s.kernel.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &fprog), s.ours.AttachFilter(prog))
+		rxtest.Must(t, unix.SetsockoptSockFprog(s.kernel.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, cbpf.SockFprog(prog)), s.ours.AttachFilter(prog))
 		prog[2].K = 1 // neither remembers where it was
 		check("a filter")
 		s.set(rxtest.SolSocket, 44, rxtest.Int(1))

@@ -58,7 +58,7 @@ func TCPFrame(n int, tags ...uint16) []byte {
 const SkfAdOff = 0xfffff000
 
 // Keep returns a filter that keeps n bytes of each packet: ret #n.
-func Keep(n uint32) []cbpf.Instruction { return []cbpf.Instruction{{Op: 0x06, K: n}} }
+func Keep(n uint32) []cbpf.Instruction { return []cbpf.Instruction{{Op: cbpf.OpRetK, K: n}} }
 
 // KeepLen returns a filter that returns the packet's length: ld len; ret a.
 func KeepLen() []cbpf.Instruction { return []cbpf.Instruction{{Op: 0x80}, {Op: 0x16}} }

@@ -7,15 +7,6 @@ import (
 	"github.com/rxring/rxring/cbpf"
 )
 
-// Parts of a program's operations, and where ancillary data begins
-// (linux/bpf_common.h, linux/filter.h).
-const (
-	classMask, classLD = 0x07, 0x00
-	modeMask, modeABS  = 0xe0, 0x20
-	retK, retA         = 0x06, 0x16
-	adOff              = 0xfffff000 // SKF_AD_OFF
-)
-
 // sameToKernel are the ancillary loads that give in the kernel what they give here
 // (SKF_AD_*). Of the others the kernel's ring says nothing, or they are another
 // number each time.
@@ -53,12 +44,13 @@ func uncut(prog []cbpf.Instruction) []cbpf.Instruction {
 	prog = slices.Clone(prog)
 	for i := range prog {
 		in := &prog[i]
+		ad, ancillary := in.Ancillary()
 		switch {
-		case in.Op == retA:
+		case in.Op == cbpf.OpRetA:
 			return nil
-		case in.Op == retK && in.K != 0:
+		case in.Op == cbpf.OpRetK && in.K != 0:
 			in.K = math.MaxUint32
-		case in.Op&classMask == classLD && in.Op&modeMask == modeABS && in.K >= adOff && !slices.Contains(sameToKernel, in.K-adOff):
+		case ancillary && !slices.Contains(sameToKernel, ad):
 			return nil
 		}
 	}

@@ -11,7 +11,7 @@ import (
 func TestForKernel(t *testing.T) {
 	one := func(in ...cbpf.Instruction) [][]cbpf.Instruction { return [][]cbpf.Instruction{in} }
 	load := func(ad uint32) [][]cbpf.Instruction {
-		return one(cbpf.Instruction{Op: 0x20, K: adOff + ad}, cbpf.Instruction{Op: retK, K: 96})
+		return one(cbpf.Instruction{Op: 0x20, K: cbpf.AdOff + ad}, cbpf.Instruction{Op: cbpf.OpRetK, K: 96})
 	}
 	for what, c := range map[string]struct {
 		programs [][]cbpf.Instruction
@@ -21,10 +21,10 @@ func TestForKernel(t *testing.T) {
 		"nobody":                             {nil, false, false},
 		"somebody wants all":                 {load(0), true, false},
 		"two that differ":                    {append(load(0), load(4)...), false, false},
-		"two that differ in what they cut":   {append(load(0), []cbpf.Instruction{load(0)[0][0], {Op: retK, K: 68}}), false, true},
-		"bytes of the packet":                {one(cbpf.Instruction{Op: 0x28, K: 12}, cbpf.Instruction{Op: retK, K: 96}), false, true},
-		"the packet's length":                {one(cbpf.Instruction{Op: 0x80}, cbpf.Instruction{Op: retK, K: 96}), false, true},
-		"a verdict that is reckoned":         {one(cbpf.Instruction{Op: 0x80}, cbpf.Instruction{Op: retA}), false, false},
+		"two that differ in what they cut":   {append(load(0), []cbpf.Instruction{load(0)[0][0], {Op: cbpf.OpRetK, K: 68}}), false, true},
+		"bytes of the packet":                {one(cbpf.Instruction{Op: 0x28, K: 12}, cbpf.Instruction{Op: cbpf.OpRetK, K: 96}), false, true},
+		"the packet's length":                {one(cbpf.Instruction{Op: 0x80}, cbpf.Instruction{Op: cbpf.OpRetK, K: 96}), false, true},
+		"a verdict that is reckoned":         {one(cbpf.Instruction{Op: 0x80}, cbpf.Instruction{Op: cbpf.OpRetA}), false, false},
 		"the VLAN tag":                       {load(44), false, true},
 		"the direction":                      {load(4), false, true},
 		"a random number":                    {load(56), false, false},

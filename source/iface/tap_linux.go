@@ -182,4 +182,4 @@ func (s *Source) tryOut(name string) error {
 }
 
 // drop is a filter that lets nothing pass.
-var drop = []cbpf.Instruction{{Op: retK}}
+var drop = []cbpf.Instruction{{Op: cbpf.OpRetK}}

@@ -38,7 +38,7 @@ type Input struct {
 }
 
 // nothing is the filter of a handle that is not to let packets in.
-var nothing = []cbpf.Instruction{{Op: 0x06}} // ret #0
+var nothing = []cbpf.Instruction{{Op: cbpf.OpRetK}}
 
 // OpenLive opens a network interface through the kernel; name "" is the first one that
 // is up. At is where to look for a served one, for an error.

@@ -5,7 +5,6 @@ package pcapfilter
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -59,7 +58,7 @@ func compile(names []string, expr string, linktype, snaplen int) ([]cbpf.Instruc
 		return nil, refuse(expr, l.getErr(p)+": pcap-filter(7) describes expressions")
 	}
 	defer l.freeCode(&prog)
-	code := slices.Clone(unsafe.Slice(prog.instructions, prog.length))
+	code := cbpf.ParseBytes(unsafe.Slice(prog.instructions, int(prog.length)*cbpf.SizeofInstruction))
 	if _, err := cbpf.Compile(code); err != nil { // protochain jumps back
 		return nil, fmt.Errorf("filter %q: libpcap makes a program of it that no packet socket takes: %w", expr, err)
 	}

@@ -9,8 +9,6 @@ import (
 	"sync"
 
 	"github.com/ebitengine/purego"
-
-	"github.com/rxring/rxring/cbpf"
 )
 
 // library is libpcap, as far as it is needed here. pcap_t is a number.
@@ -25,11 +23,11 @@ type library struct {
 	version  func() string
 }
 
-// program mirrors struct bpf_program (pcap/bpf.h); a struct bpf_insn is an
-// [cbpf.Instruction].
+// program mirrors struct bpf_program (pcap/bpf.h). A struct bpf_insn has the layout of
+// a struct sock_filter.
 type program struct {
-	length       uint32
-	instructions *cbpf.Instruction // malloc's
+	length       uint32 // in instructions
+	instructions *byte  // allocated by malloc
 }
 
 // names are what libpcap goes by: the name that most have, Debian's, and what is there

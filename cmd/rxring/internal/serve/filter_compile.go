@@ -29,20 +29,20 @@ func compile(expr string) ([]cbpf.Instruction, error) {
 	}
 	raw, err := pcapfilter.Compile(expr, int(capfile.LinkRaw), 0)
 	if err != nil { // an expression about Ethernet rejects raw IP
-		raw = []cbpf.Instruction{{Op: opRet}}
+		raw = []cbpf.Instruction{{Op: cbpf.OpRetK}}
 	}
 	prog := []cbpf.Instruction{
-		{Op: opLoadAbs, K: adHatype},
-		{Op: opJumpEqual, K: tpacket.ARPHRDEther, Jt: 2},
-		{Op: opJumpEqual, K: tpacket.ARPHRDLoopback, Jt: 1},
-		{Op: opJump, K: uint32(len(ether))},
+		{Op: cbpf.OpLdAbsW, K: cbpf.AdOff + cbpf.AdHatype},
+		{Op: cbpf.OpJEQ, K: tpacket.ARPHRDEther, Jt: 2},
+		{Op: cbpf.OpJEQ, K: tpacket.ARPHRDLoopback, Jt: 1},
+		{Op: cbpf.OpJA, K: uint32(len(ether))},
 	}
 	prog = append(prog, ether...)
 	prog = append(prog,
-		cbpf.Instruction{Op: opLoadAbs, K: adProtocol},
-		cbpf.Instruction{Op: opJumpEqual, K: tpacket.ETHPIP, Jt: 2},
-		cbpf.Instruction{Op: opJumpEqual, K: tpacket.ETHPIPv6, Jt: 1},
-		cbpf.Instruction{Op: opRet},
+		cbpf.Instruction{Op: cbpf.OpLdAbsW, K: cbpf.AdOff + cbpf.AdProtocol},
+		cbpf.Instruction{Op: cbpf.OpJEQ, K: tpacket.ETHPIP, Jt: 2},
+		cbpf.Instruction{Op: cbpf.OpJEQ, K: tpacket.ETHPIPv6, Jt: 1},
+		cbpf.Instruction{Op: cbpf.OpRetK},
 	)
 	prog = append(prog, behindLinkLayer(raw)...)
 	if _, err := cbpf.Compile(prog); err != nil {
@@ -54,26 +54,10 @@ func compile(expr string) ([]cbpf.Instruction, error) {
 // behindLinkLayer changes the absolute offsets of a program for raw IP to offsets from the
 // network header (SKF_NET_OFF).
 func behindLinkLayer(prog []cbpf.Instruction) []cbpf.Instruction {
-	const (
-		classMask, load, loadX      = 0x07, 0x00, 0x01 // BPF_CLASS, BPF_LD, BPF_LDX
-		modeMask                    = 0xe0             // BPF_MODE
-		absolute, indirect, header4 = 0x20, 0x40, 0xa0 // BPF_ABS, BPF_IND, BPF_MSH
-	)
 	for i := range prog {
-		class, mode := prog[i].Op&classMask, prog[i].Op&modeMask
-		if (class == load || class == loadX) && (mode == absolute || mode == indirect || mode == header4) && prog[i].K < netOff {
-			prog[i].K += netOff
+		if prog[i].LoadsPacket() && prog[i].K < cbpf.NetOff {
+			prog[i].K += cbpf.NetOff
 		}
 	}
 	return prog
 }
-
-// The instructions of compile (linux/bpf_common.h, linux/filter.h).
-const (
-	opLoadAbs   = 0x20       // BPF_LD | BPF_W | BPF_ABS
-	opJump      = 0x05       // BPF_JMP | BPF_JA
-	opJumpEqual = 0x15       // BPF_JMP | BPF_JEQ | BPF_K
-	opRet       = 0x06       // BPF_RET | BPF_K
-	adProtocol  = 0xfffff000 // SKF_AD_OFF + SKF_AD_PROTOCOL
-	adHatype    = adProtocol + 28
-)

@@ -37,10 +37,6 @@ const (
 	protoUDP    = 17
 	protoICMPv6 = 58
 	protoSCTP   = 132
-
-	// netOff is SKF_NET_OFF (linux/filter.h): offsets from here up count from
-	// the network header, wherever a socket's own begin.
-	netOff = 0xfff00000
 )
 
 // headersSnaplen is the most that [Headers] returns: Ethernet, two VLAN tags, and IPv4 and
@@ -81,7 +77,7 @@ func Headers() []cbpf.Instruction {
 		p.jump(bpf.JumpEqual, etherSVLAN, tagged)
 		p.to(plain)
 		p.label(tagged)
-		p.load(bpf.LoadAbsolute{Off: netOff + tag*vlanLen + 2, Size: 2}) // after the TCI
+		p.load(bpf.LoadAbsolute{Off: cbpf.NetOff + tag*vlanLen + 2, Size: 2}) // after the TCI
 		p.load(bpf.StoreScratch{Src: bpf.RegA, N: m2})
 		p.load(bpf.LoadConstant{Dst: bpf.RegX, Val: (tag + 1) * vlanLen})
 		p.load(bpf.LoadScratch{Dst: bpf.RegA, N: m2})
@@ -93,24 +89,24 @@ func Headers() []cbpf.Instruction {
 	p.to("end")
 
 	p.label("arp")
-	p.load(bpf.LoadIndirect{Off: netOff + 4, Size: 2})
+	p.load(bpf.LoadIndirect{Off: cbpf.NetOff + 4, Size: 2})
 	p.jump(bpf.JumpEqual, arpSizes, "arp4")
 	p.pass(arpFixed)
 	p.label("arp4")
 	p.pass(arpLen)
 
 	p.label("ip4")
-	p.load(bpf.LoadIndirect{Off: netOff, Size: 1})
+	p.load(bpf.LoadIndirect{Off: cbpf.NetOff, Size: 1})
 	p.load(bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4})
 	p.unless(bpf.JumpEqual, 4, "end")
-	p.load(bpf.LoadIndirect{Off: netOff, Size: 1})
+	p.load(bpf.LoadIndirect{Off: cbpf.NetOff, Size: 1})
 	p.load(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf})
 	p.load(bpf.ALUOpConstant{Op: bpf.ALUOpShiftLeft, Val: 2})
 	p.unless(bpf.JumpGreaterOrEqual, ip4Min, "end")
 	p.load(bpf.StoreScratch{Src: bpf.RegA, N: m1})
-	p.load(bpf.LoadIndirect{Off: netOff + 9, Size: 1})
+	p.load(bpf.LoadIndirect{Off: cbpf.NetOff + 9, Size: 1})
 	p.load(bpf.StoreScratch{Src: bpf.RegA, N: m2})
-	p.load(bpf.LoadIndirect{Off: netOff + 6, Size: 2})
+	p.load(bpf.LoadIndirect{Off: cbpf.NetOff + 6, Size: 2})
 	p.jump(bpf.JumpBitsSet, fragments, "options")
 	p.load(bpf.LoadScratch{Dst: bpf.RegA, N: m1})
 	p.load(bpf.ALUOpX{Op: bpf.ALUOpAdd})
@@ -123,10 +119,10 @@ func Headers() []cbpf.Instruction {
 	p.to("add")
 
 	p.label("ip6")
-	p.load(bpf.LoadIndirect{Off: netOff, Size: 1})
+	p.load(bpf.LoadIndirect{Off: cbpf.NetOff, Size: 1})
 	p.load(bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4})
 	p.unless(bpf.JumpEqual, 6, "end")
-	p.load(bpf.LoadIndirect{Off: netOff + 6, Size: 1})
+	p.load(bpf.LoadIndirect{Off: cbpf.NetOff + 6, Size: 1})
 	p.load(bpf.StoreScratch{Src: bpf.RegA, N: m2})
 	p.load(bpf.TXA{})
 	p.load(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: ip6Len})
@@ -146,7 +142,7 @@ func Headers() []cbpf.Instruction {
 	p.label("sctp")
 	p.pass(sctpLen)
 	p.label("tcp")
-	p.load(bpf.LoadIndirect{Off: netOff + 12, Size: 1})
+	p.load(bpf.LoadIndirect{Off: cbpf.NetOff + 12, Size: 1})
 	p.load(bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4})
 	p.load(bpf.ALUOpConstant{Op: bpf.ALUOpShiftLeft, Val: 2})
 	p.unless(bpf.JumpGreaterOrEqual, tcpMin, "end")
@@ -227,9 +223,5 @@ func (p *program) assemble() []cbpf.Instruction {
 	if err != nil {
 		panic(err)
 	}
-	prog := make([]cbpf.Instruction, len(raw))
-	for i, in := range raw {
-		prog[i] = cbpf.Instruction{Op: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	return prog
+	return cbpf.From(raw)
 }

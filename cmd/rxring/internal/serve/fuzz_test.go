@@ -26,7 +26,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte("[[allow]]\nusers = ['*']\nfilter = ''\nsnaplen = 'headers'"))
 	res := here
 	res.Filter = func(expr string) ([]cbpf.Instruction, error) { // no libpcap, which asks for hosts' addresses
-		return []cbpf.Instruction{{Op: opRet, K: uint32(len(expr))}}, nil
+		return []cbpf.Instruction{{Op: cbpf.OpRetK, K: uint32(len(expr))}}, nil
 	}
 	var devices []*rxring.Device
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})

@@ -70,19 +70,14 @@ var errComputedReturn = errors.New("it computes the length that it accepts of a 
 // then returns a program that runs second on the packets that first accepts. limit is the
 // least length that first returns for a packet that it accepts.
 func then(first, second []cbpf.Instruction) (prog []cbpf.Instruction, limit uint32, err error) {
-	const (
-		classMask = 0x07
-		classRet  = 0x06
-	)
 	prog, limit = slices.Clone(first), math.MaxUint32
 	for i, in := range prog {
 		switch {
-		case in.Op&classMask != classRet:
-		case in.Op != opRet:
+		case in.Op == cbpf.OpRetA:
 			return nil, 0, errComputedReturn
-		case in.K != 0:
+		case in.Op == cbpf.OpRetK && in.K != 0:
 			limit = min(limit, in.K)
-			prog[i] = cbpf.Instruction{Op: opJump, K: uint32(len(prog) - i - 1)}
+			prog[i] = cbpf.Instruction{Op: cbpf.OpJA, K: uint32(len(prog) - i - 1)}
 		}
 	}
 	prog = append(prog, second...)
