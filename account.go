@@ -11,20 +11,19 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// Account is what the sockets of one user share beside their [Budget]: their part of the
-// writers' time, and their memberships. A socket whose [Grant] has an Account cannot take
-// much of either from others:
+// Account limits what the sockets of one user, whose [Grant]s have it, cost others beside
+// memory (see [Budget]): writers' time and memberships.
 //
-//   - What writers spend on its packets (its filter, its ring, its queue) is measured by
-//     sampling. Of one writer's time on a device a user takes at most a quarter, and all
-//     users together half. Where they want more, those who want most get equal parts. A
-//     user who is alone takes three quarters. Times are measured in windows of 20 ms. Packets
-//     beyond that are dropped for the user's sockets, and counted as [ring.Throttled].
+//   - The time that writers spend on the sockets' packets (filter, ring, queue) is sampled
+//     in windows of 20 ms. Of one writer's time on a device a user gets at most a quarter,
+//     and all users together half; a single user gets three quarters. If demand is higher,
+//     the largest users get equal shares. Packets beyond a share are dropped for the user's
+//     sockets, and counted as [ring.Throttled].
 //   - All its sockets together have at most 64 memberships: ENOBUFS.
-//   - Its filters are compiled by [cbpf.CompileBounded]. A source is told only of those that are
-//     short and cheap: see [Device.Filters].
+//   - Its filters are compiled by [cbpf.CompileBounded]. [Device.Filters] returns only
+//     those that are short and cheap.
 //
-// All methods may be called concurrently. An Account is of one namespace.
+// All methods may be called concurrently. An Account belongs to one namespace.
 type Account struct {
 	memberships atomic.Int32
 	throttled   atomic.Uint64
@@ -34,7 +33,7 @@ type Account struct {
 // NewAccount returns an Account for the sockets of one user.
 func NewAccount() *Account { return new(Account) }
 
-// Throttled is how many packets were dropped so far because the user's sockets took too much
+// Throttled returns how many packets were dropped because the user's sockets used too much
 // time: the sum of their [ring.Throttled].
 func (a *Account) Throttled() uint64 { return a.throttled.Load() }
 
@@ -42,7 +41,8 @@ func (a *Account) Throttled() uint64 { return a.throttled.Load() }
 // program that asks for more listens to everything (PACKET_MR_ALLMULTI).
 const maxAccountMemberships = 64
 
-// acquireMembership reports whether the account may have one more. A nil account may.
+// acquireMembership reports whether the account may have one more membership. A nil account
+// has no limit.
 func (a *Account) acquireMembership() bool {
 	if a == nil {
 		return true
@@ -70,42 +70,41 @@ func (a *Account) shareOf(ns *Namespace, ifindex int32) *deviceShare {
 	return s.(*deviceShare)
 }
 
-// Budget is memory that sockets share: of their rings, with what is kept privately for
-// each slot or block; of the packets in their queues, in the currency of SO_RCVBUF; of
-// filters and fanout programs; and of what else is charged to it. It is held besides the
-// namespace's bound, and given back when these go. All methods may be called concurrently.
+// Budget limits memory that sockets share: of their rings, with the private state of each slot
+// or block; of packets in their queues, as SO_RCVBUF counts it; of filters and fanout
+// programs; and of other things charged to it. It applies beside the namespace's limit. Memory
+// is released when these are. All methods may be called concurrently.
 type Budget struct {
 	max  atomic.Int64
 	held atomic.Int64
 
-	reserve int64        // of NamespaceConfig.Reserved
+	reserve int64        // its share of NamespaceConfig.Reserved
 	packets atomic.Int64 // bytes for packets: what is past reserve is taken from the namespace's common memory
 }
 
-// NewBudget returns a budget of max bytes.
-func NewBudget(max int64) *Budget {
+// NewBudget returns a budget of limit bytes.
+func NewBudget(limit int64) *Budget {
 	b := new(Budget)
-	b.SetMax(max)
+	b.SetMax(limit)
 	return b
 }
 
 // NewBudgetWithReserve is NewBudget with a share of [NamespaceConfig].Reserved: that much
-// memory for packets is there for the budget's sockets however much others take. A budget
-// with a reserve is for one namespace. The reserves of all its budgets together must be at
-// most what it has reserved.
-func NewBudgetWithReserve(max, reserve int64) *Budget {
-	b := NewBudget(max)
+// memory for packets is available to the budget's sockets whatever others use. Such a budget
+// belongs to one namespace. All its reserves together must not exceed what it has reserved.
+func NewBudgetWithReserve(limit, reserve int64) *Budget {
+	b := NewBudget(limit)
 	b.reserve = reserve
 	return b
 }
 
-// SetMax makes the bound another one. What is held past it stays so.
-func (b *Budget) SetMax(max int64) { b.max.Store(max) }
+// SetMax changes the limit. Memory held beyond it stays held.
+func (b *Budget) SetMax(limit int64) { b.max.Store(limit) }
 
-// Held is how many bytes are taken.
+// Held returns how many bytes are charged.
 func (b *Budget) Held() int64 { return b.held.Load() }
 
-// acquire takes n bytes, if there are so many left. A nil budget has no bound.
+// acquire charges n bytes, or reports false if fewer are left. A nil budget has no limit.
 func (b *Budget) acquire(n int64) bool {
 	if b == nil {
 		return true
@@ -123,8 +122,8 @@ func (b *Budget) release(n int64) {
 	}
 }
 
-// addPastReserve returns how much the memory for packets past b's reserve grows when n bytes, which
-// may be negative, are added to it.
+// addPastReserve adds n bytes for packets, which may be negative, and returns by how much the
+// part beyond b's reserve grows.
 func (b *Budget) addPastReserve(n int64) int64 {
 	if b == nil {
 		return n
@@ -133,21 +132,21 @@ func (b *Budget) addPastReserve(n int64) int64 {
 	return max(0, held-b.reserve) - max(0, held-n-b.reserve)
 }
 
-// errExhausted says why take(n) failed.
+// errExhausted explains why acquire(n) failed.
 func (b *Budget) errExhausted(n int64) error {
-	most := b.max.Load()
-	return explain.Errorf(syscall.ENOMEM, "%d bytes: the memory budget has %d of %d bytes left", n, max(0, most-b.Held()), most)
+	limit := b.max.Load()
+	return explain.Errorf(syscall.ENOMEM, "%d bytes: the memory budget has %d of %d bytes left", n, max(0, limit-b.Held()), limit)
 }
 
-// Charge is what one thing has taken from a [Budget]. The zero value has taken nothing. Its
-// methods may not be called concurrently.
+// Charge is what one thing is charged to a [Budget]. The zero value is no charge. Its methods
+// may not be called concurrently.
 type Charge struct {
 	budget *Budget
 	n      int64
 }
 
-// Replace takes n bytes from b in place of what c has taken: ENOMEM if there are not so
-// many left, and then c stays as it is. A nil b has no bound.
+// Replace charges n bytes to b in place of the present charge: ENOMEM if fewer are left, and
+// then the charge stays. A nil b has no limit.
 func (c *Charge) Replace(b *Budget, n int64) error {
 	if !b.acquire(n) {
 		return b.errExhausted(n)
@@ -157,7 +156,7 @@ func (c *Charge) Replace(b *Budget, n int64) error {
 	return nil
 }
 
-// Release gives back what c has taken.
+// Release cancels the charge.
 func (c *Charge) Release() {
 	c.budget.release(c.n)
 	*c = Charge{}
@@ -186,7 +185,7 @@ func (m *meter) shareOf(ns *Namespace, of *Account, ifindex int32) *deviceShare 
 	return s
 }
 
-// receiveMetered is take for a socket with an account, of what its grant leaves of a packet.
+// receiveMetered is receiveOne for a socket with an account.
 func (s *Socket) receiveMetered(rx *rxOptions, p *Packet, meta *packetMeta) {
 	if rx.ignoreOutgoing && p.Outgoing {
 		return
@@ -204,8 +203,7 @@ func (s *Socket) receiveMetered(rx *rxOptions, p *Packet, meta *packetMeta) {
 	}
 }
 
-// receiveBatchMetered is receiveBatch for a socket with an account whose grant leaves all of
-// each packet.
+// receiveBatchMetered is receiveBatch for a socket with an account whose grant hides nothing.
 func (s *Socket) receiveBatchMetered(rx *rxOptions, ps []Packet, metas []packetMeta, mask batchMask) {
 	sh := s.meter.shareOf(s.ns, rx.account, metas[mask.first()].from.Ifindex)
 	if !sh.Exceeded() {
@@ -221,8 +219,8 @@ func (s *Socket) receiveBatchMetered(rx *rxOptions, ps []Packet, metas []packetM
 	}
 }
 
-// deliverMetered is deliver for a packet that a group with an account wants. Choosing a member
-// is measured, too.
+// deliverMetered is deliver for a group with an account. The choice of a member is measured,
+// too.
 func (g *group) deliverMetered(of *Account, p *Packet, meta *packetMeta) {
 	members := *g.members.Load() // pairs with the stores in link and unlink
 	if len(members) == 0 {
@@ -244,8 +242,8 @@ func (g *group) deliverMetered(of *Account, p *Packet, meta *packetMeta) {
 	g.meter.Sample(watch)
 }
 
-// deliverBatchMetered is deliverBatch for a group with an account and members whose grants
-// leave all of each packet.
+// deliverBatchMetered is deliverBatch for a group with an account whose members' grants hide
+// nothing.
 func (g *group) deliverBatchMetered(of *Account, members []*Socket, ps []Packet, metas []packetMeta) {
 	sh := g.meter.shareOf(members[0].ns, of, metas[0].from.Ifindex)
 	if !sh.Exceeded() {
@@ -261,7 +259,7 @@ func (g *group) deliverBatchMetered(of *Account, members []*Socket, ps []Packet,
 	}
 }
 
-// throttle counts a packet that the socket does not get because its user takes too much time.
+// throttle counts a packet dropped because the account's sockets used too much time.
 func (s *Socket) throttle(of *Account) {
 	s.drop(ring.Throttled, 1)
 	of.throttled.Add(1)

@@ -36,8 +36,8 @@ type Moment uint64
 // Moment is now.
 func (d *Device) Moment() Moment { return Moment(d.ns.moment.Load()) }
 
-// SetBacklog has b asked from now on, in place of the one before it, which may still
-// be at it. nil, as at first: packets are delivered as they come.
+// SetBacklog sets the device's backlog; the one before it may still be in a call. nil, the
+// initial value: packets are delivered as they arrive.
 func (d *Device) SetBacklog(b Backlog) {
 	d.ns.mu.Lock()
 	defer d.ns.mu.UnlockAndNotify()
@@ -56,23 +56,23 @@ func (ns *Namespace) backlogs(ifindex int32) (all []Backlog) {
 	return all
 }
 
-// reportLost has sources say what has been lost for the socket until now. No lock is
-// held.
+// reportLost has sources report what was lost for the socket until now. It must be called
+// without locks held.
 func (s *Socket) reportLost() {
 	for _, b := range s.ns.backlogs(s.ifindex.Load()) {
 		b.ReportLost()
 	}
 }
 
-// mark is called before a socket is bound to ifindex. No lock is held.
+// mark is called before a socket is bound to ifindex, without locks held.
 func (ns *Namespace) mark(ifindex int32) {
 	for _, b := range ns.backlogs(ifindex) {
 		b.Mark()
 	}
 }
 
-// flush has sources deliver what has come for the socket until now; left is how many
-// packets they have not. No lock is held.
+// flush has sources deliver the socket's packets received until now, and returns how many they
+// have not delivered. It must be called without locks held.
 func (s *Socket) flush() (left uint64) {
 	for _, b := range s.ns.backlogs(s.ifindex.Load()) {
 		left += b.Flush()
@@ -80,7 +80,8 @@ func (s *Socket) flush() (left uint64) {
 	return left
 }
 
-// isRunning reports whether devices deliver to the socket. No lock is held.
+// isRunning reports whether devices deliver to the socket. It must be called without locks
+// held.
 func (s *Socket) isRunning() bool {
 	s.ns.mu.Lock()
 	defer s.ns.mu.UnlockAndNotify()
@@ -93,15 +94,14 @@ func (s *Socket) changes(a tpacket.SockaddrLL) bool {
 	return a.Ifindex != s.ifindex.Load() || protocol != 0 && protocol != uint16(s.protocol.Load())
 }
 
-// stampBindLocked notes that s is bound now. Namespace.mu is held, and devices do not deliver
-// to s yet.
+// stampBindLocked records that s is bound now, before devices deliver to it.
 func (ns *Namespace) stampBindLocked(s *Socket) { s.boundSince.Store(ns.moment.Add(1)) }
 
 // boundAt says whether the socket's binding is from at or before.
 func (s *Socket) boundAt(at Moment) bool { return Moment(s.boundSince.Load()) <= at }
 
-// DeliverBatchAt is DeliverBatch for packets that came at a moment before: sockets
-// that were bound since do not get them.
+// DeliverBatchAt is DeliverBatch for packets that arrived at an earlier moment: sockets bound
+// since do not get them.
 func (d *Device) DeliverBatchAt(at Moment, ps []Packet) {
 	taps := d.taps.Load()
 	if taps == nil {
@@ -171,8 +171,9 @@ func (d *Device) Receivers(list []Receiver) []Receiver {
 	return list
 }
 
-// RoomFor is [Socket.RoomFor] of the receiver's socket, n if nobody holds it
-// ([Socket.SetHeld]). Of a group of several it is n: none of them is to wait for another.
+// RoomFor is [Socket.RoomFor] of the receiver's socket. It is n for a socket without a known
+// descriptor ([Socket.SetHeld]), and for a group of several sockets: none of them waits for
+// another.
 func (r Receiver) RoomFor(n int) int {
 	if s := r.alone(); s != nil {
 		return s.RoomFor(n)
@@ -186,7 +187,8 @@ func (r Receiver) HasRoom(n int) bool {
 	return s == nil || s.HasRoom(n)
 }
 
-// alone is the receiver's socket, if it is one and somebody holds it.
+// alone returns the receiver's socket, nil if it has several or the one has no known
+// descriptor.
 func (r Receiver) alone() *Socket {
 	s := r.tap.socket
 	if s == nil {
@@ -229,8 +231,8 @@ func (d *Device) DeliverBatchTo(to []Receiver, at Moment, ps []Packet) {
 	d.deliverInBatches(ps, taps)
 }
 
-// DeliverLate delivers packets to a receiver for which DeliverBatchTo left them out, in
-// the order in which they came. The device has counted them already.
+// DeliverLate delivers packets to a receiver that was not among those of DeliverBatchTo. The
+// device has counted them already.
 func (d *Device) DeliverLate(to Receiver, at Moment, ps []Packet) {
 	t, ok := to.tap.boundAt(at)
 	if !ok {

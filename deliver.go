@@ -10,21 +10,20 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Deliver offers p to every socket on the device, and returns when each has
-// copied, filtered or dropped it. Nobody waits for a reader. A device that is
-// down, or was removed, offers nothing to anybody.
+// Deliver offers p to every socket on the device, and returns when each has copied, filtered
+// or dropped it. It never waits for a reader. A device that is down, or was removed, drops p
+// uncounted.
 //
-// Packets to others are offered, too, whether somebody asked for them or not, as
-// what is written to a TAP device is. A source that stands for a card asks AcceptsDst
-// first.
+// Packets to other hosts are offered, too, promiscuous or not, as with frames written to a TAP
+// device. A source that stands for a network card calls AcceptsDst first.
 func (d *Device) Deliver(p *Packet) {
 	if taps := d.taps.Load(); taps != nil {
 		d.deliver(p, *taps)
 	}
 }
 
-// DeliverBatch delivers the packets in order, for less a packet than Deliver
-// takes: sockets take slots for many of them at once.
+// DeliverBatch delivers the packets in order. It costs less per packet than Deliver: a socket
+// acquires slots for up to 32 packets at once.
 func (d *Device) DeliverBatch(ps []Packet) {
 	taps := d.taps.Load()
 	if taps == nil {
@@ -85,7 +84,7 @@ func (d *Device) deliverBatch(ps []Packet, taps []tap) {
 	for i := range ps {
 		if !metas[i].measure(d, &ps[i]) {
 			d.dropMalformed(taps)
-			metas[i].length = 0 // for no socket
+			metas[i].length = 0 // skipped by sockets
 		} else if metas[i].extra&extraVLAN != 0 && !ps[i].Outgoing { // on its own, after those before it and before those behind it
 			d.offerBatch(ps[:i], metas[:i], taps)
 			d.traffic.count(&ps[i], metas[i].length)
@@ -111,8 +110,8 @@ func (d *Device) offerBatch(ps []Packet, metas []packetMeta, taps []tap) {
 	}
 }
 
-// wants says whether s is offered the packet at all: a socket bound to one
-// protocol sees only what comes in of it.
+// wants reports whether the socket is offered the packet: one that is bound to a single
+// protocol receives only incoming packets of it.
 func (s *Socket) wants(p *Packet, meta *packetMeta) bool {
 	return matchesProtocol(uint16(s.protocol.Load()), p, meta) // pairs with the store in Bind
 }
@@ -121,8 +120,8 @@ func matchesProtocol(protocol uint16, p *Packet, meta *packetMeta) bool {
 	return protocol == tpacket.ETHPAll || protocol == meta.protocol && !p.Outgoing
 }
 
-// rxOptions is what a socket's options amount to on the receive path. It is
-// immutable: a changed option publishes a new one.
+// rxOptions holds a socket's options as the receive path needs them. It is immutable: a
+// changed option publishes a new one.
 type rxOptions struct {
 	ring           *writer.Ring   // V1 and V2; nil: none
 	blocks         *writer.Blocks // V3; nil: none
@@ -139,13 +138,13 @@ type rxOptions struct {
 
 	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
 
-	budget       *Budget    // of what is queued
-	grant        *granted   // nil: everything
-	account      *Account   // nil: nobody measures, or the socket's fanout group does
+	budget       *Budget    // charged for queued packets
+	grant        *granted   // nil: no restriction
+	account      *Account   // nil: none, or the fanout group's
 	unrestricted *rxOptions // the same without grant and account; nil: it has neither
 }
 
-// offsets is where the packet's headers go in a frame.
+// offsets returns where the packet's headers are placed in a frame.
 func (rx *rxOptions) offsets(meta *packetMeta) tpacket.Offsets {
 	if meta.maclen == etherLen {
 		return rx.framed
@@ -160,7 +159,7 @@ func (rx *rxOptions) otherOffsets(meta *packetMeta) tpacket.Offsets {
 	return tpacket.RawOffsets(rx.version, meta.maclen, rx.reserve, rx.vnetLen)
 }
 
-// skipLen is what a socket does not see of the packet's start.
+// skipLen returns how many bytes at the packet's beginning are hidden from the socket.
 func (rx *rxOptions) skipLen(meta *packetMeta) uint32 {
 	if rx.dgram {
 		return meta.maclen
@@ -168,14 +167,13 @@ func (rx *rxOptions) skipLen(meta *packetMeta) uint32 {
 	return 0
 }
 
-// receive is for a packet that the socket wants.
+// receive delivers a packet that wants has accepted.
 func (s *Socket) receive(p *Packet, meta *packetMeta) {
 	s.receiveOne(s.rx.Load(), p, meta) // pairs with the store in Socket.publishLocked
 }
 
 // receiveOne is a packet's life at one socket, in the order of tpacket_rcv
-// (net/packet/af_packet.c): filter, measure, acquire, copy, stamp, release,
-// wake.
+// (net/packet/af_packet.c): filter, measure, acquire, copy, stamp, release, wake.
 func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) {
 	if rx.unrestricted != nil {
 		s.receiveGranted(rx, p, meta)
@@ -198,7 +196,7 @@ func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) {
 	s.notify.Wake()
 }
 
-// receiveWithoutSlots is the rest of take for a socket without a ring of slots.
+// receiveWithoutSlots is the rest of receiveOne for a V3 ring or a queue.
 func (s *Socket) receiveWithoutSlots(rx *rxOptions, p *Packet, meta *packetMeta, snaplen uint32) {
 	if rx.blocks != nil {
 		s.receiveBlock(rx, p, meta, snaplen)
@@ -207,8 +205,7 @@ func (s *Socket) receiveWithoutSlots(rx *rxOptions, p *Packet, meta *packetMeta,
 	}
 }
 
-// receiveBatch is receive for those packets that are in mask, which take their
-// slots together.
+// receiveBatch is receive for the packets in mask. It acquires their slots together.
 func (s *Socket) receiveBatch(ps []Packet, metas []packetMeta, mask batchMask) {
 	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
 	if rx.unrestricted != nil {
@@ -218,7 +215,7 @@ func (s *Socket) receiveBatch(ps []Packet, metas []packetMeta, mask batchMask) {
 	}
 }
 
-// receiveBatchUnrestricted is receiveBatch for a socket that sees everything.
+// receiveBatchUnrestricted is receiveBatch for a socket without grant and account.
 func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []packetMeta, mask batchMask) {
 	var (
 		admitted [maxBatch]uint8 // by number
@@ -282,9 +279,9 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []pa
 	s.notify.Wake()
 }
 
-// admit runs the filter and measures: how many bytes of the packet go into a
-// frame, whether it is cut there and so wanted whole, and whether it is worth a
-// frame. What is refused has been counted.
+// admit runs the filter and measures: it returns how many bytes of the packet fit into a
+// frame, whether a whole copy of a packet cut there is wanted, and whether the packet is
+// accepted. Refused packets have been counted.
 func (s *Socket) admit(rx *rxOptions, p *Packet, meta *packetMeta) (snaplen uint32, cut, ok bool) {
 	if rx.ignoreOutgoing && p.Outgoing {
 		return 0, false, false

@@ -56,8 +56,8 @@ type DeviceConfig struct {
 	Index int
 
 	// Prefixes are the IP addresses, each with its network's prefix length, that
-	// programs see when they ask for the device's. Nothing answers on them but
-	// what feeds the device.
+	// programs see when they ask for the device's. Only the device's source can
+	// answer on them.
 	Prefixes []netip.Prefix
 }
 
@@ -116,7 +116,7 @@ func (c *DeviceConfig) check() error {
 // and the sockets bound to it receive them. All methods may be called
 // concurrently.
 type Device struct {
-	// taps is what every Deliver loads: nil when nobody looks. It pairs with
+	// taps is loaded by every Deliver: nil without attached sockets. Pairs with
 	// the stores in Namespace.rebuildTapsLocked.
 	taps atomic.Pointer[[]tap]
 
@@ -144,7 +144,7 @@ type Device struct {
 
 	// Namespace.mu guards these.
 	refs             filterRefs
-	onInterestChange func()  // nil: nobody is told
+	onInterestChange func()  // nil: none
 	backlog          Backlog // nil: none
 }
 
@@ -188,44 +188,41 @@ func (d *Device) Index() int { return d.index }
 // Type is the device's hardware type.
 func (d *Device) Type() DeviceType { return d.typ }
 
-// MTU is the longest packet, without the link-layer header, that the device
-// says it carries on the wire. Deliver does not enforce it: large segments (GSO)
-// are longer.
+// MTU returns the length in bytes of the longest packet, without the link-layer header, that
+// the device's link carries. Deliver does not enforce it: large segments (GSO) are longer.
 func (d *Device) MTU() int { return d.mtu }
 
-// MaxLen is the length of the longest packet that the device says it delivers, in
-// bytes without the link-layer header: at least the MTU.
+// MaxLen returns the length in bytes of the longest packet, without the link-layer header,
+// that will be delivered: at least the MTU.
 func (d *Device) MaxLen() int { return d.maxLen }
 
 // Segments reports whether the device carries segments longer than its MTU (GSO),
 // as its MaxLen says.
 func (d *Device) Segments() bool { return d.maxLen > d.mtu }
 
-// HardwareAddr is the hardware address, zero on a device that is not Ethernet.
+// HardwareAddr returns the hardware address, zero on a device that is not Ethernet.
 func (d *Device) HardwareAddr() [6]byte { return d.addr }
 
-// Prefixes lists the IP addresses that programs see.
+// Prefixes returns the device's IP addresses with their networks' prefix lengths.
 func (d *Device) Prefixes() []netip.Prefix { return slices.Clone(d.addrs) }
 
-// HasListeners says whether a socket would be offered a packet now. A source that
-// must work to make packets may skip the work when nobody looks; OnInterestChange tells
-// when that changes.
+// HasListeners reports whether a socket would be offered a packet now. A source that must work
+// to make packets may skip the work while it is false; see OnInterestChange.
 func (d *Device) HasListeners() bool { return d.taps.Load() != nil }
 
-// Malformed counts packets delivered that hold no whole link-layer header or, on a
-// device of a type without one, no IPv4 or IPv6 though no Packet.Link says what they
-// hold. Sockets on the device count them as dropped, but for frames that end within
-// their VLAN tag: Linux lets those vanish.
+// Malformed returns how many packets were delivered that have no whole link-layer header or,
+// on a device of a type without one, no IPv4 or IPv6 header though Packet.Link does not
+// describe them. Sockets on the device count them as dropped, except frames that end within
+// their VLAN tag: Linux drops those uncounted.
 func (d *Device) Malformed() uint64 { return d.malformed.Load() }
 
-// Up says whether the device is up, as it is when it is made.
+// Up reports whether the device is up. A new device is.
 func (d *Device) Up() bool { return d.up.Load() }
 
-// SetUp sets the device up or down (IFF_UP). To a socket that is bound to it and
-// open for a protocol, down means: no more packets, and ENETDOWN once, from Recv
-// or SO_ERROR, with POLLERR until then. When the device is up again its packets
-// come again. Sockets bound to all devices do not notice. On a device that was
-// removed it does nothing.
+// SetUp sets the device up or down (IFF_UP). Down means for a socket that is bound to the
+// device and open for a protocol: no more packets, and ENETDOWN once, from Recv or SO_ERROR,
+// with POLLERR until then. Once the device is up again the socket receives packets again.
+// Sockets bound to all devices are not affected. On a removed device SetUp does nothing.
 func (d *Device) SetUp(up bool) {
 	d.ns.mu.Lock()
 	defer d.ns.mu.UnlockAndNotify()
@@ -234,15 +231,15 @@ func (d *Device) SetUp(up bool) {
 	}
 }
 
-// OnInterestChange has f called whenever what sockets want of the device may have changed:
-// what HasListeners, Up, Promiscuous, AllMulticast, RxFilterAddrs and Filters say. A source
-// that must work to make packets does so from the first reader to the last.
+// OnInterestChange sets the function that is called when what sockets want of the device may
+// have changed: the results of HasListeners, Up, Promiscuous, AllMulticast, RxFilterAddrs and
+// Filters.
 //
-// f is called in the call that changes it, before that returns: a Bind, say, waits
-// for f. Calls may come at once and overtake each other, so f asks the device how
-// things are. Methods of devices and of the namespace may be called, those of
-// sockets may not: one is locked meanwhile. With nil, as at first, nobody is told;
-// a call of the function before it may still be under way. No writer waits for f.
+// f is called before the call that caused the change returns: a Bind, for example, waits for
+// f. Calls may be concurrent and out of order, so f must read the present state from the
+// device. It may call methods of devices and of the namespace, but not of sockets: one is
+// locked meanwhile. nil, the initial value, removes the function; a call of the one before it
+// may still be running. Writers do not wait for f.
 func (d *Device) OnInterestChange(f func()) {
 	d.ns.mu.Lock()
 	defer d.ns.mu.UnlockAndNotify()

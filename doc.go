@@ -1,22 +1,44 @@
 // Package rxring is Linux's packet socket and its receive ring, in user space.
 //
-// A [Namespace] holds devices and the sockets on them. Writers hand packets to
-// [Device.Deliver], from any number of goroutines; every [Socket] bound to the
-// device filters, cuts and copies them into its ring, whose memory is laid out
-// as the kernel's. Readers, in this process or another, map that memory. A socket
-// without a ring queues its packets for [Socket.Recv].
-//
-// Sockets send, too: [Socket.Send] and [Socket.SetTxRing]. The function that
-// [Device.SetTransmit] sets is the wire.
-//
-// The one invariant: a writer never waits for a reader. What does not fit is
-// dropped and counted, and for each socket delivered, dropped and filtered add
-// up to what was offered.
+// A [Namespace] holds devices and the sockets on them. Writers deliver packets to a
+// [Device], from any number of goroutines; readers, in this process or another, map a
+// [Socket]'s ring, whose memory is laid out as the kernel's. A socket without a ring queues
+// its packets for [Socket.Recv]. Sockets send with [Socket.Send]; the function set by
+// [Device.SetTransmit] receives what they send.
 //
 //	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 //	net0, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0", MTU: 1500})
 //	...
-//	net0.Deliver(&rxring.Packet{Data: frame}) // one atomic load when nobody looks
+//	net0.Deliver(&rxring.Packet{Data: frame}) // one atomic load if no socket is attached
 //
-// Package interpose runs an unmodified tcpdump on such a namespace.
+// # The invariant
+//
+// A writer never waits for a reader. A packet that does not fit is dropped and counted: for
+// each socket, delivered, dropped and filtered packets add up to those offered.
+//
+// # The life of a packet
+//
+//   - Device.Deliver (deliver.go) loads the device's taps: its sockets and fanout groups.
+//   - packetMeta.measure (meta.go, link.go) computes once what is the same for all of them:
+//     lengths, protocol, packet type, address. A VLAN tag moves beside the frame (vlan.go).
+//   - A fanout group chooses a member (fanout_demux.go); a [Grant] truncates the packet
+//     (grant.go).
+//   - Socket.receiveOne (deliver.go) is tpacket_rcv: filter, measure, acquire a slot, fill
+//     (fill.go), release, wake. V3 rings and sockets without a ring leave it after the
+//     filter, for receiveBlock (fill.go) and enqueue (queue.go).
+//   - What a socket sends (send.go, tx_ring.go) is delivered to the other sockets as
+//     outgoing, and passed to the device's transmit function (transmit.go).
+//
+// # Locks
+//
+// They are acquired in this order. A function whose name ends in Locked must be called with
+// the lock of its receiver held, or that of the namespace for receivers without one.
+//
+//	Socket.txMu     sending from a transmit ring, moving rings
+//	Socket.mu       options, filter, rings, grant, fanout group
+//	Namespace.mu    devices, bindings, memberships, fanout members; callbacks run after it
+//	queue.mu        packets in a receive queue
+//
+// Delivering takes none of them but queue.mu: writers load published, immutable values
+// (Device.taps, Socket.rx, group.members), each beside a comment that names its store.
 package rxring

@@ -67,8 +67,8 @@ type FanoutConfig struct {
 	Mode  FanoutMode
 	Flags FanoutFlags
 
-	// MaxMembers bounds the group, at most 65536. Who makes a group with 0 gets
-	// 256; who joins one with 0 takes what it has.
+	// MaxMembers limits the group's members, to at most 65536. 0 means 256 for a new
+	// group, and the group's limit for a socket that joins it.
 	MaxMembers uint32
 }
 
@@ -85,8 +85,8 @@ const (
 // the choice. A socket leaves its group when it is closed, and cannot be bound
 // anew while it is in one.
 //
-// A group's choice tells nothing of packets that its first member's grant keeps
-// from it, and it gets none of a device that a member is not granted.
+// A group's choice does not depend on bytes outside its first member's grant, and the group
+// receives nothing from a device outside a member's grant.
 //
 // EALREADY when it is in a group already; EINVAL for a mode or flags that Linux
 // does not take, for a socket without a protocol, and when the group's mode,
@@ -136,7 +136,7 @@ func (s *Socket) SetFanoutProgram(prog []cbpf.Instruction) error {
 	})
 }
 
-// setProgramLocked gives s's group a program of n instructions. s.mu is held.
+// setProgramLocked gives the socket's group a program of n instructions.
 func (s *Socket) setProgramLocked(f *cbpf.Filter, n int) error {
 	s.ns.mu.Lock()
 	defer s.ns.mu.UnlockAndNotify()
@@ -147,13 +147,14 @@ func (s *Socket) setProgramLocked(f *cbpf.Filter, n int) error {
 	return nil
 }
 
-// checkFanoutDataLocked says why the socket's group takes no data for mode. s.mu is held.
+// checkFanoutDataLocked returns why the socket's group accepts no data for mode, nil if it
+// does.
 func (s *Socket) checkFanoutDataLocked(mode FanoutMode) error {
 	switch {
 	case s.group == nil:
 		return explain.Errorf(syscall.EINVAL, "the socket is in no fanout group, join one first")
 	case s.grant.limitsBytes():
-		return explain.Errorf(syscall.EPERM, "the program would look at packets that the socket is not granted")
+		return explain.Errorf(syscall.EPERM, "a fanout program would see packets outside the socket's grant")
 	case s.filterLocked && (s.group.config.Mode == FanoutCBPF || s.group.config.Mode == FanoutEBPF):
 		return errFilterLocked
 	case s.group.config.Mode != mode:
@@ -217,8 +218,7 @@ func (s *Socket) setFanout(val []byte) error {
 	return s.JoinFanout(c)
 }
 
-// fanoutValueLocked is getsockopt of PACKET_FANOUT: 0 for a socket in no group. s.mu is
-// held.
+// fanoutValueLocked is getsockopt of PACKET_FANOUT: 0 for a socket in no group.
 func (s *Socket) fanoutValueLocked() int32 {
 	if s.group == nil {
 		return 0
@@ -227,7 +227,7 @@ func (s *Socket) fanoutValueLocked() int32 {
 }
 
 // setFanoutData is PACKET_FANOUT_DATA with everything but a program: a struct
-// sock_fprog holds a pointer, so who can follow it calls SetFanoutProgram. For an
+// sock_fprog holds a pointer: callers that can follow it use SetFanoutProgram. For an
 // eBPF group it is a descriptor, and what a process gets that may not load
 // programs, and so has none.
 func (s *Socket) setFanoutData(val []byte) error {

@@ -12,15 +12,14 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// fragmentMeta is what a fragment was beside its bytes.
+// fragmentMeta is a fragment without its bytes.
 type fragmentMeta struct {
 	packet Packet // without its bytes
 	meta   packetMeta
 }
 
-// fragment says whether the packet is an IPv4 fragment that a group is to put
-// together with others, and copies it if so (ip_check_defrag,
-// net/ipv4/ip_fragment.c). What is cut off or makes no sense is not.
+// fragment reports whether the packet is an IPv4 fragment to reassemble, and copies it if so
+// (ip_check_defrag, net/ipv4/ip_fragment.c). Truncated and malformed packets are not.
 func fragment(p *Packet, meta *packetMeta) (f defrag.Frame[fragmentMeta], ok bool) {
 	if meta.protocol != tpacket.ETHPIP || meta.capLen < meta.maclen+ipv4Header {
 		return f, false
@@ -78,7 +77,7 @@ func (g *group) deliverFragment(f defrag.Frame[fragmentMeta], p *Packet, meta *p
 	g.deliverToMember(&first.packet, &first.meta)
 }
 
-// choose is the number of the member that gets the packet.
+// choose returns the number of the member that receives the packet.
 func (g *group) choose(members []*Socket, p *Packet, meta *packetMeta) (i uint32) {
 	n := uint32(len(members))
 	switch g.config.Mode {
@@ -105,8 +104,8 @@ func (g *group) choose(members []*Socket, p *Packet, meta *packetMeta) (i uint32
 	return i
 }
 
-// programStart is where a packet begins to a group's program: Linux runs it
-// before it puts the link-layer header of a packet that comes in back.
+// programStart returns where a packet begins for a group's program: Linux runs it before it
+// restores the link-layer header of an incoming packet.
 func programStart(p *Packet, meta *packetMeta) uint32 {
 	if p.Outgoing {
 		return 0
@@ -118,12 +117,12 @@ func (g *group) usesRollover() bool {
 	return g.config.Mode == FanoutRollover || g.config.Flags&FanoutFlagRollover != 0
 }
 
-// rolloverState is what a member of a group that rolls over remembers. It mirrors
-// struct packet_rollover (net/packet/internal.h).
+// rolloverState is the state of a member of a group that rolls over. It mirrors struct
+// packet_rollover (net/packet/internal.h).
 type rolloverState struct {
 	all, huge, failed atomic.Uint64
-	next              atomic.Uint32 // the member to look at first, when this one has no room
-	pressure          atomic.Bool   // the socket was seen short of room
+	next              atomic.Uint32 // the member to try first when this one has no room
+	pressure          atomic.Bool   // the socket was short of room
 
 	history [rolloverHistory]atomic.Uint32 // flows of late, while room was low
 }
@@ -134,7 +133,7 @@ func (r *rolloverState) stats() tpacket.RolloverStats {
 	return tpacket.RolloverStats{All: r.all.Load(), Huge: r.huge.Load(), Failed: r.failed.Load()}
 }
 
-// headroom is how much a socket still takes (packet_rcv_has_room,
+// headroom is how much a socket can still receive (packet_rcv_has_room,
 // net/packet/af_packet.c).
 type headroom uint8
 
@@ -173,26 +172,26 @@ func (s *Socket) headroom(truesize int64) headroom {
 	return headroomNone
 }
 
-// noteHeadroom is room, remembered.
+// noteHeadroom is headroom; it records whether the socket is short of room.
 func (s *Socket) noteHeadroom(truesize int64) headroom {
 	r := s.headroom(truesize)
-	if short := r != headroomNormal; s.rolloverState.pressure.Load() != short { // mostly a read: others look at it, too
+	if short := r != headroomNormal; s.rolloverState.pressure.Load() != short { // mostly a read: other writers read it, too
 		s.rolloverState.pressure.Store(short)
 	}
 	return r
 }
 
-// tryClearPressure forgets that the socket was short of room, if it has room for a packet
-// of truesize bytes now: what poll and recv do (packet_rcv_try_clear_pressure).
+// tryClearPressure clears the pressure flag if the socket has room for a packet of truesize
+// bytes again: poll and recv call it (packet_rcv_try_clear_pressure).
 func (r *rolloverState) tryClearPressure(s *Socket, truesize int64) {
 	if r.pressure.Load() && s.headroom(truesize) == headroomNormal {
 		r.pressure.Store(false)
 	}
 }
 
-// pickRollover is the number of the member that gets a packet meant for member i:
-// i itself, with trySelf, unless it is short of room, and else the next one that
-// is not (fanout_demux_rollover).
+// pickRollover returns the number of the member that receives a packet meant for member i:
+// with trySelf i itself, unless it is short of room, and else the next one that has room
+// (fanout_demux_rollover).
 func pickRollover(members []*Socket, i uint32, trySelf bool, p *Packet, meta *packetMeta) uint32 {
 	s := members[i]
 	ro, own := s.rolloverState, headroomNone
@@ -207,9 +206,9 @@ func pickRollover(members []*Socket, i uint32, trySelf bool, p *Packet, meta *pa
 	}
 	n := uint32(len(members))
 	first := min(ro.next.Load(), n-1)
-	// Linux leaves out for good whom it saw short of room, until his program
-	// polls, and takes i when nobody is left. Here they are looked at again
-	// before that: nothing is lost while any member has room.
+	// Linux skips members that were short of room until their program polls, and
+	// falls back to i when none is left. Here a second pass checks them again:
+	// no packet is lost while any member has room.
 	for _, again := range [...]bool{false, true} {
 		for k := range n {
 			next := first + k
@@ -234,8 +233,8 @@ func pickRollover(members []*Socket, i uint32, trySelf bool, p *Packet, meta *pa
 	return i
 }
 
-// isHuge says whether most of the packets of late were of this one's flow, and
-// remembers it in place of any one of them (fanout_flow_is_huge).
+// isHuge reports whether most recent packets belong to this packet's flow, and records the
+// packet in place of a random one (fanout_flow_is_huge).
 func (r *rolloverState) isHuge(p *Packet, meta *packetMeta) bool {
 	hash := p.Hash
 	if hash == 0 {
@@ -253,8 +252,8 @@ func (r *rolloverState) isHuge(p *Packet, meta *packetMeta) bool {
 	return count > rolloverHistory/2
 }
 
-// flowSeed is drawn anew in each process, as Linux draws one at boot: nobody can
-// make flows that all meet at one member.
+// flowSeed is drawn anew in each process, as Linux draws one at boot: flows that all hash to
+// one member cannot be prepared.
 var flowSeed = maphash.MakeSeed()
 
 // flowHash is the same for all packets of a flow, both ways: what Linux's

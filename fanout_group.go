@@ -55,7 +55,7 @@ func newGroup(c FanoutConfig, s *Socket) *group {
 	return g
 }
 
-// checkJoinLocked says why s cannot join g as c asks.
+// checkJoinLocked returns why s cannot join g with c, nil if it can.
 func (g *group) checkJoinLocked(s *Socket, c FanoutConfig) error {
 	protocol := uint16(s.protocol.Load())
 	switch {
@@ -78,7 +78,7 @@ func (g *group) checkJoinLocked(s *Socket, c FanoutConfig) error {
 
 // linkLocked adds s to g's members (__fanout_link).
 func (ns *Namespace) linkLocked(g *group, s *Socket) {
-	members := append(*g.members.Load(), s) // what is published does not change: the room behind it is nobody's yet
+	members := append(*g.members.Load(), s) // appends past the published slice, which does not change
 	g.countGrantLocked(s.grant, 1)
 	g.members.Store(&members) // pairs with the load in deliver
 	g.publishGrantLocked()
@@ -115,13 +115,12 @@ func (ns *Namespace) unlinkLocked(g *group, s *Socket) {
 	}
 }
 
-// wants says whether the group is offered the packet: what packets its hook in
-// Linux is called for.
+// wants reports whether the group is offered the packet: whether Linux would call its hook.
 func (g *group) wants(p *Packet, meta *packetMeta) bool {
 	return matchesProtocol(g.protocol, p, meta) && !(p.Outgoing && g.config.Flags&FanoutFlagIgnoreOutgoing != 0)
 }
 
-// deliver gives the packet to one member (packet_rcv_fanout).
+// deliver delivers the packet to one member (packet_rcv_fanout).
 func (g *group) deliver(p *Packet, meta *packetMeta) {
 	if !g.wants(p, meta) {
 		return
@@ -133,7 +132,7 @@ func (g *group) deliver(p *Packet, meta *packetMeta) {
 	}
 }
 
-// deliverUnmetered is deliver for a packet that the group wants.
+// deliverUnmetered is deliver for a packet that the group wants, without accounting.
 func (g *group) deliverUnmetered(p *Packet, meta *packetMeta) {
 	if g.defrag != nil {
 		if gr := g.grant.Load(); gr != nil && gr.visibleBytes(p, meta) == 0 {
@@ -147,7 +146,7 @@ func (g *group) deliverUnmetered(p *Packet, meta *packetMeta) {
 	g.deliverToMember(p, meta)
 }
 
-// deliverToMember is deliver for a packet that is no fragment, or need not be whole.
+// deliverToMember chooses a member for a packet that needs no reassembly, and delivers it.
 func (g *group) deliverToMember(p *Packet, meta *packetMeta) {
 	members := *g.members.Load() // pairs with the stores in link and unlink
 	if gr := g.grant.Load(); gr != nil {
@@ -163,8 +162,8 @@ func (g *group) deliverBatch(ps []Packet, metas []packetMeta) {
 	if len(members) == 0 {
 		return
 	}
-	// Who has room is known only when the packets before have theirs; and a
-	// fragment may turn into a packet that is not in the batch.
+	// A member's room depends on the packets before; and a fragment may complete a
+	// packet that is not in the batch.
 	if g.usesRollover() || g.defrag != nil || g.grant.Load() != nil {
 		for i := range ps {
 			if metas[i].length > 0 {
@@ -269,7 +268,7 @@ func (s *Socket) joinLocked(c FanoutConfig) error {
 	return nil
 }
 
-// scopeLocked is where the socket's fanout group is. s.mu is held.
+// scopeLocked returns the scope of the socket's fanout group.
 func (s *Socket) scopeLocked() uint32 {
 	if s.grant == nil {
 		return 0
@@ -306,12 +305,12 @@ func (s *Socket) leaveFanoutLocked() {
 	}
 }
 
-// A member of a group judges each packet that it gets by its own grant. But who
-// gets which packet must not tell of what nobody may see, either: so the group
-// chooses among packets that its first member is granted, by what that one sees of
-// them. Members of a group are in one scope, and so one user's.
-
-// allowsDeviceLocked says whether all members are granted d. Namespace.mu is held.
+// allowsDeviceLocked reports whether all members are granted d.
+//
+// Each member applies its own grant to the packets that it receives. The choice of a member
+// must not reveal hidden bytes either: the group chooses among the packets that its first
+// member is granted, by the bytes that are visible to it. Members of a group share a scope,
+// and so belong to one user.
 func (g *group) allowsDeviceLocked(d *Device) bool {
 	if g.grants == 0 {
 		return true
@@ -324,16 +323,14 @@ func (g *group) allowsDeviceLocked(d *Device) bool {
 	return true
 }
 
-// countGrantLocked notes that a member with the grant gr, if it is one, came or went.
-// Namespace.mu is held.
+// countGrantLocked adds by to the number of members with a grant, if gr is one.
 func (g *group) countGrantLocked(gr *granted, by int) {
 	if gr != nil {
 		g.grants += by
 	}
 }
 
-// publishGrantLocked goes by the grant of who is the first member now, if it bounds anything.
-// Namespace.mu is held.
+// publishGrantLocked publishes the grant and account of the first member.
 func (g *group) publishGrantLocked() {
 	var (
 		gr *granted
@@ -349,7 +346,7 @@ func (g *group) publishGrantLocked() {
 	g.account.Store(of)
 }
 
-// deliverTruncated is give for a group whose first member has the grant gr.
+// deliverTruncated is deliverToMember for a group whose first member has the grant gr.
 //
 //go:noinline
 func (g *group) deliverTruncated(gr *granted, members []*Socket, p *Packet, meta *packetMeta) {

@@ -7,8 +7,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// fill copies and stamps the packet into its slot, and returns the status to
-// release it with.
+// fill copies and stamps the packet into its slot, and returns the status to release it with.
 func (s *Socket) fill(rx *rxOptions, slot uint32, p *Packet, meta *packetMeta, snaplen uint32, cut bool) (status uint32) {
 	frame := rx.ring.Frame(slot)
 	at, skip := rx.offsets(meta), rx.skipLen(meta)
@@ -87,8 +86,8 @@ func (s *Socket) receiveBlock(rx *rxOptions, p *Packet, meta *packetMeta, snaple
 	rx.blocks.Release(room)
 }
 
-// stampFrom puts the sender's address behind the header. As in Linux, the bytes
-// of sll_addr that the device has no use for stay as they are.
+// stampFrom writes the sender's address behind the header. Bytes of sll_addr past the address
+// keep their values, as in Linux.
 func stampFrom(to, from *tpacket.SockaddrLL) {
 	to.Family, to.Protocol, to.Ifindex = from.Family, from.Protocol, from.Ifindex
 	to.Hatype, to.Pkttype, to.Halen = from.Hatype, from.Pkttype, from.Halen
@@ -99,8 +98,8 @@ func stampFrom(to, from *tpacket.SockaddrLL) {
 	}
 }
 
-// stampVnet puts the offload state right before where the packet begins. It is
-// rare, and is kept out of fill's way.
+// stampVnet writes the virtio_net_hdr right before the packet. It is not inlined into fill,
+// which rarely needs it.
 //
 //go:noinline
 func stampVnet(before []byte, p *Packet, meta *packetMeta) {
@@ -108,7 +107,7 @@ func stampVnet(before []byte, p *Packet, meta *packetMeta) {
 	copy(before[len(before)-sizeofVnetHeader:], h[:])
 }
 
-// clock is when the packet passed: one reading for all sockets.
+// clock returns the time of the packet: all sockets share one reading.
 func (meta *packetMeta) clock() int64 {
 	if meta.timestamp == 0 {
 		meta.readClock()

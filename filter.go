@@ -32,7 +32,7 @@ func (s *Socket) AttachFilter(prog []cbpf.Instruction) error {
 	})
 }
 
-// compileFilter is for a program that is to run for the socket.
+// compileFilter compiles a program that is to run for the socket.
 func (s *Socket) compileFilter(prog []cbpf.Instruction) (*cbpf.Filter, error) {
 	s.mu.Lock()
 	of := s.grant.account()
@@ -97,19 +97,18 @@ func (s *Socket) lockFilter(lock bool) error {
 
 var errFilterLocked = explain.Errorf(syscall.EPERM, "the socket's filter is locked")
 
-// filterCost is what a program of n instructions is charged, in bytes: the program itself
-// and what it is compiled to.
+// filterCost returns what a program of n instructions is charged, in bytes: for the program
+// and its compiled form.
 func filterCost(n int) int64 { return int64(n) * 64 }
 
-// Filters lists different filters, such that a packet that none of them lets pass, run
-// as on a SOCK_RAW socket for all protocols, need not be delivered: no socket would
-// take it. It is so unless all is true: then some socket may take any packet, or it
-// cannot be said like this which.
+// Filters returns the different filters of the device's sockets. A source need not deliver a
+// packet that all of them, run as on a SOCK_RAW socket for all protocols, refuse: no socket
+// would accept it. If all is true the source must deliver every packet: a socket accepts any
+// packet, or its choice cannot be expressed as a filter.
 //
-// They are for a source to run in the sockets' place: for every packet that it sees, whoever
-// pays for that. So none of them is the filter of a socket with an [Account] that has more
-// than 96 instructions or a load that walks through the packet ([cbpf.Walks]), and there are
-// at most 16.
+// A source runs the filters for every packet that it sees. So none of them belongs to a socket
+// with an [Account] and has more than 96 instructions or a load that walks through the packet
+// ([cbpf.Walks]), and there are at most 16.
 func (d *Device) Filters() (programs [][]cbpf.Instruction, all bool) {
 	d.ns.mu.Lock()
 	defer d.ns.mu.UnlockAndNotify()
@@ -121,12 +120,12 @@ func (d *Device) Filters() (programs [][]cbpf.Instruction, all bool) {
 		sockets := []*Socket{t.socket}
 		if t.group != nil {
 			if t.group.defrag != nil {
-				return nil, true // the filters see what has been put together
+				return nil, true // the filters see reassembled packets
 			}
 			sockets = *t.group.members.Load()
 		}
 		if t.protocol() != tpacket.ETHPAll {
-			return nil, true // they see no VLAN tags
+			return nil, true // such sockets see no VLAN tags
 		}
 		for _, s := range sockets {
 			f := s.sourceFilter()
@@ -151,9 +150,10 @@ const (
 	maxShortFilter = 96
 )
 
-// sourceFilter is a filter that refuses, from the link-layer header on, nothing that the
-// socket takes, nil: there is none. With a grant that hides bytes it is the grant's:
-// what the socket's own says of them would show in how many packets come.
+// sourceFilter returns a filter that refuses, from the link-layer header on, only packets that
+// the socket would not accept; nil: there is none. With a grant that hides bytes it is the
+// grant's: the socket's own filter would show what hidden bytes are by how many packets
+// arrive.
 func (s *Socket) sourceFilter() *cbpf.Filter {
 	rx := s.rx.Load()
 	switch {
@@ -167,7 +167,7 @@ func (s *Socket) sourceFilter() *cbpf.Filter {
 	return rx.filter
 }
 
-// notifyFilterChange is for a socket that has another filter.
+// notifyFilterChange is called when a socket's filter was replaced.
 func (ns *Namespace) notifyFilterChange(s *Socket) {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()

@@ -11,61 +11,61 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// Grant is what a namespace's owner lets a socket see and do that somebody else
-// uses. The zero value grants everything. A socket with a Grant, even that one,
-// has no CAP_NET_ADMIN: SO_RCVBUFFORCE and SO_SNDBUFFORCE are EPERM.
+// Grant limits what a socket used by another process may see and do. The zero value allows
+// everything, but a socket with a Grant, even that one, has no CAP_NET_ADMIN: SO_RCVBUFFORCE
+// and SO_SNDBUFFORCE are EPERM.
 //
-// It bounds packets, not what is known of them: their true length and time, what a
-// sockaddr_ll, a tag beside the frame and a vnet header say, and the ancillary
-// data that filters load are there for each packet that the socket gets.
+// A Grant limits packets, not their metadata: true length and time, the sockaddr_ll, a tag
+// beside the frame, the vnet header and the ancillary data that filters load are available for
+// each packet that the socket receives.
 type Grant struct {
-	// Devices says which devices the socket sees; nil: all. Others are not there:
-	// ENODEV, and a socket bound to all devices gets nothing from them. It is asked
-	// when a device is added and when the grant is made, must say the same each
-	// time, and must call no methods of the namespace or of its sockets.
+	// Devices reports whether the socket may use a device; nil: all. Others do not exist
+	// for it: ENODEV, and a socket bound to all devices receives nothing from them. It is
+	// called when a device is added and when the grant is set, must return the same
+	// result each time, and must not call methods of the namespace or of its sockets.
 	Devices func(*Device) bool
 
-	// Filter is run before the socket's own filter, which it cannot widen: packets
-	// must pass both. nil: none. On sockets of either type its offsets count from
-	// the link-layer header on, it sees all of the packet, and a VLAN tag wherever
-	// one was. Of what it returns the socket gets no more, as with Snaplen. What it
-	// refuses was never offered to the socket: no count tells of it.
+	// Filter runs before the socket's own filter: packets must pass both. nil: none. On
+	// sockets of either type its offsets are relative to the link-layer header, and it
+	// sees the whole packet, with any VLAN tag. The socket receives at most the number of
+	// bytes that it returns, as with Snaplen. A packet that it refuses was not offered to
+	// the socket and appears in no count.
 	//
-	// On a raw-IP device they count from the network header on, as there is no other:
-	// for devices of several types a filter must tell them apart (SKF_AD_HATYPE).
+	// On a raw-IP device offsets are relative to the network header, the only one: a
+	// filter for devices of several types must check the type (SKF_AD_HATYPE).
 	Filter []cbpf.Instruction
 
-	// Snaplen is how many bytes of each packet there are for the socket, counted from
-	// the link-layer header on; 0: all. No filter of the socket's sees further. The
-	// flow hash of a packet that was cut is that of what is left of it.
+	// Snaplen is how many bytes of each packet the socket may see, link-layer header
+	// included; 0: all. The socket's filter sees no more. The flow hash of a truncated
+	// packet is that of the remaining bytes.
 	Snaplen int
 
 	NoSend bool // the socket may not send: EPERM, for transmit rings, too
 
-	// NoPromiscuous has memberships that make a card take packets to others succeed without
-	// effect: PACKET_MR_PROMISC, and addresses that are no group's. The device does not count
+	// NoPromiscuous: memberships that make a card accept packets to other hosts succeed
+	// without effect (PACKET_MR_PROMISC and unicast addresses). The device does not count
 	// them.
 	NoPromiscuous bool
 
-	// Budget bounds the memory of all sockets that have it; nil: none but the
-	// namespace's.
+	// Budget limits the memory of all sockets that have it; nil: only the namespace's
+	// limit applies.
 	Budget *Budget
 
-	// Account bounds the work that all sockets that have it make for others; nil: nothing
-	// bounds it.
+	// Account limits the writers' time and the memberships of all sockets that have it;
+	// nil: no limit.
 	Account *Account
 
-	// Scope parts fanout groups: a socket joins only those of its own scope. Sockets
+	// Scope separates fanout groups: a socket joins only groups of its own scope. Sockets
 	// without a grant are in scope 0.
 	Scope uint32
 }
 
-// granted is a grant, checked. nil is no grant: it grants everything.
+// granted is a validated grant. nil is no grant and allows everything.
 type granted struct {
 	Grant
 	filter  *cbpf.Filter            // of Filter
 	snaplen uint32                  // MaxUint32: all
-	devices atomic.Pointer[[]int32] // indexes of those that Devices is for, in order; nil: all. Namespace.mu is held to write it
+	devices atomic.Pointer[[]int32] // indexes of the allowed devices, sorted; nil: all. Written with Namespace.mu held
 }
 
 func newGranted(g *Grant) (*granted, error) {
@@ -74,7 +74,7 @@ func newGranted(g *Grant) (*granted, error) {
 	}
 	out := &granted{Grant: *g, snaplen: math.MaxUint32}
 	if g.Devices != nil {
-		out.devices.Store(new([]int32)) // none until look
+		out.devices.Store(new([]int32)) // none until resolveDevicesLocked
 	}
 	switch {
 	case g.Snaplen < 0:
@@ -92,7 +92,7 @@ func newGranted(g *Grant) (*granted, error) {
 	return out, nil
 }
 
-// resolveDevicesLocked asks which of the devices the grant is for. Namespace.mu is held.
+// resolveDevicesLocked evaluates Devices. It must be called with Namespace.mu held.
 func (g *granted) resolveDevicesLocked(devices []*Device) {
 	if g == nil || g.Devices == nil {
 		return
@@ -106,7 +106,7 @@ func (g *granted) resolveDevicesLocked(devices []*Device) {
 	g.devices.Store(&seen)
 }
 
-// allowsDevice says whether the device of that index is there.
+// allowsDevice reports whether the socket may use the device with that index.
 func (g *granted) allowsDevice(index int32) bool {
 	if g == nil {
 		return true
@@ -119,18 +119,18 @@ func (g *granted) allowsDevice(index int32) bool {
 	return ok
 }
 
-// limitsBytes says whether there are bytes that the socket may not see.
+// limitsBytes reports whether there are bytes of packets that the socket may not see.
 func (g *granted) limitsBytes() bool { return g != nil && (g.Filter != nil || g.Snaplen > 0) }
 
-// limitsDelivery says whether there are packets, or bytes of them, that the socket may not
-// see: otherwise it receives like any other.
+// limitsDelivery reports whether there are packets, or bytes of packets, that the socket may
+// not see.
 func (g *granted) limitsDelivery() bool { return g.limitsBytes() || g != nil && g.Devices != nil }
 
-// visibleBytes is how many bytes of the packet, link-layer header included, there are for
-// the socket; 0: it gets nothing of it.
+// visibleBytes returns how many bytes of the packet, link-layer header included, the socket
+// may see; 0: it does not receive the packet.
 func (g *granted) visibleBytes(p *Packet, meta *packetMeta) (seen uint32) {
 	if !g.allowsDevice(meta.from.Ifindex) {
-		return 0 // revoked while the packet was under way
+		return 0 // revoked while the packet was being delivered
 	}
 	seen = min(meta.capLen, g.snaplen)
 	if g.filter == nil {
@@ -144,22 +144,22 @@ func (g *granted) visibleBytes(p *Packet, meta *packetMeta) (seen uint32) {
 	return min(seen, meta.runFilter(g.filter, &q, 0))
 }
 
-// truncated is what a grant leaves of a packet.
+// truncated is a packet without the bytes that a grant hides.
 type truncated struct {
 	packet  Packet // without its Rest
 	arrival packetMeta
-	rest    [16][]byte // in place of it: a place to point to that is no allocation
+	rest    [16][]byte // backing array of Rest, which avoids an allocation
 	pieces  int
 }
 
-// truncate leaves n bytes of the packet, of which skip at least belong to a link-layer
-// header. The arrival goes on to tell the true length.
+// truncate limits the packet to n bytes, but to no less than skip, its link-layer header. The
+// metadata keeps the true length.
 func truncate(p *Packet, meta *packetMeta, n, skip uint32) (v truncated) {
 	v.packet, v.arrival = *p, *meta
 	v.packet.Rest = nil
 	if n < meta.capLen {
 		v.arrival.capLen = max(n, skip)
-		v.packet.Hash = 0 // of more than is left
+		v.packet.Hash = 0 // it covered bytes that are no longer there
 	}
 	v.packet.Data = p.Data[:min(int(n), len(p.Data))]
 	left := int(n) - len(v.packet.Data)
@@ -178,8 +178,8 @@ func truncate(p *Packet, meta *packetMeta, n, skip uint32) (v truncated) {
 	return v
 }
 
-// receiveGranted is take for a socket that somebody else uses: what it may not see is cut off
-// before anything looks at the packet.
+// receiveGranted is receiveOne for a socket with a grant or an account: bytes outside the
+// grant are truncated before filters and copies run.
 //
 //go:noinline
 func (s *Socket) receiveGranted(rx *rxOptions, p *Packet, meta *packetMeta) {
@@ -201,8 +201,8 @@ func (s *Socket) receiveGranted(rx *rxOptions, p *Packet, meta *packetMeta) {
 	meta.timestamp = v.arrival.timestamp // one reading for all sockets
 }
 
-// receiveBatchGranted is receiveBatch for a socket that somebody else uses. Where its grant
-// hides anything, it gets the packets one by one.
+// receiveBatchGranted is receiveBatch for a socket with a grant or an account. If the grant
+// hides anything, packets are received one by one.
 func (s *Socket) receiveBatchGranted(rx *rxOptions, ps []Packet, metas []packetMeta, mask batchMask) {
 	if rx.grant == nil {
 		s.receiveBatchMetered(rx, ps, metas, mask)
@@ -215,8 +215,8 @@ func (s *Socket) receiveBatchGranted(rx *rxOptions, ps []Packet, metas []packetM
 	}
 }
 
-// SocketFor is Socket for somebody who gets what g says; nil: Socket. EINVAL for a
-// Filter that Linux would refuse, or a negative Snaplen.
+// SocketFor is Socket under a grant; nil: none. EINVAL for a Filter that Linux would refuse,
+// or a negative Snaplen.
 func (ns *Namespace) SocketFor(g *Grant, t SockType, protocol uint16) (*Socket, error) {
 	if t != SockRaw && t != SockDgram {
 		return nil, explain.Errorf(syscall.Errno(esocktnosupport), "socket type %d: want SOCK_RAW (%d) or SOCK_DGRAM (%d)", t, SockRaw, SockDgram)
@@ -237,15 +237,13 @@ func (ns *Namespace) SocketFor(g *Grant, t SockType, protocol uint16) (*Socket, 
 	return s, nil
 }
 
-// SetGrant replaces what the socket is granted, for every packet that is delivered
-// from now on; nil grants everything. It fails as SocketFor does, and changes
-// nothing then.
+// SetGrant replaces the socket's grant for every packet delivered from now on; nil removes it.
+// It fails as SocketFor does, and then changes nothing.
 //
-// A device that is no longer granted is to the socket as one that was removed: its
-// memberships there are gone, and if it is bound to it, it is bound to index -1,
-// with ENETDOWN pending. A socket stays in the fanout group that it is in. Its own
-// filter, packets that it has already, and its rings stay, with the budgets that
-// their memory was taken from, whether the new grant would give them or not.
+// A device that is no longer granted looks to the socket like one that was removed: its
+// memberships there are dropped, and a socket bound to it is bound to index -1, with ENETDOWN
+// pending. The socket stays in its fanout group. It keeps its own filter, received packets,
+// and its rings, which stay charged to the budgets they were charged to.
 func (s *Socket) SetGrant(g *Grant) error {
 	gr, err := newGranted(g)
 	return s.do("set grant", func() error {
@@ -293,19 +291,19 @@ func (s *Socket) setGrantLocked(g *granted) {
 	ns.rebuildTapsLocked()
 }
 
-// needsNetAdmin is for options that take CAP_NET_ADMIN.
+// needsNetAdmin wraps an option that requires CAP_NET_ADMIN.
 func needsNetAdmin(check func(*Socket, int32) (int32, error)) func(*Socket, int32) (int32, error) {
 	return func(s *Socket, v int32) (int32, error) {
 		if s.grant != nil {
-			return 0, explain.Errorf(syscall.EPERM, "%d: only who owns the namespace may force a size", v)
+			return 0, explain.Errorf(syscall.EPERM, "%d: only the namespace's owner may exceed the maximum size", v)
 		}
 		return check(s, v)
 	}
 }
 
-var errNoSend = explain.Errorf(syscall.EPERM, "the socket was not granted to send")
+var errNoSend = explain.Errorf(syscall.EPERM, "the socket's grant does not allow sending")
 
-// allowsMembership says whether the membership counts at the device.
+// allowsMembership reports whether the membership takes effect at the device.
 func (g *granted) allowsMembership(m *membership) bool {
 	if g == nil || !g.NoPromiscuous {
 		return true
@@ -313,7 +311,7 @@ func (g *granted) allowsMembership(m *membership) bool {
 	return m.typ == mrAllmulti || m.typ != mrPromisc && m.addr[0]&1 != 0
 }
 
-// account is what the sockets of the grant's user share, nil: nothing.
+// account returns the account that the grant's sockets share, nil if there is none.
 func (g *granted) account() *Account {
 	if g == nil {
 		return nil
@@ -321,7 +319,7 @@ func (g *granted) account() *Account {
 	return g.Account
 }
 
-// budgetLocked is what the socket's memory is taken from, nil: nobody's. s.mu is held.
+// budgetLocked returns the budget that the socket's memory is charged to; nil means unlimited.
 func (s *Socket) budgetLocked() *Budget {
 	if s.grant == nil {
 		return nil

@@ -123,8 +123,8 @@ func (l *Link) stamp(to *tpacket.SockaddrLL) {
 	}
 }
 
-// parse reads the beginning of a packet. It reports false for one that no driver of
-// the type would let in.
+// parse reads the beginning of a packet. It reports false for one that no driver of the type
+// would accept.
 func (meta *packetMeta) parse(d *Device, p *Packet) bool {
 	head := p.Data
 	switch d.link.framing {

@@ -114,8 +114,8 @@ func (ns *Namespace) addMembership(s *Socket, m membership) error {
 	return nil
 }
 
-// setCountedLocked has the device count the membership or not, and reports whether Device.publishRxFilterLocked is to be
-// called. Namespace.mu is held.
+// setCountedLocked adds the membership to the device's receive filter, or removes it, and
+// reports whether publishRxFilterLocked must follow.
 func (j *joinedMembership) setCountedLocked(on bool) (changed bool) {
 	if j.counted == on {
 		return false
@@ -146,8 +146,7 @@ func (ns *Namespace) dropMembership(s *Socket, m membership) {
 	}
 }
 
-// flushMembershipsLocked drops those of s on device d, or all when d is nil. ns.mu is
-// held.
+// flushMembershipsLocked drops the memberships of s on device d, or all if d is nil.
 func (ns *Namespace) flushMembershipsLocked(s *Socket, d *Device) {
 	changed := make(map[*Device]bool)
 	s.memberships = slices.DeleteFunc(s.memberships, func(j joinedMembership) bool {
@@ -165,7 +164,7 @@ func (ns *Namespace) flushMembershipsLocked(s *Socket, d *Device) {
 	}
 }
 
-// membership is where m is among the socket's, -1: nowhere.
+// membership returns the index of m among the socket's memberships, -1 if it is not there.
 func (s *Socket) membership(m membership) int {
 	return slices.IndexFunc(s.memberships, func(j joinedMembership) bool { return j.membership == m })
 }
@@ -181,7 +180,8 @@ type filterRefs struct {
 // all packets to groups, or is promiscuous, as a card does whose filter is full.
 const maxAddresses = 32
 
-// rxFilter is which packets that come in a card would hear. It does not change.
+// rxFilter says which incoming packets a card in the device's place would accept. It is
+// immutable.
 type rxFilter struct {
 	promiscuous, allmulti int // memberships
 
@@ -192,13 +192,13 @@ type rxFilter struct {
 func (h *rxFilter) acceptsAll() bool    { return h.promiscuous > 0 || h.manyUnicast }
 func (h *rxFilter) acceptsGroups() bool { return h.allmulti > 0 || h.manyMulticast }
 
-// sameInterest says whether a source has nothing to do when one follows the other.
+// sameInterest reports whether a source can ignore the change from h to o.
 func (h *rxFilter) sameInterest(o *rxFilter) bool {
 	return h.acceptsAll() == o.acceptsAll() && h.acceptsGroups() == o.acceptsGroups() && maps.Equal(h.addrs, o.addrs)
 }
 
-// addRefLocked is packet_dev_mc: by is 1 or -1. When it has changed something, hear is to be
-// called. Namespace.mu is held.
+// addRefLocked is packet_dev_mc: it adds by, 1 or -1, to the references of m. If it reports
+// true, publishRxFilterLocked must follow.
 func (d *Device) addRefLocked(m membership, by int) (changed bool) {
 	switch l := &d.refs; m.typ {
 	case mrPromisc:
@@ -222,7 +222,7 @@ func (d *Device) addRefLocked(m membership, by int) (changed bool) {
 	return true
 }
 
-// publishRxFilterLocked makes known what listen has changed. Namespace.mu is held.
+// publishRxFilterLocked publishes what addRefLocked has changed.
 func (d *Device) publishRxFilterLocked() {
 	l := &d.refs
 	h := &rxFilter{
@@ -244,25 +244,24 @@ func (d *Device) publishRxFilterLocked() {
 	}
 }
 
-// Promiscuous says whether the device is to take packets to others: a socket asked for
-// them (PACKET_MR_PROMISC), or sockets asked for more than 32 unicast addresses.
+// Promiscuous reports whether the device should accept packets to other hosts: a socket
+// requested them (PACKET_MR_PROMISC), or sockets requested more than 32 unicast addresses.
 func (d *Device) Promiscuous() bool { return d.rxFilter.Load().acceptsAll() }
 
-// AllMulticast says whether the device is to take the packets of all groups: a socket
-// asked for them (PACKET_MR_ALLMULTI), or sockets asked for more than 32 groups.
+// AllMulticast reports whether the device should accept all multicast packets: a socket
+// requested them (PACKET_MR_ALLMULTI), or sockets requested more than 32 groups.
 func (d *Device) AllMulticast() bool { return d.rxFilter.Load().acceptsGroups() }
 
-// Memberships counts those of PACKET_MR_PROMISC and of PACKET_MR_ALLMULTI: a
-// link's IFLA_PROMISCUITY and IFLA_ALLMULTI.
+// Memberships returns how many memberships of PACKET_MR_PROMISC and of PACKET_MR_ALLMULTI the
+// device has: a link's IFLA_PROMISCUITY and IFLA_ALLMULTI.
 func (d *Device) Memberships() (promiscuous, allMulticast int) {
 	h := d.rxFilter.Load()
 	return h.promiscuous, h.allmulti
 }
 
-// AcceptsDst says whether a card in the device's place would take a packet to dst from
-// its wire: one to its own address or to all, or one that the sockets'
-// memberships ask for. A raw-IP device hears everything, one that is down
-// nothing.
+// AcceptsDst reports whether a card in the device's place would accept a packet to dst from
+// its wire: one to its own address, to the broadcast address, or to an address that a socket's
+// membership requests. A raw-IP device accepts every packet, one that is down none.
 func (d *Device) AcceptsDst(dst [6]byte) bool {
 	if !d.up.Load() {
 		return false
@@ -288,8 +287,7 @@ func addrLen(d *Device) int {
 	return 0
 }
 
-// RxFilterAddrs lists what addresses beside its own and broadcast the sockets'
-// memberships have the device hear (PACKET_MR_MULTICAST, PACKET_MR_UNICAST), in no
-// order. Of groups, and of others, there are at most 32: of more than that AllMulticast and
-// Promiscuous tell.
+// RxFilterAddrs returns the addresses, beside the device's own and broadcast, that the
+// sockets' memberships request (PACKET_MR_MULTICAST, PACKET_MR_UNICAST), in no order. There
+// are at most 32 groups and 32 others: with more, AllMulticast or Promiscuous is true instead.
 func (d *Device) RxFilterAddrs() [][6]byte { return slices.Collect(maps.Keys(d.rxFilter.Load().addrs)) }

@@ -8,17 +8,18 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// packetMeta is what is the same about a packet for every socket.
+// packetMeta is what is the same about a packet for all sockets; outgoing packets have it,
+// too.
 type packetMeta struct {
 	length       uint32             // bytes, link-layer header included
-	capLen       uint32             // how many of them there are: see Packet.Len, Grant.Snaplen
+	capLen       uint32             // bytes that are present: see Packet.Len, Grant.Snaplen
 	maclen       uint32             // bytes before the network header
 	status       uint32             // offload bits of tp_status
 	protocol     uint16             // skb->protocol, host byte order
-	extra        extra              // what only few packets have
+	extra        extra              // rare properties
 	tags         tags               // in the frame
-	strippedVLAN VLAN               // a tag that was beside the frame: see deliverTagged
-	headLen      uint32             // bytes in the first piece, where deliverTagged made another; 0: len(Data)
+	strippedVLAN VLAN               // a tag removed by deliverTagged
+	headLen      uint32             // bytes in the first piece before deliverTagged; 0: len(Data)
 	timestamp    int64              // nanoseconds since the epoch; 0: not read yet
 	from         tpacket.SockaddrLL // as the ring shows it
 }
@@ -31,8 +32,8 @@ const (
 	extraLink                   // Packet.Link says otherwise than the device
 )
 
-// measure reports whether the packet can be shown: whether it has a whole link-layer
-// header, or begins with one that the device's type knows.
+// measure computes the metadata, and reports whether the packet can be delivered: whether it
+// has a whole link-layer header, or one that the device's type knows.
 func (meta *packetMeta) measure(d *Device, p *Packet) bool {
 	head := p.Data
 	n := len(head)

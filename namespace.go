@@ -11,19 +11,17 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// DefaultMaxMemory bounds a namespace's ring memory when its configuration does
-// not, in bytes.
+// DefaultMaxMemory limits a namespace's ring memory, in bytes, if its configuration does not.
 const DefaultMaxMemory = 1 << 30
 
-// NamespaceConfig shapes a namespace. The zero value works.
+// NamespaceConfig configures a namespace. The zero value works.
 type NamespaceConfig struct {
-	// MaxMemory bounds the bytes of ring memory that all sockets together may
-	// hold; 0 means DefaultMaxMemory. A ring that would pass it is refused with
-	// ENOMEM.
+	// MaxMemory limits the ring memory of all sockets together, in bytes; 0:
+	// DefaultMaxMemory. A ring beyond it is refused with ENOMEM.
 	MaxMemory int64
 
-	// Reserved is how much of MaxMemory is kept for sockets whose budgets have a share
-	// of it: see [NewBudgetWithReserve].
+	// Reserved is the part of MaxMemory kept for sockets whose budgets have a share of
+	// it: see [NewBudgetWithReserve].
 	Reserved int64
 
 	// FirstIndex is the first device's index (sll_ifindex), and those after it
@@ -42,7 +40,7 @@ type Namespace struct {
 
 	mu        notifyMutex
 	devices   []*Device // by index
-	lo        *Device   // the one of devices that nobody added; nil: it was replaced or removed
+	lo        *Device   // in devices; nil: it was replaced or removed
 	nextIndex int
 	sockets   []*Socket // open ones, oldest first
 	taps      []tap     // oldest first
@@ -154,8 +152,8 @@ func (ns *Namespace) findLocked(match func(*Device) bool) (*Device, bool) {
 	return nil, false
 }
 
-// tap is who gets a device's packets: a socket, or a fanout group of them.
-// Exactly one is set. It mirrors struct packet_type (linux/netdevice.h).
+// tap receives a device's packets: a socket, or a fanout group of sockets. Exactly one field
+// is set. It mirrors struct packet_type (linux/netdevice.h).
 type tap struct {
 	socket *Socket
 	group  *group
@@ -175,7 +173,7 @@ func (t tap) protocol() uint16 {
 	return uint16(t.socket.protocol.Load()) // pairs with the store in Bind
 }
 
-// allowsDeviceLocked says whether the tap is granted d. Namespace.mu is held.
+// allowsDeviceLocked reports whether the tap's grants allow d.
 func (t tap) allowsDeviceLocked(d *Device) bool {
 	if t.group != nil {
 		return t.group.allowsDeviceLocked(d)
@@ -183,7 +181,7 @@ func (t tap) allowsDeviceLocked(d *Device) bool {
 	return t.socket.grant.allowsDevice(int32(d.index))
 }
 
-// receive is for a packet that the tap wants.
+// receive delivers a packet for the tap's protocol.
 func (t tap) receive(p *Packet, meta *packetMeta) {
 	if t.group != nil {
 		t.group.deliver(p, meta)
@@ -192,8 +190,7 @@ func (t tap) receive(p *Packet, meta *packetMeta) {
 	}
 }
 
-// setRunningLocked sets whether devices deliver to s, by itself or in its group. ns.mu
-// is held.
+// setRunningLocked sets whether devices deliver to s, by itself or in its group.
 func (ns *Namespace) setRunningLocked(s *Socket, hooked bool) {
 	if s.running == hooked {
 		return
@@ -212,7 +209,7 @@ func (ns *Namespace) setRunningLocked(s *Socket, hooked bool) {
 	ns.rebuildTapsLocked()
 }
 
-// removeTapLocked takes t out of the taps. It is mostly among the latest.
+// removeTapLocked removes t from the taps. It is mostly among the latest.
 func (ns *Namespace) removeTapLocked(t tap) {
 	for i := len(ns.taps) - 1; i >= 0; i-- {
 		if ns.taps[i] == t {
@@ -222,8 +219,8 @@ func (ns *Namespace) removeTapLocked(t tap) {
 	}
 }
 
-// rebuildTapsLocked gives every device the list of its taps, as a fresh slice: writers read
-// the old one undisturbed.
+// rebuildTapsLocked publishes every device's list of taps, as a new slice: writers continue
+// with the old one.
 func (ns *Namespace) rebuildTapsLocked() {
 	for _, d := range ns.devices {
 		var taps []tap
@@ -274,7 +271,7 @@ func (m *notifyMutex) UnlockAndNotify() {
 	}
 }
 
-// addSocket makes s one of the namespace's sockets.
+// addSocket adds s to the namespace's sockets.
 func (ns *Namespace) addSocket(s *Socket) {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
@@ -286,7 +283,7 @@ func (ns *Namespace) addSocket(s *Socket) {
 	}
 }
 
-// removeSocket is for a socket that closes.
+// removeSocket removes a socket that is being closed.
 func (ns *Namespace) removeSocket(s *Socket) {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
@@ -317,9 +314,9 @@ func (ns *Namespace) setUpLocked(d *Device, up bool) {
 	ns.rebuildTapsLocked()
 }
 
-// RemoveDevice sets the device down and takes it away: its name is free, its
-// index is never given again, memberships on it are gone, and sockets bound to it
-// are bound to index -1. ENODEV when it is not in the namespace, any more.
+// RemoveDevice sets the device down and removes it: its name is free, its index is not used
+// again, its memberships are dropped, and sockets bound to it are bound to index -1. ENODEV if
+// it is not in the namespace.
 func (ns *Namespace) RemoveDevice(d *Device) error {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()

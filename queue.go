@@ -25,11 +25,11 @@ type queue struct {
 	read        bool // a packet was taken since the last purge
 }
 
-// queuedPacket is a packet in a queue. Nothing changes in it once it is there.
+// queuedPacket is a packet in a queue. It is immutable once it is there.
 type queuedPacket struct {
 	next     *queuedPacket // guarded by the queue's lock
 	truesize int64
-	budget   *Budget // that it is taken from
+	budget   *Budget // that it is charged to
 
 	data       []byte // what the socket sees of the packet, cut to the snaplen
 	from       tpacket.SockaddrLL
@@ -40,12 +40,11 @@ type queuedPacket struct {
 	dropped    uint32 // sk_drops before it; 0 without SO_RXQ_OVFL
 	vnet       vnetHeader
 	vnetKnown  bool
-	tagInFrame bool // aux tells of a tag in the frame: see Socket.auxdata
+	tagInFrame bool // aux has a tag that is in the frame: see Socket.auxdata
 }
 
-// truesize is what a packet of n bytes costs of SO_RCVBUF: skb->truesize as a TAP
-// device's packets have it, on a 64-bit machine with pages of 4 KiB. It is more
-// than the queue keeps.
+// truesize returns what a packet of n bytes is charged to SO_RCVBUF: skb->truesize of a TAP
+// device's packets on a 64-bit machine with pages of 4 KiB. It is more than the queue keeps.
 func truesize(n uint32) int64 {
 	const (
 		skBuff     = 256 // struct sk_buff
@@ -60,9 +59,8 @@ func truesize(n uint32) int64 {
 	return skBuff + sharedInfo + (int64(n)+headroom+cacheLine-1)&^(cacheLine-1)
 }
 
-// reserve takes size bytes of the queue's bound, of the budget and of the
-// namespace's, if the queue is not full: the last packet may go past the queue's
-// bound, as in Linux.
+// reserve charges size bytes to the queue's limit, the budget and the namespace, unless the
+// queue is full: the last packet may exceed the queue's limit, as in Linux.
 func (q *queue) reserve(ns *Namespace, budget *Budget, size int64) bool {
 	for {
 		held := q.held.Load()
@@ -91,8 +89,7 @@ func (q *queue) release(ns *Namespace, budget *Budget, size int64) {
 	ns.releaseMemory(budget, size)
 }
 
-// push puts m, whose truesize is reserved, at the end, unless the queue of epoch
-// was emptied meanwhile.
+// push appends m, whose truesize is reserved, unless the queue was emptied since epoch.
 func (q *queue) push(ns *Namespace, m *queuedPacket, epoch uint32) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -109,8 +106,7 @@ func (q *queue) push(ns *Namespace, m *queuedPacket, epoch uint32) {
 	q.length.Add(1)
 }
 
-// pop returns the first packet, nil when there is none. It stays when it is only
-// peeked at.
+// pop returns the first packet, nil if there is none, and removes it unless peek is set.
 func (q *queue) pop(ns *Namespace, peek bool) *queuedPacket {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -127,15 +123,15 @@ func (q *queue) pop(ns *Namespace, peek bool) *queuedPacket {
 	return m
 }
 
-// hasRead reports whether a packet was taken out since the queue began.
+// hasRead reports whether a packet was removed since the last purge.
 func (q *queue) hasRead() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.read
 }
 
-// purge empties the queue and begins a new one: what writers that are under way
-// still bring is let go.
+// purge empties the queue and begins a new epoch: packets of writers in mid-call are
+// discarded.
 func (q *queue) purge(ns *Namespace) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -147,7 +143,7 @@ func (q *queue) purge(ns *Namespace) {
 	q.length.Store(0)
 }
 
-// enqueue is packet_rcv from where the filter has said yes.
+// enqueue is packet_rcv after its filter.
 func (s *Socket) enqueue(rx *rxOptions, p *Packet, meta *packetMeta, snaplen uint32) {
 	size := truesize(meta.capLen)
 	if !s.queue.reserve(s.ns, rx.budget, size) {
@@ -158,7 +154,7 @@ func (s *Socket) enqueue(rx *rxOptions, p *Packet, meta *packetMeta, snaplen uin
 	m := rx.newQueuedPacket(p, meta, snaplen)
 	m.truesize = size
 	m.from = meta.from
-	if !rx.dgram || rx.skipLen(meta)+snaplen >= uint32(meta.tags.end) { // Linux looks for it in what the filter left
+	if !rx.dgram || rx.skipLen(meta)+snaplen >= uint32(meta.tags.end) { // Linux searches the bytes that the filter kept
 		m.from.Protocol = rx.protocol(meta)
 	} else {
 		m.from.Protocol = 0
@@ -194,8 +190,8 @@ func (s *Socket) enqueueCopy(rx *rxOptions, p *Packet, meta *packetMeta) bool {
 	return true
 }
 
-// newQueuedPacket copies what the socket sees of a packet, at most snaplen bytes, with
-// all that a control message may tell of it.
+// newQueuedPacket copies what the socket sees of a packet, at most snaplen bytes, and the
+// values of its control messages.
 func (rx *rxOptions) newQueuedPacket(p *Packet, meta *packetMeta, snaplen uint32) *queuedPacket {
 	skip, tag := rx.skipLen(meta), rx.vlan(p, meta)
 	m := &queuedPacket{

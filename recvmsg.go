@@ -21,7 +21,7 @@ const (
 	msgCompat   RecvFlags = 0x80000000 // MSG_CMSG_COMPAT, of 32-bit callers
 )
 
-// Message is what recvmsg tells of a packet, beside its bytes.
+// Message is the result of recvmsg, without the packet's bytes.
 type Message struct {
 	N      int       // what recvmsg returns: bytes copied or, with MsgTrunc, that there were
 	Copied int       // bytes copied, the vnet header's included
@@ -46,15 +46,15 @@ type controls struct {
 	auxdata   bool // PACKET_AUXDATA
 }
 
-// Recv takes a packet out of the socket's queue and copies it to b, as recvmsg
-// does. It never waits: EAGAIN when the queue is empty, and [Socket.Arm] tells
-// when it no longer is. A pending error is returned once, before any packet. With
-// a vnet header asked for, EINVAL when b has no room for it or the header no word
-// for the packet's offloads; the packet is gone then, as in Linux.
+// Recv removes a packet from the socket's queue and copies it to b, as recvmsg does. It never
+// waits: EAGAIN if the queue is empty; [Socket.Arm] notifies of the next packet. A pending
+// error is returned once, before any packet. If a vnet header was requested, EINVAL if b has
+// no room for it or the header cannot express the packet's offloads; the packet is then lost,
+// as in Linux.
 //
-// A socket without a ring has all its packets there; one with a ring whole copies
-// of those that were cut, if PACKET_COPY_THRESH asks for them. Of a copy's sender
-// only the protocol is known.
+// A socket without a ring queues all its packets; one with a ring queues whole copies of
+// packets that a slot truncates, if PACKET_COPY_THRESH requests them. A copy's address has
+// only the protocol.
 func (s *Socket) Recv(b []byte, flags RecvFlags) (Message, error) { return s.recv(b, flags, true) }
 
 // Peek is Recv with [MsgPeek] and [MsgTrunc], but that a pending error stays.
@@ -84,7 +84,7 @@ func (s *Socket) recv(b []byte, flags RecvFlags, takesError bool) (Message, erro
 		return fail(syscall.EAGAIN)
 	}
 	if ro != nil {
-		size := m.truesize // Linux looks before it lets the packet go
+		size := m.truesize // Linux checks before it frees the packet
 		if flags&MsgPeek != 0 {
 			size = 0 // it is still there
 		}
@@ -110,8 +110,8 @@ func (s *Socket) recv(b []byte, flags RecvFlags, takesError bool) (Message, erro
 	return out, nil
 }
 
-// auxdata is what PACKET_AUXDATA tells of m. A tag that is in the frame is looked for
-// only now in Linux (packet_recvmsg), and not found when the packet's device is gone.
+// auxdata returns m's PACKET_AUXDATA. Linux parses a tag in the frame only now
+// (packet_recvmsg), and does not find it if the packet's device is gone.
 func (s *Socket) auxdata(m *queuedPacket) tpacket.Auxdata {
 	aux := m.aux
 	if m.tagInFrame {
@@ -123,8 +123,8 @@ func (s *Socket) auxdata(m *queuedPacket) tpacket.Auxdata {
 	return aux
 }
 
-// Discard takes the first packet out of the socket's queue, if there is one, and
-// leaves a pending error. It is for who has peeked at the packet and is done with it.
+// Discard removes the first packet of the socket's queue, if there is one, and leaves a
+// pending error. A caller of Peek discards the packet once it has handled it.
 func (s *Socket) Discard() {
 	s.mu.Lock()
 	ro := s.rolloverState
@@ -134,8 +134,8 @@ func (s *Socket) Discard() {
 	}
 }
 
-// QueuedBytes is the length of the first packet in the queue, 0 when there is
-// none (SIOCINQ).
+// QueuedBytes returns the length of the first packet in the queue, 0 if there is none
+// (SIOCINQ).
 func (s *Socket) QueuedBytes() int {
 	if m := s.queue.pop(s.ns, true); m != nil {
 		return len(m.data)
@@ -198,7 +198,7 @@ func (m *Message) Control(room int) []byte {
 	return b
 }
 
-// controlsLocked is what the options ask for. s.mu is held.
+// controlsLocked returns the control messages that the options request.
 func (s *Socket) controlsLocked() controls {
 	on := func(level, name int) bool { return s.flags[option{level, name}] != 0 }
 	return controls{

@@ -81,8 +81,8 @@ func (s *Socket) newBlocksLocked(g tpacket.Geometry, r tpacket.Req3) (writer.Buf
 	return newRingLocked(s, g, func(m *ringmem.Memory) (writer.Buffer, error) { return writer.NewBlocks(m, g, c) })
 }
 
-// ringCost is what a budget is charged for a ring, in bytes: its memory, and what is kept
-// privately for each slot or block.
+// ringCost returns what a ring is charged to a budget, in bytes: its memory and the private
+// state of its slots or blocks.
 func ringCost(g tpacket.Geometry) int64 {
 	const sequence, block = 8, 64 // bytes
 	if g.Version == tpacket.V3 {
@@ -91,8 +91,7 @@ func ringCost(g tpacket.Geometry) int64 {
 	return int64(g.Size()) + int64(g.FrameNr)*sequence
 }
 
-// newRingLocked makes a ring for s within its budget and the namespace's memory bound.
-// s.mu is held.
+// newRingLocked makes a ring for s within its budget and the namespace's limit.
 func newRingLocked[R any](s *Socket, g tpacket.Geometry, of func(*ringmem.Memory) (R, error)) (r R, err error) {
 	ns, budget, size := s.ns, s.budgetLocked(), int64(g.Size())
 	if !budget.acquire(ringCost(g)) {
@@ -119,7 +118,8 @@ func newRingLocked[R any](s *Socket, g tpacket.Geometry, of func(*ringmem.Memory
 	return r, err
 }
 
-// acquireMemory takes n bytes for packets, unless the namespace has not so many left.
+// acquireMemory charges n bytes for packets to the namespace, or reports false if fewer are
+// left.
 func (ns *Namespace) acquireMemory(b *Budget, n int64) bool {
 	beyond := b.addPastReserve(n)
 	if ns.memory.Add(beyond) > ns.maxMemory && beyond > 0 {
@@ -131,7 +131,7 @@ func (ns *Namespace) acquireMemory(b *Budget, n int64) bool {
 
 func (ns *Namespace) releaseMemory(b *Budget, n int64) { ns.memory.Add(b.addPastReserve(-n)) }
 
-// freeRing ends a ring that newRing made of budget's memory.
+// freeRing closes a ring that newRingLocked charged to budget.
 func (ns *Namespace) freeRing(r interface {
 	Close() error
 	Geometry() tpacket.Geometry
@@ -142,7 +142,7 @@ func (ns *Namespace) freeRing(r interface {
 	return err
 }
 
-// hasRingLocked says whether the socket has a ring of either kind. s.mu is held.
+// hasRingLocked reports whether the socket has a ring of either kind.
 func (s *Socket) hasRingLocked() bool { return s.ring != nil || s.txRing != nil }
 
 // replaceRingLocked publishes r, nil for none, and frees the ring before it.
@@ -195,17 +195,17 @@ func (s *Socket) Geometry() (g tpacket.Geometry, ok bool) {
 // HasTxRing says whether the socket has a transmit ring.
 func (s *Socket) HasTxRing() bool { return s.TxRing() != nil }
 
-// SetMapped has the socket ask f whether anybody has a ring's memory mapped, by
-// its memfd, see [ringmem.Memory.FD]. Until nobody has, PACKET_RX_RING and
-// PACKET_TX_RING are EBUSY whatever they ask for. Without it nobody has. f must not
-// call methods of the socket.
+// SetMapped sets the function that reports whether a ring's memory is mapped, given its memfd
+// (see [ringmem.Memory.FD]). While it is, PACKET_RX_RING and PACKET_TX_RING are EBUSY whatever
+// they request. Without a function no ring counts as mapped. f must not call methods of the
+// socket.
 func (s *Socket) SetMapped(f func(memfd int) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mapped = f
 }
 
-// isMappedLocked says whether anybody has a ring mapped. s.mu is held.
+// isMappedLocked reports whether a ring is mapped.
 func (s *Socket) isMappedLocked() bool {
 	return s.mapped != nil && slices.ContainsFunc(s.memoriesLocked(), func(m *ringmem.Memory) bool { return s.mapped(m.FD()) })
 }

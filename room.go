@@ -8,9 +8,9 @@ import (
 	"github.com/rxring/rxring/internal/writer"
 )
 
-// RoomFor says for how many packets, n at most, all sockets that look at the device have
-// room: the least of their [Socket.RoomFor]. A source that can wait, such as a file, asks
-// it before it delivers.
+// RoomFor returns for how many packets, at most n, all attached sockets have room: the least
+// of their [Socket.RoomFor]. A source that can wait, such as a file, calls it before it
+// delivers.
 func (d *Device) RoomFor(n int) int {
 	for s := range d.readers {
 		n = s.RoomFor(n)
@@ -18,8 +18,7 @@ func (d *Device) RoomFor(n int) int {
 	return n
 }
 
-// HasRoom reports whether all sockets that look at the device have room for n packets, by
-// [Socket.HasRoom].
+// HasRoom reports whether all attached sockets have room for n packets, by [Socket.HasRoom].
 func (d *Device) HasRoom(n int) bool {
 	for s := range d.readers {
 		if !s.HasRoom(n) {
@@ -29,21 +28,21 @@ func (d *Device) HasRoom(n int) bool {
 	return true
 }
 
-// Sockets iterates over the sockets that would be offered a packet now, the members of
-// fanout groups among them, but for those that nobody holds ([Socket.SetHeld]). A socket
-// may be closed meanwhile.
+// Sockets iterates over the sockets that would be offered a packet now, members of fanout
+// groups included, except sockets without a known descriptor ([Socket.SetHeld]). A socket may
+// be closed meanwhile.
 func (d *Device) Sockets() iter.Seq[*Socket] { return d.readers }
 
-// drainEvery is how often Drain looks: nobody tells when a reader hands a slot back.
+// drainEvery is how often Drain polls: a reader that hands back a slot does not notify
+// writers.
 const drainEvery = time.Millisecond
 
 // drainUnread is how long Drain waits for a socket that has not been read at all.
 const drainUnread = 3 * time.Second
 
-// Drain hands over what lies in blocks that are not full yet, and waits until all
-// readers have read what there was; for a socket that nobody has read yet, 3 s. It is
-// for a source that has come to its end: a device that is removed at once takes packets
-// with it that nobody has read. The error is ctx's.
+// Drain retires blocks that are not full yet, and waits until all readers have read their
+// packets; at most 3 s for a socket that has never been read. A source calls it at its end:
+// removing a device drops unread packets. The error is ctx's.
 func (d *Device) Drain(ctx context.Context) error {
 	t := time.NewTicker(drainEvery)
 	defer t.Stop()
@@ -66,8 +65,7 @@ func (d *Device) Drain(ctx context.Context) error {
 	}
 }
 
-// readers are the sockets that see the device's packets, alone or in a group, and that
-// somebody holds.
+// readers iterates over the attached sockets that have a known descriptor.
 func (d *Device) readers(yield func(*Socket) bool) {
 	for s := range d.attached {
 		if !s.unheld.Load() && !yield(s) {
@@ -76,12 +74,11 @@ func (d *Device) readers(yield func(*Socket) bool) {
 	}
 }
 
-// SetHeld says whether anybody holds the socket, as far as the caller can see; at first,
-// yes. A socket that nobody holds gets packets as before, but sources neither count nor
-// wait for it: see [Device.Sockets].
+// SetHeld says whether the socket has a known descriptor; initially true. A socket without one
+// receives packets as before, but sources neither count nor wait for it: see [Device.Sockets].
 func (s *Socket) SetHeld(held bool) { s.unheld.Store(!held) }
 
-// attached are the sockets that see the device's packets, alone or in a group.
+// attached iterates over the sockets that receive the device's packets, alone or in a group.
 func (d *Device) attached(yield func(*Socket) bool) {
 	taps := d.taps.Load()
 	if taps == nil {
@@ -94,9 +91,9 @@ func (d *Device) attached(yield func(*Socket) bool) {
 	}
 }
 
-// HasRead reports whether the socket's reader has read a packet: received one from the
-// queue, or handed back a slot or block of the present ring. A source that waits for
-// room tells by it a slow reader from a socket that nobody reads.
+// HasRead reports whether the socket's reader has read a packet: received one from the queue,
+// or handed back a slot or block of the present ring. A source that waits for room
+// distinguishes slow readers from sockets that are not read by it.
 func (s *Socket) HasRead() bool {
 	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
 	switch {
@@ -108,11 +105,10 @@ func (s *Socket) HasRead() bool {
 	return s.queue.hasRead()
 }
 
-// RoomFor says for how many packets, n at most, the socket's ring or queue is sure to have
-// room while nobody else delivers to it: of a ring of slots a number of free slots, though
-// maybe not of all; of blocks how many are free, since a block's timer may close it behind
-// each packet; of a queue, which may get large segments, 1 unless it is large and has much
-// room.
+// RoomFor returns for how many packets, at most n, the socket's ring or queue certainly has
+// room while no other writer delivers to it: of a ring of slots a number of free slots, though
+// maybe not of all; of blocks how many are free, since a block's timer may close it after each
+// packet; of a queue, which may get large segments, 1 unless it is large and mostly empty.
 func (s *Socket) RoomFor(n int) int {
 	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
 	switch {

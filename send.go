@@ -12,8 +12,8 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// txOptions is what a socket's options amount to when it sends. It is immutable: a
-// changed option publishes a new one.
+// txOptions holds a socket's options as sending needs them. It is immutable: a changed option
+// publishes a new one.
 type txOptions struct {
 	group      *group // of fanout
 	grant      *granted
@@ -30,8 +30,7 @@ type txOptions struct {
 	priority   uint32
 }
 
-// publishTxLocked makes the options take effect on what is sent. s.mu is held, or
-// nobody else knows s yet.
+// publishTxLocked publishes the options for sending.
 func (s *Socket) publishTxLocked() {
 	flag := func(name int) bool { return s.flags[option{tpacket.SolPacket, name}] != 0 }
 	s.tx.Store(&txOptions{ // pairs with the load in SendTo
@@ -51,8 +50,8 @@ func (s *Socket) publishTxLocked() {
 	})
 }
 
-// setDeviceLocked notes which device the socket is bound to, nil for none, and sends
-// through. Namespace.mu is held.
+// setDeviceLocked records the device that the socket is bound to and sends through, nil for
+// none. It must be called with Namespace.mu held.
 func (s *Socket) setDeviceLocked(d *Device) {
 	s.device = d
 	s.boundDevice.Store(d) // pairs with the load in route
@@ -96,7 +95,7 @@ func (s *Socket) SendTo(frame []byte, to *tpacket.SockaddrLL) (n int, err error)
 	return n, nil
 }
 
-// Route is the device that SendTo would send through: ENXIO when there is none.
+// Route returns the device through which SendTo would send: ENXIO if there is none.
 func (s *Socket) Route(to *tpacket.SockaddrLL) (*Device, error) {
 	d, _, err := s.route(s.tx.Load(), to)
 	if err != nil {
@@ -105,11 +104,11 @@ func (s *Socket) Route(to *tpacket.SockaddrLL) (*Device, error) {
 	return d, nil
 }
 
-// Sent is how many frames have left since the socket was made.
+// Sent returns how many frames the socket has sent.
 func (s *Socket) Sent() uint64 { return s.sent.Load() }
 
-// sendFrame is a frame's way out, in the order of packet_snd
-// (net/packet/af_packet.c): address, device, length, header, contents.
+// sendFrame sends one frame, in the order of packet_snd (net/packet/af_packet.c): address,
+// device, length, header, contents.
 func (s *Socket) sendFrame(tx *txOptions, frame []byte, to *tpacket.SockaddrLL) (n int, err error) {
 	d, protocol, err := s.route(tx, to)
 	if err != nil {
@@ -149,8 +148,7 @@ func (s *Socket) sendFrame(tx *txOptions, frame []byte, to *tpacket.SockaddrLL) 
 	return n, nil
 }
 
-// sockError is the socket's pending error, which is then no longer pending: nil for
-// none.
+// sockError returns and clears the socket's pending error, as sock_error does.
 func (s *Socket) sockError() error {
 	if errno := s.err.Swap(0); errno != 0 {
 		return explain.Errorf(syscall.Errno(errno), "pending")
@@ -158,9 +156,8 @@ func (s *Socket) sockError() error {
 	return nil
 }
 
-// linearLen is how much of a frame of n bytes Linux would keep in one piece, the
-// first (packet_alloc_skb): of what does not fit in a page the headers, as far as
-// it knows of any.
+// linearLen returns how much of a frame of n bytes Linux would keep in the first piece
+// (packet_alloc_skb): the headers that it knows, of a frame that does not fit into a page.
 func (d *Device) linearLen(n int, offload vnetHeader) int {
 	const page, room = 4096, 16 // PAGE_SIZE nearly everywhere, LL_RESERVED_SPACE
 	head := max(offload.headerLen(), min(n, int(d.maclen)))
@@ -170,7 +167,7 @@ func (d *Device) linearLen(n int, offload vnetHeader) int {
 	return head
 }
 
-// route finds the device and the protocol, host byte order, of what is sent.
+// route returns the device and the protocol, host byte order, of what is sent.
 func (s *Socket) route(tx *txOptions, to *tpacket.SockaddrLL) (d *Device, protocol uint16, err error) {
 	if tx.closed {
 		return nil, 0, ErrClosed
@@ -199,8 +196,8 @@ func (s *Socket) route(tx *txOptions, to *tpacket.SockaddrLL) (d *Device, protoc
 	return d, protocol, nil
 }
 
-// headerLen is how much of what the program sends is link-layer header: on a
-// SOCK_DGRAM socket nothing.
+// headerLen returns how many of the program's bytes are link-layer header: none on a
+// SOCK_DGRAM socket.
 func (d *Device) headerLen(tx *txOptions) int {
 	if tx.dgram {
 		return 0
@@ -208,8 +205,7 @@ func (d *Device) headerLen(tx *txOptions) int {
 	return int(d.maclen)
 }
 
-// checkLen bounds the length of what the program sends, before anybody knows whether
-// there is a VLAN tag in it.
+// checkLen checks the length of what the program sends, before a VLAN tag in it is known.
 func (d *Device) checkLen(tx *txOptions, n int, segmented bool) error {
 	most := d.mtu + d.headerLen(tx) + vlanLen
 	if segmented {
@@ -224,7 +220,7 @@ func (d *Device) checkLen(tx *txOptions, n int, segmented bool) error {
 	return nil
 }
 
-// checkFrame judges the whole frame.
+// checkFrame checks the length of the whole frame.
 func (d *Device) checkFrame(tx *txOptions, frame []byte, segmented bool) error {
 	if len(frame) == 0 || !tx.dgram && len(frame) < int(d.maclen) {
 		return explain.Errorf(syscall.EINVAL, "frame of %d bytes: want the whole link-layer header, %d bytes, and one byte at least", len(frame), d.maclen)
@@ -239,8 +235,8 @@ func (d *Device) checkFrame(tx *txOptions, frame []byte, segmented bool) error {
 	return nil
 }
 
-// tagged says whether the frame may be longer by a tag: Linux allows it for the
-// one EtherType.
+// tagged reports whether the frame may be longer by a VLAN tag: Linux allows it for this one
+// EtherType.
 func (d *Device) tagged(frame []byte) bool {
 	return d.ethernet() && binary.BigEndian.Uint16(frame[12:]) == tpacket.ETHP8021Q
 }
@@ -249,13 +245,13 @@ func tooLong(n, most int) error {
 	return explain.Errorf(syscall.EMSGSIZE, "frame of %d bytes: want at most %d", n, most)
 }
 
-// outgoing is what sending one frame needs.
+// outgoing is the state of sending one frame.
 type outgoing struct {
 	packet Packet
 	meta   packetMeta
 	split  gso.Split // of a large segment that is divided
 	proto  uint16    // of its packets, host byte order
-	buf    []byte    // a frame that is not the caller's
+	buf    []byte    // a private copy of the frame
 }
 
 var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
@@ -265,15 +261,15 @@ var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
 const maxKept = 1 << 17
 
 func (o *outgoing) put() {
-	o.packet, o.meta, o.split = Packet{}, packetMeta{}, gso.Split{} // holds no frame's memory back
+	o.packet, o.meta, o.split = Packet{}, packetMeta{}, gso.Split{} // keep no frame's memory alive
 	if cap(o.buf) > maxKept {
 		o.buf = nil
 	}
 	outgoings.Put(o)
 }
 
-// addHeader puts a link-layer header in front of what a SOCK_DGRAM socket sends, as
-// eth_header does (net/ethernet/eth.c).
+// addHeader puts a link-layer header before the payload of a SOCK_DGRAM socket, as eth_header
+// does (net/ethernet/eth.c).
 func (o *outgoing) addHeader(tx *txOptions, d *Device, payload []byte, protocol uint16, to *tpacket.SockaddrLL) (frame []byte, err error) {
 	switch {
 	case !tx.dgram:
@@ -341,8 +337,8 @@ func (o *outgoing) fill(tx *txOptions, d *Device, frame []byte, protocol uint16,
 	return nil
 }
 
-// protocolOf is dev_parse_header_protocol: the EtherType as it stands in the
-// frame's first piece, or the IP version if the whole IP header is there.
+// protocolOf is dev_parse_header_protocol: the EtherType in the frame's first piece, or the IP
+// version if the whole IP header is there.
 func (d *Device) protocolOf(frame []byte) uint16 {
 	switch {
 	case d.ethernet():
@@ -357,8 +353,8 @@ func (d *Device) protocolOf(frame []byte) uint16 {
 	return 0
 }
 
-// initOutgoing is measure for a packet that a packet socket sends: its protocol need not
-// be what the frame says.
+// initOutgoing is measure for a packet that a packet socket sends: its protocol may differ
+// from the frame's.
 func (meta *packetMeta) initOutgoing(d *Device, p *Packet, protocol uint16) {
 	meta.length = uint32(len(p.Data))
 	meta.capLen = meta.length

@@ -51,10 +51,10 @@ type Socket struct {
 
 	unheld atomic.Bool // see SetHeld
 
-	tx          atomic.Pointer[txOptions] // never nil; read by who sends
-	boundDevice atomic.Pointer[Device]    // bound to: see setDevice
+	tx          atomic.Pointer[txOptions] // never nil
+	boundDevice atomic.Pointer[Device]    // see setDeviceLocked
 	sent        atomic.Uint64             // frames
-	txMu        sync.Mutex                // held by who sends from the transmit ring; taken before mu
+	txMu        sync.Mutex                // held while sending from the transmit ring; acquired before mu
 
 	mu            sync.Mutex
 	closed        bool
@@ -65,10 +65,10 @@ type Socket struct {
 	freezes       uint32        // of rings before this one, not yet reported
 	ring          writer.Buffer // nil: none
 	txRing        *writer.TxRing
-	ringBudget    *Budget              // that ring's memory is taken from
-	txBudget      *Budget              // and txRing's
-	mapped        func(memfd int) bool // nil: nobody maps rings
-	private       bool                 // rings to come lie in private memory: see KeepRingsPrivate
+	ringBudget    *Budget              // charged for ring
+	txBudget      *Budget              // charged for txRing
+	mapped        func(memfd int) bool // nil: no ring is ever mapped
+	private       bool                 // new rings are in private memory: see KeepRingsPrivate
 	filter        *cbpf.Filter
 	filterCharge  Charge
 	program       []cbpf.Instruction // the filter's
@@ -77,8 +77,8 @@ type Socket struct {
 	stamp         int // SO_TIMESTAMP or another of its kind, 0: none
 	rcvtimeo      timeout
 	sndtimeo      timeout
-	group         *group         // of fanout, nil: none; to be written, Namespace.mu is held, too
-	grant         *granted       // nil: everything; to be written, Namespace.mu is held, too
+	group         *group         // of fanout, nil: none; writing needs Namespace.mu, too
+	grant         *granted       // nil: no restriction; writing needs Namespace.mu, too
 	rolloverState *rolloverState // not nil: the group rolls over
 
 	// Namespace.mu guards these.
@@ -96,8 +96,8 @@ func (ns *Namespace) Socket(t SockType, protocol uint16) (*Socket, error) {
 	return ns.SocketFor(nil, t, protocol)
 }
 
-// do runs f with the options locked, unless the socket is closed, and names the
-// operation in its error.
+// do runs f with the options locked, unless the socket is closed, and adds the operation to
+// its error.
 func (s *Socket) do(op string, f func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,8 +111,7 @@ func (s *Socket) do(op string, f func() error) error {
 	return nil
 }
 
-// publishLocked makes the options take effect on what is received and sent. s.mu is
-// held, or nobody else knows s yet.
+// publishLocked publishes the options for receiving and sending.
 func (s *Socket) publishLocked() {
 	rx := &rxOptions{
 		epoch:          s.queue.epoch.Load(),
@@ -294,8 +293,7 @@ func (s *Socket) bindLocked(ifindex int32, protocol uint16) error {
 	return nil
 }
 
-// setError makes errno the socket's pending error, and tells pollers
-// (sk_error_report).
+// setError sets the socket's pending error and wakes pollers (sk_error_report).
 func (s *Socket) setError(errno syscall.Errno) {
 	s.err.Store(int32(errno))
 	s.notify.Wake()

@@ -92,7 +92,7 @@ func (s *Socket) setInt(o option, c intOption, val []byte) error {
 	})
 }
 
-// intOptionLocked is an option that is an int. s.mu is held.
+// intOptionLocked returns the value of an option that is an int.
 func (s *Socket) intOptionLocked(o option, c intOption) int32 {
 	if v, ok := s.flags[o]; ok {
 		return v
@@ -288,7 +288,7 @@ func (s *Socket) setRxRing(val []byte) error {
 	return s.SetRxRing3(r)
 }
 
-// packetOptionLocked is packet_getsockopt. s.mu is held.
+// packetOptionLocked is packet_getsockopt.
 func (s *Socket) packetOptionLocked(name int, buf []byte) (int, error) {
 	if c, ok := packetInts[name]; ok {
 		return putInt(buf, s.intOptionLocked(option{tpacket.SolPacket, name}, c))

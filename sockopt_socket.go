@@ -223,7 +223,7 @@ func (s *Socket) setSocketOption(name int, val []byte) error {
 	return noOption(solSocket, name)
 }
 
-// socketOptionLocked is sk_getsockopt. s.mu is held.
+// socketOptionLocked is sk_getsockopt.
 func (s *Socket) socketOptionLocked(name int, buf []byte) (int, error) {
 	o := option{solSocket, name}
 	if c, ok := socketInts[name]; ok {
@@ -242,7 +242,7 @@ func (s *Socket) socketOptionLocked(name int, buf []byte) (int, error) {
 	case soError:
 		return putInt(buf, int32(s.err.Swap(0)))
 	case soTimestamp, soTimestampNS, soTimestampNew, soTimestampNSNew:
-		// Linux tells the two new kinds apart in one direction only.
+		// Linux distinguishes the two new kinds in one direction only.
 		return putInt(buf, int32(boolByte(s.stamp == name || name == soTimestampNew && s.stamp == soTimestampNSNew)))
 	case soRcvtimeo, soRcvtimeoNew:
 		return copy(buf, s.rcvtimeo.bytes()), nil
@@ -254,7 +254,7 @@ func (s *Socket) socketOptionLocked(name int, buf []byte) (int, error) {
 		return putInt(buf, skfAdMax)
 	case soBindtodevice:
 		return s.boundDeviceNameLocked(buf)
-	case soPeercred: // struct ucred: nobody
+	case soPeercred: // struct ucred without a process
 		b := binary.NativeEndian.AppendUint32(nil, 0)
 		b = binary.NativeEndian.AppendUint32(b, math.MaxUint32)
 		return copy(buf, binary.NativeEndian.AppendUint32(b, math.MaxUint32)), nil
@@ -287,7 +287,7 @@ func (s *Socket) setBindToDevice(val []byte) error {
 	})
 }
 
-// boundDeviceNameLocked is SO_BINDTODEVICE's name (sock_getbindtodevice). s.mu is held.
+// boundDeviceNameLocked is SO_BINDTODEVICE's name (sock_getbindtodevice).
 func (s *Socket) boundDeviceNameLocked(buf []byte) (int, error) {
 	index := s.flags[option{solSocket, soBindtoifindex}]
 	if index == 0 {
@@ -336,7 +336,7 @@ func (s *Socket) setTimeout(t *timeout, val []byte) error {
 }
 
 func (t timeout) bytes() []byte {
-	n := max(t, 0) // Linux tells no difference between never and at once
+	n := max(t, 0) // Linux reads back never and at once alike
 	perSecond := timeout(time.Second / tick)
 	b := binary.NativeEndian.AppendUint64(nil, uint64(n/perSecond))
 	return binary.NativeEndian.AppendUint64(b, uint64(n%perSecond)*uint64(tick/time.Microsecond))

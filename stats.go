@@ -14,9 +14,8 @@ type Traffic struct {
 	Bytes   uint64 // link-layer headers included
 }
 
-// Traffic is what came in by the device and what left by it, since it was made, while
-// there were sockets that it delivers to: what Linux shows as an interface's counters.
-// While there are none, a device counts nothing.
+// Traffic returns what the device has received and sent since it was made, as an interface's
+// counters in Linux. A device without attached sockets counts nothing.
 func (d *Device) Traffic() (in, out Traffic) { return d.traffic.in.total(), d.traffic.out.total() }
 
 // traffic is a device's counters. They change with every packet: they lie apart from
@@ -90,17 +89,17 @@ func (c *trafficCounter) total() Traffic {
 	return Traffic{c.packets.Load(), c.bytes.Load()}
 }
 
-// Lost counts n packets that should have come to the device and were lost before
-// it: in a kernel's ring, say, or on the way from another host. Each socket on the
-// device counts them as offered and dropped ([ring.Lost]): they are in both numbers
-// of PACKET_STATISTICS, and packets after them carry TP_STATUS_LOSING.
+// Lost counts n packets that were lost before they reached the device: in a kernel's ring, for
+// example, or on the way from another host. Each socket on the device counts them as offered
+// and dropped ([ring.Lost]): both numbers of PACKET_STATISTICS include them, and packets after
+// them carry TP_STATUS_LOSING.
 //
-// Nobody knows what was in them. So they count whatever a socket's protocol, filter
-// and grant would have said. A fanout group would have given each to one member: they
-// count once, at its first member, so that the sum over all members is exact.
+// Their contents are unknown, so they count whatever a socket's protocol, filter and grant
+// are. A fanout group would have delivered each to one member: they count once, at its first
+// member, so that the sum over all members is exact.
 //
-// Lost may be called concurrently with everything. With n 0, or without sockets on
-// the device, it does nothing.
+// Lost may be called concurrently with all other methods. With n 0, or without sockets on the
+// device, it does nothing.
 func (d *Device) Lost(n uint64) {
 	if taps := d.taps.Load(); taps != nil && n > 0 {
 		dropAll(*taps, ring.Lost, n)
@@ -136,7 +135,7 @@ func dropAll(taps []tap, why ring.Verdict, n uint64) {
 func (s *Socket) drop(why ring.Verdict, n uint64) {
 	s.counters.Drop(why, n)
 	if rx := s.rx.Load(); rx.ring == nil && rx.blocks == nil {
-		s.queue.dropped.Add(uint32(n)) // sk_drops, of which only queues tell
+		s.queue.dropped.Add(uint32(n)) // sk_drops, which only queues report
 	}
 }
 
@@ -161,8 +160,8 @@ func (s *Socket) statisticsLocked() tpacket.Stats3 {
 	return st
 }
 
-// Totals is what became of every packet offered since the socket was made. It
-// stays available after Close.
+// Totals returns what became of every packet offered since the socket was made. It remains
+// available after Close.
 func (s *Socket) Totals() ring.Totals {
 	s.reportLost()
 	return s.counters.Totals()

@@ -8,35 +8,34 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// TransmitFunc gets a frame that a packet socket sends through a device: the wire
-// behind it. The frame lies in p.Data in one piece, link-layer header first; its
-// checksum and size may be left to the device (p.Checksum, p.GSO). Sockets that
-// look have seen it by then.
+// TransmitFunc transmits a frame that a packet socket sends through a device. The frame is
+// in p.Data in one piece, link-layer header first; its checksum and segmentation may be
+// left to the device (p.Checksum, p.GSO). The attached sockets have received it by then.
 //
-// It is called in the call that sends, by several goroutines at once. p and its
-// bytes are the caller's again when it returns: who needs them longer copies them.
-// It must not block: who runs a program's packet sockets serves nobody else
-// meanwhile. It may deliver packets, an answer say, to this device and others. A
-// socket that sends from a transmit ring is locked meanwhile: its rings cannot be
-// set, nor can it send.
+// It is called within the sending call, by several goroutines at once. p and its bytes
+// belong to the caller again when it returns; an implementation that needs them longer must
+// copy them. It must not block: an interposer serves no other socket meanwhile. It may
+// deliver packets, such as an answer, to this device and others. A socket that sends from a
+// transmit ring is locked meanwhile: its rings cannot be set, nor can it send.
 //
-// An error means that the frame was not sent. It reaches the sender with the errno
-// that it unwraps to, ENOBUFS when there is none and in place of EAGAIN, which only
-// [Device.SetTransmitReady] can say: the frame has been seen.
+// An error means that the frame was not sent. The sender gets the errno that it unwraps to;
+// ENOBUFS if there is none, and in place of EAGAIN, which only [Device.SetTransmitReady] may
+// return: sockets have received the frame already.
 type TransmitFunc func(p *Packet) error
 
-// SetTransmit has f get what packet sockets send through the device from now on,
-// instead of the function before it, which may still be at it. With nil, as at
-// first, frames are seen by the attached sockets and go nowhere; those sent through
-// a Loopback device are delivered to it.
+// SetTransmit sets the function that transmits what packet sockets send through the device. A
+// call of the one before it may still be running. With nil, the initial value, frames are
+// delivered to the attached sockets and then discarded; those sent through a Loopback device
+// are delivered to it.
 func (d *Device) SetTransmit(f TransmitFunc) { d.setTransmit(f, false) }
 
-// SetTransmitFirst is SetTransmit, but f gets frames before sockets see them: one that f
-// returns an error for is seen by none. It is for a wire that may refuse a frame. An answer
-// that comes back meanwhile, on another goroutine, may be seen before the frame is.
+// SetTransmitFirst is SetTransmit, but f is called before sockets receive a frame: if it
+// returns an error, none does. Links that may refuse a frame need it. An answer that arrives
+// meanwhile, on another goroutine, may be received before the frame.
 func (d *Device) SetTransmitFirst(f TransmitFunc) { d.setTransmit(f, true) }
 
-// transmitHook is a device's transmit function; first: sockets see a frame after it.
+// transmitHook is a device's transmit function; with first, it runs before sockets receive a
+// frame.
 type transmitHook struct {
 	send  TransmitFunc
 	first bool
@@ -50,11 +49,11 @@ func (d *Device) setTransmit(f TransmitFunc, first bool) {
 	d.transmit.Store(&transmitHook{f, first}) // pairs with the load in outgoing.transmitOne
 }
 
-// SetTransmitReady has f decide, before sockets see a frame, whether the device can
-// send it; once for a large segment that is divided. An error refuses the frame: it reaches the sender as an error of
-// SetTransmit's function does, but no socket has seen the frame. EAGAIN means that the
-// device has no room now: the sender may try again, and a program
-// whose socket blocks waits for room (package interpose). The rules for f are those of [TransmitFunc]; nil, as at first,
+// SetTransmitReady sets a function that decides, before sockets receive a frame, whether the
+// device can send it; it is called once for a large segment that is divided. An error refuses
+// the frame and is returned to the sender as SetTransmit's is. EAGAIN means that the device
+// has no room now: the sender may try again, and a program whose socket blocks waits for room
+// (package interpose). f must follow the rules of [TransmitFunc]; nil, the initial value,
 // refuses nothing.
 func (d *Device) SetTransmitReady(f TransmitFunc) {
 	if f == nil {
@@ -64,8 +63,8 @@ func (d *Device) SetTransmitReady(f TransmitFunc) {
 	d.ready.Store(&f) // pairs with the load in outgoing.transmitOne
 }
 
-// transmit has the packet leave, or the packets that it is divided into, if the device is
-// ready. Where the device's owner refuses one, those before it have left.
+// transmit sends the packet, or the packets that it is divided into, if the device is ready.
+// If the transmit function refuses one, those before it have been sent.
 func (o *outgoing) transmit(tx *txOptions, d *Device, s *Socket) error {
 	if ready := d.ready.Load(); ready != nil { // pairs with the store in SetTransmitReady
 		if err := (*ready)(&o.packet); err != nil {
@@ -87,8 +86,8 @@ func (o *outgoing) transmit(tx *txOptions, d *Device, s *Socket) error {
 	return nil
 }
 
-// transmitOne offers one packet to the sockets that look, but for who sent it, and
-// hands it to the device's owner; in the other order where the owner wants that.
+// transmitOne delivers one packet to the attached sockets, except the sender, and calls the
+// device's transmit function; in the other order for SetTransmitFirst.
 func (o *outgoing) transmitOne(tx *txOptions, d *Device, s *Socket) error {
 	t := d.transmit.Load() // pairs with the store in setTransmit
 	if t != nil && t.first {
@@ -116,7 +115,7 @@ func (o *outgoing) transmitOne(tx *txOptions, d *Device, s *Socket) error {
 	return nil
 }
 
-// deliverOutgoing offers the packet to the sockets that look.
+// deliverOutgoing offers the packet to the attached sockets (dev_queue_xmit_nit).
 func (o *outgoing) deliverOutgoing(tx *txOptions, d *Device, s *Socket) {
 	p, meta := &o.packet, &o.meta
 	taps := d.taps.Load()
@@ -139,7 +138,7 @@ func (o *outgoing) deliverOutgoing(tx *txOptions, d *Device, s *Socket) {
 	}
 }
 
-// callTransmit hands a packet to the device's owner.
+// callTransmit calls the device's transmit function.
 func (d *Device) callTransmit(t *transmitHook, p *Packet) error {
 	err := t.send(p)
 	switch {
@@ -151,7 +150,7 @@ func (d *Device) callTransmit(t *transmitHook, p *Packet) error {
 	return d.transmitError(err)
 }
 
-// transmitError is the sender's error for a frame that the device did not send.
+// transmitError returns the sender's error for a frame that the device did not send.
 func (d *Device) transmitError(err error) error {
 	if errno := syscall.Errno(0); !errors.As(err, &errno) {
 		return explain.Errorf(syscall.ENOBUFS, "device %s: %w", d.name, err)

@@ -28,7 +28,7 @@ func (s *Socket) SetTxRing(r tpacket.Req) error { return s.setTxRing3(tpacket.Re
 
 // setTxRing3 refuses what only a V3 receive ring can be asked for, last.
 func (s *Socket) setTxRing3(r tpacket.Req3) error {
-	s.txMu.Lock() // first: who sends holds it while others have their turn
+	s.txMu.Lock() // before mu: a send holds it for long
 	defer s.txMu.Unlock()
 	return s.do("set PACKET_TX_RING", func() error {
 		if s.isMappedLocked() {
@@ -96,9 +96,9 @@ func (s *Socket) setTxRing(val []byte) error {
 // sendRing sends the frames that are due in the transmit ring, in the order of
 // tpacket_snd (net/packet/af_packet.c).
 //
-// Linux goes on for as long as there are any. Here a call ends after a lap, so
-// that no program holds who serves it by filling frames faster than they leave;
-// all that were due when the call was made have left by then.
+// Linux continues while there are any. Here a call ends after one lap, so that a program
+// that fills frames faster than they are sent cannot occupy the goroutine that serves it;
+// all frames that were due when the call was made have been sent by then.
 func (s *Socket) sendRing(to *tpacket.SockaddrLL) (n int, err error) {
 	s.txMu.Lock()
 	defer s.txMu.Unlock()
@@ -158,7 +158,7 @@ type txSlot struct {
 	offload vnetHeader
 }
 
-// parseSlot judges the headers of the ring's head frame, as tpacket_parse_header
+// parseSlot checks the headers of the ring's head frame, as tpacket_parse_header
 // and packet_snd_vnet_parse do. The frame is shared memory: everything in it is
 // read once.
 func (tx *txOptions) parseSlot(d *Device) (slot txSlot, err error) {
@@ -181,7 +181,7 @@ func (tx *txOptions) parseSlot(d *Device) (slot txSlot, err error) {
 		return slot, badVnet("frame of %d bytes: want the header, %d, at least", n, tx.vnetLen)
 	}
 	var head [sizeofVnetMrg]byte
-	copy(head[:], slot.data[:tx.vnetLen]) // the one look at it
+	copy(head[:], slot.data[:tx.vnetLen]) // read once
 	slot.data = slot.data[tx.vnetLen:]
 	slot.at += tx.vnetLen
 	slot.offload, err = parseVnet(head[:tx.vnetLen], len(slot.data))

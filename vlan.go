@@ -32,7 +32,7 @@ func (meta *packetMeta) readTags(p *Packet) {
 	meta.tags.found = true
 	at := etherLen
 	if tci, ok := p.uint16At(at); ok {
-		if _, ok := p.uint16At(at + 2); ok { // Linux looks at whole tags
+		if _, ok := p.uint16At(at + 2); ok { // Linux reads whole tags
 			meta.tags.tci = tci
 		}
 	}
@@ -58,8 +58,8 @@ func (meta *packetMeta) readTags(p *Packet) {
 	}
 }
 
-// vlan is the tag that the socket shows: the one beside the frame or, since a
-// SOCK_DGRAM socket has no tag of the frame to look at, the outermost in it.
+// vlan returns the tag that the socket shows: the one beside the frame or, as a SOCK_DGRAM
+// socket does not see tags in the frame, the outermost of them.
 func (rx *rxOptions) vlan(p *Packet, meta *packetMeta) VLAN {
 	if rx.dgram && meta.tags.found && p.VLAN.TPID == 0 {
 		return VLAN{TPID: meta.protocol, TCI: meta.tags.tci}
@@ -67,8 +67,8 @@ func (rx *rxOptions) vlan(p *Packet, meta *packetMeta) VLAN {
 	return p.VLAN
 }
 
-// stampExtra puts down what only few packets have, and returns the bits of tp_status
-// for it. Like stampVnet it is kept out of fill's way.
+// stampExtra writes what only few packets have, and returns its bits of tp_status. Like
+// stampVnet it is not inlined into fill.
 //
 //go:noinline
 func (rx *rxOptions) stampExtra(frame []byte, p *Packet, meta *packetMeta) (status uint32) {
@@ -246,7 +246,7 @@ func (meta *packetMeta) remeasure(d *Device, p, q *Packet, n int) bool {
 	return true
 }
 
-// concat is the pieces in one.
+// concat returns the pieces as one.
 func concat(piece []byte, more [][]byte) []byte {
 	b := append([]byte(nil), piece...)
 	for _, piece := range more {

@@ -28,7 +28,7 @@ const (
 	vnetDataValid = 2 // VIRTIO_NET_HDR_F_DATA_VALID
 )
 
-// vnetKnown says whether a virtio_net_hdr has a word for the packet's offloads.
+// vnetKnown reports whether a virtio_net_hdr can express the packet's offloads.
 func (g GSO) vnetKnown() bool {
 	switch g.Type &^ GSOECN {
 	case GSONone, GSOTCPv4, GSOTCPv6, GSOUDPL4:
@@ -180,7 +180,7 @@ func (o *outgoing) offload(d *Device, h vnetHeader, protocol uint16, headed int)
 	}
 	end := h.start() + seg.header
 	if !h.needsChecksum() {
-		// As in Linux, who looks here does not know that tags are behind it.
+		// As in Linux, tags in the frame are not recognized here.
 		at, _ := d.network(p.Data, protocol)
 		f, ok := walk(p.Data, at, protocol)
 		if !ok && protocol == tpacket.ETHPIP && h.gso()&^GSOECN == GSOUDP {
