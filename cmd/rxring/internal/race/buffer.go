@@ -11,17 +11,17 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// buffer is what writers race for: slots or blocks.
+// buffer is a ring of slots or of blocks.
 type buffer interface {
-	// acquire takes a place for a packet of size bytes. On any verdict but
-	// Acquired the place's slot is that which the verdict is about, if it is known.
+	// acquire acquires a place for a packet of size bytes. On any verdict but Acquired
+	// the place's slot is the one that the verdict is about, if that is known.
 	acquire(size int) (place, ring.Verdict)
 	release(place)
-	// expire does what a timer does.
+	// expire does what the retire timer does.
 	expire()
 }
 
-// place is where a writer puts a packet.
+// place is the memory for one packet.
 type place struct {
 	slot  uint32 // or block
 	frame []byte // headers first, then, at dataAt, the packet
@@ -75,6 +75,6 @@ func (b blocks) release(p place) { b.Release(p.room) }
 
 func (b blocks) expire() { b.Expire() }
 
-// retireEvery is how long a block of a race waits for the timer: not long beside
-// the time in which the writers go around.
+// retireEvery is the period of the retire timer: short beside the time in which the
+// writers wrap the ring.
 const retireEvery = 200 * time.Microsecond

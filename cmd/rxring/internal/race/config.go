@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-// Config says what to run: see [Default].
+// Config configures a run: see [Default].
 type Config struct {
 	Designs    []Contender // none: all
 	Writers    int
 	Slots      int           // or blocks
 	Frame      int           // bytes each
-	SlowWriter float64       // how probably a writer stalls
+	SlowWriter float64       // probability that a writer stalls
 	Duration   time.Duration // of each design's run
 
-	// Progress, when not nil, is told every so often what runs and how much of
-	// everything is done, from 0 to 1.
+	// Progress, when not nil, is called now and then with the design that runs and the
+	// fraction of the whole run that is done.
 	Progress func(design Contender, done float64)
 }
 
-// Default shows every fault in every run: few slots, several writers, and some
-// that stall for longer than the others take to go around.
+// Default shows every fault in every run: few slots, and several writers, some of
+// which stall for longer than the others need to wrap the ring.
 func Default() Config {
 	return Config{Writers: 4, Slots: 2, Frame: 4096, SlowWriter: 0.05, Duration: time.Second}
 }
@@ -45,7 +45,7 @@ type ConfigError struct {
 
 func (e *ConfigError) Error() string { return fmt.Sprintf("%s %v: want %s", e.Name, e.Value, e.Want) }
 
-// check finds the first value that cannot be run.
+// check returns a ConfigError for the first value that cannot be run.
 func (c *Config) check() error {
 	refuse := func(name string, value any, want string, args ...any) error {
 		return &ConfigError{name, value, fmt.Sprintf(want, args...)}
@@ -67,8 +67,8 @@ func (c *Config) check() error {
 	return nil
 }
 
-// forced says whether a run is hard enough that each fault must show: then an
-// unsafe design that shows nothing means that the run, or the claim, is wrong.
+// forced reports whether a run is hard enough that each fault must show: if an unsafe
+// design shows none then, the run or the claim is wrong.
 func (c *Config) forced() bool {
 	return c.Writers >= 2 && c.Writers <= 16 && c.Slots >= 2 && c.Slots <= 8 &&
 		c.Frame <= 64<<10 && c.SlowWriter >= 0.01 && c.SlowWriter <= 0.25 && c.Duration >= 400*time.Millisecond

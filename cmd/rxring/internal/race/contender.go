@@ -8,12 +8,11 @@ import (
 	"github.com/rxring/rxring/internal/ownership"
 )
 
-// Contender is what is raced: one of the ownership designs of slots, by its
-// number, or [Blocks].
+// Contender is an ownership design of slots, by its number, or [Blocks].
 type Contender uint8
 
-// Blocks is the ring of TPACKET_V3: the slots of the others are blocks there,
-// with packets of all sizes in them.
+// Blocks is the ring of TPACKET_V3: it has blocks in place of slots, with packets of
+// all sizes in them.
 const Blocks = Contender(ownership.ReleaseAfterPlain) + 1
 
 func (c Contender) String() string {
@@ -23,7 +22,7 @@ func (c Contender) String() string {
 	return ownership.Design(c).String()
 }
 
-// Contenders lists them all, the safe ones first.
+// Contenders returns all contenders, the safe ones first.
 func Contenders() (all []Contender) {
 	for _, d := range ownership.Designs() {
 		all = append(all, Contender(d))
@@ -31,7 +30,7 @@ func Contenders() (all []Contender) {
 	return slices.Insert(all, 1, Blocks) // behind ticket: what rxring uses
 }
 
-// ParseContender finds one by its name.
+// ParseContender returns the contender with that name.
 func ParseContender(name string) (Contender, error) {
 	var names []string
 	for _, c := range Contenders() {

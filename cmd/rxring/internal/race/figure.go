@@ -338,9 +338,9 @@ func (f *figure) story(t *Tear) {
 	}
 	slices.SortFunc(told, func(a, b span) int { return cmp.Compare(a.acquired, b.acquired) })
 	for _, s := range told {
-		line := fmt.Sprintf("At %s writer %d took slot %d for its packet %d", at(s.acquired), s.packet.Writer, s.slot, s.packet.Number)
+		line := fmt.Sprintf("At %s writer %d acquired slot %d for its packet %d", at(s.acquired), s.packet.Writer, s.slot, s.packet.Number)
 		if d := s.resumed - s.stalled; d > 0 {
-			line += fmt.Sprintf(", stood still for %s in mid-copy", micros(d))
+			line += fmt.Sprintf(", stalled for %s in mid-copy", micros(d))
 		}
 		if d := s.released - s.copied; d > (tl.to-tl.from)/50 {
 			line += fmt.Sprintf(", was in its release for %s", micros(d))

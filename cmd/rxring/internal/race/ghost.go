@@ -1,8 +1,8 @@
 package race
 
-// A ghost says what its writer is at, in private memory that no design knows of:
-// the state in the lowest bits, the slot it fills, and the number of the packet,
-// so that no word comes twice in a round.
+// A ghost is what its writer does, in private memory that no design uses: the state in
+// the lowest bits, the slot that it fills, and the number of the packet, so that no
+// value occurs twice in a round.
 //
 // A writer is acquiring from before Acquire until it knows the result, filling
 // until it calls Release, and releasing until that has returned: the true
@@ -24,9 +24,8 @@ const _ = uint(1<<(ghostNumber-ghostSlot) - maxSlots)
 // returnedID is what round.returned holds of a packet: never 0.
 func returnedID(p Packet) uint64 { return uint64(p.Writer+1)<<48 | p.Number&(1<<48-1) }
 
-// lookAround notes what the others are at, and which packet the reader has
-// handed back from the slot that probably comes next: the one that the last
-// verdict was about.
+// lookAround records the other writers' ghosts, and which packet the reader has handed
+// back from the slot that is probably next: the one that the last verdict was about.
 func (w *racer) lookAround() (returned uint64) {
 	returned = w.returned[w.last].Load()
 	for i, other := range w.writers {
@@ -35,10 +34,10 @@ func (w *racer) lookAround() (returned uint64) {
 	return returned
 }
 
-// provenFree reports whether the slot, which Acquire has just called owned, was
-// certainly nobody's: nobody else took or gave up any slot since lookAround, and
-// who was at this one was done with it, and the reader had already returned the
-// packet. That it does not prove it says nothing.
+// provenFree reports whether the slot, which Acquire has just called owned, certainly
+// had no owner: no other writer acquired or released a slot since lookAround, the last
+// owner of this one had stored its status, and the reader had already handed it back.
+// False proves nothing.
 func (w *racer) provenFree(slot uint32, returned uint64) bool {
 	for i, other := range w.writers {
 		if other == w {
@@ -65,8 +64,8 @@ func (w *racer) provenFree(slot uint32, returned uint64) bool {
 	return true
 }
 
-// provenAlone is the like for blocks: nobody else was in a block, took room or
-// gave any up since lookAround.
+// provenAlone is the same for blocks: no other writer was in a block, or reserved or
+// released anything, since lookAround.
 func (w *racer) provenAlone() bool {
 	for i, other := range w.writers {
 		if g := other.ghost.Load(); other != w && (g != w.seen[i] || g&ghostState != ghostIdle) {

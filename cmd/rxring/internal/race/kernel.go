@@ -9,7 +9,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// KernelConfig says how to ask the kernel: see [DefaultKernel].
+// KernelConfig configures a run on the kernel's ring: see [DefaultKernel].
 type KernelConfig struct {
 	Writers  int  // TCP connections over loopback
 	Blocks   bool // a ring of TPACKET_V3, not V2
@@ -17,7 +17,7 @@ type KernelConfig struct {
 	Frame    int  // bytes each
 	Duration time.Duration
 
-	// Progress, when not nil, is told every so often how much is done.
+	// Progress, when not nil, is called now and then with the fraction that is done.
 	Progress func(done float64)
 }
 
@@ -35,7 +35,7 @@ func (c *KernelConfig) check() error {
 	return all.check()
 }
 
-// KernelReport is what the kernel's ring showed.
+// KernelReport is the result of a run on the kernel's ring.
 type KernelReport struct {
 	Kernel     string   `json:"kernel"`  // its release
 	Version    string   `json:"version"` // of the ring: V2 or V3
@@ -64,7 +64,7 @@ func (r *KernelReport) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "kernel %s: TPACKET_%s ring of %s of %d bytes, %s over loopback, %.1f s\n",
 		r.Kernel, r.Version, count(r.Slots, unit), r.FrameBytes, count(r.Writers, "TCP connection"), r.Seconds)
 	if r.EndedEarly {
-		fmt.Fprintln(w, "ended early: this is what there was")
+		fmt.Fprintln(w, "ended early: the results so far")
 	}
 	fmt.Fprintf(w, "packets=%d wraps=%d dropped=%d checked=%d bytes=%d largest=%d torn=%d\n",
 		r.Packets, r.Wraps, r.Dropped, r.Content, r.Bytes, r.Largest, r.Torn)
@@ -86,8 +86,8 @@ func (r *KernelReport) WriteText(w io.Writer) error {
 	return err
 }
 
-// NamespaceError says that this process may not have a network namespace of its
-// own, and how to allow it.
+// NamespaceError is the error of a process that may not create a network namespace. It
+// says how to allow that.
 type NamespaceError struct {
 	Err  error
 	Hint string

@@ -120,7 +120,7 @@ func (k *kernelReader) read(ctx context.Context, until time.Time, progress func(
 	return nil
 }
 
-// next takes the next packet, if there is one.
+// next reads the next packet, if there is one.
 func (k *kernelReader) next() bool {
 	if k.left == 0 && k.ring.Status(k.slot)&tpacket.StatusUser == 0 {
 		return false

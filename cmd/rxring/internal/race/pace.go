@@ -18,9 +18,9 @@ const (
 	paceBatches = 20
 )
 
-// pace measures what a packet of 64 bytes costs one writer alone, in
-// nanoseconds: acquire, copy, release, and the reader's store that hands the
-// slot back. The best of several batches: others share the machine.
+// pace measures the cost of a packet of 64 bytes for a single writer, in nanoseconds:
+// acquire, copy, release, and the reader's store that hands the slot back. It is the
+// best of several batches, as other programs share the machine.
 func pace(c Contender, m *ringmem.Memory) (float64, error) {
 	if c == Blocks {
 		return paceBlocks(m)

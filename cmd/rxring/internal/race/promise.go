@@ -6,28 +6,28 @@ import (
 	"github.com/rxring/rxring/internal/ownership"
 )
 
-// fault is a way to go wrong.
+// fault is a kind of fault that a design can have.
 type fault uint8
 
 const (
 	torn     fault = iota // a packet that two writers wrote
-	stuck                 // nobody holds a slot, and yet none is to be had
+	stuck                 // no writer owns a slot, and yet none can be acquired
 	astray                // packets read twice or never: writers and reader disagree on the order
 	needless              // a packet dropped because of an owner that is gone
 )
 
-// promise is what is said of a design with a lawful reader: which faults it
-// has, of which a run that forces it shows at least one, and which others may
-// come with them. A fault that is neither is a failure.
+// promise is the claim about a design with a lawful reader: which faults it has, of
+// which a forced run shows at least one, and which others may follow from them. Any
+// other fault is a failure.
 type promise struct {
-	how      string // a slot is owned
+	how      string // how a slot is owned
 	expected string
 	has, may []fault
 }
 
 var promises = [...]promise{ // by Contender
-	// A writer that loses its processor between ticket's last two stores for
-	// longer than the others look again.
+	// A writer that is preempted between ticket's last two stores for longer than the
+	// others' bounded wait.
 	Contender(ownership.Ticket):      {"no lock: a ticket counter, and a private sequence word for each slot", "whole", nil, []fault{needless}},
 	Blocks:                           {"TPACKET_V3: packets reserve bytes of a block in one step; the last writer in a block hands it over", "whole", nil, nil},
 	Contender(ownership.OwnerMap):    {"a private bit for each slot; status and bit change under one lock (Linux since 5.6)", "whole", nil, nil},
@@ -35,25 +35,25 @@ var promises = [...]promise{ // by Contender
 	Contender(ownership.ShadowRing):  {"as owner-map, with a private word for each slot instead of a bit", "whole", nil, nil},
 	Contender(ownership.KernelOwned): {"a third status in the slot itself, for readers that know it", "whole", nil, nil},
 
-	// Two owners of one slot publish it twice, and reader and writers part.
-	Contender(ownership.Unguarded):     {"the slot's status says all there is (Linux before 5.6)", "torn", []fault{torn}, []fault{stuck, astray}},
+	// Two owners of one slot publish it twice, and reader and writers lose step.
+	Contender(ownership.Unguarded):     {"only the slot's status (Linux before 5.6)", "torn", []fault{torn}, []fault{stuck, astray}},
 	Contender(ownership.ReleaseBefore): {"a private bit; releasing clears it, then stores the status, without a lock", "torn", []fault{torn}, []fault{stuck, astray, needless}},
 
 	Contender(ownership.ReleaseAfter):      {"a private bit; releasing stores the status, then clears the bit, without a lock", "lost for nothing", []fault{needless}, nil},
 	Contender(ownership.ReleaseAfterPlain): {"as release-after, with plain instead of atomic changes of the bits", "torn or stuck", []fault{torn, stuck}, []fault{astray, needless}},
-	Contender(ownership.SlotMark):          {"a mark in the slot's own padding, where the reader may store too", "stuck", []fault{stuck}, []fault{needless}},
+	Contender(ownership.SlotMark):          {"a mark in the slot's own padding, where the reader may store, too", "stuck", []fault{stuck}, []fault{needless}},
 }
 
-// Verdict is whether a design did what is said of it.
+// Verdict is whether a design behaved as claimed.
 type Verdict string
 
 const (
 	OK        Verdict = "ok"
 	Failed    Verdict = "FAIL"
-	NotForced Verdict = "not forced" // it showed nothing, and the run did not make it
+	NotForced Verdict = "not forced" // it showed no fault, and the run was not forced
 )
 
-// judge compares what a design showed with its promise.
+// judge compares a design's faults with its promise.
 func (o *Outcome) judge(forced bool) {
 	p := promises[o.design]
 	o.Expected = p.expected
@@ -70,7 +70,7 @@ func (o *Outcome) judge(forced bool) {
 	}
 }
 
-// owes says whether the design has faults of which it showed none so far.
+// owes reports whether the design has faults and showed none of them so far.
 func (o *Outcome) owes() bool {
 	has := promises[o.design].has
 	return len(has) > 0 && !slices.ContainsFunc(o.faults(), func(f fault) bool { return slices.Contains(has, f) })

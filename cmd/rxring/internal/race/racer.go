@@ -21,8 +21,8 @@ func (rd *round) position(p Packet) payload.Position {
 	return payload.Position{Stream: uint16(p.Writer), Offset: p.Number * uint64(rd.size)}
 }
 
-// sizeOf is how many bytes a packet has: all that a slot holds; in blocks many
-// small ones, and some that need a block for themselves.
+// sizeOf is a packet's length in bytes: all that a slot holds; in blocks many small
+// ones, and some that fill a block.
 func (rd *round) sizeOf(p Packet) int {
 	if rd.design != Blocks {
 		return rd.size
@@ -46,7 +46,7 @@ type racer struct {
 	index  int
 	number uint64 // packets offered so far; the current one's number
 
-	ghost atomic.Uint64 // what the writer is at: see ghost.go
+	ghost atomic.Uint64 // what the writer does: see ghost.go
 	seen  []uint64      // the others' ghosts before the latest Acquire
 	last  uint32        // slot of the latest verdict
 
@@ -91,7 +91,7 @@ func (w *racer) offer() {
 		}
 		w.last = p.slot
 		w.ghost.Store(ghostIdle | w.number<<ghostNumber)
-		runtime.Gosched() // no slot: give way to those who can change that
+		runtime.Gosched() // no slot: let the owner or the reader run
 		return
 	}
 	s := span{packet: me, slot: int(p.slot), acquired: w.now()}

@@ -9,14 +9,13 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// reader is what a careful program does with a ring that it has mapped: it takes
-// slots in order, believes that USER makes one its own (and nothing else does,
-// so TP_KERNEL_OWNED does not deceive it), copies the packet out, hands the slot
-// back, and never touches it in between. A block it hands back with the last
-// packet of it.
+// reader is a careful program that has mapped the ring: it reads slots in order, takes
+// only USER as its own (so TP_KERNEL_OWNED does not deceive it), copies the packet
+// out, hands the slot back, and does not touch it until it is USER again. It hands a
+// block back with the last packet of it.
 //
-// Once in a round it leaves a value in the padding of a slot that is its own,
-// as any reader may: nobody but the slot-mark design minds.
+// Once in a round it stores a value to the padding of a slot that it owns, as any
+// reader may: only the slot-mark design is affected.
 type reader struct {
 	round *round
 	slot  uint32 // or block
@@ -39,14 +38,14 @@ type readSpan struct {
 	torn           bool
 }
 
-// scribbleAt is how many packets the reader takes before it leaves its value.
+// scribbleAt is the number of packets that the reader reads before it does so.
 const scribbleAt = 100
 
 func newReader(rd *round) reader {
 	return reader{round: rd, copy: make([]byte, rd.size), last: make([]uint64, rd.Writers+1)}
 }
 
-// next takes the next packet, if there is one.
+// next reads the next packet, if there is one.
 func (r *reader) next() bool {
 	if r.round.design == Blocks {
 		return r.nextOfBlock()
@@ -74,7 +73,7 @@ func (r *reader) next() bool {
 	return true
 }
 
-// nextOfBlock is next for blocks: those without packets go back unread.
+// nextOfBlock is next for blocks. It hands back blocks without packets.
 func (r *reader) nextOfBlock() bool {
 	rd := r.round
 	block := rd.memory[int(r.slot)*rd.Frame:][:rd.Frame]
@@ -128,8 +127,8 @@ func (r *reader) handBack(status *uint32, s *readSpan) {
 	}
 }
 
-// check demands that the packet just read is the one that its header says, of
-// size bytes.
+// check reports whether the packet just read is the one that its header says, of size
+// bytes.
 func (r *reader) check(s *readSpan, data []byte, size int) (whole bool) {
 	rd, p := r.round, s.packet
 	whole = p.Writer >= 0 && p.Writer <= rd.Writers && size == len(data) && (size == rd.sizeOf(p) || p.Writer == rd.Writers) &&
@@ -147,7 +146,7 @@ func (r *reader) check(s *readSpan, data []byte, size int) (whole bool) {
 	return whole
 }
 
-// tore looks at the torn packet just read.
+// tore records the torn packet just read.
 func (r *reader) tore(s *readSpan, data []byte) {
 	r.torn++
 	if r.tear != nil {
@@ -159,7 +158,7 @@ func (r *reader) tore(s *readSpan, data []byte) {
 	}
 }
 
-// ranges says of a packet's bytes whose they are.
+// ranges returns which writers' packets a packet's bytes belong to.
 func (rd *round) ranges(b []byte) (all []Range) {
 	for at := 0; at < len(b); at += payload.BlockSize {
 		r := Range{From: at, To: min(at+payload.BlockSize, len(b)), Nobody: true}

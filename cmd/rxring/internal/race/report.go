@@ -10,7 +10,7 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// Report is what a run found. Its JSON is for programs: names are stable.
+// Report is the result of a run. The names in its JSON are stable.
 type Report struct {
 	OK         bool       `json:"ok"` // no verdict is FAIL
 	EndedEarly bool       `json:"ended_early"`
@@ -50,11 +50,11 @@ type Outcome struct {
 	design Contender
 }
 
-// Tear is one torn packet: what the reader was handed.
+// Tear is one torn packet, as the reader read it.
 type Tear struct {
 	Slot   int     `json:"slot"`
 	Bytes  int     `json:"bytes"`
-	Header Packet  `json:"header"` // whose the header in the slot says that it is
+	Header Packet  `json:"header"` // the packet that the slot's header names
 	Ranges []Range `json:"ranges"` // of its bytes, in order
 
 	timeline timeline
@@ -68,7 +68,7 @@ type Packet struct {
 
 func (p Packet) String() string { return fmt.Sprintf("writer %d's packet %d", p.Writer, p.Number) }
 
-// Range is bytes From to To-1 of a packet and whose they are.
+// Range is bytes From to To-1 of a packet and the packet that they belong to.
 type Range struct {
 	From int `json:"from"`
 	To   int `json:"to"`
@@ -88,7 +88,7 @@ func (t *Tear) String() string {
 	return fmt.Sprintf("slot %d, header of %v: %s", t.Slot, t.Header, t.ranges())
 }
 
-// ranges says whose the bytes are.
+// ranges says which packets the bytes belong to.
 func (t *Tear) ranges() string {
 	const most = 6
 	var s []string
@@ -105,7 +105,7 @@ func (t *Tear) ranges() string {
 func (r *Report) WriteText(w io.Writer) error {
 	fmt.Fprintln(w, r.Config)
 	if r.EndedEarly {
-		fmt.Fprintln(w, "ended early: this is what there was")
+		fmt.Fprintln(w, "ended early: the results so far")
 	}
 	fmt.Fprintln(w)
 	rows := [][]string{columns}

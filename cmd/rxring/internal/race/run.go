@@ -12,8 +12,8 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// Run runs the designs one after the other. When ctx ends it returns early with
-// what there is.
+// Run runs the designs one after the other. When ctx ends it returns early, with the
+// results so far.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	if len(c.Designs) == 0 {
 		c.Designs = Contenders()
@@ -66,9 +66,8 @@ const (
 	maxRound  = 100 * time.Millisecond
 )
 
-// maxStretch is how many times its duration a run may take when a design that it
-// forces has shown nothing yet: on a machine with little time to give, that is
-// no proof.
+// maxStretch is how many times its duration a forced run may take while the design has
+// shown no fault: on a busy machine that proves nothing.
 const maxStretch = 5
 
 // wantTears is how many torn packets to look at for one that is easy to follow.
@@ -119,8 +118,8 @@ type round struct {
 	stop    atomic.Bool   // writers finish the packet they are at
 	offered atomic.Uint64 // by all writers
 
-	// returned holds for each slot (not block) the packet that the reader last took out of
-	// it whole, after the slot was handed back.
+	// returned holds for each slot (not block) the last packet that the reader read whole
+	// there, stored after it handed the slot back.
 	returned []atomic.Uint64
 
 	writers []*racer
@@ -158,7 +157,7 @@ func newRound(r *run, firstTear bool) (rd *round, err error) {
 	return rd, nil
 }
 
-// race lets everybody run for d, then to a standstill, and looks whether the
+// race runs the writers and the reader for d, lets them finish, and checks that the
 // ring still works.
 func (rd *round) race(ctx context.Context, d time.Duration) {
 	end := func() { rd.stop.Store(true) }
@@ -199,9 +198,9 @@ func (rd *round) race(ctx context.Context, d time.Duration) {
 	rd.probe()
 }
 
-// probe tries the ring when no writer holds a slot and the reader has handed
-// back all it was given: whoever comes now must get a slot, and what is written
-// must reach the reader before the ring has been around twice.
+// probe tries the ring when no writer owns a slot and the reader has handed back all
+// that it got: a writer must be able to acquire a slot, and its packet must reach the
+// reader before the ring has wrapped twice.
 func (rd *round) probe() {
 	w := &racer{round: rd, index: rd.Writers}
 	before := rd.reader.read
@@ -248,8 +247,8 @@ func (rd *round) addTo(o *Outcome) {
 // now is the time since the round began.
 func (rd *round) now() time.Duration { return time.Since(rd.start) }
 
-// stall holds a writer up until the others have had time to go around the ring,
-// whether they did or not.
+// stall delays a writer until the others have had time to wrap the ring, whether they
+// did or not.
 func (rd *round) stall() {
 	around := uint64(8*rd.Slots + 8)
 	from := rd.offered.Load()

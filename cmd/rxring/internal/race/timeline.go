@@ -15,7 +15,7 @@ type timeline struct {
 	difficulty int      // to follow; less is better
 }
 
-// timeline is called when everybody has come to rest.
+// timeline is called when writers and reader have finished.
 func (rd *round) timeline(t *Tear) (tl timeline) {
 	for _, s := range rd.reader.spans.items {
 		if s.torn && (tl.read == readSpan{} || s.seen < tl.read.seen) {
@@ -23,7 +23,7 @@ func (rd *round) timeline(t *Tear) (tl timeline) {
 		}
 	}
 	involved := t.involved()
-	// From when the first of those involved came until the last of them went.
+	// From the first acquire of the packets involved to their last release.
 	tl.from, tl.to = tl.read.seen, tl.read.returned
 	found := 0
 	writers := map[int]bool{}
@@ -61,7 +61,7 @@ func (rd *round) timeline(t *Tear) (tl timeline) {
 		}
 	}
 	if len(writers) < 2 || found < len(involved) {
-		tl.difficulty += 1000 // does not show who was in whose way
+		tl.difficulty += 1000 // does not show two writers in one slot
 	}
 	return tl
 }
