@@ -37,12 +37,12 @@
 //  3. call.before puts stand-ins back where mmap left ring memory, replays an answer that
 //     a signal took away (replay.go), and finds the socket at the descriptor (descriptor.go).
 //  4. call.serve calls the row's handler: call.recv, which is receiveFrom (recv.go).
-//  5. It reads its arguments from the program's memory (memory.go), and checks the
-//     notification.
+//  5. recvfrom has its arguments in registers; those of recvmmsg are read from the program's
+//     memory (memory.go). Then it checks the notification.
 //  6. receiving.try looks at the first packet of the backend's queue. If there is none, the
 //     call waits in session.waiting, and is tried again when a packet arrives.
-//  7. call.deliver (msghdr.go) writes the packet and its address to the program's memory;
-//     then the packet leaves the queue, and refresh stages the next one.
+//  7. call.deliver (msghdr.go) opens the program's memory, checks again, and writes the
+//     packet and its address; then the packet leaves the queue, and refresh stages the next.
 //  8. call.after answers the call: with a value, an errno, or by having the kernel run it.
 //
 // # When a notification is checked
