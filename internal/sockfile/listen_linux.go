@@ -13,19 +13,20 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// maxPath is how long a socket's path can be: sizeof(sun_path) less its end
+// maxPath is the greatest length of a socket's path: sizeof(sun_path) without the final NUL
 // (linux/un.h).
 const maxPath = 107
 
-// File is the file of a socket that this process listens at.
+// File is the file of a socket on which this process listens.
 type File struct {
 	path   string
 	socket *os.File // O_PATH: as long as it is open, no other file has its inode number
 }
 
-// Listen listens at path, which has mode 0600 unless permit gives it another mode, owner or
-// group before anyone else can find it; nil leaves it. permit gets a name that it must
-// follow, as os.Chmod and os.Chown do. A socket that an ended process left there is replaced.
+// Listen listens on a unix socket at path, of mode 0600. permit may change its mode, owner or
+// group before another process can find it; nil: no change. Its argument is a symbolic link
+// to the file, which os.Chmod and os.Chown follow. A socket file on which no process listens
+// any more is replaced.
 //
 // As root, it refuses directories where other users could replace the socket.
 func Listen(network, path string, permit func(name string) error) (*net.UnixListener, *File, error) {
@@ -50,7 +51,7 @@ func Listen(network, path string, permit func(name string) error) (*net.UnixList
 	if err != nil {
 		return nil, nil, err
 	}
-	l.SetUnlinkOnClose(false) // it has another name by then
+	l.SetUnlinkOnClose(false) // it is renamed
 	f, err := publish(fresh, path, permit)
 	if err != nil {
 		return nil, nil, errors.Join(err, l.Close())
@@ -58,7 +59,7 @@ func Listen(network, path string, permit func(name string) error) (*net.UnixList
 	return l, f, nil
 }
 
-// openOwn opens a directory that this process has made, so that no other can take its place.
+// openOwn opens a directory that this process has made, and checks that it was not replaced.
 func openOwn(path string) (*os.File, error) {
 	dir, err := os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -75,7 +76,7 @@ func openOwn(path string) (*os.File, error) {
 	return dir, nil
 }
 
-// publish sets the permissions of the socket that fresh names, and moves it to path.
+// publish sets the permissions of the socket at fresh, and renames it to path.
 func publish(fresh, path string, permit func(string) error) (*File, error) {
 	socket, err := os.OpenFile(fresh, unix.O_PATH|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -95,12 +96,12 @@ func publish(fresh, path string, permit func(string) error) (*File, error) {
 	return f, nil
 }
 
-// named is a name of an open file. chmod and chown by it are of that file, although an
+// named returns a path of an open file. chmod and chown of it change that file, although an
 // O_PATH descriptor does not allow fchmod and fchown (proc_pid_fd(5)).
 func named(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
-// Permit changes the socket's mode, owner or group, as permit of Listen did. It changes
-// nothing if path names another file by now.
+// Permit calls permit as Listen does. ESTALE: path names another file by now, and nothing is
+// changed.
 func (f *File) Permit(permit func(name string) error) error {
 	if err := f.check(); err != nil {
 		return err
@@ -108,7 +109,7 @@ func (f *File) Permit(permit func(name string) error) error {
 	return permit(named(f.socket))
 }
 
-// check says whether path still names the socket.
+// check returns an error unless path still names the socket.
 func (f *File) check() error {
 	var ours, now unix.Stat_t
 	if err := unix.Fstat(int(f.socket.Fd()), &ours); err != nil {
@@ -119,7 +120,7 @@ func (f *File) check() error {
 		err = unix.ESTALE
 	}
 	if err != nil {
-		return explain.Errorf(err, "%s is not the socket of this process any more: somebody has replaced or removed it: want a directory that only this user may write to, and a restart", f.path)
+		return explain.Errorf(err, "%s is not the socket of this process any more: it was replaced or removed: want a directory that only this user may write to, and a restart", f.path)
 	}
 	return nil
 }
@@ -132,8 +133,8 @@ func (f *File) Close() error {
 	return f.socket.Close()
 }
 
-// Check returns an error if path is none that Listen could take once no other process listens
-// there. It changes nothing, and connects to nothing.
+// Check returns the error of Listen at path, but does not notice whether another process
+// listens there. It changes nothing and connects to nothing.
 func Check(path string) error {
 	if len(path) > maxPath || path == "" || strings.HasPrefix(path, "@") {
 		return explain.Errorf(unix.EINVAL, "want a path of 1 to %d bytes, not an abstract address", maxPath)

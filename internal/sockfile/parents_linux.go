@@ -14,8 +14,8 @@ import (
 // maxLinks is how many symbolic links Linux follows in a path (MAXSYMLINKS).
 const maxLinks = 40
 
-// checkParents returns an error if a user other than root could replace a file in dir: if
-// someone else owns dir or one of its parents, or may write to it and it is not sticky.
+// checkParents returns an error if a user other than root could replace a file in dir: another
+// user owns dir or one of its parents, or may write to one that is not sticky.
 func checkParents(dir string) error {
 	path, err := filepath.Abs(dir)
 	if err != nil {
@@ -33,7 +33,7 @@ func checkParents(dir string) error {
 			return err
 		}
 		target, err := os.Readlink(next)
-		if err != nil { // not a link: checkDir has seen that it is there
+		if err != nil { // not a link: checkDir has checked that it exists
 			at = next
 			continue
 		}
@@ -65,11 +65,11 @@ func checkDir(dir string) error {
 	return nil
 }
 
-// overflowUID is what the kernel shows for users that a user namespace does not have
+// overflowUID is what the kernel shows for users outside a user namespace
 // (/proc/sys/kernel/overflowuid).
 const overflowUID = 65534
 
-// unmapped reports whether uid stands for users outside of this process's user namespace, as
+// unmapped reports whether uid stands for a user outside this process's user namespace, as
 // the owner of / may be.
 func unmapped(uid uint32) bool {
 	if uid != overflowUID {

@@ -14,14 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// variable is in the environment of the program that Enter executes: the process's number,
-// the version of Landlock that is used, and the path of the socket that is handed over,
-// with colons between them. Executing a program changes neither that number nor
-// no_new_privs, so a variable that was inherited, or that somebody has set, has no effect.
+// variable is an environment variable of the program that Enter executes: the process's ID,
+// the Landlock ABI version in use, and the path of the passed socket, separated by colons.
+// execve changes neither the ID nor no_new_privs, so the variable has no effect if it was
+// inherited or set by another process.
 const variable = "RXRING_SANDBOX"
 
-// Entered reports whether this program was executed by Enter, and what is in force. The
-// process's children do not get to know.
+// Entered reports whether Enter executed this program, and which parts of the sandbox are
+// active. It removes variable from the environment, for the process's children.
 func Entered() (s State, ok bool) {
 	text, ok := os.LookupEnv(variable)
 	if !ok {
@@ -46,14 +46,14 @@ func noNewPrivs() bool {
 // self is the program that this process runs.
 const self = "/proc/self/exe"
 
-// Enter executes this program again, with the same arguments and as the same process, but
-// with what c says and no more. It returns only if that fails; the process should end
-// then, because the calling thread may have given up part of what it had.
+// Enter executes this program again, in the same process and with the same arguments, but
+// with the rights of c only. It returns only on an error; the process should end then,
+// because the calling thread may have given up some of its rights.
 //
-// A kernel without Landlock, or with one before version 2 (Linux 5.19), leaves the file
-// system as it is.
+// On a kernel without Landlock, or with an ABI version before 2 (Linux 5.19), it does not
+// restrict the file system.
 func Enter(c Config) error {
-	runtime.LockOSThread() // for good: it is not what it was
+	runtime.LockOSThread() // never unlocked: its rights differ from other threads'
 	if err := enter(&c); err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
@@ -97,9 +97,9 @@ func enter(c *Config) error {
 	return fmt.Errorf("execve %s: %w", self, err)
 }
 
-// become gives up the calling thread's user, unless u is nil, and its capabilities but
-// those that are kept. The calls are raw ones: the C library's and package syscall's are
-// about all threads.
+// become changes the calling thread's user, unless u is nil, and drops all capabilities but
+// those that are kept. The calls are raw ones: the C library's and package syscall's apply
+// to all threads.
 func become(u *User) error {
 	kept := keptByUsers
 	if u == nil && unix.Geteuid() == 0 || u != nil && u.UID == 0 {

@@ -2,30 +2,30 @@ package sandbox
 
 import "os"
 
-// Config says what the program keeps when it is executed again.
+// Config is what the program keeps when Enter executes it again.
 type Config struct {
-	AllFiles bool // it may do with the file system and TCP ports what its user may; what follows is unused
+	AllFiles bool // do not restrict files and TCP ports: the next four fields are unused
 
 	// Files and directories, with all below them, that it may read, and directories in
-	// which it may make unix sockets. Those that do not exist are left out.
+	// which it may make unix sockets. Missing ones are ignored.
 	Read, MakeSockets []string
 
 	// TCP ports that it may bind, 0 for any free one, and connect to.
 	Bind, Connect []uint16
 
-	User   *User    // to become; nil: it stays who it is
-	Listen *os.File // a listening socket, handed over as systemd does (sd_listen_fds(3)); nil: none
-	Path   string   // of that socket: State has it
+	User   *User    // to become; nil: no change
+	Listen *os.File // a listening socket to pass as systemd does (sd_listen_fds(3)); nil: none
+	Path   string   // of that socket, for State
 }
 
-// User is a user with its groups. The zero value is root.
+// User is a user and its groups. The zero value is root.
 type User struct {
 	UID, GID int
 	Groups   []int // supplementary ones
 }
 
-// State is what is in force.
+// State is the part of the sandbox that is active.
 type State struct {
-	Landlock int    // the version of the kernel's Landlock (ABI) that is used; 0: none
-	Path     string // of the socket that Enter handed over; "": none
+	Landlock int    // the Landlock ABI version in use; 0: none
+	Path     string // of the socket that Enter passed; "": none
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
+	"github.com/rxring/rxring/ring"
 )
 
 // screen is what there is to see.
@@ -191,8 +192,8 @@ func (s *screen) helpText() []string {
   ?                  this, and back
 
   Rates are packets a second, over the last second. A reader that drops packets
-  because its ring is full is called slow. "Slot still owned" is no fault of the
-  reader: a writer came around the ring before a slower one was done.
+  because its ring is full is called slow. Drops as "`+ring.Owned.String()+`" are no fault
+  of the reader: a writer came around the ring before a slower one was done.
 
   A strip is a ring's slots, or blocks, in their order. Of many slots that share
   a letter it is the one that is furthest from free.
