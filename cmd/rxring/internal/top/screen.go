@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
+
 	"github.com/rxring/rxring/ring"
 )
 
@@ -192,8 +193,8 @@ func (s *screen) helpText() []string {
   ?                  this, and back
 
   Rates are packets a second, over the last second. A reader that drops packets
-  because its ring is full is called slow. Drops as "`+ring.Owned.String()+`" are no fault
-  of the reader: a writer came around the ring before a slower one was done.
+  because its ring is full is called slow. A drop of reason "`+ring.Owned.String()+`"
+  is not the reader's fault: a slower writer was still filling the next slot.
 
   A strip is a ring's slots, or blocks, in their order. Of many slots that share
   a letter it is the one that is furthest from free.
