@@ -361,7 +361,7 @@ func TestLimits(t *testing.T) {
 		c, _ := greeted(t, o.Addr())
 		all = append(all, c)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	if _, err := attach.Dial(ctx, o.Addr()); !errors.Is(err, syscall.EAGAIN) || !errors.Is(err, context.DeadlineExceeded) ||
 		!strings.Contains(err.Error(), "64 processes attached, the most that are allowed: no attempt succeeded: try again later") {
