@@ -181,16 +181,16 @@ func (m *Message) Control(room int) []byte {
 		}
 		binary.NativeEndian.PutUint64(stamp[:], uint64(m.Timestamp/1e9))
 		binary.NativeEndian.PutUint64(stamp[8:], uint64(part))
-		put(solSocket, c.timestamp, stamp[:])
+		put(tpacket.SolSocket, c.timestamp, stamp[:])
 	}
 	if c.dropped && m.Dropped != 0 {
-		put(solSocket, soRxqOvfl, binary.NativeEndian.AppendUint32(nil, m.Dropped))
+		put(tpacket.SolSocket, soRxqOvfl, binary.NativeEndian.AppendUint32(nil, m.Dropped))
 	}
 	if c.mark {
-		put(solSocket, soMark, binary.NativeEndian.AppendUint32(nil, m.Mark))
+		put(tpacket.SolSocket, soMark, binary.NativeEndian.AppendUint32(nil, m.Mark))
 	}
 	if c.priority {
-		put(solSocket, soPriority, binary.NativeEndian.AppendUint32(nil, m.Priority))
+		put(tpacket.SolSocket, soPriority, binary.NativeEndian.AppendUint32(nil, m.Priority))
 	}
 	if c.auxdata {
 		put(tpacket.SolPacket, tpacket.OptAuxdata, tpacket.Bytes(&m.Auxdata))
@@ -203,9 +203,9 @@ func (s *Socket) controlsLocked() controls {
 	on := func(level, name int) bool { return s.flags[option{level, name}] != 0 }
 	return controls{
 		timestamp: s.stamp,
-		dropped:   on(solSocket, soRxqOvfl),
-		mark:      on(solSocket, soRcvmark),
-		priority:  on(solSocket, soRcvpriority),
+		dropped:   on(tpacket.SolSocket, soRxqOvfl),
+		mark:      on(tpacket.SolSocket, soRcvmark),
+		priority:  on(tpacket.SolSocket, soRcvpriority),
 		auxdata:   on(tpacket.SolPacket, tpacket.OptAuxdata),
 	}
 }

@@ -43,10 +43,10 @@ func (s *Socket) publishTxLocked() {
 		bypass:     flag(tpacket.OptQdiscBypass),
 		loss:       flag(tpacket.OptLoss),
 		hasOffsets: flag(tpacket.OptTxHasOff),
-		noFCS:      s.flags[option{solSocket, soNofcs}] != 0,
+		noFCS:      s.flags[option{tpacket.SolSocket, soNofcs}] != 0,
 		vnetLen:    int(s.vnetLen),
-		mark:       uint32(s.flags[option{solSocket, soMark}]),
-		priority:   uint32(s.flags[option{solSocket, soPriority}]),
+		mark:       uint32(s.flags[option{tpacket.SolSocket, soMark}]),
+		priority:   uint32(s.flags[option{tpacket.SolSocket, soPriority}]),
 	})
 }
 

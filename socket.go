@@ -185,7 +185,7 @@ func (s *Socket) Events() (e Events) {
 	if s.err.Load() != 0 {
 		e |= EventErr
 		s.mu.Lock()
-		if s.flags[option{solSocket, soSelectErrQueue}] != 0 {
+		if s.flags[option{tpacket.SolSocket, soSelectErrQueue}] != 0 {
 			e |= EventPri
 		}
 		s.mu.Unlock()

@@ -17,7 +17,6 @@ import (
 )
 
 func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
-	const solSocket = 1
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: 1 << 20})
 	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	plain, err := ns.Socket(rxring.SockRaw, 0)
@@ -69,16 +68,16 @@ func TestCallsThatLinuxRefusesGetItsErrno(t *testing.T) {
 		{"vnet header with a ring", rxtest.SetInt(ringed, tpacket.OptVnetHdrSz, 10), syscall.EBUSY},
 		{"vnet header too short", plain.Setsockopt(tpacket.SolPacket, tpacket.OptVnetHdr, []byte{1}), syscall.EINVAL},
 		{"attach to a locked filter", locked.AttachFilter(rxtest.Keep(1)), syscall.EPERM},
-		{"detach of a locked filter", locked.Setsockopt(solSocket, 27, rxtest.Int(0)), syscall.EPERM},
-		{"unlock", locked.Setsockopt(solSocket, 44, rxtest.Int(0)), syscall.EPERM},
-		{"lock of the wrong size", locked.Setsockopt(solSocket, 44, nil), syscall.EINVAL},
+		{"detach of a locked filter", locked.Setsockopt(tpacket.SolSocket, 27, rxtest.Int(0)), syscall.EPERM},
+		{"unlock", locked.Setsockopt(tpacket.SolSocket, 44, rxtest.Int(0)), syscall.EPERM},
+		{"lock of the wrong size", locked.Setsockopt(tpacket.SolSocket, 44, nil), syscall.EINVAL},
 		{"ignore outgoing beyond a flag", plain.Setsockopt(tpacket.SolPacket, tpacket.OptIgnoreOutgoing, rxtest.Int(2)), syscall.EINVAL},
 		{"auxdata of the wrong size", plain.Setsockopt(tpacket.SolPacket, tpacket.OptAuxdata, []byte{1}), syscall.EINVAL},
 		{"membership on a device there is not", plain.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(99, 1, 0)), syscall.ENODEV},
 		{"membership with a long address", plain.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, mreq(int32(dev.Index()), 0, 7)), syscall.EINVAL},
 		{"membership too short", plain.Setsockopt(tpacket.SolPacket, tpacket.OptAddMembership, make([]byte, 15)), syscall.EINVAL},
-		{"receive timeout with too many microseconds", plain.Setsockopt(solSocket, 20, append(make([]byte, 8), 0, 0, 0, 0, 1, 0, 0, 0)), syscall.EDOM},
-		{"receive timeout too short", plain.Setsockopt(solSocket, 20, rxtest.Int(1)), syscall.EINVAL},
+		{"receive timeout with too many microseconds", plain.Setsockopt(tpacket.SolSocket, 20, append(make([]byte, 8), 0, 0, 0, 0, 1, 0, 0, 0)), syscall.EDOM},
+		{"receive timeout too short", plain.Setsockopt(tpacket.SolSocket, 20, rxtest.Int(1)), syscall.EINVAL},
 		{"option there is not", plain.Setsockopt(tpacket.SolPacket, 999, rxtest.Int(1)), syscall.ENOPROTOOPT},
 		{"level there is not", get(plain, 6, 1, make([]byte, 4)), syscall.ENOPROTOOPT},
 		{"header length of a version there is not", get(plain, tpacket.SolPacket, tpacket.OptHdrlen, rxtest.Int(7)), syscall.EINVAL},

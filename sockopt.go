@@ -42,7 +42,7 @@ func boolByte(on bool) uint8 {
 // holds a pointer: AttachFilter.
 func (s *Socket) Setsockopt(level, name int, val []byte) error {
 	switch level {
-	case solSocket:
+	case tpacket.SolSocket:
 		return s.setSocketOption(name, val)
 	case tpacket.SolPacket:
 		return s.setPacketOption(name, val)
@@ -64,7 +64,7 @@ func (s *Socket) Getsockopt(level, name int, buf []byte) (int, error) {
 		return 0, ErrClosed
 	}
 	switch level {
-	case solSocket:
+	case tpacket.SolSocket:
 		return s.socketOptionLocked(name, buf)
 	case tpacket.SolPacket:
 		return s.packetOptionLocked(name, buf)

@@ -14,12 +14,9 @@ import (
 
 // Options of SOL_SOCKET (asm-generic/socket.h).
 const (
-	solSocket = 1 // SOL_SOCKET
-
 	soDebug          = 1  // SO_DEBUG
 	soReuseaddr      = 2  // SO_REUSEADDR
 	soType           = 3  // SO_TYPE
-	soError          = 4  // SO_ERROR
 	soDontroute      = 5  // SO_DONTROUTE
 	soBroadcast      = 6  // SO_BROADCAST
 	soSndbuf         = 7  // SO_SNDBUF
@@ -191,16 +188,16 @@ func (s *Socket) setSocketOption(name int, val []byte) error {
 		return fmt.Errorf("set socket option %d: %w", name, err)
 	}
 	if c, ok := socketInts[name]; ok {
-		return s.setInt(option{solSocket, name}, c, val)
+		return s.setInt(option{tpacket.SolSocket, name}, c, val)
 	}
 	if label, ok := otherSockets[name]; ok {
 		return fmt.Errorf("set socket option: %w", notForPackets(label))
 	}
 	switch name {
 	case soRcvbufforce:
-		return s.setInt(option{solSocket, soRcvbuf}, intOption{name: "SO_RCVBUFFORCE", check: needsNetAdmin(receiveBuffer(forcedBuffer(rcvbufMin)))}, val)
+		return s.setInt(option{tpacket.SolSocket, soRcvbuf}, intOption{name: "SO_RCVBUFFORCE", check: needsNetAdmin(receiveBuffer(forcedBuffer(rcvbufMin)))}, val)
 	case soSndbufforce:
-		return s.setInt(option{solSocket, soSndbuf}, intOption{name: "SO_SNDBUFFORCE", check: needsNetAdmin(forcedBuffer(sndbufMin))}, val)
+		return s.setInt(option{tpacket.SolSocket, soSndbuf}, intOption{name: "SO_SNDBUFFORCE", check: needsNetAdmin(forcedBuffer(sndbufMin))}, val)
 	case soTimestamp, soTimestampNS, soTimestampNew, soTimestampNSNew:
 		return s.do("set SO_TIMESTAMP", func() error {
 			s.stamp = 0 // one of them at a time; what turns one off turns off all
@@ -220,12 +217,12 @@ func (s *Socket) setSocketOption(name int, val []byte) error {
 	case soZerocopy:
 		return fmt.Errorf("set socket option: %w", notForPackets("SO_ZEROCOPY"))
 	}
-	return noOption(solSocket, name)
+	return noOption(tpacket.SolSocket, name)
 }
 
 // socketOptionLocked is sk_getsockopt.
 func (s *Socket) socketOptionLocked(name int, buf []byte) (int, error) {
-	o := option{solSocket, name}
+	o := option{tpacket.SolSocket, name}
 	if c, ok := socketInts[name]; ok {
 		return putInt(buf, s.intOptionLocked(o, c))
 	}
@@ -239,7 +236,7 @@ func (s *Socket) socketOptionLocked(name int, buf []byte) (int, error) {
 		return putInt(buf, tpacket.AFPacket)
 	case soProtocol, soZerocopy:
 		return putInt(buf, 0) // packet sockets leave sk_protocol alone
-	case soError:
+	case tpacket.SoError:
 		return putInt(buf, int32(s.err.Swap(0)))
 	case soTimestamp, soTimestampNS, soTimestampNew, soTimestampNSNew:
 		// Linux distinguishes the two new kinds in one direction only.
@@ -263,7 +260,7 @@ func (s *Socket) socketOptionLocked(name int, buf []byte) (int, error) {
 	case soPeergroups, soPeerpidfd:
 		return 0, explain.Errorf(syscall.Errno(61), "get SO_PEERGROUPS or SO_PEERPIDFD: packet sockets have no peer") // ENODATA
 	}
-	return 0, noOption(solSocket, name)
+	return 0, noOption(tpacket.SolSocket, name)
 }
 
 // ifNameSize is IFNAMSIZ (linux/if.h).
@@ -282,14 +279,14 @@ func (s *Socket) setBindToDevice(val []byte) error {
 			}
 			index = d.index
 		}
-		s.flags[option{solSocket, soBindtoifindex}] = int32(index)
+		s.flags[option{tpacket.SolSocket, soBindtoifindex}] = int32(index)
 		return nil
 	})
 }
 
 // boundDeviceNameLocked is SO_BINDTODEVICE's name (sock_getbindtodevice).
 func (s *Socket) boundDeviceNameLocked(buf []byte) (int, error) {
-	index := s.flags[option{solSocket, soBindtoifindex}]
+	index := s.flags[option{tpacket.SolSocket, soBindtoifindex}]
 	if index == 0 {
 		return 0, nil
 	}

@@ -112,7 +112,7 @@ func (s *Socket) Setsockopt(level, name int, val []byte) error {
 
 // Getsockopt is [rxring.Socket.Getsockopt].
 func (s *Socket) Getsockopt(level, name int, buf []byte) (n int, err error) {
-	if level == solSocket && name == soError && s.down.CompareAndSwap(true, false) {
+	if level == tpacket.SolSocket && name == tpacket.SoError && s.down.CompareAndSwap(true, false) {
 		return copy(buf, nativeInt(syscall.ENETDOWN)), nil
 	}
 	buf = buf[:min(len(buf), maxOption)]
@@ -122,17 +122,11 @@ func (s *Socket) Getsockopt(level, name int, buf []byte) (n int, err error) {
 		m.u32(uint32(len(buf)))
 		m.bytes(buf)
 	}, func(m *message) { n = copy(buf, m.rest()) })
-	if level == solSocket && name == soError && errors.Is(err, errDetached) {
+	if level == tpacket.SolSocket && name == tpacket.SoError && errors.Is(err, errDetached) {
 		return copy(buf, nativeInt(0)), nil // it was reported
 	}
 	return n, err
 }
-
-// SOL_SOCKET and SO_ERROR (asm-generic/socket.h).
-const (
-	solSocket = 1
-	soError   = 4
-)
 
 func nativeInt(e syscall.Errno) []byte {
 	var m message

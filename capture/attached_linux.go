@@ -155,9 +155,8 @@ func (a *attachedSocket) over() error {
 
 // takeError is what has happened to the socket, as to one whose device went down.
 func (a *attachedSocket) takeError() error {
-	const solSocket, soError = 1, 4 // SOL_SOCKET, SO_ERROR
 	var b [4]byte
-	if _, err := a.s.Getsockopt(solSocket, soError, b[:]); err != nil {
+	if _, err := a.s.Getsockopt(tpacket.SolSocket, tpacket.SoError, b[:]); err != nil {
 		return a.gone(err)
 	}
 	if errno := syscall.Errno(binary.NativeEndian.Uint32(b[:])); errno != 0 {

@@ -65,7 +65,7 @@ func KeepLen() []cbpf.Instruction { return []cbpf.Instruction{{Op: 0x80}, {Op: 0
 
 // Socket options by their numbers (asm-generic/socket.h), as programs pass them.
 const (
-	SolSocket     = 1
+	SolSocket     = tpacket.SolSocket
 	SoRcvbuf      = 8
 	SoSndbuf      = 7
 	SoSndbufforce = 32
