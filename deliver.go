@@ -73,6 +73,21 @@ func (d *Device) offerTagged(p *Packet, meta *packetMeta, taps []tap) {
 // batchMask.
 const maxBatch = 32
 
+// batchClock is one reading of the clock for all packets of a batch that have no time; 0:
+// not read yet.
+type batchClock int64
+
+func (c *batchClock) stamp(meta *packetMeta) {
+	if meta.timestamp == 0 {
+		if *c == 0 {
+			c.read() // once a batch
+		}
+		meta.timestamp = int64(*c)
+	}
+}
+
+func (c *batchClock) read() { *c = batchClock(time.Now().UnixNano()) }
+
 // batchMask is a set of a batch's packets, by number.
 type batchMask uint32
 
@@ -223,7 +238,7 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []pa
 		cuts     batchMask // by place in the two
 		slots    [maxBatch]uint32
 		n        int
-		now      int64 // one reading of the clock for all that need it
+		now      batchClock
 	)
 	for i := range ps {
 		if mask&(1<<i) == 0 || metas[i].length == 0 || !s.wants(&ps[i], &metas[i]) {
@@ -242,12 +257,7 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []pa
 	}
 	if rx.ring == nil {
 		for k, i := range admitted[:n] {
-			if metas[i].timestamp == 0 {
-				if now == 0 {
-					now = time.Now().UnixNano()
-				}
-				metas[i].timestamp = now
-			}
+			now.stamp(&metas[i])
 			s.receiveWithoutSlots(rx, &ps[i], &metas[i], snaplens[k])
 		}
 		return
@@ -261,12 +271,7 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []pa
 		}
 		for ; got > 0; got-- {
 			i, slot := admitted[done], slots[done]
-			if metas[i].timestamp == 0 {
-				if now == 0 {
-					now = time.Now().UnixNano()
-				}
-				metas[i].timestamp = now
-			}
+			now.stamp(&metas[i])
 			status := s.fill(rx, slot, &ps[i], &metas[i], snaplens[done], cuts&(1<<done) != 0)
 			if got > 1 {
 				rx.ring.ReleaseEarly(slot, status)

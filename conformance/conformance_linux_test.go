@@ -73,7 +73,7 @@ func generated(t *testing.T, w where, scripts *rapid.Generator[script], count in
 		case base != 0:
 		case *soakFlag > 0:
 			base = int(time.Now().UnixNano() & (1<<40 - 1))
-		default: // a change is judged by what it changes
+		default: // a change is checked by its effects
 			base = 1
 		}
 		start := time.Now()
@@ -130,7 +130,7 @@ func shrink(t *testing.T, w where, scripts *rapid.Generator[script], seed string
 			t.Errorf("the kernel and rxring differ: smallest script\n\n%v", l.smallest(last))
 		}
 	}()
-	// rapid looks at its clock between passes only, and a script takes a while.
+	// rapid checks its clock between passes only, and a script takes a while.
 	var deadline time.Time
 	patience := flag.Lookup("rapid.shrinktime").Value.(flag.Getter).Get().(time.Duration)
 	rapid.Check(t, func(t *rapid.T) {

@@ -138,7 +138,7 @@ func (o unscrubbed) do(p *party) outcome {
 	return o.recv.do(p)
 }
 
-// together is several steps that nobody looks between.
+// together is several steps without a comparison between them.
 type together []op
 
 func (o together) do(p *party) (last outcome) {

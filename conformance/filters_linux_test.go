@@ -22,7 +22,7 @@ const (
 )
 
 // drawAttach draws a short filter. What filters compute is package cbpf's to
-// test; here it matters where they start to look, what surrounds the packet,
+// test; here it matters where they start to read, what surrounds the packet,
 // and what becomes of their verdict.
 func drawAttach(t *rapid.T, s int) op {
 	verdict := uint32(rapid.SampledFrom([]int{0, 1, 13, 14, 40, 100, 0xffff, 1<<32 - 1}).Draw(t, "verdict"))

@@ -218,7 +218,7 @@ func drawSetUp(s int) *rapid.Generator[script] {
 	})
 }
 
-// hugeReserve is the most that tp_net can tell of, on SOCK_RAW and V1 or V2.
+// hugeReserve is the most that tp_net can hold, on SOCK_RAW and V1 or V2.
 const hugeReserve = 65535 - 80
 
 // drawRingOf is a ring that the kernel takes, if nothing is in the way.

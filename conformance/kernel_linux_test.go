@@ -181,7 +181,7 @@ func openKernelSocket(typ, proto int) (*kernelSocket, error) {
 	}
 	s := &kring.Socket{FD: fd}
 	// What buffers hold unless a program says otherwise is the machine's to say:
-	// somebody may have changed net.core.rmem_default.
+	// net.core.rmem_default may have been changed.
 	for _, o := range []int{unix.SO_RCVBUF, unix.SO_SNDBUF} {
 		if err := unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, o, defaultBuffer/2); err != nil {
 			s.Close()

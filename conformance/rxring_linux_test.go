@@ -151,7 +151,7 @@ func (r *rxringSide) leave(dev string, p packet, times int, how delivery) error 
 
 // rxringPacket is p as the kernel has it when it arrives.
 func rxringPacket(dev string, p packet) rxring.Packet {
-	// The kernel looks for the flow's hash when somebody asks; a TAP counts its
+	// The kernel computes the flow's hash on demand; a TAP counts its
 	// queues from 1.
 	q := rxring.Packet{Data: p.bytes(dev), Hash: 1, Queue: 1}
 	if linear := p.linear(dev); linear < len(q.Data) {

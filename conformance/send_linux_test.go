@@ -268,7 +268,7 @@ var addresses = rapid.Custom(func(t *rapid.T) value {
 		Addr:     [8]uint8{2, 0, 0, 0, 0, 9},
 	}
 	if index == tunIndex && a.Protocol == tpacket.Htons(unix.ETH_P_8021Q) {
-		a.Protocol = 0 // Linux looks for a tag where there is no frame
+		a.Protocol = 0 // Linux searches for a tag where there is no frame
 	}
 	b := tpacket.Bytes(&a)
 	switch rapid.IntRange(0, 9).Draw(t, "length") {

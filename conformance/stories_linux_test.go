@@ -108,7 +108,7 @@ var stories = []story{
 		send{1, framed{lo, packet{to: toAll, proto: unix.ETH_P_IP, n: 60}, false, 1 << 16, 0}, nil},
 		recv{0, 100, 0, 0},
 		recv{0, 100, 0, 0},
-		recv{1, 100, 0, 0}, // coming in: who sends does not see it leave
+		recv{1, 100, 0, 0}, // incoming: the sender does not see it leave
 		fails{unix.EAGAIN, recv{1, 100, 0, 0}},
 		send{1, framed{lo, packet{proto: unix.ETH_P_IP, n: 60, tag: 0x8100_2005}, false, 1 << 16, 0}, nil},
 		recv{0, 100, 0, 0},
@@ -746,7 +746,7 @@ func TestLargeSegmentsAreDivided(t *testing.T) {
 	})
 }
 
-// sendLargeSegments sends segments of one kind while two sockets look, one with vnet
+// sendLargeSegments sends segments of one kind while two sockets are attached, one with vnet
 // headers.
 func sendLargeSegments(dev string, index int, kind uint8) script {
 	sc := script{

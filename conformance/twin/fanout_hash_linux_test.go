@@ -246,7 +246,7 @@ func mpls(label byte) flowPacket {
 	}
 }
 
-// chooser tells which member of a group of many a packet goes to, in the kernel
+// chooser finds the member of a large group that receives a packet, in the kernel
 // and here.
 type chooser struct {
 	*twins

@@ -348,7 +348,7 @@ func TestGroupsOnDevicesThatGoDownAsInTheKernel(t *testing.T) {
 		w.tap.Close()
 		rxtest.Must(t, w.ns.RemoveDevice(w.dev))
 		for _, protocol := range []uint16{tpacket.ETHPAll, tpacket.ETHPIP} {
-			for id := range uint16(3) { // the group of a device that is gone is nobody else's
+			for id := range uint16(3) { // the group of a removed device is not shared
 				k, err := w.kernel.Socket(unix.SOCK_RAW, protocol)
 				rxtest.Must(t, err)
 				defer k.Close()

@@ -119,7 +119,7 @@ func (c goldenCase) ownAddress(t *testing.T, got []byte, offset, index int) {
 	copy(got[at:], tpacket.Bytes(&sll))
 }
 
-// usedOfBlocks is what a program would look at, block after block, without what
+// usedOfBlocks is what a program would read, block after block, without what
 // belongs to the run: times and indexes.
 func (c goldenCase) usedOfBlocks(t *testing.T, b *writer.Blocks, index int) (used []byte) {
 	for block := range slices.Chunk(b.Memory().Bytes(), int(c.request.BlockSize)) {

@@ -16,7 +16,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// kernelHears is what a kernel's device has been asked to hear.
+// kernelHears is the receive filter of a kernel's device.
 type kernelHears struct {
 	promiscuity, allmulti uint32
 	groups                []string

@@ -27,7 +27,7 @@ type twinSocket struct {
 	closed bool
 }
 
-// close closes both. The kernel's number is somebody else's from then on.
+// close closes both. The kernel may reuse its descriptor from then on.
 func (s *twinSocket) close() {
 	if !s.closed {
 		s.closed = true
@@ -149,7 +149,7 @@ func withoutTimes(control []byte) []byte {
 	return control
 }
 
-// wait lets the kernel's socket have its packet.
+// wait waits until the kernel's socket has its packet.
 func (s *twinSocket) wait() {
 	s.t.Helper()
 	if ok, err := s.kernel.Poll(5 * time.Second); !ok || err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // twins is a namespace of the kernel's and one of rxring's, with the same device
-// in both: what is done to one is done to the other, and must look the same.
+// in both: each operation is applied to both, with equal results.
 type twins struct {
 	t      *testing.T
 	kernel *kring.Namespace
@@ -99,8 +99,8 @@ func (w *twins) ring(name string, typ rxring.SockType, protocol uint16, options 
 	return r
 }
 
-// closeBoth closes both, the kernel's without its mapping. The kernel's number is
-// somebody else's from then on.
+// closeBoth closes both, the kernel's without its mapping. The kernel may
+// reuse its descriptor from then on.
 func (r *twinRing) closeBoth() error {
 	if r.closed {
 		return nil
@@ -136,7 +136,7 @@ func (r *twinRing) compare(t *testing.T, what string) int {
 		for _, b := range [][]byte{got, want} {
 			h := tpacket.Header2At(b)
 			h.Sec, h.Nsec = 0, 0
-			h.Status &^= tpacket.StatusTSSoftware // whether somebody on this machine wants packets stamped
+			h.Status &^= tpacket.StatusTSSoftware // set if any process on this machine requests timestamps
 		}
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s, %s: rxring:\n%skernel:\n%s", what, r.name, hex.Dump(got[:144]), hex.Dump(want[:144]))
@@ -147,7 +147,7 @@ func (r *twinRing) compare(t *testing.T, what string) int {
 
 // handBack gives the next frame back to both writers.
 func (r *twinRing) handBack() {
-	tpacket.Header2At(r.frame()).Status = tpacket.StatusKernel // nobody delivers meanwhile
+	tpacket.Header2At(r.frame()).Status = tpacket.StatusKernel // no writer is active meanwhile
 	r.kernel.Release(r.at % r.kernel.Geometry.FrameNr)
 	r.at++
 }

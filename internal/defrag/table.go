@@ -70,7 +70,7 @@ type packet[C any] struct {
 }
 
 // run is fragments that came one after the other. Neighbours are not joined:
-// Linux tells a fragment that comes twice from an overlap by the run it lies in.
+// Linux distinguishes a repeated fragment from an overlap by the run that it is in.
 type run[C any] struct {
 	start, end int
 	frames     []Frame[C]

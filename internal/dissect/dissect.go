@@ -199,7 +199,7 @@ func (w *walker) network() (ok bool) {
 }
 
 // pppoe steps over the header of a PPPoE session and the PPP protocol number. Not
-// more: it is one that Linux does not look into.
+// more: it is one that Linux does not dissect.
 func (w *walker) pppoe() (more, ok bool) {
 	const sessionData = 0x1100 // version 1, type 1, code 0
 	h := w.get(0, 8)
@@ -278,7 +278,7 @@ func (w *walker) ip() (more, ok bool) {
 	}
 }
 
-// ports takes the four bytes that tell flows between two hosts apart: two ports,
+// ports takes the four bytes that distinguish flows between two hosts: two ports,
 // or a security association.
 func (w *walker) ports(off int) {
 	if h := w.get(off, 4); h != nil {

@@ -16,17 +16,18 @@ const (
 	mostTime    = shareWindow / 4     // one of several accounts
 	aloneTime   = shareWindow * 3 / 4 // the only account
 
-	savings         = 2   // windows: who took less may take so much more later, to catch up with a burst
-	maxDebt         = 50  // windows: after a second a share is paid, however long a packet took
-	idleWindows     = 100 // after so many without use a share is not counted any more
+	savings         = 2   // windows: unused time that can be used later, for a burst
+	maxDebt         = 50  // windows: after a second a debt ends, however long a packet took
+	idleWindows     = 100 // without use, after which a share is no longer counted
 	dilationUnit    = 16
 	mostDilation    = 8 * dilationUnit
 	dilationWindows = 50 // about so many decide on it
 
-	calmWindows = 40 // after so many a suspect is none any more
+	calmWindows = 40 // after which a suspicion ends
 )
 
-// Pool is the time that the writers of one device spend on the sockets of accounts.
+// Pool is the time that the writers of one device spend on the sockets of accounts. Its zero
+// value works.
 type Pool struct {
 	ends  atomic.Int64 // of the window: see now
 	level atomic.Int64 // what each share may take in it; 0: the pool is new
@@ -41,13 +42,13 @@ type Pool struct {
 	shares []*Share   // that were charged lately
 }
 
-// Share is what one account takes of the pool of one device.
+// Share is what one account uses of the pool of one device.
 //
-// It is measured by the clock on the wall, which is cheap to read. But that goes on when the
-// system lets another thread run in the middle: the reader that was just woken, say. So who
-// takes more than it may by that clock is a suspect only. A suspect is measured by what the
-// thread had of a processor, and that is multiplied by how much longer than that suspects take
-// by the clock on the wall altogether: who uses nothing of a processor is no reason for that.
+// It is measured by wall-clock time, which is cheap to read but includes time in which the
+// system runs another thread: a reader that was just woken, for example. So a share that
+// exceeds its level by wall-clock time is only a suspect. A suspect is measured by its
+// thread's processor time, multiplied by the ratio of wall-clock to processor time of all
+// suspects: time without a processor must not be free.
 type Share struct {
 	pool *Pool
 
@@ -67,10 +68,10 @@ func NewShare(p *Pool) *Share { return &Share{pool: p} }
 
 var programStarted = time.Now()
 
-// now is a clock that does not jump, in nanoseconds.
+// now returns a monotonic time in nanoseconds.
 func now() int64 { return int64(time.Since(programStarted)) }
 
-// Exceeded reports whether the share has taken more than it may, at this moment.
+// Exceeded reports whether the share is used up at this moment.
 func (s *Share) Exceeded() bool {
 	if !s.over.Load() {
 		return false
@@ -81,14 +82,14 @@ func (s *Share) Exceeded() bool {
 	return s.over.Load()
 }
 
-// Stopwatch measures what a writer spends.
+// Stopwatch measures the time that a writer spends.
 type Stopwatch struct {
 	share        *Share
 	wall, thread int64
 	exact        bool
 }
 
-// Start starts measuring. stop is to be called by the same goroutine.
+// Start starts a measurement, which the same goroutine must stop.
 func (s *Share) Start() Stopwatch {
 	w := Stopwatch{share: s, exact: s.suspect.Load()}
 	if w.exact {
@@ -99,7 +100,7 @@ func (s *Share) Start() Stopwatch {
 	return w
 }
 
-// stop returns what has been spent, and when that is.
+// stop returns the present time and the nanoseconds spent.
 func (w *Stopwatch) stop() (t, nanoseconds int64) {
 	t = now()
 	nanoseconds = t - w.wall
@@ -111,19 +112,18 @@ func (w *Stopwatch) stop() (t, nanoseconds int64) {
 	return t, nanoseconds
 }
 
-// dilate is what so much of a processor's time stands for by the clock on the wall: on a busy
-// machine it is longer for everything that writers do.
+// dilate converts processor time to the wall-clock time that it takes on a busy machine.
 func (p *Pool) dilate(wall, thread int64) int64 {
 	p.wall.Add(wall)
 	p.thread.Add(thread)
 	return thread * max(p.dilation.Load(), dilationUnit) / dilationUnit
 }
 
-// measureDilation is for a window that ends. mu is held.
+// measureDilationLocked computes the ratio at the end of a window.
 //
-// What is measured lasts microseconds, and another thread runs for milliseconds: of one window
-// the ratio would be anything. So windows are forgotten slowly.
-func (p *Pool) measureDilation() {
+// A measurement lasts microseconds, and another thread runs for milliseconds: the ratio of one
+// window would be arbitrary. So older windows lose weight slowly.
+func (p *Pool) measureDilationLocked() {
 	p.pastWall += p.wall.Swap(0) - p.pastWall/dilationWindows
 	p.pastThread += p.thread.Swap(0) - p.pastThread/dilationWindows
 	if p.pastThread > 0 {
@@ -131,8 +131,8 @@ func (p *Pool) measureDilation() {
 	}
 }
 
-// threadTimeCost is what threadTime adds to itself, in nanoseconds, when it is called twice:
-// more than most packets take. A system call may take a microsecond on a virtual machine.
+// threadTimeCost is what two calls of threadTime add to a measurement, in nanoseconds: more
+// than most packets take. A system call may take a microsecond on a virtual machine.
 var threadTimeCost = sync.OnceValue(func() int64 {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -146,8 +146,8 @@ var threadTimeCost = sync.OnceValue(func() int64 {
 	return least
 })
 
-// charge notes that writers spent so many nanoseconds on sockets of the share, until t. It is
-// exact if it was measured as that of a suspect.
+// charge charges time that writers spent on sockets of the share, until t. exact says that it
+// was measured as a suspect's.
 func (s *Share) charge(t, nanoseconds int64, exact bool) {
 	p := s.pool
 	if !s.listed.Load() {
@@ -179,8 +179,8 @@ func (p *Pool) list(s *Share) {
 	p.level.CompareAndSwap(0, aloneTime)
 }
 
-// nextWindow begins a new window at t, if the last one has ended. Who finds another writer
-// at it goes on without.
+// nextWindow begins a new window at t if the last one has ended. A writer that finds another
+// one doing so continues without.
 func (p *Pool) nextWindow(t int64) {
 	if !p.mu.TryLock() {
 		return
@@ -193,7 +193,7 @@ func (p *Pool) nextWindow(t int64) {
 	windows := 1 + (t-ended)/shareWindow
 	p.ends.Store(t + shareWindow)
 	p.shares = slices.DeleteFunc(p.shares, func(s *Share) bool {
-		if s.idle++; s.taken() > 0 {
+		if s.idle++; s.takenLocked() > 0 {
 			s.idle = 0
 		}
 		if s.idle > idleWindows {
@@ -202,12 +202,12 @@ func (p *Pool) nextWindow(t int64) {
 		}
 		return false
 	})
-	p.measureDilation()
+	p.measureDilationLocked()
 	level := fairLevel(p.shares)
 	p.level.Store(level)
 	for _, s := range p.shares {
 		used := s.used.Load()
-		s.acquit(level)
+		s.acquitLocked(level)
 		left := min(max(used-windows*level, -savings*level), max(maxDebt-windows+1, 0)*level)
 		s.before = left
 		used = s.used.Add(left - used) // others add meanwhile
@@ -215,29 +215,30 @@ func (p *Pool) nextWindow(t int64) {
 	}
 }
 
-// taken is what the share has taken in this window. pool.mu is held.
-func (s *Share) taken() int64 { return max(0, s.used.Load()-s.before) }
+// takenLocked returns what the share has used in this window.
+func (s *Share) takenLocked() int64 { return max(0, s.used.Load()-s.before) }
 
-// acquit ends a suspicion after enough windows in which little was used. pool.mu is held.
-func (s *Share) acquit(level int64) {
-	if !s.suspect.Load() || s.over.Load() || s.taken() > level/4 {
+// acquitLocked ends a suspicion after enough windows with little use.
+func (s *Share) acquitLocked(level int64) {
+	if !s.suspect.Load() || s.over.Load() || s.takenLocked() > level/4 {
 		s.calm = 0
 	} else if s.calm++; s.calm > calmWindows {
 		s.suspect.Store(false)
 	}
 }
 
-// fairLevel is what each of the shares may take in the next window: so much that those who
-// take less than it in the last one, and the others with it, take the pool's time together.
+// fairLevel returns what each share may use in the next window: the level at which the shares
+// that used less in the last window, and the others at that level, use the pool's time
+// together.
 func fairLevel(shares []*Share) int64 {
 	if len(shares) <= 1 {
 		return aloneTime
 	}
 	wanted := make([]int64, len(shares))
 	for i, s := range shares {
-		wanted[i] = s.taken()
+		wanted[i] = s.takenLocked()
 		if s.over.Load() {
-			wanted[i] = math.MaxInt64 // nobody knows
+			wanted[i] = math.MaxInt64 // unknown
 		}
 	}
 	slices.Sort(wanted)

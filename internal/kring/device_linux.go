@@ -196,7 +196,7 @@ func (d *Device) write(wire int, h VnetHdr, packet []byte) error {
 }
 
 // Send makes packet leave through the device, link-layer header included.
-// protocol is its EtherType in host byte order; 0 lets the kernel look it up.
+// protocol is its EtherType in host byte order; with 0 the kernel determines it.
 func (d *Device) Send(protocol uint16, packet []byte) error {
 	return unix.Sendto(d.sender, packet, 0, &unix.SockaddrLinklayer{
 		Protocol: tpacket.Htons(protocol),

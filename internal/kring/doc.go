@@ -1,5 +1,5 @@
-// Package kring has the kernel's own packet sockets to compare with: a private
-// network namespace, TAP and TUN devices in it that take packets from the test,
+// Package kring opens the kernel's own packet sockets for comparison: a private
+// network namespace, TAP and TUN devices in it that receive packets from the test,
 // and real AF_PACKET sockets with mapped receive rings.
 //
 // Everything hangs off a [Namespace]. Its devices and sockets are plain file
@@ -8,7 +8,7 @@
 //
 // A packet written with [Device.Receive] arrives from the wire, one written
 // with [Device.Send] leaves through the device. Nothing else is sent there:
-// IPv6, the usual source of packets nobody asked for, is off.
+// IPv6, the usual source of unexpected packets, is off.
 //
 // Tests begin with kringtest.Run. The package is empty off Linux.
 package kring

@@ -43,7 +43,7 @@ func (r *Ring) Wait(i uint32, d time.Duration) error {
 		if left <= 0 {
 			return errors.New("no packet in time")
 		}
-		// Short naps: poll looks at the slot before head, not at slot i.
+		// Sleep briefly: poll checks the slot before head, not slot i.
 		if _, err := r.Poll(min(left, 5*time.Millisecond)); err != nil {
 			return err
 		}
