@@ -3,11 +3,11 @@ package main
 import (
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +26,15 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"rxring": main, "killserver": killServer})
+	testscript.Main(cleanUp{m}, map[string]func(){"rxring": main, "killserver": killServer})
+}
+
+// cleanUp removes the program that sharedDir has built, after all tests.
+type cleanUp struct{ *testing.M }
+
+func (m cleanUp) Run() int {
+	defer func() { os.RemoveAll(buildDir) }()
+	return m.M.Run()
 }
 
 // TestScript runs testdata/script: sessions at a terminal, as a user has them.
@@ -40,15 +48,19 @@ func TestMain(m *testing.M) {
 // a C library, `package DIR` the Debian package of this machine's architecture; $DIST is dist/.
 // What a program does in some time takes longer on a busy machine: see briefly and longer.
 func TestScript(t *testing.T) {
-	shared := sharedDir(t)
+	shared, raced := sharedDir(t), racedDir(t)
 	lacks := conditions(t, shared)
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("testdata/script/*.txtar: %d files: %v", len(scripts), err)
 	}
 	for _, script := range scripts {
-		name := t.Name() + "/" + strings.TrimSuffix(filepath.Base(script), ".txtar")
+		base := strings.TrimSuffix(filepath.Base(script), ".txtar")
+		name := t.Name() + "/" + base
 		p := params(shared)
+		if slices.Contains(racedScripts, base) {
+			p = params(raced, shared)
+		}
 		p.Files = []string{script}
 		p.Condition = func(cond string) (bool, error) {
 			l := lacks(cond)
@@ -61,7 +73,13 @@ func TestScript(t *testing.T) {
 	}
 }
 
-func params(shared string) testscript.Params {
+// racedScripts run rxring with the race detector, if the tests have it: in them, many
+// goroutines of a daemon or of an interposer meet.
+var racedScripts = []string{"attach", "queue", "serve", "serve_rules", "signals", "top"}
+
+// params puts dirs, the last of which is a sharedDir, before the others of PATH.
+func params(dirs ...string) testscript.Params {
+	shared := dirs[len(dirs)-1]
 	return testscript.Params{
 		Setup: func(env *testscript.Env) error {
 			// nobody must be able to come here and to write.
@@ -70,7 +88,7 @@ func params(shared string) testscript.Params {
 					return err
 				}
 			}
-			env.Setenv("PATH", shared+string(os.PathListSeparator)+env.Getenv("PATH")+":/usr/sbin:/sbin")
+			env.Setenv("PATH", strings.Join(dirs, ":")+":"+env.Getenv("PATH")+":/usr/sbin:/sbin")
 			env.Setenv("NODE_PATH", os.Getenv("NODE_PATH")) // where npm's packages are
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TMPDIR", env.WorkDir)
@@ -215,12 +233,7 @@ func sharedDir(t *testing.T) string {
 	}
 	asuser := "#!/bin/sh\nexec \"$@\"\n"
 	if os.Geteuid() == 0 {
-		// Coverage data goes where nobody can write, or each run complains.
 		asuser = `#!/bin/sh
-if [ -n "${GOCOVERDIR-}" ]; then
-	export GOCOVERDIR="$HOME/.cover"
-	mkdir -p -m 777 "$GOCOVERDIR"
-fi
 exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all -- "$@"
 `
 	}
@@ -229,24 +242,53 @@ exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --boundi
 			t.Fatal(err)
 		}
 	}
-	// The test binary is rxring when it is called so: see TestMain.
+	program, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(program, filepath.Join(dir, "rxring")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+var buildDir string // where build puts the program
+
+// build builds rxring, once, as users have it: without the race detector, under which most
+// scripts take several times longer and which has nothing to find in them.
+var build = sync.OnceValues(func() (program string, err error) {
+	if buildDir, err = os.MkdirTemp("", "rxring-build"); err != nil {
+		return "", err
+	}
+	program = filepath.Join(buildDir, "rxring")
+	cmd := exec.Command("go", "build", "-o", program, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return program, nil
+})
+
+// racedDir is a directory whose rxring is the test binary, which is rxring when it is
+// called so (see TestMain): with the race detector, if the tests have it.
+func racedDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "rxring-raced")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := os.Open(self)
+	binary, err := os.ReadFile(self)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close()
-	out, err := os.OpenFile(filepath.Join(dir, "rxring"), os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Close(); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "rxring"), binary, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return dir
