@@ -1,35 +1,63 @@
-# `make demo` and `make test` set up what they need; see scripts/deps.
+# `make` lists the targets. Those under "Start here" install the Debian packages they use
+# when run as root, and otherwise print what to install.
 GO ?= go
 export CGO_ENABLED ?= 0
 
-RXRING = bin/rxring
+# The packages of every module in go.work.
+PACKAGES = $(shell $(GO) list -m -f '{{.Dir}}/...')
 
-# The packages of every module but bench and tools; see go.work.
-PACKAGES = ./... ./capture/gopacketsource/... ./cmd/rxring/... ./source/file/... ./source/netstack/...
+.PHONY: help
+help:
+	@awk -F ':.*## ' '/^## /{print "\n" substr($$0, 4)} /^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Start here
 
 .PHONY: demo
-demo: build ## packets longer than 60000 bytes, from streams in a Go process, in an unmodified tcpdump
+demo: build ## capture packets longer than 60000 bytes, from streams in a Go process, with tcpdump
 	@scripts/deps tcpdump
-	$(RXRING) run -- tcpdump -i net0 --immediate-mode -B 129 -n -c 20 greater 60000
+	bin/rxring run -- tcpdump -i net0 --immediate-mode -B 129 -n -c 20 greater 60000
+
+.PHONY: check
+check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, short tests
+	$(GO) test -short -timeout 5m $(PACKAGES)
+
+# lint and explore need processors only, and run side by side; the tests that follow have
+# the machine to themselves. The last step prints which tests were skipped.
+.PHONY: test
+test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
+test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
+	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
+	@$(MAKE) --no-print-directory -j2 lint explore
+	@$(MAKE) --no-print-directory modules fuzz-smoke bench-smoke
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(LONGEST) $(PACKAGES); status=$$?; \
+	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
+
+# Packages whose tests take longest begin first.
+LONGEST = ./cmd/rxring ./conformance ./interpose ./cmd/rxring/internal/hostile
+
+## Build
 
 .PHONY: build
 build: ## bin/rxring
-	$(GO) build -o $(RXRING) ./cmd/rxring
+	$(GO) build -o bin/rxring ./cmd/rxring
 
 .PHONY: static
 static: ## bin/rxring without a C library, and without filter expressions
-	$(GO) build -tags nolibpcap -o $(RXRING) ./cmd/rxring
+	$(GO) build -tags nolibpcap -o bin/rxring ./cmd/rxring
 
 .PHONY: packages
 packages: ## Debian packages for amd64 and arm64, in bin/packages
 	@scripts/packages
 
-.PHONY: test
-test: deps lint modules explore fuzz-smoke bench-smoke ## everything that must hold
-	CGO_ENABLED=1 $(GO) test -race -cover -timeout 30m $(LONGEST) $(PACKAGES)
+## Check more
 
-# The packages whose tests take longest begin first.
-LONGEST = ./cmd/rxring ./conformance ./interpose
+.PHONY: lint
+lint: tools ## gofmt, vet on every system that builds, staticcheck, revive, misspell, import rules, API
+	@scripts/lint
+
+.PHONY: lint-quick
+lint-quick: bin/depguard
+	@scripts/lint --quick
 
 .PHONY: modules
 modules: ## each module alone, and what a module that requires them gets
@@ -46,49 +74,54 @@ explore-blocks:
 	$(GO) test -count=1 -tags explore -run TestExploreBlocks $(V) ./internal/writer
 
 .PHONY: spec
-spec: deps ## the Promela models, each with the verdict it must have (make test runs them too)
+spec: deps ## the Promela models, each with the verdict it must have; make test runs them too
 	@scripts/spec
 
-.PHONY: deps
-deps: ## the Debian packages that tests use, when this user may install them
-	@scripts/deps --optional tcpdump tshark ngrep netsniff-ng tcpreplay p0f tcpflow iproute2 net-tools ethtool gcc libpcap-dev python3 python3-scapy arp-scan util-linux procps spin iperf3 wireshark-common zstd systemd podman runc uidmap
-	@scripts/deps --optional nmap iputils-arping linuxptp wpasupplicant iftop softflowd argus-server argus-client httpry sngrep libnet-pcap-perl tmux iptraf-ng
-
-.PHONY: deps-more
-deps-more: ## larger packages for which tests are skipped otherwise; suricata is in bookworm-backports
-	@scripts/deps --optional dpdk-dev librte-net-af-packet23 librte-bus-vdev23 librte-mempool-ring23 pmacct termshark suricata masscan zmap darkstat
-
-.PHONY: lint
-lint: ## formatting, vet on every system that builds, staticcheck
-	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
-	$(GO) vet $(PACKAGES)
-	$(GO) vet -tags explore ./internal/slots ./internal/explore ./internal/writer ./internal/ownership
-	$(GO) vet -C bench ./...
-	GOARCH=arm64 $(GO) vet $(PACKAGES)
-	GOOS=darwin GOARCH=arm64 $(GO) vet $(PACKAGES)
-	GOOS=windows $(GO) vet $(PACKAGES)
-	GOWORK=off $(GO) build -C tools -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
-	bin/staticcheck $(PACKAGES)
-
-# Each fuzz target for some inputs: enough to see that it runs and to try the
-# corpus' neighbours. FUZZTIME=60s for a real look.
+# FUZZTIME is go test's -fuzztime: by default inputs enough to run each target and to try
+# the neighbours of its corpus. FUZZTIME=60s searches.
 FUZZTIME ?= 2000x
 .PHONY: fuzz-smoke
-fuzz-smoke:
+fuzz-smoke: ## each fuzz target for FUZZTIME, 2000 inputs
 	@scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: deps ## rxring beside its peers: one table of medians and ratios, some minutes
+bench: deps ## rxring beside its peers: a table of medians and ratios, in some minutes
 	$(GO) run -C bench ./cmd/table $(BENCHFLAGS)
 
 .PHONY: bench-smoke
-bench-smoke: ## every contender of bench moves the packets that it claims to
+bench-smoke: ## check that every contender of bench moves the packets it claims to
 	$(GO) test -C bench ./...
+
+.PHONY: api
+api: tools ## changes of the exported API since the last tag
+	@scripts/api
+
+## Set up
+
+# DEPS are Debian packages that tests use; a test that lacks one is skipped.
+DEPS = tcpdump tshark ngrep netsniff-ng tcpreplay p0f tcpflow iproute2 net-tools ethtool gcc libpcap-dev \
+	python3 python3-scapy arp-scan util-linux procps spin iperf3 wireshark-common zstd systemd podman runc uidmap \
+	nmap iputils-arping linuxptp wpasupplicant iftop softflowd argus-server argus-client httpry sngrep \
+	libnet-pcap-perl tmux iptraf-ng shellcheck
+# MORE are larger, or in bookworm-backports as suricata is.
+MORE = dpdk-dev librte-net-af-packet23 librte-bus-vdev23 librte-mempool-ring23 pmacct termshark suricata \
+	masscan zmap darkstat
+
+.PHONY: deps
+deps: ## the Debian packages that tests use
+	@scripts/deps --optional $(DEPS)
+
+.PHONY: deps-more
+deps-more: ## larger packages, whose tests are skipped otherwise
+	@scripts/deps --optional $(MORE)
+
+.PHONY: tools
+tools: ## the linters in tools/go.mod
+	@GOWORK=off $(GO) build -C tools -o ../bin/ tool
+
+bin/depguard: tools/go.mod
+	@GOWORK=off $(GO) build -C tools -o ../bin/ github.com/OpenPeeDeeP/depguard/v2/cmd/depguard && touch $@
 
 .PHONY: tidy
 tidy: ## go mod tidy in every module
 	@scripts/tidy
-
-.PHONY: help
-help:
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ #/' | column -t -s '#'
