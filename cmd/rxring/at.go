@@ -30,7 +30,7 @@ func alone(cmd *cobra.Command, name string, others ...string) error {
 		}
 	}
 	if beside != nil {
-		return fmt.Errorf("--%s and %s: want one or the other: the process at that socket has devices and a memory bound of its own", name, strings.Join(beside, ", "))
+		return fmt.Errorf("--%s and %s exclude each other: the process at that socket has its own devices and memory limit", name, strings.Join(beside, ", "))
 	}
 	return nil
 }

@@ -90,5 +90,5 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: %q: want no arguments but flags: %s --help lists them", cmd.Name(), args[0], cmd.CommandPath())
+	return fmt.Errorf("%s: %q: takes no arguments: %s --help lists its flags", cmd.Name(), args[0], cmd.CommandPath())
 }

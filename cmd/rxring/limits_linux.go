@@ -19,7 +19,7 @@ const (
 func checkLimits() error {
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_AS, &l); err == nil && l.Cur < leastAddressSpace {
-		return fmt.Errorf("the limit on address space (ulimit -v %d) is too low: Go programs reserve much and use little of it: want none, or at least %d; a memory cgroup limits what is used", l.Cur>>10, leastAddressSpace>>10)
+		return fmt.Errorf("the limit on address space (ulimit -v %d) is too low: a Go program reserves far more than it uses: want unlimited, or at least %d; a memory cgroup limits memory in use", l.Cur>>10, leastAddressSpace>>10)
 	}
 	exempt := os.Getuid() == 0 // as Linux has it, unless it is another user namespace's
 	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &l); err == nil && !exempt && l.Cur < leastTasks {

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
-	"math/bits"
-	"net"
 	"os"
 	"os/exec"
 	"syscall"
@@ -21,37 +18,39 @@ import (
 	"github.com/rxring/rxring/internal/printable"
 	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/interpose"
-	"github.com/rxring/rxring/ring"
-	"github.com/rxring/rxring/tpacket"
 )
 
+// runFlags are the flags of run.
+type runFlags struct {
+	source    sourceFlags
+	at        string
+	quiet     bool
+	noMlock   bool
+	noProcNet bool
+	keepUser  bool
+	maxMemory int64 // MiB
+}
+
 func newRun() *cobra.Command {
-	var (
-		source    sourceFlags
-		at        string
-		quiet     bool
-		noMlock   bool
-		noProcNet bool
-		keepUser  bool
-		maxMemory int64
-	)
+	var f runFlags
 	cmd := &cobra.Command{
 		Use:   "run [flags] -- PROGRAM [ARGS]",
 		Short: "Run an unmodified program on user-space receive rings",
-		Long: `Run an unmodified program whose packet sockets (AF_PACKET) are served from user
-space: it sees the devices that rxring feeds, and needs no privileges.
+		Long: `Run an unmodified program whose packet sockets (AF_PACKET) rxring serves in user
+space. The program sees the devices of --from or --at, and needs no privileges.
 
-When the program ends, a report of its rings, and of what it sent, goes to standard
-error. The exit code, or the signal, is the program's own; 127 when it was not found,
-126 when it cannot be executed, 125 when this system does not let rxring run it, or
-when nothing can be attached to with --at.
+When it ends, a report of its rings and of the frames that it sent is printed to
+standard error. rxring exits with the program's exit code, or by the signal that
+ended it; with 127 if the program was not found, 126 if it cannot be executed, and
+125 if this system does not let rxring run it or --at cannot be attached to.
 
-A capture file (--from file:PATH) begins when its readers are ready: when their sockets
-have not changed for 500 ms (2 s in fanout groups), there are readers=N of them, and the
-first is after=TIME old. It waits for slow readers, unless it has a speed. When all files
-have been played and read, the programs that read them get SIGINT, as from Ctrl-C, and
-rxring exits with 0; with stay the device stays, silent. now gives packets the present
-time, for programs that compare it with the clock, such as suricata and argus.
+A capture file (--from file:PATH) begins when its readers are ready: when no socket has
+been opened or changed for 500 ms (2 s in fanout groups), there are readers=N sockets,
+and the first is after=TIME old. It waits for slow readers, unless it has a speed. When
+all files have been played and read, the programs that read them receive SIGINT, as from
+Ctrl-C, and rxring exits with 0. With stay, the device stays and delivers nothing more.
+With now, packets have the present time, for programs that compare it with the clock,
+such as suricata and argus.
 
 With --at, the devices are those that another process offers at a unix socket: rxring
 serve, or a program that uses package attach.`,
@@ -67,84 +66,84 @@ serve, or a program that uses package attach.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg := interpose.Config{
-				Args:    args,
-				NoMlock: noMlock,
-
-				NoProcNet: noProcNet,
-				KeepUser:  keepUser,
-				Logger:    slog.New(sayHandler{}),
-			}
-			ns, feeds, err := provide(cmd, &cfg, source, at, maxMemory, quiet)
-			if err != nil {
-				return err
-			}
-			before := ns.Devices()
-			result, err := interpose.Run(cmd.Context(), cfg)
-			devices := ns.Devices()
-			if len(devices) == 0 { // their sources have ended
-				devices = before
-			}
-			sourceErr := feeds.Close()
-			if err != nil {
-				return &exitError{exitCode(err), notFound(args[0], err)}
-			}
-			if !quiet {
-				stderr := printable.Writer(os.Stderr)
-				reportMissing(stderr, devices, feeds, result)
-				report(stderr, result)
-			}
-			if sourceErr != nil {
-				say("%v", sourceErr)
-			}
-			if endedByUs(result) {
-				result.Signal, result.ExitCode = 0, 0
-			}
-			if result.Signal != 0 {
-				dieOf(result.Signal)
-				return &exitError{128 + int(result.Signal), nil} // a signal that this system does not die of
-			}
-			if result.ExitCode != 0 {
-				return &exitError{result.ExitCode, nil}
-			}
-			if sourceErr != nil {
-				return &exitError{exitFailure, nil}
-			}
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
-	cmd.Flags().SetInterspersed(false) // the program's flags are the program's
-	source.register(cmd)
-	cmd.Flags().StringVar(&at, "at", "", "attach to the devices that another process offers at this unix socket, in the place of --from")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no report at the end")
-	cmd.Flags().BoolVar(&noMlock, "no-mlock", false, "the program's mlockall succeeds and locks nothing, for programs that insist, such as netsniff-ng")
-	cmd.Flags().BoolVar(&noProcNet, "no-procnet", false, "the program reads the system's files in /proc/net and /sys/class/net; opening files is then as fast as ever, and no signal interrupts it")
-	cmd.Flags().BoolVar(&keepUser, "keep-user", false, "the program's setuid, setgid and setgroups succeed and change nothing; see docs/containers.md")
-	cmd.Flags().Int64Var(&maxMemory, "max-memory", rxring.DefaultMaxMemory>>20, "bound on the memory of all rings together, in MiB")
+	cmd.Flags().SetInterspersed(false) // flags after PROGRAM are the program's
+	f.source.register(cmd)
+	cmd.Flags().StringVar(&f.at, "at", "", "attach to the devices that another process offers at this unix socket, instead of --from")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print no report at the end")
+	cmd.Flags().BoolVar(&f.noMlock, "no-mlock", false, "the program's mlockall succeeds and locks nothing, for programs that insist on it, such as netsniff-ng")
+	cmd.Flags().BoolVar(&f.noProcNet, "no-procnet", false, "the program reads the system's files in /proc/net and /sys/class/net; without rxring's part in it, opening a file is faster and is not interrupted by signals")
+	cmd.Flags().BoolVar(&f.keepUser, "keep-user", false, "the program's setuid, setgid and setgroups succeed and change nothing; see docs/containers.md")
+	cmd.Flags().Int64Var(&f.maxMemory, "max-memory", rxring.DefaultMaxMemory>>20, "limit on the memory of all rings together, in MiB")
 	return cmd
 }
 
-// provide sets up what serves the program's packet sockets, and returns where its
-// devices are, and what ends it.
-func provide(cmd *cobra.Command, cfg *interpose.Config, source sourceFlags, at string, maxMemory int64, quiet bool) (*rxring.Namespace, io.Closer, error) {
+func (f *runFlags) run(cmd *cobra.Command, args []string) error {
+	cfg := interpose.Config{
+		Args:      args,
+		NoMlock:   f.noMlock,
+		NoProcNet: f.noProcNet,
+		KeepUser:  f.keepUser,
+		Logger:    slog.New(sayHandler{}),
+	}
+	ns, feeds, err := f.provide(cmd, &cfg)
+	if err != nil {
+		return err
+	}
+	before := ns.Devices()
+	result, err := interpose.Run(cmd.Context(), cfg)
+	devices := ns.Devices()
+	if len(devices) == 0 { // their sources have ended
+		devices = before
+	}
+	sourceErr := feeds.Close()
+	if err != nil {
+		return &exitError{exitCode(err), notFound(args[0], err)}
+	}
+	if !f.quiet {
+		stderr := printable.Writer(os.Stderr)
+		reportMissing(stderr, devices, feeds, result)
+		report(stderr, result)
+	}
+	if sourceErr != nil {
+		say("%v", sourceErr)
+	}
+	if endedByUs(result) {
+		result.Signal, result.ExitCode = 0, 0
+	}
+	switch {
+	case result.Signal != 0:
+		dieOf(result.Signal)
+		return &exitError{128 + int(result.Signal), nil} // dieOf returned: the signal is not deadly here
+	case result.ExitCode != 0:
+		return &exitError{result.ExitCode, nil}
+	case sourceErr != nil:
+		return &exitError{exitFailure, nil}
+	}
+	return nil
+}
+
+// provide sets the namespace in cfg that serves the program's packet sockets. It returns the
+// devices' namespace, and what closes their sources or the connection.
+func (f *runFlags) provide(cmd *cobra.Command, cfg *interpose.Config) (*rxring.Namespace, io.Closer, error) {
 	if cmd.Flags().Changed("at") {
 		if err := alone(cmd, "at", "from", "name", "max-memory"); err != nil {
 			return nil, nil, &exitError{exitUsage, err}
 		}
-		a, err := attachTo(cmd.Context(), at)
+		a, err := attachTo(cmd.Context(), f.at)
 		if err != nil {
 			return nil, nil, &exitError{exitNotRun, err}
 		}
 		cfg.At = a.client
 		return a.client.Namespace(), a, nil
 	}
-	if maxMemory < 1 {
-		return nil, nil, &exitError{exitUsage, fmt.Errorf("--max-memory %d: want at least 1 MiB", maxMemory)}
+	if f.maxMemory < 1 {
+		return nil, nil, &exitError{exitUsage, fmt.Errorf("--max-memory %d: want at least 1 MiB", f.maxMemory)}
 	}
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory << 20})
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: f.maxMemory << 20})
 	failed := func(err error) { say("%v", err) }
-	feeds, err := source.open(cmd.Context(), feed.Config{Namespace: ns, Patient: true, Failed: failed, Progress: replayBar(quiet)})
+	feeds, err := f.source.open(cmd.Context(), feed.Config{Namespace: ns, Patient: true, Failed: failed, Progress: replayBar(f.quiet)})
 	if err != nil {
 		return nil, nil, &exitError{exitUsage, err}
 	}
@@ -155,8 +154,8 @@ func provide(cmd *cobra.Command, cfg *interpose.Config, source sourceFlags, at s
 	return ns, feeds, nil
 }
 
-// replayBar draws how far a file is, nil if nobody would see it: on standard error, when
-// that is a terminal that the program does not write its lines to.
+// replayBar draws the progress of a file on standard error. It is nil if that is no terminal,
+// or if the program's output goes to a terminal, too.
 func replayBar(quiet bool) func(done float64) {
 	if quiet || !progress.IsTerminal(os.Stderr) || progress.IsTerminal(os.Stdout) {
 		return nil
@@ -169,13 +168,13 @@ func replayBar(quiet bool) func(done float64) {
 	}
 }
 
-// endedByUs reports whether the program died of the SIGINT that it got at the end of
-// all files, or is a shell that says so of its last command.
+// endedByUs reports whether the program died of the SIGINT that it received at the end of
+// all files, or is a shell that reports so of its last command.
 func endedByUs(r interpose.Result) bool {
 	return r.Interrupted && (r.Signal == syscall.SIGINT || r.ExitCode == 128+int(syscall.SIGINT))
 }
 
-// notFound is err, and where it is of a sniffer that is not installed, what to do.
+// notFound adds advice to an error about a program that does not exist.
 func notFound(program string, err error) error {
 	if !errors.Is(err, exec.ErrNotFound) {
 		return err
@@ -197,10 +196,10 @@ func notFound(program string, err error) error {
 	return err
 }
 
-// sniffers are programs whose names people mistype here.
+// sniffers are names to suggest for a misspelled one.
 var sniffers = []string{"tcpdump", "tshark", "dumpcap", "wireshark", "termshark", "ngrep", "suricata", "tcpflow", "nmap", "scapy"}
 
-// exitCode is a shell's for a program that did not run.
+// exitCode returns a shell's exit code for a program that did not start.
 func exitCode(err error) int {
 	switch {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
@@ -209,98 +208,4 @@ func exitCode(err error) int {
 		return exitNoExec
 	}
 	return exitNotRun
-}
-
-// reportMissing says which devices the program asked for in vain.
-func reportMissing(w io.Writer, devices []*rxring.Device, feeds io.Closer, r interpose.Result) {
-	var names []string
-	for _, d := range devices {
-		names = append(names, d.Name())
-	}
-	s, _ := feeds.(*sources) // nil: attached
-	for _, m := range r.Missing {
-		if s != nil && s.hasEnded(m) {
-			fmt.Fprintf(w, "rxring: %s has ended (its file was played to the end); with the option stay it would stay, silent\n", m)
-			continue
-		}
-		fmt.Fprintf(w, "rxring: there is no device %s: %s%s\n", m, suggest.Among(m, names), hostsOwn(m, s != nil))
-	}
-}
-
-// hostsOwn tells a user of --from how to read an interface of the system, if that is what
-// the program asked for.
-func hostsOwn(device string, from bool) string {
-	if _, err := net.InterfaceByName(device); err != nil || !from {
-		return ""
-	}
-	return fmt.Sprintf("; --from iface:%s, as root, is the system's %[1]s", device)
-}
-
-// report says what became of the packets, a paragraph for each ring.
-func report(w io.Writer, r interpose.Result) {
-	for _, s := range r.Sockets {
-		device, t := s.Device, s.Totals
-		if device == "" {
-			device = "all devices"
-		}
-		if s.Sent > 0 && !s.Unknown {
-			frames := "frames"
-			if s.Sent == 1 {
-				frames = "frame"
-			}
-			fmt.Fprintf(w, "rxring: %s: %d %s sent\n", cmp.Or(s.SentThrough, device), s.Sent, frames)
-		}
-		if !s.HadRing {
-			continue
-		}
-		g := s.Geometry
-		if g.Version == tpacket.V3 {
-			fmt.Fprintf(w, "rxring: %s: %v ring of %d blocks x %d bytes\n", device, g.Version, g.BlockNr, g.BlockSize)
-		} else {
-			fmt.Fprintf(w, "rxring: %s: %v ring of %d slots x %d bytes\n", device, g.Version, g.FrameNr, g.FrameSize)
-		}
-		if s.Unknown {
-			fmt.Fprintf(w, "rxring: its counts are lost: they were on the other end of the connection that has ended\n")
-			continue
-		}
-		for _, row := range []struct {
-			n    uint64
-			what string
-		}{
-			{t.Offered(), "packets offered"},
-			{t.Filtered, "filtered out"},
-			{t.Captured, "captured"},
-		} {
-			fmt.Fprintf(w, "rxring: %12d %s\n", row.n, row.what)
-		}
-		for why, n := range t.Drops.All() {
-			if n > 0 || why == ring.Full || why == ring.Owned { // there, a zero is worth a line
-				fmt.Fprintf(w, "rxring: %12d dropped: %s\n", n, why.Explanation())
-			}
-		}
-		if s.Interim > 0 {
-			fmt.Fprintf(w, "rxring: of those filtered out, %d passed before the program's own filter was in place\n", s.Interim)
-		}
-		if hint := slotHint(s); hint != "" {
-			fmt.Fprintf(w, "rxring: %s\n", hint)
-		}
-	}
-	if r.Omitted > 0 {
-		fmt.Fprintf(w, "rxring: %d more sockets not listed\n", r.Omitted)
-	}
-}
-
-// slotHint says what to do where packets were dropped because the few slots of a ring
-// are far larger than the packets, "" elsewhere. libpcap sizes slots by the snapshot
-// length, and on Ethernet alone by what the device says of its packets.
-func slotHint(s interpose.SocketReport) string {
-	const far = 4
-	if s.Longest == 0 || s.Totals.Drops[ring.Full] == 0 {
-		return ""
-	}
-	snaplen := uint32(1) << bits.Len32(s.Longest-1)
-	if s.Geometry.FrameSize < far*max(snaplen, 256) {
-		return ""
-	}
-	return fmt.Sprintf("its slots are far larger than its packets, the last of which had at most %d bytes: a snapshot length of %d (-s %d in tcpdump) makes more of them", s.Longest, snaplen, snaplen)
 }

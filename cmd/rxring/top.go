@@ -103,7 +103,7 @@ You see the readers of your own user, and everybody's where the server grants it
 func defaultAt() (string, error) {
 	path, err := serve.DefaultPath()
 	if err != nil { // its advice is for who serves
-		return "", errors.New("there is no XDG_RUNTIME_DIR to look for rxring.sock in: want --at PATH")
+		return "", errors.New("XDG_RUNTIME_DIR is not set, so there is no default socket: want --at PATH")
 	}
 	return path, nil
 }

@@ -38,7 +38,7 @@ func TestTopOfAServer(t *testing.T) {
 	}
 
 	text := run("--once", "--interval", "50ms")
-	for _, want := range []string{"rxring top  " + path + "  1 device, 0 readers", "  wg0         raw-ip    up     1420", "Nobody reads. Try:\n  rxring run --at " + path + " -- tcpdump -i wg0"} {
+	for _, want := range []string{"rxring top  " + path + "  1 device, 0 readers", "  wg0         raw-ip    up     1420", "No readers. Try:\n  rxring run --at " + path + " -- tcpdump -i wg0"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

@@ -11,36 +11,34 @@ import (
 	"github.com/rxring/rxring/capture"
 )
 
-// Config says what to capture, and what becomes of it.
+// Config has the options of a capture.
 type Config struct {
-	Capture capture.Config // but for Filter: that is Expression's
-	// Expression is in libpcap's language; "": everything.
-	Expression string
+	Capture    capture.Config // Filter is ignored: Expression replaces it
+	Expression string         // a filter in libpcap's language; "": everything
 
-	Count int           // packets to end after; 0: never
-	For   time.Duration // time to end after; 0: never
+	Count int           // packets to end after; 0: no limit
+	For   time.Duration // time to end after; 0: no limit
 
-	File     string // pcapng; "": lines of text; "-": standard output
+	File     string // of pcapng; "-": standard output; "": lines of text instead
 	Rotation Rotation
-	Quiet    bool // nothing on the terminal but errors
-	Version  string
+	Quiet    bool   // print nothing but errors to standard error
+	Version  string // of rxring, for the files' headers
 }
 
-// Rotation says when a file is enough. Zero values: never.
+// Rotation says when the next file begins. Zero values: never.
 type Rotation struct {
-	Size   int64         // bytes: a file ends with the packet that makes it larger
-	Period time.Duration // whole seconds: each has a file of its own, if it has packets
-	Files  int           // with Period: ends after as many periods; with Size alone: so many files are kept
+	Size   int64         // bytes: the packet that exceeds it is a file's last
+	Period time.Duration // whole seconds: each period that has packets has its own file
+	Files  int           // with Period: periods to end after; with Size alone: files to cycle through
 }
 
-// UsageError is that what was asked for cannot be.
+// UsageError is an error in the options.
 type UsageError struct{ Err error }
 
 func (e *UsageError) Error() string { return e.Err.Error() }
 func (e *UsageError) Unwrap() error { return e.Err }
 
-// Check looks for what cannot be, by the names that the command line has for it. Its
-// error is a [*UsageError].
+// Check checks the options. Its error is a [*UsageError] that names the flag.
 func (c *Config) Check() error {
 	if err := c.check(); err != nil {
 		return &UsageError{err}
@@ -48,7 +46,7 @@ func (c *Config) Check() error {
 	return nil
 }
 
-// maxSnaplen is capture.Config's.
+// maxSnaplen is the limit of capture.Config.Snaplen, in bytes.
 const maxSnaplen = 262144
 
 func (c *Config) check() error {
@@ -59,17 +57,17 @@ func (c *Config) check() error {
 	case c.Capture.Snaplen < 0 || c.Capture.Snaplen > maxSnaplen:
 		return fmt.Errorf("-s %d: want 1 to %d bytes, or 0 for the most", c.Capture.Snaplen, maxSnaplen)
 	case c.For < 0:
-		return fmt.Errorf("--for %v: want some time, such as 30s", c.For)
+		return fmt.Errorf("--for %v: want a positive time, such as 30s", c.For)
 	case r.Period < 0 || r.Period%time.Second != 0:
 		return fmt.Errorf("-G %v: want whole seconds, 1 or more", r.Period.Seconds())
 	case r.Files < 0:
 		return fmt.Errorf("-W %d: want a number of files, 1 or more", r.Files)
 	case r.Size < 0:
-		return fmt.Errorf("-C %d: want some bytes", r.Size)
+		return fmt.Errorf("-C %d: want 1 byte or more", r.Size)
 	case r.Files > 0 && r.Size == 0 && r.Period == 0:
 		return errors.New("-W counts the files of -C or -G: want one of them with it")
 	case (r.Size > 0 || r.Period > 0) && (c.File == "" || c.File == "-"):
-		return errors.New("-C and -G are for files: want -w FILE with them")
+		return errors.New("-C and -G rotate files: want -w FILE with them")
 	}
 	if _, err := newNamer(c.File, r); err != nil {
 		return err
@@ -77,8 +75,8 @@ func (c *Config) check() error {
 	return nil
 }
 
-// ParseSize reads -C's SIZE: millions of bytes, or with one of the suffixes k, m and g
-// as many KiB, MiB or GiB.
+// ParseSize parses -C's SIZE: millions of bytes or, with a suffix k, m or g, KiB, MiB or GiB.
+// It returns bytes.
 func ParseSize(text string) (int64, error) {
 	unit := int64(1_000_000)
 	number := strings.ToLower(text)
@@ -97,7 +95,7 @@ func ParseSize(text string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || n < 1 || n > math.MaxInt64/unit {
-		return 0, fmt.Errorf("-C %q: want millions of bytes, or a number with k, m or g behind it", text)
+		return 0, fmt.Errorf("-C %q: want millions of bytes, or a number with the suffix k, m or g", text)
 	}
 	return n * unit, nil
 }

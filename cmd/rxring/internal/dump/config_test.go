@@ -35,7 +35,7 @@ func TestWhatCannotBe(t *testing.T) {
 		"-C -5: want":                                      {File: "x", Rotation: Rotation{Size: -5}},
 		"-W counts the files of -C or -G":                  {File: "x", Rotation: Rotation{Files: 3}},
 		"want -w FILE with them":                           {Rotation: Rotation{Size: 1}},
-		"-C and -G are for files":                          {File: "-", Rotation: Rotation{Period: time.Second}},
+		"-C and -G rotate files":                           {File: "-", Rotation: Rotation{Period: time.Second}},
 		"-w x%Q: with -G, want conversions of strftime(3)": {File: "x%Q", Rotation: Rotation{Period: time.Second}},
 		"-w x%: with -G, want conversions of strftime(3)":  {File: "x%", Rotation: Rotation{Period: time.Second}},
 	} {

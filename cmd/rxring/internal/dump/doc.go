@@ -1,19 +1,19 @@
-// Package dump is `rxring dump`: packets from a live interface, from a namespace that
-// another process offers, or from a device of this process, as lines of text or as
-// pcapng files.
+// Package dump implements `rxring dump`: it writes packets of a live interface, of a
+// namespace that another process offers, or of a device of this process, as lines of text
+// or into pcapng files.
 //
-//	config.go   what to do, and what cannot be
-//	input.go    where packets come from, and the filter on them
-//	reshape.go  packets as files of their link type have them
-//	tags.go     VLAN tags, put back into the frame
-//	run.go      a capture, from beginning to end
-//	take.go     a packet's life: read, copied, filtered, written
-//	text.go     a packet as a line
-//	files.go    packets in pcapng files, one after the other
-//	names.go    what those files are called
-//	watch.go    the count that a person watches
+//	config.go    options and their limits
+//	input.go     the device, and the filter
+//	reshape.go   packets as files of their link type store them
+//	tags.go      VLAN tags, reinserted into the frame
+//	run.go       a capture, from beginning to end
+//	receive.go   a packet's life: received, copied, filtered, written
+//	text.go      packets as lines; line.go formats one
+//	files.go     packets in a sequence of pcapng files
+//	names.go     the names of those files
+//	progress.go  the counts, on a terminal and in the summary
 //
-// The one invariant: what is written was a packet, whole. From the ring of another
-// process, which may take it back at any time, a packet is copied first, and written
-// when it was still there after that.
+// The one invariant: every packet written is a packet that was delivered, whole. A ring of
+// another process can be reclaimed at any time, so its packets are copied first, and
+// written only if the ring was still there after the copy.
 package dump

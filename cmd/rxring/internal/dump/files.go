@@ -14,14 +14,14 @@ import (
 	"github.com/rxring/rxring/source/file/capfile"
 )
 
-// filePerm is a capture file's: what passes a network is nobody else's to read.
+// filePerm keeps other users from reading captured packets.
 const filePerm = 0o600
 
-// packetBytes is what a pcapng file needs beside a packet's bytes: an enhanced packet
-// block with flags, and up to 3 bytes of padding.
+// packetBytes is the size in bytes of an enhanced packet block with flags and some padding,
+// without the packet.
 const packetBytes = 32 + 12
 
-// files writes packets to pcapng files, one after the other.
+// files writes packets into a sequence of pcapng files.
 type files struct {
 	rotation Rotation
 	section  capfile.Section
@@ -30,17 +30,17 @@ type files struct {
 
 	names  *namer
 	start  time.Time // of the first period
-	stdout *os.File  // nil: to files
+	stdout *os.File  // nil: write files
 
-	count  int
-	w      *capfile.Writer
+	count  int             // files opened
+	w      *capfile.Writer // nil: no file is open
 	file   io.Closer
 	name   string
-	period int64 // whose file it is
-	size   int64 // of the file, about
-	wrote  uint64
-	opened int64
-	before capture.Stats // when it was opened
+	period int64         // index of the period of the file
+	size   int64         // of the file in bytes, approximately
+	wrote  uint64        // packets in the file
+	opened int64         // nanoseconds since the Unix epoch
+	before capture.Stats // at that time
 }
 
 func newFiles(d *dumper, stdout *os.File) (*files, error) {
@@ -49,7 +49,7 @@ func newFiles(d *dumper, stdout *os.File) (*files, error) {
 		section:  capfile.Section{OS: runtime.GOOS, Application: "rxring dump " + d.Version},
 		device:   capfile.Interface{Name: d.in.Device, LinkType: d.in.link, SnapLen: uint32(d.in.Handle.Snaplen()), Filter: d.Expression},
 		stats: func() capture.Stats {
-			s, _ := d.in.Handle.Stats() // the last that is known
+			s, _ := d.in.Handle.Stats() // with an error, the last known
 			return s
 		},
 		start: d.start,
@@ -68,7 +68,7 @@ func newFiles(d *dumper, stdout *os.File) (*files, error) {
 	return f, f.open(0)
 }
 
-// open begins the next file.
+// open opens the next file.
 func (f *files) open(period int64) error {
 	var w io.Writer = f.stdout
 	f.name = "standard output"
@@ -100,7 +100,7 @@ func (f *files) write(p *packet) error {
 		if f.w == nil { // that period is over
 			period = max(period, f.period+1)
 		}
-		if f.rotation.Files > 0 { // what was let in at the very end
+		if f.rotation.Files > 0 { // a packet delivered after the last period ended
 			period = min(period, int64(f.rotation.Files)-1)
 		}
 	}
@@ -121,8 +121,8 @@ func (f *files) write(p *packet) error {
 	return f.failed(f.w.WritePacket(0, max(p.time, 0), p.len, p.data, direction))
 }
 
-// periodOf is the period of a packet with time t, which is read now. Packets of another
-// clock, as of a capture file, count by now.
+// periodOf returns the index of the period of a packet with time t that is read now. Times
+// of another clock, as in a capture file, are replaced by now.
 func (f *files) periodOf(t int64, now time.Time) int64 {
 	if t < f.start.UnixNano() || t > now.UnixNano() {
 		t = now.UnixNano()
@@ -130,12 +130,12 @@ func (f *files) periodOf(t int64, now time.Time) int64 {
 	return (t - f.start.UnixNano()) / int64(f.rotation.Period)
 }
 
-// rotateSlack is how long after the end of a period its last packets may be handed over:
-// a block's time (capture.Config.Retire), and some for a busy machine.
+// rotateSlack is the time after the end of a period in which its last packets may still be
+// handed over: capture.Config.Retire, and some for a busy machine.
 const rotateSlack = 250 * time.Millisecond
 
-// due is when tick is to be called though no packet comes: at the end of the file's
-// period.
+// due returns the end of the file's period, at which tick finishes the file even if no
+// packet arrives.
 func (f *files) due() time.Time {
 	if f.rotation.Period == 0 || f.w == nil {
 		return time.Time{}
@@ -143,10 +143,10 @@ func (f *files) due() time.Time {
 	return f.start.Add(time.Duration(f.period+1)*f.rotation.Period + rotateSlack)
 }
 
-// tick finishes the file of a period that is over. The next packet begins another.
+// tick finishes the file. The next packet opens another one.
 func (f *files) tick() error { return f.finish(f.stats()) }
 
-// idle hands what there is to who follows the file.
+// idle flushes the file for programs that follow it.
 func (f *files) idle() error {
 	if f.w == nil {
 		return nil
@@ -154,7 +154,7 @@ func (f *files) idle() error {
 	return f.failed(f.w.Flush())
 }
 
-// finish ends a file with what is counted since it began.
+// finish closes the file, with the counts since it was opened.
 func (f *files) finish(now capture.Stats) error {
 	if f.w == nil {
 		return nil
@@ -180,13 +180,13 @@ func (f *files) close(last capture.Stats) error { return f.finish(last) }
 
 func (f *files) files() int { return f.count }
 
-// failed says which file an error is of.
+// failed adds the file's name to an error.
 func (f *files) failed(err error) error {
 	if err == nil {
 		return nil
 	}
 	if path := new(os.PathError); errors.As(err, &path) && f.stdout == nil {
-		return err // which has its name
+		return err // it has the name
 	}
 	return fmt.Errorf("%s: %w", f.name, err)
 }

@@ -19,29 +19,29 @@ import (
 	"github.com/rxring/rxring/source/file/linktype"
 )
 
-// Input is where packets come from: a handle that lets none in yet.
+// Input is an open device, whose handle rejects all packets until Run sets the filter.
 type Input struct {
 	Device string
 	Handle *capture.Handle
-	Others []string // devices that could have been chosen, when nobody chose
+	Others []string // if the device was not named: the others that could be
 
-	// Start lets packets come, once they are let in, and returns what is closed when
-	// nothing more will come. nil: they come already.
+	// Start starts the device's source, after the filter is set. done is closed when the
+	// source has ended; nil: it does not end by itself. A nil Start: packets arrive already.
 	Start func() (done <-chan struct{}, err error)
 
 	link   capfile.LinkType
-	cooked bool // packets are read without a link-layer header, and written with one of LINUX_SLL2
-	shared bool // another process can take the ring back
+	cooked bool // packets are received without a link-layer header, and written with LINUX_SLL2's
+	shared bool // another process owns the ring, and can reclaim it
 	client *attach.Client
 
-	present func() bool // whether the device is there, up or down
+	present func() bool // whether the device exists, up or down
 }
 
-// nothing is the filter of a handle that is not to let packets in.
-var nothing = []cbpf.Instruction{{Op: cbpf.OpRetK}}
+// rejectAll is a filter that accepts no packet.
+var rejectAll = []cbpf.Instruction{{Op: cbpf.OpRetK}}
 
 // OpenLive opens a network interface through the kernel; name "" is the first one that
-// is up. At is where to look for a served one, for an error.
+// is up. An error for lack of privilege suggests the socket at.
 func OpenLive(name, at string, c capture.Config) (*Input, error) {
 	var others []string
 	if name == "" {
@@ -55,10 +55,10 @@ func OpenLive(name, at string, c capture.Config) (*Input, error) {
 	if i, err := net.InterfaceByName(name); err == nil {
 		index = i.Index
 		if i.Flags&net.FlagLoopback != 0 {
-			c.IgnoreOutgoing = true // each packet comes in, too
+			c.IgnoreOutgoing = true // a loopback device receives each packet that it sends
 		}
 	}
-	c.Filter = nothing
+	c.Filter = rejectAll
 	present := func() bool {
 		_, err := net.InterfaceByIndex(index)
 		return err == nil
@@ -70,8 +70,8 @@ func OpenLive(name, at string, c capture.Config) (*Input, error) {
 	return in, err
 }
 
-// upInterfaces lists the interfaces that are up, loopback interfaces last. It fails if
-// there are none.
+// upInterfaces returns the names of the interfaces that are up, loopback interfaces last,
+// or an error if there are none.
 func upInterfaces() (names []string, err error) {
 	all, err := net.Interfaces()
 	if err != nil {
@@ -112,12 +112,12 @@ func openAttached(client *attach.Client, path, name string, c capture.Config) (*
 	if name == "" {
 		all := client.Namespace().Devices()
 		if len(all) == 0 {
-			return nil, fmt.Errorf("%s: it has no device for this user", path)
+			return nil, fmt.Errorf("%s: it offers no device to this user", path)
 		}
 		name, others = all[0].Name(), names(all[1:])
 	}
-	c.Filter = nothing
-	present := func() bool { // the other process is asked: our own list may be of before
+	c.Filter = rejectAll
+	present := func() bool { // asks the other process: client's own list may be outdated
 		st, err := client.Status()
 		return err == nil && slices.ContainsFunc(st.Devices, func(d attach.DeviceStatus) bool { return d.Name == name })
 	}
@@ -131,7 +131,7 @@ func openAttached(client *attach.Client, path, name string, c capture.Config) (*
 
 // OpenDevice opens a device of this process.
 func OpenDevice(d *rxring.Device, c capture.Config) (*Input, error) {
-	c.Filter = nothing
+	c.Filter = rejectAll
 	present := func() bool { return slices.Contains(d.Namespace().Devices(), d) }
 	return newInput(&Input{Device: d.Name(), present: present}, c, func(c capture.Config) (*capture.Handle, error) { return capture.OpenDevice(d, c) })
 }
@@ -160,7 +160,7 @@ func newInput(in *Input, c capture.Config, open func(capture.Config) (*capture.H
 	return in, nil
 }
 
-// Close ends the input.
+// Close closes the handle and the connection.
 func (in *Input) Close() error {
 	err := in.Handle.Close()
 	if errors.Is(err, capture.ErrClosed) {
@@ -172,13 +172,14 @@ func (in *Input) Close() error {
 	return err
 }
 
-// filter is what there is of an expression.
+// filter is a compiled expression.
 type filter struct {
-	socket []cbpf.Instruction // for the socket; nil: none
-	own    *cbpf.Filter       // for the packet as it is written; nil: none
+	socket []cbpf.Instruction // attached to the socket; nil: none
+	own    *cbpf.Filter       // run by dumper on the packet as it is written; nil: none
 }
 
-// compile makes the filter of an expression for in.
+// compile compiles an expression for the socket or, where packets are written otherwise
+// than the socket's filter sees them, for the dumper.
 func (in *Input) compile(expr string, snaplen int) (f filter, err error) {
 	if strings.TrimSpace(expr) == "" {
 		return f, nil
@@ -195,8 +196,8 @@ func (in *Input) compile(expr string, snaplen int) (f filter, err error) {
 	return f, err
 }
 
-// over is err with what is known of the end of the other process.
-func (in *Input) over(err error) error {
+// explain replaces ENETDOWN by the reason why the connection ended, if it did.
+func (in *Input) explain(err error) error {
 	if in.client == nil || !errors.Is(err, syscall.ENETDOWN) {
 		return err
 	}

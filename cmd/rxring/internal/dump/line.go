@@ -17,10 +17,10 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// liner writes a packet as a line: when, which way, from where to where, what.
-// Nothing is looked up: addresses and ports are numbers.
+// liner formats a packet as a line: time, direction, addresses, protocol. It looks up no
+// names: addresses and ports are numbers.
 type liner struct {
-	ether, four, six, address *gopacket.DecodingLayerParser // by what a packet begins with
+	ether, four, six, address *gopacket.DecodingLayerParser // by a packet's first header
 	link                      capfile.LinkType
 
 	found []gopacket.LayerType
@@ -60,7 +60,7 @@ func (l *liner) append(b []byte, p *packet) []byte {
 	return append(b, " bytes\n"...)
 }
 
-// headers says what the headers do, as far as they can be read.
+// headers appends a description of the headers, as far as they can be decoded.
 func (l *liner) headers(b, data []byte) []byte {
 	parser := l.ether
 	switch l.link {
@@ -72,7 +72,7 @@ func (l *liner) headers(b, data []byte) []byte {
 		}
 	case capfile.LinkLinuxSLL2:
 		if len(data) < linktype.SLL2Len {
-			return append(b, "[cut off or malformed]"...)
+			return append(b, truncated...)
 		}
 		protocol := binary.BigEndian.Uint16(data)
 		switch data = data[linktype.SLL2Len:]; protocol {
@@ -95,22 +95,32 @@ func (l *liner) headers(b, data []byte) []byte {
 		b = strconv.AppendUint(b, uint64(l.vlan.VLANIdentifier), 10)
 		b = append(b, ' ')
 	}
-	last := gopacket.LayerTypeZero
-	if n := len(l.found); n > 0 {
-		last = l.found[n-1]
+	if len(l.found) == 0 {
+		return append(b, truncated...)
 	}
+	b = l.innermost(b, l.found[len(l.found)-1])
+	if err != nil {
+		b = append(append(b, ' '), truncated...)
+	}
+	return b
+}
+
+const truncated = "[truncated or malformed]"
+
+// innermost appends a description of the last header that was decoded.
+func (l *liner) innermost(b []byte, last gopacket.LayerType) []byte {
 	switch last {
 	case layers.LayerTypeTCP:
 		b = append(l.flow(b, uint16(l.tcp.SrcPort), uint16(l.tcp.DstPort), true), ": TCP ["...)
-		b = append(l.flags(b), ']')
+		return append(l.flags(b), ']')
 	case layers.LayerTypeUDP:
-		b = append(l.flow(b, uint16(l.udp.SrcPort), uint16(l.udp.DstPort), true), ": UDP"...)
+		return append(l.flow(b, uint16(l.udp.SrcPort), uint16(l.udp.DstPort), true), ": UDP"...)
 	case layers.LayerTypeICMPv4:
 		b = append(l.flow(b, 0, 0, false), ": ICMP "...)
-		b = append(b, l.icmp4.TypeCode.String()...)
+		return append(b, l.icmp4.TypeCode.String()...)
 	case layers.LayerTypeICMPv6:
 		b = append(l.flow(b, 0, 0, false), ": ICMP6 "...)
-		b = append(b, l.icmp6.TypeCode.String()...)
+		return append(b, l.icmp6.TypeCode.String()...)
 	case layers.LayerTypeIPv4:
 		b = append(l.flow(b, 0, 0, false), ": "...)
 		b = append(b, l.ip4.Protocol.String()...)
@@ -118,32 +128,29 @@ func (l *liner) headers(b, data []byte) []byte {
 			b = append(b, " fragment at "...)
 			b = strconv.AppendUint(b, uint64(l.ip4.FragOffset)*8, 10)
 		}
+		return b
 	case layers.LayerTypeIPv6:
 		b = append(l.flow(b, 0, 0, false), ": "...)
-		b = append(b, l.ip6.NextHeader.String()...)
+		return append(b, l.ip6.NextHeader.String()...)
 	case layers.LayerTypeARP:
-		b = l.arpLine(b)
-	case layers.LayerTypeEthernet, layers.LayerTypeDot1Q:
-		b = append(b, l.eth.SrcMAC.String()...)
-		b = append(b, " > "...)
-		b = append(b, l.eth.DstMAC.String()...)
-		b = append(b, ": "...)
-		kind := l.eth.EthernetType
-		if last == layers.LayerTypeDot1Q {
-			kind = l.vlan.Type
-		}
-		b = fmt.Appendf(b, "%#04x", uint16(kind))
-	}
-	if err != nil || last == gopacket.LayerTypeZero {
-		if last != gopacket.LayerTypeZero {
-			b = append(b, ' ')
-		}
-		b = append(b, "[cut off or malformed]"...)
+		return l.arpLine(b)
+	case layers.LayerTypeEthernet:
+		return l.etherLine(b, l.eth.EthernetType)
+	case layers.LayerTypeDot1Q:
+		return l.etherLine(b, l.vlan.Type)
 	}
 	return b
 }
 
-// flow says from where to where IP goes.
+// etherLine appends source and destination of a frame whose payload is not decoded.
+func (l *liner) etherLine(b []byte, payload layers.EthernetType) []byte {
+	b = append(b, l.eth.SrcMAC.String()...)
+	b = append(b, " > "...)
+	b = append(b, l.eth.DstMAC.String()...)
+	return fmt.Appendf(b, ": %#04x", uint16(payload))
+}
+
+// flow appends source and destination of an IP packet.
 func (l *liner) flow(b []byte, srcPort, dstPort uint16, ports bool) []byte {
 	src, dst, name := l.ip4.SrcIP, l.ip4.DstIP, "IP "
 	if slices.Contains(l.found, layers.LayerTypeIPv6) {
@@ -160,7 +167,7 @@ func (l *liner) flow(b []byte, srcPort, dstPort uint16, ports bool) []byte {
 	return b
 }
 
-// flags writes TCP's as tcpdump does.
+// flags appends TCP's flags as tcpdump prints them.
 func (l *liner) flags(b []byte) []byte {
 	t := &l.tcp
 	for _, f := range []struct {
@@ -178,7 +185,7 @@ func (l *liner) arpLine(b []byte) []byte {
 	a := &l.arp
 	b = append(b, "ARP "...)
 	if len(a.SourceProtAddress) != 4 {
-		return append(b, "of another protocol than IPv4"...)
+		return append(b, "for another protocol than IPv4"...)
 	}
 	switch a.Operation {
 	case layers.ARPRequest:

@@ -74,9 +74,9 @@ func TestLines(t *testing.T) {
 		{"fragment", capfile.LinkEthernet, frame(t, ether(0x0800), fragment, payload), "IP 192.0.2.1 > 192.0.2.2: UDP fragment at 1480, 60 bytes"},
 		{"GRE", capfile.LinkEthernet, frame(t, ether(0x0800), ip4(layers.IPProtocolGRE), payload), "IP 192.0.2.1 > 192.0.2.2: GRE, 60 bytes"},
 		{"unknown", capfile.LinkEthernet, frame(t, ether(0x88b5), payload), "02:00:00:00:00:01 > 02:00:00:00:00:02: 0x88b5, 60 bytes"},
-		{"cut within TCP", capfile.LinkEthernet, whole[:40], "IP 192.0.2.1 > 192.0.2.2: TCP [cut off or malformed], 40 bytes"},
-		{"cut within Ethernet", capfile.LinkEthernet, whole[:9], "[cut off or malformed], 9 bytes"},
-		{"nothing", capfile.LinkRaw, nil, "[cut off or malformed], 0 bytes"},
+		{"cut within TCP", capfile.LinkEthernet, whole[:40], "IP 192.0.2.1 > 192.0.2.2: TCP [truncated or malformed], 40 bytes"},
+		{"cut within Ethernet", capfile.LinkEthernet, whole[:9], "[truncated or malformed], 9 bytes"},
+		{"nothing", capfile.LinkRaw, nil, "[truncated or malformed], 0 bytes"},
 	} {
 		l := newLiner(story.link)
 		got := string(l.append(nil, &packet{time: moment.UnixNano(), len: len(story.data), data: story.data, outgoing: true}))

@@ -11,22 +11,22 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// namer calls files what tcpdump calls them.
+// namer names files as tcpdump does.
 type namer struct {
 	file    string
 	pattern *strftime.Strftime // nil: file is the name
-	ring    int                // so many names, again and again; 0: no end
+	cycle   int                // number of names to cycle through; 0: no limit
 
-	count int // of names so far; with a pattern, of those that are last
+	count int // names so far; with a pattern, those equal to last
 	last  string
 }
 
-// newNamer looks at file, which holds a time as strftime(3) writes it where each
-// period has a file.
+// newNamer returns a namer for file, in which conversions of strftime(3) are replaced if r
+// has a Period.
 func newNamer(file string, r Rotation) (*namer, error) {
 	n := &namer{file: file}
 	if r.Period == 0 {
-		n.ring = r.Files
+		n.cycle = r.Files
 	} else if strings.Contains(file, "%") {
 		var err error
 		if n.pattern, err = strftime.New(file, strftime.WithUnixSeconds('s')); err != nil {
@@ -36,8 +36,8 @@ func newNamer(file string, r Rotation) (*namer, error) {
 	return n, nil
 }
 
-// next is the name of the next file, of a period that begins at start. The first of a
-// name has no number, unless numbers come again.
+// next returns the name of the next file, of a period that begins at start. The first file
+// of a name has no number, unless names are cycled through.
 func (n *namer) next(start time.Time) string {
 	name := n.file
 	if n.pattern != nil {
@@ -48,8 +48,8 @@ func (n *namer) next(start time.Time) string {
 	i := n.count
 	n.count++
 	switch {
-	case n.ring > 0:
-		return name + fmt.Sprintf("%0*d", len(strconv.Itoa(n.ring-1)), i%n.ring)
+	case n.cycle > 0:
+		return name + fmt.Sprintf("%0*d", len(strconv.Itoa(n.cycle-1)), i%n.cycle)
 	case i > 0:
 		return name + strconv.Itoa(i)
 	}

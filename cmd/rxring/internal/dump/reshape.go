@@ -8,10 +8,10 @@ import (
 	"github.com/rxring/rxring/source/file/linktype"
 )
 
-// reshapes reports whether every packet is written otherwise than it lies in the ring.
+// reshapes reports whether packets are written in another form than the ring has them.
 func (in *Input) reshapes() bool { return in.cooked || in.link == linktype.CAN }
 
-// appendFrame appends a packet to b as files of the input's link type have it.
+// appendFrame appends a packet to b in the form of the input's link type.
 func (in *Input) appendFrame(b []byte, f *ring.Frame) []byte {
 	switch {
 	case in.cooked:

@@ -19,32 +19,32 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// Result is what became of the packets.
+// Result counts the packets of a capture.
 type Result struct {
-	Began    bool   // packets were let in
+	Began    bool   // false: it failed before it accepted packets
 	Captured uint64 // written
-	Dropped  uint64 // did not get into the ring, or were lost before the device
-	Files    int    // that were written; 0: lines of text
+	Dropped  uint64 // for lack of room in the ring, or before the device
+	Files    int    // written; 0: lines of text
 
-	Reasons ring.Drops // Dropped by reason, where that is known
+	Reasons ring.Drops // Dropped by reason; all zero for a kernel's ring
 }
 
-// packet is what an output gets.
+// packet is a packet to write.
 type packet struct {
 	time     int64 // nanoseconds since the Unix epoch
-	len      int   // as it was
+	len      int   // original length in bytes
 	data     []byte
 	outgoing bool
 }
 
-// output is where packets go. An error ends the capture.
+// output writes packets. An error ends the capture.
 type output interface {
 	write(p *packet) error
-	idle() error    // nothing more to write for now
-	due() time.Time // when to call tick, though there is nothing to write; zero: never
+	idle() error    // called when no packet is ready: flushes
+	due() time.Time // when to call tick if no packet arrives before; zero: never
 	tick() error
 	close(capture.Stats) error
-	files() int
+	files() int // number of files written
 }
 
 // dumper is one capture.
@@ -53,25 +53,25 @@ type dumper struct {
 	in     *Input
 	stderr *os.File
 	out    output
-	own    *cbpf.Filter
+	own    *cbpf.Filter // run here; nil: none
 	packet packet
-	copy   []byte // of a packet whose bytes must not lie in the ring
+	buffer []byte // for packets that are not written from the ring
 	frame  cbpf.Packet
 	start  time.Time
-	read   uint64 // packets, whatever became of them
+	read   uint64 // packets read from the ring, also those not written
 
-	due      time.Time // the handle's deadline: the output's
-	draining bool      // the deadline is drain's own
+	due      time.Time // the handle's deadline, set from output.due
+	draining bool      // drain has set the deadline
 
 	captured atomic.Uint64
 }
 
-// errEnough ends a capture that has all that was asked for.
+// errEnough ends a capture after Config.Count packets.
 var errEnough = errors.New("enough")
 
-// Run captures from in until ctx ends, or all that was asked for is there. Text goes
-// to stdout, and so does file "-"; what a person is told meanwhile, to stderr. Its
-// error is why the capture ended too early, with a result all the same.
+// Run captures from in until ctx ends or a limit of c is reached. It writes text, and the
+// file "-", to stdout, and messages to stderr. The result is valid also with an error,
+// which is why the capture ended early.
 func Run(ctx context.Context, in *Input, c Config, stdout, stderr *os.File) (Result, error) {
 	d := &dumper{Config: c, in: in, stderr: stderr}
 	if err := d.begin(stdout); err != nil {
@@ -80,20 +80,20 @@ func Run(ctx context.Context, in *Input, c Config, stdout, stderr *os.File) (Res
 	if !d.Quiet {
 		fmt.Fprintf(printable.Writer(stderr), "rxring: listening on %s, link type %v\n", in.Device, in.link)
 		if len(in.Others) > 0 {
-			fmt.Fprintf(printable.Writer(stderr), "rxring: not on %s: -i chooses another device\n", suggest.List(in.Others))
+			fmt.Fprintf(printable.Writer(stderr), "rxring: other devices: %s: -i selects one\n", suggest.List(in.Others))
 		}
 	}
-	stop := d.watch(stderr)
+	stop := d.showProgress(stderr)
 	err := d.capture(ctx)
 	stop()
-	stats, _ := in.Handle.Stats() // the last that is known
+	stats, _ := in.Handle.Stats() // with an error, the last known
 	if err2 := d.out.close(stats); err == nil {
 		err = err2
 	}
-	return Result{Began: true, Captured: d.captured.Load(), Dropped: stats.Drops, Reasons: stats.Reasons, Files: d.out.files()}, in.over(err)
+	return Result{Began: true, Captured: d.captured.Load(), Dropped: stats.Drops, Reasons: stats.Reasons, Files: d.out.files()}, in.explain(err)
 }
 
-// begin makes the output, and lets packets in.
+// begin opens the output, and then attaches the filter that accepts packets.
 func (d *dumper) begin(stdout *os.File) error {
 	f, err := d.in.compile(d.Expression, d.Capture.Snaplen)
 	if errors.Is(err, syscall.EINVAL) {
@@ -111,12 +111,12 @@ func (d *dumper) begin(stdout *os.File) error {
 	}
 	if err := d.in.Handle.SetFilter(f.socket); err != nil {
 		d.out.close(capture.Stats{})
-		return d.in.over(err)
+		return d.in.explain(err)
 	}
 	return nil
 }
 
-// capture reads until the end, and then what is left in the ring.
+// capture reads until the end, and then drains the ring.
 func (d *dumper) capture(ctx context.Context) error {
 	span := d.For
 	if r := d.Rotation; r.Period > 0 && r.Files > 0 {
@@ -148,10 +148,10 @@ func (d *dumper) capture(ctx context.Context) error {
 			}
 		})
 	}
-	err := d.takeAll(ctx)
+	err := d.receiveAll(ctx)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = d.drain()
-	} else if errors.Is(err, syscall.ENETDOWN) { // what is in the ring is still good
+	} else if errors.Is(err, syscall.ENETDOWN) { // packets in the ring are still valid
 		if err2 := d.drain(); err2 != nil {
 			err = err2
 		}
@@ -162,41 +162,41 @@ func (d *dumper) capture(ctx context.Context) error {
 	return err
 }
 
-// takeAll takes packets until there is an error. That the device is down is none, as
-// long as it is there.
-func (d *dumper) takeAll(ctx context.Context) error {
-	taking, gone := context.WithCancel(ctx)
+// receiveAll receives packets until there is an error. It waits while the device is down,
+// and returns ENETDOWN when it has been removed.
+func (d *dumper) receiveAll(ctx context.Context) error {
+	present, removed := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer gone()
+	defer removed()
 	down := false
 	for {
-		err := d.take(taking, math.MaxUint64)
+		err := d.receive(present, math.MaxUint64)
 		switch {
-		case ctx.Err() == nil && taking.Err() != nil:
+		case ctx.Err() == nil && present.Err() != nil:
 			return explain.Errorf(syscall.ENETDOWN, "%s: the device was removed", d.in.Device)
-		case !errors.Is(err, syscall.ENETDOWN), errors.Is(err, errTakenBack), d.in.client != nil && d.in.client.Err() != nil:
+		case !errors.Is(err, syscall.ENETDOWN), errors.Is(err, errReclaimed), d.in.client != nil && d.in.client.Err() != nil:
 			return err
 		case !d.in.present():
 			return fmt.Errorf("%s: the device was removed: %w", d.in.Device, err)
 		}
 		if !d.Quiet {
-			fmt.Fprintf(printable.Writer(d.stderr), "rxring: %s is down: waiting until it is up again\n", d.in.Device)
+			fmt.Fprintf(printable.Writer(d.stderr), "rxring: %s is down: waiting for it to come up\n", d.in.Device)
 		}
 		if !down {
 			down = true
-			wg.Go(func() { d.awaitRemoval(taking, gone) })
+			wg.Go(func() { d.awaitRemoval(present, removed) })
 		}
 	}
 }
 
-// presentEvery is how often it is looked whether a device that was down is there still:
-// the ring of one that was down when it was removed says nothing.
-const presentEvery = time.Second
+// presentPoll is the time between checks whether a device that went down still exists: when
+// a device that is down is removed, its ring's reader is not notified.
+const presentPoll = time.Second
 
-// awaitRemoval calls gone when the device is not there any more.
-func (d *dumper) awaitRemoval(ctx context.Context, gone func()) {
-	t := time.NewTicker(presentEvery)
+// awaitRemoval calls removed when the device has been removed.
+func (d *dumper) awaitRemoval(ctx context.Context, removed func()) {
+	t := time.NewTicker(presentPoll)
 	defer t.Stop()
 	for {
 		select {
@@ -205,40 +205,40 @@ func (d *dumper) awaitRemoval(ctx context.Context, gone func()) {
 		case <-t.C:
 		}
 		if !d.in.present() {
-			gone()
+			removed()
 			return
 		}
 	}
 }
 
-// drain reads what is in the ring, or on its way there: as many packets as were let
-// in. Nothing else comes in.
+// drain refuses further packets, and reads those that were accepted before, which are in
+// the ring or being copied into it.
 func (d *dumper) drain() error {
 	h := d.in.Handle
 	d.draining = true
-	h.SetFilter(nothing) // an error: nothing comes in at all
+	h.SetFilter(rejectAll) // it fails only if no packet can arrive any more
 	h.SetDeadline(time.Now().Add(drainTime))
 	for {
 		stats, err := h.Stats()
 		left := stats.Packets - stats.Drops - d.read
-		if err != nil { // nobody hands over blocks any more
+		if err != nil { // the writers are gone, so no block will be handed over
 			left = math.MaxUint64
 			h.SetDeadline(time.Now())
 		}
 		if left == 0 {
 			return nil
 		}
-		err = d.take(context.Background(), left)
+		err = d.receive(context.Background(), left)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil
-		case errors.Is(err, syscall.ENETDOWN) && !errors.Is(err, errTakenBack) && d.in.present(): // it was down before
+		case errors.Is(err, syscall.ENETDOWN) && !errors.Is(err, errReclaimed) && d.in.present(): // reported once, for a device that is down
 		case err != nil:
 			return err
 		}
 	}
 }
 
-// drainTime is how long what was let in may take to be handed over. A block's time
-// (Config.Capture.Retire) is much less; on a busy machine it may be late.
+// drainTime bounds the time that drain waits for accepted packets. A block is handed over
+// after Config.Capture.Retire, which is much less, but late on a busy machine.
 const drainTime = 5 * time.Second

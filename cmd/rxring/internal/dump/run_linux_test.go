@@ -289,7 +289,7 @@ func TestCapturingAPacketAllocatesNothing(t *testing.T) {
 				s.deliver(data, at)
 			}
 			got := testing.AllocsPerRun(1, func() {
-				if err := d.take(t.Context(), n/2); err != nil {
+				if err := d.receive(t.Context(), n/2); err != nil {
 					t.Fatal(err)
 				}
 			})
@@ -335,7 +335,7 @@ func BenchmarkTake(b *testing.B) {
 					dev.Deliver(&p)
 				}
 				b.StartTimer()
-				if err := d.take(b.Context(), batch); err != nil {
+				if err := d.receive(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}
 			}

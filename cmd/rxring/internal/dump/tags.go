@@ -7,14 +7,14 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-const macs = 12 // bytes of both addresses: a tag lies behind them
+const macs = 12 // bytes of both addresses, after which the tag belongs
 
-// tagged says whether a packet has a tag beside the frame.
+// tagged reports whether the packet's VLAN tag is beside the frame.
 func tagged(f *ring.Frame) bool {
 	return f.Status&tpacket.StatusVLANValid != 0 && len(f.Data) >= macs
 }
 
-// appendTagged appends a frame to b, with its tag in it.
+// appendTagged appends a frame to b, with its VLAN tag reinserted.
 func appendTagged(b []byte, f *ring.Frame) []byte {
 	tpid := uint16(tpacket.ETHP8021Q)
 	if f.Status&tpacket.StatusVLANTPID != 0 {

@@ -11,13 +11,13 @@ import (
 	"github.com/rxring/rxring/source/file/capfile"
 )
 
-// textBuffer is what goes to a pipe at once under load, in bytes.
+// textBuffer is the most that is written to a pipe at once, in bytes.
 const textBuffer = 64 << 10
 
 // text writes a line for each packet.
 type text struct {
 	w      *bufio.Writer
-	each   bool // a line at a time: somebody watches
+	each   bool // flush each line, for a terminal
 	liner  *liner
 	buffer []byte
 }

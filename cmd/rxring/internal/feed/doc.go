@@ -1,11 +1,12 @@
-// Package feed is what --from says: which device there is, and what feeds it.
+// Package feed implements --from: it makes devices, and starts the source of their packets.
 //
 //	streams:4                        TCP streams in an embedded stack, as net0
 //	wg0=streams:4                    the same, as wg0
 //	iface:eth0                       a live interface, as eth0
 //	file:trace.pcapng,speed=10,loop  a capture, ten times as fast, again and again
 //
-// [Parse] judges the words alone (its errors may look at what there is, to suggest
-// what was meant), [Inspect] reads files through, [Inspected.Open] makes the device,
-// [Feed.Start] lets packets come, and [Feed.Close] takes both away again.
+// [Parse] checks the syntax (and for suggestions in its errors also files and interfaces),
+// [Inspect] reads files through, [Inspected.Open] adds the devices, [Feed.Start] starts the
+// source, and [Feed.Close] stops it and removes the devices. A [Set] has all feeds of a
+// namespace.
 package feed

@@ -11,59 +11,57 @@ import (
 	"github.com/rxring/rxring/source/file"
 )
 
-// Config says what devices are for. Only Namespace must be set.
+// Config configures feeds. Only Namespace must be set.
 type Config struct {
 	Namespace *rxring.Namespace
 
-	// Patient says that readers can be waited for: they are of one user, who wants
-	// every packet of a file, and as soon as can be. Otherwise a file comes at the
-	// pace in which it was captured, and waits for nobody.
+	// Patient makes a file wait for slow readers and otherwise play at full speed, unless it
+	// has a speed: all readers are one user's. Otherwise a file plays at the pace at which it
+	// was captured, and does not wait.
 	Patient bool
 
-	// Progress is told how much of a file has come, a few times a second, by its
-	// goroutine. nil: nobody is.
+	// Progress is called a few times a second with the part of a file that was delivered,
+	// 0 to 1. nil: not called.
 	Progress func(done float64)
 
-	// Failed is told why nothing comes though somebody reads, and that is tried
-	// again. nil: nobody is.
+	// Failed is called with the error of a source that cannot deliver although a socket
+	// reads, and that retries. nil: not called.
 	Failed func(error)
 
 	name string // of the device; "": the kind's own
 }
 
-// Running feeds a device. Counters and Done may be called concurrently with
-// everything else.
+// Running is a source that has been started. Counters and Done may be called concurrently
+// with the other methods.
 type Running interface {
-	// Close returns when nothing is delivered any more. Its error is why it had
-	// ended before.
+	// Close stops the source, and returns when it delivers nothing any more. Its error is
+	// why the source had ended before.
 	Close() error
-	// Counters are its own, by name: what no socket's counts can tell, such as
-	// KernelDrops.
+	// Counters returns the source's own counters by name, such as KernelDrops.
 	Counters() map[string]uint64
-	// Done is closed when nothing more will come; nil: that never happens by
-	// itself.
+	// Done is closed when the source has ended; nil: it does not end by itself.
 	Done() <-chan struct{}
 }
 
-// KernelDrops is the counter of what a live interface's ring in the kernel had no
-// room for.
+// KernelDrops is the counter of packets for which the kernel's ring of a live interface
+// had no room.
 const KernelDrops = "kernel_drops"
 
-// Feed is devices, at least one, with what feeds it. Its methods are called by one goroutine, but
-// for Counters.
+// Feed is a source with its devices, at least one. Its methods must not be called
+// concurrently, except Counters.
 type Feed struct {
 	Spec    Spec
 	Devices []*rxring.Device
-	Finite  bool    // it is a file with an end
-	Returns bool    // it is an interface, which may be made again when it was deleted
-	LeftOut []error // what of a file no device can show, each with the reason
+	Finite  bool    // the source is a file that ends
+	Returns bool    // the source is an interface, which may be created again after it was deleted
+	LeftOut []error // why interfaces of a file have no device
 
 	start   func() (Running, error)
 	running Running // nil: not started
-	stopErr error   // what ended it before Stop
+	stopErr error   // why the source ended before Stop
 }
 
-// wrap says which source an error is of. A file's path is in the spec already.
+// wrap names the source of an error. The spec has the path of a file already.
 func (s Spec) wrap(err error) error {
 	if e, ok := err.(*file.Error); ok {
 		err = e.Err
@@ -71,7 +69,7 @@ func (s Spec) wrap(err error) error {
 	return fmt.Errorf("%q: %w", s.String(), err)
 }
 
-// Open makes the devices. Nothing is delivered yet.
+// Open adds the devices to c.Namespace. Nothing is delivered yet.
 func (i Inspected) Open(c Config) (*Feed, error) {
 	c.name = i.Spec.name
 	f, err := i.open(c)
@@ -82,7 +80,7 @@ func (i Inspected) Open(c Config) (*Feed, error) {
 	return f, nil
 }
 
-// Start lets packets come.
+// Start starts the source.
 func (f *Feed) Start() error {
 	r, err := f.start()
 	if err != nil {
@@ -92,7 +90,7 @@ func (f *Feed) Start() error {
 	return nil
 }
 
-// Done is closed when nothing more will come; nil: that never happens by itself.
+// Done is closed when the source has ended; nil: it does not end by itself.
 func (f *Feed) Done() <-chan struct{} {
 	if f.running == nil {
 		return nil
@@ -100,7 +98,7 @@ func (f *Feed) Done() <-chan struct{} {
 	return f.running.Done()
 }
 
-// Ended reports whether nothing more will come.
+// Ended reports whether the source has ended.
 func (f *Feed) Ended() bool {
 	select {
 	case <-f.Done():
@@ -110,15 +108,15 @@ func (f *Feed) Ended() bool {
 	}
 }
 
-// Waiting reports whether the source is a file that has not begun, because nobody has
-// read its devices yet.
+// Waiting reports whether the source is a file that has not begun, since its devices have
+// had no readers yet.
 func (f *Feed) Waiting() bool {
 	b, ok := f.running.(interface{ Begun() bool })
 	return ok && !b.Begun() && !f.Ended()
 }
 
-// Counters are the source's own. It may be called at any time after Start,
-// concurrently with everything.
+// Counters returns the source's own counters. It may be called at any time after Start,
+// concurrently with other methods.
 func (f *Feed) Counters() map[string]uint64 {
 	if f.running == nil {
 		return nil
@@ -126,8 +124,8 @@ func (f *Feed) Counters() map[string]uint64 {
 	return f.running.Counters()
 }
 
-// Stop ends what feeds the devices, which stay. Its error is why that had ended
-// before. Stopping again returns the same.
+// Stop stops the source and keeps the devices. Its error is why the source had ended before.
+// Further calls return the same.
 func (f *Feed) Stop() error {
 	if r := f.running; r != nil && f.stopErr == nil {
 		if err := r.Close(); err != nil {
@@ -137,7 +135,7 @@ func (f *Feed) Stop() error {
 	return f.stopErr
 }
 
-// Close is Stop, and takes the devices away: who reads them gets ENETDOWN.
+// Close is Stop, and removes the devices: their readers get ENETDOWN.
 func (f *Feed) Close() error {
 	return errors.Join(f.Stop(), remove(f.Devices))
 }
@@ -169,7 +167,7 @@ func remove(devices []*rxring.Device) error {
 	return errors.Join(errs...)
 }
 
-// Names are the devices' names, for messages.
+// Names lists the devices' names, for messages.
 func (f *Feed) Names() string {
 	var names []string
 	for _, d := range f.Devices {

@@ -16,18 +16,18 @@ import (
 // filePlan is file:PATH[,OPTION]…
 type filePlan struct {
 	path  string
-	speed bool         // a speed is given
+	speed bool         // there is an option speed
 	paced bool         // and it is not max
-	stay  bool         // the devices stay, silent, when the file has ended
+	stay  bool         // keep the devices after the end of the file
 	addr  netip.Prefix // of the device; zero: none
 	cfg   file.Config
 }
 
-// defaultBase is what devices are called whose interfaces in the file have no name
-// that a device can have: net0, net1 ...
+// defaultBase is the base of the names net0, net1 ... of devices whose interface in the file
+// has no name, or none that a device can have.
 const defaultBase = "net"
 
-// fileOptions are a file's: whether each has a value.
+// fileOptions says of each option of a file whether it has a value.
 var fileOptions = map[string]bool{
 	"speed": true, "loop": true, "now": false,
 	"after": true, "readers": true, "stay": false, "addr": true,
@@ -76,7 +76,7 @@ func parseFile(s *Spec) (_ plan, err error) {
 	return p, nil
 }
 
-// maxSpeed makes a year a second.
+// maxSpeed plays a year in a second.
 const maxSpeed = 365 * 24 * 3600
 
 func parseSpeed(text string) (float64, error) {
@@ -85,7 +85,7 @@ func parseSpeed(text string) (float64, error) {
 	}
 	v, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(v > 0 && v <= maxSpeed) {
-		return 0, fmt.Errorf("speed=%s: want a multiple of the pace it was captured in, such as 1, 0.5 or 10, or max", text)
+		return 0, fmt.Errorf("speed=%s: want a multiple of the pace at which it was captured, such as 1, 0.5 or 10, or max", text)
 	}
 	return v, nil
 }
@@ -102,13 +102,13 @@ func (p filePlan) open(f *file.File, c Config) (*Feed, error) {
 	configs := f.Devices(defaultBase)
 	if c.name != "" {
 		if len(configs) != 1 {
-			return nil, fmt.Errorf("it has packets of %d interfaces: want it without a name", len(configs))
+			return nil, fmt.Errorf("the file has packets of %d interfaces: want it without a name", len(configs))
 		}
 		configs[0].Name = c.name
 	}
 	if p.addr.IsValid() {
 		if len(configs) != 1 {
-			return nil, fmt.Errorf("addr=%v: it has packets of %d interfaces: want it without addr", p.addr, len(configs))
+			return nil, fmt.Errorf("addr=%v: the file has packets of %d interfaces: want it without addr", p.addr, len(configs))
 		}
 		configs[0].Prefixes = []netip.Prefix{p.addr}
 	}

@@ -16,7 +16,7 @@ import (
 // ifacePlan is iface:NAME[,OPTION]…
 type ifacePlan struct{ cfg iface.Config }
 
-// maxSnaplen is what tcpdump asks for when it wants everything.
+// maxSnaplen is tcpdump's default, in bytes.
 const maxSnaplen = 262144
 
 func parseIface(s *Spec) (_ plan, err error) {
@@ -54,7 +54,7 @@ func (p ifacePlan) open(c Config) (*Feed, error) {
 	}
 	d.Name = cmp.Or(c.name, d.Name)
 	dev, err := c.Namespace.AddDevice(d)
-	if errors.Is(err, syscall.EEXIST) { // its number, perhaps
+	if errors.Is(err, syscall.EEXIST) { // of the index, perhaps
 		d.Index = 0
 		dev, err = c.Namespace.AddDevice(d)
 	}

@@ -2,14 +2,14 @@ package feed
 
 import "context"
 
-// Inspected is a source whose files have been read through: to open it takes no time.
+// Inspected is a spec whose file, if any, has been read through, so that Open does not block.
 type Inspected struct {
 	Spec Spec
 	open opener
 }
 
-// Inspect finds out what the sources are made of, side by side, until ctx ends. The error is
-// of the first that fails; the others are not waited for then.
+// Inspect reads the files of all specs concurrently, until ctx ends. It returns the first
+// error without waiting for the others.
 func Inspect(ctx context.Context, specs []Spec) ([]Inspected, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -18,7 +18,7 @@ func Inspect(ctx context.Context, specs []Spec) ([]Inspected, error) {
 		open opener
 		err  error
 	}
-	results := make(chan result, len(specs)) // no sender waits, should nobody receive
+	results := make(chan result, len(specs)) // no sender blocks after an early return
 	for i, s := range specs {
 		go func() {
 			open, err := s.plan.inspect(ctx)
@@ -28,7 +28,7 @@ func Inspect(ctx context.Context, specs []Spec) ([]Inspected, error) {
 	all := make([]Inspected, len(specs))
 	for range specs {
 		select {
-		case <-ctx.Done(): // a file may hang where no context is heard
+		case <-ctx.Done(): // opening a file may block regardless of ctx
 			return nil, ctx.Err()
 		case r := <-results:
 			if r.err != nil {

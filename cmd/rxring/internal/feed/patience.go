@@ -8,24 +8,23 @@ import (
 
 // How long a file waits for a socket whose ring or queue is full and stays so.
 const (
-	// unreadPatience is for a socket that has not been read at all, by a program
-	// that may still be about to begin. One that has been read is waited for
-	// without a limit.
+	// unreadPatience limits the wait for a socket that has never been read, whose program
+	// may be about to start. The wait for others has no limit.
 	unreadPatience = 3 * time.Second
-	// pacedPatience is for any socket when the file has a speed.
+	// pacedPatience limits the wait for any socket if the file has a speed.
 	pacedPatience = time.Second
 )
 
-// patience decides whether a file waits for the sockets on its devices. A socket that
-// was waited for in vain drops packets and delays nobody, until it has room again. It
-// is used by one goroutine.
+// patience decides whether a file waits for the sockets on its devices. After the limit, a
+// socket drops packets and delays no others, until it has room again. It must not be used
+// concurrently.
 type patience struct {
 	devices []*rxring.Device
 	paced   bool
 	full    map[*rxring.Socket]time.Time // sockets without room, since when
 }
 
-// room is for [file.Config].
+// room implements file.Config.Room.
 func (p *patience) room(n int) int {
 	var full map[*rxring.Socket]time.Time
 	wait := false

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// Set is the feeds of one namespace, and the goroutines that wait for their ends. Its
+// Set has the feeds of one namespace, and the goroutines that wait for their ends. Its
 // methods may be called concurrently.
 type Set struct {
 	label  string

@@ -12,8 +12,8 @@ import (
 	"github.com/rxring/rxring/internal/suggest"
 )
 
-// Spec is one --from: [NAME=]KIND[:ARGUMENT][,OPTION[=VALUE]]… A comma in an
-// argument is written twice.
+// Spec is a value of --from: [NAME=]KIND[:ARGUMENT][,OPTION[=VALUE]]… A comma in an
+// argument is doubled.
 type Spec struct {
 	name   string // as given; "": the kind's own
 	kind   string
@@ -29,30 +29,30 @@ type option struct {
 	hasValue   bool
 }
 
-// plan is a spec that its kind has understood.
+// plan is a spec parsed by its kind.
 type plan interface {
-	// inspect finds out what there is, however long that takes, until ctx ends. The opener
-	// may be called several times.
+	// inspect reads the file, if any, and may block until ctx ends. The opener may be
+	// called several times.
 	inspect(ctx context.Context) (opener, error)
 }
 
-// opener makes the devices, without delay.
+// opener adds the devices. It does not block.
 type opener func(Config) (*Feed, error)
 
 type kind struct {
 	name  string
-	form  string // what to write
+	form  string // for messages
 	parse func(*Spec) (plan, error)
 }
 
-// kinds are what there is, in the order of messages.
+// kinds are all kinds, in the order of messages.
 var kinds = []kind{
 	{"streams", "streams:N", parseStreams},
 	{"iface", "iface:NAME", parseIface},
 	{"file", "file:PATH", parseFile},
 }
 
-// Forms lists what Parse takes, for messages and help.
+// Forms lists what Parse accepts, for messages.
 func Forms() string {
 	var forms []string
 	for _, k := range kinds {
@@ -61,7 +61,7 @@ func Forms() string {
 	return suggest.Or(forms)
 }
 
-// Parse reads a spec. Its error names the word that is wrong, and what would do.
+// Parse parses a spec. Its error names the word that is wrong, and what is allowed.
 func Parse(text string) (Spec, error) {
 	s, err := parse(text)
 	if err != nil {
@@ -101,13 +101,13 @@ func parse(text string) (s Spec, err error) {
 	return s, fmt.Errorf("%swant %s", meant(s, words[0]), Forms())
 }
 
-// checkName says what a namespace would.
+// checkName returns the error of a namespace for a device's name.
 func checkName(name string) error {
 	_, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: name})
 	return err
 }
 
-// split parts text at commas, but not at doubled ones, which stand for one.
+// split splits text at commas. A doubled comma stands for one, and does not split.
 func split(text string) []string {
 	words := []string{""}
 	for i := 0; i < len(text); i++ {
@@ -125,8 +125,7 @@ func split(text string) []string {
 	return words
 }
 
-// String writes the spec so that Parse reads the same: two specs that say the same
-// in the same order are the same text.
+// String returns text that Parse parses to the same spec. Equal specs have equal text.
 func (s Spec) String() string {
 	var b strings.Builder
 	if s.name != "" {
@@ -145,13 +144,13 @@ func (s Spec) String() string {
 	return b.String()
 }
 
-// WithoutName is String without the device's name.
+// WithoutName returns String without the device's name.
 func (s Spec) WithoutName() string {
 	s.name = ""
 	return s.String()
 }
 
-// WithName is the spec with another name for the device, if name is not empty.
+// WithName returns the spec with another name for the device, if name is not empty.
 func (s Spec) WithName(name string) Spec {
 	if name != "" {
 		s.name = name
@@ -159,17 +158,16 @@ func (s Spec) WithName(name string) Spec {
 	return s
 }
 
-// File is the path of a capture file.
+// File returns the path of a capture file; ok is false for other kinds.
 func (s Spec) File() (path string, ok bool) {
 	p, ok := s.plan.(filePlan)
 	return p.path, ok
 }
 
-// Name is the device's name if the spec gives one.
+// Name returns the device's name if the spec has one.
 func (s Spec) Name() string { return s.name }
 
-// want refuses options that a kind does not have. known is by name: whether it has
-// a value.
+// want refuses options that are not in known, which says of each whether it has a value.
 func (s *Spec) want(known map[string]bool) error {
 	for _, o := range s.opts {
 		hasValue, ok := known[o.key]
@@ -178,7 +176,7 @@ func (s *Spec) want(known map[string]bool) error {
 			return fmt.Errorf("option %q: %s has none", o.key, s.kind)
 		case !ok:
 			names := slices.Sorted(maps.Keys(known))
-			return fmt.Errorf("option %q: %swant %s; a comma in the name before it is written twice", o.key, suggest.DidYouMean(o.key, names), strings.Join(names, ", "))
+			return fmt.Errorf("option %q: %swant %s; double a comma that belongs to the argument", o.key, suggest.DidYouMean(o.key, names), strings.Join(names, ", "))
 		case hasValue && o.value == "" && o.key != "loop":
 			return fmt.Errorf("option %q: want a value: %[1]s=VALUE", o.key)
 		case o.hasValue && !hasValue:
@@ -188,7 +186,7 @@ func (s *Spec) want(known map[string]bool) error {
 	return nil
 }
 
-// option is the value of an option.
+// option returns the value of an option.
 func (s *Spec) option(key string) (value string, ok bool) {
 	for _, o := range s.opts {
 		if o.key == key {
@@ -198,15 +196,15 @@ func (s *Spec) option(key string) (value string, ok bool) {
 	return "", false
 }
 
-// number is an option's value from min to max; 0 when it is not given.
-func (s *Spec) number(key string, min, max int) (int, error) {
+// number returns the value, from least to most, of an option; 0 if it is not given.
+func (s *Spec) number(key string, least, most int) (int, error) {
 	value, ok := s.option(key)
 	if !ok {
 		return 0, nil
 	}
 	n, err := strconv.Atoi(value)
-	if err != nil || n < min || n > max {
-		return 0, fmt.Errorf("%s=%s: want a number from %d to %d", key, value, min, max)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("%s=%s: want a number from %d to %d", key, value, least, most)
 	}
 	return n, nil
 }

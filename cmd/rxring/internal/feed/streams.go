@@ -14,7 +14,7 @@ import (
 	"github.com/rxring/rxring/source/netstack/streams"
 )
 
-// defaultName is of a device that nothing else names.
+// defaultName is the name of a device without another one.
 const defaultName = "net0"
 
 // streamsPlan is streams[:N].
@@ -45,7 +45,7 @@ func (p streamsPlan) open(c Config) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	log.SetLevel(log.Warning) // what it thinks of a program's packets is for nobody here
+	log.SetLevel(log.Warning) // less is about a program's packets
 	return &Feed{Devices: []*rxring.Device{dev}, start: func() (Running, error) {
 		s, err := streams.Start(dev, p.cfg)
 		if err != nil {
@@ -55,14 +55,14 @@ func (p streamsPlan) open(c Config) (*Feed, error) {
 	}}, nil
 }
 
-// SetWarnings has f called with what the embedded network stack warns of, which it writes to
-// standard error otherwise: that may block. It must be called before a source is opened; f is
-// called by several goroutines at once.
+// SetWarnings makes the embedded network stack call f with its warnings, instead of writing
+// them to standard error, which may block. It must be called before a source is opened; f may
+// be called concurrently.
 func SetWarnings(f func(text string)) { log.SetTarget(emitter(f)) }
 
 type emitter func(text string)
 
-// Emit is for gVisor's log.
+// Emit implements gVisor's log.Emitter.
 func (f emitter) Emit(_ int, _ log.Level, _ time.Time, format string, v ...any) {
 	f(fmt.Sprintf(format, v...))
 }

@@ -1,11 +1,10 @@
-// Package top shows what happens in a namespace that another process offers (package
-// attach): its devices, who reads them, and each ring's slots. It is `rxring top`.
+// Package top implements `rxring top`: it shows the devices of a namespace that another
+// process offers (package attach), their readers, and the slots of each ring.
 //
 //	server → Status, a few times a second → History: rates → Report → screen: lines
 //
-// The one invariant: it only looks. A Status costs the other process a walk over its
-// rings' status words, and the packets nothing.
+// The one invariant: top is read-only. A Status request makes the other process walk over
+// the status words of its rings, and costs its packets nothing.
 //
-// What comes from other processes, such as their names, is cleaned before a terminal
-// gets it.
+// Text of other processes, such as their names, is escaped before it is printed.
 package top

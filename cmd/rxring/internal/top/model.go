@@ -7,19 +7,19 @@ import (
 	tea "charm.land/bubbletea/v2"
 )
 
-// model is the screen with its keys.
+// model is a screen that handles keys: a tea.Model.
 type model struct {
 	screen
-	latest *Report // differs from what is shown while that is paused
+	latest *Report // newer than screen.report while that is paused
 }
 
-// What the goroutine that asks the server tells the model.
+// Messages of the goroutine that requests statuses.
 type (
 	reportMsg struct{ report *Report }
-	lostMsg   struct{ err error } // it is trying again
+	lostMsg   struct{ err error } // a request failed, and will be repeated
 )
 
-// Size of a terminal that does not say.
+// Size of a terminal that does not report one.
 const (
 	defaultWidth  = 80
 	defaultHeight = 24
@@ -47,7 +47,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			m.report = m.latest
 		}
 	case lostMsg:
-		m.trouble = "no news (trying again): " + msg.err.Error()
+		m.trouble = "no answer (retrying): " + msg.err.Error()
 	case tea.KeyPressMsg:
 		return m, m.key(msg.String())
 	}
@@ -81,7 +81,7 @@ func (m *model) key(name string) tea.Cmd {
 	return nil
 }
 
-// move selects the reader that is by further down.
+// move selects the reader by places further down.
 func (m *model) move(by int) {
 	all := sorted(m.report.Sockets, m.order)
 	if len(all) == 0 {

@@ -66,7 +66,7 @@ func TestKeysSelect(t *testing.T) {
 	gone.Sockets = nil
 	m.Update(reportMsg{&gone})
 	press(m, "down", "up", "end", "home", "s")
-	if text := strings.Join(m.lines(), "\n"); !strings.Contains(text, "Nobody reads") {
+	if text := strings.Join(m.lines(), "\n"); !strings.Contains(text, "No readers") {
 		t.Error(text)
 	}
 }
@@ -121,7 +121,7 @@ func TestHelpAndQuit(t *testing.T) {
 func TestTroubleIsShownUntilThereIsNews(t *testing.T) {
 	m := newModel()
 	m.Update(lostMsg{errors.New("the other end has gone")})
-	if text := m.View().Content; !strings.Contains(text, "no news (trying again): the other end has gone") || !strings.Contains(text, "tcpdump") {
+	if text := m.View().Content; !strings.Contains(text, "no answer (retrying): the other end has gone") || !strings.Contains(text, "tcpdump") {
 		t.Error(text)
 	}
 	m.Update(reportMsg{example()})

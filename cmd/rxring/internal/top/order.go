@@ -13,9 +13,9 @@ type Order int
 
 const (
 	ByOpened   Order = iota // the oldest first
-	ByDrops                 // who loses most now, then who has lost most
-	ByHeld                  // who has most of its ring
-	ByCaptured              // who gets most now
+	ByDrops                 // the highest drop rate first, then the highest count
+	ByHeld                  // the largest part of its ring held first
+	ByCaptured              // the highest capture rate first, then the highest count
 	orders
 )
 
@@ -23,7 +23,7 @@ var orderNames = [orders]string{"opened", "drops", "held", "captured"}
 
 func (o Order) String() string { return orderNames[o] }
 
-// ParseOrder finds an order by its name.
+// ParseOrder returns the order of that name.
 func ParseOrder(name string) (Order, error) {
 	if i := slices.Index(orderNames[:], name); i >= 0 {
 		return Order(i), nil
@@ -31,7 +31,7 @@ func ParseOrder(name string) (Order, error) {
 	return 0, fmt.Errorf("%q: %swant %s", name, suggest.DidYouMean(name, orderNames[:]), suggest.Or(orderNames[:]))
 }
 
-// sorted is sockets in order o.
+// sorted returns a sorted copy of sockets.
 func sorted(sockets []Socket, o Order) []Socket {
 	all := slices.Clone(sockets)
 	zero := new(Rates)
@@ -42,7 +42,7 @@ func sorted(sockets []Socket, o Order) []Socket {
 		case ByDrops:
 			first = cmp.Or(cmp.Compare(y.Dropped.Sum(), x.Dropped.Sum()), cmp.Compare(b.SocketStatus.Dropped.Sum(), a.SocketStatus.Dropped.Sum()))
 		case ByHeld:
-			first = cmp.Compare(withReader(b.Ring), withReader(a.Ring))
+			first = cmp.Compare(heldPercent(b.Ring), heldPercent(a.Ring))
 		case ByCaptured:
 			first = cmp.Or(cmp.Compare(y.Captured, x.Captured), cmp.Compare(b.SocketStatus.Captured, a.SocketStatus.Captured))
 		}

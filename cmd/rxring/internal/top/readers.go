@@ -17,12 +17,13 @@ const (
 	mostNameWide  = 44
 )
 
-// column is one of rates. Those of less weight go when there is no room for all.
+// column is a column of rates. Where there is no room for all, those of least weight are
+// left out.
 type column struct {
 	title  string
 	of     func(*Rates) float64
 	weight int
-	alarm  bool // when it is not 0
+	alarm  bool // highlighted unless it is 0
 }
 
 var columns = []column{
@@ -32,7 +33,7 @@ var columns = []column{
 	{"DROPPED/s", func(r *Rates) float64 { return r.Dropped.Sum() }, 4, true},
 }
 
-// columns are those that there is room for, one at least.
+// columns returns the columns that there is room for, at least one.
 func (s *screen) columns() (some []column) {
 	if s.width == 0 {
 		return columns
@@ -46,19 +47,19 @@ func (s *screen) columns() (some []column) {
 	return some
 }
 
-// nameWidth is what the other columns leave for who the reader is.
+// nameWidth returns the width that the other columns leave for the reader's name.
 func (s *screen) nameWidth() int {
 	if s.width == 0 {
 		n := leastNameWide
 		for i := range s.report.Sockets {
-			n = max(n, fits(who(&s.report.Sockets[i])))
+			n = max(n, fits(describeReader(&s.report.Sockets[i])))
 		}
 		return n
 	}
 	return min(max(s.width-markWidth-deviceWidth-len(s.columns())*rateWidth, leastNameWide), mostNameWide)
 }
 
-// deviceWidth is the width of the column of readers' devices.
+// deviceWidth returns the width of the column of readers' devices.
 func (s *screen) deviceWidth() int {
 	n := deviceWidth
 	if s.width == 0 {
@@ -69,8 +70,8 @@ func (s *screen) deviceWidth() int {
 	return n
 }
 
-// readers draws as many readers as there is room for, and the selected one always;
-// room 0: all.
+// readers returns the lines of as many readers as fit into room lines, always with the
+// selected one; room 0: of all.
 func (s *screen) readers(room int) []string {
 	sockets := sorted(s.report.Sockets, s.order)
 	if len(sockets) == 0 {
@@ -78,7 +79,7 @@ func (s *screen) readers(room int) []string {
 		if len(s.report.Devices) > 0 {
 			device = clean(s.report.Devices[0].Name)
 		}
-		return []string{"  Nobody reads. Try:", "  rxring run --at " + clean(s.path) + " -- tcpdump -i " + device}
+		return []string{"  No readers. Try:", "  rxring run --at " + clean(s.path) + " -- tcpdump -i " + device}
 	}
 	heading := left("", markWidth) + left("READER", s.nameWidth()) + left("DEVICE", s.deviceWidth())
 	for _, c := range s.columns() {
@@ -97,12 +98,12 @@ func (s *screen) readers(room int) []string {
 		return append([]string{heading}, concat(blocks)...)
 	}
 
-	// Of everybody the first lines, and of the selected one what there is room for.
+	// The first lines of every reader, and as many of the selected one as there is room for.
 	room-- // the heading
 	first, last := 0, len(blocks)
 	spare := room - compact*len(blocks)
 	if spare < 0 {
-		room-- // a line says what is missing
+		room-- // for the line that counts the readers left out
 		n := max(1, room/compact)
 		first = min(max(0, selected-n/2), len(blocks)-n)
 		last = first + n
@@ -134,7 +135,7 @@ func concat(blocks [][]string) (all []string) {
 	return all
 }
 
-// selectedIn is where the selected reader is; if it has gone, the first one is.
+// selectedIn returns the index of the selected reader, 0 if it has gone.
 func (s *screen) selectedIn(sockets []Socket) int {
 	for i := range sockets {
 		if keyOf(&sockets[i].SocketStatus) == s.selected {
@@ -144,74 +145,69 @@ func (s *screen) selectedIn(sockets []Socket) int {
 	return 0
 }
 
-// compact is how many of a reader's lines there are when there is no room for all.
+// compact is the number of lines of a reader where there is no room for all of them.
 const compact = 2
 
-// reader draws one reader: the rates, the ring, then what one may do without.
-func (s *screen) reader(k *Socket, selected bool) []string {
-	device := clean(k.Device)
+// reader returns a reader's lines: rates, ring, then the details that compact leaves out.
+func (s *screen) reader(r *Socket, selected bool) []string {
+	device := clean(r.Device)
 	if device == "" {
 		device = "all"
 	}
-	mark, name := "  ", left(who(k), s.nameWidth()-1)
+	mark, name := "  ", left(describeReader(r), s.nameWidth()-1)
 	if selected {
 		mark, name = "> ", s.colors.selected.Styled(name)
 	}
 	first := mark + name + " " + left(device, s.deviceWidth()-1) + " "
 	for _, c := range s.columns() {
 		switch {
-		case k.Rates == nil:
+		case r.Rates == nil:
 			first += right("-", rateWidth)
-		case c.alarm && c.of(k.Rates) > 0:
-			first += s.colors.alarm.Styled(right(number(c.of(k.Rates)), rateWidth))
+		case c.alarm && c.of(r.Rates) > 0:
+			first += s.colors.alarm.Styled(right(number(c.of(r.Rates)), rateWidth))
 		default:
-			first += right(number(c.of(k.Rates)), rateWidth)
+			first += right(number(c.of(r.Rates)), rateWidth)
 		}
 	}
-	return []string{first, s.ring(k), "    " + s.shape(k), "    " + totals(k), "    " + drops(k)}
+	return []string{first, s.ring(r), "    " + s.shape(r), "    " + totals(r), "    " + drops(r)}
 }
 
-// shape is what the socket is: its ring, its filter, its age, what it sent.
-func (s *screen) shape(k *Socket) string {
+// shape describes the socket: its ring, filter, age, and the frames that it sent.
+func (s *screen) shape(r *Socket) string {
 	text := "no ring"
-	if r := k.Ring; r != nil {
+	if ring := r.Ring; ring != nil {
 		what := "slot"
-		if r.Version == "V3" {
+		if ring.Version == "V3" {
 			what = "block"
 		}
-		text = fmt.Sprintf("%s ring, %s of %s", clean(r.Version), plural(int(r.Slots), what), size(uint64(r.SlotBytes)))
+		text = fmt.Sprintf("%s ring, %s of %s", clean(ring.Version), plural(int(ring.Slots), what), size(uint64(ring.SlotBytes)))
 	}
-	if k.Filter > 0 {
-		text += ", filter of " + plural(k.Filter, "instruction")
+	if r.Filter > 0 {
+		text += ", filter of " + plural(r.Filter, "instruction")
 	} else {
 		text += ", no filter"
 	}
-	text += ", open for " + age(s.report.Time.Sub(k.Opened))
-	if k.Sent > 0 {
-		text += ", " + count(k.Sent) + " sent"
+	text += ", open for " + age(s.report.Time.Sub(r.Opened))
+	if r.Sent > 0 {
+		text += ", " + count(r.Sent) + " sent"
 	}
 	return text
 }
 
-// totals is what became of all packets.
-func totals(k *Socket) string {
+// totals accounts for all packets offered.
+func totals(r *Socket) string {
 	return fmt.Sprintf("%s offered = %s captured + %s filtered + %s dropped",
-		count(k.Offered), count(k.Captured), count(k.Filtered), count(k.Dropped.Sum()))
+		count(r.Offered), count(r.Captured), count(r.Filtered), count(r.SocketStatus.Dropped.Sum()))
 }
 
-// drops is why packets were dropped.
-func drops(k *Socket) string {
-	r := k.Rates
-	known := r != nil
-	if !known {
-		r = new(Rates)
-	}
+// drops counts the packets dropped by reason.
+func drops(r *Socket) string {
 	var all []string
-	for why, n := range k.Dropped.All() {
+	for why, n := range r.SocketStatus.Dropped.All() {
 		switch {
 		case n == 0:
-		case known:
-			all = append(all, fmt.Sprintf("%v %s (%s/s)", why, count(n), number(r.Dropped[why])))
+		case r.Rates != nil:
+			all = append(all, fmt.Sprintf("%v %s (%s/s)", why, count(n), number(r.Rates.Dropped[why])))
 		default:
 			all = append(all, fmt.Sprintf("%v %s", why, count(n)))
 		}
@@ -222,21 +218,21 @@ func drops(k *Socket) string {
 	return "dropped: " + strings.Join(all, ", ")
 }
 
-// ring draws the slots, behind how much of them the reader holds.
-func (s *screen) ring(k *Socket) string {
+// ring returns the line of the ring: the part that the reader holds, and the slots.
+func (s *screen) ring(r *Socket) string {
 	const indent = "    "
-	if k.Ring == nil {
-		if k.Queue > 0 {
-			return indent + fmt.Sprintf("packets wait in its queue, the first one of %d bytes", k.Queue)
+	if r.Ring == nil {
+		if r.Queue > 0 {
+			return indent + fmt.Sprintf("packets queued, the first has %d bytes", r.Queue)
 		}
-		return indent + "nothing waits in its queue"
+		return indent + "queue empty"
 	}
 	verdict := "    "
-	if k.Rates != nil && k.Rates.Dropped[ring.Full] > 0 {
+	if r.Rates != nil && r.Rates.Dropped[ring.Full] > 0 {
 		verdict = "slow"
 	}
-	prefix := fmt.Sprintf("%3d%% held %s ", withReader(k.Ring), verdict)
-	strip := strip(k.Ring, cmp.Or(s.width, defaultWidth)-len(indent)-len(prefix), s.colors)
+	prefix := fmt.Sprintf("%3d%% held %s ", heldPercent(r.Ring), verdict)
+	strip := strip(r.Ring, cmp.Or(s.width, defaultWidth)-len(indent)-len(prefix), s.colors)
 	if verdict == "slow" {
 		prefix = s.colors.alarm.Styled(prefix)
 	}

@@ -7,29 +7,29 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// Report is a Status with what an onlooker adds: rates, and who the readers are.
+// Report is a Status with rates and with the readers' names.
 type Report struct {
 	Time     time.Time `json:"time"`
-	Interval float64   `json:"interval"` // seconds that the rates are over; 0: there are none
+	Interval float64   `json:"interval"` // seconds that the rates are measured over; 0: there are none
 	Devices  []Device  `json:"devices"`
 	Sockets  []Socket  `json:"sockets"`
 }
 
-// Device is a device, and how fast its source's counters count.
+// Device is a device with the rates of its source's counters.
 type Device struct {
 	attach.DeviceStatus
-	Rates map[string]float64 `json:"rates,omitempty"` // a second; nil: not known yet
+	Rates map[string]float64 `json:"rates,omitempty"` // per second; nil: not known yet
 }
 
-// Socket is a packet socket, how fast it counts, and whose it is.
+// Socket is a packet socket with its rates and the names of its user and program.
 type Socket struct {
 	attach.SocketStatus
 	User    string `json:"user,omitempty"`    // the name of Peer.UID
-	Program string `json:"program,omitempty"` // "": it cannot be seen from here
+	Program string `json:"program,omitempty"` // "": not visible to this process
 	Rates   *Rates `json:"rates,omitempty"`   // nil: not known yet
 }
 
-// Rates are a socket's counts, a second.
+// Rates are the rates of a socket's counters, per second.
 type Rates struct {
 	Offered  float64                 `json:"offered"`
 	Filtered float64                 `json:"filtered"`
@@ -38,7 +38,7 @@ type Rates struct {
 	Sent     float64                 `json:"sent"`
 }
 
-// key tells sockets apart, those of a server that was started again, too.
+// key identifies a socket, also across a restart of the server.
 type key struct {
 	peer   uint64
 	id     uint32
@@ -47,11 +47,11 @@ type key struct {
 
 func keyOf(s *attach.SocketStatus) key { return key{s.Peer.ID, s.ID, s.Opened.UnixNano()} }
 
-// Compare makes a Report of now. Its rates are over the time since before; a zero
-// before gives none.
+// Compare returns a Report of now, with rates over the time since before, or without rates
+// if before is zero.
 //
-// A count that is less than before has begun anew from 0, and so has a socket's
-// that was opened since. A socket that was there but not seen before has no rates.
+// A counter that has decreased was reset to 0, and the counters of a socket opened since
+// before started at 0. A socket that is older but missing in before has no rates.
 func Compare(before, now attach.Status) *Report {
 	r := &Report{Time: now.Time, Devices: []Device{}, Sockets: []Socket{}}
 	if !before.Time.IsZero() {
@@ -102,19 +102,19 @@ func Compare(before, now attach.Status) *Report {
 	return r
 }
 
-// History keeps the statuses of a while, so that rates are over Window though
-// statuses come more often. The zero value is ready.
+// History keeps past statuses, so that rates are measured over Window although statuses
+// arrive more often. The zero value is ready to use.
 type History struct {
 	Window time.Duration // 0: from one status to the next
 	past   []attach.Status
 }
 
-// Next makes a Report of the next status.
+// Next returns a Report of the next status.
 func (h *History) Next(now attach.Status) *Report {
 	if n := len(h.past); n > 0 && !now.Time.After(h.past[n-1].Time) {
-		h.past = nil // the other process's clock was set back
+		h.past = nil // the server's clock was set back
 	}
-	// The oldest is the last one that is as old as the window.
+	// past[0] is the youngest status that is at least Window old.
 	for len(h.past) > 1 && now.Time.Sub(h.past[1].Time) >= h.Window {
 		h.past = h.past[1:]
 	}

@@ -8,15 +8,15 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
 )
 
-// Source tells what happens in a namespace.
+// Source returns the status of a namespace.
 type Source interface {
-	// Status may dial, until ctx ends. An error may be gone the next time.
+	// Status may dial, until ctx ends. After an error it may be called again.
 	Status(ctx context.Context) (attach.Status, error)
-	// Close ends a Status that is under way.
+	// Close interrupts a call of Status.
 	Close() error
 }
 
-// server is a Source that dials when there is no connection.
+// server is a Source that connects, and reconnects, on demand.
 type server struct {
 	path string
 
@@ -33,14 +33,14 @@ func (s *server) Status(ctx context.Context) (attach.Status, error) {
 	st, err := c.Status()
 	if err != nil {
 		if why := c.Err(); why != nil {
-			err = why // it says more
+			err = why // more specific
 		}
 		s.drop(c)
 	}
 	return st, err
 }
 
-// connection is the one there is, or a new one.
+// connection returns the open connection, or a new one.
 func (s *server) connection(ctx context.Context) (*attach.Client, error) {
 	s.mu.Lock()
 	c := s.client
@@ -62,7 +62,7 @@ func (s *server) connection(ctx context.Context) (*attach.Client, error) {
 	return c, nil
 }
 
-// drop ends a connection that is of no use.
+// drop closes a connection that has failed.
 func (s *server) drop(c *attach.Client) {
 	s.mu.Lock()
 	if s.client == c {
@@ -83,7 +83,7 @@ func (s *server) Close() error {
 	return c.Close()
 }
 
-// sampler makes reports. It is for one goroutine.
+// sampler makes reports. It must not be used concurrently.
 type sampler struct {
 	source  Source
 	history History
@@ -96,6 +96,6 @@ func (s *sampler) next(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	r := s.history.Next(st)
-	s.names.fill(r)
+	s.names.addTo(r)
 	return r, nil
 }

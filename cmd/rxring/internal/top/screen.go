@@ -13,27 +13,27 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// screen is what there is to see.
+// screen lays a report out as lines of text.
 type screen struct {
 	path     string
-	report   *Report // nil: there has been none
-	trouble  string  // why there is no newer one
+	report   *Report // nil: none yet
+	trouble  string  // the error of the last request, "": none
 	paused   bool
 	help     bool
 	order    Order
-	selected key  // of nobody: the first is
+	selected key  // of a reader; if it has gone, the first is selected
 	width    int  // columns; 0: as many as the longest line needs
-	height   int  // 0: as much as it takes
-	live     bool // somebody sits before it, with keys
+	height   int  // lines; 0: as many as there are
+	live     bool // interactive: it has a footer and a selection
 	colors   palette
 }
 
 const (
-	leastReaders = 5  // lines that readers get before devices do
-	legendHeight = 10 // lines from which on there is a legend
+	leastReaders = 5  // lines reserved for readers, before devices get any
+	legendHeight = 10 // the lowest height, in lines, that has a legend
 )
 
-// lines draws it, in at most height lines of at most width columns.
+// lines returns at most height lines of at most width columns.
 func (s *screen) lines() []string {
 	above := s.header()
 	below := s.footer()
@@ -75,12 +75,11 @@ func (s *screen) lines() []string {
 	return all
 }
 
-// shorten is lines in at most room lines, the last of which says how many are
-// missing.
+// shorten returns at most room lines; if some are left out, the last one says so.
 func shorten(lines []string, room int, what string) []string {
 	switch {
 	case room < 2:
-		return nil // a heading alone says nothing
+		return nil // a heading alone is useless
 	case len(lines) <= room:
 		return lines
 	}
@@ -100,7 +99,7 @@ func (s *screen) header() []string {
 	if s.width == 0 {
 		gap = 2
 	}
-	if gap < 1 { // a long path: its end says most
+	if gap < 1 { // of a long path the end identifies it best
 		title = ansi.TruncateLeft(title, 1-gap+len("..."), "...")
 		gap = 1
 	}
@@ -113,7 +112,8 @@ func (s *screen) header() []string {
 	return lines
 }
 
-const ( // columns of devices; name and type at least
+// Widths of the columns of devices; those of name and type are minima.
+const (
 	deviceName = 12
 	deviceType = 10
 	stateWidth = 7
@@ -146,7 +146,7 @@ func (s *screen) devices() []string {
 	return append(lines, "")
 }
 
-// counters is a source's own counts.
+// counters formats the counters of a device's source.
 func counters(d *Device) string {
 	var all []string
 	for name, n := range d.Counters {
@@ -160,11 +160,11 @@ func counters(d *Device) string {
 	return strings.Join(all, ", ")
 }
 
-// legend explains a strip.
+// legend explains the letters of a ring's strip.
 func (s *screen) legend() string {
 	p := s.colors
 	return "  " + p.free.Styled(".") + " free  " + p.writing.Styled("w") + " being filled  " + p.reading.Styled("R") +
-		" with the reader  " + p.head.Styled("|") + " the next packet goes here"
+		" held by the reader  " + p.head.Styled("|") + " the next packet goes here"
 }
 
 func (s *screen) footer() []string {
@@ -175,7 +175,7 @@ func (s *screen) footer() []string {
 	if s.live {
 		pause := "p pause"
 		if s.paused {
-			pause = "p go on"
+			pause = "p resume"
 		}
 		lines = append(lines, s.colors.faint.Styled("  q quit  "+pause+"  up/down select  s sort: "+s.order.String()+"  ? help"))
 	}
@@ -185,20 +185,20 @@ func (s *screen) footer() []string {
 func (s *screen) helpText() []string {
 	return strings.Split(`
   q, ctrl+c          quit
-  p, space           pause, go on
-  up, down, k, j     select a reader: when there is no room for everything
-                     about all of them, there is for the selected one
-  s                  sort by: when they were opened; drops; how much of its
-                     ring the reader holds; packets captured
-  ?                  this, and back
+  p, space           pause, resume
+  up, down, k, j     select a reader: if there is no room for the details of
+                     all readers, those of the selected one are shown
+  s                  sort by time of opening, by drops, by how much of its ring
+                     the reader holds, or by packets captured
+  ?                  show or leave this help
 
   Rates are packets a second, over the last second. A reader that drops packets
-  because its ring is full is called slow. A drop of reason "`+ring.Owned.String()+`"
+  because its ring is full is marked slow. A drop of reason "`+ring.Owned.String()+`"
   is not the reader's fault: a slower writer was still filling the next slot.
 
-  A strip is a ring's slots, or blocks, in their order. Of many slots that share
-  a letter it is the one that is furthest from free.
+  A strip shows a ring's slots, or blocks, in order. Where several slots share a
+  letter, it is the letter of the slot that is furthest from free.
 
-  You see the readers of your own user, and all where the server grants it.
+  You see your own user's readers, and all readers where the server grants it.
 `, "\n")
 }

@@ -73,7 +73,7 @@ func TestScreens(t *testing.T) {
 		"live-small": {width: 80, height: 20, live: true, selected: keyOf(&r.Sockets[0].SocketStatus), order: ByHeld},
 		"live-least": {width: 40, height: 10, live: true, paused: true},
 		"help":       {width: 80, height: 24, live: true, help: true},
-		"lost":       {width: 60, height: 24, live: true, trouble: "no news (trying again): attach: /run/user/1000/rxring.sock: nothing listens there any more"},
+		"lost":       {width: 60, height: 24, live: true, trouble: "no answer (retrying): attach: /run/user/1000/rxring.sock: nothing listens there any more"},
 	}
 	for name, s := range screens {
 		t.Run(name, func(t *testing.T) {

@@ -8,12 +8,12 @@ import (
 	"github.com/rxring/rxring/attach"
 )
 
-// stateRank says how far a letter of RingStatus.States is from free.
+// stateRank orders the letters of RingStatus.States by how far they are from free.
 func stateRank(letter byte) int { return strings.IndexByte(".wR", letter) }
 
-// narrow is states in at most width letters: of neighbours the one that is
-// furthest from free. head is where the head's letter goes; out of range, it is
-// nowhere: -1.
+// narrow reduces states to at most width letters: of neighbours, it keeps the one that is
+// furthest from free. It also returns the index of the letter that head falls on, -1 if
+// head is out of range.
 func narrow(states string, head, width int) (string, int) {
 	n := min(len(states), width)
 	if n <= 0 {
@@ -21,7 +21,7 @@ func narrow(states string, head, width int) (string, int) {
 	}
 	cells := make([]byte, n)
 	for i := range cells {
-		cells[i] = '?' // a letter that this version does not know
+		cells[i] = '?' // unless there is a letter that this version knows
 		for _, letter := range []byte(states[i*len(states)/n : (i+1)*len(states)/n]) {
 			if stateRank(letter) > stateRank(cells[i]) {
 				cells[i] = letter
@@ -34,7 +34,7 @@ func narrow(states string, head, width int) (string, int) {
 	return string(cells), ((head+1)*n - 1) / len(states)
 }
 
-// strip draws a ring's slots in at most width columns, with a bar before the head.
+// strip returns a ring's slots in at most width columns, with a bar before the head.
 func strip(r *attach.RingStatus, width int, p palette) string {
 	const bar = "|"
 	states, head := narrow(r.States, r.Head, width-len(bar))
@@ -53,22 +53,22 @@ func strip(r *attach.RingStatus, width int, p palette) string {
 	return b.String()
 }
 
-// withReader is how much of the ring the reader has, in percent.
-func withReader(r *attach.RingStatus) int {
+// heldPercent returns the part of the ring that the reader holds, in percent.
+func heldPercent(r *attach.RingStatus) int {
 	if r == nil || r.States == "" {
 		return 0
 	}
 	return 100 * strings.Count(r.States, "R") / len(r.States)
 }
 
-// palette is how things look. They say the same without.
+// palette has the styles of the screen, which carry no information of their own.
 type palette struct {
 	title, faint, alarm, selected, head ansi.Style
 	free, writing, reading              ansi.Style
 }
 
-// colors are of the terminal's own sixteen, which its owner has chosen to be seen
-// on its background; where something is filled, both colours are given.
+// colors uses the terminal's own sixteen colors, which its user has chosen to be readable
+// on the background; where a background is set, the foreground is set as well.
 func colors() palette {
 	return palette{
 		title:    ansi.NewStyle(ansi.AttrBold),

@@ -12,29 +12,27 @@ import (
 	"github.com/rxring/rxring/internal/printable"
 )
 
-// clean is s as a terminal may have it: names come from other processes, and a
-// program can call itself anything.
+// clean escapes what a terminal might interpret: names are other processes' text.
 func clean(s string) string { return printable.Text(s, '?') }
 
-// cut is s without what is behind column width. s may have styles.
+// cut truncates s, which may have styles, to width columns.
 func cut(s string, width int) string { return ansi.Truncate(s, max(0, width), "") }
 
-// left is s in exactly width columns; of one that is too long the end is missing.
+// left pads or truncates s to exactly width columns.
 func left(s string, width int) string {
 	s = ansi.Truncate(s, max(0, width), "~")
 	return s + strings.Repeat(" ", max(0, width-ansi.StringWidth(s)))
 }
 
-// fits is how wide a column must be for s and a space behind it.
+// fits returns the width of a column for s and a space.
 func fits(s string) int { return ansi.StringWidth(clean(s)) + 1 }
 
-// right is s at the right end of width columns, or all of it if it is longer.
+// right pads s to width columns on the left. It does not truncate.
 func right(s string, width int) string {
 	return strings.Repeat(" ", max(0, width-ansi.StringWidth(s))) + s
 }
 
-// wrap is s in lines of at most width columns: words are kept together where they
-// can be, whatever they are made of.
+// wrap breaks s into lines of at most width columns, between words where possible.
 func wrap(s string, width int) (lines []string) {
 	width = max(1, width)
 	line := ""
@@ -52,7 +50,7 @@ func wrap(s string, width int) (lines []string) {
 	return strings.Split(ansi.Hardwrap(strings.Join(lines, "\n"), width, true), "\n")
 }
 
-// number is n in at most five characters: 0, 12, 9999, 12.3k, 4.56M.
+// number formats n in at most five characters: 0, 12, 9999, 12.3k, 4.56M.
 func number(n float64) string {
 	switch {
 	case n < 0 || math.IsNaN(n):
@@ -78,7 +76,7 @@ func number(n float64) string {
 	return "many"
 }
 
-// count is n exactly, as long as that is short.
+// count formats n exactly up to 10 million, and as number does above.
 func count(n uint64) string {
 	const short = 10_000_000
 	if n < short {
@@ -87,7 +85,7 @@ func count(n uint64) string {
 	return number(float64(n))
 }
 
-// size is n bytes.
+// size formats a number of bytes.
 func size(n uint64) string {
 	const kib, mib, gib = 1 << 10, 1 << 20, 1 << 30
 	switch {
@@ -103,7 +101,7 @@ func size(n uint64) string {
 
 func trimmed(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
-// plural is "1 reader", "2 readers".
+// plural returns "1 reader", "2 readers".
 func plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
@@ -111,7 +109,7 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// age is d in its two largest units.
+// age formats d in its two largest units.
 func age(d time.Duration) string {
 	d = max(0, d)
 	const day = 24 * time.Hour

@@ -17,11 +17,11 @@ import (
 	"github.com/rxring/rxring/internal/printable"
 )
 
-// Config says what to look at, and how.
+// Config says which namespace to show, and how.
 type Config struct {
-	Path     string
+	Path     string        // of the unix socket
 	Source   Source        // nil: the server at Path
-	Interval time.Duration // from one look to the next; 0: LiveInterval or PrintInterval
+	Interval time.Duration // between statuses; 0: LiveInterval or PrintInterval
 	Order    Order
 }
 
@@ -29,11 +29,11 @@ const (
 	LiveInterval  = 250 * time.Millisecond
 	PrintInterval = time.Second
 
-	// rateWindow is what rates on the screen are over: they could not be read if
-	// they changed with every look.
+	// rateWindow is the time that rates on the screen are measured over: longer than
+	// LiveInterval, or they would change too fast to read.
 	rateWindow = time.Second
 
-	// retryAfter is when a server that has gone is looked for again.
+	// retryAfter is the time between attempts to reconnect.
 	retryAfter = time.Second
 )
 
@@ -44,13 +44,12 @@ func (c *Config) source() Source {
 	return &server{path: c.Path}
 }
 
-// ErrNoTerminal is what Live returns where nobody could see it.
+// ErrNoTerminal is returned by Live if standard input or output is no terminal.
 var ErrNoTerminal = errors.New("not a terminal")
 
-// Live shows c's namespace on the terminal out until the user at in has enough or
-// ctx ends. It fails if the server is not there at the start; one that goes away
-// later is waited for. On a terminal that cannot move its cursor (TERM=dumb) it
-// prints frames one below the other.
+// Live shows the namespace on the terminal out until the user quits or ctx ends. It fails
+// if it cannot connect at first; later it reconnects. On a terminal that cannot move its
+// cursor (TERM=dumb) it prints one frame below the other.
 func Live(ctx context.Context, c Config, in, out *os.File) error {
 	if !term.IsTerminal(out.Fd()) {
 		return fmt.Errorf("standard output is %w: want --once for one frame of text, or --json", ErrNoTerminal)
@@ -59,7 +58,7 @@ func Live(ctx context.Context, c Config, in, out *os.File) error {
 		return Print(ctx, c, out, Endless, Text(c.Path, Width(out), c.Order))
 	}
 	if !term.IsTerminal(in.Fd()) {
-		return fmt.Errorf("standard input is %w, so no key could end it: want --once for one frame of text, or --json", ErrNoTerminal)
+		return fmt.Errorf("standard input is %w, so no key could quit: want --once for one frame of text, or --json", ErrNoTerminal)
 	}
 	return live(ctx, c, tea.WithInput(in), tea.WithOutput(out))
 }
@@ -89,8 +88,8 @@ func live(ctx context.Context, c Config, options ...tea.ProgramOption) error {
 	p := tea.NewProgram(m, options...)
 	quit := context.AfterFunc(ctx, p.Quit) // tea.WithContext would leave a goroutine that reads the terminal
 	defer quit()
-	var asking sync.WaitGroup
-	asking.Go(func() {
+	var requests sync.WaitGroup
+	requests.Go(func() {
 		wait := c.Interval
 		for sleep(ctx, wait) == nil {
 			r, err := s.next(ctx)
@@ -106,14 +105,14 @@ func live(ctx context.Context, c Config, options ...tea.ProgramOption) error {
 	_, err = p.Run()
 	quit()
 	cancel()
-	asking.Wait()
+	requests.Wait()
 	if errors.Is(err, tea.ErrInterrupted) {
 		return nil
 	}
 	return err
 }
 
-// sleep waits for d; the error says that ctx has ended before.
+// sleep waits for d, or returns ctx's error if it ends first.
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -125,11 +124,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Endless is a count of reports that Print prints until its context ends.
+// Endless has Print print reports until its context ends.
 const Endless = 0
 
-// Print prints n reports, each c.Interval after the one before and with the rates
-// over that time. It returns nil when ctx ends.
+// Print prints n reports, one each c.Interval, with rates over that time. It returns nil
+// when ctx ends.
 func Print(ctx context.Context, c Config, w io.Writer, n int, print Printer) error {
 	if c.Interval == 0 {
 		c.Interval = PrintInterval
@@ -158,8 +157,8 @@ func Print(ctx context.Context, c Config, w io.Writer, n int, print Printer) err
 // Printer prints report i.
 type Printer func(w io.Writer, r *Report, i int) error
 
-// Text prints frames of lines of at most width columns, or as long as they get if width
-// is 0, with an empty line between them.
+// Text returns a Printer of frames, whose lines have at most width columns, or any length
+// if width is 0. Frames are separated by an empty line.
 func Text(path string, width int, o Order) Printer {
 	return func(w io.Writer, r *Report, i int) error {
 		s := screen{path: path, report: r, order: o, width: width}
@@ -177,8 +176,8 @@ func JSON(w io.Writer, r *Report, _ int) error {
 	return json.NewEncoder(printable.JSONWriter(w)).Encode(r)
 }
 
-// Width is how many columns f has if it is a terminal, or 80 if it does not know. It is 0
-// for pipes and files: in what is kept or searched, nothing is cut off.
+// Width returns the columns of f if it is a terminal, 80 if the terminal does not report
+// them, and 0 for pipes and files, whose lines are not truncated.
 func Width(f *os.File) int {
 	if !term.IsTerminal(f.Fd()) {
 		return 0

@@ -5,14 +5,14 @@ import (
 	"strconv"
 )
 
-// names finds who peers are. It is for one goroutine.
+// names looks up users and programs of peers. It must not be used concurrently.
 type names struct {
 	users map[uint32]string
 }
 
-// fill says of r's sockets whose they are, as far as this process may know.
-func (n *names) fill(r *Report) {
-	programs := make(map[int]string) // of this moment: processes come, go and change
+// addTo sets the User and Program of r's sockets, as far as this process may see them.
+func (n *names) addTo(r *Report) {
+	programs := make(map[int]string) // not kept: a PID's program changes
 	for i := range r.Sockets {
 		s := &r.Sockets[i]
 		s.User = n.user(s.Peer.UID)
@@ -39,8 +39,8 @@ func (n *names) user(uid uint32) string {
 	return name
 }
 
-// who is a reader in words: program, user, process.
-func who(s *Socket) string {
+// describeReader names a reader: program, user, PID.
+func describeReader(s *Socket) string {
 	text := ""
 	for _, word := range []string{s.Program, userName(s), "pid " + strconv.Itoa(s.Peer.PID)} {
 		if word != "" {

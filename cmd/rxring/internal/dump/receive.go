@@ -13,15 +13,15 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// askEvery is after how many packets it is asked whether the context has ended,
-// though there is more to read.
-const askEvery = 64
+// ctxCheckInterval is the number of packets between checks of the context while more
+// packets are ready.
+const ctxCheckInterval = 64
 
-// take is a packet's life here, for so many packets, or until there is an error.
-func (d *dumper) take(ctx context.Context, most uint64) error {
+// receive receives and writes up to limit packets, or until there is an error.
+func (d *dumper) receive(ctx context.Context, limit uint64) error {
 	h := d.in.Handle
-	for n := uint64(1); n <= most; n++ {
-		if n%askEvery == 0 && ctx.Err() != nil {
+	for n := uint64(1); n <= limit; n++ {
+		if n%ctxCheckInterval == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if !h.Ready() {
@@ -46,19 +46,19 @@ func (d *dumper) take(ctx context.Context, most uint64) error {
 		p.outgoing = f.From.Pkttype == tpacket.PacketOutgoing
 		if d.in.reshapes() || tagged(f) || d.in.shared {
 			n := len(f.Data)
-			d.copy = d.in.appendFrame(d.copy[:0], f)
-			p.len += len(d.copy) - n
-			if p.data = d.copy; d.in.shared && !f.Intact() {
-				return errTakenBack
+			d.buffer = d.in.appendFrame(d.buffer[:0], f)
+			p.len += len(d.buffer) - n
+			if p.data = d.buffer; d.in.shared && !f.Intact() {
+				return errReclaimed
 			}
 		}
-		pass := d.in.Handle.Snaplen() // a tag that was put back may have made it longer
+		keep := d.in.Handle.Snaplen() // less than len(p.data) if a tag was reinserted
 		if d.own != nil {
-			if pass = d.passes(f); pass == 0 {
+			if keep = d.filter(f); keep == 0 {
 				continue
 			}
 		}
-		p.data = p.data[:min(len(p.data), pass)]
+		p.data = p.data[:min(len(p.data), keep)]
 		if err := d.out.write(p); err != nil {
 			return err
 		}
@@ -69,8 +69,8 @@ func (d *dumper) take(ctx context.Context, most uint64) error {
 	return nil
 }
 
-// idle is for when there is nothing to read: the output hands on what it has, and is
-// called again when its time is over.
+// idle is called when no packet is ready: it flushes the output, and sets the deadline at
+// which the output's tick is due.
 func (d *dumper) idle() error {
 	if err := d.out.idle(); err != nil {
 		return err
@@ -82,10 +82,10 @@ func (d *dumper) idle() error {
 	return nil
 }
 
-var errTakenBack = explain.Errorf(syscall.ENETDOWN, "its owner has taken the ring back")
+var errReclaimed = explain.Errorf(syscall.ENETDOWN, "the ring's owner has reclaimed its memory")
 
-// passes says how many bytes of the packet its own filter lets pass.
-func (d *dumper) passes(f *ring.Frame) int {
+// filter runs the filter on the packet as it is written, and returns how many bytes to keep.
+func (d *dumper) filter(f *ring.Frame) int {
 	d.frame = cbpf.Packet{
 		Data:       d.packet.data,
 		Len:        uint32(d.packet.len),

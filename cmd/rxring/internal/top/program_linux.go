@@ -10,25 +10,24 @@ import (
 	"github.com/rxring/rxring/attach"
 )
 
-// runner is the program that attaches for others, and link the name that its
-// processes have which it started as /proc/self/exe: of those, a descendant is the
-// reader, at most deepest generations down.
+// `rxring run` attaches in the place of the program that it runs: processes of the names
+// runner and link, as which it starts itself (/proc/self/exe), are replaced by a descendant,
+// at most deepest generations down.
 const (
 	runner  = "rxring"
 	link    = "exe"
 	deepest = 3
 )
 
-// program is the name of the peer's program: of `rxring run`, that of the program
-// it runs. "": it cannot be seen from here, or the process is not that user's (any
-// more).
+// program returns the name of the peer's program, or for `rxring run` of the program that
+// it runs. It is "" if this process cannot see it, or the PID now belongs to another user.
 func program(p attach.Peer) string {
 	dir := fmt.Sprintf("/proc/%d", p.PID)
 	info, err := os.Stat(dir)
 	if err != nil {
 		return ""
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != p.UID && st.Uid != 0 { // root's: it may not be traced
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != p.UID && st.Uid != 0 { // root's files: the process is not dumpable
 		return ""
 	}
 	name := comm(dir)
@@ -41,8 +40,8 @@ func program(p attach.Peer) string {
 	return name
 }
 
-// descendant is the name of a process that the one in dir runs, directly or through
-// processes of its own.
+// descendant returns the name of the first child, or further descendant, of the process
+// in dir that is not rxring itself.
 func descendant(dir string, generations int) string {
 	files, err := filepath.Glob(dir + "/task/*/children") // each thread has its own
 	if err != nil || generations == 0 {

@@ -4,5 +4,5 @@ package top
 
 import "github.com/rxring/rxring/attach"
 
-// program is the name of the peer's program: nobody knows here.
+// program returns "": other systems than Linux have no /proc to find the name in.
 func program(attach.Peer) string { return "" }

@@ -11,13 +11,13 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// watchEvery is how often the count that a person watches is written anew, and how
-// often drops are asked for that a ring's owner may take to its grave.
-const watchEvery = 500 * time.Millisecond
+// progressInterval is the time between updates of the counts on a terminal, and between
+// reads of another process's counters, the last of which are reported if it dies.
+const progressInterval = 500 * time.Millisecond
 
-// watch shows on a terminal how many packets there are, when they go to files, until
-// stop is called.
-func (d *dumper) watch(stderr *os.File) (stop func()) {
+// showProgress prints the number of packets on a terminal while they are written to files,
+// until stop is called.
+func (d *dumper) showProgress(stderr *os.File) (stop func()) {
 	show := d.File != "" && !d.Quiet && progress.IsTerminal(stderr)
 	if !show && !d.in.shared {
 		return func() {}
@@ -25,7 +25,7 @@ func (d *dumper) watch(stderr *os.File) (stop func()) {
 	end := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		tick := time.NewTicker(watchEvery)
+		tick := time.NewTicker(progressInterval)
 		defer tick.Stop()
 		for {
 			select {
@@ -48,7 +48,7 @@ func (d *dumper) watch(stderr *os.File) (stop func()) {
 	}
 }
 
-// counts says how many packets there were.
+// counts formats the counts of packets.
 func counts(captured, dropped uint64) string {
 	s := "s"
 	if captured == 1 {
@@ -57,7 +57,7 @@ func counts(captured, dropped uint64) string {
 	return fmt.Sprintf("%d packet%s captured, %d dropped", captured, s, dropped)
 }
 
-// String is the result as a person is told it.
+// String formats the result in one line, for people.
 func (r Result) String() string {
 	text := counts(r.Captured, r.Dropped)
 	if r.Dropped > 0 {
@@ -69,7 +69,8 @@ func (r Result) String() string {
 	return text
 }
 
-// reasons says why packets were dropped. The kernel does not say, but has one reason.
+// reasons lists why packets were dropped. The kernel reports no reasons; it drops packets
+// only if the ring is full.
 func (r Result) reasons() string {
 	text := ring.Full.Explanation()
 	var all []string

@@ -12,11 +12,11 @@ import (
 	"github.com/rxring/rxring/internal/suggest"
 )
 
-// captureSuffixes are what names of capture files end in.
+// captureSuffixes are the suffixes of capture files.
 var captureSuffixes = []string{".pcap", ".pcapng", ".cap"}
 
-// meant suggests what was meant by a spec of an unknown kind, as "did you mean ...? ",
-// or is empty. word is the spec's kind and argument.
+// meant returns a suggestion for a spec of an unknown kind, such as "did you mean ...? ", or
+// "". word is the spec's kind and argument.
 func meant(s Spec, word string) string {
 	name := ""
 	if s.name != "" {
