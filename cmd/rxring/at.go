@@ -13,7 +13,7 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
 )
 
-// emptyAt refuses --at "", which a script with an unset variable passes.
+// emptyAt refuses --at "", as a script with an unset variable passes it.
 func emptyAt(cmd *cobra.Command, at string) error {
 	if at == "" && cmd.Flags().Changed("at") {
 		return &exitError{exitUsage, errors.New("--at \"\": want the path of a unix socket, such as /run/rxring.sock")}
@@ -21,7 +21,7 @@ func emptyAt(cmd *cobra.Command, at string) error {
 	return nil
 }
 
-// alone refuses flags beside one that excludes them.
+// alone refuses flags that a given flag excludes.
 func alone(cmd *cobra.Command, name string, others ...string) error {
 	var beside []string
 	for _, o := range others {
@@ -35,10 +35,10 @@ func alone(cmd *cobra.Command, name string, others ...string) error {
 	return nil
 }
 
-// attachment is a client that says when the other end goes.
+// attachment is a client that prints why its connection ended.
 type attachment struct {
-	client *attach.Client
-	told   chan struct{} // closed when it has said so, or will not
+	client  *attach.Client
+	printed chan struct{} // closed when the reason is printed, or there is none to print
 }
 
 func attachTo(ctx context.Context, path string) (*attachment, error) {
@@ -51,7 +51,7 @@ func attachTo(ctx context.Context, path string) (*attachment, error) {
 	}
 	a := &attachment{c, make(chan struct{})}
 	go func() {
-		defer close(a.told)
+		defer close(a.printed)
 		<-c.Done()
 		if err := c.Err(); !errors.Is(err, os.ErrClosed) {
 			say("%v", err)
@@ -60,9 +60,9 @@ func attachTo(ctx context.Context, path string) (*attachment, error) {
 	return a, nil
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (a *attachment) Close() error {
 	err := a.client.Close()
-	<-a.told
+	<-a.printed
 	return err
 }

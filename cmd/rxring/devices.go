@@ -27,8 +27,8 @@ func newDevices() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "devices [--from SOURCE] [--name NAME] | --at PATH",
 		Short: "List the devices that a program under 'rxring run' would see",
-		Long: `List the devices that a program under 'rxring run' would see: those of --from, or, with
---at, those that 'rxring serve' or a program with rxring in it offers to this user.`,
+		Long: `List the devices that a program under 'rxring run' would see: those of --from or, with
+--at, those that 'rxring serve' or a program with package attach offers to this user.`,
 		Example: `  rxring devices
   rxring devices --from streams:16 --name wg0
   rxring devices --at /run/rxring.sock
@@ -57,12 +57,12 @@ func newDevices() *cobra.Command {
 		},
 	}
 	source.register(cmd)
-	cmd.Flags().StringVar(&at, "at", "", "list what another process offers at this unix socket, in the place of --from")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as a JSON array, with each source's counters")
+	cmd.Flags().StringVar(&at, "at", "", "list the devices that another process offers at this unix socket, instead of --from")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array, with the counters of each source")
 	return cmd
 }
 
-// offered lists what there is at a unix socket.
+// offered returns the devices that are offered at a unix socket.
 func offered(ctx context.Context, path string) ([]attach.DeviceStatus, error) {
 	c, err := dialer.Dial(ctx, path)
 	if err != nil {
@@ -76,7 +76,7 @@ func offered(ctx context.Context, path string) ([]attach.DeviceStatus, error) {
 	return st.Devices, nil
 }
 
-// devices lists what --from makes.
+// devices returns the devices that --from makes.
 func (f *sourceFlags) devices(ctx context.Context) ([]attach.DeviceStatus, error) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	feeds, err := f.open(ctx, feed.Config{Namespace: ns})
@@ -107,7 +107,7 @@ func listDevices(out io.Writer, devices []attach.DeviceStatus) error {
 		if d.Up {
 			up = "yes"
 		}
-		clean := func(s string) string { return printable.Text(cmp.Or(s, "-"), '?') } // another process says it
+		clean := func(s string) string { return printable.Text(cmp.Or(s, "-"), '?') } // text of another process
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", d.Index, clean(d.Name), clean(d.Type), clean(d.Addr), d.MTU,
 			clean(strings.Join(d.Addrs, " ")), up, clean(d.Source))
 	}

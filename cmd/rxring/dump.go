@@ -19,7 +19,7 @@ import (
 	"github.com/rxring/rxring/internal/suggest"
 )
 
-// dumpFlags are those of dump that need looking at.
+// dumpFlags are flags of dump that are not a dump.Config's as they are.
 type dumpFlags struct {
 	device, at string
 	from       []string
@@ -37,26 +37,26 @@ func newDump() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "dump [flags] [EXPRESSION]",
-		Short: "Capture packets, for where there is no tcpdump",
-		Long: `Capture packets, as a line each on standard output or into pcapng files (-w).
+		Short: "Capture packets without tcpdump",
+		Long: `Capture packets, as lines on standard output or into pcapng files (-w).
 
-They come from a live network interface through the kernel's ring, which needs
-CAP_NET_RAW; with --at from a device that 'rxring serve', or a program with rxring in
-it, offers to this user, which needs no capability; with --from from a source inside
-this process.
+By default it captures on a live network interface through the kernel's ring, which
+needs CAP_NET_RAW. With --at it reads a device that 'rxring serve' or a program with
+package attach offers to this user, which needs no capability. With --from it reads a
+source inside this process.
 
-EXPRESSION is a filter as tcpdump has it ("tcp port 80"); the system's libpcap
-compiles it.
+EXPRESSION is a filter as of tcpdump ("tcp port 80"); the system's libpcap compiles it.
 
--w - is standard output. -C and -G begin new files, named as tcpdump does: FILE, FILE1,
-FILE2 and so on; with -G, FILE may hold the time as strftime writes it, and each period
-that has packets has its file, which is finished when the period is over. -W with -G ends the capture after as many periods; with -C
-alone so many files, FILE0, FILE1 and so on, are written again and again. Each file ends
-with what was received and dropped while it was written.
+-w - is standard output. -C and -G open new files, named as by tcpdump: FILE, FILE1,
+FILE2 and so on. With -G, FILE may have conversions of strftime, and each period that has
+packets has its own file, which is closed at the end of the period; -W ends the capture
+after that many periods. With -C alone, -W is the number of files, FILE0, FILE1 and so on,
+that are overwritten in turn. Each file ends with the counts of packets received and
+dropped while it was open.
 
-Ends after -c packets, after --for, at the end of a capture file, by SIGINT or SIGTERM,
-and with exit code 1 when the device or who offers it goes away. A device that goes down
-ends nothing: the capture goes on when it is up again.`,
+The capture ends after -c packets, after --for, at the end of a capture file, on SIGINT or
+SIGTERM, and with exit code 1 when the device is removed or the process that offers it
+ends. While the device is down, it waits.`,
 		Example: `  rxring dump -i eth0 -c 10 tcp port 443
   rxring dump --at /run/rxring.sock -i wg0 -w wg0.pcapng
   rxring dump --at /run/rxring.sock -w - | tshark -r -
@@ -77,21 +77,21 @@ ends nothing: the capture goes on when it is up again.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVarP(&f.device, "interface", "i", "", "the `DEVICE` (default: the first)")
-	fl.StringVar(&f.at, "at", "", "read a device that is offered at this unix socket; rxring serve's own is rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root")
-	fl.StringArrayVar(&f.from, "from", nil, "read what a `SOURCE` in this process makes, as for rxring run")
-	fl.IntVarP(&c.Count, "count", "c", 0, "end after so many packets")
+	fl.StringVarP(&f.device, "interface", "i", "", "`DEVICE` to capture on (default: the first)")
+	fl.StringVar(&f.at, "at", "", "read a device that is offered at this unix socket; by default rxring serve listens at rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root")
+	fl.StringArrayVar(&f.from, "from", nil, "read a `SOURCE` in this process, as of rxring run")
+	fl.IntVarP(&c.Count, "count", "c", 0, "end after this number of packets")
 	fl.DurationVar(&c.For, "for", 0, "end after this time, such as 30s")
-	fl.IntVarP(&c.Capture.Snaplen, "snapshot-length", "s", 0, "`BYTES` of each packet to keep (default: 262144, and with --immediate what the longest packets have)")
+	fl.IntVarP(&c.Capture.Snaplen, "snapshot-length", "s", 0, "`BYTES` of each packet to keep (default: 262144, with --immediate the length of the longest packets)")
 	fl.StringVarP(&c.File, "write", "w", "", "write pcapng to this `FILE`, - for standard output")
-	fl.StringVarP(&f.size, "size", "C", "", "begin a new file after `SIZE` million bytes, or KiB, MiB, GiB with k, m, g behind the number")
-	fl.IntVarP(&f.seconds, "rotate-seconds", "G", 0, "begin a new file every so many `SECONDS`")
-	fl.IntVarP(&c.Rotation.Files, "files", "W", 0, "how many `FILES`: see above")
-	fl.IntVarP(&f.bufferKiB, "buffer-size", "B", 0, "about so many `KiB` of ring (default: 4096, and 16384 with --immediate)")
-	fl.BoolVar(&c.Capture.Immediate, "immediate", false, "each packet at once, not with others within 64 ms")
-	fl.BoolVarP(&f.modest, "no-promiscuous-mode", "p", false, "only what is meant for this device")
-	fl.BoolVarP(&c.Quiet, "quiet", "q", false, "say nothing on standard error but what goes wrong")
-	fl.BoolVarP(&n, "numeric", "n", false, "no names: it is always so")
+	fl.StringVarP(&f.size, "size", "C", "", "open a new file after `SIZE` million bytes, or KiB, MiB, GiB with the suffix k, m, g")
+	fl.IntVarP(&f.seconds, "rotate-seconds", "G", 0, "open a new file every `SECONDS`")
+	fl.IntVarP(&c.Rotation.Files, "files", "W", 0, "number of `FILES` or periods: see above")
+	fl.IntVarP(&f.bufferKiB, "buffer-size", "B", 0, "approximate size of the ring in `KiB` (default: 4096, with --immediate 16384)")
+	fl.BoolVar(&c.Capture.Immediate, "immediate", false, "deliver each packet at once, instead of in blocks within 64 ms")
+	fl.BoolVarP(&f.modest, "no-promiscuous-mode", "p", false, "capture only packets addressed to this device")
+	fl.BoolVarP(&c.Quiet, "quiet", "q", false, "print nothing but errors to standard error")
+	fl.BoolVarP(&n, "numeric", "n", false, "accepted for compatibility: addresses are always numeric")
 	return cmd
 }
 
@@ -117,7 +117,7 @@ func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
 	}
 	ctx, stop := signal.NotifyContext(ctx, signals...)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends at once
+	context.AfterFunc(ctx, stop) // a second signal kills the process
 
 	in, closeInput, err := f.open(ctx, &c)
 	if err != nil {
@@ -148,7 +148,7 @@ func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
 	return nil
 }
 
-// open makes the input, and what ends it.
+// open opens the input. It returns what closes it, too.
 func (f *dumpFlags) open(ctx context.Context, c *dump.Config) (*dump.Input, func() error, error) {
 	var in *dump.Input
 	var err error
@@ -170,8 +170,7 @@ func (f *dumpFlags) open(ctx context.Context, c *dump.Config) (*dump.Input, func
 	return in, in.Close, nil
 }
 
-// openSource makes devices in this process. What feeds them starts when they are
-// read.
+// openSource makes devices in this process. Their sources start after the filter is set.
 func (f *dumpFlags) openSource(ctx context.Context, c *dump.Config) (*dump.Input, func() error, error) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	flags := sourceFlags{from: f.from}

@@ -12,8 +12,8 @@ import (
 	"github.com/rxring/rxring/internal/suggest"
 )
 
-// flagError is what is wrong with a command's flags: what would do, the flag that was
-// meant, and where the flags are listed.
+// flagError adds to an error about a command's flags what is allowed, the flag that was
+// probably meant, and where the flags are listed.
 func flagError(cmd *cobra.Command, err error) error {
 	if args := os.Args[1:]; !cmd.HasParent() && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		return knownCommand(cmd, args)
@@ -35,7 +35,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w: %s", err, help)
 }
 
-// wantedValue describes the values of a pflag type.
+// wantedValue describes the values of a type of flag.
 func wantedValue(typ string) string {
 	switch typ {
 	case "duration":
@@ -48,7 +48,7 @@ func wantedValue(typ string) string {
 	return "a value of type " + typ
 }
 
-// knownCommand refuses a word in the place of a command that is none.
+// knownCommand refuses an unknown command.
 func knownCommand(root *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -62,7 +62,7 @@ func knownCommand(root *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q: %swant %s: %s --help lists what they do", args[0], suggest.DidYouMean(args[0], names), suggest.Or(names), root.Name())
 }
 
-// newHelp makes the help command, which refuses what is no command.
+// newHelp returns the help command, which refuses unknown commands.
 func newHelp(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
@@ -85,7 +85,7 @@ func newHelp(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// noArgs refuses arguments of a command that has flags alone.
+// noArgs refuses arguments of a command that has only flags.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

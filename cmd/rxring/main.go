@@ -20,18 +20,17 @@ func main() {
 	os.Exit(run())
 }
 
-// Exit codes of rxring itself; run passes its program's on. Those of run for a
-// program that did not start are a shell's.
+// Exit codes of rxring itself. `rxring run` exits with its program's code and, if the program
+// did not start, with a shell's.
 const (
-	exitFailure   = 1 // the command did not do what was asked
+	exitFailure   = 1 // the command failed
 	exitUsage     = 2 // the command line is wrong
 	exitNotRun    = 125
 	exitNoExec    = 126
 	exitNoProgram = 127
 )
 
-// exitError is an error with an exit code of its own. Err may be nil: then
-// there is nothing to say.
+// exitError is an error with its exit code. A nil err: nothing is printed.
 type exitError struct {
 	code int
 	err  error
@@ -46,13 +45,13 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// say writes a message of one line, which may hold text of other processes, to standard
-// error. A line end within it, of a file's name for instance, is escaped.
+// say prints a message of one line to standard error. It escapes what a terminal might
+// interpret, and newlines: messages have text of other processes, and names of files.
 func say(format string, args ...any) {
 	sayLines(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", `\n`))
 }
 
-// sayLines is say for a message of several lines.
+// sayLines prints a message of several lines.
 func sayLines(text string) {
 	fmt.Fprintln(printable.Writer(os.Stderr), "rxring: "+text)
 }
@@ -68,10 +67,10 @@ func run() int {
 		return 0
 	}
 	var exit *exitError
-	if !errors.As(err, &exit) { // cobra's own: unknown command, flag or argument count
+	if !errors.As(err, &exit) { // cobra's: an unknown command or flag, or a wrong number of arguments
 		exit = &exitError{exitUsage, err}
 	}
-	var mistakes serve.ConfigError // one on each line
+	var mistakes serve.ConfigError // of several lines
 	switch {
 	case errors.As(exit.err, &mistakes):
 		sayLines(exit.err.Error())
@@ -90,14 +89,14 @@ func newRoot() *cobra.Command {
 		Short: "Linux's packet-socket receive ring, in user space",
 		Long: `rxring runs tcpdump, tshark and other packet sniffers, unmodified and without
 privileges, on receive rings that Go code writes.`,
-		Example: `  # Debian's own tcpdump, packets that never leave this process:
+		Example: `  # the system's tcpdump, on packets that never leave this process:
   rxring run -- tcpdump -i net0 -n -c 20 greater 60000
 
-  # capture 20000 packets, then check every byte of them:
+  # capture 20000 packets and check every byte of them:
   rxring run -- tcpdump -i net0 -B 4096 -c 20000 -w streams.pcap
   rxring verify streams.pcap
 
-  # let other users read an interface, by rules, and what those rules allow:
+  # let other users read an interface by rules, and print what those rules allow:
   rxring serve --config /etc/rxring.toml
   rxring serve --check --config /etc/rxring.toml`,
 		Version:       version(),

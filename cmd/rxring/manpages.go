@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// With the build tag manpages there is a command that writes the manual pages of all
-// others: it is no part of the program, since it takes a Markdown renderer.
+// The build tag manpages adds a command that writes the manual pages of all commands. It is
+// not part of the program, since it needs a Markdown renderer.
 func init() {
 	moreCommands = append(moreCommands, func(root *cobra.Command) *cobra.Command {
 		return &cobra.Command{

@@ -28,23 +28,23 @@ func newRace() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "race",
-		Short: "Race writers for the slots of a ring: which ownership design lets packets tear?",
-		Long: `Run the ways of owning a ring's slots side by side, on real goroutines in real
-shared memory, and check every byte of every packet. All designs but one are of
-slots (TPACKET_V1 and V2); blocks is the ring of TPACKET_V3.
+		Short: "Race writers for the slots of a ring, to compare ownership designs",
+		Long: `Run the designs for the ownership of a ring's slots one by one, with goroutines in
+shared memory, and check every byte of every packet. All designs but one are for slots
+(TPACKET_V1 and V2); blocks is the ring of TPACKET_V3.
 
 Linux's receive ring let a fast writer wrap around into a slot that a slow one
 was still filling (fixed in Linux 5.6). The table shows which designs do so too,
-which get stuck, and which drop packets for nothing. The default values force
-each fault to show; --slow-writer is the probability that a writer stalls in
-mid-copy, or within a release that its design leaves open.
+which get stuck, and which drop packets without need. The default values provoke
+each fault; --slow-writer is the probability that a writer stalls in the middle of a
+copy, or of a release that its design leaves open.
 
-With --kernel, the same is asked of the running kernel's own packet socket, in a
-private network namespace: of a V2 ring, and of a V3 ring with --design blocks.
+With --kernel, the running kernel's own packet socket is tested in a private network
+namespace: a V2 ring, or a V3 ring with --design blocks.
 
-Exits 0 when every design does what is expected of it; 1 when one that should be
-safe tears a packet or gets stuck, or when an unsafe one that the run forces
-shows nothing. With --kernel 1 when the kernel tears a packet.`,
+Exits with 0 if every design behaves as expected; with 1 if a safe design tears a packet
+or gets stuck, or if an unsafe one shows no fault although the run provokes it. With
+--kernel, exits with 1 if the kernel tears a packet.`,
 		Example: `  rxring race
   rxring race --design unguarded --slots 4 --html race.html
   rxring race --design all --duration 10s --json
@@ -93,15 +93,15 @@ shows nothing. With --kernel 1 when the kernel tears a packet.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&design, "design", "all", "which to run: "+suggest.Or(designNames()))
-	f.IntVar(&config.Writers, "writers", config.Writers, "how many write at once; with --kernel, TCP connections")
-	f.IntVar(&config.Slots, "slots", config.Slots, "slots in the ring, or blocks")
-	f.IntVar(&config.Frame, "frame", config.Frame, fmt.Sprintf("bytes a slot or block (with --kernel default %d)", kernel.Frame))
+	f.StringVar(&design, "design", "all", "design to run: "+suggest.Or(designNames()))
+	f.IntVar(&config.Writers, "writers", config.Writers, "number of writers; with --kernel, of TCP connections")
+	f.IntVar(&config.Slots, "slots", config.Slots, "number of slots in the ring, or of blocks")
+	f.IntVar(&config.Frame, "frame", config.Frame, fmt.Sprintf("bytes of a slot or block (with --kernel default %d)", kernel.Frame))
 	f.Float64Var(&config.SlowWriter, "slow-writer", config.SlowWriter, "probability that a writer stalls, 0 to 1")
-	f.DurationVar(&config.Duration, "duration", config.Duration, fmt.Sprintf("how long to run each design (with --kernel default %v)", kernel.Duration))
-	f.BoolVar(&byKernel, "kernel", false, "ask the running kernel's packet socket instead")
+	f.DurationVar(&config.Duration, "duration", config.Duration, fmt.Sprintf("time to run each design for (with --kernel default %v)", kernel.Duration))
+	f.BoolVar(&byKernel, "kernel", false, "test the running kernel's packet socket instead")
 	f.BoolVar(&out.json, "json", false, "print one JSON object instead of the table")
-	f.StringVar(&out.html, "html", "", "write the result, and the history of a torn packet, as a page to `FILE`")
+	f.StringVar(&out.html, "html", "", "write the result and the history of a torn packet as a page to `FILE`")
 	return cmd
 }
 
@@ -113,16 +113,16 @@ func designNames() []string {
 	return names
 }
 
-// raceOutput is where a race's result goes.
+// raceOutput writes the result of a race.
 type raceOutput struct {
 	w    io.Writer
-	bar  *progress.Bar // nil when nobody sees it
+	bar  *progress.Bar // nil: standard error is no terminal
 	json bool
 	html string // file, "" for none
 }
 
 func raceDesigns(ctx context.Context, c race.Config, out raceOutput) error {
-	// Before the race, which takes a while: can the page be written?
+	// Fail before the race, which takes a while, if the page cannot be written.
 	var page *os.File
 	if out.html != "" {
 		f, err := os.Create(out.html)
@@ -162,7 +162,7 @@ func raceKernel(ctx context.Context, c race.KernelConfig, out raceOutput) error 
 	if refused := new(race.NamespaceError); errors.As(err, &refused) {
 		code, err := race.Rerun(ctx, err)
 		if err == nil && code != 0 {
-			return &exitError{code, nil} // the child has said why
+			return &exitError{code, nil} // the child has printed why
 		}
 		if err != nil {
 			return out.failed(err)
@@ -181,7 +181,7 @@ func raceKernel(ctx context.Context, c race.KernelConfig, out raceOutput) error 
 	return nil
 }
 
-// failed is the error of a race that did not take place.
+// failed returns the error of a race that could not run.
 func (out raceOutput) failed(err error) error {
 	if out.bar != nil {
 		out.bar.Clear()

@@ -9,26 +9,26 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 )
 
-// sourceFlags say which devices there are and what feeds them.
+// sourceFlags are the flags that make devices with their sources.
 type sourceFlags struct {
 	from []string
 	name string
 }
 
-const fromHelp = `what feeds a device, as [NAME=]KIND; may be given several times:
+const fromHelp = `source of a device, as [NAME=]KIND; may be repeated:
 streams[:N], N TCP streams in an embedded stack, which also answers what programs send to 192.0.2.2;
 iface:NAME[,immediate][,buffer=SIZE][,snaplen=N][,fanout=N][,nosend], a live interface, with CAP_NET_RAW;
 file:PATH[,speed=N|max][,loop[=N]][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], a pcap or pcapng file.
 iface: nosend refuses what programs send (EPERM). file: speed is a multiple of the speed of the capture,
-loop plays it again and again, now gives packets the present time, addr gives the device an address,
-for programs that insist on one`
+loop repeats the file N times or for ever, now gives packets the present time, addr gives the device an
+address, for programs that need one`
 
 func (f *sourceFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.from, "from", []string{"streams:4"}, fromHelp)
-	cmd.Flags().StringVar(&f.name, "name", "", "the device's name, when there is one --from (default: net0, or what the source calls it)")
+	cmd.Flags().StringVar(&f.name, "name", "", "name of the device, if there is one --from (default: net0, or the source's own)")
 }
 
-// parseFrom reads the values of --from.
+// parseFrom parses the values of --from.
 func parseFrom(from []string) ([]feed.Spec, error) {
 	var specs []feed.Spec
 	for _, text := range from {
@@ -41,7 +41,7 @@ func parseFrom(from []string) ([]feed.Spec, error) {
 	return specs, nil
 }
 
-// open makes the devices in c.Namespace.
+// open adds the devices to c.Namespace.
 func (f *sourceFlags) open(ctx context.Context, c feed.Config) (*sources, error) {
 	specs, err := parseFrom(f.from)
 	if err != nil {

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// endPoll is how often files are asked whether they have ended.
+	// endPoll is the time between checks whether files have ended.
 	endPoll = 10 * time.Millisecond
 
-	// lastPacketTime is what a program has to work on the last packet that it received,
-	// before it is interrupted.
+	// lastPacketTime is the time that a program has to process its last packet before it is
+	// interrupted.
 	lastPacketTime = 250 * time.Millisecond
 
-	// endGrace is how long interrupted programs have to close their sockets, before the
-	// devices are removed and reads fail with ENETDOWN.
+	// endGrace is the time that interrupted programs have to close their sockets before the
+	// devices are removed, and reads fail with ENETDOWN.
 	endGrace = 5 * time.Second
 )
 
@@ -26,8 +26,8 @@ const (
 type sources struct {
 	*feed.Set
 
-	// interrupt gets a value when files have been played to their ends and read, and
-	// nothing else is playing.
+	// interrupt receives a value when all files have been played and read, and no other
+	// source is left.
 	interrupt chan struct{}
 
 	mu   sync.Mutex
@@ -67,11 +67,11 @@ func (s *sources) sleep(d time.Duration) bool {
 	}
 }
 
-// endFiles ends the files that have been played together, once none is playing any more.
-// Those that nobody has read yet are left for who may read them.
+// endFiles closes the files that have ended, once no file is playing. Files that have had no
+// reader yet stay open.
 func (s *sources) endFiles(files []*feed.Feed) {
 	endless := len(files) < len(s.List())
-	playing := func(f *feed.Feed) bool { return !f.Ended() && (!f.Waiting() || f.Watched()) } // or soon
+	playing := func(f *feed.Feed) bool { return !f.Ended() && (!f.Waiting() || f.Watched()) } // or about to
 	for len(files) > 0 && s.sleep(endPoll) {
 		var ended, left []*feed.Feed
 		for _, f := range files {
@@ -88,7 +88,7 @@ func (s *sources) endFiles(files []*feed.Feed) {
 			f.Drain(s.Context())
 		}
 		if slices.ContainsFunc(left, playing) {
-			continue // it has begun meanwhile
+			continue // one has begun meanwhile
 		}
 		if !endless && !s.interruptReaders(ended) {
 			return
@@ -98,8 +98,8 @@ func (s *sources) endFiles(files []*feed.Feed) {
 	}
 }
 
-// interruptReaders has programs end, and waits until they no longer read the files. It
-// returns false when s is closed before.
+// interruptReaders interrupts the programs, and waits up to endGrace until they no longer
+// read the files. It returns false if s is closed before.
 func (s *sources) interruptReaders(files []*feed.Feed) bool {
 	if !s.sleep(lastPacketTime) {
 		return false
@@ -125,7 +125,7 @@ func (s *sources) remove(files []*feed.Feed) {
 		for _, d := range f.Devices {
 			s.gone[d.Name()] = true
 		}
-		f.Close() // s.Close tells the error
+		f.Close() // s.Close returns the error
 	}
 }
 

@@ -30,16 +30,15 @@ func newTop() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "top [--at PATH]",
-		Short: "Watch a namespace that is served: its devices, its readers, their rings",
-		Long: `Watch what 'rxring serve' offers: its devices and their sources, who reads them and
-how fast, what is dropped and why, and each ring's slots: free, being filled, or with
-the reader. A reader whose ring is full, and who therefore loses packets, is called
-slow.
+		Short: "Show the devices that a process offers, their readers and rings",
+		Long: `Show what 'rxring serve' offers: devices and their sources, readers and their rates,
+dropped packets by reason, and the slots of each ring: free, being filled, or held by
+the reader. A reader that loses packets because its ring is full is marked slow.
 
 --once, --json and --count print reports, which need no terminal, with rates over
---interval. A JSON report is one line, of what attach.Status has and the rates.
+--interval. A JSON report is one line with the fields of attach.Status and the rates.
 
-You see the readers of your own user, and everybody's where the server grants it.`,
+You see your own user's readers, and all readers where the server grants it.`,
 		Example: `  rxring top
   rxring top --at /run/user/1000/wg0.sock --sort drops
   rxring top --once
@@ -55,9 +54,9 @@ You see the readers of your own user, and everybody's where the server grants it
 			case given("interval") && (config.Interval < leastInterval || config.Interval > mostInterval):
 				err = fmt.Errorf("--interval %v: want %v to %v", config.Interval, leastInterval, mostInterval)
 			case n < 0:
-				err = fmt.Errorf("--count %d: want how many reports to print, or 0 for no end", n)
+				err = fmt.Errorf("--count %d: want the number of reports to print, or 0 for no limit", n)
 			case once && given("count") && n != 1:
-				err = fmt.Errorf("--count %d: want it without --once, which is --count 1", n)
+				err = fmt.Errorf("--count %d: --once means --count 1: want one of them", n)
 			}
 			if err != nil {
 				return &exitError{exitUsage, err}
@@ -90,19 +89,19 @@ You see the readers of your own user, and everybody's where the server grants it
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&config.Path, "at", "", "the `PATH` that rxring serve offers the namespace at (default $XDG_RUNTIME_DIR/rxring.sock, for root /run/rxring.sock)")
+	f.StringVar(&config.Path, "at", "", "`PATH` of the unix socket (default $XDG_RUNTIME_DIR/rxring.sock, for root /run/rxring.sock)")
 	f.BoolVar(&once, "once", false, "print one report as text")
-	f.BoolVar(&asJSON, "json", false, "print reports as JSON, one a line")
-	f.DurationVar(&config.Interval, "interval", 0, fmt.Sprintf("time from one look to the next (default %v, and %v for reports)", top.LiveInterval, top.PrintInterval))
-	f.IntVar(&n, "count", 1, "print so many reports, 0: until interrupted")
-	f.StringVar(&order, "sort", top.ByOpened.String(), "order of readers: opened, drops, held (how much of its ring a reader has) or captured")
+	f.BoolVar(&asJSON, "json", false, "print reports as JSON, one per line")
+	f.DurationVar(&config.Interval, "interval", 0, fmt.Sprintf("time between updates (default %v, and %v for reports)", top.LiveInterval, top.PrintInterval))
+	f.IntVar(&n, "count", 1, "number of reports to print, 0: until interrupted")
+	f.StringVar(&order, "sort", top.ByOpened.String(), "order of readers: opened, drops, held (the part of its ring that a reader holds) or captured")
 	return cmd
 }
 
-// defaultAt is where rxring serve offers a namespace when nobody says where.
+// defaultAt returns the socket at which rxring serve listens by default.
 func defaultAt() (string, error) {
 	path, err := serve.DefaultPath()
-	if err != nil { // its advice is for who serves
+	if err != nil { // its advice is about serving
 		return "", errors.New("XDG_RUNTIME_DIR is not set, so there is no default socket: want --at PATH")
 	}
 	return path, nil

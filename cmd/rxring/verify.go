@@ -13,20 +13,20 @@ import (
 func newVerify() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify FILE...",
-		Short: "Check every byte of captured streams: was a packet torn?",
-		Long: `Check a capture (pcap or pcapng) of the streams that 'rxring run' feeds to its
-device. Their payload says of every 16 bytes which stream and which place in it
-they belong to, so a packet that two writers touched cannot hide. Several files,
-such as tcpdump makes with -C or -G, are checked as one capture.
+		Short: "Check every byte of captured streams for torn packets",
+		Long: `Check a capture (pcap or pcapng) of the streams that 'rxring run' delivers by default.
+Every 16 bytes of their payload name the stream and the position in it, so a packet that
+two writers wrote to is found. Several files, such as tcpdump writes with -C or -G, are
+checked as one capture.
 
-Exits 0 when no packet is torn, 1 when one is, or when the file cannot tell.`,
+Exits with 0 if no packet is torn, and with 1 if one is or the capture cannot be checked.`,
 		Example: `  rxring run -- tcpdump -i net0 -B 4096 -c 20000 -w streams.pcap
   rxring verify streams.pcap
   rxring run -- tcpdump -i net0 -s 256 -C 5 -c 100000 -w rotated.pcap
   rxring verify rotated.pcap*`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return errors.New("verify: no file given: want rxring verify FILE..., captures of what rxring run feeds to its device")
+				return errors.New("verify: no file given: want rxring verify FILE..., captures of the streams of rxring run")
 			}
 			return nil
 		},
