@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cmd/rxring/internal/dump"
@@ -19,8 +20,9 @@ import (
 	"github.com/rxring/rxring/internal/suggest"
 )
 
-// dumpFlags are flags of dump that are not a dump.Config's as they are.
+// dumpFlags are the flags of dump.
 type dumpFlags struct {
+	config     dump.Config // run adds what the others say
 	device, at string
 	from       []string
 	size       string
@@ -30,11 +32,7 @@ type dumpFlags struct {
 }
 
 func newDump() *cobra.Command {
-	var (
-		f dumpFlags
-		c dump.Config
-		n bool
-	)
+	var f dumpFlags
 	cmd := &cobra.Command{
 		Use:   "dump [flags] [EXPRESSION]",
 		Short: "Capture packets without tcpdump",
@@ -71,28 +69,32 @@ ends. While the device is down, it waits.`,
 					return &exitError{exitUsage, err}
 				}
 			}
-			c.Expression = strings.Join(args, " ")
-			c.Version = version()
-			return f.run(cmd.Context(), c)
+			f.config.Expression = strings.Join(args, " ")
+			f.config.Version = version()
+			return f.run(cmd.Context(), f.config)
 		},
 	}
-	fl := cmd.Flags()
-	fl.StringVarP(&f.device, "interface", "i", "", "`DEVICE` to capture on (default: the first)")
-	fl.StringVar(&f.at, "at", "", "read a device that is offered at this unix socket; by default rxring serve listens at rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root")
-	fl.StringArrayVar(&f.from, "from", nil, "read a `SOURCE` in this process, as of rxring run")
-	fl.IntVarP(&c.Count, "count", "c", 0, "end after this number of packets")
-	fl.DurationVar(&c.For, "for", 0, "end after this time, such as 30s")
-	fl.IntVarP(&c.Capture.Snaplen, "snapshot-length", "s", 0, "`BYTES` of each packet to keep (default: 262144, with --immediate the length of the longest packets)")
-	fl.StringVarP(&c.File, "write", "w", "", "write pcapng to this `FILE`, - for standard output")
-	fl.StringVarP(&f.size, "size", "C", "", "open a new file after `SIZE` million bytes, or KiB, MiB, GiB with the suffix k, m, g")
-	fl.IntVarP(&f.seconds, "rotate-seconds", "G", 0, "open a new file every `SECONDS`")
-	fl.IntVarP(&c.Rotation.Files, "files", "W", 0, "number of `FILES` or periods: see above")
-	fl.IntVarP(&f.bufferKiB, "buffer-size", "B", 0, "approximate size of the ring in `KiB` (default: 4096, with --immediate 16384)")
-	fl.BoolVar(&c.Capture.Immediate, "immediate", false, "deliver each packet at once, instead of in blocks within 64 ms")
-	fl.BoolVarP(&f.modest, "no-promiscuous-mode", "p", false, "capture only packets addressed to this device")
-	fl.BoolVarP(&c.Quiet, "quiet", "q", false, "print nothing but errors to standard error")
-	fl.BoolVarP(&n, "numeric", "n", false, "accepted for compatibility: addresses are always numeric")
+	f.register(cmd.Flags())
 	return cmd
+}
+
+func (f *dumpFlags) register(flags *pflag.FlagSet) {
+	c := &f.config
+	flags.StringVarP(&f.device, "interface", "i", "", "`DEVICE` to capture on (default: the first)")
+	flags.StringVar(&f.at, "at", "", "read a device that is offered at this unix socket; by default rxring serve listens at rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root")
+	flags.StringArrayVar(&f.from, "from", nil, "read a `SOURCE` in this process, as of rxring run")
+	flags.IntVarP(&c.Count, "count", "c", 0, "end after this number of packets")
+	flags.DurationVar(&c.For, "for", 0, "end after this time, such as 30s")
+	flags.IntVarP(&c.Capture.Snaplen, "snapshot-length", "s", 0, "`BYTES` of each packet to keep (default: 262144, with --immediate the length of the longest packets)")
+	flags.StringVarP(&c.File, "write", "w", "", "write pcapng to this `FILE`, - for standard output")
+	flags.StringVarP(&f.size, "size", "C", "", "open a new file after `SIZE` million bytes, or KiB, MiB, GiB with the suffix k, m, g")
+	flags.IntVarP(&f.seconds, "rotate-seconds", "G", 0, "open a new file every `SECONDS`")
+	flags.IntVarP(&c.Rotation.Files, "files", "W", 0, "number of `FILES` or periods: see above")
+	flags.IntVarP(&f.bufferKiB, "buffer-size", "B", 0, "approximate size of the ring in `KiB` (default: 4096, with --immediate 16384)")
+	flags.BoolVar(&c.Capture.Immediate, "immediate", false, "deliver each packet at once, instead of in blocks within 64 ms")
+	flags.BoolVarP(&f.modest, "no-promiscuous-mode", "p", false, "capture only packets addressed to this device")
+	flags.BoolVarP(&c.Quiet, "quiet", "q", false, "print nothing but errors to standard error")
+	flags.BoolP("numeric", "n", false, "accepted for compatibility: addresses are always numeric")
 }
 
 func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {

@@ -18,14 +18,17 @@ import (
 	"github.com/rxring/rxring/internal/suggest"
 )
 
+// raceFlags are the flags of race.
+type raceFlags struct {
+	config   race.Config
+	kernel   race.KernelConfig
+	design   string
+	byKernel bool
+	out      raceOutput
+}
+
 func newRace() *cobra.Command {
-	var (
-		config   = race.Default()
-		kernel   = race.DefaultKernel()
-		design   string
-		byKernel bool
-		out      raceOutput
-	)
+	f := raceFlags{config: race.Default(), kernel: race.DefaultKernel()}
 	cmd := &cobra.Command{
 		Use:   "race",
 		Short: "Race writers for the slots of a ring, to compare ownership designs",
@@ -51,58 +54,65 @@ or gets stuck, or if an unsafe one shows no fault although the run provokes it. 
   rxring race --kernel
   rxring race --kernel --design blocks`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			out.w = cmd.OutOrStdout()
-			if progress.IsTerminal(os.Stderr) {
-				out.bar = progress.NewBar(os.Stderr)
-			}
-			if !byKernel {
-				if design != "all" {
-					c, err := race.ParseContender(design)
-					if err != nil {
-						return &exitError{exitUsage, fmt.Errorf("--design %q: %swant %s", design, suggest.DidYouMean(design, designNames()), suggest.Or(designNames()))}
-					}
-					config.Designs = []race.Contender{c}
-				}
-				return raceDesigns(ctx, config, out)
-			}
-			given := cmd.Flags().Changed
-			for _, name := range []string{"slow-writer", "html"} {
-				if given(name) {
-					return &exitError{exitUsage, fmt.Errorf("--%s: want it without --kernel", name)}
-				}
-			}
-			if kernel.Blocks = design == race.Blocks.String(); given("design") && !kernel.Blocks {
-				return &exitError{exitUsage, fmt.Errorf("--design %q: with --kernel want %v, or none for slots", design, race.Blocks)}
-			}
-			if given("writers") {
-				kernel.Writers = config.Writers
-			}
-			if given("slots") {
-				kernel.Slots = config.Slots
-			}
-			if given("frame") {
-				kernel.Frame = config.Frame
-			}
-			if given("duration") {
-				kernel.Duration = config.Duration
-			}
-			return raceKernel(ctx, kernel, out)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	f := cmd.Flags()
-	f.StringVar(&design, "design", "all", "design to run: "+suggest.Or(designNames()))
-	f.IntVar(&config.Writers, "writers", config.Writers, "number of writers; with --kernel, of TCP connections")
-	f.IntVar(&config.Slots, "slots", config.Slots, "number of slots in the ring, or of blocks")
-	f.IntVar(&config.Frame, "frame", config.Frame, fmt.Sprintf("bytes of a slot or block (with --kernel default %d)", kernel.Frame))
-	f.Float64Var(&config.SlowWriter, "slow-writer", config.SlowWriter, "probability that a writer stalls, 0 to 1")
-	f.DurationVar(&config.Duration, "duration", config.Duration, fmt.Sprintf("time to run each design for (with --kernel default %v)", kernel.Duration))
-	f.BoolVar(&byKernel, "kernel", false, "test the running kernel's packet socket instead")
-	f.BoolVar(&out.json, "json", false, "print one JSON object instead of the table")
-	f.StringVar(&out.html, "html", "", "write the result and the history of a torn packet as a page to `FILE`")
+	flags := cmd.Flags()
+	flags.StringVar(&f.design, "design", "all", "design to run: "+suggest.Or(designNames()))
+	flags.IntVar(&f.config.Writers, "writers", f.config.Writers, "number of writers; with --kernel, of TCP connections")
+	flags.IntVar(&f.config.Slots, "slots", f.config.Slots, "number of slots in the ring, or of blocks")
+	flags.IntVar(&f.config.Frame, "frame", f.config.Frame, fmt.Sprintf("bytes of a slot or block (with --kernel default %d)", f.kernel.Frame))
+	flags.Float64Var(&f.config.SlowWriter, "slow-writer", f.config.SlowWriter, "probability that a writer stalls, 0 to 1")
+	flags.DurationVar(&f.config.Duration, "duration", f.config.Duration, fmt.Sprintf("time to run each design for (with --kernel default %v)", f.kernel.Duration))
+	flags.BoolVar(&f.byKernel, "kernel", false, "test the running kernel's packet socket instead")
+	flags.BoolVar(&f.out.json, "json", false, "print one JSON object instead of the table")
+	flags.StringVar(&f.out.html, "html", "", "write the result and the history of a torn packet as a page to `FILE`")
 	return cmd
+}
+
+func (f *raceFlags) run(cmd *cobra.Command) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	f.out.w = cmd.OutOrStdout()
+	if progress.IsTerminal(os.Stderr) {
+		f.out.bar = progress.NewBar(os.Stderr)
+	}
+	if f.byKernel {
+		return f.runKernel(ctx, cmd.Flags().Changed)
+	}
+	if f.design != "all" {
+		c, err := race.ParseContender(f.design)
+		if err != nil {
+			return &exitError{exitUsage, fmt.Errorf("--design %q: %swant %s", f.design, suggest.DidYouMean(f.design, designNames()), suggest.Or(designNames()))}
+		}
+		f.config.Designs = []race.Contender{c}
+	}
+	return raceDesigns(ctx, f.config, f.out)
+}
+
+// runKernel races in the running kernel. given reports whether a flag was given, and
+// replaces the kernel's own default.
+func (f *raceFlags) runKernel(ctx context.Context, given func(name string) bool) error {
+	for _, name := range []string{"slow-writer", "html"} {
+		if given(name) {
+			return &exitError{exitUsage, fmt.Errorf("--%s: want it without --kernel", name)}
+		}
+	}
+	if f.kernel.Blocks = f.design == race.Blocks.String(); given("design") && !f.kernel.Blocks {
+		return &exitError{exitUsage, fmt.Errorf("--design %q: with --kernel want %v, or none for slots", f.design, race.Blocks)}
+	}
+	if given("writers") {
+		f.kernel.Writers = f.config.Writers
+	}
+	if given("slots") {
+		f.kernel.Slots = f.config.Slots
+	}
+	if given("frame") {
+		f.kernel.Frame = f.config.Frame
+	}
+	if given("duration") {
+		f.kernel.Duration = f.config.Duration
+	}
+	return raceKernel(ctx, f.kernel, f.out)
 }
 
 func designNames() []string {

@@ -73,7 +73,7 @@ serve, or a program that uses package attach.`,
 	cmd.Flags().StringVar(&f.at, "at", "", "attach to the devices that another process offers at this unix socket, instead of --from")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print no report at the end")
 	cmd.Flags().BoolVar(&f.noMlock, "no-mlock", false, "the program's mlockall succeeds and locks nothing, for programs that insist on it, such as netsniff-ng")
-	cmd.Flags().BoolVar(&f.noProcNet, "no-procnet", false, "the program reads the system's files in /proc/net and /sys/class/net; without rxring's part in it, opening a file is faster and is not interrupted by signals")
+	cmd.Flags().BoolVar(&f.noProcNet, "no-procnet", false, "the program sees the system's /proc/net and /sys/class/net; opening a file is then as fast as without rxring, and no signal interrupts it")
 	cmd.Flags().BoolVar(&f.keepUser, "keep-user", false, "the program's setuid, setgid and setgroups succeed and change nothing; see docs/containers.md")
 	cmd.Flags().Int64Var(&f.maxMemory, "max-memory", rxring.DefaultMaxMemory>>20, "limit on the memory of all rings together, in MiB")
 	return cmd

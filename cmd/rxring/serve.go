@@ -101,25 +101,7 @@ is with --check.`,
 				fmt.Fprint(cmd.OutOrStdout(), text)
 				return nil
 			}
-			hangup := make(chan os.Signal, 1)
-			signal.Notify(hangup, syscall.SIGHUP)
-			defer signal.Stop(hangup)
-			signal.Ignore(syscall.SIGPIPE) // of a log whose reader has ended
-			ctx, release := endedBySignals(cmd.Context())
-			defer release()
-			o.Reload = hangup
-			o.Confine.Release = func() {
-				signal.Ignore(syscall.SIGHUP) // the new program reads the file anyway
-				release()
-			}
-			err = serve.Run(ctx, o)
-			switch {
-			case err == nil:
-				return nil
-			case ctx.Err() != nil:
-				return &exitError{exitFailure, nil} // the log has it; standard error may block
-			}
-			return &exitError{serveExitCode(err), err}
+			return runDaemon(cmd.Context(), o)
 		},
 	}
 	cmd.Flags().StringVar(&at, "at", "", "offer the devices on this unix socket (default: rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root)")
@@ -129,4 +111,27 @@ is with --check.`,
 	cmd.Flags().StringVar(&confine.User, "user", "", "when started as root, become this user and keep only CAP_NET_RAW")
 	cmd.Flags().BoolVar(&confine.Unsafe, "no-sandbox", false, "do not restrict files and system calls: see docs/serve.md")
 	return cmd
+}
+
+// runDaemon serves until SIGTERM or SIGINT, or the end of parent. SIGHUP reloads the file.
+func runDaemon(parent context.Context, o serve.Options) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	signal.Ignore(syscall.SIGPIPE) // of a log whose reader has ended
+	ctx, release := endedBySignals(parent)
+	defer release()
+	o.Reload = hangup
+	o.Confine.Release = func() {
+		signal.Ignore(syscall.SIGHUP) // the program that is executed next reads the file anyway
+		release()
+	}
+	err := serve.Run(ctx, o)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return &exitError{exitFailure, nil} // the log has it; standard error may block
+	}
+	return &exitError{serveExitCode(err), err}
 }

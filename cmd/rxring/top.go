@@ -20,14 +20,17 @@ const (
 	mostInterval  = time.Hour
 )
 
+// topFlags are the flags of top.
+type topFlags struct {
+	config top.Config
+	order  string
+	once   bool
+	asJSON bool
+	count  int // reports to print
+}
+
 func newTop() *cobra.Command {
-	var (
-		config top.Config
-		order  string
-		once   bool
-		asJSON bool
-		n      int
-	)
+	var f topFlags
 	cmd := &cobra.Command{
 		Use:   "top [--at PATH]",
 		Short: "Show the devices that a process offers, their readers and rings",
@@ -44,58 +47,60 @@ You see your own user's readers, and all readers where the server grants it.`,
   rxring top --once
   rxring top --json --interval 10s --count 0 | jq -c '.sockets[] | [.program, .rates.captured]'`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := emptyAt(cmd, config.Path); err != nil {
-				return err
-			}
-			given := cmd.Flags().Changed
-			var err error
-			switch {
-			case given("interval") && (config.Interval < leastInterval || config.Interval > mostInterval):
-				err = fmt.Errorf("--interval %v: want %v to %v", config.Interval, leastInterval, mostInterval)
-			case n < 0:
-				err = fmt.Errorf("--count %d: want the number of reports to print, or 0 for no limit", n)
-			case once && given("count") && n != 1:
-				err = fmt.Errorf("--count %d: --once means --count 1: want one of them", n)
-			}
-			if err != nil {
-				return &exitError{exitUsage, err}
-			}
-			if config.Order, err = top.ParseOrder(order); err != nil {
-				return &exitError{exitUsage, fmt.Errorf("--sort %w", err)}
-			}
-			if !given("at") {
-				if config.Path, err = defaultAt(); err != nil {
-					return &exitError{exitUsage, err}
-				}
-			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			switch {
-			case asJSON:
-				err = top.Print(ctx, config, cmd.OutOrStdout(), n, top.JSON)
-			case once || given("count"):
-				err = top.Print(ctx, config, cmd.OutOrStdout(), n, top.Text(config.Path, top.Width(os.Stdout), config.Order))
-			default:
-				err = top.Live(ctx, config, os.Stdin, os.Stdout)
-			}
-			if errors.Is(err, top.ErrNoTerminal) {
-				return &exitError{exitUsage, err}
-			}
-			if err != nil {
-				return &exitError{exitFailure, err}
-			}
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	f := cmd.Flags()
-	f.StringVar(&config.Path, "at", "", "`PATH` of the unix socket (default $XDG_RUNTIME_DIR/rxring.sock, for root /run/rxring.sock)")
-	f.BoolVar(&once, "once", false, "print one report as text")
-	f.BoolVar(&asJSON, "json", false, "print reports as JSON, one per line")
-	f.DurationVar(&config.Interval, "interval", 0, fmt.Sprintf("time between updates (default %v, and %v for reports)", top.LiveInterval, top.PrintInterval))
-	f.IntVar(&n, "count", 1, "number of reports to print, 0: until interrupted")
-	f.StringVar(&order, "sort", top.ByOpened.String(), "order of readers: opened, drops, held (the part of its ring that a reader holds) or captured")
+	flags := cmd.Flags()
+	flags.StringVar(&f.config.Path, "at", "", "`PATH` of the unix socket (default $XDG_RUNTIME_DIR/rxring.sock, for root /run/rxring.sock)")
+	flags.BoolVar(&f.once, "once", false, "print one report as text")
+	flags.BoolVar(&f.asJSON, "json", false, "print reports as JSON, one per line")
+	flags.DurationVar(&f.config.Interval, "interval", 0, fmt.Sprintf("time between updates (default %v, and %v for reports)", top.LiveInterval, top.PrintInterval))
+	flags.IntVar(&f.count, "count", 1, "number of reports to print, 0: until interrupted")
+	flags.StringVar(&f.order, "sort", top.ByOpened.String(), "order of readers: opened, drops, held (the part of its ring that a reader holds) or captured")
 	return cmd
+}
+
+func (f *topFlags) run(cmd *cobra.Command) error {
+	if err := emptyAt(cmd, f.config.Path); err != nil {
+		return err
+	}
+	given := cmd.Flags().Changed
+	var err error
+	switch {
+	case given("interval") && (f.config.Interval < leastInterval || f.config.Interval > mostInterval):
+		err = fmt.Errorf("--interval %v: want %v to %v", f.config.Interval, leastInterval, mostInterval)
+	case f.count < 0:
+		err = fmt.Errorf("--count %d: want the number of reports to print, or 0 for no limit", f.count)
+	case f.once && given("count") && f.count != 1:
+		err = fmt.Errorf("--count %d: --once means --count 1: want one of them", f.count)
+	}
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	if f.config.Order, err = top.ParseOrder(f.order); err != nil {
+		return &exitError{exitUsage, fmt.Errorf("--sort %w", err)}
+	}
+	if !given("at") {
+		if f.config.Path, err = defaultAt(); err != nil {
+			return &exitError{exitUsage, err}
+		}
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch {
+	case f.asJSON:
+		err = top.Print(ctx, f.config, cmd.OutOrStdout(), f.count, top.JSON)
+	case f.once || given("count"):
+		err = top.Print(ctx, f.config, cmd.OutOrStdout(), f.count, top.Text(f.config.Path, top.Width(os.Stdout), f.config.Order))
+	default:
+		err = top.Live(ctx, f.config, os.Stdin, os.Stdout)
+	}
+	if errors.Is(err, top.ErrNoTerminal) {
+		return &exitError{exitUsage, err}
+	}
+	if err != nil {
+		return &exitError{exitFailure, err}
+	}
+	return nil
 }
 
 // defaultAt returns the socket at which rxring serve listens by default.
