@@ -139,7 +139,7 @@ func TestWhatSystemdMustNotHandOver(t *testing.T) {
 	}{
 		{"a stream", "systemd passes a socket of network unix: want one, of ListenSequentialPacket=", []*os.File{listenAt(t, "unix", filepath.Join(dir, "a"))}},
 		{"two sockets", "systemd passes 2 sockets: want one", []*os.File{listenAt(t, "unixpacket", filepath.Join(dir, "b")), listenAt(t, "unixpacket", filepath.Join(dir, "c"))}},
-		{"no socket", "systemd passes what is no listening socket", []*os.File{open(t)}},
+		{"no socket", "systemd passes a descriptor that is not a listening socket", []*os.File{open(t)}},
 	} {
 		cmd, _, log := activate(t, []string{"--from", "streams:0"}, tt.sockets...)
 		err := cmd.Wait()
