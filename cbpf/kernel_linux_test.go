@@ -329,7 +329,7 @@ func (c chooser) headers() []byte {
 			frame[typ] = ip
 		}
 	}
-	any := func(n int) (b []byte) {
+	random := func(n int) (b []byte) {
 		for range n {
 			b = append(b, byte(c(256)))
 		}
@@ -348,7 +348,7 @@ func (c chooser) headers() []byte {
 			if c(8) == 0 {
 				frame[at+6], frame[at+7] = byte(c(256)), byte(c(3))
 			}
-			frame = append(frame, any(max(0, int(frame[at]&15)*4-20))...)
+			frame = append(frame, random(max(0, int(frame[at]&15)*4-20))...)
 			typ, wide = at+9, false
 		case kind < 5 && wide || kind == 1:
 			put(0x86dd, 41)
@@ -356,19 +356,19 @@ func (c chooser) headers() []byte {
 			typ, wide = at+6, false
 		case kind < 7 && wide:
 			put([]uint16{0x8100, 0x88a8}[c(2)], 0)
-			frame = append(frame, any(4)...)
+			frame = append(frame, random(4)...)
 			typ = at + 2
 		case kind == 7 && wide:
 			put(0x8864, 0)
 			frame = append(frame, 0x11, 0, 0, 1, 0, byte(c(256)), []byte{0, 2, 0xc0, 0x21}[c(4)*c(2)], []byte{0x21, 0x57, 0x81, 0xfd, 0x20}[c(5)])
-			return append(frame, append(ipv4(6, tcp(1, 2, nil)), any(c(40))...)...)
+			return append(frame, append(ipv4(6, tcp(1, 2, nil)), random(c(40))...)...)
 		case wide:
 			put([]uint16{0x8847, 0x8848, 0x806, 0x8035, uint16(c(1 << 16))}[c(5)], 0)
-			return append(frame, any(c(60))...)
+			return append(frame, random(c(60))...)
 		case kind < 5:
 			put(0, []byte{0, 43, 60}[c(3)])
 			words := c(3)
-			frame = append(append(frame, byte(c(256)), byte(words)), any(words*8+6)...)
+			frame = append(append(frame, byte(c(256)), byte(words)), random(words*8+6)...)
 			typ = at
 		case kind == 5:
 			put(0, 44)
@@ -379,9 +379,9 @@ func (c chooser) headers() []byte {
 			if c(4) == 0 { // PPTP: GRE version 1 around PPP
 				flags, ack := byte(0x20|c(2)<<4|c(2)<<7), byte(c(2))<<7
 				frame = append(frame, flags, ack|1, 0x88, 0x0b)
-				frame = append(frame, any(4*bits.OnesCount8(flags)+int(ack>>7)*4)...)
+				frame = append(frame, random(4*bits.OnesCount8(flags)+int(ack>>7)*4)...)
 				frame = append(frame, 0xff, 3, 0, []byte{0x21, 0x57, 0x23}[c(3)])
-				return append(frame, append(ipv4(6, tcp(1, 2, nil)), any(c(40))...)...)
+				return append(frame, append(ipv4(6, tcp(1, 2, nil)), random(c(40))...)...)
 			}
 			flags := byte(c(16)) << 4
 			if c(3) > 0 {
@@ -391,7 +391,7 @@ func (c chooser) headers() []byte {
 			typ, wide = at+2, true
 			for bit := byte(0x80); bit >= 0x10; bit >>= 1 {
 				if flags&bit != 0 && bit != 0x40 {
-					frame = append(frame, any(4)...)
+					frame = append(frame, random(4)...)
 				}
 			}
 			if c(3) == 0 {
@@ -403,7 +403,7 @@ func (c chooser) headers() []byte {
 	if !wide {
 		put(0, []byte{6, 6, 17, 1, 58, 2, 33, 132, 136, 137, byte(c(256))}[c(11)])
 	}
-	frame = append(frame, any(c(80))...)
+	frame = append(frame, random(c(80))...)
 	if c(4) == 0 {
 		frame = frame[:max(14, c(len(frame)))]
 	}

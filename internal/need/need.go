@@ -56,7 +56,7 @@ func Program(t testing.TB, names ...string) {
 func Time(t testing.TB, why string) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("-short: " + why) //nolint:forbidigo // the one place
+		t.Skip("-short: " + why) //need: the one place
 	}
 }
 
@@ -72,7 +72,7 @@ func skip(t testing.TB, r record) {
 	if err := r.save(); err != nil {
 		t.Fatal(err)
 	}
-	t.Skip(r.Why) //nolint:forbidigo // the one place
+	t.Skip(r.Why) //need: the one place
 }
 
 // Lacking records that part of a test, or all of it, does not run because program is

@@ -38,7 +38,7 @@ func TestEveryPacketIsCapturedOrDropped(t *testing.T) {
 			withWire(t, func(w *wire) {
 				w.t = t
 				s := w.start(c)
-				alone, any := w.bound(0x88b5, 64), w.bound(tpacket.ETHPAll, 4096)
+				alone, everything := w.bound(0x88b5, 64), w.bound(tpacket.ETHPAll, 4096)
 				var group []*rxring.Socket
 				for range 3 {
 					m := w.bound(tpacket.ETHPAll, 1024)
@@ -61,13 +61,13 @@ func TestEveryPacketIsCapturedOrDropped(t *testing.T) {
 					}
 					return n
 				}
-				defer func() { t.Logf("%+v; %+v; group %d", s.Stats(), any.Totals(), offered(group...)) }()
+				defer func() { t.Logf("%+v; %+v; group %d", s.Stats(), everything.Totals(), offered(group...)) }()
 				eventually(t, "every packet is accounted for", func() bool {
 					st := s.Stats()
-					return st.Packets+st.Drops == n && offered(any) == n && offered(group...) == n
+					return st.Packets+st.Drops == n && offered(everything) == n && offered(group...) == n
 				})
-				st := any.Statistics()
-				if totals := any.Totals(); st.Packets != n || uint64(st.Drops) != totals.Dropped() {
+				st := everything.Statistics()
+				if totals := everything.Totals(); st.Packets != n || uint64(st.Drops) != totals.Dropped() {
 					t.Errorf("PACKET_STATISTICS %+v of %+v", st, totals)
 				}
 				lost := s.Stats().Drops
@@ -75,12 +75,12 @@ func TestEveryPacketIsCapturedOrDropped(t *testing.T) {
 				if got := alone.Totals(); got.Offered() < lost || got.Offered() > n || got.Drops[ring.Lost] != lost {
 					t.Errorf("the socket of one protocol: %+v, of which %d were lost before the device", got, lost)
 				}
-				for _, s := range append(group, any, alone) {
+				for _, s := range append(group, everything, alone) {
 					must(t, s.Close())
 				}
 				must(t, s.Close())
-				if offered(any) != n || offered(group...) != n {
-					t.Errorf("%d and %d offered, once all is closed", offered(any), offered(group...))
+				if offered(everything) != n || offered(group...) != n {
+					t.Errorf("%d and %d offered, once all is closed", offered(everything), offered(group...))
 				}
 			})
 		})

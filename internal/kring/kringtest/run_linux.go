@@ -74,7 +74,7 @@ func runChild(t *testing.T, why error) {
 	case err != nil:
 		t.Fatalf("in a user namespace: %v\n%s", err, &out)
 	case bytes.Contains(out.Bytes(), []byte("--- SKIP: "+t.Name()+" ")):
-		t.Skipf("%s", &out) //nolint:forbidigo // the child has recorded it
+		t.Skipf("%s", &out) //need: the child has recorded it
 	case !bytes.Contains(out.Bytes(), []byte("--- PASS: "+t.Name()+" ")):
 		t.Fatalf("the child in a user namespace ran no test:\n%s", &out)
 	}

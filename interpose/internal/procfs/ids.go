@@ -28,8 +28,8 @@ func IDsOf(tid int) (ids IDs, ok bool) {
 	for line := range strings.Lines(string(b)) {
 		for key, id := range map[string]*int{"Uid:": &ids.UID, "Gid:": &ids.GID} {
 			if v, ok := strings.CutPrefix(line, key); ok {
-				var real int
-				if _, err := fmt.Sscan(v, &real, id); err == nil {
+				var realID int
+				if _, err := fmt.Sscan(v, &realID, id); err == nil {
 					found++
 				}
 			}

@@ -145,7 +145,7 @@ func Print(ctx context.Context, c Config, w io.Writer, n int, print Printer) err
 		}
 		var r *Report
 		if r, err = s.next(ctx); err == nil {
-			err = print(w, r, i)
+			err = printer(w, r, i)
 		}
 	}
 	if ctx.Err() != nil {
