@@ -35,6 +35,9 @@ import (
 // for a real look.
 var kills = flag.Int("kills", 16, "rounds of TestKills")
 
+// killSeed replays the choices of a run; what the processes make of them still varies.
+var killSeed = flag.Uint64("kills.seed", 0, "seed of TestKills; 0: the clock")
+
 // TestKills kills, without a warning, what takes part: the server that offers a
 // device, the client (rxring run) that is attached to it, and the client's program,
 // in every combination. What the dead had is free at the others soon after, and the
@@ -47,8 +50,11 @@ func TestKills(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	const perEra = 4 // rounds, one with each of the victims below and one that kills the server
 	rounds := *kills
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := *killSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("replay with -kills.seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	withServer := []string{"S", "SC", "SP", "SCP"}
 	for era := range rounds / perEra {
