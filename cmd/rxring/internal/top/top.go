@@ -129,7 +129,7 @@ const Endless = 0
 
 // Print prints n reports, one each c.Interval, with rates over that time. It returns nil
 // when ctx ends.
-func Print(ctx context.Context, c Config, w io.Writer, n int, print Printer) error {
+func Print(ctx context.Context, c Config, w io.Writer, n int, printer Printer) error {
 	if c.Interval == 0 {
 		c.Interval = PrintInterval
 	}
