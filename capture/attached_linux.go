@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"syscall"
 
@@ -19,15 +18,15 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// OpenAttached captures what passes a device of another process's namespace, of
-// which name "" means all. The packets come through memory that both processes have
-// mapped, without a system call but to sleep.
+// OpenAttached captures the packets of a device of another process's namespace; the name
+// "" means all devices. The reader gets them from memory that both processes have mapped,
+// and makes system calls only to sleep.
 //
-// When the device goes down, reading returns ENETDOWN once, and goes on when it is
-// up again. When c's connection ends, reading returns why, also ENETDOWN; before that
-// what is still in the ring, unless its owner has taken the memory back, as one does
-// that ends in good order. That may be at any time: see [ring.Frame.Intact]. Closing
-// the handle leaves c open.
+// When the device goes down, one read returns ENETDOWN; reading continues when the device
+// is up again. When c's connection ends, reads first return what is still in the ring and
+// then the reason, which is also an ENETDOWN. The ring's owner may take its memory back at
+// any time, and does so when it ends in good order; see [ring.Frame.Intact]. Closing the
+// handle leaves c open.
 func OpenAttached(c *attach.Client, device string, cfg Config) (*Handle, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -51,9 +50,9 @@ func openAttached(c *attach.Client, device string, cfg *Config) (*Handle, error)
 			return nil, explain.Errorf(syscall.ENODEV, "there is no such device: %s", suggest.Among(device, names(c.Namespace())))
 		}
 		index, h.hatype = d.Index(), uint16(d.Type())
-		cfg.fit(h.hatype, d.MaxLen())
+		cfg.setSnaplen(h.hatype, d.MaxLen())
 	}
-	cfg.fit(0, 0)
+	cfg.setSnaplen(0, 0)
 	h.snaplen = cfg.Snaplen
 	typ := rxring.SockRaw
 	if cfg.Cooked {
@@ -87,8 +86,8 @@ type attachedSocket struct {
 	closed atomic.Bool
 
 	ring.Sleeper
-	events rxring.Events // as Arm found them
-	down   error         // taken from the socket, and not returned yet
+	events rxring.Events // at the time of Arm
+	down   error         // read from the socket and not returned yet
 }
 
 func (a *attachedSocket) setsockopt(opt int, val []byte) error {
@@ -97,11 +96,11 @@ func (a *attachedSocket) setsockopt(opt int, val []byte) error {
 
 func (a *attachedSocket) getsockopt(opt int, val []byte) error {
 	_, err := a.s.Getsockopt(tpacket.SolPacket, opt, val)
-	return a.gone(err)
+	return a.orClosed(err)
 }
 
 func (a *attachedSocket) setFilter(prog []cbpf.Instruction) error {
-	return a.gone(a.s.AttachFilter(prog))
+	return a.orClosed(a.s.AttachFilter(prog))
 }
 
 func (a *attachedSocket) bind(ifindex int, protocol uint16) error {
@@ -119,12 +118,12 @@ func (a *attachedSocket) reader(g tpacket.Geometry) (*ring.Reader, error) {
 	if err := a.s.Mapped(); err != nil {
 		return nil, err
 	}
-	a.Sleeper = notify.NewSleeper(a, a.over)
+	a.Sleeper = notify.NewSleeper(a, a.endError)
 	return ring.NewReader(a.memory, g, a)
 }
 
-// Sleep implements [ring.Sleeper]. One goroutine at a time reads, and so calls
-// Sleep, and through it Arm and over.
+// Sleep implements [ring.Sleeper]. Only the reading goroutine calls it, and through it
+// Arm and endError.
 func (a *attachedSocket) Sleep(ctx context.Context, ready func() bool) error {
 	err := a.Sleeper.Sleep(ctx, ready)
 	if err == a.down {
@@ -139,8 +138,8 @@ func (a *attachedSocket) Arm(w ring.Waker) { a.events, _, _ = a.s.Poll(w) }
 // Disarm implements [notify.Armer].
 func (a *attachedSocket) Disarm(w ring.Waker) { a.s.Disarm(w) }
 
-// over says why nothing more will come, by what Arm has found.
-func (a *attachedSocket) over() error {
+// endError returns why no packet will follow, according to what Arm has found.
+func (a *attachedSocket) endError() error {
 	if a.closed.Load() {
 		return ErrClosed
 	}
@@ -148,25 +147,27 @@ func (a *attachedSocket) over() error {
 		return err
 	}
 	if a.down == nil && a.events&rxring.EventErr != 0 {
-		a.down = a.takeError()
+		a.down = a.socketError()
 	}
 	return a.down
 }
 
-// takeError is what has happened to the socket, as to one whose device went down.
-func (a *attachedSocket) takeError() error {
+// socketError reads and clears the socket's SO_ERROR, which is ENETDOWN after its device
+// went down.
+func (a *attachedSocket) socketError() error {
 	var b [4]byte
 	if _, err := a.s.Getsockopt(tpacket.SolSocket, tpacket.SoError, b[:]); err != nil {
-		return a.gone(err)
+		return a.orClosed(err)
 	}
 	if errno := syscall.Errno(binary.NativeEndian.Uint32(b[:])); errno != 0 {
-		return os.NewSyscallError("packet socket", errno)
+		return fmt.Errorf("packet socket: %w", errno)
 	}
-	return nil // somebody else has it
+	return nil // another call has read it
 }
 
-// vanished is for a ring that was taken away before the connection ended.
-func (a *attachedSocket) vanished() error {
+// memoryError returns why the ring's memory is no longer available. Its owner may take it
+// back before the connection ends.
+func (a *attachedSocket) memoryError() error {
 	if a.closed.Load() {
 		return ErrClosed
 	}
@@ -176,7 +177,7 @@ func (a *attachedSocket) vanished() error {
 	return errTakenBack
 }
 
-// detached is why the connection has ended, nil while it has not.
+// detached returns why the connection has ended, nil while it has not.
 func (a *attachedSocket) detached() error {
 	err := a.client.Err()
 	if err == nil || errors.Is(err, syscall.ENETDOWN) {
@@ -185,7 +186,7 @@ func (a *attachedSocket) detached() error {
 	return explain.Errorf(syscall.ENETDOWN, "%w", err)
 }
 
-var errTakenBack = explain.Errorf(syscall.ENETDOWN, "its owner has taken the ring back")
+var errTakenBack = explain.Errorf(syscall.ENETDOWN, "the ring's owner has taken back its memory")
 
 func (a *attachedSocket) statistics() (s tpacket.Stats3, err error) {
 	err = a.getsockopt(tpacket.OptStatistics, tpacket.Bytes(&s))
@@ -194,8 +195,8 @@ func (a *attachedSocket) statistics() (s tpacket.Stats3, err error) {
 
 func (a *attachedSocket) drops() ring.Drops { return a.s.Totals().Drops }
 
-// gone is err, or ErrClosed once a is.
-func (a *attachedSocket) gone(err error) error {
+// orClosed returns err, or ErrClosed instead of an error of a closed socket.
+func (a *attachedSocket) orClosed(err error) error {
 	if err != nil && a.closed.Load() {
 		return ErrClosed
 	}
@@ -206,7 +207,7 @@ func (a *attachedSocket) close() error {
 	if a.closed.Swap(true) {
 		return ErrClosed
 	}
-	err := a.s.Close() // wakes who waits
+	err := a.s.Close() // wakes a waiting reader
 	if a.memory != nil {
 		err = errors.Join(err, a.memory.Close())
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// attached is a device of a namespace that is offered at a socket.
+// attached is a device of a namespace that a server offers.
 type attached struct {
 	ours
 	server *attach.Server
@@ -100,7 +100,7 @@ func TestAttachedDeviceGoesDown(t *testing.T) {
 		if _, err := h.Next(soon(t)); !errors.Is(err, syscall.ENETDOWN) {
 			t.Fatalf("device down: %v", err)
 		}
-		// And up again: once told, the handle goes on.
+		// And up again: after the one error, reading continues.
 		w.dev.SetUp(true)
 		w.receive(t, packet(12))
 		p, err := h.Next(soon(t))
@@ -138,7 +138,7 @@ func TestAttachedAllDevices(t *testing.T) {
 }
 
 // TestAttachedServerEnds ends the server while there is more to read: what is in the
-// ring, which is the reader's memory, is read, and then the end is told again and again.
+// ring, which is the reader's memory, is read, and then every read returns the end.
 func TestAttachedServerEnds(t *testing.T) {
 	for _, immediate := range []bool{false, true} {
 		for _, batch := range []bool{false, true} {
@@ -153,12 +153,12 @@ func TestAttachedServerEnds(t *testing.T) {
 			}
 			check(t, p, 0)
 			if !p.Intact() {
-				t.Error("not whole while all is well")
+				t.Error("not intact while the server runs")
 			}
 			w.server.Close()
 			<-w.client.Done()
 			if !p.Intact() {
-				t.Error("not whole though its memory is ours")
+				t.Error("not intact though the reader has its memory mapped")
 			}
 			for i := 1; i < 10; i++ {
 				p, err := h.Next(soon(t))
@@ -182,7 +182,7 @@ func TestAttachedServerEnds(t *testing.T) {
 			}
 			for range 12 {
 				if err := read(); !errors.Is(err, syscall.ENETDOWN) || !strings.Contains(err.Error(), "rxring.sock") {
-					t.Fatalf("server gone: %v", err)
+					t.Fatalf("after the server ended: %v", err)
 				}
 			}
 			if err := h.SetFilter(nil); !errors.Is(err, syscall.ENETDOWN) {
@@ -192,7 +192,7 @@ func TestAttachedServerEnds(t *testing.T) {
 				t.Errorf("close: %v", err)
 			}
 			if err := read(); !errors.Is(err, capture.ErrClosed) {
-				t.Errorf("reading a closed one: %v", err)
+				t.Errorf("reading a closed handle: %v", err)
 			}
 		}
 	}
@@ -201,15 +201,15 @@ func TestAttachedServerEnds(t *testing.T) {
 	h := w.open(t, quick(true))
 	time.AfterFunc(10*time.Millisecond, func() { w.server.Close() })
 	if _, err := h.Next(soon(t)); !errors.Is(err, syscall.ENETDOWN) {
-		t.Errorf("server gone while asleep: %v", err)
+		t.Errorf("server closed during a read: %v", err)
 	}
 
-	// This end closes the client under it.
+	// The client is closed during a read.
 	w2 := newAttached(t)
 	h = w2.open(t, quick(true))
 	time.AfterFunc(10*time.Millisecond, func() { w2.client.Close() })
 	if _, err := h.Next(soon(t)); !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ENETDOWN) {
-		t.Errorf("client closed while asleep: %v", err)
+		t.Errorf("client closed during a read: %v", err)
 	}
 }
 
@@ -230,11 +230,11 @@ func TestReadingAttachedAllocatesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// Without sleep, as a busy reader: packets are there.
+		// A busy reader does not sleep: packets are ready.
 		fill()
 		next()
 		if !immediate {
-			time.Sleep(5 * time.Millisecond) // the last block comes, too
+			time.Sleep(5 * time.Millisecond) // the last block is retired, too
 		}
 		if got := testing.AllocsPerRun(n-2, next); got != 0 { // which runs once more
 			t.Errorf("immediate %v: %v allocations a packet", immediate, got)

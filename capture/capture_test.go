@@ -19,7 +19,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// wire is a device that the test sends packets through.
+// wire is a device that a test sends packets to.
 type wire interface {
 	open(t testing.TB, c capture.Config) *capture.Handle
 	tryOpen(c capture.Config) (*capture.Handle, error)
@@ -57,7 +57,7 @@ func opened(t testing.TB, w wire, c capture.Config) *capture.Handle {
 	return h
 }
 
-// packet n is to everybody, of n%1000 bytes behind number and header.
+// packet n has a broadcast address, and n%1000 bytes behind number and header.
 func packet(n int) []byte {
 	b := make([]byte, 14+4+n%1000)
 	for i := range b {
@@ -81,12 +81,12 @@ func soon(t testing.TB) context.Context {
 	return ctx
 }
 
-// quick hands blocks over in a moment.
+// quick retires blocks after a millisecond.
 func quick(immediate bool) capture.Config {
 	return capture.Config{Immediate: immediate, Retire: time.Millisecond, Protocol: 0x88b5}
 }
 
-// testWire is what must hold of every device.
+// testWire runs the tests that apply to every device.
 func testWire(t *testing.T, w wire) {
 	for _, immediate := range []bool{false, true} {
 		t.Run(fmt.Sprintf("immediate=%v", immediate), func(t *testing.T) {
@@ -166,7 +166,7 @@ func testBatches(t *testing.T, w wire, c capture.Config) {
 	}
 }
 
-// only lets packets of more than n bytes pass.
+// only accepts packets of more than n bytes.
 func only(n uint32) []cbpf.Instruction {
 	return []cbpf.Instruction{
 		{Op: 0x80},              // A = length
@@ -312,10 +312,10 @@ func testClose(t *testing.T, w wire, c capture.Config) {
 		}
 		wg.Wait()
 		if _, err := h.Next(t.Context()); !errors.Is(err, capture.ErrClosed) {
-			t.Fatalf("next of a closed one: %v", err)
+			t.Fatalf("next of a closed handle: %v", err)
 		}
 		if _, err := h.ReadBatch(t.Context(), make([]ring.Frame, 1)); !errors.Is(err, capture.ErrClosed) {
-			t.Fatalf("a batch of a closed one: %v", err)
+			t.Fatalf("a batch of a closed handle: %v", err)
 		}
 		if err := h.Close(); !errors.Is(err, capture.ErrClosed) {
 			t.Fatalf("close again: %v", err)

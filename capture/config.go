@@ -15,34 +15,34 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Config says how to capture. The zero value takes whole packets of all
+// Config configures a capture. The zero value captures whole packets of all
 // protocols, in blocks.
 type Config struct {
-	// Immediate hands over each packet at once, from a ring of slots (TPACKET_V2).
-	// Otherwise packets come in blocks (TPACKET_V3), when one is full or after
-	// Retire: less work a packet.
+	// Immediate delivers each packet at once, from a ring of slots (TPACKET_V2).
+	// Otherwise packets are delivered in blocks (TPACKET_V3), each when it is full or
+	// after Retire, which costs less per packet.
 	Immediate bool
 	Retire    time.Duration // whole milliseconds, 1 ms at least; 0: 64 ms
 
-	Buffer int // bytes of the ring, about; 0: 4 MiB, and 16 MiB with Immediate, whose slots are all of the same size
+	Buffer int // size of the ring in bytes, about; 0: 4 MiB, and 16 MiB with Immediate, whose slots are all of the same size
 
-	// Snaplen is how many bytes of each packet are wanted, at most 262144. 0: 262144;
-	// with Immediate as many as the device's longest packets have, so that no slot is
-	// larger than need be (see [rxring.DeviceConfig].MaxLen), and 65535 where that is
-	// not known.
+	// Snaplen is the number of bytes of each packet to capture, at most 262144. 0 means
+	// 262144; with Immediate it means the length of the device's longest packet, so that
+	// no slot is larger than necessary (see [rxring.DeviceConfig].MaxLen), and 65535 if
+	// that length is not known.
 	Snaplen int
 
 	Protocol uint16             // EtherType; 0: all (ETH_P_ALL)
 	Cooked   bool               // without the link-layer header (SOCK_DGRAM)
 	Filter   []cbpf.Instruction // nil: everything
 
-	Promiscuous    bool // also packets to others
-	IgnoreOutgoing bool // only packets that come in
+	Promiscuous    bool // also packets to other hosts
+	IgnoreOutgoing bool // only received packets
 
 	VnetHeader bool // a struct virtio_net_hdr of 10 bytes right before each packet: see [ring.Frame.Headroom]
-	Hash       bool // each packet's flow hash; not with Immediate, whose rings have no place for it
+	Hash       bool // each packet's flow hash; not with Immediate: TPACKET_V2 has no field for it
 
-	Fanout *rxring.FanoutConfig // shares the packets with other handles; nil: gets all of them
+	Fanout *rxring.FanoutConfig // shares the packets with other handles; nil: this handle gets all packets
 }
 
 const (
@@ -53,14 +53,14 @@ const (
 	maxBuffer        = 1 << 30
 	defaultRetire    = 64 * time.Millisecond
 	minBlock         = 128 << 10
-	minSlots         = 1 << 20 // bytes of a block of them: little goes to waste at its end
+	minSlots         = 1 << 20 // bytes of a block of slots, so that few bytes are unused at its end
 )
 
 func refuse(field string, value any, want string, args ...any) error {
 	return explain.Errorf(syscall.EINVAL, "capture: %s %v: want %s", field, value, fmt.Sprintf(want, args...))
 }
 
-// check sets what is 0 to what it stands for.
+// check validates c and sets its zero fields to their defaults.
 func (c *Config) check() error {
 	if c.Snaplen == 0 && !c.Immediate { // with Immediate it depends on the device
 		c.Snaplen = maxSnaplen
@@ -79,17 +79,17 @@ func (c *Config) check() error {
 	}
 	switch {
 	case c.Snaplen < 0 || c.Snaplen > maxSnaplen:
-		return refuse("Snaplen", c.Snaplen, "1 to %d bytes, or 0 for the most", maxSnaplen)
+		return refuse("Snaplen", c.Snaplen, "1 to %d bytes, or 0 for the default", maxSnaplen)
 	case c.Buffer < 0 || c.Buffer > maxBuffer:
-		return refuse("Buffer", c.Buffer, "1 to %d bytes, or 0 for a good one", maxBuffer)
+		return refuse("Buffer", c.Buffer, "1 to %d bytes, or 0 for the default", maxBuffer)
 	case c.Retire < time.Millisecond || c.Retire > math.MaxInt32*time.Millisecond || c.Retire%time.Millisecond != 0:
 		return refuse("Retire", c.Retire, "whole milliseconds, 1 ms at least")
 	}
 	switch {
 	case c.VnetHeader && c.Cooked:
-		return refuse("VnetHeader", true, "it without Cooked: the kernel has none for SOCK_DGRAM")
+		return refuse("VnetHeader", true, "Cooked false: a SOCK_DGRAM socket has no struct virtio_net_hdr")
 	case c.Hash && c.Immediate:
-		return refuse("Hash", true, "it without Immediate: TPACKET_V2 has no place for it")
+		return refuse("Hash", true, "Immediate false: TPACKET_V2 has no field for the hash")
 	}
 	if c.Filter != nil {
 		if _, err := cbpf.Compile(c.Filter); err != nil {
@@ -99,30 +99,27 @@ func (c *Config) check() error {
 	return nil
 }
 
-// arphrdRawIP is ARPHRD_RAWIP (linux/if_arp.h): no link-layer header.
-const arphrdRawIP = 519
+// maxEthernetHeader is the length in bytes of an Ethernet header with two VLAN tags.
+const maxEthernetHeader = 14 + 2*4
 
-// etherRoom is the longest Ethernet header in bytes, with the two tags that may lie in
-// the packet.
-const etherRoom = 14 + 2*4
-
-// fit sets a Snaplen of 0 to what the longest packet of a device of a hardware type
-// needs, whose length is in bytes without its link-layer header; 0: it is not known.
-func (c *Config) fit(hatype uint16, maxLen int) {
+// setSnaplen sets a Snaplen of 0 so that a device's longest packet is captured whole.
+// maxLen is that packet's length in bytes without its link-layer header, 0 if it is not
+// known.
+func (c *Config) setSnaplen(hatype uint16, maxLen int) {
 	switch {
 	case c.Snaplen != 0:
 	case maxLen == 0:
 		c.Snaplen = immediateSnaplen
 	case hatype == tpacket.ARPHRDEther || hatype == tpacket.ARPHRDLoopback:
-		c.Snaplen = min(maxLen+etherRoom, maxSnaplen)
-	case hatype == tpacket.ARPHRDNone || hatype == arphrdRawIP:
+		c.Snaplen = min(maxLen+maxEthernetHeader, maxSnaplen)
+	case hatype == tpacket.ARPHRDNone || hatype == tpacket.ARPHRDRawIP:
 		c.Snaplen = min(maxLen, maxSnaplen)
-	default: // with a header of who knows how many bytes
+	default: // its header's length is not known
 		c.Snaplen = immediateSnaplen
 	}
 }
 
-// version is the ring's.
+// version returns the version of the ring.
 func (c *Config) version() tpacket.Version {
 	if c.Immediate {
 		return tpacket.V2
@@ -130,10 +127,10 @@ func (c *Config) version() tpacket.Version {
 	return tpacket.V3
 }
 
-// request is the ring to ask for: at least two blocks, each with room for the
-// longest packet that is wanted.
+// request returns the argument of PACKET_RX_RING: at least two blocks, each large enough
+// for a packet of Snaplen bytes.
 func (c *Config) request() tpacket.Req3 {
-	const headers = 128 // of either version, and room to align in
+	const headers = 128 // of either version, with alignment
 	frame := uint32(tpacket.Align(c.Snaplen + headers))
 	least := max(minBlock, uint32(os.Getpagesize()), frame+tpacket.SizeofBlockDesc)
 	if c.Immediate {
@@ -145,7 +142,7 @@ func (c *Config) request() tpacket.Req3 {
 		r.FrameNr = r.BlockNr * (block / frame)
 		return r
 	}
-	r.FrameNr = r.BlockNr * (block / frame) // looked at, though of no use to blocks
+	r.FrameNr = r.BlockNr * (block / frame) // V3 does not use it, but Linux checks it
 	r.RetireBlkTov = uint32(c.Retire / time.Millisecond)
 	if c.Hash {
 		r.FeatureReqWord = tpacket.FeatureFillRxhash

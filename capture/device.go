@@ -10,12 +10,12 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// OpenDevice captures what passes a device of a namespace in this program.
+// OpenDevice captures the packets of a device of a namespace in this program.
 func OpenDevice(d *rxring.Device, c Config) (*Handle, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	c.fit(uint16(d.Type()), d.MaxLen())
+	c.setSnaplen(uint16(d.Type()), d.MaxLen())
 	typ := rxring.SockRaw
 	if c.Cooked {
 		typ = rxring.SockDgram

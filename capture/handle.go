@@ -14,11 +14,11 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// ErrClosed is what reading from a closed Handle returns.
+// ErrClosed is returned by reads from a closed Handle.
 var ErrClosed = ring.ErrClosed
 
-// Handle reads the packets of one ring. One goroutine at a time may read; Close,
-// SetDeadline and Stats may be called at any time by any.
+// Handle reads the packets of one ring. One goroutine at a time may read; any goroutine
+// may call Close, SetDeadline and Stats at any time.
 type Handle struct {
 	reader  *ring.Reader
 	socket  socket
@@ -26,7 +26,7 @@ type Handle struct {
 	snaplen int
 	ifindex int // 0: all devices
 
-	frame ring.Frame // the last that Next returned; zero: it was given back
+	frame ring.Frame // the packet that Next returned last; zero once it is released
 
 	mu    sync.Mutex
 	stats Stats
@@ -34,24 +34,24 @@ type Handle struct {
 
 // Stats counts packets since the handle was opened.
 type Stats struct {
-	Packets uint64 // passed the filter: those dropped, too (tp_packets)
-	Drops   uint64 // did not get into the ring, or were lost before the device (tp_drops)
-	Freezes uint64 // how often the ring of blocks stood still, full (tp_freeze_q_cnt)
+	Packets uint64 // packets that passed the filter, including Drops (tp_packets)
+	Drops   uint64 // packets not stored in the ring, or lost before the device (tp_drops)
+	Freezes uint64 // how often the ring of blocks was full and frozen (tp_freeze_q_cnt)
 
-	// Reasons are Drops by reason. The kernel tells none.
+	// Reasons divides Drops by reason. The kernel reports no reasons.
 	Reasons ring.Drops
 }
 
-// Hatype is the hardware type of the device, ARPHRD_ETHER and others: what the
-// link-layer header is, unless packets are cooked.
+// Hatype returns the device's hardware type (ARPHRD_ETHER and others), which defines the
+// link-layer header of packets that are not cooked. It is 0 for all devices.
 func (h *Handle) Hatype() uint16 { return h.hatype }
 
-// Snaplen is how many bytes of each packet are captured at most: Config's Snaplen, or
-// what its 0 stood for.
+// Snaplen returns how many bytes of each packet are captured at most: the Config's
+// Snaplen, or the default that replaced 0.
 func (h *Handle) Snaplen() int { return h.snaplen }
 
-// Next returns the next packet as soon as there is one; ErrClosed after Close,
-// ctx.Err(), or [os.ErrDeadlineExceeded]. The packet lies in the ring: it is good
+// Next waits for the next packet and returns it. Errors include ErrClosed after Close,
+// ctx.Err() and [os.ErrDeadlineExceeded]. The packet is in the ring's memory and valid
 // until the next call.
 func (h *Handle) Next(ctx context.Context) (*ring.Frame, error) {
 	for !h.reader.Advance(&h.frame) {
@@ -60,39 +60,39 @@ func (h *Handle) Next(ctx context.Context) (*ring.Frame, error) {
 		}
 	}
 	if !h.frame.Written() {
-		return nil, h.vanished()
+		return nil, h.memoryError()
 	}
 	return &h.frame, nil
 }
 
-// vanished is why the ring's memory is not there any more: Close, or another process
-// that had it.
-func (h *Handle) vanished() error {
+// memoryError returns why the ring's memory is no longer available: the handle was
+// closed, or the process that owns the memory has ended or taken it back.
+func (h *Handle) memoryError() error {
 	h.frame = ring.Frame{}
-	if s, ok := h.socket.(interface{ vanished() error }); ok {
-		return s.vanished()
+	if s, ok := h.socket.(interface{ memoryError() error }); ok {
+		return s.memoryError()
 	}
 	return ErrClosed
 }
 
-// Ready says whether Next has a packet without waiting.
+// Ready reports whether Next has a packet without waiting.
 func (h *Handle) Ready() bool { return h.reader.Ready() }
 
-// giveBack releases what Next returned last.
-func (h *Handle) giveBack() { h.frame.Release() }
+// releaseFrame releases the packet that Next returned last.
+func (h *Handle) releaseFrame() { h.frame.Release() }
 
-// askEvery is after how many packets a loop looks whether its context has ended
-// though there is more to read.
-const askEvery = 64
+// ctxCheckInterval is the number of packets after which a loop checks its context even
+// though more packets are ready.
+const ctxCheckInterval = 64
 
-// Packets goes through the packets until the handle is closed, which ends the
-// loop, or there is an error, which is its last turn. A packet lies in the ring:
-// it is good until the loop's next turn.
+// Packets iterates over the packets. The loop ends when the handle is closed, or after
+// an error, which is passed to its last iteration. A packet is in the ring's memory and
+// valid until the next iteration.
 func (h *Handle) Packets(ctx context.Context) iter.Seq2[*ring.Frame, error] {
 	return func(yield func(*ring.Frame, error) bool) {
-		defer h.giveBack()
+		defer h.releaseFrame()
 		for n := 1; ; n++ {
-			if n%askEvery == 0 && ctx.Err() != nil {
+			if n%ctxCheckInterval == 0 && ctx.Err() != nil {
 				yield(nil, ctx.Err())
 				return
 			}
@@ -107,14 +107,14 @@ func (h *Handle) Packets(ctx context.Context) iter.Seq2[*ring.Frame, error] {
 	}
 }
 
-// ReadBatch waits for a packet and takes as many as there are and frames has room
-// for. The caller calls Release for each, in whatever order, from any goroutine.
+// ReadBatch waits for a packet and stores all that are ready in frames, at most
+// len(frames). The caller must call Release for each, in any order, from any goroutine.
 func (h *Handle) ReadBatch(ctx context.Context, frames []ring.Frame) (n int, err error) {
-	h.giveBack()
+	h.releaseFrame()
 	for len(frames) > 0 {
 		if n = h.reader.NextBatch(frames); n > 0 {
-			if i := slices.IndexFunc(frames[:n], invalid); i == 0 {
-				return 0, h.vanished()
+			if i := slices.IndexFunc(frames[:n], notWritten); i == 0 {
+				return 0, h.memoryError()
 			} else if i > 0 {
 				n = i
 			}
@@ -127,14 +127,14 @@ func (h *Handle) ReadBatch(ctx context.Context, frames []ring.Frame) (n int, err
 	return n, nil
 }
 
-func invalid(f ring.Frame) bool { return !f.Written() }
+func notWritten(f ring.Frame) bool { return !f.Written() }
 
-// SetDeadline makes reading, also what is under way, return
-// [os.ErrDeadlineExceeded] once it would have to wait past t; the zero time: never.
+// SetDeadline makes reads, also one in progress, return [os.ErrDeadlineExceeded] instead
+// of waiting past t. The zero time means no deadline.
 func (h *Handle) SetDeadline(t time.Time) error { return h.reader.SetDeadline(t) }
 
-// SetFilter replaces the filter; nil takes everything. Packets that the one before
-// let pass may still be in the ring.
+// SetFilter replaces the filter; nil accepts every packet. The ring may still hold
+// packets that the previous filter accepted.
 func (h *Handle) SetFilter(prog []cbpf.Instruction) error {
 	if prog != nil {
 		if _, err := cbpf.Compile(prog); err != nil {
@@ -144,19 +144,19 @@ func (h *Handle) SetFilter(prog []cbpf.Instruction) error {
 	return h.socket.setFilter(truncated(prog, h.snaplen))
 }
 
-// Join has the device hear what m says, beside what it hears anyway, until Leave or
-// Close. Joining twice takes leaving twice.
+// Join has the device also receive the packets that m describes, until Leave or Close.
+// A membership that was joined twice must be left twice.
 func (h *Handle) Join(m Membership) error {
 	return h.socket.setsockopt(tpacket.OptAddMembership, m.mreq(h.ifindex))
 }
 
-// Leave takes a Join back; without one it may do nothing, or return an error.
+// Leave undoes one Join. Without a Join it does nothing or returns an error.
 func (h *Handle) Leave(m Membership) error {
 	return h.socket.setsockopt(tpacket.OptDropMembership, m.mreq(h.ifindex))
 }
 
-// FanoutID is the number of the handle's fanout group, 0 when it has none: who
-// asked for [rxring.FanoutFlagUniqueID] learns it here.
+// FanoutID returns the ID of the handle's fanout group, also the one that was chosen for
+// [rxring.FanoutFlagUniqueID]; 0 if the handle is in no group.
 func (h *Handle) FanoutID() (uint16, error) {
 	val := make([]byte, 4)
 	if err := h.socket.getsockopt(tpacket.OptFanout, val); err != nil {
@@ -165,8 +165,8 @@ func (h *Handle) FanoutID() (uint16, error) {
 	return uint16(binary.NativeEndian.Uint32(val)), nil
 }
 
-// Stats is what has become of all packets so far. The last answer stands after
-// Close.
+// Stats returns the counts since the handle was opened. After Close it returns those at
+// the time of Close.
 func (h *Handle) Stats() (Stats, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -180,17 +180,17 @@ func (h *Handle) Stats() (Stats, error) {
 		err = nil
 	}
 	st := h.stats
-	if n := st.Reasons.Sum(); n > st.Drops { // some more since, which the next answer has
+	if n := st.Reasons.Sum(); n > st.Drops { // dropped since statistics was called, which the next call includes
 		st.Packets += n - st.Drops
 		st.Drops = n
 	}
 	return st, err
 }
 
-// Close ends the capture and gives the ring back. Who is reading, gets ErrClosed;
-// the bytes of packets that somebody still holds are no longer theirs to believe,
-// but may be touched.
+// Close ends the capture and releases the ring. A read in progress returns ErrClosed.
+// Packets that were not released can still be read without a fault, but their bytes may
+// be wrong.
 func (h *Handle) Close() error {
-	h.Stats() // the last word
+	h.Stats() // keeps the final counts
 	return h.socket.close()
 }

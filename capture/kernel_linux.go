@@ -21,7 +21,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Open captures what passes a live interface, of which name "" means all. It
+// Open captures the packets of a live interface; the name "" means all interfaces. It
 // needs CAP_NET_RAW in the network namespace of the calling thread.
 func Open(name string, c Config) (*Handle, error) {
 	if err := c.check(); err != nil {
@@ -38,10 +38,10 @@ func Open(name string, c Config) (*Handle, error) {
 		}
 		return nil, fmt.Errorf("capture: packet socket: %w", err)
 	}
-	k := &kernelSocket{file: os.NewFile(uintptr(fd), "packet socket")}
-	h := &Handle{socket: k}
-	if err = k.open(fd, name, h, &c); err != nil {
-		k.close()
+	s := &kernelSocket{file: os.NewFile(uintptr(fd), "packet socket")}
+	h := &Handle{socket: s}
+	if err = s.open(fd, name, h, &c); err != nil {
+		s.close()
 		if name == "" {
 			name = "any"
 		}
@@ -50,9 +50,9 @@ func Open(name string, c Config) (*Handle, error) {
 	return h, nil
 }
 
-// kernelSocket is a socket of the kernel's.
+// kernelSocket is a packet socket of the kernel.
 type kernelSocket struct {
-	file   *os.File // waits in the runtime's poller
+	file   *os.File // uses the runtime's poller
 	raw    syscall.RawConn
 	memory ring.Memory
 	closed atomic.Bool
@@ -61,8 +61,8 @@ type kernelSocket struct {
 	deadline time.Time
 }
 
-func (k *kernelSocket) open(fd int, name string, h *Handle, c *Config) (err error) {
-	if k.raw, err = k.file.SyscallConn(); err != nil {
+func (s *kernelSocket) open(fd int, name string, h *Handle, c *Config) (err error) {
+	if s.raw, err = s.file.SyscallConn(); err != nil {
 		return err
 	}
 	index := 0
@@ -75,10 +75,10 @@ func (k *kernelSocket) open(fd int, name string, h *Handle, c *Config) (err erro
 			if err != nil {
 				return err
 			}
-			c.fit(h.hatype, longest)
+			c.setSnaplen(h.hatype, longest)
 		}
 	}
-	c.fit(0, 0)
+	c.setSnaplen(0, 0)
 	h.snaplen = c.Snaplen
 	return h.setUp(index, c)
 }
@@ -99,12 +99,12 @@ func identify(fd int, name string) (index int, hatype uint16, err error) {
 	return index, r.Uint16(), nil // ifr_hwaddr.sa_family
 }
 
-func (k *kernelSocket) setsockopt(opt int, val []byte) error {
-	return k.control(func(fd int) error { return unix.SetsockoptString(fd, unix.SOL_PACKET, opt, string(val)) })
+func (s *kernelSocket) setsockopt(opt int, val []byte) error {
+	return s.control(func(fd int) error { return unix.SetsockoptString(fd, unix.SOL_PACKET, opt, string(val)) })
 }
 
-func (k *kernelSocket) getsockopt(opt int, val []byte) error {
-	return k.control(func(fd int) error {
+func (s *kernelSocket) getsockopt(opt int, val []byte) error {
+	return s.control(func(fd int) error {
 		n := uint32(len(val))
 		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_PACKET, uintptr(opt),
 			uintptr(unsafe.Pointer(unsafe.SliceData(val))), uintptr(unsafe.Pointer(&n)), 0)
@@ -115,69 +115,70 @@ func (k *kernelSocket) getsockopt(opt int, val []byte) error {
 	})
 }
 
-func (k *kernelSocket) setFilter(prog []cbpf.Instruction) error {
-	return k.control(func(fd int) error {
+func (s *kernelSocket) setFilter(prog []cbpf.Instruction) error {
+	return s.control(func(fd int) error {
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, cbpf.SockFprog(prog))
 	})
 }
 
-func (k *kernelSocket) bind(ifindex int, protocol uint16) error {
-	return k.control(func(fd int) error {
+func (s *kernelSocket) bind(ifindex int, protocol uint16) error {
+	return s.control(func(fd int) error {
 		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: tpacket.Htons(protocol), Ifindex: ifindex})
 	})
 }
 
-func (k *kernelSocket) reader(g tpacket.Geometry) (*ring.Reader, error) {
-	err := k.control(func(fd int) (err error) {
-		k.memory, err = ring.MapMemory(fd, g.Size())
+func (s *kernelSocket) reader(g tpacket.Geometry) (*ring.Reader, error) {
+	err := s.control(func(fd int) (err error) {
+		s.memory, err = ring.MapMemory(fd, g.Size())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return ring.NewReader(k.memory, g, k)
+	return ring.NewReader(s.memory, g, s)
 }
 
-// control calls f with the descriptor while it is open.
-func (k *kernelSocket) control(f func(fd int) error) error {
+// control calls f with the descriptor, which stays open during the call.
+func (s *kernelSocket) control(f func(fd int) error) error {
 	var err error
-	if err2 := k.raw.Control(func(fd uintptr) { err = f(int(fd)) }); err2 != nil {
-		return k.gone(err2)
+	if err2 := s.raw.Control(func(fd uintptr) { err = f(int(fd)) }); err2 != nil {
+		return s.orClosed(err2)
 	}
 	return err
 }
 
-func (k *kernelSocket) syscallConn() syscall.RawConn { return k.raw }
+func (s *kernelSocket) syscallConn() syscall.RawConn { return s.raw }
 
-// gone is err, or ErrClosed once k is: what the runtime returns then has no name.
-func (k *kernelSocket) gone(err error) error {
-	if err != nil && k.closed.Load() {
+// orClosed returns err, or ErrClosed instead of an error of a closed socket: the runtime's
+// own error for that is not exported.
+func (s *kernelSocket) orClosed(err error) error {
+	if err != nil && s.closed.Load() {
 		return ErrClosed
 	}
 	return err
 }
 
-func (k *kernelSocket) statistics() (s tpacket.Stats3, err error) {
-	err = k.control(func(fd int) error {
+func (s *kernelSocket) statistics() (st tpacket.Stats3, err error) {
+	err = s.control(func(fd int) error {
 		got, err := unix.GetsockoptTpacketStatsV3(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 		if err == nil {
-			s = tpacket.Stats3{Packets: got.Packets, Drops: got.Drops, FreezeQCount: got.Freeze_q_cnt}
+			st = tpacket.Stats3{Packets: got.Packets, Drops: got.Drops, FreezeQCount: got.Freeze_q_cnt}
 		}
 		return err
 	})
-	return s, err
+	return st, err
 }
 
-func (k *kernelSocket) drops() ring.Drops { return ring.Drops{} }
+func (s *kernelSocket) drops() ring.Drops { return ring.Drops{} }
 
-// Sleep implements [ring.Sleeper]: the runtime's poller waits, which hears of
-// each new packet or block.
-func (k *kernelSocket) Sleep(ctx context.Context, ready func() bool) error {
+// Sleep implements [ring.Sleeper]. It waits in the runtime's poller, which the kernel
+// notifies of each new packet or block.
+func (s *kernelSocket) Sleep(ctx context.Context, ready func() bool) error {
 	if ctx.Done() != nil {
-		defer k.endWith(ctx)()
+		defer s.interruptOn(ctx)()
 	}
 	var err error
-	err2 := k.raw.Read(func(fd uintptr) bool {
+	err2 := s.raw.Read(func(fd uintptr) bool {
 		if ready() {
 			return true
 		}
@@ -188,58 +189,58 @@ func (k *kernelSocket) Sleep(ctx context.Context, ready func() bool) error {
 	case ctx.Err() != nil && errors.Is(err2, os.ErrDeadlineExceeded):
 		return ctx.Err()
 	case err2 != nil:
-		return k.gone(err2)
+		return s.orClosed(err2)
 	}
 	return err
 }
 
-// socketError is what has happened to the socket, as to one whose device went
-// down (ENETDOWN).
+// socketError reads and clears SO_ERROR, which is ENETDOWN after the socket's device went
+// down.
 func socketError(fd int) error {
 	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err == nil && errno != 0 {
-		err = os.NewSyscallError("packet socket", syscall.Errno(errno))
+		err = fmt.Errorf("packet socket: %w", syscall.Errno(errno))
 	}
 	return err
 }
 
-// endWith ends a wait when ctx does, until the function that it returns is
-// called. There are no deadlines but those of files to do it with.
-func (k *kernelSocket) endWith(ctx context.Context) (end func()) {
-	var over, ended bool
-	stop := context.AfterFunc(ctx, func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if !over {
-			ended = true
-			k.file.SetReadDeadline(time.Unix(1, 0))
+// interruptOn ends a wait when ctx is done, by setting the file's read deadline to the
+// past. The function that it returns undoes that.
+func (s *kernelSocket) interruptOn(ctx context.Context) (stop func()) {
+	var stopped, interrupted bool
+	stopCtx := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !stopped {
+			interrupted = true
+			s.file.SetReadDeadline(time.Unix(1, 0))
 		}
 	})
 	return func() {
-		stop()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if over = true; ended {
-			k.file.SetReadDeadline(k.deadline)
+		stopCtx()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if stopped = true; interrupted {
+			s.file.SetReadDeadline(s.deadline)
 		}
 	}
 }
 
 // SetDeadline implements [ring.Sleeper].
-func (k *kernelSocket) SetDeadline(t time.Time) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.deadline = t
-	return k.gone(k.file.SetReadDeadline(t))
+func (s *kernelSocket) SetDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deadline = t
+	return s.orClosed(s.file.SetReadDeadline(t))
 }
 
-func (k *kernelSocket) close() error {
-	if k.closed.Swap(true) {
+func (s *kernelSocket) close() error {
+	if s.closed.Swap(true) {
 		return ErrClosed
 	}
-	err := k.file.Close() // wakes who waits
-	if k.memory != nil {
-		err = errors.Join(err, k.memory.Close())
+	err := s.file.Close() // wakes a waiting reader
+	if s.memory != nil {
+		err = errors.Join(err, s.memory.Close())
 	}
 	return err
 }

@@ -74,7 +74,7 @@ func TestKernelErrors(t *testing.T) {
 			t.Errorf("%d descriptors, %d before", after, before)
 		}
 
-		// The device goes down while somebody waits.
+		// The device goes down during a read.
 		h := w.open(t, quick(false))
 		down := make(chan error)
 		time.AfterFunc(10*time.Millisecond, func() { down <- w.dev.SetUp(false) })
@@ -84,7 +84,7 @@ func TestKernelErrors(t *testing.T) {
 		if err := <-down; err != nil {
 			t.Fatal(err)
 		}
-		// And up again: once told, the handle goes on.
+		// And up again: after the one error, reading continues.
 		if err := w.dev.SetUp(true); err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,7 @@ package capture
 
 import "encoding/binary"
 
-// Membership is something that a device can be asked to hear (struct packet_mreq,
+// Membership describes packets that a device is to receive (struct packet_mreq,
 // linux/if_packet.h).
 type Membership struct {
 	Type uint16
@@ -11,13 +11,13 @@ type Membership struct {
 
 // Types of memberships.
 const (
-	Multicast    = 0 // PACKET_MR_MULTICAST: packets to the group Addr
-	Promiscuous  = 1 // PACKET_MR_PROMISC: packets to anybody
-	AllMulticast = 2 // PACKET_MR_ALLMULTI: packets to any group
-	Unicast      = 3 // PACKET_MR_UNICAST: packets to the host Addr
+	Multicast    = 0 // PACKET_MR_MULTICAST: packets to the multicast address Addr
+	Promiscuous  = 1 // PACKET_MR_PROMISC: all packets
+	AllMulticast = 2 // PACKET_MR_ALLMULTI: all multicast packets
+	Unicast      = 3 // PACKET_MR_UNICAST: packets to the unicast address Addr
 )
 
-// mreq is m as a struct packet_mreq, whose address has room for 8 bytes.
+// mreq encodes m as a struct packet_mreq, whose address field has 8 bytes.
 func (m Membership) mreq(ifindex int) []byte {
 	b := binary.NativeEndian.AppendUint16(u32(uint32(ifindex)), m.Type)
 	n := 0

@@ -12,8 +12,8 @@ import (
 	"github.com/rxring/rxring/internal/kring/kringtest"
 )
 
-// A TAP device drops nothing, so that it hears is not seen there: source/iface's
-// tests look at what a kernel device was asked.
+// A TAP device filters no addresses, so a membership has no effect there: source/iface's
+// tests check which memberships a kernel device got.
 func TestMembershipsOfADevice(t *testing.T) {
 	w := newOurs(t)
 	h := w.open(t, quick(false))
@@ -29,14 +29,14 @@ func TestMembershipsOfADevice(t *testing.T) {
 		}
 		for range 2 {
 			if !w.dev.AcceptsDst(stranger) {
-				t.Errorf("%+v: not heard", m)
+				t.Errorf("%+v: not received", m)
 			}
 			if err := h.Leave(m); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if w.dev.AcceptsDst(stranger) {
-			t.Errorf("%+v: heard by nobody's wish", m)
+			t.Errorf("%+v: received without a membership", m)
 		}
 	}
 	if err := h.Join(capture.Membership{Type: capture.AllMulticast}); err != nil || !w.dev.AllMulticast() {
@@ -51,8 +51,8 @@ func TestMembershipsOfADevice(t *testing.T) {
 	}
 }
 
-// What the kernel puts before a packet, and what there is of it after the packet was
-// given back.
+// TestKernelVnetHeader checks the bytes that the kernel stores before a packet, also after
+// Release.
 func TestKernelVnetHeader(t *testing.T) {
 	kringtest.Run(t, func(ns *kring.Namespace) {
 		w := newTap(t, ns)
@@ -90,8 +90,8 @@ func TestKernelFanoutID(t *testing.T) {
 
 func TestFanoutID(t *testing.T) { testFanoutID(t, newOurs(t)) }
 
-// testFanoutID: groups that are told apart, one of them joined by its number; and a
-// member gets nothing before it is one.
+// testFanoutID creates two groups with unique IDs, and joins one by its ID. A socket
+// receives no packet before it is a member.
 func testFanoutID(t *testing.T, w wire) {
 	c := quick(false)
 	if id, err := w.open(t, c).FanoutID(); id != 0 || err != nil {
@@ -124,11 +124,11 @@ func testFanoutID(t *testing.T, w wire) {
 	}
 }
 
-func TestOptionsThatDoNotGoTogether(t *testing.T) {
+func TestIncompatibleOptions(t *testing.T) {
 	w := newOurs(t)
 	for says, c := range map[string]capture.Config{
-		"VnetHeader true: want it without Cooked": {VnetHeader: true, Cooked: true},
-		"Hash true: want it without Immediate":    {Hash: true, Immediate: true},
+		"VnetHeader true: want Cooked false": {VnetHeader: true, Cooked: true},
+		"Hash true: want Immediate false":    {Hash: true, Immediate: true},
 	} {
 		if _, err := w.tryOpen(c); !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want %q", err, says)

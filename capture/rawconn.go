@@ -6,14 +6,14 @@ import (
 	"syscall"
 )
 
-// SyscallConn gives access to the packet socket of a handle that [Open] made, to send
-// with it for instance: the kernel never shows a socket, or its fanout group, the
-// frames that it sends itself. Other handles have no descriptor of their own:
+// SyscallConn returns the packet socket of a handle that [Open] returned, for instance to
+// send on it: the kernel does not deliver a frame to the socket that sent it, nor to that
+// socket's fanout group. Other handles have no descriptor; for them the error is
 // [errors.ErrUnsupported].
 func (h *Handle) SyscallConn() (syscall.RawConn, error) {
 	s, ok := h.socket.(interface{ syscallConn() syscall.RawConn })
 	if !ok {
-		return nil, fmt.Errorf("capture: the handle is not of a live interface (Open): %w", errors.ErrUnsupported)
+		return nil, fmt.Errorf("capture: the handle has no descriptor: want one that Open returned: %w", errors.ErrUnsupported)
 	}
 	return s.syscallConn(), nil
 }

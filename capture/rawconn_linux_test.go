@@ -10,8 +10,8 @@ import (
 	"github.com/rxring/rxring/internal/kring/kringtest"
 )
 
-// A live interface's handle sends, and does not see what it sends; a device's has no
-// descriptor.
+// TestSyscallConn sends on the handle of a live interface, which does not receive what it
+// sends. The handle of a device has no descriptor.
 func TestSyscallConn(t *testing.T) {
 	kringtest.Run(t, func(ns *kring.Namespace) {
 		w := newTap(t, ns)
@@ -35,7 +35,7 @@ func TestSyscallConn(t *testing.T) {
 		check(t, p, 8)
 		h.Close()
 		if err := send(); err == nil {
-			t.Error("a closed handle sends")
+			t.Error("sent on a closed handle")
 		}
 	})
 	if _, err := newOurs(t).open(t, quick(false)).SyscallConn(); !errors.Is(err, errors.ErrUnsupported) {

@@ -52,8 +52,8 @@ func TestSlotsFitTheLongestPacket(t *testing.T) {
 	}
 }
 
-// What comes while the reader sleeps for a quarter of a second, at 20,000 packets a
-// second, fits into a ring of the default size, however long the packets are.
+// Packets that are received while the reader sleeps for a quarter of a second, at 20,000 a
+// second, fit into a ring of the default size, at any length.
 func TestAReaderMaySleepALittle(t *testing.T) {
 	const burst = 5000
 	for _, size := range []int{200, 1514} {
@@ -79,8 +79,8 @@ func TestAReaderMaySleepALittle(t *testing.T) {
 	}
 }
 
-// While packets are dropped, the reasons sum up to what was dropped, and at the end to all
-// that was.
+// While packets are dropped, the reasons sum up to the drops counted so far, and at the end
+// to all drops.
 func TestReasonsSumUpToDrops(t *testing.T) {
 	const packets = 200000
 	d := newDevice(t, rxring.DeviceConfig{Name: "net0"})

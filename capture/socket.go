@@ -10,21 +10,20 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// socket is a packet socket: the kernel's, or a namespace's. They take the same
-// options.
+// socket is a packet socket of the kernel or of a namespace. Both have the same options.
 type socket interface {
 	setsockopt(opt int, val []byte) error // SOL_PACKET
-	getsockopt(opt int, val []byte) error // SOL_PACKET, fills val
+	getsockopt(opt int, val []byte) error // SOL_PACKET; fills val
 	setFilter(prog []cbpf.Instruction) error
 	bind(ifindex int, protocol uint16) error
-	reader(g tpacket.Geometry) (*ring.Reader, error) // once there is a ring
+	reader(g tpacket.Geometry) (*ring.Reader, error) // the ring must exist
 	statistics() (tpacket.Stats3, error)             // since the last call
-	drops() ring.Drops                               // so far; none where reasons are not known
+	drops() ring.Drops                               // so far; zero if reasons are not known
 	close() error
 }
 
-// setUp makes the ring, and binds when all is set: nothing comes in before, and
-// nothing unasked for.
+// setUp creates the ring and binds the socket last, so that it receives only packets
+// that match c.
 func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 	s := h.socket
 	h.ifindex = ifindex
@@ -56,7 +55,7 @@ func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 	}
 	filter := truncated(c.Filter, c.Snaplen)
 	if c.Fanout != nil {
-		filter = truncated(nil, 0) // nothing before it is a member, when others get it, too
+		filter = truncated(nil, 0) // a socket that is not yet a member gets packets that the group gets, too: drop them
 	}
 	if c.Filter != nil || c.Snaplen < maxSnaplen || c.Fanout != nil {
 		if err := s.setFilter(filter); err != nil {

@@ -39,17 +39,17 @@ func newKernelFilter(t *testing.T) *kernelFilter {
 }
 
 // run returns how many bytes of a datagram the attached program lets through.
-func (k *kernelFilter) run(data []byte) int {
-	k.t.Helper()
-	if _, err := syscall.Write(k.in, data); err != nil {
-		k.t.Fatal(err)
+func (f *kernelFilter) run(data []byte) int {
+	f.t.Helper()
+	if _, err := syscall.Write(f.in, data); err != nil {
+		f.t.Fatal(err)
 	}
-	n, _, err := syscall.Recvfrom(k.out, k.buf, syscall.MSG_DONTWAIT)
+	n, _, err := syscall.Recvfrom(f.out, f.buf, syscall.MSG_DONTWAIT)
 	switch {
 	case errors.Is(err, syscall.EAGAIN):
 		return 0
 	case err != nil:
-		k.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return n
 }

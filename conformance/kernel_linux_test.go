@@ -46,79 +46,79 @@ func loUp() error {
 }
 
 // reset has the devices as every script finds them.
-func (k *kernelSide) reset() error {
-	k.next = nextIndex
+func (side *kernelSide) reset() error {
+	side.next = nextIndex
 	for name, index := range map[string]int{tap0: tapIndex, tun0: tunIndex} {
-		if d := k.devices[name]; d != nil && d.Index != index {
-			k.remove(name)
+		if d := side.devices[name]; d != nil && d.Index != index {
+			side.remove(name)
 		}
-		if k.devices[name] == nil {
-			if err := k.add(name, index); err != nil {
+		if side.devices[name] == nil {
+			if err := side.add(name, index); err != nil {
 				return err
 			}
 		}
-		if k.down[name] {
-			if err := k.devices[name].SetUp(true); err != nil {
+		if side.down[name] {
+			if err := side.devices[name].SetUp(true); err != nil {
 				return err
 			}
-			k.down[name] = false
+			side.down[name] = false
 		}
 	}
 	return nil
 }
 
-func (k *kernelSide) add(name string, index int) (err error) {
+func (side *kernelSide) add(name string, index int) (err error) {
 	var d *kring.Device
 	if name == tap0 {
-		d, err = k.ns.TAP(name, index, ourAddr)
+		d, err = side.ns.TAP(name, index, ourAddr)
 	} else {
-		d, err = k.ns.TUN(name, index)
+		d, err = side.ns.TUN(name, index)
 	}
 	if err != nil {
 		return err
 	}
-	k.devices[name], k.down[name] = d, false
+	side.devices[name], side.down[name] = d, false
 	if err := d.SetMTU(deviceMTU); err != nil {
 		return err
 	}
 	return d.KeepOffloads()
 }
 
-func (k *kernelSide) remove(name string) {
-	k.devices[name].Close()
-	delete(k.devices, name)
-	k.down[name] = true
+func (side *kernelSide) remove(name string) {
+	side.devices[name].Close()
+	delete(side.devices, name)
+	side.down[name] = true
 }
 
-func (k *kernelSide) close() {
-	for _, d := range k.devices {
+func (side *kernelSide) close() {
+	for _, d := range side.devices {
 		d.Close()
 	}
 }
 
-func (k *kernelSide) device(name string, what change) error {
-	d := k.devices[name]
+func (side *kernelSide) device(name string, what change) error {
+	d := side.devices[name]
 	switch {
 	case what == comesBack && d == nil:
-		k.next++
-		return k.add(name, k.next-1)
+		side.next++
+		return side.add(name, side.next-1)
 	case what == goesAway && d != nil:
-		k.remove(name)
+		side.remove(name)
 	case (what == goesDown || what == comesUp) && d != nil:
-		k.down[name] = what == goesDown
+		side.down[name] = what == goesDown
 		return d.SetUp(what == comesUp)
 	}
 	return nil
 }
 
-func (k *kernelSide) arrive(dev string, p packet, times int, _ delivery) error {
+func (side *kernelSide) arrive(dev string, p packet, times int, _ delivery) error {
 	frame := p.bytes(dev)
 	for range times {
-		if k.devices[dev] == nil {
+		if side.devices[dev] == nil {
 			return nil
 		}
-		err := k.devices[dev].ReceiveOffloaded(p.vnetHdr(dev), frame)
-		if k.down[dev] && err == unix.EIO {
+		err := side.devices[dev].ReceiveOffloaded(p.vnetHdr(dev), frame)
+		if side.down[dev] && err == unix.EIO {
 			return nil
 		}
 		if err != nil {
@@ -128,8 +128,8 @@ func (k *kernelSide) arrive(dev string, p packet, times int, _ delivery) error {
 	return nil
 }
 
-func (k *kernelSide) leave(dev string, p packet, times int, _ delivery) error {
-	d, frame := k.devices[dev], p.bytes(dev)
+func (side *kernelSide) leave(dev string, p packet, times int, _ delivery) error {
+	d, frame := side.devices[dev], p.bytes(dev)
 	if d == nil {
 		return nil
 	}
@@ -140,22 +140,22 @@ func (k *kernelSide) leave(dev string, p packet, times int, _ delivery) error {
 		} else {
 			err = d.SendOffloaded(p.protocol(), p.vnetHdr(dev), frame)
 		}
-		if k.down[dev] && err == unix.ENETDOWN {
+		if side.down[dev] && err == unix.ENETDOWN {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
 	}
-	k.wire() // or the device's queue would fill up
+	side.wire() // or the device's queue would fill up
 	return nil
 }
 
-func (k *kernelSide) wire() (all []byte) {
+func (side *kernelSide) wire() (all []byte) {
 	for _, name := range []string{tap0, tun0} {
 		buf := make([]byte, 1<<17)
-		for k.devices[name] != nil {
-			h, n, err := k.devices[name].ReadOffloaded(buf)
+		for side.devices[name] != nil {
+			h, n, err := side.devices[name].ReadOffloaded(buf)
 			if err != nil {
 				break
 			}
@@ -165,8 +165,8 @@ func (k *kernelSide) wire() (all []byte) {
 	return all
 }
 
-func (k *kernelSide) socket(typ, proto int) (s socketSide, err error) {
-	err = k.ns.Do(func() (err error) {
+func (side *kernelSide) socket(typ, proto int) (s socketSide, err error) {
+	err = side.ns.Do(func() (err error) {
 		s, err = openKernelSocket(typ, proto)
 		return err
 	})

@@ -47,22 +47,22 @@ type kernelSide struct {
 }
 
 // close closes all sockets, at once: each has to wait for packets under way.
-func (k *kernelSide) close() {
+func (side *kernelSide) close() {
 	var wg sync.WaitGroup
-	for _, s := range k.open {
+	for _, s := range side.open {
 		wg.Go(s.close)
 	}
 	wg.Wait()
 }
 
-func (k *kernelSide) device() int { return k.tap.Index }
+func (side *kernelSide) device() int { return side.tap.Index }
 
-func (k *kernelSide) socket(t *testing.T, protocol uint16) sideSocket {
+func (side *kernelSide) socket(t *testing.T, protocol uint16) sideSocket {
 	t.Helper()
-	s, err := k.ns.Socket(unix.SOCK_RAW, protocol)
+	s, err := side.ns.Socket(unix.SOCK_RAW, protocol)
 	rxtest.Must(t, err)
-	k.open = append(k.open, &kernelSocket{s})
-	return k.open[len(k.open)-1]
+	side.open = append(side.open, &kernelSocket{s})
+	return side.open[len(side.open)-1]
 }
 
 type kernelSocket struct{ *kring.Socket }

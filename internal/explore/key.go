@@ -14,12 +14,12 @@ type Key [2]uint64
 func NewKey() Key { return Key{1, 2} }
 
 // Put adds v to the key.
-func (k *Key) Put(v uint64) { k[0], k[1] = Mix(k[0], v), Mix(k[1], v^0xdeadbeef) }
+func (key *Key) Put(v uint64) { key[0], key[1] = Mix(key[0], v), Mix(key[1], v^0xdeadbeef) }
 
 // PutBytes adds b, whose length is a multiple of 8.
-func (k *Key) PutBytes(b []byte) {
+func (key *Key) PutBytes(b []byte) {
 	for i := 0; i < len(b); i += 8 {
-		k.Put(*(*uint64)(unsafe.Pointer(&b[i])))
+		key.Put(*(*uint64)(unsafe.Pointer(&b[i])))
 	}
 }
 
@@ -30,15 +30,15 @@ type Cell struct {
 }
 
 // PutCells adds the values of cells.
-func (k *Key) PutCells(cells []Cell) {
+func (key *Key) PutCells(cells []Cell) {
 	for _, c := range cells {
 		switch c.size {
 		case 8:
-			k.Put(*(*uint64)(c.p))
+			key.Put(*(*uint64)(c.p))
 		case 4:
-			k.Put(uint64(*(*uint32)(c.p)))
+			key.Put(uint64(*(*uint32)(c.p)))
 		default:
-			k.Put(uint64(*(*uint8)(c.p)))
+			key.Put(uint64(*(*uint8)(c.p)))
 		}
 	}
 }

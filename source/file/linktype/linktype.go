@@ -130,12 +130,12 @@ type Packet struct {
 
 // Decode finds what a device shows of a packet. Data is part of b, which may be
 // changed. ok is false for a packet whose header is cut off.
-func (k *Link) Decode(b []byte) (p Packet, ok bool) {
-	if k.decode == nil {
+func (l *Link) Decode(b []byte) (p Packet, ok bool) {
+	if l.decode == nil {
 		return Packet{Data: b}, true
 	}
-	p.Data = k.decode(b, &p.Link)
+	p.Data = l.decode(b, &p.Link)
 	p.Outgoing = p.Link.Type == tpacket.PacketOutgoing
-	p.HasLink = !k.framed
+	p.HasLink = !l.framed
 	return p, p.Data != nil
 }

@@ -104,13 +104,13 @@ type kernelReader struct {
 	report  KernelReport
 }
 
-func (k *kernelReader) read(ctx context.Context, until time.Time, progress func()) error {
+func (r *kernelReader) read(ctx context.Context, until time.Time, progress func()) error {
 	for ctx.Err() == nil && time.Now().Before(until) {
 		for range 1000 {
-			if k.next() {
+			if r.next() {
 				continue
 			}
-			if _, err := k.ring.Poll(5 * time.Millisecond); err != nil {
+			if _, err := r.ring.Poll(5 * time.Millisecond); err != nil {
 				return fmt.Errorf("poll: %w", err)
 			}
 			break
@@ -121,68 +121,68 @@ func (k *kernelReader) read(ctx context.Context, until time.Time, progress func(
 }
 
 // next reads the next packet, if there is one.
-func (k *kernelReader) next() bool {
-	if k.left == 0 && k.ring.Status(k.slot)&tpacket.StatusUser == 0 {
+func (r *kernelReader) next() bool {
+	if r.left == 0 && r.ring.Status(r.slot)&tpacket.StatusUser == 0 {
 		return false
 	}
-	if k.ring.Geometry.Version == tpacket.V3 {
-		return k.nextOfBlock()
+	if r.ring.Geometry.Version == tpacket.V3 {
+		return r.nextOfBlock()
 	}
-	frame := k.ring.Frame(k.slot)
+	frame := r.ring.Frame(r.slot)
 	h := tpacket.Header2At(frame)
-	b := k.take(frame, int(h.Mac), int(h.Snaplen))
+	b := r.take(frame, int(h.Mac), int(h.Snaplen))
 	wire := int(h.Len)
-	k.handBack()
-	k.check(b, wire)
+	r.handBack()
+	r.check(b, wire)
 	return true
 }
 
 // nextOfBlock is next for a block that is the reader's.
-func (k *kernelReader) nextOfBlock() bool {
-	block := k.ring.Block(k.slot)
-	if k.left == 0 {
+func (r *kernelReader) nextOfBlock() bool {
+	block := r.ring.Block(r.slot)
+	if r.left == 0 {
 		d := tpacket.Parse[tpacket.BlockDesc](block)
 		if d.NumPkts == 0 {
-			k.handBack()
-			return k.next()
+			r.handBack()
+			return r.next()
 		}
-		k.left, k.at = d.NumPkts, int(d.OffsetToFirstPkt)
+		r.left, r.at = d.NumPkts, int(d.OffsetToFirstPkt)
 	}
-	h := *tpacket.Header3At(block[min(k.at, len(block)-tpacket.SizeofHeader3):])
-	b := k.take(block, k.at+int(h.Mac), int(h.Snaplen))
-	k.at += int(h.NextOffset)
-	if k.left--; k.left == 0 {
-		k.handBack()
+	h := *tpacket.Header3At(block[min(r.at, len(block)-tpacket.SizeofHeader3):])
+	b := r.take(block, r.at+int(h.Mac), int(h.Snaplen))
+	r.at += int(h.NextOffset)
+	if r.left--; r.left == 0 {
+		r.handBack()
 	}
-	k.check(b, int(h.Len))
+	r.check(b, int(h.Len))
 	return true
 }
 
 // take copies n bytes at at out of the ring, as far as they lie in mem.
-func (k *kernelReader) take(mem []byte, at, n int) []byte {
-	return k.copy[:copy(k.copy[:min(n, len(k.copy))], mem[min(at, len(mem)):])]
+func (r *kernelReader) take(mem []byte, at, n int) []byte {
+	return r.copy[:copy(r.copy[:min(n, len(r.copy))], mem[min(at, len(mem)):])]
 }
 
-func (k *kernelReader) handBack() {
-	k.ring.Release(k.slot)
-	k.taken++
-	if k.slot++; k.slot == uint32(k.report.Slots) {
-		k.slot = 0
+func (r *kernelReader) handBack() {
+	r.ring.Release(r.slot)
+	r.taken++
+	if r.slot++; r.slot == uint32(r.report.Slots) {
+		r.slot = 0
 	}
 }
 
-func (k *kernelReader) check(b []byte, wire int) {
-	k.report.Packets++
-	k.report.Largest = max(k.report.Largest, wire)
-	n, err := k.traffic.check(b)
+func (r *kernelReader) check(b []byte, wire int) {
+	r.report.Packets++
+	r.report.Largest = max(r.report.Largest, wire)
+	n, err := r.traffic.check(b)
 	if n > 0 {
-		k.report.Content++
-		k.report.Bytes += uint64(n)
+		r.report.Content++
+		r.report.Bytes += uint64(n)
 	}
 	if err != nil {
-		k.report.Torn++
-		if len(k.report.Tears) < maxKernelTears {
-			k.report.Tears = append(k.report.Tears, fmt.Sprintf("packet %d is torn: %v", k.report.Packets, err))
+		r.report.Torn++
+		if len(r.report.Tears) < maxKernelTears {
+			r.report.Tears = append(r.report.Tears, fmt.Sprintf("packet %d is torn: %v", r.report.Packets, err))
 		}
 	}
 }

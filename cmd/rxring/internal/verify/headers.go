@@ -40,7 +40,7 @@ type flowKey struct {
 	src, dst netip.AddrPort
 }
 
-func (k flowKey) String() string { return fmt.Sprintf("%v > %v", k.src, k.dst) }
+func (f flowKey) String() string { return fmt.Sprintf("%v > %v", f.src, f.dst) }
 
 // kind says what the headers of a packet are.
 type kind int
