@@ -50,7 +50,7 @@ func TestModules(t *testing.T) {
 	})
 
 	t.Run("source/netstack needs gVisor only", func(t *testing.T) {
-		c := newConsumer(t, p, []string{core + "/source/netstack/streams"}, nil)
+		c := newConsumer(t, p, []string{core + "/source/netstack", core + "/source/netstack/streams"}, nil)
 		c.onlyBuildsWith(t, append([]string{core, core + "/source/netstack"}, gVisorAndItsOwn...)...)
 	})
 

@@ -2,7 +2,6 @@ package streams
 
 import (
 	"runtime"
-	"sync"
 	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -10,7 +9,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
-	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/source/netstack"
 )
 
 // MaxLen is the length of the longest segment, in bytes of the IP packet: what its
@@ -18,15 +17,10 @@ import (
 // [rxring.DeviceConfig].MaxLen.
 const MaxLen = 1<<16 - 1
 
-// sink takes the packets: a [rxring.Device].
-type sink interface {
-	Deliver(*rxring.Packet)
-}
-
 // link joins two network cards as a cable does. Packets cross it within the
 // call that sends them.
 type link struct {
-	dev   sink
+	dev   netstack.Deliverer
 	cards [2]card
 
 	// calls counts the goroutines inside WritePackets and transmit, so that close can wait
@@ -40,7 +34,7 @@ type link struct {
 
 // newLink returns a link whose first card is the device's. Packets longer than the MTU
 // are segments, of at most maxLen bytes.
-func newLink(dev sink, addrs [2]tcpip.LinkAddress, mtu, maxLen int) *link {
+func newLink(dev netstack.Deliverer, addrs [2]tcpip.LinkAddress, mtu, maxLen int) *link {
 	l := &link{dev: dev}
 	for i := range l.cards {
 		l.cards[i] = card{link: l, peer: &l.cards[1-i], outgoing: i == 0, addr: addrs[i], mtu: uint32(mtu), maxLen: uint32(min(maxLen, MaxLen))}
@@ -85,7 +79,9 @@ func (c *card) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 			break
 		}
 		c.count(pkt)
-		deliver(c.link.dev, pkt, c.outgoing)
+		// As it is sent also on the way in: as on a veth, nothing completes the checksum
+		// that is left to the card.
+		netstack.Deliver(c.link.dev, pkt, c.outgoing)
 		// Of its own, but it shares the frame's bytes: neither stack writes to
 		// them once they are sent.
 		c.peer.receive(pkt.ToBuffer())
@@ -96,7 +92,7 @@ func (c *card) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 func (c *card) count(pkt *stack.PacketBuffer) {
 	c.packets.Add(1)
 	c.bytes.Add(uint64(pkt.Size()))
-	if segmented(pkt) {
+	if netstack.Segmented(pkt) {
 		c.gso.Add(1)
 	}
 }
@@ -123,65 +119,6 @@ func (c *card) receive(frame buffer.Buffer) {
 		return // not ours: a card's address filter
 	}
 	(*dispatcher).DeliverNetworkPacket(eth.Type(), pkt)
-}
-
-// scratch is the Packet that one call of deliver needs. Deliver keeps nothing
-// of it, so it is used again.
-type scratch struct {
-	packet rxring.Packet
-	rest   [4][]byte // a segment's payload lies in one piece, seldom in two
-}
-
-var scratches = sync.Pool{New: func() any { return new(scratch) }}
-
-// deliver shows a frame to the device as Linux would show it to a packet
-// socket, without copying it.
-func deliver(dev sink, pkt *stack.PacketBuffer, outgoing bool) {
-	s := scratches.Get().(*scratch)
-	p := &s.packet
-	p.Outgoing = outgoing
-	p.Hash = pkt.Hash
-	p.Rest = s.rest[:0]
-
-	// The headers are pushed into one view, in front of the payload's.
-	views, skip := pkt.AsViewList()
-	for v := views.Front(); v != nil; v = v.Next() {
-		b := v.AsSlice()
-		if skip >= len(b) {
-			skip -= len(b)
-			continue
-		}
-		if b, skip = b[skip:], 0; p.Data == nil {
-			p.Data = b
-		} else {
-			p.Rest = append(p.Rest, b)
-		}
-	}
-
-	if gso := &pkt.GSOOptions; gso.Type != stack.GSONone {
-		// gVisor, like Linux, leaves the checksum of all that an offloading
-		// socket sends to the card. Nothing on this link computes it, so it
-		// is as incomplete on the way in as on the way out: as on a veth.
-		p.Checksum = rxring.ChecksumPartial
-		p.ChecksumStart = header.EthernetMinimumSize + gso.L3HdrLen
-		p.ChecksumOffset = gso.CsumOffset
-		if segmented(pkt) {
-			p.GSO = rxring.GSO{
-				Type:   rxring.GSOTCPv4,
-				Size:   gso.MSS,
-				HdrLen: uint16(pkt.HeaderSize()),
-			}
-		}
-	}
-
-	dev.Deliver(p)
-	*s = scratch{} // holds no frame's memory back
-	scratches.Put(s)
-}
-
-// segmented reports whether pkt stands for several packets on the wire.
-func segmented(pkt *stack.PacketBuffer) bool {
-	return pkt.GSOOptions.Type != stack.GSONone && pkt.Data().Size() > int(pkt.GSOOptions.MSS)
 }
 
 // AddHeader and ParseHeader are Ethernet's.

@@ -11,6 +11,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/source/netstack"
 )
 
 // MaxFlows is the largest number of flows of one Source.
@@ -100,7 +101,7 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	return s, err
 }
 
-func start(dev sink, addr [6]byte, mtu, maxLen int, cfg Config) (*Source, error) {
+func start(dev netstack.Deliverer, addr [6]byte, mtu, maxLen int, cfg Config) (*Source, error) {
 	flows := cfg.Flows
 	switch {
 	case flows == 0:

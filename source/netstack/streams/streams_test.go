@@ -15,6 +15,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/source/netstack"
 	"github.com/rxring/rxring/source/netstack/streams/payload"
 )
 
@@ -255,7 +256,7 @@ func (c *copier) Deliver(p *rxring.Packet) {
 func BenchmarkStreams(b *testing.B) {
 	for _, bench := range []struct {
 		name string
-		sink sink
+		sink netstack.Deliverer
 	}{{"nobody looks", discard{}}, {"one copy", new(copier)}} {
 		for _, flows := range []int{1, 4, 16} {
 			b.Run(fmt.Sprintf("%s/%d flows", bench.name, flows), func(b *testing.B) {

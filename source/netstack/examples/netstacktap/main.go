@@ -10,9 +10,12 @@ import (
 	"net/netip"
 	"os"
 
+	"gvisor.dev/gvisor/pkg/tcpip/link/ethernet"
+	"gvisor.dev/gvisor/pkg/tcpip/link/pipe"
+
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/interpose"
-	"github.com/rxring/rxring/source/netstack/streams"
+	"github.com/rxring/rxring/source/netstack"
 )
 
 func main() {
@@ -27,21 +30,22 @@ func main() {
 
 // tap returns the exit code of the sniffer.
 func tap(sniffer []string) (int, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	net0, err := ns.AddDevice(rxring.DeviceConfig{
 		Name:     "net0",
-		MaxLen:   streams.MaxLen, // segments are longer than the MTU
-		Prefixes: []netip.Prefix{streams.LocalAddr},
+		Prefixes: []netip.Prefix{netip.PrefixFrom(client, 24)}, // as `ip addr` shows them
 	})
 	if err != nil {
 		return 0, err
 	}
-	// The stack's network card is net0: it delivers what the stack sends and receives.
-	source, err := streams.Start(net0, streams.Config{Flows: 2})
-	if err != nil {
+	near, far := pipe.New("\x02\x00\x00\x00\x00\x01", "\x02\x00\x00\x00\x00\x02", 1514)
+	link := ethernet.New(near)
+	net0.SetTransmit(netstack.Transmit(link)) // what the sniffer sends
+	if err := talk(ctx, netstack.New(link, net0), ethernet.New(far)); err != nil {
 		return 0, err
 	}
-	defer source.Close()
-	result, err := interpose.Run(context.Background(), interpose.Config{Namespace: ns, Args: sniffer})
+	result, err := interpose.Run(ctx, interpose.Config{Namespace: ns, Args: sniffer})
 	return result.ExitCode, err
 }

@@ -1,0 +1,65 @@
+package netstack_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/source/netstack"
+)
+
+// A stack without a link-layer header, as in a tunnel, and a reader of its packets.
+func Example() {
+	net0, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "net0", Type: rxring.RawIP})
+	if err != nil {
+		log.Fatal(err)
+	}
+	h, err := capture.OpenDevice(net0, capture.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer h.Close()
+
+	link := channel.New(16, 1500, "")
+	s := stack.New(stack.Options{
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{udp.NewProtocol},
+	})
+	defer s.Destroy()
+	s.CreateNIC(1, netstack.New(link, net0)) // in place of link
+	net0.SetTransmit(netstack.Transmit(link))
+
+	local := tcpip.AddressWithPrefix{Address: tcpip.AddrFrom4([4]byte{192, 0, 2, 1}), PrefixLen: 24}
+	s.AddProtocolAddress(1, tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: local}, stack.AddressProperties{})
+	s.SetRouteTable([]tcpip.Route{{Destination: local.Subnet(), NIC: 1}})
+	conn, err := gonet.DialUDP(s, nil, &tcpip.FullAddress{Addr: tcpip.AddrFrom4([4]byte{192, 0, 2, 2}), Port: 53}, ipv4.ProtocolNumber)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("a question")); err != nil {
+		log.Fatal(err)
+	}
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	p, err := h.Next(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ip := header.IPv4(p.Data)
+	fmt.Printf("%v to %v: %s\n", ip.SourceAddress(), ip.DestinationAddress(), header.UDP(ip.Payload()).Payload())
+	p.Release()
+	// Output: 192.0.2.1 to 192.0.2.2: a question
+}
