@@ -194,7 +194,7 @@ func TestFiltersOfAccountsAreBounded(t *testing.T) {
 	for what, err := range map[string]error{
 		"filter": theirs.AttachFilter(walks(cbpf.MaxWalks + 1)), "fanout program": theirs.SetFanoutProgram(walks(cbpf.MaxWalks + 1)),
 	} {
-		if !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), "load number 5 that walks through the packet, want at most 4") {
+		if !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), "load number 5 that searches the packet, want at most 4") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

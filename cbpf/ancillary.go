@@ -8,8 +8,8 @@ import (
 // pktTypeMask is PKT_TYPE_MAX: three bits of struct sk_buff.
 const pktTypeMask = 7
 
-// ancillary returns what Linux puts in A for a load at AdOff+ad. A walk looks at most at
-// so many attributes.
+// ancillary returns what Linux stores in A for a load at AdOff+ad. A search for a netlink
+// attribute inspects at most most attributes.
 func (p *Packet) ancillary(ad, a, x uint32, most int) uint32 {
 	switch ad {
 	case AdProtocol:
@@ -46,7 +46,7 @@ func (p *Packet) ancillary(ad, a, x uint32, most int) uint32 {
 	case adNlattrNest:
 		return p.nlattrNest(a, x, most)
 	}
-	return a ^ x // adAluXorX: not a load at all
+	return a ^ x // adAluXorX, which loads nothing
 }
 
 // A netlink attribute (struct nlattr, linux/netlink.h) is its length and type,
@@ -58,7 +58,7 @@ const (
 )
 
 // nlattr returns the offset of the attribute of type x in the list that starts
-// at offset a, or 0. It is 0, too, if it is not among the first most.
+// at offset a, or 0 if it is not among the first most attributes.
 func (p *Packet) nlattr(a, x uint32, most int) uint32 {
 	end := int64(p.Len) - int64(p.Start)
 	if int64(a) > end-nlaHeader {
@@ -88,7 +88,7 @@ func (p *Packet) findAttr(pos, end int64, typ uint32, most int) uint32 {
 			t    uint32
 			ok   = true
 		)
-		if pos+nlaHeader <= int64(len(view)) { // as nearly always: without looking for the piece
+		if pos+nlaHeader <= int64(len(view)) { // the usual case, without a search for the piece
 			size, t = attrHeader(view[pos : pos+nlaHeader])
 		} else {
 			size, t, ok = p.attr(pos)

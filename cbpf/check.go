@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// CheckError says which instruction Linux refuses a program for. It unwraps to
-// EINVAL, what SO_ATTACH_FILTER answers.
+// CheckError names the instruction for which Linux refuses a program. It unwraps to
+// EINVAL, which SO_ATTACH_FILTER returns.
 type CheckError struct {
 	Index       int         // of the instruction, from 0; -1: the program as a whole
 	Instruction Instruction // zero if Index is -1
@@ -38,7 +38,8 @@ func check(prog []Instruction) error {
 	return checkScratch(prog)
 }
 
-// fault returns what is wrong with one instruction that after others follow.
+// fault returns what is wrong with one instruction, which after more instructions
+// follow; "" if nothing is.
 func (in Instruction) fault(after int) string {
 	if !in.known() {
 		return "not an operation of classic BPF"
@@ -73,17 +74,17 @@ func (in Instruction) fault(after int) string {
 	return ""
 }
 
-// checkScratch refuses a load from a scratch word that some way to it has not
-// stored to. Linux does not clear the words between packets. An instruction
-// that no way leads to may load any word.
+// checkScratch refuses a load from a scratch word to which not every path to the load
+// has stored: Linux does not clear the words between packets. An unreachable
+// instruction may load any word.
 func checkScratch(prog []Instruction) error {
 	const all = 1<<scratchWords - 1
-	// stored[i]: the words that every jump to i has behind it
+	// stored[i]: the words to which every path that jumps to i has stored
 	stored := make([]uint16, len(prog))
 	for i := range stored {
 		stored[i] = all
 	}
-	var now uint16 // stored to on every way to the current instruction
+	var now uint16 // stored to on every path to the current instruction
 	for i, in := range prog {
 		now &= stored[i]
 		switch {

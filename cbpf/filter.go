@@ -10,15 +10,15 @@ import (
 type Filter struct {
 	prog  []Instruction // for interpret
 	first *step         // for Run
-	attrs int           // that one load looks at
+	attrs int           // the most netlink attributes that one load inspects
 }
 
 // Compile checks a program as Linux's bpf_check_classic does. An error is a
 // [*CheckError].
 //
-// Not imitated are two limits on what Linux translates a program to: ENOMEM if
-// that is larger than net.core.optmem_max, EINVAL if a ja leads over more than
-// 32767 of its instructions. It takes thousands of loads to get there.
+// Two limits on Linux's translation of a program are not imitated: ENOMEM if it is
+// larger than net.core.optmem_max, and EINVAL if a ja jumps over more than 32767 of its
+// instructions. Only a program with thousands of loads exceeds them.
 func Compile(prog []Instruction) (*Filter, error) {
 	if err := check(prog); err != nil {
 		return nil, err
@@ -26,5 +26,5 @@ func Compile(prog []Instruction) (*Filter, error) {
 	return &Filter{prog: slices.Clone(prog), first: lower(prog), attrs: math.MaxInt}, nil
 }
 
-// Program is the program that f was compiled from. It is not to be changed.
+// Program returns the program that f was compiled from. The caller must not change it.
 func (f *Filter) Program() []Instruction { return f.prog }

@@ -71,8 +71,8 @@ const (
 	scratchWords    = 16   // BPF_MEMWORDS
 )
 
-// Packet offsets from here up have a meaning of their own (linux/filter.h).
-// They are negative numbers to Linux, and large ones here.
+// Bases of the special packet offsets (linux/filter.h), which are negative in Linux and
+// large here.
 const (
 	LLOff  = 0xffe00000 // SKF_LL_OFF, -0x200000: from the link-layer header
 	NetOff = 0xfff00000 // SKF_NET_OFF, -0x100000: from the network header
@@ -141,8 +141,8 @@ func (in Instruction) known() bool {
 	return named
 }
 
-// Ancillary returns which ancillary datum the instruction loads. Linux gives
-// the region's offsets their meaning in absolute loads only, of any size.
+// Ancillary returns which ancillary datum the instruction loads. In Linux only absolute
+// loads, of any size, read ancillary data.
 func (in Instruction) Ancillary() (ad uint32, ok bool) {
 	if in.Op&0x07 != classLD || in.Op&0xe0 != modeABS || in.K < AdOff {
 		return 0, false
@@ -157,7 +157,7 @@ func (in Instruction) LoadsPacket() bool {
 	return (class == classLD || class == classLDX) && (mode == modeABS || mode == modeIND || mode == modeMSH)
 }
 
-// size is how many bytes a load from the packet reads.
+// size returns how many bytes a load from the packet reads.
 func (in Instruction) size() uint8 {
 	switch in.Op & 0x18 {
 	case sizeB:
@@ -168,8 +168,8 @@ func (in Instruction) size() uint8 {
 	return 4
 }
 
-// String writes the instruction as tcpdump -d and bpf_asm do. Jumps show
-// distances.
+// String formats the instruction as tcpdump -d and bpf_asm do, with distances for the
+// targets of jumps.
 func (in Instruction) String() string {
 	if !in.known() {
 		return fmt.Sprintf("unknown operation %#04x", in.Op)

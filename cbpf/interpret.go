@@ -1,8 +1,8 @@
 package cbpf
 
-// interpret runs a checked program from instruction pc on, any instruction on
-// any packet. It is the meaning of a program; Run is the fast way there. attrs is how many
-// attributes a load looks at.
+// interpret runs a checked program from instruction pc on. It implements every
+// instruction on any packet, and is the reference for Run. attrs is the most netlink
+// attributes that a load inspects.
 func interpret(prog []Instruction, attrs int, p *Packet, pc uint, a, x uint32, mem [scratchWords]uint32) uint32 {
 	var ok bool
 	for {
@@ -77,7 +77,7 @@ func interpret(prog []Instruction, attrs int, p *Packet, pc uint, a, x uint32, m
 	}
 }
 
-// alu reckons a op v. Not ok: a division by 0, which ends the program.
+// alu computes a op v. ok is false for a division by 0, which ends the program.
 func alu(op uint16, a, v uint32) (r uint32, ok bool) {
 	switch op {
 	case aluADD:
@@ -102,7 +102,7 @@ func alu(op uint16, a, v uint32) (r uint32, ok bool) {
 		return a | v, true
 	case aluXOR:
 		return a ^ v, true
-	case aluLSH: // by X, which may be more than 31: its low five bits count
+	case aluLSH: // by X modulo 32
 		return a << (v & 31), true
 	case aluRSH:
 		return a >> (v & 31), true
@@ -110,7 +110,7 @@ func alu(op uint16, a, v uint32) (r uint32, ok bool) {
 	return -a, true // aluNEG
 }
 
-// holds is what a conditional jump asks.
+// holds reports whether the condition of a jump is true.
 func holds(op uint16, a, v uint32) bool {
 	switch op {
 	case jmpJEQ:

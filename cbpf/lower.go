@@ -4,22 +4,22 @@ package cbpf
 // steps are a graph without loops whose ends return.
 type step struct {
 	op op
-	at uint16 // the first instruction that it does
+	at uint16 // index of the first instruction that it implements
 	k  uint32 // offset, index or operand
 	v  uint32 // what a jump compares with
 	w  uint32 // second operand of a fused step
 
-	// Where to go on: f after most steps; t if a jump's condition holds, t2 if
-	// its second one does.
+	// The next step: f after most steps, t if a jump's condition is true, t2 if its
+	// second one is.
 	f, t, t2 *step
 }
 
 type op uint8
 
-// The private operations. A name that ends in K takes step.k, one that ends in
-// X register X.
+// The private operations. A name that ends in K uses step.k, one that ends in X register
+// X.
 const (
-	opRare op = iota // left to interpret
+	opRare op = iota // executed by interpret
 	opRetK
 	opRetA
 
@@ -78,8 +78,8 @@ const (
 	opJgeX
 	opJsetX
 
-	// Several instructions in one step. They leave in A and X what the
-	// instructions would: others may look at it again.
+	// Several instructions in one step. They store in A and X what the instructions
+	// would: later ones may read it.
 	opJeq2
 	opLdBJeq
 	opLdHJeq
@@ -158,7 +158,7 @@ var plainOps = [1 << 8]op{
 	classJMP | jmpJSET | srcX: opJsetX,
 }
 
-// ancillaryOps are the fields beside the packet that libpcap asks for often.
+// ancillaryOps are the ancillary data that libpcap's programs load often.
 var ancillaryOps = map[uint32]op{
 	AdProtocol: opLdProtocol, adPktType: opLdPktType,
 	adVLANTag: opLdVLANTag, adVLANTagPresent: opLdVLANTagPresent,
@@ -179,13 +179,13 @@ var secondJeq = [opMost]op{
 	opJeqK: opJeq2, opLdBJeq: opLdBJeq2, opLdHJeq: opLdHJeq2, opLdIndHJeq: opLdIndHJeq2,
 }
 
-// lower returns the first step of a checked program. For each instruction there
-// is a step that does it, and maybe those after it; they keep their own steps,
-// for jumps that lead to them.
+// lower returns the first step of a checked program. Each instruction has a step, which
+// may also implement instructions after it; those still have steps of their own, for
+// jumps to them.
 func lower(prog []Instruction) *step {
 	steps := make([]step, len(prog))
-	to := make([]*step, len(prog)) // the step to go on with at an instruction
-	// Last first: whatever a step goes on to is there already.
+	to := make([]*step, len(prog)) // the step of each instruction
+	// In reverse order: a step's successors exist when it is made.
 	for i := len(steps) - 1; i >= 0; i-- {
 		in := prog[i]
 		if in.Op == classJMP|jmpJA {
@@ -209,7 +209,7 @@ func lower(prog []Instruction) *step {
 	return to[0]
 }
 
-// fuse makes one step of s and those after it, if it can.
+// fuse returns one step for s and those after it, if there is one.
 func (s step) fuse() step {
 	next := s.f
 	if next == nil {

@@ -1,19 +1,18 @@
 package cbpf
 
-// Packet is what a filter looks at: the fields of struct sk_buff that classic
-// BPF can reach. A filter keeps nothing of it. One Packet serves all sockets
-// that a packet is offered to; only Start differs between SOCK_RAW and
-// SOCK_DGRAM.
+// Packet is the input of a filter: the fields of struct sk_buff that classic BPF can
+// load. A filter keeps no reference to it. The same Packet can be passed to the filters
+// of all sockets; only Start differs between SOCK_RAW and SOCK_DGRAM.
 type Packet struct {
 	Data []byte   // the frame's first piece, from its link-layer header on
 	Rest [][]byte // further pieces of it
 	Len  uint32   // bytes in all pieces together
 
-	// Start is where the program's offset 0 lies in Data: 0 for SOCK_RAW, the
-	// length of the link-layer header for SOCK_DGRAM, whose programs reach
+	// Start is the offset in Data of the program's offset 0: 0 for SOCK_RAW, the
+	// length of the link-layer header for SOCK_DGRAM, whose programs can load from
 	// that header with SKF_LL_OFF only.
 	Start uint32
-	// NetOff is where the network header lies in Data (SKF_NET_OFF).
+	// NetOff is the offset of the network header in Data (SKF_NET_OFF).
 	NetOff uint32
 
 	Ifindex     uint32 // of the device
@@ -29,7 +28,7 @@ type Packet struct {
 	PacketType  uint8  // PACKET_HOST, ..., PACKET_OUTGOING
 }
 
-// view returns what of the first piece the program's own offsets reach.
+// view returns the first piece from the program's offset 0 on.
 func (p *Packet) view() []byte {
 	if uint64(p.Start) > uint64(len(p.Data)) {
 		return nil
@@ -55,7 +54,7 @@ func (p *Packet) load(off uint32, size uint8) (v uint32, ok bool) {
 }
 
 // at reads a big-endian number of size bytes, pos bytes into the frame. It may
-// lie across pieces.
+// span pieces.
 func (p *Packet) at(pos uint64, size uint8) (v uint32, ok bool) {
 	piece, rest := p.Data, p.Rest
 	for {

@@ -14,14 +14,14 @@ const (
 	ipUDPLite = 136
 )
 
-// transportHeader is how long the header of a protocol is, where that is fixed.
+// transportHeader has the header lengths in bytes of protocols with a fixed one.
 var transportHeader = [256]uint8{
 	ipUDP: 8, ipUDPLite: 8, ipICMP: 8, ipICMPv6: 8, ipIGMP: 8, ipDCCP: 12, ipSCTP: 12,
 }
 
-// payloadOffset returns what SKF_AD_PAY_OFFSET does: how far from the program's
-// offset 0 the transport payload begins, as far as the headers can be followed;
-// see package dissect. 0: they make no sense, or are cut off.
+// payloadOffset returns the value of SKF_AD_PAY_OFFSET: the distance in bytes from the
+// program's offset 0 to the transport payload, as far as package dissect can parse the
+// headers; 0 if they are malformed or truncated.
 func (p *Packet) payloadOffset() uint32 {
 	var f dissect.Flow
 	dissect.Walk(&dissect.Packet{

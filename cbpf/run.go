@@ -2,13 +2,13 @@ package cbpf
 
 import "encoding/binary"
 
-// Run returns how many bytes of p to keep; 0: none, drop it. It may be more
-// than there are.
+// Run returns how many bytes of p to keep, which may be more than p has; 0 means to drop
+// it.
 //
-// Its loop calls nothing, so that the registers of the program stay in those of
-// the machine. It reads the first piece of the packet and the simplest fields
-// beside it; at the first instruction that wants anything else, or lies beyond
-// the packet, interpret goes on.
+// Its loop calls no function, so that the program's registers stay in the machine's. It
+// reads the first piece of the packet and the simplest fields beside it. At the first
+// instruction that needs anything else, or reads beyond the first piece, interpret
+// continues.
 func (f *Filter) Run(p *Packet) uint32 {
 	var (
 		s    = f.first
@@ -16,7 +16,7 @@ func (f *Filter) Run(p *Packet) uint32 {
 		a, x uint32
 		mem  [scratchWords]uint32
 	)
-	// Offsets that are negative to Linux lie beyond every slice here.
+	// Offsets that are negative in Linux are beyond the end of every slice here.
 fast:
 	for {
 		switch s.op {

@@ -2,17 +2,16 @@ package cbpf
 
 import "fmt"
 
-// MaxWalks is how many loads that walk through a packet [CompileBounded] takes: see [Walks].
+// MaxWalks is how many loads that search a packet [CompileBounded] accepts: see [Walks].
 const MaxWalks = 4
 
-// maxAttrs is how many netlink attributes such a load looks at in a bounded filter.
+// maxAttrs is how many netlink attributes such a load inspects in a bounded filter.
 const maxAttrs = 256
 
-// CompileBounded is [Compile] for a program of somebody who is not trusted with the time of
-// whoever runs it. It refuses a program of more than [MaxWalks] loads that walk through the
-// packet. In the filter that it returns, SKF_AD_NLATTR and SKF_AD_NLATTR_NEST look at 256
-// attributes and are 0 if the one that they look for is not among those. Linux has neither
-// bound.
+// CompileBounded is [Compile] for a program from an untrusted process, whose run time must
+// be bounded. It refuses a program with more than [MaxWalks] loads that search the packet.
+// In the filter that it returns, SKF_AD_NLATTR and SKF_AD_NLATTR_NEST inspect 256 attributes
+// and return 0 if the wanted one is not among them. Linux has neither bound.
 func CompileBounded(prog []Instruction) (*Filter, error) {
 	walks := 0
 	for i, in := range prog {
@@ -20,7 +19,7 @@ func CompileBounded(prog []Instruction) (*Filter, error) {
 			walks++
 		}
 		if walks > MaxWalks {
-			return nil, &CheckError{i, in, fmt.Sprintf("load number %d that walks through the packet, want at most %d of them in a filter that somebody else runs", walks, MaxWalks)}
+			return nil, &CheckError{i, in, fmt.Sprintf("load number %d that searches the packet, want at most %d in a filter that another process runs", walks, MaxWalks)}
 		}
 	}
 	f, err := Compile(prog)

@@ -66,14 +66,14 @@ func (v Version) HdrLen() int {
 
 // Status bits of a receive frame: tp_status, and block_status in V3.
 const (
-	StatusKernel       = 0       // TP_STATUS_KERNEL: free, the writers'
-	StatusUser         = 1 << 0  // TP_STATUS_USER: filled, the reader's
-	StatusCopy         = 1 << 1  // TP_STATUS_COPY: cut here, whole in the socket's queue
+	StatusKernel       = 0       // TP_STATUS_KERNEL: free, owned by the writers
+	StatusUser         = 1 << 0  // TP_STATUS_USER: filled, owned by the reader
+	StatusCopy         = 1 << 1  // TP_STATUS_COPY: truncated here, whole in the socket's queue
 	StatusLosing       = 1 << 2  // TP_STATUS_LOSING: drops since the last statistics read
 	StatusCsumNotReady = 1 << 3  // TP_STATUS_CSUMNOTREADY: checksum left to hardware
-	StatusVLANValid    = 1 << 4  // TP_STATUS_VLAN_VALID: tp_vlan_tci counts
+	StatusVLANValid    = 1 << 4  // TP_STATUS_VLAN_VALID: tp_vlan_tci is valid
 	StatusBlkTmo       = 1 << 5  // TP_STATUS_BLK_TMO: block retired by the timer
-	StatusVLANTPID     = 1 << 6  // TP_STATUS_VLAN_TPID_VALID: tp_vlan_tpid counts
+	StatusVLANTPID     = 1 << 6  // TP_STATUS_VLAN_TPID_VALID: tp_vlan_tpid is valid
 	StatusCsumValid    = 1 << 7  // TP_STATUS_CSUM_VALID: checksum already verified
 	StatusGSOTCP       = 1 << 8  // TP_STATUS_GSO_TCP: a TCP segment larger than the wire's
 	StatusTSSoftware   = 1 << 29 // TP_STATUS_TS_SOFTWARE: software receive timestamp
@@ -82,9 +82,9 @@ const (
 
 // Status of a transmit frame.
 const (
-	StatusAvailable   = 0      // TP_STATUS_AVAILABLE: free, the program's
+	StatusAvailable   = 0      // TP_STATUS_AVAILABLE: free, owned by the program
 	StatusSendRequest = 1 << 0 // TP_STATUS_SEND_REQUEST: filled, to be sent
-	StatusSending     = 1 << 1 // TP_STATUS_SENDING: on its way
+	StatusSending     = 1 << 1 // TP_STATUS_SENDING: being sent
 	StatusWrongFormat = 1 << 2 // TP_STATUS_WRONG_FORMAT: not a frame that can be sent
 )
 
@@ -128,7 +128,7 @@ const (
 const (
 	FanoutHash     = 0 // PACKET_FANOUT_HASH: by flow
 	FanoutLB       = 1 // PACKET_FANOUT_LB: in turn
-	FanoutCPU      = 2 // PACKET_FANOUT_CPU: by the CPU that delivers it
+	FanoutCPU      = 2 // PACKET_FANOUT_CPU: by the receiving CPU
 	FanoutRollover = 3 // PACKET_FANOUT_ROLLOVER: the first with room
 	FanoutRnd      = 4 // PACKET_FANOUT_RND: at random
 	FanoutQM       = 5 // PACKET_FANOUT_QM: by the device's queue
@@ -138,10 +138,10 @@ const (
 
 // Flags of a fanout group, beside its mode.
 const (
-	FanoutFlagRollover       = 0x1000 // PACKET_FANOUT_FLAG_ROLLOVER: another when the chosen one has no room
-	FanoutFlagUniqueID       = 0x2000 // PACKET_FANOUT_FLAG_UNIQUEID: a new group, with an id that is free
+	FanoutFlagRollover       = 0x1000 // PACKET_FANOUT_FLAG_ROLLOVER: another member if the chosen one has no room
+	FanoutFlagUniqueID       = 0x2000 // PACKET_FANOUT_FLAG_UNIQUEID: a new group with an unused ID
 	FanoutFlagIgnoreOutgoing = 0x4000 // PACKET_FANOUT_FLAG_IGNORE_OUTGOING
-	FanoutFlagDefrag         = 0x8000 // PACKET_FANOUT_FLAG_DEFRAG: IPv4 fragments are put together first
+	FanoutFlagDefrag         = 0x8000 // PACKET_FANOUT_FLAG_DEFRAG: IPv4 fragments are reassembled first
 )
 
 // PacketType is sll_pkttype: how a packet relates to this host
@@ -150,11 +150,11 @@ type PacketType uint8
 
 // The packet types that a receive ring shows.
 const (
-	PacketHost      PacketType = 0 // PACKET_HOST: to us
+	PacketHost      PacketType = 0 // PACKET_HOST: to this host
 	PacketBroadcast PacketType = 1 // PACKET_BROADCAST
 	PacketMulticast PacketType = 2 // PACKET_MULTICAST
-	PacketOtherHost PacketType = 3 // PACKET_OTHERHOST: to somebody else
-	PacketOutgoing  PacketType = 4 // PACKET_OUTGOING: from us
+	PacketOtherHost PacketType = 3 // PACKET_OTHERHOST: to another host
+	PacketOutgoing  PacketType = 4 // PACKET_OUTGOING: sent by this host
 )
 
 // EtherTypes and link-layer protocol numbers that AF_PACKET itself treats

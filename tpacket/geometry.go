@@ -6,11 +6,11 @@ import (
 	"syscall"
 )
 
-// RequestError says which field of a ring request Linux refuses. It unwraps to
+// RequestError names the field for which Linux refuses a ring request. It unwraps to
 // the errno that the system call returns.
 type RequestError struct {
 	Field string        // C name: tp_block_size, ...
-	Value uint64        // what was asked
+	Value uint64        // the field's value
 	Want  string        // what would have been accepted
 	Errno syscall.Errno // EINVAL or ENOMEM
 }
@@ -21,7 +21,7 @@ func (e *RequestError) Error() string {
 
 func (e *RequestError) Unwrap() error { return e.Errno }
 
-// Geometry is a valid ring's shape. It lives in private memory: nothing in it
+// Geometry is the geometry of a valid ring. It is in private memory: none of it
 // is ever read back from the ring.
 type Geometry struct {
 	Version        Version
@@ -34,12 +34,12 @@ type Geometry struct {
 
 // Layout checks a ring request exactly as packet_set_ring does (the same
 // checks in the same order, so the same errno for a request with two faults)
-// and returns the ring's shape. reserve is the socket's PACKET_RESERVE and
+// and returns the ring's geometry. reserve is the socket's PACKET_RESERVE and
 // pageSize the machine's page size, both in bytes. For V1 and V2 only the Req
-// part of r is looked at.
+// part of r is checked.
 //
-// A request with BlockNr 0 asks for no ring, so there is no layout to return:
-// Linux looks at none of the rest and calls for [Req.Teardown] instead.
+// A request with BlockNr 0 removes the ring and has no layout: [Req.Teardown] checks
+// it.
 func Layout(v Version, r Req3, reserve uint32, pageSize int) (Geometry, error) {
 	refuse := func(field string, value uint64, want string, args ...any) (Geometry, error) {
 		return Geometry{}, &RequestError{field, value, fmt.Sprintf(want, args...), syscall.EINVAL}
@@ -88,8 +88,8 @@ func Layout(v Version, r Req3, reserve uint32, pageSize int) (Geometry, error) {
 	}, nil
 }
 
-// Teardown checks a request with BlockNr 0, which takes the ring away: EINVAL
-// when it asks for frames all the same.
+// Teardown checks a request with BlockNr 0, which removes the ring. The errno is EINVAL
+// if FrameNr is not 0.
 func (r Req) Teardown() error {
 	if r.FrameNr != 0 {
 		return &RequestError{"tp_frame_nr", uint64(r.FrameNr), "0 when tp_block_nr is 0", syscall.EINVAL}
@@ -103,31 +103,31 @@ func BlockPlusPriv(priv uint32) uint64 {
 	return SizeofBlockDesc + (uint64(priv)+7)&^7
 }
 
-// Size is the ring's length in bytes: what mmap must ask for.
+// Size returns the ring's length in bytes, the length to pass to mmap.
 func (g Geometry) Size() int { return int(g.BlockSize) * int(g.BlockNr) }
 
-// FrameOffset is where frame i starts, in bytes from the start of the ring.
+// FrameOffset returns the offset of frame i in bytes from the start of the ring.
 // Frames never cross the end of a block, so a block whose size is no multiple
-// of the frame's ends in unused bytes.
+// of the frame size ends with unused bytes.
 func (g Geometry) FrameOffset(i uint32) int {
 	block, frame := i/g.FramesPerBlock, i%g.FramesPerBlock
 	return int(block)*int(g.BlockSize) + int(frame)*int(g.FrameSize)
 }
 
-// Offsets is where a packet's headers go, in bytes from the frame's start.
+// Offsets are those of a packet's headers, in bytes from the frame's start.
 type Offsets struct {
 	Mac, Net uint32
 }
 
-// RawOffsets places a packet for a SOCK_RAW socket: maclen is the length of
-// its link-layer header, vnetLen that of the virtio_net_hdr asked for with
-// PACKET_VNET_HDR, 0 for none.
+// RawOffsets returns the offsets for a SOCK_RAW socket. maclen is the length of the
+// packet's link-layer header, and vnetLen that of the virtio_net_hdr that
+// PACKET_VNET_HDR adds, 0 without.
 func RawOffsets(v Version, maclen, reserve, vnetLen uint32) Offsets {
 	net := uint32(Align(v.HdrLen()+int(max(maclen, 16)))) + reserve + vnetLen
 	return Offsets{Mac: net - maclen, Net: net}
 }
 
-// DgramOffsets places a packet for a SOCK_DGRAM socket, whose frames start at
+// DgramOffsets returns the offsets for a SOCK_DGRAM socket, whose frames start at
 // the network header.
 func DgramOffsets(v Version, reserve uint32) Offsets {
 	net := uint32(Align(v.HdrLen())) + 16 + reserve

@@ -6,8 +6,8 @@ import "unsafe"
 // 64 bits wide: the start of a V1 frame. Seconds and microseconds.
 type Header1 struct {
 	Status  uint64
-	Len     uint32 // of the packet as it was
-	Snaplen uint32 // bytes that are in the frame
+	Len     uint32 // of the original packet, in bytes
+	Snaplen uint32 // bytes in the frame
 	Mac     uint16 // offset of the link-layer header from the frame's start
 	Net     uint16 // offset of the network header
 	Sec     uint32
@@ -112,8 +112,8 @@ type Stats3 struct {
 // RolloverStats mirrors struct tpacket_rollover_stats, what PACKET_ROLLOVER_STATS
 // returns.
 type RolloverStats struct {
-	All    uint64 // packets that went to another member than the chosen one
-	Huge   uint64 // of them, those of a flow with most of the packets
+	All    uint64 // packets delivered to another member than the chosen one
+	Huge   uint64 // of these, packets of a flow that most recent packets belong to
 	Failed uint64 // packets for which no member had room
 }
 
@@ -144,31 +144,30 @@ var (
 	_ [SizeofRolloverStats]byte = [unsafe.Sizeof(RolloverStats{})]byte{}
 )
 
-// Record is any of the fixed-size structs of this package that cross between
-// programs as bytes.
+// Record is any of this package's fixed-size structs that programs exchange as bytes.
 type Record interface {
 	Header1 | Header2 | Header3 | BlockDesc | SockaddrLL | Req | Req3 | Stats | Stats3 | RolloverStats | Auxdata
 }
 
-// Bytes returns v's memory image, host byte order: what C sees.
+// Bytes returns v's memory, which has the layout of the C struct in host byte order.
 func Bytes[T Record](v *T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
 }
 
-// Parse copies a T out of the start of b. Missing bytes are zero, extra ones
-// are ignored: callers that care check len(b) first, as Linux checks optlen.
+// Parse decodes a T from the start of b. Missing bytes are zero and extra ones
+// ignored: callers check len(b) first, as Linux checks optlen.
 func Parse[T Record](b []byte) (v T) {
 	copy(Bytes(&v), b)
 	return v
 }
 
-// Htons turns a 16-bit value from host to network byte order, or back.
+// Htons converts a 16-bit value from host to network byte order, or back.
 func Htons(v uint16) uint16 {
 	b := [2]byte{byte(v >> 8), byte(v)}
 	return *(*uint16)(unsafe.Pointer(&b))
 }
 
-// Header1At is the header of the V1 frame that b starts with. b must hold a
+// Header1At returns the header of the V1 frame that b starts with. b must hold a
 // whole header and be aligned to [Alignment], as every frame of a ring is. The
 // status word in it is shared: only atomic operations may touch it.
 func Header1At(b []byte) *Header1 {
@@ -176,21 +175,21 @@ func Header1At(b []byte) *Header1 {
 	return (*Header1)(unsafe.Pointer(&b[0]))
 }
 
-// Header2At is the header of the V2 frame that b starts with, under the rules of
+// Header2At returns the header of the V2 frame that b starts with, under the rules of
 // [Header1At].
 func Header2At(b []byte) *Header2 {
 	_ = b[SizeofHeader2-1]
 	return (*Header2)(unsafe.Pointer(&b[0]))
 }
 
-// Header3At is the header of the V3 packet that b starts with. b must hold a
+// Header3At returns the header of the V3 packet that b starts with. b must hold a
 // whole header and be aligned to 8 bytes, as every packet of a block is.
 func Header3At(b []byte) *Header3 {
 	_ = b[SizeofHeader3-1]
 	return (*Header3)(unsafe.Pointer(&b[0]))
 }
 
-// SockaddrLLAt is the address behind the header in frame b.
+// SockaddrLLAt returns the address behind the header in frame b.
 func SockaddrLLAt(b []byte, v Version) *SockaddrLL {
 	at := Align(v.HeaderSize())
 	_ = b[at+SizeofSockaddrLL-1]

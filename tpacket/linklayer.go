@@ -41,7 +41,6 @@ const (
 	ARPHRDVsockMon          = 826
 	ARPHRDLAPD              = 8445  // libpcap's, for ISDN drivers outside Linux
 	ARPHRDNone              = 65534 // no link-layer header, as a TUN device
-	ARPHRDVoid              = 65535
 )
 
 // Link-layer protocol numbers, sll_protocol, below those of EtherTypes

@@ -1,6 +1,6 @@
 package tpacket
 
-// The generic socket level, and its option that several packages ask for
+// The generic socket level and the option of it that several packages use
 // (asm-generic/socket.h).
 const (
 	SolSocket = 1 // SOL_SOCKET

@@ -5,17 +5,17 @@ import (
 	"unsafe"
 )
 
-// TxHeader is what the header of a transmit frame says. It is not to be
-// believed: the program that wrote it may change the frame all the time.
+// TxHeader is the header of a transmit frame. It is untrusted: the program that wrote the
+// frame can change it at any time.
 type TxHeader struct {
 	Len  uint32 // tp_len: of the packet
-	Mac  uint16 // tp_mac and
-	Net  uint16 // tp_net: where it starts, with PACKET_TX_HAS_OFF
+	Mac  uint16 // tp_mac: the packet's offset for SOCK_RAW, with PACKET_TX_HAS_OFF
+	Net  uint16 // tp_net: the same for SOCK_DGRAM
 	Next uint32 // V3: tp_next_offset, which must be 0
 }
 
-// ReadTxHeader reads the header that frame b starts with, each field once. b is
-// as [Header1At] wants it.
+// ReadTxHeader reads the header that frame b starts with, each field once. The rules
+// for b are those of [Header1At].
 func ReadTxHeader(v Version, b []byte) TxHeader {
 	_ = b[v.HeaderSize()-1]
 	length, offsets := unsafe.Offsetof(Header2{}.Len), unsafe.Offsetof(Header2{}.Mac)
@@ -35,11 +35,12 @@ func ReadTxHeader(v Version, b []byte) TxHeader {
 	return h
 }
 
-// loadWord loads one word of shared memory, and never again.
+// loadWord loads one word of shared memory exactly once.
 func loadWord(b []byte, at uintptr) uint32 {
 	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&b[at])))
 }
 
-// TxOffset is where the packet starts in a transmit frame that does not say so,
-// in bytes: behind the header, where a receive frame has its address.
+// TxOffset returns the offset of the packet in a transmit frame without
+// PACKET_TX_HAS_OFF, in bytes: behind the header, where a receive frame has its
+// address.
 func (v Version) TxOffset() int { return Align(v.HeaderSize()) }

@@ -1,10 +1,10 @@
-// Package maxlen says how long the packets of a kernel interface get: its MTU, or more
-// where segments are sent or merged (TSO, GSO, GRO, LRO), up to what was set for BIG TCP
-// (gso_max_size, gro_max_size, and both of IPv4). It asks in the calling thread's network namespace and
-// needs no privilege.
+// Package maxlen determines the length of a kernel interface's longest packets: its MTU, or
+// with segmentation or receive offloads (TSO, GSO, GRO, LRO) the limits for BIG TCP
+// (gso_max_size, gro_max_size and the two for IPv4). It queries the calling thread's network
+// namespace and needs no privilege.
 //
-// The other end of a veth pair sends segments by its own settings: who turns off the
-// offloads of one end alone still gets longer packets there, in Linux, too.
+// The settings of one end of a veth pair do not bound what it receives: the other end sends
+// segments by its own settings.
 //
-// The package is empty off Linux.
+// On other systems than Linux the package is empty.
 package maxlen

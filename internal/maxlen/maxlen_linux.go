@@ -14,17 +14,18 @@ import (
 
 // Lengths in bytes (linux/netdevice.h).
 const (
-	legacyGSOMaxSize = 1 << 16 // GSO_LEGACY_MAX_SIZE, where the kernel says nothing
+	legacyGSOMaxSize = 1 << 16 // GSO_LEGACY_MAX_SIZE, if the kernel reports no limit
 	gsoMaxSize       = 8 << 16 // GSO_MAX_SIZE
 )
 
 // ethFlagLRO is ETH_FLAG_LRO (linux/ethtool.h).
 const ethFlagLRO = 1 << 15
 
-// Of returns the length of the longest packet that a packet socket sees on an
-// interface, in bytes without the link-layer header. ENODEV: there is none.
+// Of returns the length of the longest packet that a packet socket receives on an
+// interface, in bytes without the link-layer header. The errno is ENODEV if there is no
+// such interface.
 func Of(name string) (int, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) // any will do
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) // ioctls on interfaces work on any socket
 	if err != nil {
 		return 0, os.NewSyscallError("socket", err)
 	}
@@ -33,7 +34,7 @@ func Of(name string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// What is sent in segments, and what comes in merged.
+	// Segmentation offloads of sent packets, and merging of received ones.
 	sends, err := anyOn(fd, name, unix.ETHTOOL_GTSO, unix.ETHTOOL_GGSO, unix.ETHTOOL_GUFO)
 	if err != nil {
 		return 0, err
@@ -63,7 +64,7 @@ func Of(name string) (int, error) {
 	return min(longest, gsoMaxSize), nil
 }
 
-// ifreq asks for a number of an interface.
+// ifreq queries a number of an interface by ioctl. An invalid name is EINVAL.
 func ifreq(fd int, name string, request uint) (int, error) {
 	r, err := unix.NewIfreq(name)
 	if err != nil {
@@ -73,8 +74,8 @@ func ifreq(fd int, name string, request uint) (int, error) {
 	return int(r.Uint32()), err
 }
 
-// anyOn reports whether one of the offloads is on. What the kernel or the driver does
-// not know is off.
+// anyOn reports whether one of the offloads is on. One that the kernel or the driver does
+// not implement is off.
 func anyOn(fd int, name string, commands ...uint32) (bool, error) {
 	for _, cmd := range commands {
 		v, err := ethtool(fd, name, cmd)
@@ -93,7 +94,7 @@ func anyOn(fd int, name string, commands ...uint32) (bool, error) {
 	return false, nil
 }
 
-// ethtool asks for a number by SIOCETHTOOL.
+// ethtool queries a number by SIOCETHTOOL.
 func ethtool(fd int, name string, cmd uint32) (uint32, error) {
 	value := [2]uint32{cmd} // struct ethtool_value
 	var r struct {          // struct ifreq
@@ -104,21 +105,21 @@ func ethtool(fd int, name string, cmd uint32) (uint32, error) {
 	copy(r.name[:unix.IFNAMSIZ-1], name)
 	r.data = unsafe.Pointer(&value)
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&r))); errno != 0 {
-		return 0, os.NewSyscallError("SIOCETHTOOL", errno)
+		return 0, fmt.Errorf("SIOCETHTOOL: %w", errno)
 	}
 	return value[1], nil
 }
 
-// sizes asks for the longest segment that is sent and that comes in merged, of IPv6 and
-// IPv4.
+// sizes returns the lengths of the longest segments that are sent (gso) and merged on
+// receipt (gro), the larger of IPv6's and IPv4's.
 func sizes(index int32) (gso, gro int, err error) {
 	b, err := syscall.NetlinkRIB(unix.RTM_GETLINK, unix.AF_UNSPEC)
 	if err != nil {
-		return 0, 0, os.NewSyscallError("RTM_GETLINK", err)
+		return 0, 0, fmt.Errorf("RTM_GETLINK: %w", err)
 	}
 	msgs, err := syscall.ParseNetlinkMessage(b)
 	if err != nil {
-		return 0, 0, os.NewSyscallError("RTM_GETLINK", err)
+		return 0, 0, fmt.Errorf("RTM_GETLINK: %w", err)
 	}
 	for i := range msgs {
 		m := &msgs[i]
@@ -127,7 +128,7 @@ func sizes(index int32) (gso, gro int, err error) {
 		}
 		attrs, err := syscall.ParseNetlinkRouteAttr(m)
 		if err != nil {
-			return 0, 0, os.NewSyscallError("RTM_NEWLINK", err)
+			return 0, 0, fmt.Errorf("RTM_NEWLINK: %w", err)
 		}
 		for _, a := range attrs {
 			if len(a.Value) < 4 {

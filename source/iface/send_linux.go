@@ -185,7 +185,7 @@ func (o *outlet) open(p *rxring.Packet) error {
 func openExit(index int, bypass bool) (*exit, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return nil, advise(os.NewSyscallError("socket(AF_PACKET)", err))
+		return nil, advise(os.NewSyscallError("socket", err))
 	}
 	file := os.NewFile(uintptr(fd), "packet socket")
 	e, err := func() (*exit, error) {

@@ -1,4 +1,4 @@
-// Package dialer attaches for the commands that have --at.
+// Package dialer attaches to the server of the --at flag.
 package dialer
 
 import (
@@ -8,10 +8,10 @@ import (
 	"github.com/rxring/rxring/attach"
 )
 
-// busyTime is how long a server that is busy is tried again.
+// busyTime bounds the retries while a server is busy.
 const busyTime = 10 * time.Second
 
-// Dial is [attach.Dial] with a limit on the time that it takes.
+// Dial is [attach.Dial] with a time limit.
 func Dial(ctx context.Context, path string) (*attach.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, busyTime)
 	defer cancel()

@@ -13,13 +13,13 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// Compile returns the program of a filter expression for packets of a link type (a
-// LINKTYPE_* of capture files), which lets snaplen bytes of a packet pass, or 262144 if
-// it is 0. The empty expression lets every packet pass.
+// Compile compiles a filter expression for packets of a link type (a LINKTYPE_* of capture
+// files). The program accepts snaplen bytes of a packet, or 262144 if snaplen is 0. The
+// empty expression accepts every packet.
 //
-// The error has libpcap's own words for what is wrong with expr, and unwraps to EINVAL;
-// where libpcap is missing, it says how to get it, and unwraps to
-// [errors.ErrUnsupported]. Expressions with names of hosts wait for the resolver.
+// The error for an invalid expression contains libpcap's message and unwraps to EINVAL. The
+// error for a missing libpcap says how to install it and unwraps to
+// [errors.ErrUnsupported]. Expressions with host names wait for the resolver.
 func Compile(expr string, linktype int, snaplen int) ([]cbpf.Instruction, error) {
 	return compile(names(), expr, linktype, snaplen)
 }
@@ -35,9 +35,9 @@ func compile(names []string, expr string, linktype, snaplen int) ([]cbpf.Instruc
 	}
 	switch {
 	case strings.ContainsRune(expr, 0):
-		return nil, refuse(expr, "a zero byte within")
+		return nil, refuse(expr, "want no zero byte in it")
 	case snaplen < 0 || snaplen > maxSnaplen:
-		return nil, refuse(expr, fmt.Sprintf("snaplen %d: want 1 to %d, or 0 for the most", snaplen, maxSnaplen))
+		return nil, refuse(expr, fmt.Sprintf("snaplen %d: want 1 to %d, or 0 for the default", snaplen, maxSnaplen))
 	}
 	l, err := load(names)
 	if err != nil {
@@ -60,7 +60,7 @@ func compile(names []string, expr string, linktype, snaplen int) ([]cbpf.Instruc
 	defer l.freeCode(&prog)
 	code := cbpf.ParseBytes(unsafe.Slice(prog.instructions, int(prog.length)*cbpf.SizeofInstruction))
 	if _, err := cbpf.Compile(code); err != nil { // protochain jumps back
-		return nil, fmt.Errorf("filter %q: libpcap makes a program of it that no packet socket takes: %w", expr, err)
+		return nil, fmt.Errorf("filter %q: libpcap compiles it to a program that Linux refuses: %w", expr, err)
 	}
 	return code, nil
 }
@@ -69,11 +69,11 @@ func refuse(expr, why string) error {
 	return explain.Errorf(syscall.EINVAL, "filter %q: %s", expr, why)
 }
 
-// missingError is that there is no libpcap.
+// missingError is returned if libpcap cannot be loaded.
 type missingError struct{ err error }
 
 func (e *missingError) Error() string {
-	return "libpcap compiles filter expressions, and is not to be had (" + strings.ReplaceAll(e.err.Error(), "\n", "; ") +
+	return "filter expressions need libpcap, which cannot be loaded (" + strings.ReplaceAll(e.err.Error(), "\n", "; ") +
 		"): install it (on Debian and Ubuntu: apt-get install libpcap0.8), or capture without an expression"
 }
 

@@ -47,7 +47,7 @@ var (
 	}
 )
 
-// TestSameAsTcpdump wants of every expression what tcpdump -ddd prints.
+// TestSameAsTcpdump compares every program with the output of tcpdump -ddd.
 func TestSameAsTcpdump(t *testing.T) {
 	need.Program(t, "tcpdump")
 	for _, of := range []struct {
@@ -96,8 +96,8 @@ func TestWhatLibpcapRefuses(t *testing.T) {
 		"ether host 1.2":  "",
 		"ip broadcast":    "netmask not known",
 		"tcp and ip6 or":  "syntax error",
-		"ip protochain 6": "no packet socket takes: classic BPF instruction",
-		"port http\x00":   "a zero byte within",
+		"ip protochain 6": "a program that Linux refuses: classic BPF instruction",
+		"port http\x00":   "want no zero byte in it",
 		"host 192.0.2.7/": "",
 	} {
 		prog, err := Compile(expr, ethernet, 0)
@@ -114,11 +114,11 @@ func TestWhatLibpcapRefuses(t *testing.T) {
 		}
 	}
 	if _, err := Compile("ip", 9999, 0); !errors.Is(err, syscall.EINVAL) {
-		t.Errorf("a link type that nobody knows: %v", err)
+		t.Errorf("an unknown link type: %v", err)
 	}
 }
 
-// needLibpcap skips where there is none.
+// needLibpcap skips the test without libpcap.
 func needLibpcap(t *testing.T) {
 	t.Helper()
 	if _, err := Compile("ip", ethernet, 0); errors.Is(err, errors.ErrUnsupported) {
@@ -126,7 +126,7 @@ func needLibpcap(t *testing.T) {
 	}
 }
 
-// forget makes as if libpcap had not been loaded yet.
+// forget resets the package to the state before libpcap is loaded.
 func forget(t *testing.T) {
 	mu.Lock()
 	before := loaded
@@ -145,7 +145,7 @@ func TestMissingLibrary(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("no library at all"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// Not there, no library, and one that has other functions.
+	// A missing file, one that is no library, and a library without the functions.
 	_, err := compile([]string{"libpcap-that-is-not-there.so", bad, "libc.so.6"}, "tcp", ethernet, 0)
 	if !errors.Is(err, errors.ErrUnsupported) {
 		t.Fatal(err)

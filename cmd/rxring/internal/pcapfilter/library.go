@@ -11,9 +11,9 @@ import (
 	"github.com/ebitengine/purego"
 )
 
-// library is libpcap, as far as it is needed here. pcap_t is a number.
+// library has the functions of libpcap that this package calls. A pcap_t * is a uintptr.
 type library struct {
-	oneByOne bool // before 1.8 it compiles one at a time
+	oneByOne bool // before 1.8 pcap_compile is not thread-safe
 
 	openDead func(linktype, snaplen int32) uintptr
 	compile  func(p uintptr, prog *program, expr string, optimize int32, netmask uint32) int32
@@ -30,8 +30,7 @@ type program struct {
 	instructions *byte  // allocated by malloc
 }
 
-// names are what libpcap goes by: the name that most have, Debian's, and what is there
-// for compilers.
+// names returns libpcap's file names: the usual one, Debian's, and that for compilers.
 func names() []string {
 	if runtime.GOOS == "darwin" {
 		return []string{"libpcap.A.dylib", "libpcap.dylib"}
@@ -44,7 +43,7 @@ var (
 	loaded *library // guarded by mu
 )
 
-// load finds libpcap under the first of names that there is.
+// load loads libpcap from the first of names that exists, once per process.
 func load(names []string) (*library, error) {
 	mu.Lock()
 	defer mu.Unlock()

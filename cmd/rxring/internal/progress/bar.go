@@ -22,9 +22,8 @@ const (
 	barEvery = 100 * time.Millisecond
 )
 
-// Set draws the bar when it has changed, a few times a second at most. Of what is
-// done, less than 0 is nothing and more than 1 is everything: a file may grow
-// while it is read. It is nothing, too, where it is not a number: 0 of 0.
+// Set draws the bar if it has changed, ten times a second at most. done is clamped to 0
+// to 1, since a file may grow while it is read; NaN (0 of 0) counts as 0.
 func (b *Bar) Set(what string, done float64) {
 	if !(done > 0) {
 		done = 0
@@ -39,7 +38,7 @@ func (b *Bar) Set(what string, done float64) {
 	fmt.Fprintf(b.w, "\r\x1b[K%s", line)
 }
 
-// Clear takes the bar away. Set draws it again.
+// Clear removes the bar. Set draws it again.
 func (b *Bar) Clear() {
 	b.line = ""
 	fmt.Fprint(b.w, "\r\x1b[K")

@@ -1,2 +1,2 @@
-// Package progress shows on a terminal how much of something is done.
+// Package progress draws a progress bar on a terminal.
 package progress

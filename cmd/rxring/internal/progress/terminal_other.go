@@ -4,5 +4,5 @@ package progress
 
 import "os"
 
-// IsTerminal says whether somebody sees what is drawn on f. Here it cannot tell.
+// IsTerminal reports whether f is a terminal. On this system it cannot, and returns false.
 func IsTerminal(*os.File) bool { return false }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// IsTerminal says whether somebody sees what is drawn on f.
+// IsTerminal reports whether f is a terminal on which a line can be redrawn.
 func IsTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	return err == nil && os.Getenv("TERM") != "dumb"

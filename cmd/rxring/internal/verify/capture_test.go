@@ -14,8 +14,7 @@ const (
 	pcapNano  = 0xa1b23c4d
 )
 
-// A capture is a pcap file in the making: what the tests put in a packet's
-// headers, and what they put under them, is apart.
+// A capture builds a pcap file. Headers and content of a packet are set independently.
 type capture struct {
 	bytes.Buffer
 	order binary.ByteOrder
@@ -34,7 +33,7 @@ func newCapture(order binary.ByteOrder, magic, link uint32) *capture {
 	return c
 }
 
-// add appends a packet, of which cut bytes at the end were not captured.
+// add appends a packet without its last cut bytes, which were not captured.
 func (c *capture) add(packet []byte, cut int) {
 	var header [16]byte
 	c.order.PutUint32(header[8:], uint32(len(packet)-cut))
@@ -51,7 +50,7 @@ func ethernetCapture(packets ...[]byte) []byte {
 	return c.Bytes()
 }
 
-// pcapng is a minimal pcapng file of one or more interfaces.
+// pcapng returns a minimal pcapng file of one or more interfaces.
 type pcapng struct {
 	bytes.Buffer
 	order binary.ByteOrder
@@ -104,13 +103,13 @@ type headers struct {
 
 const isn = 0xfffff000 // near the end, so that sequence numbers wrap
 
-// dataAt is the header of a segment that begins at a stream's offset: the
-// stream has the flow's number.
+// dataAt returns the headers of a segment at an offset of the stream with the flow's
+// number.
 func dataAt(flow int, offset uint64) headers {
 	return headers{flow: flow, seq: isn + uint32(flow) + uint32(offset), options: make([]byte, 12)}
 }
 
-// ip makes an IP packet with the payload.
+// ip returns an IP packet with the payload.
 func (h headers) ip(body []byte) []byte {
 	tcp := make([]byte, tcpLen, tcpLen+len(h.options)+len(body))
 	binary.BigEndian.PutUint16(tcp[0:], uint16(40000+h.flow))
@@ -148,7 +147,7 @@ func setChecksum(header []byte) {
 	binary.BigEndian.PutUint16(header[10:], ^uint16(sum))
 }
 
-// frame makes an Ethernet frame with the payload.
+// frame returns an Ethernet frame with the payload.
 func (h headers) frame(body []byte) []byte {
 	f := make([]byte, ethernetLen)
 	copy(f, []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0})
@@ -158,20 +157,20 @@ func (h headers) frame(body []byte) []byte {
 	return append(f, h.ip(body)...)
 }
 
-// content is n bytes of a stream.
+// content returns n bytes of a stream.
 func content(stream int, offset uint64, n int) []byte {
 	b := make([]byte, n)
 	payload.Fill(b, payload.Position{Stream: uint16(stream), Offset: offset})
 	return b
 }
 
-// segment is an untorn packet.
+// segment returns an untorn packet.
 func segment(flow int, offset uint64, n int) []byte {
 	return dataAt(flow, offset).frame(content(flow, offset, n))
 }
 
-// join puts a fresh packet's beginning before an older one's end: what a ring
-// holds whose slot two writers filled.
+// join returns the beginning of a new packet and the end of an older one, as in a
+// slot that two writers filled.
 func join(at int, first, second []byte) []byte {
 	return append(bytes.Clone(first[:at]), second[at:]...)
 }

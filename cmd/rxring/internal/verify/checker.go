@@ -8,18 +8,18 @@ import (
 	"github.com/rxring/rxring/source/netstack/streams/payload"
 )
 
-// checksumTrailer: some captures hold the Ethernet checksum behind the packet.
+// checksumTrailer is the length of the Ethernet checksum, which some captures include.
 const checksumTrailer = 4
 
-// checker judges packets one by one, over all the files of a capture, and
-// connections at the end.
+// checker checks the packets of all files of a capture one by one, and the connections
+// at the end.
 type checker struct {
 	report Report
 	flows  map[flowKey]*flow
 }
 
-// packet judges the next packet. Its error says that packets of
-// this link type cannot be judged.
+// packet checks the next packet. It returns an error if packets of this link type cannot
+// be parsed.
 func (c *checker) packet(link capfile.LinkType, data []byte, original int) error {
 	p, err := parse(link, data, original)
 	if err != nil {
@@ -31,7 +31,7 @@ func (c *checker) packet(link capfile.LinkType, data []byte, original int) error
 	switch p.kind {
 	case foreign:
 		if at, pos, ok := payload.Find(data); ok {
-			c.tear(fmt.Sprintf("at byte %d begins %v, but the headers are not those of a TCP segment", at, pos))
+			c.tear(fmt.Sprintf("%[2]v begins at byte %[1]d, but the headers are not those of a TCP segment", at, pos))
 		}
 	case tcpPacket:
 		c.segment(&p)
@@ -39,17 +39,17 @@ func (c *checker) packet(link capfile.LinkType, data []byte, original int) error
 	return nil
 }
 
-// segment judges a packet whose headers are those of a TCP segment.
+// segment checks a packet whose headers are those of a TCP segment.
 func (c *checker) segment(p *packet) {
 	if at, pos, ok := payload.Find(p.beyond); ok {
-		c.tear(fmt.Sprintf("%v: %v begins %d bytes after the end of the IP packet, which says that it is %d bytes long", p.flow, pos, at, p.length))
+		c.tear(fmt.Sprintf("%v: %v begins %d bytes after the end of the IP packet, whose header has a length of %d bytes", p.flow, pos, at, p.length))
 		return
 	}
 	switch {
 	case len(p.payload) == 0:
 		return
 	case len(p.payload) == 1 && p.payload[0] == 0:
-		return // a probe of the receiver's window, whose content means nothing
+		return // a window probe, whose content is arbitrary
 	}
 
 	at, err := payload.Verify(p.payload)
@@ -70,7 +70,7 @@ func (c *checker) segment(p *packet) {
 	}
 }
 
-// blockless judges a segment without a whole block, as far as is possible
+// blockless checks a segment without a whole block, as far as is possible
 // before the end: its connection may carry no stream at all.
 func (c *checker) blockless(p *packet) {
 	f, n := c.flow(p.flow), c.report.Packets
@@ -104,11 +104,11 @@ func (c *checker) tear(reason string) {
 	c.report.tear(1, c.report.Packets, reason)
 }
 
-// finish judges the connections. Its error says that there is no stream in any
-// packet.
+// finish checks the connections. It returns an error if no packet belongs to a
+// stream.
 func (c *checker) finish() (Report, error) {
 	for key, f := range c.flows {
-		f.judge(key, &c.report)
+		f.finish(key, &c.report)
 	}
 	if c.report.Payload == 0 {
 		return c.report, fmt.Errorf("%d packets: %w", c.report.Packets, ErrNoPayload)

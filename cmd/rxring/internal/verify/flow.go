@@ -6,31 +6,31 @@ import (
 	"github.com/rxring/rxring/source/netstack/streams/payload"
 )
 
-// place says where a connection's sequence numbers lie in a stream: base is
-// the sequence number of the stream's first byte.
+// place maps a connection's sequence numbers to a stream. base is the sequence
+// number of the stream's first byte.
 type place struct {
 	stream uint16
 	base   uint32
 }
 
-// placeOf is the place in which the byte at p has sequence number seq.
+// placeOf returns the place in which the byte at p has sequence number seq.
 func placeOf(p payload.Position, seq uint32) place {
 	return place{stream: p.Stream, base: seq - uint32(p.Offset)}
 }
 
-// position is the stream's byte with sequence number seq that is nearest to
-// the byte at offset near.
+// position returns the position with sequence number seq that is nearest to offset
+// near in the stream.
 func (pl place) position(seq uint32, near uint64) payload.Position {
 	step := int32(seq - pl.base - uint32(near))
 	return payload.Position{Stream: pl.stream, Offset: (near + uint64(int64(step))) % payload.MaxOffset}
 }
 
-// maxPlaces bounds what is kept of one connection, which has one place unless
-// its packets are torn.
+// maxPlaces bounds the memory for one connection, which has one place unless its
+// packets are torn.
 const maxPlaces = 16
 
-// flow is one direction of a connection. Which place it has is decided at the
-// end, by the majority of its packets.
+// flow is one direction of a connection. The majority of its packets decides its
+// place at the end.
 type flow struct {
 	places []votes
 
@@ -41,7 +41,7 @@ type flow struct {
 	// stream, and foreign otherwise.
 	without, firstWithout int64
 
-	// Segments too short to tell where they are from, and not yet judged.
+	// Segments too short to identify, and not yet checked.
 	short []shortSegment
 }
 
@@ -86,8 +86,8 @@ func (f *flow) vote(n int64, seq uint32, at payload.Position, bytes int) {
 	f.places = append(f.places, votes{place: pl, packets: 1, first: n, bytes: int64(bytes), last: at.Offset})
 }
 
-// voteShort does the same for a segment that names no position. It reports
-// false if the segment fits none of the flow's places.
+// voteShort does the same for a segment that is too short to name its position. It
+// returns false if the segment fits none of the flow's places.
 func (f *flow) voteShort(n int64, seq uint32, segment []byte) bool {
 	for i := range f.places {
 		at := f.places[i].position(seq, f.places[i].last)
@@ -99,8 +99,8 @@ func (f *flow) voteShort(n int64, seq uint32, segment []byte) bool {
 	return false
 }
 
-// judge adds what is known of the flow at the end of the file to the report.
-func (f *flow) judge(key flowKey, r *Report) {
+// finish adds the flow's results to the report at the end of the capture.
+func (f *flow) finish(key flowKey, r *Report) {
 	if len(f.places) == 0 {
 		return // foreign
 	}

@@ -42,7 +42,7 @@ type flowKey struct {
 
 func (f flowKey) String() string { return fmt.Sprintf("%v > %v", f.src, f.dst) }
 
-// kind says what the headers of a packet are.
+// kind is the kind of a packet by its headers.
 type kind int
 
 const (
@@ -51,30 +51,30 @@ const (
 	tcpPacket             // with its TCP header whole
 )
 
-// packet is what the headers of a captured packet say. Its slices are of the
+// packet has the headers of a captured packet. Its slices are of the
 // captured bytes.
 type packet struct {
 	kind kind
 	flow flowKey
 	seq  uint32
 
-	payload []byte // as far as it is captured
+	payload []byte // the captured part
 	beyond  []byte // captured bytes after the end of the IP packet
-	length  int    // of the IP packet, as its header says
-	wire    int    // bytes that the IP packet had room for, as the capture says
+	length  int    // of the IP packet, by its header
+	wire    int    // bytes after the link-layer header, by the capture's original length
 
 	badChecksum bool // the IPv4 header's
 }
 
-// errLinkType says that packets of a link type cannot be taken apart.
+// errLinkType is a link type whose packets cannot be parsed.
 type errLinkType capfile.LinkType
 
 func (e errLinkType) Error() string {
 	return fmt.Sprintf("link type %d is not supported: capture Ethernet (1), raw IP (12, 14, 101, 228, 229) or Linux cooked packets (113, 276)", uint16(e))
 }
 
-// parse takes the headers of a packet apart. original is the length that the
-// packet had before it was cut to the snapshot length.
+// parse parses the headers of a packet. original is the packet's length before it was
+// truncated to the snapshot length.
 func parse(link capfile.LinkType, data []byte, original int) (packet, error) {
 	header, etherType := 0, 0
 	switch link {
@@ -134,7 +134,7 @@ func (p *packet) parseIPv4(b []byte) {
 	if p.length == 0 {
 		p.length = p.wire // Linux's BIG TCP: too long for the field
 	}
-	// A checksum of 0 is one that was left to the card.
+	// A checksum of 0 was left to the hardware.
 	p.badChecksum = binary.BigEndian.Uint16(b[10:]) != 0 && !checksumOK(b[:header])
 	p.flow.src = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:])), 0)
 	p.flow.dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:])), 0)
@@ -173,7 +173,7 @@ func (p *packet) parseIPv6(b []byte) {
 	p.parseTransport(next, b, header)
 }
 
-// parseTransport parses what lies header bytes into the IP packet b.
+// parseTransport parses the transport header, header bytes into the IP packet b.
 func (p *packet) parseTransport(protocol int, b []byte, header int) {
 	if protocol == protoICMP || protocol == protoICMPv6 {
 		p.kind = icmp

@@ -9,12 +9,12 @@ import (
 // maxTears is how many torn packets a Report describes.
 const maxTears = 10
 
-// Report is what a capture holds.
+// Report is the result for a capture.
 type Report struct {
 	Packets int64 // all packets in the files
 	Bytes   int64 // their captured bytes
 
-	Payload      int64 // packets that carry stream payload, torn ones included
+	Payload      int64 // packets that carry stream payload, including torn ones
 	PayloadBytes int64 // captured bytes of payload in those that are not torn
 	Flows        int   // connections that carry a stream
 
@@ -24,8 +24,8 @@ type Report struct {
 
 // Tear describes a torn packet.
 type Tear struct {
-	File   string // "" when it came from a Reader
-	Packet int64  // its number in the file, from 1, as Wireshark counts
+	File   string // "" from Reader
+	Packet int64  // its number in the file, from 1, as in Wireshark
 	Reason string
 }
 
@@ -36,7 +36,7 @@ func (t Tear) String() string {
 	return fmt.Sprintf("packet %d: %s", t.Packet, t.Reason)
 }
 
-// tear counts n torn packets, of which the one numbered first is described.
+// tear counts n torn packets and describes the one numbered first.
 func (r *Report) tear(n, first int64, reason string) {
 	r.Torn += n
 	i, _ := slices.BinarySearchFunc(r.Tears, first, func(t Tear, packet int64) int {

@@ -11,20 +11,19 @@ import (
 	"github.com/rxring/rxring/source/file/capfile"
 )
 
-// ErrNoPayload says that a file is well but holds no packet of a stream.
+// ErrNoPayload is returned for a valid capture without a packet of a stream.
 var ErrNoPayload = errors.New("no stream payload in any packet: capture the device that the streams run on, with enough snapshot length (tcpdump -s 0)")
 
-// ErrTruncated and ErrFormat say that a file ends within a packet, and that it is
-// no capture.
+// ErrTruncated is returned for a file that ends within a packet, and ErrFormat for one
+// that is no capture.
 var (
 	ErrTruncated = capfile.ErrTruncated
 	ErrFormat    = capfile.ErrFormat
 )
 
-// Files checks the capture files of one capture together, as those that tcpdump
-// rotates: a connection may go on from file to file. Errors are those of
-// [Reader], with the file's name, and those of opening one; files after it are
-// not read.
+// Files checks the files of one capture together, such as those that tcpdump rotates:
+// a connection may continue in the next file. Errors are those of [Reader] and of
+// opening a file, with the file's name; later files are not read.
 func Files(paths ...string) (Report, error) {
 	c := checker{flows: make(map[flowKey]*flow)}
 	starts := make([]int64, len(paths)) // packets before each file
@@ -48,11 +47,11 @@ func Files(paths ...string) (Report, error) {
 
 // Reader checks a capture, pcap or pcapng of either byte order, plain or compressed
 // by gzip or zstd, of Ethernet, raw IP or Linux cooked packets. It reads until the
-// end and holds one packet in memory at a time, besides what is known of each
+// end and keeps one packet in memory at a time, and a bounded state of each
 // connection.
 //
-// Its error wraps [ErrFormat], [ErrTruncated], [ErrNoPayload] or what r or the
-// decoder said. The Report is that of the packets before the error.
+// Its error wraps [ErrFormat], [ErrTruncated], [ErrNoPayload] or an error of r or the
+// decoder. The Report is that of the packets before the error.
 func Reader(r io.Reader) (Report, error) {
 	c := checker{flows: make(map[flowKey]*flow)}
 	err := c.read(r)
@@ -69,7 +68,7 @@ func Reader(r io.Reader) (Report, error) {
 func (c *checker) file(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("verify %s: %w: want a capture that this user can read, such as rxring run -- tcpdump -i net0 -w FILE makes", path, reason(err))
+		return fmt.Errorf("verify %s: %w: want a capture that this user can read, such as rxring run -- tcpdump -i net0 -w FILE writes", path, reason(err))
 	}
 	defer f.Close()
 	if err := c.read(f); err != nil {
@@ -78,7 +77,7 @@ func (c *checker) file(path string) error {
 	return nil
 }
 
-// reason is err without the path, which the message has already.
+// reason returns err without the path, which the message already contains.
 func reason(err error) error {
 	if p := new(os.PathError); errors.As(err, &p) {
 		return p.Err
@@ -86,7 +85,7 @@ func reason(err error) error {
 	return err
 }
 
-// read judges the packets of one file.
+// read checks the packets of one file.
 func (c *checker) read(r io.Reader) error {
 	file, err := capfile.NewReader(r)
 	if err != nil {

@@ -12,8 +12,7 @@ import (
 	"testing"
 )
 
-// foreignPackets are those that a capture of streams holds besides: none is
-// torn.
+// foreignPackets are other packets of a capture of streams. None is torn.
 func foreignPackets() [][]byte {
 	arp := make([]byte, 60)
 	copy(arp, []byte{255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1})
@@ -91,7 +90,7 @@ func TestTornPacketsAreFoundAndExplained(t *testing.T) {
 		{
 			"two writers in one slot, the second overtakes in mid-packet",
 			[][]byte{whole(0, 0), join(30066, whole(0, 65375), whole(1, 1<<20))},
-			1, []string{"packet 2: 192.0.2.1:40000 > 192.0.2.2:12865: payload: bytes 30000 to 65374 are not those of stream 0 offset 95375: at byte 30000 begins stream 1 offset 1078576"},
+			1, []string{"packet 2: 192.0.2.1:40000 > 192.0.2.2:12865: payload: bytes 30000 to 65374 are not those of stream 0 offset 95375: stream 1 offset 1078576 begins at byte 30000"},
 		},
 		{
 			"headers of one packet over the content of another connection's",
@@ -116,12 +115,12 @@ func TestTornPacketsAreFoundAndExplained(t *testing.T) {
 		{
 			"a stale tail of an older packet in the slot",
 			[][]byte{whole(0, 0), join(60000, whole(0, 10*65375), whole(0, 0))},
-			1, []string{"bytes 59934 to 65374 are not those of stream 0 offset 713684: at byte 59936 begins stream 0 offset 59936"},
+			1, []string{"bytes 59934 to 65374 are not those of stream 0 offset 713684: stream 0 offset 59936 begins at byte 59936"},
 		},
 		{
 			"a short packet's headers, and its length, over a long packet",
 			[][]byte{whole(0, 0), join(66, segment(0, 65375, 0), whole(1, 0)[:66+5000])},
-			1, []string{"packet 2: 192.0.2.1:40000 > 192.0.2.2:12865: stream 1 offset 0 begins 0 bytes after the end of the IP packet, which says that it is 52 bytes long"},
+			1, []string{"packet 2: 192.0.2.1:40000 > 192.0.2.2:12865: stream 1 offset 0 begins 0 bytes after the end of the IP packet, whose header has a length of 52 bytes"},
 		},
 		{
 			"a long packet's headers over a short packet",
@@ -131,7 +130,7 @@ func TestTornPacketsAreFoundAndExplained(t *testing.T) {
 		{
 			"headers of something else over a stream's content",
 			[][]byte{whole(0, 0), join(42, foreignPackets()[0], whole(0, 65375))},
-			1, []string{"at byte 67 begins stream 0 offset 65376, but the headers are not those of a TCP segment"},
+			1, []string{"stream 0 offset 65376 begins at byte 67, but the headers are not those of a TCP segment"},
 		},
 		{
 			"IP header of two packets",
@@ -346,7 +345,7 @@ func TestRotatedFilesAreOneCapture(t *testing.T) {
 	ng.add(0, segment(0, 0, 1448))
 	ng.add(0, segment(0, 1448, 1448))
 	first := write("x.pcapng", ng.Bytes())
-	// Whole in itself, but not where the connection has got to.
+	// Consistent, but not at the connection's position.
 	shifted := write("x1.pcap", ethernetCapture(foreignPackets()[0], dataAt(0, 2896).frame(content(0, 2897, 1448))))
 	empty := write("x2.pcap", ethernetCapture())
 

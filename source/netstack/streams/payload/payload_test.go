@@ -82,7 +82,7 @@ func TestTornSegmentsAreDescribed(t *testing.T) {
 			},
 			// The second run's first whole block begins at byte 30015.
 			want:    TornError{Want: a, Start: 30000, End: 65375, Found: b.add(30015), FoundAt: 30015},
-			message: "payload: bytes 30000 to 65374 are not those of stream 1 offset 31000: at byte 30015 begins stream 2 offset 107792",
+			message: "payload: bytes 30000 to 65374 are not those of stream 1 offset 31000: stream 2 offset 107792 begins at byte 30015",
 		},
 		{
 			name: "a slow writer leaves a stale piece in the middle",

@@ -30,7 +30,7 @@ func (e *TornError) Error() string {
 	if e.FoundAt < 0 {
 		return s + ", nor of any stream"
 	}
-	return s + fmt.Sprintf(": at byte %d begins %v", e.FoundAt, e.Found)
+	return s + fmt.Sprintf(": %v begins at byte %d", e.Found, e.FoundAt)
 }
 
 // Verify finds out which piece of which stream the segment is, and demands
