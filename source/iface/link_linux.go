@@ -1,9 +1,6 @@
 package iface
 
 import (
-	"fmt"
-
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/internal/suggest"
@@ -59,32 +56,4 @@ func ask(r *unix.Ifreq, first uint) (l link, err error) {
 	}
 	l.up = r.Uint16()&unix.IFF_UP != 0
 	return l, nil
-}
-
-// subscription is news of the namespace's interfaces. The channel is closed when it
-// ends, by itself or after stop is closed, and must be read until then.
-type subscription struct {
-	updates chan netlink.LinkUpdate
-	stop    chan struct{}
-}
-
-// subscribe is for the calling thread's network namespace. It needs no privilege.
-func subscribe() (subscription, error) {
-	s := subscription{make(chan netlink.LinkUpdate), make(chan struct{})}
-	if err := netlink.LinkSubscribeWithOptions(s.updates, s.stop, netlink.LinkSubscribeOptions{}); err != nil {
-		return s, fmt.Errorf("subscribe to news of interfaces: %w", err)
-	}
-	return s, nil
-}
-
-func (s subscription) end() {
-	close(s.stop)
-	for range s.updates {
-	}
-}
-
-// concerns says whether u is about the interface itself: a bridge has news of its
-// own about its ports.
-func concerns(u *netlink.LinkUpdate, index int) bool {
-	return int(u.Index) == index && u.Family == unix.AF_UNSPEC
 }

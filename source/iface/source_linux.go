@@ -74,7 +74,7 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 }
 
 func (s *Source) start() error {
-	news, err := subscribe() // before the first look: nothing is missed in between
+	links, err := subscribe() // before lookUp: no change between the two is lost
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (s *Source) start() error {
 		err = s.tryOut(l.name)
 	}
 	if err != nil {
-		news.end()
+		links.end()
 		return err
 	}
 	s.index = l.index
@@ -94,7 +94,7 @@ func (s *Source) start() error {
 	s.startSending()
 	s.dev.SetBacklog(backlog{s})
 	s.dev.OnInterestChange(s.adjust) // which calls it
-	go s.tend(news)
+	go s.tend(links)
 	return nil
 }
 

@@ -20,27 +20,27 @@ func (s *Source) look() {
 }
 
 // tend keeps an eye on the interface and on the tap.
-func (s *Source) tend(news subscription) {
+func (s *Source) tend(links subscription) {
 	defer close(s.done)
-	defer func() { news.end() }()
+	defer func() { links.end() }()
 	var retry <-chan time.Time
 	for {
 		select {
 		case <-s.quit:
 			return
-		case u, ok := <-news.updates:
+		case u, ok := <-links.updates:
 			switch {
-			case !ok: // too much news for the socket
-				if err := s.resubscribe(&news); err != nil {
+			case !ok: // updates were lost
+				if err := s.resubscribe(&links); err != nil {
 					s.end(err)
 					return
 				}
-			case !concerns(&u, s.index):
-			case u.Header.Type == unix.RTM_DELLINK:
+			case u.index != s.index:
+			case u.removed:
 				s.end(ErrGone)
 				return
 			default:
-				s.setUp(u.Flags&unix.IFF_UP != 0)
+				s.setUp(u.up)
 			}
 		case <-s.kick:
 			if s.tidy() {
@@ -53,15 +53,16 @@ func (s *Source) tend(news subscription) {
 	}
 }
 
-// resubscribe is for news that has ended, and was missed.
-func (s *Source) resubscribe(news *subscription) error {
+// resubscribe replaces a subscription that has failed, and reads the state that the lost
+// updates may have changed.
+func (s *Source) resubscribe(links *subscription) error {
 	return s.netns.do(func() error {
 		fresh, err := subscribe()
 		if err != nil {
 			return err
 		}
-		news.end()
-		*news = fresh
+		links.end()
+		*links = fresh
 		l, err := lookUpIndex(s.index)
 		if errors.Is(err, unix.ENODEV) {
 			return ErrGone

@@ -1,0 +1,105 @@
+package iface
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// TestSubscriptionReportsAVeth makes an interface in a network namespace, sets it up and down
+// and removes it.
+func TestSubscriptionReportsAVeth(t *testing.T) {
+	withWire(t, func(w *wire) {
+		var s subscription
+		var index int
+		var err error
+		must(t, w.near.Do(func() error {
+			if s, err = subscribe(); err != nil {
+				return err
+			}
+			veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "a0"}, PeerName: "b0"}
+			if err := netlink.LinkAdd(veth); err != nil {
+				return err
+			}
+			l, err := netlink.LinkByName("a0")
+			if err != nil {
+				return err
+			}
+			index = l.Attrs().Index
+			return nil
+		}))
+		defer s.end()
+		// expect reads until an update is as wanted: the kernel reports other changes, too.
+		expect := func(want linkUpdate) {
+			t.Helper()
+			for u := range s.updates {
+				if u == want {
+					return
+				}
+				if u.index == index && u.removed {
+					break
+				}
+			}
+			t.Fatalf("no update %+v", want)
+		}
+		change := func(f func(netlink.Link) error) {
+			t.Helper()
+			must(t, w.near.Do(func() error {
+				l, err := netlink.LinkByIndex(index)
+				if err != nil {
+					return err
+				}
+				return f(l)
+			}))
+		}
+		change(netlink.LinkSetUp)
+		expect(linkUpdate{index: index, up: true})
+		change(netlink.LinkSetDown)
+		expect(linkUpdate{index: index})
+		change(netlink.LinkDel)
+		expect(linkUpdate{index: index, removed: true})
+	})
+}
+
+// message returns an rtnetlink message with a struct ifinfomsg of size bytes.
+func message(typ uint16, family byte, index, flags uint32, size int) []byte {
+	b := make([]byte, unix.SizeofNlMsghdr+unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(b, uint32(unix.SizeofNlMsghdr+size))
+	binary.NativeEndian.PutUint16(b[4:], typ)
+	b[16] = family
+	binary.NativeEndian.PutUint32(b[20:], index)
+	binary.NativeEndian.PutUint32(b[24:], flags)
+	return b[:unix.SizeofNlMsghdr+size]
+}
+
+func TestLinkMessagesAreParsed(t *testing.T) {
+	whole := unix.SizeofIfInfomsg
+	for _, tt := range []struct {
+		name     string
+		datagram []byte
+		want     []linkUpdate
+		fails    bool
+	}{
+		{name: "empty"},
+		{name: "up", datagram: message(unix.RTM_NEWLINK, unix.AF_UNSPEC, 7, unix.IFF_UP|unix.IFF_RUNNING, whole), want: []linkUpdate{{index: 7, up: true}}},
+		{
+			name:     "two messages in a datagram",
+			datagram: append(message(unix.RTM_NEWLINK, unix.AF_UNSPEC, 7, unix.IFF_RUNNING, whole), message(unix.RTM_DELLINK, unix.AF_UNSPEC, 8, 0, whole)...),
+			want:     []linkUpdate{{index: 7}, {index: 8, removed: true}},
+		},
+		{name: "a port leaves a bridge", datagram: message(unix.RTM_DELLINK, unix.AF_BRIDGE, 7, 0, whole)},
+		{name: "another message", datagram: message(unix.RTM_NEWADDR, unix.AF_UNSPEC, 7, 0, whole)},
+		{name: "a short ifinfomsg", datagram: message(unix.RTM_NEWLINK, unix.AF_UNSPEC, 7, 0, 8)},
+		{name: "a truncated datagram", datagram: message(unix.RTM_NEWLINK, unix.AF_UNSPEC, 7, 0, whole)[:24], fails: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := parseLinkUpdates(tt.datagram)
+			if !slices.Equal(got, tt.want) || (err != nil) != tt.fails {
+				t.Errorf("%+v, %v, want %+v", got, err, tt.want)
+			}
+		})
+	}
+}
