@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/interpose"
 )
 
@@ -24,6 +25,7 @@ func TestMain(m *testing.M) {
 // TestEveryCellMovesThePacketsItCounts runs all there is, shortly: a sample
 // whose counts do not add up is an error of Run.
 func TestEveryCellMovesThePacketsItCounts(t *testing.T) {
+	need.Time(t, "it runs every cell")
 	descriptors := len(openFiles(t))
 	var raw, log bytes.Buffer
 	r, err := Run(t.Context(), Config{Rounds: 1, Budget: time.Millisecond, Raw: &raw, Log: &log})

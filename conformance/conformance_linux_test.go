@@ -13,6 +13,7 @@ import (
 
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/internal/need"
 )
 
 var (
@@ -22,7 +23,7 @@ var (
 )
 
 func TestGeneratedScripts(t *testing.T) {
-	if generated(t, here, scripts, *scriptsFlag) >= 2000 {
+	if generated(t, here, scripts, scriptCount()) >= 2000 {
 		seen.enough(t)
 	}
 }
@@ -31,7 +32,7 @@ func TestGeneratedScripts(t *testing.T) {
 // mostly have no receive ring.
 func TestGeneratedPlainScripts(t *testing.T) {
 	before := seen.moved()
-	if same := generated(t, here, plainScripts, *scriptsFlag/2); same >= 1000 && seen.moved() < before+2*same {
+	if same := generated(t, here, plainScripts, scriptCount()/2); same >= 1000 && seen.moved() < before+2*same {
 		t.Errorf("%d scripts sent and received %d frames: want two each at least", same, seen.moved()-before)
 	}
 }
@@ -39,6 +40,7 @@ func TestGeneratedPlainScripts(t *testing.T) {
 // TestGeneratedScriptsAttached is the same once more with all of rxring's calls made
 // from another process, as it were: what is true of its sockets must be true there.
 func TestGeneratedScriptsAttached(t *testing.T) {
+	need.Time(t, "it attaches generated scripts")
 	generated(t, attached, scripts, *scriptsFlag/4)
 	generated(t, attached, plainScripts, *scriptsFlag/8)
 }
@@ -46,6 +48,7 @@ func TestGeneratedScriptsAttached(t *testing.T) {
 // TestGeneratedScriptsInterposed is the same with a program under rxring run that
 // makes the calls: options, addresses and read are the kernel's there, too.
 func TestGeneratedScriptsInterposed(t *testing.T) {
+	need.Time(t, "it interposes on generated scripts")
 	generated(t, interposed, scripts, *scriptsFlag/20)
 	generated(t, interposed, plainScripts, *scriptsFlag/20)
 }
@@ -194,4 +197,12 @@ func simpler(o op) (out []op) {
 		}
 	}
 	return out
+}
+
+// scriptCount is -conformance.scripts, or a tenth of it with -short.
+func scriptCount() int {
+	if testing.Short() {
+		return *scriptsFlag / 10
+	}
+	return *scriptsFlag
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -728,6 +729,7 @@ func largeSegment(dev string, kind uint8, n int) value {
 
 // Linux divides what devices do not take whole: other sockets see the parts.
 func TestLargeSegmentsAreDivided(t *testing.T) {
+	need.Time(t, "it sends large segments for seconds")
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
 		var scripts []script
@@ -806,6 +808,7 @@ func (v oversized) bytes() []byte {
 func (v oversized) String() string { return fmt.Sprintf("oversized(%d)", int(v)) }
 
 func TestStories(t *testing.T) {
+	need.Time(t, "it waits for the timers of rings")
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
 		for _, w := range []where{here, attached, interposed} {

@@ -12,12 +12,14 @@ import (
 
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // TestOptionsInterposed walks the table of options with a program under rxring run
 // and one on the kernel's sockets: each option is set and read with values that are
 // right, short, long and absent, without a ring and with one.
 func TestOptionsInterposed(t *testing.T) {
+	need.Time(t, "it interposes on every option")
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
 		inLabs(t, interposed, slices.Values(options), func(l *lab, o option) { l.walk(t, o) })

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // links is the test binary, executed again as a program that asks for devices as container
@@ -119,6 +120,7 @@ func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
 // While this process starts others, those hold copies of all its descriptors for a moment:
 // they must not count as a socket that the program has not closed.
 func TestPortsAreFreeWhileProcessesStart(t *testing.T) {
+	need.Time(t, "it starts processes for seconds")
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 3 {

@@ -18,6 +18,7 @@ func needContainerRoot(t *testing.T) {
 // Root without CAP_SYS_PTRACE, as in a container, may not inspect a program that has given up
 // root. Programs that neither fork nor pass descriptors work all the same.
 func TestProgramsGiveUpRootInContainers(t *testing.T) {
+	need.Time(t, "it runs every program")
 	needContainerRoot(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, args := range append(stories, "bounds quiet0", "errnos quiet0") {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/interpose/internal/procfs"
 )
 
@@ -135,6 +136,7 @@ func TestProgramThatIgnoresTheEndIsKilled(t *testing.T) {
 }
 
 func TestNothingIsLeft(t *testing.T) {
+	need.Time(t, "it runs programs for seconds")
 	inEachPlace(t, func(t *testing.T, p place) {
 		w := newWorld(t, p)
 		bin := needStory(t)

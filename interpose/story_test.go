@@ -35,6 +35,7 @@ var stories = []string{
 }
 
 func TestProgramsSeePacketSockets(t *testing.T) {
+	need.Time(t, "it runs every program in several places")
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, args := range append(stories, "twice net0 "+string(p), "bounds quiet0", "hostile quiet0 1", "hostile quiet0 2", "hostile quiet0 3") {
 			t.Run(args, func(t *testing.T) {
@@ -183,6 +184,7 @@ func ipLink(t *testing.T, ns *kring.Namespace, args string) {
 
 // The stories are Linux's: they hold on the kernel's own packet sockets.
 func TestStoriesHoldOnTheKernel(t *testing.T) {
+	need.Time(t, "it runs every program")
 	need.Root(t, "open the kernel's packet sockets")
 	bin := needStory(t)
 	const busy, quiet, wire = "rxrtest1", "rxrtest2", "rxrtest3"

@@ -27,6 +27,7 @@ func users(t *testing.T) map[string]uint32 {
 
 // Common tools, as their distribution built them.
 func TestToolsCapture(t *testing.T) {
+	need.Time(t, "it starts tools for each kind of user")
 	for user, uid := range users(t) {
 		for _, c := range []struct {
 			args  string

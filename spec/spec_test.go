@@ -23,6 +23,7 @@ func TestVerdicts(t *testing.T) {
 
 // TestRunnerNoticesWrongVerdicts gives the runner tables that are wrong.
 func TestRunnerNoticesWrongVerdicts(t *testing.T) {
+	need.Time(t, "it compiles models")
 	need.Program(t, "spin", "cc")
 	for _, tt := range []struct{ name, row, want string }{
 		{"a race that it should find safe", "unguarded WRITERS=2,SLOTS=1,PACKETS=2 lawful one holds", "want holds, got violated"},

@@ -43,6 +43,7 @@ var killSeed = flag.Uint64("kills.seed", 0, "seed of TestKills; 0: the clock")
 // in every combination. What the dead had is free at the others soon after, and the
 // others go on: a second client's tcpdump sees every packet that had room.
 func TestKills(t *testing.T) {
+	need.Time(t, "it kills processes for half a minute")
 	need.Program(t, "tcpdump")
 	if out, err := partyCommand("rxring", "run", "-q", "--", "true").CombinedOutput(); err != nil {
 		need.Skip(t, need.System, "rxring cannot interpose on programs: %v: %s", err, out)

@@ -48,6 +48,7 @@ func output(t *testing.T, name string, args ...string) (lines, other string) {
 
 // Live, tcpdump prints of a device what it prints of the file.
 func TestTcpdumpLiveOfEveryLinkType(t *testing.T) {
+	need.Time(t, "it starts tcpdump twice for each link type")
 	need.Program(t, "tcpdump")
 	dir := sharedDir(t)
 	rxring := filepath.Join(dir, "rxring")
@@ -126,6 +127,7 @@ var cookedPrefix = regexp.MustCompile(`(?m)^\S+ +(In|Out|B|M|P) +`)
 // What dump writes of a device, tcpdump prints as it prints the file that fed the
 // device; of packets without a link-layer header with a cooked one.
 func TestDumpOfEveryLinkType(t *testing.T) {
+	need.Time(t, "it starts tcpdump twice for each link type")
 	need.Program(t, "tcpdump")
 	dir := sharedDir(t)
 	rxring := filepath.Join(dir, "rxring")

@@ -48,6 +48,7 @@ func (m cleanUp) Run() int {
 // a C library, `package DIR` the Debian package of this machine's architecture; $DIST is dist/.
 // What a program does in some time takes longer on a busy machine: see briefly and longer.
 func TestScript(t *testing.T) {
+	need.Time(t, "the scripts run for minutes")
 	shared, raced := sharedDir(t), racedDir(t)
 	lacks := conditions(t, shared)
 	scripts, err := filepath.Glob("testdata/script/*.txtar")

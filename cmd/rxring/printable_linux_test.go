@@ -12,10 +12,12 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // Names and texts of a daemon that is another user's do not reach a terminal as they are.
 func TestATerminalIsSafeFromAHostileDaemon(t *testing.T) {
+	need.Time(t, "it starts every command against a hostile daemon")
 	const name = "\x1b[31m\u009b\u202e"
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	for _, name := range []string{name, name + "2"} {

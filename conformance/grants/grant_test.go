@@ -15,6 +15,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
@@ -565,6 +566,7 @@ func TestBudgetsBoundWhatSocketsHoldTogether(t *testing.T) {
 // TestAGrantIsReplacedAsAWhole: no packet is judged by half of one grant and half
 // of the next, while several writers deliver.
 func TestAGrantIsReplacedAsAWhole(t *testing.T) {
+	need.Time(t, "it delivers for seconds")
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	a := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "a"})
 	b := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "b"})

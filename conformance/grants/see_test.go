@@ -11,6 +11,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/tpacket"
@@ -172,6 +173,7 @@ var snaplenFrames = map[string]struct {
 // options, and however a packet comes, bytes past Snaplen change nothing that the
 // socket gets to know.
 func TestNothingBeyondSnaplenIsToBeSeen(t *testing.T) {
+	need.Time(t, "it tries every kind of socket and grant")
 	const snaplen = 34 // the IPv4 header, and no port
 	type way struct {
 		name     string

@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -90,6 +91,7 @@ func TestEveryPacketIsCapturedOrDropped(t *testing.T) {
 // What lies in the kernel's ring when a socket is bound is not for that socket, and is
 // not lost to others.
 func TestNothingFromBeforeTheBind(t *testing.T) {
+	need.Time(t, "it sends on a veth pair for seconds")
 	for _, c := range []Config{
 		{Retire: 100 * time.Millisecond}, // long enough to bind in
 		{Immediate: true},
@@ -142,6 +144,7 @@ func taken(s *Source) (n uint64) {
 // A socket that is bound to other protocols and back has each packet that came while it
 // was bound to one that covers it, though the packet still lies in the kernel's ring.
 func TestNothingIsLostInARebind(t *testing.T) {
+	need.Time(t, "it sends on a veth pair for seconds")
 	for _, c := range []Config{
 		{Retire: 20 * time.Millisecond},
 		{Immediate: true},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -58,6 +59,7 @@ func (w *wire) stand(t *testing.T, name, as string) *wire {
 // Interfaces of any hardware type show what a kernel socket shows of them: the type,
 // each packet's protocol and its bytes, coming and leaving.
 func TestInterfacesOfEveryHardwareType(t *testing.T) {
+	need.Time(t, "it makes an interface of each type")
 	kringtest.NeedDevices(t)
 	withWire(t, func(w *wire) {
 		for _, hatype := range []int{

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -282,6 +283,7 @@ func TestTheOnlyReaderIsWaitedForWhileItReads(t *testing.T) {
 // 20,000 packets a second, which come in bursts, and a reader with 32 slots: it loses
 // none. A machine may be too busy for it once, not five times.
 func TestAReaderWithFewSlotsLosesNothing(t *testing.T) {
+	need.Time(t, "it sends on a veth pair for seconds")
 	withWire(t, func(w *wire) {
 		source := w.start(Config{})
 		for _, size := range []int{200, 1500} {

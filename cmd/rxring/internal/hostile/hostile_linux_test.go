@@ -28,6 +28,7 @@ const tries = 3
 // newcomer waits a second longer than without the attacker. The first try of an attack is
 // compared with a quiet phase that attacks share, a further one with its own.
 func TestAttacks(t *testing.T) {
+	need.Time(t, "each attack lasts seconds")
 	needRoot(t)
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 )
 
 func TestKernelRace(t *testing.T) {
+	need.Time(t, "it runs the race for seconds")
 	for _, blocks := range []bool{false, true} {
 		c := DefaultKernel()
 		c.Duration, c.Blocks = time.Second, blocks
