@@ -362,7 +362,7 @@ func TestErrorsOfFanoutSayWhatToDo(t *testing.T) {
 		{open(3).JoinFanout(rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutLB}), syscall.ENOSPC, "set PACKET_FANOUT: fanout group 7: it has all 1 members that it takes"},
 		{open(0x800).JoinFanout(rxring.FanoutConfig{ID: 7, Mode: rxring.FanoutLB}), syscall.EINVAL, "set PACKET_FANOUT: fanout group 7: protocol 0x800: it has 0x3"},
 		{member.SetFanoutProgram(rxtest.Keep(1)), syscall.EINVAL, "set PACKET_FANOUT_DATA: fanout mode 1: want 6"},
-		{noStats, syscall.EINVAL, "get PACKET_ROLLOVER_STATS: the socket is in no fanout group that rolls over"},
+		{noStats, syscall.EINVAL, "the socket is in no fanout group that rolls over"},
 		{member.Bind(member.Addr()), syscall.EINVAL, "bind: the socket is in fanout group 7, which keeps its binding"},
 		{closed.JoinFanout(rxring.FanoutConfig{}), syscall.EBADF, "set PACKET_FANOUT: " + rxring.ErrClosed.Error()},
 	} {

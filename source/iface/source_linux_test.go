@@ -557,7 +557,7 @@ func TestStartErrors(t *testing.T) {
 			"fanout mode":     {w.dev, Config{Fanout: 2, FanoutMode: rxring.FanoutCBPF}, unix.EINVAL, "FanoutHash"},
 			"snaplen":         {w.dev, Config{Snaplen: 1 << 20}, unix.EINVAL, "1 to 262144 bytes"},
 			"retire":          {w.dev, Config{Retire: time.Microsecond}, unix.EINVAL, "whole milliseconds"},
-			"hash":            {w.dev, Config{Hash: true, Immediate: true}, unix.EINVAL, "without Immediate"},
+			"hash":            {w.dev, Config{Hash: true, Immediate: true}, unix.EINVAL, "Immediate false"},
 		} {
 			s, err := w.tryStart(c.dev, c.cfg)
 			if s != nil || err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
