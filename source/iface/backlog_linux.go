@@ -75,7 +75,7 @@ func (d *drain) stopped() bool {
 // drains are those of the open tap, none while it is not open. Source.mu is not
 // taken: it is held while the kernel opens and closes sockets.
 func (s *Source) drains() []*drain {
-	if all := s.open.Load(); all != nil { // pairs with the stores in openTap and closeTap
+	if all := s.open.Load(); all != nil { // pairs with the stores in openTap and closeTapLocked
 		return *all
 	}
 	return nil

@@ -10,16 +10,15 @@ import (
 	"github.com/rxring/rxring/internal/maxlen"
 )
 
-// maxMTU is the most that a device can have, unless it is a loopback device.
+// maxMTU is the largest MTU of a device that is not a loopback device.
 const maxMTU = 65535
 
-// maxLoopbackMTU is the most that a loopback device can have.
+// maxLoopbackMTU is the largest MTU of a loopback device.
 const maxLoopbackMTU = 1 << 19
 
-// Describe is the configuration of a device that stands for the interface of that
-// name in the calling thread's network namespace: with its index, type, MTU, length of
-// the longest segment and addresses. It needs no privilege.
-// ENODEV when there is none.
+// Describe returns the configuration of a device that represents the interface of that name
+// in the calling thread's network namespace: its index, type, MTU, longest segment and
+// addresses. It needs no privilege. It fails with ENODEV if there is no such interface.
 func Describe(name string) (rxring.DeviceConfig, error) {
 	c, err := describe(name)
 	if err != nil {

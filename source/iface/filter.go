@@ -7,9 +7,8 @@ import (
 	"github.com/rxring/rxring/cbpf"
 )
 
-// sameToKernel are the ancillary loads that give in the kernel what they give here
-// (SKF_AD_*). Of the others the kernel's ring says nothing, or they are another
-// number each time.
+// sameToKernel lists the ancillary loads (SKF_AD_*) that return the same value in the kernel
+// as here. For the others the kernel's ring has no value, or the value differs each time.
 var sameToKernel = []uint32{
 	0,      // PROTOCOL
 	4,      // PKTTYPE
@@ -20,11 +19,11 @@ var sameToKernel = []uint32{
 	60, // VLAN_TPID
 }
 
-// forKernel is a program that lets pass what a socket of the device may want, nil
-// for everything. What it lets pass it does not cut: that is for each reader's own.
+// forKernel returns a program that accepts every packet that a socket of the device accepts;
+// nil accepts all. It truncates no packet, since each reader's own filter does.
 //
-// Different filters do not add up to one: a load outside the packet ends a program
-// with "no", whatever the next would have said.
+// Different filters cannot be joined: a load outside the packet ends a program with a reject,
+// whatever the next one would return.
 func forKernel(programs [][]cbpf.Instruction, all bool) (common []cbpf.Instruction) {
 	if all {
 		return nil
@@ -39,7 +38,8 @@ func forKernel(programs [][]cbpf.Instruction, all bool) (common []cbpf.Instructi
 	return common
 }
 
-// uncut is prog as the kernel may run it in a reader's place, nil if it may not.
+// uncut returns prog as the kernel may run it for the readers, without truncation; nil if it
+// may not.
 func uncut(prog []cbpf.Instruction) []cbpf.Instruction {
 	prog = slices.Clone(prog)
 	for i := range prog {

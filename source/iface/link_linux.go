@@ -6,7 +6,7 @@ import (
 	"github.com/rxring/rxring/internal/suggest"
 )
 
-// link is what an interface is at a moment.
+// link is the state of an interface.
 type link struct {
 	index  int
 	name   string
@@ -14,8 +14,8 @@ type link struct {
 	up     bool   // IFF_UP
 }
 
-// lookUp finds an interface by its name, lookUpIndex by its number, in the calling
-// thread's network namespace: ENODEV when there is none.
+// lookUp finds an interface by its name, lookUpIndex by its index, in the calling
+// thread's network namespace; ENODEV if there is none.
 func lookUp(name string) (link, error) {
 	r, err := unix.NewIfreq(name)
 	if err != nil {
@@ -38,7 +38,7 @@ func lookUpIndex(index int) (link, error) {
 }
 
 func ask(r *unix.Ifreq, first uint) (l link, err error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) // any will do
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) // ioctl accepts any socket
 	if err != nil {
 		return l, err
 	}

@@ -11,14 +11,14 @@ import (
 // threadNetns is the calling thread's network namespace.
 const threadNetns = "/proc/thread-self/ns/net"
 
-// netns is a network namespace. Sockets stay in the one that they were opened in, but
-// are opened by whoever begins to read, on any thread.
+// netns is a network namespace. A socket belongs to the namespace that it was opened in, and
+// readers that open the tap run on any thread.
 type netns struct {
 	file *os.File
 	id   os.FileInfo
 }
 
-// currentNetns is the calling thread's.
+// currentNetns returns the calling thread's namespace.
 func currentNetns() (*netns, error) {
 	f, err := os.Open(threadNetns)
 	if err != nil {
@@ -34,7 +34,7 @@ func currentNetns() (*netns, error) {
 
 func (n *netns) close() { n.file.Close() }
 
-// do runs f on a thread in the namespace. To go there from another one needs
+// do runs f on a thread in the namespace. Entering it from another one needs
 // CAP_SYS_ADMIN.
 func (n *netns) do(f func() error) error {
 	result := make(chan error)

@@ -9,19 +9,18 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// ErrGone is why a Source ends by itself.
+// ErrGone is the error of a Source whose interface was removed.
 var ErrGone = errors.New("the interface is gone")
 
-// Source delivers what passes an interface to a device. It needs Linux.
+// Source delivers the packets of an interface to a device. It needs Linux.
 type Source struct{}
 
-// Describe is the configuration of a device that stands for an interface. It needs
-// Linux.
+// Describe returns the configuration of a device that represents an interface. It needs Linux.
 func Describe(name string) (rxring.DeviceConfig, error) {
 	return rxring.DeviceConfig{}, fmt.Errorf("iface: interface %s: live capture needs Linux: %w", name, errors.ErrUnsupported)
 }
 
-// Start delivers what passes an interface. It needs Linux.
+// Start fails: live capture needs Linux.
 func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	if dev == nil {
 		return nil, errors.New("iface: no device")
@@ -32,17 +31,17 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	return nil, fmt.Errorf("iface: interface %s: live capture needs Linux: %w", cfg.Name, errors.ErrUnsupported)
 }
 
-// Done is closed: nothing is delivered.
+// Done returns a closed channel.
 func (s *Source) Done() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
 }
 
-// Err is nil.
+// Err returns nil.
 func (s *Source) Err() error { return nil }
 
-// Stats are none.
+// Stats returns no counts.
 func (s *Source) Stats() Stats { return Stats{} }
 
 // Close does nothing.

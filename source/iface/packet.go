@@ -9,22 +9,22 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// batchSize is how many packets are delivered at once: for as many a socket takes
-// slots together.
+// batchSize is how many packets are delivered at once: a socket acquires slots for as many
+// together.
 const batchSize = 32
 
-// batch is packets that lie in a kernel ring.
+// batch is a set of packets in a kernel ring.
 type batch struct {
 	frames  [batchSize]ring.Frame
 	packets [batchSize]rxring.Packet
 	rest    [batchSize][1][]byte
-	links   [batchSize]rxring.Link // of packets of a device that is not Ethernet
-	linked  bool                   // it is not
+	links   [batchSize]rxring.Link // set if linked
+	linked  bool                   // the device is not Ethernet
 
 	n     int       // packets
-	first uint64    // number of the first: how many the drain read before
-	bytes uint64    // of the kernel's ring that those before took, about
-	read  time.Time // when; set where it may be kept
+	first uint64    // number of the first packet: how many the drain had read before
+	bytes uint64    // of the kernel's ring that earlier weighed batches use, approximately
+	read  time.Time // when it was read; set if it may be kept
 }
 
 // Of a struct virtio_net_hdr (linux/virtio_net.h): its size, and offsets in it.
@@ -42,8 +42,8 @@ const vnetDataValid = 2 // VIRTIO_NET_HDR_F_DATA_VALID
 // etherLen is ETH_HLEN, which a packet's first piece must hold.
 const etherLen = 14
 
-// load makes packet i of frame i: what tpacket_rcv (net/packet/af_packet.c) has put
-// down, read back. cut says that the kernel left some of it out.
+// load sets packet i from frame i, as tpacket_rcv (net/packet/af_packet.c) wrote it. cut
+// reports that the kernel truncated it.
 func (b *batch) load(i int) (cut bool) {
 	f, p := &b.frames[i], &b.packets[i]
 	*p = rxring.Packet{
@@ -99,7 +99,7 @@ func (b *batch) offload(i int, h []byte) {
 		Size:   binary.NativeEndian.Uint16(h[vnetGSOSize:]),
 		HdrLen: binary.NativeEndian.Uint16(h[vnetHdrLen:]),
 	}
-	// The kernel says how much lay in the packet's first piece, and so does rxring.
+	// Like the kernel, rxring shows the length of the packet's first piece.
 	if n := int(p.GSO.HdrLen); n >= etherLen && n < len(p.Data) {
 		b.rest[i][0] = p.Data[n:]
 		p.Data, p.Rest = p.Data[:n], b.rest[i][:]

@@ -13,10 +13,10 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// ErrGone is why a Source ends by itself.
+// ErrGone is the error of a Source whose interface was removed.
 var ErrGone = errors.New("the interface is gone")
 
-// Source delivers what passes an interface to a device.
+// Source delivers the packets of an interface to a device.
 type Source struct {
 	dev   *rxring.Device
 	cfg   Config
@@ -26,27 +26,26 @@ type Source struct {
 
 	quit chan struct{} // closed by Close
 	done chan struct{} // closed when tend has returned
-	kick chan struct{} // tend looks at once
+	kick chan struct{} // tend checks the tap
 
-	open atomic.Pointer[[]*drain] // the tap's, nil: it is closed; see drains
+	open atomic.Pointer[[]*drain] // the tap's; nil if it is closed; see drains
 
 	mu     sync.Mutex
-	over   bool // nothing is opened any more
+	over   bool // no tap is opened any more
 	closed bool
 	gone   error
-	tap    tap   // what is open
-	past   Stats // of what was closed; and all that is not of rings
+	tap    tap   // the open sockets
+	past   Stats // of closed taps, and all that no ring counts
 }
 
-// Start delivers what passes the interface to dev until Close, or until the
-// interface is gone. It needs CAP_NET_RAW, to be kept: the kernel's sockets are
-// opened whenever somebody begins to read dev, in the call with which he does (Bind),
-// and closed after the last. They are of the network namespace of the thread that
-// calls Start.
+// Start delivers the interface's packets to dev until Close, or until the interface is
+// removed. It needs CAP_NET_RAW, permanently: the kernel's sockets are opened when a first
+// socket is bound to dev, within that call, and closed after the last one. They belong to the
+// network namespace of the thread that calls Start.
 //
-// The device goes up and down with the interface. One Source at a time should feed
-// a device; it takes the device's OnInterestChange and SetBacklog. ENODEV when there is no such interface,
-// EPERM without the capability.
+// The device is up while the interface is. Only one Source at a time should feed a device; it
+// sets the device's OnInterestChange and SetBacklog. Start fails with ENODEV if there is no
+// such interface, and EPERM without the capability.
 func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	if dev == nil {
 		return nil, errors.New("iface: no device")
@@ -98,7 +97,7 @@ func (s *Source) start() error {
 	return nil
 }
 
-// agree says whether the device can have the interface's packets.
+// agree checks that the device has the interface's hardware type.
 func (s *Source) agree(l link) error {
 	if t := s.dev.Type(); t != rxring.DeviceType(l.hatype) {
 		return explain.Errorf(unix.EINVAL, "hardware type %d: device %s has type %d: want that of the interface, see Describe", l.hatype, s.dev.Name(), t)
@@ -106,8 +105,8 @@ func (s *Source) agree(l link) error {
 	return nil
 }
 
-// adjust brings the kernel's sockets to what the device's sockets want. It is what
-// OnInterestChange calls. To close them takes the kernel a while: nobody waits for that.
+// adjust opens, sets or closes the kernel's sockets as the device's sockets need; it is the
+// function of OnInterestChange. tend closes them, since that is slow in the kernel.
 func (s *Source) adjust() {
 	s.mu.Lock()
 	var err error
@@ -118,14 +117,14 @@ func (s *Source) adjust() {
 			s.look()
 		}
 	default:
-		err = s.follow()
+		err = s.followLocked()
 	}
 	s.mu.Unlock()
 	s.report(err)
 }
 
-// follow opens the tap, unless it is open, and sets it. mu is held.
-func (s *Source) follow() error {
+// followLocked opens the tap, unless it is open, and sets its filter and memberships.
+func (s *Source) followLocked() error {
 	err := error(nil)
 	if !s.tap.open() {
 		if err = s.netns.do(s.openTap); err == nil {
@@ -137,7 +136,7 @@ func (s *Source) follow() error {
 	}
 	if err != nil {
 		err = fmt.Errorf("iface: interface %s: %w", s.cfg.Name, err)
-		s.look() // and try again
+		s.look() // which tries again
 	}
 	s.past.Err = err
 	return err
@@ -149,9 +148,9 @@ func (s *Source) report(err error) {
 	}
 }
 
-// openTap opens the kernel's sockets. It is called in the namespace.
+// openTap opens the kernel's sockets, on a thread in the namespace.
 func (s *Source) openTap() error {
-	l, err := lookUpIndex(s.index) // it may have another name
+	l, err := lookUpIndex(s.index) // it may have been renamed
 	if err != nil {
 		return err
 	}
@@ -165,19 +164,19 @@ func (s *Source) openTap() error {
 	})
 }
 
-// Done is closed when nothing is delivered any more: after Close, or because the
-// interface is gone. The device is down then; the caller may remove it.
+// Done returns a channel that is closed once nothing is delivered any more: after Close, or
+// when the interface was removed. The device is down then, and the caller may remove it.
 func (s *Source) Done() <-chan struct{} { return s.done }
 
-// Err is why the Source has ended by itself, which unwraps to ErrGone if the
-// interface is; nil as long as it has not.
+// Err returns the error that has ended the Source, which unwraps to ErrGone if the interface
+// was removed; nil before that.
 func (s *Source) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.gone
 }
 
-// Stats counts what was done so far. It may be called at any time, also after Close.
+// Stats returns the counts so far. It may be called at any time, also after Close.
 func (s *Source) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,9 +189,9 @@ func (s *Source) Stats() Stats {
 	return now
 }
 
-// Close ends the Source, and returns when nothing is delivered any more and no
-// descriptor is left. Its error is Err's. The device stays as it is, without a
-// source. Closing again does nothing.
+// Close ends the Source, and returns once nothing is delivered any more and all descriptors
+// are closed. It returns Err's error. The device remains, without a source. Closing again does
+// nothing.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -200,7 +199,7 @@ func (s *Source) Close() error {
 		return nil
 	}
 	s.closed, s.over = true, true
-	s.closeTap()
+	s.closeTapLocked()
 	s.past.Err = nil
 	s.mu.Unlock()
 	s.dev.OnInterestChange(nil)

@@ -8,18 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// retryAfter is how long a Source waits before it tries again what has failed.
+// retryAfter is the delay before a Source opens a tap again that has failed.
 const retryAfter = time.Second
 
-// look has tend look after the tap soon.
+// look wakes tend to check the tap.
 func (s *Source) look() {
 	select {
 	case s.kick <- struct{}{}:
-	default: // it will
+	default: // a wake-up is pending
 	}
 }
 
-// tend keeps an eye on the interface and on the tap.
+// tend follows the interface's state, and closes and reopens the tap, until the Source ends.
 func (s *Source) tend(links subscription) {
 	defer close(s.done)
 	defer func() { links.end() }()
@@ -74,8 +74,8 @@ func (s *Source) resubscribe(links *subscription) error {
 	})
 }
 
-// setUp sets the device up or down, which calls adjust. Before it is down, its sockets
-// have what came by then.
+// setUp sets the device up or down, which calls adjust. The device's sockets have received
+// all earlier packets before it goes down.
 func (s *Source) setUp(up bool) {
 	if !up {
 		settle(s.drains())
@@ -83,13 +83,13 @@ func (s *Source) setUp(up bool) {
 	s.dev.SetUp(up)
 }
 
-// tidy closes a tap that nobody needs, or that has failed. again says that somebody
-// would need one.
+// tidy closes a tap without readers, or one that has failed. again reports whether readers
+// need a new one.
 func (s *Source) tidy() (again bool) {
 	s.mu.Lock()
 	watched, err := s.dev.HasListeners(), s.tap.failed()
 	if !watched || err != nil {
-		s.closeTap()
+		s.closeTapLocked()
 	}
 	switch {
 	case !watched:
@@ -105,8 +105,8 @@ func (s *Source) tidy() (again bool) {
 	return again
 }
 
-// closeTap closes what is open. mu is held.
-func (s *Source) closeTap() {
+// closeTapLocked closes the tap, if it is open.
+func (s *Source) closeTapLocked() {
 	s.out.withoutTap()
 	for _, d := range s.tap.close() {
 		d.addTo(&s.past)
@@ -114,14 +114,14 @@ func (s *Source) closeTap() {
 	s.open.Store(nil)
 }
 
-// end is for a Source that is over by itself.
+// end ends the Source for an error.
 func (s *Source) end(why error) {
 	s.mu.Lock()
 	s.over = true
 	if !s.closed {
 		s.gone = fmt.Errorf("iface: interface %s: %w", s.cfg.Name, why)
 	}
-	s.closeTap()
+	s.closeTapLocked()
 	s.mu.Unlock()
 	s.dev.OnInterestChange(nil)
 	s.dev.SetBacklog(nil)
