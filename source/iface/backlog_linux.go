@@ -8,12 +8,12 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// The kernel numbers nothing, but PACKET_STATISTICS says exactly how many packets
-// it has put into a ring (tp_packets less tp_drops), under the lock that it puts
-// them there with; and a ring's packets are read in the order of the ring. So a
-// count of packets is a place in the ring: no clock is asked.
+// The kernel does not number packets, but PACKET_STATISTICS returns exactly how many it has
+// written to a ring (tp_packets less tp_drops), under the lock that it writes with; and
+// packets are read in the ring's order. So a count of packets is a position in the ring, and
+// no clock is needed.
 
-// backlog is what the kernel's rings hold of a Source's packets.
+// backlog is the set of a Source's packets that are still in the kernel's rings.
 type backlog struct{ *Source }
 
 var _ rxring.Backlog = backlog{}
@@ -32,8 +32,8 @@ func (b backlog) Mark() {
 	}
 }
 
-// Flush implements [rxring.Backlog]. It waits for Config.Retire, and for readers as
-// long as the drains do.
+// Flush implements [rxring.Backlog]. It waits for Config.Retire, and for late readers as long
+// as the drains do.
 func (b backlog) Flush() (left uint64) {
 	drains := b.drains()
 	until := make([]uint64, len(drains))
@@ -47,8 +47,8 @@ func (b backlog) Flush() (left uint64) {
 	return left
 }
 
-// wait returns when the ring's packets up to a place are delivered, and how many of them
-// are not: the time has come. What a drain leaves that has stopped is for giveUp to count.
+// wait returns once the ring's packets up to a position are delivered, or at end, with the
+// number that are not. giveUp counts those of a drain that has stopped.
 func (d *drain) wait(until uint64, end time.Time) (left uint64) {
 	for {
 		got := d.packets.Load() // pairs with the store in release
@@ -72,8 +72,8 @@ func (d *drain) stopped() bool {
 	}
 }
 
-// drains are those of the open tap, none while it is not open. Source.mu is not
-// taken: it is held while the kernel opens and closes sockets.
+// drains returns those of the open tap; none while it is closed. It does not acquire
+// Source.mu, which is held while the kernel opens and closes sockets.
 func (s *Source) drains() []*drain {
 	if all := s.open.Load(); all != nil { // pairs with the stores in openTap and closeTapLocked
 		return *all
@@ -81,14 +81,14 @@ func (s *Source) drains() []*drain {
 	return nil
 }
 
-// mark is a place in a ring, and when the packets before it came.
+// mark is a position in a ring, and a moment after its earlier packets' arrival.
 type mark struct {
-	until uint64 // packets
+	until uint64 // packets before it
 	at    rxring.Moment
 }
 
-// mark remembers that what is in the ring now came before the sockets that are bound
-// next. When it returns, no packet from before is being delivered.
+// mark records that the packets now in the ring arrived before the sockets that are bound
+// next. No earlier packet is being delivered when it returns.
 func (d *drain) mark() {
 	d.delivering.Lock()
 	defer d.delivering.Unlock()
@@ -98,11 +98,11 @@ func (d *drain) mark() {
 	}
 }
 
-// latest is after every bind.
+// latest is a moment after every bind.
 const latest = rxring.Moment(math.MaxUint64)
 
-// inPieces has packets delivered, the first of which has a number, those from before a
-// mark to those who were bound then.
+// inPieces calls deliver for the packets, the first of which has that number: those before a
+// mark with its moment, for the sockets that were bound then.
 func (d *drain) inPieces(number uint64, ps []rxring.Packet, deliver func(rxring.Moment, []rxring.Packet)) {
 	d.delivering.Lock()
 	defer d.delivering.Unlock()
@@ -124,8 +124,8 @@ func (d *drain) inPieces(number uint64, ps []rxring.Packet, deliver func(rxring.
 	}
 }
 
-// reportLost tells the device what the ring had no room for since the last time. It
-// returns how many packets the kernel has put into the ring so far.
+// reportLost reports to the device how many packets the ring has dropped since the last call.
+// It returns how many packets the kernel has written to the ring so far.
 func (d *drain) reportLost() (taken uint64) {
 	d.reporting.Lock()
 	defer d.reporting.Unlock()
@@ -135,17 +135,16 @@ func (d *drain) reportLost() (taken uint64) {
 	return now.Packets - now.Drops
 }
 
-// reportEvery is after how many batches losses are reported though nobody asks: for
+// reportEvery is the number of batches after which losses are reported in any case, for
 // TP_STATUS_LOSING.
 const reportEvery = 8
 
-// finishTime is how long to wait for what is in a ring. A block is handed over after
+// finishTime bounds the wait for a ring's last packets. A block is retired after
 // Config.Retire; on a busy machine later.
 const finishTime = time.Second
 
-// settle waits until what is in the rings has been delivered, if there are sockets
-// that are to get it. Nothing more comes: the interface has gone down, or filters let
-// nothing pass.
+// settle waits until the rings' packets are delivered, if there are sockets to receive them.
+// No more packets arrive: the interface is down, or the filter rejects all.
 func settle(drains []*drain) {
 	end := time.Now().Add(finishTime)
 	for _, d := range drains {
@@ -155,13 +154,13 @@ func settle(drains []*drain) {
 	}
 }
 
-// behind reports whether the ring holds packets that will be delivered to sockets.
+// behind reports whether the ring has packets that will be delivered to sockets.
 func (d *drain) behind() bool {
 	return !d.stopped() && d.dev.HasListeners() && d.reportLost() > d.packets.Load()
 }
 
-// giveUp counts what the ring still holds as lost: the drain has stopped, and the ring
-// is closed.
+// giveUp counts the packets left in the ring as lost: the drain has stopped, and the ring is
+// closed.
 func (d *drain) giveUp() {
 	if taken, got := d.reportLost(), d.packets.Load(); taken > got {
 		d.dev.Lost(taken - got)

@@ -14,29 +14,29 @@ import (
 	"github.com/rxring/rxring/capture"
 )
 
-// drain takes packets out of one kernel ring and delivers them.
+// drain reads packets from one kernel ring and delivers them.
 type drain struct {
 	dev    *rxring.Device
 	handle *capture.Handle
 
 	stop atomic.Bool   // pairs with the load in run
 	done chan struct{} // closed when run has returned
-	err  error         // why it did by itself; to be read once done is closed
+	err  error         // the error that ended run; valid once done is closed
 
 	queue  queue
-	waited atomic.Int64 // time that it slept while a reader was late, in nanoseconds
+	waited atomic.Int64 // nanoseconds that it slept while a reader was late
 
-	packets, cut atomic.Uint64 // packets: delivered to all
-	batches      int           // that its goroutine has delivered
+	packets, cut atomic.Uint64 // packets: received by all receivers
+	batches      int           // delivered by its goroutine
 
 	delivering sync.Mutex // held for each piece of a batch
 	marks      []mark     // guarded by delivering
 
 	reporting sync.Mutex
-	reported  uint64 // drops that the device knows of; guarded by reporting
+	reported  uint64 // drops reported to the device; guarded by reporting
 }
 
-// run delivers until stop or an error; then it calls ended.
+// run delivers until stop is set or reading fails; then it calls ended.
 func (d *drain) run(ended func()) {
 	if d.err = d.loop(); d.err != nil {
 		defer ended()
@@ -53,7 +53,7 @@ func (d *drain) loop() error {
 		switch {
 		case err == nil:
 		case errors.Is(err, os.ErrDeadlineExceeded): // stop has been set
-		case errors.Is(err, unix.ENETDOWN): // said once; packets come when the interface is up again
+		case errors.Is(err, unix.ENETDOWN): // returned once; packets arrive when the interface is up again
 		default:
 			return err
 		}
@@ -69,7 +69,7 @@ func (d *drain) loop() error {
 	return nil
 }
 
-// read reads a batch, if there is one; it waits for one unless a reader is late.
+// read reads a batch. It waits for one unless a reader is late.
 func (d *drain) read(b *batch) (err error) {
 	b.n = 0
 	if q := &d.queue; q.late > 0 && (q.alone || !d.handle.Ready()) {
@@ -80,15 +80,15 @@ func (d *drain) read(b *batch) (err error) {
 	return err
 }
 
-// sleep waits until a reader may have handed a slot back.
+// sleep waits until a reader may have released a slot.
 func (d *drain) sleep() {
 	start := time.Now()
 	unix.Nanosleep(&unix.Timespec{Nsec: int64(nap)}, nil) // time.Sleep sleeps a millisecond or nothing
 	d.waited.Add(int64(time.Since(start)))
 }
 
-// deliver hands on the packets of b, where they lie, to those who have room for them.
-// When all have got them, their memory goes back to the kernel.
+// deliver delivers the packets of b, in place, to the receivers with room for them. When all
+// receivers have them, their memory is released to the kernel.
 func (d *drain) deliver(b *batch) {
 	var cut uint64
 	for i := range b.n {
@@ -105,7 +105,7 @@ func (d *drain) deliver(b *batch) {
 	}
 }
 
-// handOut is deliver for a batch whose packets are loaded.
+// handOut delivers a batch whose packets are loaded.
 func (d *drain) handOut(b *batch) {
 	q := &d.queue
 	q.push(b)
@@ -114,7 +114,7 @@ func (d *drain) handOut(b *batch) {
 		q.restart()
 		d.inPieces(b.first, ps, d.deliverAt)
 	} else {
-		q.look(d.dev)
+		q.updateReceivers(d.dev)
 		q.weigh(b)
 		b.read = time.Now()
 		q.split(b)
@@ -131,10 +131,10 @@ func (d *drain) deliverAt(at rxring.Moment, ps []rxring.Packet) {
 	}
 }
 
-// catchUp delivers to late readers what they have room for, or, at the end, everything.
+// catchUp delivers to late receivers the packets that they have room for; at the end, all.
 func (d *drain) catchUp(end bool) {
 	q := &d.queue
-	q.look(d.dev)
+	q.updateReceivers(d.dev)
 	clock := time.Now()
 	for to, r := range q.readers {
 		for r.late {
@@ -156,22 +156,22 @@ func (d *drain) catchUp(end bool) {
 	d.release()
 }
 
-// release gives back what all have got.
+// release releases the batches that all receivers have.
 func (d *drain) release() {
 	got := d.queue.delivered()
 	d.packets.Store(got) // pairs with the loads in wait and mark
 	d.queue.release(got)
 }
 
-// finish delivers what late readers have not got, whether there is room or not.
+// finish delivers the rest to late receivers, whether they have room or not.
 func (d *drain) finish() {
 	if d.queue.late > 0 {
 		d.catchUp(true)
 	}
 }
 
-// close ends the drain, then its ring: in this order, since the ring's memory
-// changes when it is closed.
+// close ends the drain, then closes its ring: in this order, since closing changes the ring's
+// memory.
 func (d *drain) close() {
 	d.stop.Store(true)
 	d.handle.SetDeadline(time.Unix(1, 0)) // wakes it
@@ -180,12 +180,12 @@ func (d *drain) close() {
 	d.giveUp()
 }
 
-// addTo adds what d has done.
+// addTo adds d's counts to s.
 func (d *drain) addTo(s *Stats) {
 	s.Packets += d.packets.Load()
 	s.Waited += time.Duration(d.waited.Load())
 	s.Cut += d.cut.Load()
-	kernel, _ := d.handle.Stats() // the last answer, if it is closed
+	kernel, _ := d.handle.Stats() // the last counts, if it is closed
 	s.Drops += kernel.Drops
 	s.Freezes += kernel.Freezes
 }

@@ -19,23 +19,22 @@ import (
 
 // outlet sends frames by the interface. Its methods may be called concurrently.
 //
-// Other readers of the device must see a frame exactly once, and its sender never.
-// rxring shows the frame to them when the interface has taken it. So while the tap is open the
-// frame is sent on the tap's own socket: Linux shows a frame to all packet sockets but
-// the one that sends it and those in its fanout group (dev_queue_xmit_nit,
-// net/core/dev.c), and the tap's sockets are one group. While no tap is open, a socket
-// that receives nothing sends.
+// Other readers of the device must receive a frame exactly once, and its sender never. rxring
+// delivers it to them when the interface has accepted it. So while the tap is open the frame
+// is sent on the tap's own socket: Linux delivers a frame to all packet sockets except the
+// one that sends it and those in its fanout group (dev_queue_xmit_nit, net/core/dev.c), and
+// the tap's sockets are one group. While no tap is open, a socket that receives nothing sends.
 type outlet struct {
 	netns *netns
 	index int // of the interface
 
 	// A frame is sent while mu is held for reading, and the tap is opened while it is
-	// held for writing: no frame leaves by a socket that is not the tap's while the
-	// tap receives.
+	// held for writing: while the tap receives, only its socket sends frames that
+	// sockets receive.
 	mu     sync.RWMutex
-	tap    *exit // nil: no tap is open
+	tap    *exit // nil while no tap is open
 	idle   *exit // sends while no tap is open; nil until it is needed
-	bypass *exit // PACKET_QDISC_BYPASS; no socket sees what it sends. nil until it is needed
+	bypass *exit // PACKET_QDISC_BYPASS: no socket receives its frames; nil until it is needed
 	closed bool
 
 	sent, failed atomic.Uint64 // frames
@@ -44,11 +43,11 @@ type outlet struct {
 // exit is a packet socket that sends.
 type exit struct {
 	conn syscall.RawConn
-	file *os.File // to be closed; nil: it is the tap's
-	room int      // bytes of memory that frames on their way may take before senders have to wait
+	file *os.File // closed with the outlet; nil for the tap's socket
+	room int      // bytes of unsent frames from which senders must wait
 }
 
-// startSending has what packet sockets send through the device leave by the interface.
+// startSending sets the device's transmit functions to those of the outlet.
 func (s *Source) startSending() {
 	s.out.netns, s.out.index = s.netns, s.index
 	if s.cfg.NoSend {
@@ -59,10 +58,10 @@ func (s *Source) startSending() {
 		return
 	}
 	s.dev.SetTransmitReady(s.out.ready)
-	s.dev.SetTransmitFirst(s.out.transmit) // no reader is shown what the interface refuses
+	s.dev.SetTransmitFirst(s.out.transmit) // no reader receives a frame that the interface refuses
 }
 
-// throughTap calls open, which opens the tap, and sends through it from then on.
+// throughTap calls open, which opens the tap, and sends frames on its socket from then on.
 func (o *outlet) throughTap(open func() (*capture.Handle, error)) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -98,8 +97,8 @@ func (o *outlet) close() {
 	o.tap, o.idle, o.bypass = nil, nil, nil
 }
 
-// ready is the device's [rxring.Device.SetTransmitReady]. It is EAGAIN where Linux
-// would have the sender wait for room in the socket's send buffer.
+// ready is the function of [rxring.Device.SetTransmitReady]. It returns EAGAIN where a sender
+// in Linux would wait for room in the socket's send buffer.
 func (o *outlet) ready(p *rxring.Packet) error {
 	err := o.do(p, func(e *exit, fd int) error {
 		used, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
@@ -125,11 +124,11 @@ func (o *outlet) transmit(p *rxring.Packet) error {
 	return nil
 }
 
-// do calls f with the socket that p leaves by.
+// do calls f with the socket that sends p.
 func (o *outlet) do(p *rxring.Packet, f func(e *exit, fd int) error) error {
 	for {
 		o.mu.RLock()
-		if e := o.exit(p); e != nil {
+		if e := o.exitLocked(p); e != nil {
 			defer o.mu.RUnlock()
 			var err error
 			if err2 := e.conn.Control(func(fd uintptr) { err = f(e, int(fd)) }); err2 != nil {
@@ -144,8 +143,8 @@ func (o *outlet) do(p *rxring.Packet, f func(e *exit, fd int) error) error {
 	}
 }
 
-// exit is the socket that p leaves by, nil if it is yet to be opened. mu is held.
-func (o *outlet) exit(p *rxring.Packet) *exit {
+// exitLocked returns the socket that sends p; nil if it is not open yet.
+func (o *outlet) exitLocked(p *rxring.Packet) *exit {
 	switch {
 	case p.Bypass:
 		return o.bypass
@@ -155,14 +154,14 @@ func (o *outlet) exit(p *rxring.Packet) *exit {
 	return o.idle
 }
 
-// open opens the socket that p leaves by, unless it is open.
+// open opens the socket that sends p, unless it is open.
 func (o *outlet) open(p *rxring.Packet) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
 		return unix.ENETDOWN
 	}
-	if o.exit(p) != nil {
+	if o.exitLocked(p) != nil {
 		return nil
 	}
 	var fresh *exit
@@ -214,12 +213,12 @@ func openExit(index int, bypass bool) (*exit, error) {
 	return e, nil
 }
 
-// spare is memory for what leaves once ready has let it pass: a segment of 4 MiB in
-// packets, which need more, and frames of other senders at the same moment.
+// spare is memory, in bytes, for frames that ready has accepted: a segment of 4 MiB as packets,
+// which need more, and frames that other senders send at the same time.
 const spare = 16 << 20
 
-// newExit gives the socket a larger send buffer than it has: ready has senders wait
-// when as much is used as it was. Without CAP_NET_ADMIN it is twice as large at most.
+// newExit enlarges the socket's send buffer. ready makes senders wait when the former size is
+// in use. Without CAP_NET_ADMIN the buffer is at most doubled.
 func newExit(conn syscall.RawConn) (*exit, error) {
 	e := &exit{conn: conn}
 	var err error
@@ -236,7 +235,7 @@ func newExit(conn syscall.RawConn) (*exit, error) {
 	return e, nil
 }
 
-// send sends p on a packet socket that takes a virtio_net_hdr.
+// send sends p on a packet socket with PACKET_VNET_HDR.
 func send(fd int, p *rxring.Packet) error {
 	h := vnetHeader(p)
 	pieces := [][]byte{h[:], p.Data}
@@ -244,13 +243,13 @@ func send(fd int, p *rxring.Packet) error {
 	_, err := unix.SendmsgBuffers(fd, pieces, control, nil, sendFlags)
 	switch {
 	case err == unix.ENETDOWN:
-		// The interface may have been down some time ago: the socket keeps the error
-		// until it has told it once.
+		// The interface may have been down before: the socket keeps the error until a
+		// call has returned it.
 		_, err = unix.SendmsgBuffers(fd, pieces, control, nil, sendFlags)
 	case err == unix.EINVAL && p.Priority != 0: // a message of SO_PRIORITY needs Linux 6.14
 		_, err = unix.SendmsgBuffers(fd, pieces, sendControl(p.Mark, 0), nil, sendFlags)
 	}
-	if err == unix.EAGAIN { // pieces of a segment may have left: the sender must not try again
+	if err == unix.EAGAIN { // parts of a segment may have been sent: the sender must not try again
 		return explain.Errorf(unix.ENOBUFS, "the send buffer is full")
 	}
 	return os.NewSyscallError("sendmsg", err)
@@ -260,7 +259,7 @@ const sendFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 
 const vnetNeedsCsum = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM
 
-// vnetHeader is p's struct virtio_net_hdr, in host byte order: what offload reads.
+// vnetHeader returns p's struct virtio_net_hdr, in host byte order, as offload reads it.
 func vnetHeader(p *rxring.Packet) (h [sizeofVnet]byte) {
 	if p.Checksum == rxring.ChecksumPartial {
 		h[0] = vnetNeedsCsum
@@ -275,8 +274,8 @@ func vnetHeader(p *rxring.Packet) (h [sizeofVnet]byte) {
 	return h
 }
 
-// sendControl is the control messages for a frame's mark and priority, 0 for none:
-// they are those of the program's socket.
+// sendControl returns the control messages for the mark and priority of the program's socket;
+// none for 0.
 func sendControl(mark, priority uint32) (b []byte) {
 	if mark != 0 {
 		b = appendControl(b, unix.SO_MARK, mark)

@@ -13,16 +13,17 @@ import (
 	"github.com/rxring/rxring/internal/maxlen"
 )
 
-// tap is the kernel's sockets while somebody reads. Source.mu guards it.
+// tap is the set of kernel sockets that are open while the device has readers. Guarded by
+// Source.mu.
 type tap struct {
-	drains []*drain                    // none: it is not open
-	joined map[capture.Membership]bool // of the first socket
-	filter []cbpf.Instruction          // that the kernel runs, nil: none
+	drains []*drain                    // empty if it is not open
+	joined map[capture.Membership]bool // memberships of the first socket
+	filter []cbpf.Instruction          // run by the kernel; nil if there is none
 }
 
 func (t *tap) open() bool { return len(t.drains) > 0 }
 
-// start opens it. When it returns the kernel keeps packets.
+// start opens the tap. The kernel's rings receive packets when it returns.
 func (t *tap) start(dev *rxring.Device, cfg *Config, name string, filter []cbpf.Instruction, ended func()) error {
 	longest, err := maxlen.Of(name) // now: it may have changed
 	if err != nil {
@@ -30,8 +31,8 @@ func (t *tap) start(dev *rxring.Device, cfg *Config, name string, filter []cbpf.
 	}
 	c := cfg.capture(longest)
 	c.Filter = filter
-	// On lo each packet goes out and comes in. libpcap leaves out what goes out, but
-	// knows lo by its name alone.
+	// On lo each packet is seen outgoing and incoming. libpcap ignores the outgoing
+	// ones, but recognizes lo by its name only.
 	c.IgnoreOutgoing = dev.Type() == rxring.Loopback && dev.Name() != "lo"
 	var fanout rxring.FanoutConfig
 	if cfg.Fanout > 1 {
@@ -70,7 +71,7 @@ func (t *tap) start(dev *rxring.Device, cfg *Config, name string, filter []cbpf.
 	return nil
 }
 
-// advise says what to do about a missing privilege.
+// advise adds to EPERM how to grant the missing privilege.
 func advise(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w: be root, or give the program's file that capability, for a group of users alone, as dumpcap has it: chgrp GROUP FILE, chmod 0750 FILE, setcap cap_net_raw+ep FILE; in a container, start it with --cap-add=NET_RAW", err)
@@ -78,18 +79,18 @@ func advise(err error) error {
 	return err
 }
 
-// set has the open tap hear and refuse what the readers do. What it can, it does in
-// spite of errors.
-func (t *tap) set(hear map[capture.Membership]bool, filter []cbpf.Instruction) error {
+// set applies the readers' memberships and filter to the open tap. After an error it applies
+// the others.
+func (t *tap) set(wanted map[capture.Membership]bool, filter []cbpf.Instruction) error {
 	err := t.setFilter(filter)
 	first := t.drains[0].handle
 	for m := range t.joined {
-		if !hear[m] {
-			first.Leave(m) // it may be gone with the interface
+		if !wanted[m] {
+			first.Leave(m) // fails if the interface was removed
 			delete(t.joined, m)
 		}
 	}
-	for m := range hear {
+	for m := range wanted {
 		if t.joined[m] {
 			continue
 		}
@@ -107,7 +108,7 @@ func (t *tap) setFilter(filter []cbpf.Instruction) error {
 		return nil
 	}
 	err := t.attach(filter)
-	if err != nil && filter != nil { // too long for the kernel, say (ENOMEM): the readers' own must do
+	if err != nil && filter != nil { // such as ENOMEM for a long one: the readers' own filters remain
 		filter, err = nil, t.attach(nil)
 	}
 	if err == nil {
@@ -125,7 +126,7 @@ func (t *tap) attach(filter []cbpf.Instruction) error {
 	return nil
 }
 
-// memberships is what the device's sockets ask to hear.
+// memberships returns those that the device's sockets need.
 func memberships(dev *rxring.Device) map[capture.Membership]bool {
 	ms := make(map[capture.Membership]bool)
 	if dev.Promiscuous() {
@@ -144,7 +145,7 @@ func memberships(dev *rxring.Device) map[capture.Membership]bool {
 	return ms
 }
 
-// failed is why a drain has ended by itself.
+// failed returns the error that has ended a drain, nil while all run.
 func (t *tap) failed() error {
 	for _, d := range t.drains {
 		select {
@@ -156,7 +157,7 @@ func (t *tap) failed() error {
 	return nil
 }
 
-// close closes it, and returns what it consisted of, for its statistics.
+// close closes the tap, and returns its drains, for their statistics.
 func (t *tap) close() (was []*drain) {
 	was = t.drains
 	t.attach(drop)
@@ -171,7 +172,7 @@ func (t *tap) close() (was []*drain) {
 	return was
 }
 
-// tryOut says whether a tap could be opened: it opens one and closes it.
+// tryOut checks that a tap can be opened: it opens one and closes it.
 func (s *Source) tryOut(name string) error {
 	var t tap
 	if err := t.start(s.dev, &s.cfg, name, drop, func() {}); err != nil {
@@ -181,5 +182,5 @@ func (s *Source) tryOut(name string) error {
 	return nil
 }
 
-// drop is a filter that lets nothing pass.
+// drop is a filter that rejects every packet.
 var drop = []cbpf.Instruction{{Op: cbpf.OpRetK}}
