@@ -7,44 +7,44 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Backlog is what a source knows of packets that have come and that it has not
-// delivered yet: those in a ring of the kernel's, say. Its methods may be called
-// concurrently. They are called with no lock held, in calls of sockets, and so must
-// not wait for long; they must not call methods of sockets.
+// Backlog is implemented by a source that has received packets and not yet delivered
+// them, for instance those in a ring of the kernel. Its methods may be called
+// concurrently. Calls of sockets call them with no lock held, so they must not wait for
+// long, and must not call methods of sockets.
 type Backlog interface {
-	// ReportLost calls Device.Lost with what has been lost since the last time. It is
-	// called before counts are read, and before a socket leaves the device.
+	// ReportLost calls Device.Lost with the number of packets lost since the last call. It
+	// is called before counts are read, and before a socket leaves the device.
 	ReportLost()
 
-	// Mark is ReportLost, and it is for the source to remember that what lies in the
-	// backlog came at [Device.Moment], which it asks for after it has seen how much
-	// that is. DeliverBatchAt then delivers it. It is called before a socket is bound:
-	// a socket gets no packet from before its bind.
+	// Mark does what ReportLost does, and records that the packets now in the backlog
+	// were received at [Device.Moment]. The source must determine how many there are
+	// before it calls Moment, and deliver them by DeliverBatchAt. Mark is called before a
+	// socket is bound: a socket gets no packet that was received before its bind.
 	Mark()
 
-	// Flush returns when what is in the backlog now has been delivered. It may wait as
-	// long as packets take to come through the backlog, and for a bounded time: left
-	// is how many packets it no longer waits for. It is called before a socket that gets
-	// the device's packets is bound elsewhere or joins a fanout group, after Mark: what
-	// came before that is delivered by the old binding.
+	// Flush returns when the packets now in the backlog have been delivered. Its wait must
+	// be bounded: left is the number of packets that were not delivered in time. It is
+	// called after Mark, before a socket that receives the device's packets is bound
+	// elsewhere or joins a fanout group: earlier packets are delivered by the old
+	// binding.
 	Flush() (left uint64)
 }
 
 // Moment is a point in the order in which a namespace's sockets were bound.
 type Moment uint64
 
-// Moment is now.
+// Moment returns the present one.
 func (d *Device) Moment() Moment { return Moment(d.ns.moment.Load()) }
 
-// SetBacklog sets the device's backlog; the one before it may still be in a call. nil, the
-// initial value: packets are delivered as they arrive.
+// SetBacklog sets the device's backlog. Calls of the previous one may still be in progress.
+// nil, the initial value, means that packets are delivered as they arrive.
 func (d *Device) SetBacklog(b Backlog) {
 	d.ns.mu.Lock()
 	defer d.ns.mu.UnlockAndNotify()
 	d.backlog = b
 }
 
-// backlogs lists those of the devices that a binding to ifindex is about, all for 0.
+// backlogs returns the backlogs of the device with index ifindex, of all devices if it is 0.
 func (ns *Namespace) backlogs(ifindex int32) (all []Backlog) {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()

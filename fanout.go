@@ -72,8 +72,8 @@ type FanoutConfig struct {
 	MaxMembers uint32
 }
 
-// Bounds of a group's members (PACKET_FANOUT_MAX, net/packet/internal.h; 256 was
-// all that older kernels knew).
+// Bounds of a group's members (PACKET_FANOUT_MAX, net/packet/internal.h; 256 is
+// the limit of older kernels).
 const (
 	fanoutMax        = 1 << 16
 	fanoutMaxDefault = 256

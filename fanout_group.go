@@ -22,22 +22,22 @@ type group struct {
 	protocol uint16 // host byte order
 	device   *Device
 	ifindex  int // 0: every device
-	sockets  int // that joined, linked or not; Namespace.mu guards it
-	grants   int // members that have one; Namespace.mu guards it
+	sockets  int // members, linked or not; guarded by Namespace.mu
+	grants   int // members with a grant; guarded by Namespace.mu
 
 	// Read by writers for every packet.
 	members    atomic.Pointer[[]*Socket]   // never nil; a published slice does not change
-	nextMember atomic.Uint32               // packets chosen for so far, with FanoutLB
-	program    atomic.Pointer[cbpf.Filter] // to be written, Namespace.mu is held
-	grant      atomic.Pointer[granted]     // the first member's, nil: it bounds nothing; pairs with the store in regrant
-	account    atomic.Pointer[Account]     // the first member's, nil: it has none; pairs with the store in regrant
+	nextMember atomic.Uint32               // packets so far, with FanoutLB
+	program    atomic.Pointer[cbpf.Filter] // written with Namespace.mu held
+	grant      atomic.Pointer[granted]     // the first member's, nil: unlimited; pairs with the store in regrant
+	account    atomic.Pointer[Account]     // the first member's, nil: none; pairs with the store in regrant
 	meter      *meter                      // used if there is an Account
 	defrag     *defrag.Table[fragmentMeta] // nil: without FanoutFlagDefrag
 
-	defragCharge, programCharge Charge // Namespace.mu guards them
+	defragCharge, programCharge Charge // guarded by Namespace.mu
 }
 
-// newGroup makes the group that s is about to join as the first.
+// newGroup creates a group whose first member s will be.
 func newGroup(c FanoutConfig, s *Socket) *group {
 	g := &group{
 		config:   c,

@@ -107,7 +107,7 @@ func filterCost(n int) int64 { return int64(n) * 64 }
 // packet, or its choice cannot be expressed as a filter.
 //
 // A source runs the filters for every packet that it sees. So none of them belongs to a socket
-// with an [Account] and has more than 96 instructions or a load that walks through the packet
+// with an [Account] and has more than 96 instructions or a load that searches the packet
 // ([cbpf.Walks]), and there are at most 16.
 func (d *Device) Filters() (programs [][]cbpf.Instruction, all bool) {
 	d.ns.mu.Lock()
@@ -144,9 +144,10 @@ func (d *Device) Filters() (programs [][]cbpf.Instruction, all bool) {
 }
 
 const (
-	// maxFilters is how many different filters a source is told of.
+	// maxFilters is how many different filters Filters returns at most.
 	maxFilters = 16
-	// maxLent is how many instructions of a filter of somebody else's a source runs.
+	// maxShortFilter is the most instructions of a filter of a socket with an Account that
+	// Filters returns.
 	maxShortFilter = 96
 )
 

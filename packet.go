@@ -2,39 +2,39 @@ package rxring
 
 import "github.com/rxring/rxring/tpacket"
 
-// Packet is one packet on its way to a device's sockets: what Linux keeps in an
-// sk_buff. Only Data must be set.
+// Packet is one packet to deliver to a device's sockets, with the fields that Linux has
+// in an sk_buff. Only Data must be set.
 //
-// Deliver reads a Packet and its bytes until it returns and keeps nothing.
+// Deliver reads a Packet and its bytes until it returns and keeps no reference.
 type Packet struct {
 	// Data is the frame, link-layer header first (no header on a raw-IP
-	// device). Rest holds further pieces of it, in order, for packets that do
-	// not lie in one slice; the link-layer header must be whole within Data.
+	// device). Rest holds further pieces of it, in order, for packets that are
+	// not in one slice; the link-layer header must be whole within Data.
 	Data []byte
 	Rest [][]byte
 
-	// Len is how many bytes the packet had where Data and Rest are only its
-	// beginning, as in a capture that was cut at a snaplen. Sockets show it as the
-	// packet's length. Less than there are, as 0: they are the whole packet.
+	// Len is the packet's original length in bytes if Data and Rest are only its
+	// beginning, as in a capture with a snaplen. Sockets report it as the packet's
+	// length. If it is less than the bytes in Data and Rest, as 0 is, they are the whole
+	// packet.
 	Len int
 
-	// Timestamp is when the packet passed, in nanoseconds since the Unix
-	// epoch; 0: the clock is read, if a socket takes the packet: once for each
-	// Deliver, once for each socket and batch in DeliverBatch.
+	// Timestamp is the packet's time in nanoseconds since the Unix epoch. If it is 0 and
+	// a socket accepts the packet, the clock is read: once per Deliver, and once per
+	// socket and batch in DeliverBatch.
 	Timestamp int64
 
-	// Outgoing says that this host sends the packet. The packet type of one
-	// that comes in follows from its destination address, as in
-	// eth_type_trans.
+	// Outgoing marks a packet that this host sends. The packet type of a received
+	// packet follows from its destination address, as in eth_type_trans.
 	Outgoing bool
 
 	// Checksum and GSO are the offload state (linux/virtio_net.h).
 	Checksum ChecksumState
 	GSO      GSO
 
-	// ChecksumStart and ChecksumOffset go with ChecksumPartial: from which byte
-	// of the packet on the card is to sum, and how far behind it the sum goes
-	// (csum_start, csum_offset). Only PACKET_VNET_HDR shows them.
+	// ChecksumStart and ChecksumOffset are used with ChecksumPartial: the offset in
+	// bytes at which the hardware starts to sum, and the distance from there to the
+	// checksum field (csum_start, csum_offset). Only PACKET_VNET_HDR reports them.
 	ChecksumStart, ChecksumOffset uint16
 
 	// VLAN is the tag that a card took out of the frame. A tag in the frame of a

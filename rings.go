@@ -222,9 +222,9 @@ var errMapped = explain.Errorf(syscall.EBUSY, "the socket's memory is mapped, un
 // [ringmem.Memory.FD]. EINVAL when there is no ring, or for another size than that of
 // all; ENOMEM when there is no memory to put them together.
 //
-// To do that it may move the rings, with all that is in them. Nobody may have one
-// mapped by then, nor go on with a [ring.Reader] of one; packets that come in that
-// moment are dropped and counted.
+// To do that it may move the rings with their packets. At that time no ring may be mapped,
+// and a [ring.Reader] of one may no longer be used. Packets delivered during the move are
+// dropped and counted.
 func (s *Socket) Map(size int) (fd int, err error) {
 	s.txMu.Lock()
 	defer s.txMu.Unlock()
@@ -264,8 +264,8 @@ func (s *Socket) checkMapLocked(size int) error {
 	return nil
 }
 
-// KeepRingsPrivate has rings that are made from now on lie in memory of this process
-// that nobody else can map, until MoveRings. Map is refused.
+// KeepRingsPrivate has new rings created in memory that no other process can map, until
+// MoveRings. Map is refused.
 func (s *Socket) KeepRingsPrivate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

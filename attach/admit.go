@@ -11,21 +11,21 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// serve serves a connection, and closes fd. The groups of who are not known yet.
-func (s *Server) serve(fd int, who Peer) {
+// serve serves a connection of from, whose groups are not yet known, and closes fd.
+func (s *Server) serve(fd int, from Peer) {
 	f := os.NewFile(uintptr(fd), "connection")
 	c, err := unixConn(f)
 	if err != nil {
 		err = noFile(err)
 		sendEvent(fd, refusal(err))
-		s.refusals.add(who, err)
+		s.refusals.add(from, err)
 	}
 	interruptibly(func() { f.Close() })
 	if err != nil {
 		return
 	}
 	defer closeAndDiscard(c)
-	p := &peer{Peer: who, server: s, events: eventConn{fd: -1}, passed: -1, sockets: make(map[uint32]*peerSocket)}
+	p := &peer{Peer: from, server: s, events: eventConn{fd: -1}, passed: -1, sockets: make(map[uint32]*peerSocket)}
 	if p.raw, err = c.SyscallConn(); err != nil {
 		return
 	}

@@ -46,7 +46,7 @@ const (
 // contender is a way to capture packets that one writer hands over.
 type contender struct {
 	row   string
-	alone bool // nobody but the writer works on the clock
+	alone bool // only the writer runs while the time is measured
 	open  func(size int) (session, error)
 }
 

@@ -212,7 +212,7 @@ func (u *unwatched) empty() {}
 
 func (u *unwatched) settle() (tally, error) {
 	if u.dev.HasListeners() || u.dev.Malformed() != 0 {
-		return tally{}, fmt.Errorf("watched %v, malformed %d: want a device that nobody looks at", u.dev.HasListeners(), u.dev.Malformed())
+		return tally{}, fmt.Errorf("watched %v, malformed %d: want a device without sockets", u.dev.HasListeners(), u.dev.Malformed())
 	}
 	return tally{dropped: u.sent}, nil
 }

@@ -70,7 +70,7 @@ func measure(s session, lap, size int, alone bool, budget time.Duration) (sample
 	s.send(lap) // touch the pages, grow what grows
 	s.empty()
 	var l laps
-	runtime.GC() // so that nobody pays for the garbage of the one before
+	runtime.GC() // so that garbage of the previous session costs this one nothing
 
 	mallocs := mallocs()
 	// Off the clock there is work too: bound the whole.

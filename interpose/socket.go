@@ -135,8 +135,8 @@ func (c *call) socketType() (typ, flags int32, err error) {
 	return typ, flags, nil
 }
 
-// openPacketSocket serves socket(AF_PACKET, ...). Linux wants CAP_NET_RAW for it; here
-// whoever runs the program has allowed it what the namespace shows.
+// openPacketSocket serves socket(AF_PACKET, ...). Linux requires CAP_NET_RAW for
+// it; here the user who runs the program has given it access to the namespace.
 func (c *call) openPacketSocket() reply {
 	s := c.s
 	typ, flags, err := c.socketType()

@@ -82,7 +82,7 @@ func (s *Stage) PutParties(k *Key, writers int, call func(i int) (state uint64, 
 
 // event is a line of a trace: written out only when it is wanted.
 type event struct {
-	who    string
+	thread string
 	format string
 	args   []any
 	word   *Word // that it is about; nil: about none
@@ -101,7 +101,7 @@ func (e event) write(w World) string {
 			args[i] = info.Value(v.(uint64))
 		}
 	}
-	return e.who + " " + fmt.Sprintf(format, args...)
+	return e.thread + " " + fmt.Sprintf(format, args...)
 }
 
 // action is one decision of the scheduler.

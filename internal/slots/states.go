@@ -16,8 +16,8 @@ const (
 // head is the next one to be filled.
 func (s *Slots) States(cells []State, head uint64, filled func(slot uint32) bool) (n, at int) {
 	return Draw(cells, s.Geo.FrameNr, head%uint64(s.Geo.FrameNr), func(slot uint32) State {
-		// Ownership first: whoever sees that a slot was released sees its status, or
-		// what the reader made of that.
+		// Ownership is read first: after a slot's release is visible, so is its status,
+		// or that which the reader stored later.
 		writing := filled(slot)
 		switch {
 		case s.Status(slot) != tpacket.StatusKernel:

@@ -1,4 +1,4 @@
-// Package suggest finds the word that somebody meant to write.
+// Package suggest finds the known word nearest to a misspelled one.
 package suggest
 
 import (

@@ -1,5 +1,5 @@
-// Package writer is the writers' side of a ring: who owns a slot or a block while
-// a packet is copied into it, and when the reader gets it.
+// Package writer is the writers' side of a ring: ownership of a slot or a block while
+// a packet is copied into it, and its release to the reader.
 //
 // A writer takes three steps. [Ring.Acquire] returns the head slot, if that is
 // free; the caller fills the slot with no lock held; [Ring.Release] hands the slot

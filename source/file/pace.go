@@ -7,7 +7,7 @@ import (
 
 // maxDisorder is how far a packet's time may lie before the latest one's and still
 // be of the same clock. Packets of several cards and CPUs come in disorder of
-// milliseconds; a clock that somebody sets goes back further.
+// milliseconds; a clock that is set back goes back further.
 const maxDisorder = int64(time.Second)
 
 // pacer says when packets are due. Every time is counted from the first packet's,

@@ -17,8 +17,8 @@ const FullSpeed = 0
 // Forever, for [Config].Loop, is until Close.
 const Forever = -1
 
-// Config says how to replay. The zero value replays once, at full speed, to whoever
-// looks already.
+// Config configures a replay. The zero value replays once, at full speed, to the sockets
+// that are open.
 type Config struct {
 	// Speed is a multiple of the pace in which the packets were captured: 1 is that
 	// pace, 2 twice as fast; FullSpeed. Gaps are as long as they were, however long.
@@ -38,10 +38,10 @@ type Config struct {
 	Now bool
 
 	// Wait has the source begin only when programs are ready to read: at least
-	// Readers sockets are on the devices, the first of them for After, and none has
-	// come, gone or changed for SettleTime, FanoutSettleTime, or as long as it took to
-	// open them (but at most 10 s after After). When all sockets go before that, the
-	// wait starts anew.
+	// Readers sockets are on the devices, the first of them for After, and none was
+	// opened, closed or changed for SettleTime, FanoutSettleTime, or as long as it took to
+	// open them (but at most 10 s after After). When all sockets are closed before
+	// that, the wait starts anew.
 	Wait    bool
 	Readers int           // 0: 1
 	After   time.Duration // 0: SettleTime alone decides
@@ -52,8 +52,8 @@ type Config struct {
 	// not block. Nil: there always is.
 	Room func(n int) int
 
-	// Progress is told how far the source is, a few times a second and at the end of
-	// each loop. It is called by one goroutine. Nil: nobody is told.
+	// Progress, if not nil, is called with the source's progress a few times a second and
+	// at the end of each loop, by one goroutine.
 	Progress func(Progress)
 }
 
@@ -68,7 +68,7 @@ type Progress struct {
 type Stats struct {
 	Packets, Bytes uint64
 	Cut            uint64 // packets that are not whole in the file: their beginnings were delivered
-	Unseen         uint64 // packets delivered when nobody looked at the device
+	Unseen         uint64 // packets delivered while the device had no socket
 	Loops          uint64 // that have come to their end
 }
 
@@ -81,7 +81,7 @@ type Source struct {
 	ctx  context.Context // until Close
 	stop context.CancelFunc
 	done chan struct{}
-	err  error // of those whom done is closed for
+	err  error // written before done is closed
 
 	begun                              atomic.Bool
 	packets, bytes, cut, unseen, loops atomic.Uint64
@@ -89,8 +89,8 @@ type Source struct {
 
 // Start replays the file to devices, made as [File.Devices] describes them and in
 // that order, until its end or Close. Nothing else should feed them meanwhile. The
-// devices stay as they are at the end: who wants readers to see that it is the end
-// removes them ([rxring.Namespace.RemoveDevice]) after [Linger].
+// devices stay as they are at the end. To signal the end to readers, remove them
+// ([rxring.Namespace.RemoveDevice]) after [Linger].
 func (f *File) Start(devices []*rxring.Device, cfg Config) (*Source, error) {
 	err := f.check(devices)
 	switch {

@@ -49,7 +49,7 @@ func (s *Source) awaitReaders() error {
 			if inTime {
 				settled += watchEvery
 			}
-			// Who was slow to open sockets is slow to begin to read them.
+			// A program that opens its sockets slowly also begins to read slowly.
 			want := max(SettleTime, changed.Sub(first))
 			if grouped {
 				want = max(want, FanoutSettleTime)

@@ -82,7 +82,7 @@ func family(af uint32) uint16 {
 	return 0
 }
 
-// decodeNull reads an address family in the byte order of whoever wrote it, or
+// decodeNull reads an address family in the byte order of the host that captured it, or
 // big-endian (LOOP).
 func decodeNull(b []byte, l *rxring.Link) []byte {
 	if len(b) < afLen {

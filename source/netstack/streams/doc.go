@@ -10,6 +10,6 @@
 // What packet sockets send through the device reaches the second stack, which
 // answers as any host does.
 //
-// The one invariant: every byte of every stream is what package payload says,
-// so whoever captures a segment can check it.
+// The one invariant: package payload defines every byte of every stream, so a captured
+// segment can be checked.
 package streams

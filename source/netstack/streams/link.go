@@ -97,7 +97,7 @@ func (c *card) count(pkt *stack.PacketBuffer) {
 	}
 }
 
-// receive gives the stack behind c a frame, unless it is for somebody else.
+// receive delivers a frame to the stack behind c, unless it has another destination.
 func (c *card) receive(frame buffer.Buffer) {
 	dispatcher := c.stack.Load()
 	if dispatcher == nil {

@@ -312,7 +312,7 @@ func (f *figure) strip(t *Tear) {
 	}
 	for _, r := range t.Ranges {
 		x := place(r.From)
-		p := piece{box: box{X: x, Y: 4, W: max(1, place(r.To)-x), H: stripHeight, Class: "nobody", Title: r.String()}, Text: "tnobody", Label: "nobody's"}
+		p := piece{box: box{X: x, Y: 4, W: max(1, place(r.To)-x), H: stripHeight, Class: "nobody", Title: r.String()}, Text: "tnobody", Label: "no writer's"}
 		if !r.Nobody {
 			p.Class, p.Text, p.Label = colour(r.Writer), "t"+colour(r.Writer), r.Packet.String()
 		}

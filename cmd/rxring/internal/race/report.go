@@ -79,7 +79,7 @@ type Range struct {
 func (r Range) String() string {
 	whose := r.Packet.String()
 	if r.Nobody {
-		whose = "nobody's"
+		whose = "no writer's"
 	}
 	return fmt.Sprintf("bytes %d to %d are %s", r.From, r.To-1, whose)
 }

@@ -16,8 +16,8 @@ func set(caps ...uint) (c capabilities) {
 }
 
 var (
-	// keptByUsers is what a user keeps who is not root: interfaces are opened whenever
-	// somebody begins to read them.
+	// keptByUsers are the capabilities that users other than root keep: an interface is
+	// opened for each first reader.
 	keptByUsers = set(unix.CAP_NET_RAW)
 	// keptByRoot is for files and sockets of others, for the send buffer of an interface
 	// (SO_SNDBUFFORCE), for rings in locked memory, and for metrics at a port below 1024.

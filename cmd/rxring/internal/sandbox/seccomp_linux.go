@@ -21,8 +21,8 @@ import (
 // It is a list of what is allowed: what a future kernel adds is refused, too. What is not
 // in it fails with ENOSYS, as on a kernel that does not have it, so that Go's runtime and
 // the C library (which loads libraries when it looks up names) fall back on what they did
-// before that call existed. New processes and programs, which nobody falls back on, fail
-// with EPERM.
+// before that call existed. Calls that create processes or execute programs, for which
+// there is no fallback, fail with EPERM.
 func FilterCalls() error {
 	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
 		return fmt.Errorf("sandbox: system calls of %s: %w", runtime.GOARCH, errors.ErrUnsupported)
