@@ -183,7 +183,7 @@ func TestFiltersOfAccountsAreBounded(t *testing.T) {
 	l := lend(t)
 	walks := func(n int) (prog []cbpf.Instruction) {
 		for range n {
-			prog = append(prog, cbpf.Instruction{Op: 0x20, K: rxtest.SkfAdOff + 52}) // SKF_AD_PAY_OFFSET
+			prog = append(prog, cbpf.Instruction{Op: 0x20, K: cbpf.AdOff + 52}) // SKF_AD_PAY_OFFSET
 		}
 		return append(prog, cbpf.Instruction{Op: 0x16})
 	}
@@ -206,7 +206,7 @@ func TestSourcesAreToldOfCheapFilters(t *testing.T) {
 		prog := make([]cbpf.Instruction, n-1)
 		return append(prog, cbpf.Instruction{Op: 0x06, K: math.MaxUint32})
 	}
-	payload := []cbpf.Instruction{{Op: 0x20, K: rxtest.SkfAdOff + 52}, {Op: 0x16}}
+	payload := []cbpf.Instruction{{Op: 0x20, K: cbpf.AdOff + 52}, {Op: 0x16}}
 	for _, c := range []struct {
 		what   string
 		grant  *rxring.Grant
@@ -250,7 +250,7 @@ func TestSourcesAreToldOfCheapFilters(t *testing.T) {
 // dropped for it, and not for the other.
 func TestAHeavyUserIsThrottled(t *testing.T) {
 	l := lend(t)
-	prog := []cbpf.Instruction{{Op: 0x20, K: rxtest.SkfAdOff + 36}} // what only the interpreter does, SKF_AD_CPU
+	prog := []cbpf.Instruction{{Op: 0x20, K: cbpf.AdOff + 36}} // what only the interpreter does, SKF_AD_CPU
 	for len(prog) < 4095 {
 		prog = append(prog, cbpf.Instruction{Op: 0x04, K: 1})
 	}

@@ -68,7 +68,7 @@ func TestMaxMemoryIsForAllThatAUserHas(t *testing.T) {
 			}
 			errno, text, _ = ask(t, c, request(10, id+1, 3, program))
 			note("filter", errno, text)
-			errno, text, _ = ask(t, c, request(setsockopt, id+1, 4, tpacket.SolPacket, tpacket.OptFanout, 0, int(id)|tpacket.FanoutCBPF<<16))
+			errno, text, _ = ask(t, c, request(setsockopt, id+1, 4, tpacket.SolPacket, tpacket.OptFanout, 0, int(tpacket.FanoutArgs(uint16(id), tpacket.FanoutCBPF, 0))))
 			note("group", errno, text)
 			errno, text, _ = ask(t, c, request(12, id+1, 5, program))
 			note("program", errno, text)

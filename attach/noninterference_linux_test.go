@@ -399,7 +399,7 @@ func (w *world) open(k socketKind) *observer {
 	}
 	must(w.t, s.Bind(tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(w.devices[0].Index()), Protocol: tpacket.Htons(k.protocol)}))
 	if w.fanout != nil {
-		v := uint32(w.fanout.ID) | uint32(w.fanout.Mode)<<16 | uint32(w.fanout.Flags)<<16
+		v := tpacket.FanoutArgs(w.fanout.ID, uint8(w.fanout.Mode), uint16(w.fanout.Flags))
 		must(w.t, s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, u32(v)))
 	}
 	return o

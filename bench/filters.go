@@ -15,19 +15,19 @@ import (
 	"github.com/rxring/rxring/cbpf"
 )
 
-// programs is what libpcap makes of some filters: those of cbpf/testdata that
-// this package uses, in its format.
+// programs has the programs of cbpf/testdata that this package uses, compiled by libpcap,
+// in its format.
 //
 //go:embed testdata/programs.txt
 var programs []byte
 
-// program is a filter and what libpcap makes of it.
+// program is a filter expression and the program that libpcap compiles it to.
 type program struct {
 	name, expression string
 	instructions     []cbpf.Instruction
 }
 
-// filterPrograms is the filters measured: the everyday one, one of a few steps, one
+// filterPrograms returns the filters to measure: the common one, one of a few steps, one
 // with ranges, one with many networks, one that computes.
 func filterPrograms() ([]program, error) {
 	all := []program{
@@ -69,8 +69,7 @@ func parsePrograms(text []byte) (map[string][]cbpf.Instruction, error) {
 	return all, nil
 }
 
-// machine runs one filter over one packet, n times, and says how many bytes it
-// wants to keep.
+// machine runs one filter on one packet n times, and returns how many bytes to keep.
 type machine func(n int) (keep uint32, err error)
 
 func rxringMachine(p program, packet []byte) (machine, error) {
@@ -90,7 +89,7 @@ func rxringMachine(p program, packet []byte) (machine, error) {
 func xnetMachine(p program, packet []byte) (machine, error) {
 	raw := make([]bpf.RawInstruction, len(p.instructions))
 	for i, in := range p.instructions {
-		raw[i] = bpf.RawInstruction{Op: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+		raw[i] = bpf.RawInstruction(in)
 	}
 	instructions, ok := bpf.Disassemble(raw)
 	if !ok {
@@ -113,8 +112,7 @@ func xnetMachine(p program, packet []byte) (machine, error) {
 }
 
 // filter measures a machine on a program, over a packet of 160 bytes to port 80.
-// No packet is moved: what must be right is the verdict, and both machines'
-// must be the same.
+// No packet is delivered. Both machines must return the same value.
 func filter(open func(program, []byte) (machine, error), p program, budget time.Duration) (s Sample, err error) {
 	b := packet(160)
 	run, err := open(p, b)

@@ -3,14 +3,12 @@ package conformance
 import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"github.com/rxring/rxring/cbpf"
 )
 
-// Offsets that classic BPF gives a meaning of their own (linux/filter.h).
+// Ancillary data, by its distance from SKF_AD_OFF (linux/filter.h).
 const (
-	skfAdOff  = -0x1000
-	skfNetOff = -0x100000
-	skfLLOff  = -0x200000
-
 	skfAdProtocol       = 0
 	skfAdPktType        = 4
 	skfAdIfindex        = 8
@@ -42,7 +40,7 @@ func drawAttach(t *rapid.T, s int) op {
 	case 2:
 		return attach{s, load(unix.BPF_H|unix.BPF_ABS, uint32(rapid.SampledFrom([]int{0, 12, 13, 14, 59, 60, 8999}).Draw(t, "at")))}
 	case 3: // from the network header, from the link-layer header
-		base := rapid.SampledFrom([]int64{skfNetOff, skfLLOff}).Draw(t, "base")
+		base := rapid.SampledFrom([]int64{cbpf.NetOff, cbpf.LLOff}).Draw(t, "base")
 		at := rapid.SampledFrom([]int64{0, 1, 12, 14}).Draw(t, "at")
 		return attach{s, load(unix.BPF_B|unix.BPF_ABS, uint32(base+at))}
 	case 4:
@@ -50,7 +48,7 @@ func drawAttach(t *rapid.T, s int) op {
 			skfAdProtocol, skfAdPktType, skfAdIfindex, skfAdHatype,
 			skfAdVLANTag, skfAdVLANTagPresent, skfAdVLANTPID, skfAdPayOffset,
 		}).Draw(t, "ancillary")
-		return attach{s, load(unix.BPF_W|unix.BPF_ABS, uint32(skfAdOff+ad))}
+		return attach{s, load(unix.BPF_W|unix.BPF_ABS, uint32(cbpf.AdOff+ad))}
 	case 5: // A is the verdict
 		return attach{s, program{{Op: unix.BPF_LD | unix.BPF_W | unix.BPF_LEN}, {Op: unix.BPF_RET | unix.BPF_A}}}
 	case 6:
@@ -69,7 +67,7 @@ func drawAttach(t *rapid.T, s int) op {
 // drawFanoutProgram draws a program that chooses a member of a fanout group: by
 // a constant, or by something in the packet.
 func drawFanoutProgram(t *rapid.T, s int) op {
-	at := uint32(rapid.SampledFrom([]int{0, 2, 14, 16, skfNetOff + 3, skfLLOff + 16, skfAdOff + skfAdPktType, skfAdOff + skfAdProtocol}).Draw(t, "at"))
+	at := uint32(rapid.SampledFrom([]int64{0, 2, 14, 16, cbpf.NetOff + 3, cbpf.LLOff + 16, cbpf.AdOff + skfAdPktType, cbpf.AdOff + skfAdProtocol}).Draw(t, "at"))
 	return rapid.SampledFrom([]op{
 		fanoutProgram{s, program{{Op: unix.BPF_RET | unix.BPF_K, K: 1}}},
 		fanoutProgram{s, program{{Op: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: at}, {Op: unix.BPF_RET | unix.BPF_A}}},

@@ -25,7 +25,7 @@ import (
 // anyProgram draws a program that Linux accepts.
 func anyProgram(t *rapid.T, name string) []cbpf.Instruction {
 	offset := rapid.OneOf(rapid.Uint32Range(0, 90), rapid.SampledFrom([]uint32{
-		skfLLOff, skfLLOff + 30, skfLLOff + 60, skfNetOff, skfNetOff + 20, skfNetOff + 50, rxtest.SkfAdOff + 52, rxtest.SkfAdOff + 32, rxtest.SkfAdOff, 1 << 31, ^uint32(0),
+		cbpf.LLOff, cbpf.LLOff + 30, cbpf.LLOff + 60, cbpf.NetOff, cbpf.NetOff + 20, cbpf.NetOff + 50, cbpf.AdOff + 52, cbpf.AdOff + 32, cbpf.AdOff, 1 << 31, ^uint32(0),
 	}))
 	constant := rapid.OneOf(rapid.Uint32Range(0, 300), rapid.Uint32())
 	one := rapid.Custom(func(t *rapid.T) cbpf.Instruction {

@@ -17,12 +17,6 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Offsets of classic BPF that are relative to headers (linux/filter.h).
-const (
-	skfNetOff = 0xfff00000
-	skfLLOff  = 0xffe00000
-)
-
 var (
 	retA = cbpf.Instruction{Op: 0x16}
 	txa  = cbpf.Instruction{Op: 0x87}
@@ -34,13 +28,13 @@ var spies = map[string][]cbpf.Instruction{
 	"absolute load":      {{Op: 0x30, K: 50}, retA},
 	"word across":        {{Op: 0x20, K: 33}, {Op: 0x54, K: 0xff}, retA},
 	"indirect load":      {{Op: 0x01, K: 30}, {Op: 0x50, K: 20}, retA},
-	"link-layer offset":  {{Op: 0x30, K: skfLLOff + 50}, retA},
-	"network offset":     {{Op: 0x30, K: skfNetOff + 36}, retA},
-	"indirect from link": {{Op: 0x01, K: 50}, {Op: 0x50, K: skfLLOff}, retA},
+	"link-layer offset":  {{Op: 0x30, K: cbpf.LLOff + 50}, retA},
+	"network offset":     {{Op: 0x30, K: cbpf.NetOff + 36}, retA},
+	"indirect from link": {{Op: 0x01, K: 50}, {Op: 0x50, K: cbpf.LLOff}, retA},
 	"header length":      {{Op: 0xb1, K: 50}, txa, {Op: 0x04, K: 1}, retA},
-	"flow hash":          {{Op: 0x20, K: rxtest.SkfAdOff + 32}, {Op: 0x54, K: 0xff}, retA},
-	"payload offset":     {{Op: 0x20, K: rxtest.SkfAdOff + 52}, retA},
-	"netlink attribute":  {{Op: 0x00, K: 40}, {Op: 0x01, K: 0x3333}, {Op: 0x20, K: rxtest.SkfAdOff + 12}, {Op: 0x04, K: 1}, retA},
+	"flow hash":          {{Op: 0x20, K: cbpf.AdOff + 32}, {Op: 0x54, K: 0xff}, retA},
+	"payload offset":     {{Op: 0x20, K: cbpf.AdOff + 52}, retA},
+	"netlink attribute":  {{Op: 0x00, K: 40}, {Op: 0x01, K: 0x3333}, {Op: 0x20, K: cbpf.AdOff + 12}, {Op: 0x04, K: 1}, retA},
 	"length":             {{Op: 0x80}, retA},
 }
 
@@ -309,7 +303,7 @@ func TestSnaplenCountsFromTheLinkLayerHeader(t *testing.T) {
 func TestOfRefusedPacketsThereIsNoTrace(t *testing.T) {
 	// VLAN 5, UDP, and fragments are refused.
 	mandatory := []cbpf.Instruction{
-		{Op: 0x20, K: rxtest.SkfAdOff + 44}, // ld vlan_tci
+		{Op: 0x20, K: cbpf.AdOff + 44},      // ld vlan_tci
 		{Op: 0x15, K: 5, Jt: 9},             // jeq #5, refuse
 		{Op: 0x28, K: 12},                   // ldh [12]
 		{Op: 0x15, K: 0x800, Jf: 6},         // jeq #0x800, else accept

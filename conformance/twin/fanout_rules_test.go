@@ -29,9 +29,9 @@ type sideSocket interface {
 }
 
 // fanoutArgs is struct fanout_args.
-func fanoutArgs(id, typeFlags uint16, max uint32) []byte {
+func fanoutArgs(id, typeFlags uint16, maxMembers uint32) []byte {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(id)|uint32(typeFlags)<<16)
-	return binary.NativeEndian.AppendUint32(b, max)
+	return binary.NativeEndian.AppendUint32(b, maxMembers)
 }
 
 // fanoutScript is a script in the middle of its run.
@@ -432,7 +432,7 @@ func FuzzFanoutOptions(f *testing.F) {
 			t.Errorf("% x: %v, in a group %v, %v", args, joined, ok, err)
 		case !ok && value != 0:
 			t.Errorf("% x: in no group, but %#x", args, value)
-		case ok && (value != uint32(c.ID)|uint32(c.Mode)<<16|uint32(c.Flags)<<16 || c.MaxMembers == 0 || c.MaxMembers > 1<<16):
+		case ok && (value != tpacket.FanoutArgs(c.ID, uint8(c.Mode), uint16(c.Flags)) || c.MaxMembers == 0 || c.MaxMembers > 1<<16):
 			t.Errorf("% x: %+v reads back as %#x", args, c, value)
 		case ok && binary.NativeEndian.Uint32(args)&^(flagUnique<<16) != value && c.Flags&flagUnique == 0 && binary.NativeEndian.Uint32(args)&(flagUnique<<16) == 0:
 			t.Errorf("% x: joined %#x", args, value)

@@ -54,9 +54,6 @@ func TCPFrame(n int, tags ...uint16) []byte {
 	return TaggedFrame(OwnAddr, tpacket.ETHPIP, ip, tags...)
 }
 
-// SkfAdOff is SKF_AD_OFF (linux/filter.h), where ancillary loads begin.
-const SkfAdOff = 0xfffff000
-
 // Keep returns a filter that keeps n bytes of each packet: ret #n.
 func Keep(n uint32) []cbpf.Instruction { return []cbpf.Instruction{{Op: cbpf.OpRetK, K: n}} }
 

@@ -112,7 +112,7 @@ func (w *wire) worlds() []world {
 }
 
 // group is a PACKET_FANOUT option: load balancing, and to let members be unequal.
-func group(id uint32) uint32 { return id | uint32(rxring.FanoutLB)<<16 }
+func group(id uint16) uint32 { return tpacket.FanoutArgs(id, tpacket.FanoutLB, 0) }
 
 // cast are the sockets of TestWhoSeesWhatIsSent, the sender first.
 func cast(t testing.TB, w world, index int) (names []string, all []party) {

@@ -147,7 +147,7 @@ func openAll(ctx context.Context, at string, prepare func(n int, s *attach.Socke
 // chooseAll makes a fanout group of each of its sockets, with the program prog.
 func chooseAll(ctx context.Context, at string, prog []cbpf.Instruction) (string, error) {
 	c, _, err := openAll(ctx, at, func(n int, s *attach.Socket) error {
-		if err := s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, u32(uint32(n)|uint32(rxring.FanoutCBPF)<<16)); err != nil {
+		if err := s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, u32(tpacket.FanoutArgs(uint16(n), tpacket.FanoutCBPF, 0))); err != nil {
 			return err
 		}
 		return s.SetFanoutProgram(prog)

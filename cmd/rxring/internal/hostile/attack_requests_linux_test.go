@@ -67,7 +67,7 @@ var (
 				if err := bind(c, s); err != nil {
 					return err
 				}
-				return s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, u32(7|uint32(rxring.FanoutFlagDefrag)<<16))
+				return s.Setsockopt(tpacket.SolPacket, tpacket.OptFanout, u32(tpacket.FanoutArgs(7, tpacket.FanoutHash, tpacket.FanoutFlagDefrag)))
 			})
 		},
 	})
