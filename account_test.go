@@ -18,7 +18,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// socket makes a socket of the kind for somebody else, bound to the device; those of a fanout
+// socket opens a socket of the kind under grant, bound to the device; those of a fanout
 // mode are in one group.
 func (l *lent) socket(t *testing.T, kind string, grant rxring.Grant) *rxring.Socket {
 	t.Helper()
@@ -67,7 +67,7 @@ func TestBatchesWithTaggedPackets(t *testing.T) {
 	}
 }
 
-// lent is a device that somebody else reads, too.
+// lent is a device for sockets under a grant.
 type lent struct {
 	ns  *rxring.Namespace
 	dev *rxring.Device
@@ -178,7 +178,7 @@ func TestAnAccountPaysForItself(t *testing.T) {
 	}
 }
 
-// A filter whose work is not bounded is refused to whom others pay for, and to nobody else.
+// A filter whose work is not bounded is refused only to a socket with an Account.
 func TestFiltersOfAccountsAreBounded(t *testing.T) {
 	l := lend(t)
 	walks := func(n int) (prog []cbpf.Instruction) {
@@ -200,7 +200,7 @@ func TestFiltersOfAccountsAreBounded(t *testing.T) {
 	}
 }
 
-// A source runs short and cheap filters only for somebody else, and few of them.
+// For sockets with an Account a source runs only short and cheap filters, and few of them.
 func TestSourcesAreToldOfCheapFilters(t *testing.T) {
 	long := func(n int) []cbpf.Instruction {
 		prog := make([]cbpf.Instruction, n-1)

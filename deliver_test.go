@@ -81,7 +81,7 @@ func TestPacketTypeAndProtocolFollowTheHeader(t *testing.T) {
 		{"to us", rxring.Ethernet, rxring.Packet{Data: eth(own, 0x86dd)}, tpacket.PacketHost, tpacket.ETHPIPv6},
 		{"to all", rxring.Ethernet, rxring.Packet{Data: eth([6]byte{255, 255, 255, 255, 255, 255}, 0x806)}, tpacket.PacketBroadcast, tpacket.ETHPARP},
 		{"to a group", rxring.Ethernet, rxring.Packet{Data: eth([6]byte{1, 0, 0x5e}, 0x800)}, tpacket.PacketMulticast, tpacket.ETHPIP},
-		{"to somebody else", rxring.Ethernet, rxring.Packet{Data: eth([6]byte{2, 7, 7, 7, 7, 7}, 0x800)}, tpacket.PacketOtherHost, tpacket.ETHPIP},
+		{"to another host", rxring.Ethernet, rxring.Packet{Data: eth([6]byte{2, 7, 7, 7, 7, 7}, 0x800)}, tpacket.PacketOtherHost, tpacket.ETHPIP},
 		{"from us", rxring.Ethernet, rxring.Packet{Data: eth(own, 0x800), Outgoing: true}, tpacket.PacketOutgoing, tpacket.ETHPIP},
 		{"length field and LLC", rxring.Ethernet, rxring.Packet{Data: eth(own, 3, 0xaa, 0xaa, 3)}, tpacket.PacketHost, tpacket.ETHP8022},
 		{"raw 802.3", rxring.Ethernet, rxring.Packet{Data: eth(own, 3, 0xff, 0xff, 0)}, tpacket.PacketHost, tpacket.ETHP8023},

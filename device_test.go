@@ -124,7 +124,7 @@ func TestDeviceConfigurationsThatLinuxRefuses(t *testing.T) {
 		t.Error("the device is not found by name and index")
 	}
 	if _, ok := ns.DeviceByName("none"); ok {
-		t.Error("a device was found that nobody added")
+		t.Error("a device was found that was never added")
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// A device that somebody watches, and one packet through it.
+// A device with a socket, and one packet through it.
 func Example() {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	wg0, _ := ns.AddDevice(rxring.DeviceConfig{Name: "wg0", Type: rxring.RawIP, MTU: 1420})
@@ -61,8 +61,8 @@ func ExampleDevice_SetTransmit() {
 	net0.SetTransmit(func(p *rxring.Packet) error {
 		fmt.Printf("sent: %q\n", p.Data[14:])
 		answer := append([]byte(nil), p.Data...)                           // p is the sender's again
-		copy(answer, answer[6:12])                                         // to who asked
-		copy(answer[6:], "\x02\x00\x00\x00\x00\x02")                       // from somebody
+		copy(answer, answer[6:12])                                         // to the sender of the request
+		copy(answer[6:], "\x02\x00\x00\x00\x00\x02")                       // from another host
 		net0.Deliver(&rxring.Packet{Data: append(answer[:14], "I am"...)}) // as from the wire
 		return nil
 	})

@@ -95,7 +95,7 @@ func TestEveryFlowIsAtOneMember(t *testing.T) {
 				t.Fatalf("flow %d, %s: %d packets of %d at member %d", flow, what, now[i]-seen[i], packets, i)
 			}
 		}
-		t.Fatalf("flow %d, %s: at nobody", flow, what)
+		t.Fatalf("flow %d, %s: at no member", flow, what)
 	}
 	for flow := range flows {
 		there, back := flowFrame(uint32(flow), false), flowFrame(uint32(flow), true)
@@ -289,7 +289,7 @@ func TestAHugeFlowMakesWay(t *testing.T) {
 }
 
 // TestMembersComeAndGoWhilePacketsArrive is for the race detector. As long as one
-// member stays, every packet is at somebody.
+// member stays, every packet is at a member.
 func TestMembersComeAndGoWhilePacketsArrive(t *testing.T) {
 	for _, c := range []rxring.FanoutConfig{
 		{Mode: rxring.FanoutHash}, {Mode: rxring.FanoutLB}, {Mode: rxring.FanoutRollover}, {Mode: rxring.FanoutCBPF},

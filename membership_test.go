@@ -74,7 +74,7 @@ func TestDeviceHearsWhatItsSocketsAskFor(t *testing.T) {
 	}
 	dev.Deliver(&rxring.Packet{Data: rxtest.TaggedFrame([6]byte{2, 7, 7}, 0x800, make([]byte, 20))})
 	if m, err := s.Recv(make([]byte, 100), 0); err != nil || m.From.Pkttype != tpacket.PacketOtherHost {
-		t.Errorf("a packet to somebody else: %+v, %v", m, err)
+		t.Errorf("a packet to another host: %+v, %v", m, err)
 	}
 }
 

@@ -44,7 +44,7 @@ func TestRxhashOnRequest(t *testing.T) {
 		f.Release()
 		f = rxtest.Next(t, plainReader)
 		if f.Hash != 0 {
-			t.Errorf("hash %#x that nobody asked for", f.Hash)
+			t.Errorf("hash %#x without a request", f.Hash)
 		}
 		f.Release()
 	}
@@ -138,10 +138,10 @@ func TestV3DeliverAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestHostileReadersHarmNobodyElse has four writers deliver while one reader
+// TestHostileReadersHarmNoOtherReader has four writers deliver while one reader
 // scribbles over its whole ring, one never reads, one closes in the middle, and
 // a lawful one must see every packet that its ring accepted, whole.
-func TestHostileReadersHarmNobodyElse(t *testing.T) {
+func TestHostileReadersHarmNoOtherReader(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	open := func() (*rxring.Socket, *ring.Reader) {
@@ -215,7 +215,7 @@ func TestHostileReadersHarmNobodyElse(t *testing.T) {
 		t.Errorf("lawful reader read %d packets, its ring took %d", read, got.Captured)
 	}
 	if got := sleeper.Totals(); got.Captured != 32 {
-		t.Errorf("the ring that nobody reads took %d packets, want its 32 slots' worth", got.Captured)
+		t.Errorf("the unread ring took %d packets, want its 32 slots' worth", got.Captured)
 	}
 	t.Logf("lawful %+v, scribbler %+v, dying %+v", lawful.Totals(), scribbler.Totals(), dying.Totals())
 }

@@ -56,7 +56,7 @@ func TestASourceThatAsksForRoomLosesNothingAndDrainWaitsForReaders(t *testing.T)
 				t.Fatal(err)
 			}
 			if dev.RoomFor(1<<20) != 1<<20 {
-				t.Error("no room where nobody looks")
+				t.Error("no room on a device without sockets")
 			}
 			socket, reader := reading(t, dev, tt.v, tt.req)
 			packets := 5000
@@ -107,7 +107,7 @@ func TestASourceThatAsksForRoomLosesNothingAndDrainWaitsForReaders(t *testing.T)
 			short, stop := context.WithCancel(ctx)
 			stop()
 			if err := dev.Drain(short); !errors.Is(err, context.Canceled) {
-				t.Errorf("Drain with a packet that nobody reads: %v", err)
+				t.Errorf("Drain with an unread packet: %v", err)
 			}
 		})
 	}
@@ -184,7 +184,7 @@ func TestASourceTellsSocketsThatAreReadFromThoseThatAreNot(t *testing.T) {
 	})
 }
 
-func TestDrainDoesNotWaitForASocketThatNobodyReads(t *testing.T) {
+func TestDrainDoesNotWaitForUnreadSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dev, s := queueing(t)
 		defer s.Close()

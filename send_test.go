@@ -17,9 +17,9 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// TestFrameGoesToWhoLooksAndToTheOwner: first to the sockets, as outgoing, but not
+// TestSentFrameReachesSocketsAndOwner: first to the sockets, as outgoing, but not
 // to who sent it; then to the device's owner, in one piece.
-func TestFrameGoesToWhoLooksAndToTheOwner(t *testing.T) {
+func TestSentFrameReachesSocketsAndOwner(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	elsewhere := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net1"})

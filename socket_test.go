@@ -150,7 +150,7 @@ func TestOptionsReadBackWhatLinuxWouldSay(t *testing.T) {
 	}
 }
 
-func TestPromiscuousWhileSomebodyAsksForIt(t *testing.T) {
+func TestPromiscuousWhileRequested(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	mreq := append(rxtest.Int(int32(dev.Index())), 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)

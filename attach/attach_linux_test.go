@@ -119,7 +119,7 @@ func (b bell) wait(t testing.TB) {
 	select {
 	case <-b:
 	case <-time.After(30 * time.Second):
-		t.Fatal("nobody woke us")
+		t.Fatal("not woken")
 	}
 }
 

@@ -122,7 +122,7 @@ func TestBudgetIsGivenBack(t *testing.T) {
 	}
 }
 
-func TestAnswersThatNobodyReads(t *testing.T) {
+func TestUnreadAnswers(t *testing.T) {
 	faults := make(chan attach.Event, 10)
 	o := listen(t, attach.Config{Notify: func(e attach.Event) {
 		if e.Kind == attach.PeerFaulted {

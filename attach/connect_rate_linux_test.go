@@ -88,7 +88,7 @@ func openDir(t *testing.T) string {
 
 // Users who connect and close in a loop, one of whom is refused, keep nobody out, and fill
 // no log.
-func TestAFloodOfConnectionsKeepsNobodyOut(t *testing.T) {
+func TestConnectionFloodDoesNotBlockOthers(t *testing.T) {
 	const refused, admitted = 65532, 65533
 	var counts, events [2]atomic.Uint64 // refused, and admitted but too often
 	var attached atomic.Uint64
@@ -165,7 +165,7 @@ func TestARefusalIsReadBeforeAndAfterHello(t *testing.T) {
 }
 
 // A user who connects too often is told so, and may try again.
-func TestAUserWhoConnectsTooOftenIsToldSo(t *testing.T) {
+func TestConnectRateRefusalGivesReason(t *testing.T) {
 	o := listen(t, attach.Config{})
 	for n := 0; ; n++ {
 		c := raw(t, o.Addr())

@@ -13,8 +13,8 @@ import (
 
 // A user who has asked for too much waits. Meanwhile its readers read, and what it does not
 // wait for any more is not done.
-func TestWhoAsksForTooMuchWaits(t *testing.T) {
-	t.Cleanup(attach.TrustNobody())
+func TestCostlyRequestsWait(t *testing.T) {
+	t.Cleanup(attach.TrustNoUser())
 	o := listen(t, attach.Config{})
 	reader := o.dial(t)
 	s := socket(t, reader, rxring.SockRaw)
@@ -38,7 +38,7 @@ func TestWhoAsksForTooMuchWaits(t *testing.T) {
 	}
 	waits.Close()
 	if err := <-asked; err == nil {
-		t.Error("what nobody waits for was done")
+		t.Error("a request without a waiting peer was served")
 	}
 	eventually(t, "the end of who waited", func() bool { return len(o.Status().Sockets) == 1 })
 }
@@ -46,7 +46,7 @@ func TestWhoAsksForTooMuchWaits(t *testing.T) {
 // Whoever runs the server is told of a user whose sockets take too much time, and now and
 // then of how much goes on.
 func TestAThrottledUserIsTold(t *testing.T) {
-	t.Cleanup(attach.TrustNobody())
+	t.Cleanup(attach.TrustNoUser())
 	told := make(chan attach.Event, 100)
 	o := listen(t, attach.Config{Notify: func(e attach.Event) {
 		if e.Kind == attach.UserThrottled {

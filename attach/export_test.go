@@ -21,9 +21,9 @@ func SetIOTimeout(d time.Duration) (back func()) {
 	return func() { ioTimeout = before }
 }
 
-// TrustNobody has this process's user treated as any other, and returns what changes it
+// TrustNoUser has this process's user treated as any other, and returns what changes it
 // back.
-func TrustNobody() (back func()) {
+func TrustNoUser() (back func()) {
 	before := isTrusted
 	isTrusted = func(uint32) bool { return false }
 	return func() { isTrusted = before }

@@ -202,7 +202,7 @@ func TestNonsenseEndsTheConnection(t *testing.T) {
 				t.Errorf("%s: no reason", name)
 			}
 		case <-time.After(30 * time.Second):
-			t.Errorf("%s: nobody was told", name)
+			t.Errorf("%s: no event", name)
 		}
 	}
 	for name, b := range map[string][]byte{

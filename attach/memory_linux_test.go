@@ -103,7 +103,7 @@ func TestPacketsThatComeBeforeTheRingIsMapped(t *testing.T) {
 		o := listen(t, attach.Config{})
 		s := socket(t, o.dial(t), rxring.SockRaw)
 		must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, u32(uint32(version))))
-		// Nobody reads before all packets are there: the timer takes a block every 20 ms.
+		// There is no read before all packets are there: the timer takes a block every 20 ms.
 		r := tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 14, BlockNr: 256, FrameSize: 2048, FrameNr: 2048}, RetireBlkTov: 20}
 		must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, tpacket.Bytes(&r)[:ringRequest(version)]))
 		bind(t, s, 7)
@@ -175,7 +175,7 @@ func TestRingIsMappedAgain(t *testing.T) {
 		t.Error("the memory is the same: it cannot be mapped any more")
 	}
 	if again, err := s.Map(g.Size()); again != fd || err != nil {
-		t.Errorf("memory that nobody has mapped yet: %d, %v; want %d once more", again, err, fd)
+		t.Errorf("memory that is not mapped yet: %d, %v; want %d once more", again, err, fd)
 	}
 	m, err = ring.MapMemory(fd, g.Size())
 	must(t, err)

@@ -111,7 +111,7 @@ func lingerAt(path string) {
 
 // A user whom the server refuses cannot have it wait for the last close of what is sent to
 // it: others attach, and the server ends.
-func TestAStrangersDescriptorsKeepNobodyOut(t *testing.T) {
+func TestPassedDescriptorsDoNotBlockOthers(t *testing.T) {
 	need.Root(t, "be several users")
 	for _, old := range []bool{false, true} {
 		t.Run(fmt.Sprintf("before Linux 6.16: %v", old), func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestAPeersDescriptorsAreNotWaitedFor(t *testing.T) {
 		}
 		return fds
 	}
-	defer attach.TrustNobody()()
+	defer attach.TrustNoUser()()
 	o := listen(t, attach.Config{})
 	var left []*net.UnixConn
 	for range 3 {
@@ -213,7 +213,7 @@ func TestAPeersDescriptorsAreNotWaitedFor(t *testing.T) {
 }
 
 // Nobody can send anything to the server's end of the second connection: it is not read.
-func TestNobodyWritesToTheServersEvents(t *testing.T) {
+func TestPeerCannotWriteToServersEvents(t *testing.T) {
 	o := listen(t, attach.Config{})
 	_, events := greeted(t, o.Addr())
 	if err := unix.Send(events, []byte{1}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); !errors.Is(err, unix.EPIPE) {

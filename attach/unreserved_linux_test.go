@@ -73,7 +73,7 @@ func dialAs(t *testing.T, uid uint32, path string) (*attach.Client, error) {
 
 // A person with many user IDs, each of which holds connections, keeps out others of the same
 // rule, but not those for whom memory is kept, nor root.
-func TestUsersWithoutAReserveKeepOutNobodyWithOne(t *testing.T) {
+func TestUsersWithoutReserveDoNotBlockThoseWithOne(t *testing.T) {
 	const named, first, most = 3000, 100000, 10
 	srv := unreservedServer(t, named)
 	attach.LimitUnreserved(srv, most, 3)

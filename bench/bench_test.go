@@ -60,10 +60,10 @@ func TestEveryCellMovesThePacketsItCounts(t *testing.T) {
 			t.Errorf("%s: %+v: want time, and a share", c.name(), f)
 		}
 		if c.table == pathTable && lossless[c.row] && f.Share != 1 {
-			t.Errorf("%s: %.4f of the packets accepted: want all, nobody is behind", c.name(), f.Share)
+			t.Errorf("%s: %.4f of the packets accepted: want all, no reader is behind", c.name(), f.Share)
 		}
 		if c.row == rowUnwatched && f.Share != 0 {
-			t.Errorf("%s: %.4f of the packets accepted where nobody looks", c.name(), f.Share)
+			t.Errorf("%s: %.4f of the packets accepted without sockets", c.name(), f.Share)
 		}
 		if (c.row == rowDeliver || c.row == rowStamped || c.row == rowBatch) && f.Allocs > 0.5 { // so short a sample sees the odd allocation of others
 			t.Errorf("%s: %.3f allocations a packet: want none", c.name(), f.Allocs)

@@ -26,7 +26,7 @@ const (
 
 var ourAddr = [6]byte{2, 0, 0, 0, 0, 1}
 
-// destination is whom a frame is for.
+// destination is the addressee of a frame.
 type destination int
 
 const (

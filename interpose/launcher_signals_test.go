@@ -55,7 +55,7 @@ func TestProgramDiesWithItsSupervisor(t *testing.T) {
 	h := startHost(t, "run", uint32(os.Getuid()), needStory(t), "forever", "net0")
 	h.await(t, "ready")
 	h.cmd.Process.Kill()
-	h.wait() // ends only when nobody holds the output
+	h.wait() // ends only when no process has the output open
 }
 
 // When devices deliver nothing more, only readers get SIGINT: a script goes on to its next

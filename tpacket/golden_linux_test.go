@@ -145,7 +145,7 @@ func (l *lab) recordOnce(c goldenCase) ([]byte, error) {
 		return nil, err
 	}
 	if ring.Status(1) != tpacket.StatusKernel {
-		return nil, errors.New("a packet that nobody sent")
+		return nil, errors.New("a packet that was never sent")
 	}
 	return scrubFrame(c.version, ring.Frame(0)), nil
 }

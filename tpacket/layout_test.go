@@ -67,7 +67,7 @@ var ringRequests = []struct {
 	{"private area that wraps around", tpacket.V3, withPriv(slots(page, 1, 128, 32), math.MaxUint32), 0, "tp_block_size"},
 	{"private area means nothing to V2", tpacket.V2, withPriv(slots(page, 1, 128, 32), math.MaxUint32), 0, ""},
 	{"the longest block timeout", tpacket.V3, withTov(slots(page, 1, 128, 32), math.MaxUint32, 0), 0, ""},
-	{"feature bits nobody knows", tpacket.V3, withTov(slots(page, 1, 128, 32), 0, math.MaxUint32), 0, ""},
+	{"unknown feature bits", tpacket.V3, withTov(slots(page, 1, 128, 32), 0, math.MaxUint32), 0, ""},
 	{"two faults: the block's comes first", tpacket.V2, slots(100, 1, 7, 1), 0, "tp_block_size"},
 }
 

@@ -336,7 +336,7 @@ func TestADeviceThatIsRevokedIsGoneForTheSocket(t *testing.T) {
 	}
 }
 
-func TestFanoutGroupsAreNobodyElses(t *testing.T) {
+func TestFanoutGroupsAreOfOneScope(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net1"})

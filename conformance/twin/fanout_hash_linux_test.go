@@ -142,7 +142,7 @@ var flowPairs = []struct {
 	{"SCTP, another port", over4(132, 0), over4(132, 1), false, false},
 	{"DCCP, another port", over4(33, 0), over4(33, 1), false, false},
 	{"UDP-Lite, another port", over4(136, 0), over4(136, 1), false, false},
-	{"a protocol that nobody knows", over4(200, 0), over4(200, 1), true, false},
+	{"an unknown protocol", over4(200, 0), over4(200, 1), true, false},
 	{"MPLS in IP", over4(137, 0), over4(137, 1), true, false},
 	{"PPPoE", func(a, b uint32, p, q uint16) []byte {
 		return ether(0x8864, []byte{0x11, 0, 0, 9, 0, 42, 0, 0x21}, tcp4(a, b, p, q)[14:])
@@ -152,7 +152,7 @@ var flowPairs = []struct {
 		func(a, b uint32, p, q uint16) []byte { return ether(0x806, ip4(28, 0, b, a+7, 0, 0)) }, true, false},
 	{"ARP and RARP", func(a, b uint32, p, q uint16) []byte { return ether(0x806, ip4(28, 0, a, b, 0, 0)) },
 		func(a, b uint32, p, q uint16) []byte { return ether(0x8035, ip4(28, 0, a, b, 0, 0)) }, false, false},
-	{"an EtherType that nobody knows", func(a, b uint32, p, q uint16) []byte { return ether(p|0xf000, ports(1, 2, 3)) },
+	{"an unknown EtherType", func(a, b uint32, p, q uint16) []byte { return ether(p|0xf000, ports(1, 2, 3)) },
 		func(a, b uint32, p, q uint16) []byte { return ether(p|0xf000, ports(q, p, 9)) }, true, false},
 	{"LLC", func(a, b uint32, p, q uint16) []byte { return ether(p&0x1ff, ports(1, 2, 3)) },
 		func(a, b uint32, p, q uint16) []byte {

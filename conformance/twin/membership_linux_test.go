@@ -79,7 +79,7 @@ func TestUnicastMembershipsAreHeard(t *testing.T) {
 		for _, dst := range [][]byte{other, {2, 7, 7, 7, 7, 7}, rxtest.Group} {
 			w.arrives(rxtest.TaggedFrame([6]byte(dst), 0x800, ipPacket(17, 60)))
 			s.wait()
-			s.recv("a packet to somebody else", 100, 0, 0)
+			s.recv("a packet to another host", 100, 0, 0)
 		}
 		s.set(tpacket.SolPacket, tpacket.OptDropMembership, rxtest.Mreq(w.dev.Index(), 3, 6, other...))
 		if w.dev.AcceptsDst([6]byte(other)) {

@@ -53,7 +53,7 @@ func TestTagsShowAsInTheKernel(t *testing.T) {
 			"LLC":                       rxtest.TaggedFrame(rxtest.OwnAddr, 5, []byte("\x42\x42\x03abcde"), q, vlan5),
 			"raw 802.3":                 rxtest.TaggedFrame(rxtest.OwnAddr, 5, []byte("\xff\xff\x03abcde"), q, vlan5),
 			"LLC behind two":            rxtest.TaggedFrame(rxtest.OwnAddr, 5, []byte("\x42\x42\x03abcde"), q, vlan5, q, 6),
-			"a TPID nobody knows":       rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, 0x9100, vlan5),
+			"an unknown TPID":           rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, ip, 0x9100, vlan5),
 			"cut in two":                rxtest.TaggedFrame(rxtest.OwnAddr, 0x800, nil, q, vlan5, ad, 7),
 		}
 		for n := 6; n <= 9; n++ {

@@ -61,7 +61,7 @@ func TestAWalkEndsAtTheFlow(t *testing.T) {
 		{"ICMP has no ports", 0x0800, [][]byte{ipv4(1, 0), ports}, dissect.Flow{Whole: true, Ether: 0x0800, Transport: 1, AddrLen: four, Pos: 34}},
 		{"ports cut off", 0x0800, [][]byte{ipv4(udp, 0), {1, 2, 3}}, dissect.Flow{Whole: true, Ether: 0x0800, Transport: udp, AddrLen: four, Pos: 34}},
 		{"ARP", 0x0806, [][]byte{make([]byte, 28)}, dissect.Flow{Whole: true, Ether: 0x0806, Pos: 14}},
-		{"an EtherType that nobody knows", 0x88b5, [][]byte{make([]byte, 28)}, dissect.Flow{Ether: 0x88b5, Pos: 14}},
+		{"an unknown EtherType", 0x88b5, [][]byte{make([]byte, 28)}, dissect.Flow{Ether: 0x88b5, Pos: 14}},
 		{"header length that makes no sense", 0x0800, [][]byte{make([]byte, 40)}, dissect.Flow{Ether: 0x0800, Pos: 14}},
 		{"cut off within a tunnel: the outer addresses stay", 0x0800, [][]byte{ipv4(4, 0), ipv4(udp, 0)[:19]}, dissect.Flow{Ether: 0x0800, Transport: 4, AddrLen: four, Pos: 34}},
 	} {

@@ -30,7 +30,7 @@ func TestSharedMemoryCannotBeResizedOrUnsealed(t *testing.T) {
 	if _, err := unix.Pwrite(m.FD(), []byte{1}, 8192); err == nil {
 		t.Error("a write past the end grew the memory")
 	}
-	// Whoever punches a hole gets zeroes: writers must not fault on it.
+	// A process that punches a hole gets zeroes: writers must not fault on it.
 	if err := unix.Fallocate(m.FD(), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 8192); err != nil {
 		t.Fatal(err)
 	}
@@ -102,9 +102,9 @@ func TestMemoriesOfOneFileAreMappedTogether(t *testing.T) {
 	}
 }
 
-// TestClosedMemoryIsTakenFromWhoKeepsItMapped: a process that goes on holding the
+// TestClosedMemoryIsTakenFromProcessesThatMapIt: a process that goes on holding the
 // memfd and its mapping holds no pages of the ring's.
-func TestClosedMemoryIsTakenFromWhoKeepsItMapped(t *testing.T) {
+func TestClosedMemoryIsTakenFromProcessesThatMapIt(t *testing.T) {
 	const size = 1 << 20
 	m, err := ringmem.New(size)
 	if err != nil {

@@ -68,7 +68,7 @@ func TestContendersGoTheFasterWay(t *testing.T) {
 	}
 }
 
-func TestContendersWhoRarelyMeetStayTogether(t *testing.T) {
+func TestContendersThatRarelyMeetStayShared(t *testing.T) {
 	w := newContenders()
 	for range 100 {
 		if exclusive, _ := w.phase(paces{shared: rareLoss}); exclusive {
@@ -85,7 +85,7 @@ func (s *steps) progress() uint64 {
 	return min(s.looks, s.most)
 }
 
-func TestNobodyStaysAwayForNobody(t *testing.T) {
+func TestSpinAwayEndsWithoutProgress(t *testing.T) {
 	var c contention
 	const looks = longestSpin / exclusiveSpin
 	for _, most := range []uint64{0, 1, 3, looks, 2 * looks} {

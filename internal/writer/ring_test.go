@@ -92,7 +92,7 @@ func TestFastWriterThatWrapsCannotTakeSlotOfSlowWriter(t *testing.T) {
 				f.Release()
 			}
 			if _, ok := rd.Next(); ok {
-				t.Fatal("reader saw a packet that nobody wrote")
+				t.Fatal("the reader got a packet that was never written")
 			}
 			if got := acquire(t, r, ring.Acquired); got != slow {
 				t.Fatalf("ring went on at slot %d, want %d", got, slow)

@@ -141,8 +141,8 @@ func TestStatesFollowABlockThroughItsLife(t *testing.T) {
 	wantDrawn(t, b, 8, "[.]..")
 }
 
-// TestOnlookersDisturbNobody is for the race detector.
-func TestOnlookersDisturbNobody(t *testing.T) {
+// TestStatesDuringWritesHaveNoRace is for the race detector.
+func TestStatesDuringWritesHaveNoRace(t *testing.T) {
 	look := func(t *testing.T, b writer.Buffer, write func()) {
 		done := make(chan struct{})
 		var writers, onlooker sync.WaitGroup

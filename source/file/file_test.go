@@ -372,7 +372,7 @@ func TestLongPacketsAreWholeAndInOrder(t *testing.T) {
 	same(t, w.read(), inFile(t, path))
 }
 
-func TestStatsCountWhatNobodySaw(t *testing.T) {
+func TestStatsCountPacketsWithoutSockets(t *testing.T) {
 	w := open(t, frames(t, 100, 1))
 	s := w.start(t, Config{})
 	<-s.Done()

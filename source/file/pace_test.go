@@ -156,11 +156,11 @@ func TestWaitBeginsWithAWatcherThatHasSettled(t *testing.T) {
 		s := w.start(t, Config{Wait: true})
 		time.Sleep(time.Hour)
 		if got := s.Stats().Packets; got != 0 {
-			t.Fatalf("%d packets to nobody", got)
+			t.Fatalf("%d packets without a socket", got)
 		}
 		w.look(t, 128)
 		time.Sleep(SettleTime / 2)
-		w.socket.Close() // as one who only asks
+		w.socket.Close() // as a process that only checks
 		time.Sleep(SettleTime)
 		w.look(t, 128)
 		time.Sleep(SettleTime - watchEvery)

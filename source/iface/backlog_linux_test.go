@@ -186,7 +186,7 @@ func TestNothingIsLostInARebind(t *testing.T) {
 }
 
 // What was lost while nobody read, or another reader did, is not a later one's loss.
-func TestLossesAreThoseOfWhoWasThere(t *testing.T) {
+func TestLossesAreCountedForSocketsBoundThen(t *testing.T) {
 	withWire(t, func(w *wire) {
 		s := w.start(Config{Buffer: 1, Immediate: true})
 		first := w.bound(0x88b5, 64)

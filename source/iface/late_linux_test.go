@@ -98,7 +98,7 @@ func (s *stage) readAll(t *testing.T, r slotReader, want *int) {
 
 // A reader that stands still for a while gets everything afterwards. Meanwhile the other
 // gets each packet when it comes.
-func TestALateReaderLosesNothingAndDelaysNobody(t *testing.T) {
+func TestALateReaderLosesNothingAndDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, 2)
 		prompt, late := s.readers[0], s.readers[1]
@@ -113,7 +113,7 @@ func TestALateReaderLosesNothingAndDelaysNobody(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 			if s.queue.late != 1 {
-				t.Fatal("nobody is late: nothing to see")
+				t.Fatal("no reader is late: nothing to see")
 			}
 			for s.queue.late > 0 {
 				s.readAll(t, late, &second)
@@ -344,7 +344,7 @@ func (w *wire) race(t *testing.T, source *Source, size int) (lost uint64) {
 
 // A reader that is given up, hands slots back at that moment, and then stops again is late.
 // It does not count as stopped meanwhile: the drain would wait for it as for the only one.
-func TestAReaderThatIsLateAgainKeepsNobodyWaiting(t *testing.T) {
+func TestAReaderThatIsLateAgainDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, 2)
 		reads, stops := s.readers[0], s.readers[1]

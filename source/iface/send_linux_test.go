@@ -114,7 +114,7 @@ func (w *wire) worlds() []world {
 // group is a PACKET_FANOUT option: load balancing, and to let members be unequal.
 func group(id uint16) uint32 { return tpacket.FanoutArgs(id, tpacket.FanoutLB, 0) }
 
-// cast are the sockets of TestWhoSeesWhatIsSent, the sender first.
+// cast are the sockets of TestReceiversOfSentFrames, the sender first.
 func cast(t testing.TB, w world, index int) (names []string, all []party) {
 	add := func(name string, typ int, setUp func(p party) error) {
 		p := w.socket(typ, 0)
@@ -177,7 +177,7 @@ func (w *wire) account(p party, last []byte) (seen []string) {
 
 // A frame that a packet socket sends leaves by the interface, and is seen by the same
 // sockets as natively, once.
-func TestWhoSeesWhatIsSent(t *testing.T) {
+func TestReceiversOfSentFrames(t *testing.T) {
 	for _, c := range []Config{{}, {Immediate: true}, {Fanout: 3, FanoutMode: rxring.FanoutLB}} {
 		t.Run(fmt.Sprintf("immediate=%v,fanout=%d", c.Immediate, c.Fanout), func(t *testing.T) {
 			withWire(t, func(w *wire) {
@@ -465,7 +465,7 @@ func TestSendErrors(t *testing.T) {
 	}
 }
 
-// Who waits for room has not been seen to send.
+// A frame that waits for room has not been delivered to sockets.
 func TestAFullSendBufferShowsNothing(t *testing.T) {
 	withWire(t, func(w *wire) {
 		s := w.start(Config{})
@@ -620,7 +620,7 @@ func TestSendingAfterDown(t *testing.T) {
 	})
 }
 
-// NoSend refuses, and nobody sees the frame.
+// NoSend refuses the frame, and no socket receives it.
 func TestNoSend(t *testing.T) {
 	withWire(t, func(w *wire) {
 		s := w.start(Config{NoSend: true})

@@ -28,7 +28,7 @@ import (
 var quick = capture.Config{Retire: time.Millisecond}
 
 // The kernel's socket is there from the first reader's Bind to the last one's Close.
-func TestNothingIsOpenWhileNobodyReads(t *testing.T) {
+func TestNothingIsOpenWithoutReaders(t *testing.T) {
 	withWire(t, func(w *wire) {
 		others := w.packetSockets()
 		ofSource := func() int { return w.packetSockets() - others }
@@ -77,7 +77,7 @@ func TestNothingIsOpenWhileNobodyReads(t *testing.T) {
 	})
 }
 
-// Who is bound misses nothing.
+// A socket misses nothing after its bind.
 func TestTheFirstPacketAfterBind(t *testing.T) {
 	withWire(t, func(w *wire) {
 		s := w.start(Config{Immediate: true})

@@ -181,7 +181,7 @@ func TestMembersOfGroupsHearOfNewDevices(t *testing.T) {
 	}
 	links, addrs, deaf := bus.Socket(1, unix.SOCK_RAW), bus.Socket(2, unix.SOCK_RAW), bus.Socket(3, unix.SOCK_RAW)
 	if bus.HasMembers() || bus.Announce() {
-		t.Error("told, though nobody wants to hear")
+		t.Error("an announcement without a member")
 	}
 	links.Bind(Address(0, 1)) // RTMGRP_LINK
 	group(addrs, unix.RTNLGRP_IPV4_IFADDR)
@@ -191,7 +191,7 @@ func TestMembersOfGroupsHearOfNewDevices(t *testing.T) {
 	}
 	dev := add(t, ns, rxring.DeviceConfig{Name: "new0", Prefixes: prefixes("192.0.2.1/24", "2001:db8::1/64")})
 	if !bus.Announce() {
-		t.Error("nobody told")
+		t.Error("no announcement")
 	}
 	if bus.Announce() {
 		t.Error("told twice")
@@ -245,9 +245,9 @@ func TestMembersOfGroupsHearOfNewDevices(t *testing.T) {
 	}
 }
 
-// Who does not receive loses announcements, is told so once, and costs no more
+// A socket that is not read loses announcements, reports ENOBUFS once, and uses no more
 // memory than its receive buffer.
-func TestWhoDoesNotReceiveIsToldThatItMissedSomething(t *testing.T) {
+func TestUnreadNotificationsEndInENOBUFS(t *testing.T) {
 	bus, ns := newBus(t)
 	slow, careless := bus.Socket(1, unix.SOCK_RAW), bus.Socket(2, unix.SOCK_RAW)
 	for _, s := range []*Socket{slow, careless} {
@@ -282,7 +282,7 @@ func TestWhoDoesNotReceiveIsToldThatItMissedSomething(t *testing.T) {
 		t.Errorf("SO_ERROR: %v", err)
 	}
 	if bus.held != 0 {
-		t.Errorf("%d bytes held by nobody", bus.held)
+		t.Errorf("%d bytes held without a socket", bus.held)
 	}
 }
 

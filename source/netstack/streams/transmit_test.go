@@ -135,7 +135,7 @@ func TestProgramsGetTrueAnswers(t *testing.T) {
 		}
 		sent++
 	})
-	t.Run("UDP to a port that nobody has", func(t *testing.T) {
+	t.Run("UDP to a closed port", func(t *testing.T) {
 		p := newProgram(t, ns, dev, layers.EthernetTypeIPv4, 23, 1)
 		ip := p.ip(layers.IPProtocolUDP)
 		udp := &layers.UDP{SrcPort: 4000, DstPort: 4001}
@@ -152,7 +152,7 @@ func TestProgramsGetTrueAnswers(t *testing.T) {
 		port layers.TCPPort
 		is   func(*layers.TCP) bool
 	}{
-		{"TCP to a port that nobody has", 81, func(tcp *layers.TCP) bool { return tcp.RST && tcp.ACK && tcp.Ack == 1001 }},
+		{"TCP to a closed port", 81, func(tcp *layers.TCP) bool { return tcp.RST && tcp.ACK && tcp.Ack == 1001 }},
 		{"TCP to the port of the flows", 12865, func(tcp *layers.TCP) bool { return tcp.SYN && tcp.ACK && tcp.Ack == 1001 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -194,7 +194,7 @@ func TestProgramsGetTrueAnswers(t *testing.T) {
 		tcps.asks(func(a gopacket.Packet) bool { return tcp(a).ACK && tcp(a).Ack == 1006 }, data...)
 		tcps.asks(func(a gopacket.Packet) bool { return tcp(a).FIN || tcp(a).RST }, segment(layers.TCP{Seq: 1006, Ack: synAck.Seq + 1, ACK: true, FIN: true})...)
 	})
-	// Nonsense harms nobody.
+	// Malformed packets have no effect.
 	p := newProgram(t, ns, dev, layers.EthernetTypeIPv4, 23, 1)
 	for _, b := range [][]byte{make([]byte, 14), bytes.Repeat([]byte{0xff}, 1514), append(p.peer[:], make([]byte, 8)...), append(append(p.peer[:], make([]byte, 6)...), 8, 0, 0x45)} {
 		if _, err := p.s.Send(b); err != nil {

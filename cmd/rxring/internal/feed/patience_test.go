@@ -9,7 +9,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// A file waits for a reader that is slow, and not for a socket that nobody reads.
+// A file waits for a slow reader, and not for a socket that is not read.
 func TestPatienceIsForReaders(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

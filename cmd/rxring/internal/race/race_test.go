@@ -168,7 +168,7 @@ func TestRaceUnguardedTearsInOtherShapesToo(t *testing.T) {
 	}
 }
 
-// What nobody forces need not show, and is no failure.
+// An outcome that is not forced need not occur; that is no failure.
 func TestRaceWithOneWriterNothingCanTear(t *testing.T) {
 	c := short()
 	c.Writers, c.Duration = 1, 50*time.Millisecond

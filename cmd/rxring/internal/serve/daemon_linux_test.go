@@ -521,7 +521,7 @@ func TestMetricsCountWhatReadersHad(t *testing.T) {
 	}
 }
 
-func TestTheLogSaysWhoReadWhat(t *testing.T) {
+func TestLogNamesReadersAndDevices(t *testing.T) {
 	d := begin(t, "", "streams:1")
 	c := d.dial()
 	d.logged("msg", "audit", "event", "attached", "uid", os.Geteuid(), "pid", os.Getpid())

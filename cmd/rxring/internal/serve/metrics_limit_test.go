@@ -92,7 +92,7 @@ func TestIdleConnectionsToTheMetricsGiveWay(t *testing.T) {
 
 // A client that asks, and does not read the answer, keeps its place for no longer than an
 // answer takes. The server here has no timeouts, unlike that of the metrics.
-func TestAnswersThatNobodyReads(t *testing.T) {
+func TestUnreadAnswers(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

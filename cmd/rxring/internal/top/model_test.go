@@ -38,7 +38,7 @@ func marked(t *testing.T, m *model) string {
 			return strings.Fields(l)[1]
 		}
 	}
-	t.Fatalf("nobody is selected:\n%s", strings.Join(m.lines(), "\n"))
+	t.Fatalf("no reader is selected:\n%s", strings.Join(m.lines(), "\n"))
 	return ""
 }
 
