@@ -62,7 +62,7 @@ func (d *Device) deliver(p *Packet, taps []tap) {
 	}
 }
 
-// offerTagged is deliverTagged for a packet that the device has not counted yet.
+// offerTagged calls deliverTagged, and counts the packet as malformed if that fails.
 func (d *Device) offerTagged(p *Packet, meta *packetMeta, taps []tap) {
 	if !d.deliverTagged(p, meta, taps) {
 		d.malformed.Add(1)
@@ -100,7 +100,7 @@ func (d *Device) deliverBatch(ps []Packet, taps []tap) {
 		if !metas[i].measure(d, &ps[i]) {
 			d.dropMalformed(taps)
 			metas[i].length = 0 // skipped by sockets
-		} else if metas[i].extra&extraVLAN != 0 && !ps[i].Outgoing { // on its own, after those before it and before those behind it
+		} else if metas[i].extra&extraVLAN != 0 && !ps[i].Outgoing { // delivered alone, in its place among the others
 			d.offerBatch(ps[:i], metas[:i], taps)
 			d.traffic.count(&ps[i], metas[i].length)
 			d.offerTagged(&ps[i], &metas[i], taps)
@@ -128,7 +128,7 @@ func (d *Device) offerBatch(ps []Packet, metas []packetMeta, taps []tap) {
 // wants reports whether the socket is offered the packet: one that is bound to a single
 // protocol receives only incoming packets of it.
 func (s *Socket) wants(p *Packet, meta *packetMeta) bool {
-	return matchesProtocol(uint16(s.protocol.Load()), p, meta) // pairs with the store in Bind
+	return matchesProtocol(uint16(s.protocol.Load()), p, meta) // pairs with the store in bindLocked
 }
 
 func matchesProtocol(protocol uint16, p *Packet, meta *packetMeta) bool {

@@ -44,8 +44,8 @@ func (s *Socket) fill(rx *rxOptions, slot uint32, p *Packet, meta *packetMeta, s
 	return status
 }
 
-// receiveBlock is the rest of take for a V3 ring, which wakes its reader for
-// blocks, not for packets.
+// receiveBlock is what receiveOne does after admit for a V3 ring, whose reader is woken once
+// per block, not per packet.
 func (s *Socket) receiveBlock(rx *rxOptions, p *Packet, meta *packetMeta, snaplen uint32) {
 	at, skip := rx.offsets(meta), rx.skipLen(meta)
 	fits := at.Mac <= rx.frameSize

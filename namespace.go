@@ -170,7 +170,7 @@ func (t tap) protocol() uint16 {
 	if t.group != nil {
 		return t.group.protocol
 	}
-	return uint16(t.socket.protocol.Load()) // pairs with the store in Bind
+	return uint16(t.socket.protocol.Load()) // pairs with the store in bindLocked
 }
 
 // allowsDeviceLocked reports whether the tap's grants allow d.

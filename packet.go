@@ -15,8 +15,8 @@ type Packet struct {
 
 	// Len is the packet's original length in bytes if Data and Rest are only its
 	// beginning, as in a capture with a snaplen. Sockets report it as the packet's
-	// length. If it is less than the bytes in Data and Rest, as 0 is, they are the whole
-	// packet.
+	// length. A Len below the number of bytes in Data and Rest, such as 0, is ignored: they
+	// are the whole packet.
 	Len int
 
 	// Timestamp is the packet's time in nanoseconds since the Unix epoch. If it is 0 and

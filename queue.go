@@ -171,9 +171,9 @@ func (s *Socket) enqueue(rx *rxOptions, p *Packet, meta *packetMeta, snaplen uin
 	s.notify.Wake()
 }
 
-// enqueueCopy queues the whole of a packet that its frame has cut, whatever the
-// socket's own filter wanted of it, if the queue is not full. In Linux it has lost its address
-// and length, and with the address the way to a tag in its frame.
+// enqueueCopy queues the whole of a packet that its frame has truncated, whatever snaplen
+// the socket's own filter returned, if the queue is not full. As in Linux, the queued packet has
+// no address and no original length, and without the address no tag is found in its frame.
 func (s *Socket) enqueueCopy(rx *rxOptions, p *Packet, meta *packetMeta) bool {
 	size := truesize(meta.capLen)
 	if !s.queue.reserve(s.ns, rx.budget, size) {

@@ -176,8 +176,7 @@ const (
 	EventErr Events = 0x8 // POLLERR: an error is pending, for Recv or SO_ERROR to take
 )
 
-// Events is what poll reports. What it says of sending is no business of
-// rxring's.
+// Events returns what poll reports, without the bits for sending (POLLOUT).
 func (s *Socket) Events() (e Events) {
 	if s.Readable() {
 		e |= EventIn
@@ -214,7 +213,7 @@ func (s *Socket) Close() error {
 	s.leaveFanoutLocked()
 	s.filterCharge.Release()
 	err := errors.Join(s.replaceRingLocked(nil), s.replaceTxRingLocked(nil))
-	s.queue.purge(s.ns) // and no receiver is published for the new one: writers under way leave nothing
+	s.queue.purge(s.ns) // writers in progress leave nothing behind: no options are published for the new epoch
 	if err != nil && !errors.Is(err, syscall.EBADF) {
 		return os.NewSyscallError("close", err)
 	}

@@ -37,7 +37,7 @@ func (t *traffic) count(p *Packet, bytes uint32) {
 	}
 }
 
-// countBatch adds packets with the lengths that as has, 0 for one that does not count.
+// countBatch adds the packets ps with the lengths in metas. A length of 0 is not counted.
 func (t *traffic) countBatch(ps []Packet, metas []packetMeta) {
 	var in, out Traffic
 	for i := range ps {

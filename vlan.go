@@ -49,7 +49,7 @@ func (meta *packetMeta) readTags(p *Packet) {
 		if !isVLAN(protocol) {
 			meta.tags.inner, meta.tags.end = protocol, uint16(at)
 			// packet_parse_headers (net/packet/af_packet.c) moves the network header of
-			// ARPHRD_ETHER alone. To it 0 is as if it found none.
+			// ARPHRD_ETHER alone, and treats protocol 0 as not found.
 			if p.Outgoing && protocol != 0 && meta.from.Hatype == tpacket.ARPHRDEther {
 				meta.maclen = uint32(at)
 			}

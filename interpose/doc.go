@@ -35,12 +35,14 @@
 //  2. session.handle (call.go) finds the row of the call in the table (calls.go), from
 //     which the filter was made, too.
 //  3. call.before puts stand-ins back where mmap left ring memory, replays an answer that
-//     a signal took away (replay.go), and finds the socket at the descriptor (descriptor.go).
+//     a signal took away (replay.go), finds the socket at the descriptor (findSocket, which
+//     uses descriptor.go), and sends what the program wrote to the stand-in before
+//     (standin_write.go).
 //  4. call.serve calls the row's handler: call.recv, which is receiveFrom (recv.go).
 //  5. recvfrom has its arguments in registers; those of recvmmsg are read from the program's
 //     memory (memory.go). Then it checks the notification.
 //  6. receiving.try looks at the first packet of the backend's queue. If there is none, the
-//     call waits in session.waiting, and is tried again when a packet arrives.
+//     call waits in session.waiting; serve retries it when arrivalWaker wakes it (wait.go).
 //  7. call.deliver (msghdr.go) opens the program's memory, checks again, and writes the
 //     packet and its address; then the packet leaves the queue, and refresh stages the next.
 //  8. call.after answers the call: with a value, an errno, or by having the kernel run it.

@@ -18,11 +18,11 @@ import (
 // that: the two are swapped. The next trapped call of a thread that may have such a
 // descriptor puts the stand-in back.
 //
-// Of an attached socket, the packets are put into the memory when the other process
-// knows that it is mapped, and from then on it cannot be mapped again. We report that at
-// the thread's next trapped call, or soon after the mapping shows in /proc, whichever
-// is first; for a program that maps a ring twice in a row, an mmap of the same socket
-// does not count as that call.
+// The server of an attached socket moves the ring into the memory once it is told that the
+// program has mapped it; from then on it cannot be mapped again. We tell the server at the
+// thread's next trapped call, or soon after the mapping shows in /proc, whichever is first.
+// Another mmap of the same socket is not such a call, so that a program may map a ring twice
+// in a row.
 
 // swaps is the session's state of swapped descriptors.
 type swaps struct {

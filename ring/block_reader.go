@@ -24,7 +24,7 @@ type blockReader struct {
 	held []atomic.Uint32
 }
 
-// handingBack is a block's held while its status is stored.
+// handingBack is the value of held while the block's status is stored.
 const handingBack = 1<<32 - 1
 
 func newBlockReader(m Memory, g tpacket.Geometry) (*blockReader, error) {
@@ -137,8 +137,8 @@ func (rd *blockReader) drop(n uint32) {
 	rd.done(block, n)
 }
 
-// release is done for one packet, by the reader itself. A block is handed back as a
-// whole, so while it is being read it is enough to count.
+// release releases one packet of a block, on the reader's goroutine. Blocks are handed back
+// as a whole, so for the block that is being read it only counts.
 func (rd *blockReader) release(block uint32) {
 	if block == rd.block && rd.left > 0 {
 		rd.own++

@@ -50,7 +50,7 @@ func (r *Ring) Close() error {
 }
 
 // Readable is packet_poll's rule for EPOLLIN: the slot before head is not
-// KERNEL. It is also true, once, of a ring that the reader has let run full.
+// KERNEL. After a ring was full it is true once more, although the reader has read everything.
 func (r *Ring) Readable() bool {
 	return r.Status(r.ticket.previous()) != tpacket.StatusKernel
 }

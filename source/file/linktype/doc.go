@@ -3,11 +3,10 @@
 //
 // libpcap decides by a device's hardware type which link type a live capture has
 // (map_arphrd_to_dlt in its pcap-linux.c). So a link type belongs to one of three
-// groups. Of the first, a hardware type has the link type: packets go to such a
-// device as they are in the file. Of the second, the link-layer header tells no more
-// than a sockaddr_ll can: packets go without it to a device that libpcap opens
-// cooked, and the header's contents to the sockaddr_ll. Of the third, no device can
-// show the packets.
+// groups. First, those that some hardware type has: a device of that type gets the packets
+// as they are in the file. Second, those whose link-layer header holds no more than a
+// sockaddr_ll can: a device that libpcap opens cooked gets the packets without the header,
+// and its contents in the sockaddr_ll. Third, those that no device can show.
 //
 // The one invariant: what [Link.Decode] returns lies within the bytes it was given.
 package linktype
