@@ -8,15 +8,15 @@ import (
 	"github.com/rxring/rxring/source/file/linktype"
 )
 
-// MaxBatch is how many packets are delivered at once: as many as sockets take
-// slots for at once.
+// MaxBatch is how many packets are delivered at once: sockets acquire slots for as many
+// together.
 const MaxBatch = 32
 
-// batchBytes is room for a batch of ordinary packets. Longer ones are delivered
-// alone, from where they were read.
+// batchBytes is the size of a batch of ordinary packets. Longer ones are delivered alone, from
+// the reader's memory.
 const batchBytes = 64 << 10
 
-// How often Room is asked and Progress is told.
+// How often Room and Progress are called.
 const (
 	roomEvery     = time.Millisecond
 	progressEvery = 100 * time.Millisecond
@@ -29,8 +29,8 @@ type batch struct {
 	loop   int
 
 	pace pacer
-	now  time.Time // when it was last looked at; zero: not yet
-	told time.Time // when Progress was
+	now  time.Time // when the clock was last read; zero: not yet
+	told time.Time // when Progress was last called
 
 	dev     *rxring.Device
 	packets [MaxBatch]rxring.Packet
@@ -41,8 +41,8 @@ type batch struct {
 	used    int
 }
 
-// await returns when a packet of the time ts is due. What is due before it has been
-// delivered.
+// await returns when a packet of the time ts is due, with all packets delivered that are due
+// before it.
 func (b *batch) await(ts int64) error {
 	due := b.pace.due(ts, time.Now)
 	if !due.After(b.now) {
@@ -62,7 +62,7 @@ func (b *batch) await(ts int64) error {
 	return nil
 }
 
-// add puts p, whose bytes are good until the next one is read, behind the others.
+// add appends p, whose bytes are valid until the next packet is read.
 func (b *batch) add(dev *rxring.Device, link *linktype.Link, p *capfile.Packet) error {
 	if dev != b.dev || b.n == MaxBatch || b.used+len(p.Data) > batchBytes {
 		if err := b.flush(); err != nil {
@@ -100,7 +100,7 @@ func (b *batch) add(dev *rxring.Device, link *linktype.Link, p *capfile.Packet) 
 	return nil
 }
 
-// flush delivers what there is, unless the source is closed.
+// flush delivers the batch, unless the source is closed.
 func (b *batch) flush() error {
 	if b.n == 0 {
 		return nil
@@ -131,7 +131,7 @@ func (b *batch) flush() error {
 	return nil
 }
 
-// room waits until there is room for some of n packets, and says for how many.
+// room waits until there is room for some of n packets, and returns for how many.
 func (b *batch) room(n int) (int, error) {
 	select {
 	case <-b.s.ctx.Done():

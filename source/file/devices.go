@@ -12,7 +12,7 @@ import (
 	"github.com/rxring/rxring/source/file/linktype"
 )
 
-// Lengths in bytes, and the tags that a card may add to what the MTU allows.
+// Lengths in bytes, and the VLAN tags that a frame may have beyond the MTU.
 const (
 	etherLen   = 14
 	vlanLen    = 4
@@ -22,7 +22,7 @@ const (
 	maxSegment = 8 << 16 // GSO_MAX_SIZE (linux/netdevice.h)
 )
 
-// payload is how long the packet was for the MTU: without its link-layer header.
+// payload returns the packet's length without its link-layer header, which the MTU bounds.
 func payload(t capfile.LinkType, p *capfile.Packet) int {
 	if t != capfile.LinkEthernet {
 		if link, err := linktype.Of(t); err == nil {
@@ -41,7 +41,7 @@ func payload(t capfile.LinkType, p *capfile.Packet) int {
 	return p.Len - header
 }
 
-// plan makes a device for each interface whose packets one can show.
+// plan plans a device for each interface whose packets a device can show.
 func (f *File) plan(longest []int, packets []int64) error {
 	if len(f.interfaces) == 0 {
 		return errors.New("it tells of no interface: nothing was captured")
@@ -77,11 +77,10 @@ func interfaceName(in capfile.Interface) string {
 	return fmt.Sprintf("interface %q", in.Name)
 }
 
-// Devices describes the devices that the file needs, in the order of its
-// interfaces: for [rxring.Namespace.AddDevice], and then for Start. A device has its
-// interface's name, where a device can have it and no other has; the others are
-// base0, base1 and so on. The MTU is 1500, or more if the file has longer packets; those
-// longer than any MTU are segments (MaxLen).
+// Devices describes the devices that the file needs, in the order of its interfaces: for
+// [rxring.Namespace.AddDevice], and then for Start. A device has its interface's name if the
+// name is valid and unique; the others are base0, base1 and so on. The MTU is 1500, or more if
+// the file has longer packets; those longer than any MTU are segments (MaxLen).
 func (f *File) Devices(base string) []rxring.DeviceConfig {
 	devices := make([]rxring.DeviceConfig, len(f.devices))
 	taken := make(map[string]bool)
@@ -103,11 +102,11 @@ func (f *File) Devices(base string) []rxring.DeviceConfig {
 	return devices
 }
 
-// maxName is IFNAMSIZ without the byte that ends a name.
+// maxName is IFNAMSIZ without the terminating NUL.
 const maxName = 15
 
-// isName says whether a device can have the name: Linux's rule, but for bytes that
-// a terminal should not be shown, and for the name that libpcap has for all devices.
+// isName reports whether a device can have the name: Linux's rule, without control characters
+// and without the name by which libpcap means all devices.
 func isName(s string) bool {
 	if s == "" || len(s) > maxName || slices.Contains([]string{".", "..", "any"}, s) {
 		return false
@@ -120,7 +119,7 @@ func isName(s string) bool {
 	return true
 }
 
-// check says whether the devices are those that the file needs.
+// check checks that the devices are those that the file needs.
 func (f *File) check(devices []*rxring.Device) error {
 	if len(devices) != len(f.devices) {
 		return fmt.Errorf("%d devices: want %d, as Devices describes them", len(devices), len(f.devices))

@@ -2,7 +2,8 @@ package file
 
 import "io/fs"
 
-// Error is what is wrong with a capture file, or with how it was to be replayed.
+// Error reports a fault of a capture file, or of the configuration that it was to be replayed
+// with.
 type Error struct {
 	Path string
 	Err  error
@@ -11,7 +12,7 @@ type Error struct {
 func (e *Error) Error() string { return "file " + e.Path + ": " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// wrap makes an Error, which names the path once.
+// wrap returns an Error, which names the path once.
 func (f *File) wrap(err error) error {
 	if e, ok := err.(*fs.PathError); ok && e.Path == f.path {
 		err = e.Err

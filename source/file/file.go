@@ -12,49 +12,50 @@ import (
 	"github.com/rxring/rxring/source/file/linktype"
 )
 
-// File is a capture file that [Open] has read through. It holds nothing open. Its
-// methods may be called concurrently.
+// File is a capture file that [Open] has read through. It has no open descriptor. Its methods
+// may be called concurrently.
 type File struct {
 	path string
 	info Info
 
 	interfaces []capfile.Interface
-	device     []int  // by interface: the device's place; -1: none
+	device     []int  // by interface: the device's index; -1: none
 	unused     []bool // by interface: it had no packets and got no device
 	devices    []kind
 }
 
-// Info is what a file holds.
+// Info describes a file's contents.
 type Info struct {
 	Size        int64 // of the file, in bytes
 	Compression string
 	Packets     int64
-	Bytes       int64 // of packets, as far as they were kept
-	Cut         int64 // packets that were not kept whole
+	Bytes       int64 // of packets, as captured
+	Cut         int64 // packets that were truncated when they were captured
 
 	// First and Last are the earliest and the latest time of a packet, in
 	// nanoseconds since the Unix epoch; 0: no packet has one.
 	First, Last int64
 
-	// LeftOut are interfaces whose packets no device can show, each with its link type
-	// and what would do, while others' are replayed. Packets and Bytes are with theirs.
+	// LeftOut has an error for each interface whose packets no device can show, with its
+	// link type and those that are possible. Its packets are not replayed, but counted in
+	// Packets and Bytes.
 	LeftOut []error
 
-	// Damage is what ends the file before its end; nil: nothing. What is before it
-	// is replayed.
+	// Damage is the error that stops reading before the end of the file; nil if there is
+	// none. Packets before it are replayed.
 	Damage error
 }
 
-// Duration is from First to Last.
+// Duration returns the time from First to Last.
 func (i Info) Duration() time.Duration { return time.Duration(i.Last - i.First) }
 
-// Info says what the file held when it was opened.
+// Info returns what the file contained when it was opened.
 func (f *File) Info() Info { return f.info }
 
-// Open reads a regular file through, until ctx ends. Its errors, which name the file, are
-// those of opening it, that it is no capture, that it is damaged before the first packet,
-// that it tells of no interface, that no interface's packets can be shown, and that it
-// decompresses to 100 times its size, and more than 4 GiB.
+// Open reads a regular file through, until ctx ends. Its errors name the file: it cannot be
+// opened, is no capture, is damaged before the first packet, describes no interface, has only
+// packets that no device can show, or decompresses to more than 100 times its size and more
+// than 4 GiB.
 func Open(ctx context.Context, path string) (*File, error) {
 	f := &File{path: path}
 	if err := f.scan(ctx); err != nil {
@@ -63,8 +64,8 @@ func Open(ctx context.Context, path string) (*File, error) {
 	return f, nil
 }
 
-// maxRatio bounds what a compressed file may decompress to while it is read through, in
-// multiples of its size. minBound always may; tests change it.
+// maxRatio bounds the decompressed size while a compressed file is read through, in multiples
+// of its size. minBound bytes are always allowed; tests change it.
 const maxRatio = 100
 
 var minBound int64 = 4 << 30
@@ -90,7 +91,7 @@ func (r reading) close() {
 	r.file.Close()
 }
 
-// scan reads the packets to see how long they are.
+// scan reads the packets for their lengths.
 func (f *File) scan(ctx context.Context) error {
 	stat, err := os.Stat(f.path)
 	if err != nil {
@@ -149,7 +150,7 @@ func (i *Info) add(p *capfile.Packet) {
 	i.First, i.Last = min(i.First, p.Timestamp), max(i.Last, p.Timestamp)
 }
 
-// kind is a device in the making.
+// kind is a planned device.
 type kind struct {
 	name   string // of the interface
 	link   *linktype.Link

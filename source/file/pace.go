@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// maxDisorder is how far a packet's time may lie before the latest one's and still
-// be of the same clock. Packets of several cards and CPUs come in disorder of
-// milliseconds; a clock that is set back goes back further.
+// maxDisorder is how far a packet's time may be before the latest one without meaning that the
+// clock was set back. Packets of several cards and CPUs are out of order by milliseconds.
 const maxDisorder = int64(time.Second)
 
-// pacer says when packets are due. Every time is counted from the first packet's,
-// so that no error adds up.
+// pacer computes when packets are due. Every time is relative to the first packet's, so that
+// errors do not accumulate.
 type pacer struct {
 	speed  float64
 	start  time.Time // when a packet of the time ref was due
@@ -19,8 +18,8 @@ type pacer struct {
 	latest int64 // the clock's latest time
 }
 
-// due is when a packet of the time ts is due, with now for the first one. Where the
-// clock of the file was set back, time goes on from there.
+// due returns when a packet of the time ts is due, with now for the first one. When the file's
+// clock was set back, time continues from there.
 func (p *pacer) due(ts int64, now func() time.Time) time.Time {
 	switch {
 	case p.start.IsZero():
@@ -38,7 +37,7 @@ func (p *pacer) due(ts int64, now func() time.Time) time.Time {
 	return p.start.Add(time.Duration(after))
 }
 
-// held moves what is to come by the time that was lost.
+// held delays all later packets by the time that was lost.
 func (p *pacer) held(d time.Duration) {
 	if !p.start.IsZero() {
 		p.start = p.start.Add(d)

@@ -14,7 +14,7 @@ var (
 	errChanged = errors.New("its interfaces are not those that it had when it was opened: open it again")
 )
 
-// run replays the file as often as it should be.
+// run replays the file Config.Loop times.
 func (s *Source) run() error {
 	if s.cfg.Wait {
 		if err := s.awaitReaders(); err != nil {
@@ -30,7 +30,7 @@ func (s *Source) run() error {
 		}
 		s.loops.Add(1)
 		if s.packets.Load() == before {
-			return nil // it would be nothing again, for ever
+			return nil // an empty file would loop for ever
 		}
 	}
 	return nil
@@ -78,7 +78,7 @@ func (s *Source) replay(b *batch, loop int) error {
 			return errors.Join(b.flush(), errChanged)
 		}
 		if at < 0 {
-			continue // of an interface that no device can show
+			continue // no device can show this interface's packets
 		}
 		if p.Timestamp > 0 {
 			p.Timestamp = later(p.Timestamp, shift)
@@ -94,8 +94,8 @@ func (s *Source) replay(b *batch, loop int) error {
 	}
 }
 
-// deviceOf is the place of an interface's device; -1: it has none. It reports false
-// for an interface that was not there, or not like this, in Open.
+// deviceOf returns the index of an interface's device, -1 if it has none. It reports false for
+// an interface that Open did not find, or that has changed since.
 func (f *File) deviceOf(ins []capfile.Interface, i int) (at int, ok bool) {
 	known := f.interfaces
 	if i >= len(known) || f.unused[i] || known[i].Name != ins[i].Name || known[i].LinkType != ins[i].LinkType {
@@ -104,8 +104,8 @@ func (f *File) deviceOf(ins []capfile.Interface, i int) (at int, ok bool) {
 	return f.device[i], true
 }
 
-// shift is what to add to times in a loop, in nanoseconds: as if it had been
-// captured behind the one before it, at a distance as packets have on average.
+// shift returns the nanoseconds to add to times in a loop: as if it had been captured after
+// the one before it, at the average distance of packets.
 func (i *Info) shift(loop int) int64 {
 	span := i.Last - i.First
 	gap := max(span/max(i.Packets-1, 1), 1)
@@ -118,7 +118,7 @@ func (i *Info) shift(loop int) int64 {
 	return span * int64(loop)
 }
 
-// later adds to a time, as far as there are times.
+// later adds to a time, without overflow.
 func later(ts, shift int64) int64 {
 	if ts > math.MaxInt64-shift {
 		return math.MaxInt64

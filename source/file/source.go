@@ -11,14 +11,14 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// FullSpeed, for [Config].Speed, is as fast as can be.
+// FullSpeed, for [Config].Speed, replays as fast as possible.
 const FullSpeed = 0
 
-// Forever, for [Config].Loop, is until Close.
+// Forever, for [Config].Loop, replays until Close.
 const Forever = -1
 
-// Config configures a replay. The zero value replays once, at full speed, to the sockets
-// that are open.
+// Config configures a replay. The zero value replays once, at full speed, without waiting for
+// readers.
 type Config struct {
 	// Speed is a multiple of the pace in which the packets were captured: 1 is that
 	// pace, 2 twice as fast; FullSpeed. Gaps are as long as they were, however long.
@@ -29,35 +29,34 @@ type Config struct {
 	// Loop is how many times the file is replayed: 0 and 1 once; Forever.
 	Loop int
 
-	// Now has packets bear the time at which they are replayed, as those that
-	// tcpreplay sends do. Without it they bear the one at which they were captured,
-	// whatever the speed, as tcpdump -r shows them: what a reader writes is then
-	// the file that was replayed. In a further loop that time goes on: a loop
-	// follows the one before it as if captured behind it. A packet without a time
-	// bears the one at which it is replayed.
+	// Now gives packets the time at which they are replayed, as with tcpreplay.
+	// Otherwise they have the time at which they were captured, whatever the speed, as
+	// tcpdump -r shows them: a reader then writes the file that was replayed. In a
+	// further loop that time continues, as if the loop had been captured after the one
+	// before it. A packet without a time gets the one at which it is replayed.
 	Now bool
 
-	// Wait has the source begin only when programs are ready to read: at least
-	// Readers sockets are on the devices, the first of them for After, and none was
-	// opened, closed or changed for SettleTime, FanoutSettleTime, or as long as it took to
-	// open them (but at most 10 s after After). When all sockets are closed before
-	// that, the wait starts anew.
+	// Wait delays the start until programs are ready to read: at least Readers sockets
+	// are bound to the devices, the first of them for After, and none was bound, closed
+	// or changed for SettleTime, FanoutSettleTime, or as long as it took to open them
+	// (but at most 10 s after After). When all sockets are closed before that, the wait
+	// starts again.
 	Wait    bool
 	Readers int           // 0: 1
 	After   time.Duration // 0: SettleTime alone decides
 
-	// Room is asked before packets are delivered, n at most MaxBatch, and says for how
-	// many of them there is room. While that is 0 the source waits, and asks again every
-	// millisecond; the time is not made up for. It is called by one goroutine and should
-	// not block. Nil: there always is.
+	// Room is called before n packets, at most MaxBatch, are delivered, and returns for
+	// how many of them there is room. While that is 0 the source waits, and calls it
+	// again every millisecond; later packets are delayed by that time. It is called by
+	// one goroutine and should not block. Nil means that there always is room.
 	Room func(n int) int
 
-	// Progress, if not nil, is called with the source's progress a few times a second and
-	// at the end of each loop, by one goroutine.
+	// Progress is called a few times a second and at the end of each loop, by one
+	// goroutine. It may be nil.
 	Progress func(Progress)
 }
 
-// Progress is how far a source is.
+// Progress is a source's position in its file.
 type Progress struct {
 	Offset, Size int64 // bytes of the file, as it is on the disk; it may have grown since Open
 	Packets      uint64
@@ -67,9 +66,9 @@ type Progress struct {
 // Stats counts what was delivered so far.
 type Stats struct {
 	Packets, Bytes uint64
-	Cut            uint64 // packets that are not whole in the file: their beginnings were delivered
-	Unseen         uint64 // packets delivered while the device had no socket
-	Loops          uint64 // that have come to their end
+	Cut            uint64 // packets that are truncated in the file, delivered so
+	Unseen         uint64 // packets delivered while the device had no sockets
+	Loops          uint64 // completed
 }
 
 // Source is a file that is being replayed.
@@ -81,16 +80,16 @@ type Source struct {
 	ctx  context.Context // until Close
 	stop context.CancelFunc
 	done chan struct{}
-	err  error // written before done is closed
+	err  error // valid once done is closed
 
 	begun                              atomic.Bool
 	packets, bytes, cut, unseen, loops atomic.Uint64
 }
 
-// Start replays the file to devices, made as [File.Devices] describes them and in
-// that order, until its end or Close. Nothing else should feed them meanwhile. The
-// devices stay as they are at the end. To signal the end to readers, remove them
-// ([rxring.Namespace.RemoveDevice]) after [Linger].
+// Start replays the file to devices, created as [File.Devices] describes them and in that
+// order, until its end or Close. No other source should feed them meanwhile. The devices remain
+// at the end: to end readers, too, remove them ([rxring.Namespace.RemoveDevice]) after
+// [Linger].
 func (f *File) Start(devices []*rxring.Device, cfg Config) (*Source, error) {
 	err := f.check(devices)
 	switch {
@@ -119,21 +118,20 @@ func (f *File) Start(devices []*rxring.Device, cfg Config) (*Source, error) {
 	return s, nil
 }
 
-// Linger is how long to leave the devices after Done before they are removed, so
-// that readers get the last packets. In a V3 ring these lie in a block that is
-// open until its timeout has passed, one second with tcpdump; libpcap reads nothing
-// more when a device has gone.
+// Linger is how long to keep the devices after Done, so that readers get the last packets. In
+// a V3 ring these are in a block that is open until its timeout, one second with tcpdump;
+// libpcap reads nothing more once a device is removed.
 const Linger = 1500 * time.Millisecond
 
-// Done is closed when nothing more will be delivered: at the end, after an error,
-// or by Close.
+// Done returns a channel that is closed once nothing more will be delivered: at the end, after
+// an error, or by Close.
 func (s *Source) Done() <-chan struct{} { return s.done }
 
 // Begun reports whether the replay has begun: see [Config].Wait.
 func (s *Source) Begun() bool { return s.begun.Load() }
 
-// Err is what ended the source before the end of the file, once Done is closed: it
-// names the file, the packet and the offset. Nil: nothing, or Close.
+// Err returns, once Done is closed, the error that ended the source before the end of the file,
+// with the file, the packet and the offset. It is nil at the end and after Close.
 func (s *Source) Err() error {
 	select {
 	case <-s.done:
@@ -143,16 +141,16 @@ func (s *Source) Err() error {
 	}
 }
 
-// Close ends the source and returns when nothing more will be delivered, with the
-// error that had ended it before. It may be called more than once.
+// Close ends the source, and returns once nothing more will be delivered, with the error that
+// had ended it before. It may be called more than once.
 func (s *Source) Close() error {
 	s.stop()
 	<-s.done
 	return s.err
 }
 
-// Stats returns the counts so far. It may be called at any time; counts of one
-// instant need not fit together.
+// Stats returns the counts so far. It may be called at any time; the counts are not read at one
+// instant.
 func (s *Source) Stats() Stats {
 	return Stats{
 		Packets: s.packets.Load(),

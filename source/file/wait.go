@@ -7,10 +7,9 @@ import (
 	"github.com/rxring/rxring"
 )
 
-// How long the sockets on the devices must have been as they are when [Config].Wait is
-// set. Programs are not ready when they open a socket: libpcap discards what arrives
-// between bind and filter, tshark opens a device twice, and many open a socket only to
-// try something.
+// How long the devices' sockets must be unchanged when [Config].Wait is set. Programs are not
+// ready when they open a socket: libpcap discards what arrives between bind and filter, tshark
+// opens a device twice, and many open a socket only to probe.
 const (
 	SettleTime = 500 * time.Millisecond
 
@@ -22,18 +21,18 @@ const (
 	settleLimit = 10 * time.Second
 )
 
-// watchEvery is how often the sockets are looked at.
+// watchEvery is how often the sockets are checked.
 const watchEvery = 10 * time.Millisecond
 
-// awaitReaders returns when the replay is to begin: see [Config].Wait.
+// awaitReaders returns when the replay may begin: see [Config].Wait.
 func (s *Source) awaitReaders() error {
-	var changes atomic.Uint64 // of what sockets want of the devices
+	var changes atomic.Uint64 // of the sockets on the devices
 	for _, d := range s.devices {
 		d.OnInterestChange(func() { changes.Add(1) })
 		defer d.OnInterestChange(nil)
 	}
-	var first, changed time.Time // since when there are sockets, and since when these
-	var settled time.Duration    // in ticks that were in time: programs are late, too, on a busy machine
+	var first, changed time.Time // when the first socket was bound, and the last change
+	var settled time.Duration    // counted in ticks that were on time: on a busy machine programs are late, too
 	var seen uint64
 	var before int
 	for inTime := true; ; {
@@ -49,7 +48,7 @@ func (s *Source) awaitReaders() error {
 			if inTime {
 				settled += watchEvery
 			}
-			// A program that opens its sockets slowly also begins to read slowly.
+			// Programs that open sockets slowly also begin to read slowly.
 			want := max(SettleTime, changed.Sub(first))
 			if grouped {
 				want = max(want, FanoutSettleTime)
@@ -68,8 +67,8 @@ func (s *Source) awaitReaders() error {
 	}
 }
 
-// readers counts the sockets on the devices, and reports whether one is in a fanout
-// group. A socket that is bound to all devices counts once.
+// readers returns how many sockets are on the devices, and whether one is in a fanout group. A
+// socket that is bound to all devices counts once.
 func (s *Source) readers() (n int, grouped bool) {
 	sockets := make(map[*rxring.Socket]bool)
 	for _, d := range s.devices {
