@@ -6,12 +6,11 @@ import (
 	"io"
 )
 
-// maxBlock is the longest block whose content matters, in bytes, as in libpcap
-// (MAX_BLOCKSIZE). Others are skipped, however long they are.
+// maxBlock is the longest block that is read, in bytes, as in libpcap (MAX_BLOCKSIZE). Blocks
+// of kinds that are skipped may be longer.
 const maxBlock = 16 << 20
 
-// block returns the next block, whole, that is of a kind that matters. It is good
-// until the next call.
+// block returns the next whole block of a kind that is read. It is valid until the next call.
 func (s *sections) block() (kind uint32, block []byte, err error) {
 	for {
 		head, err := s.f.r.Peek(blockHead)
@@ -42,7 +41,7 @@ func (s *sections) block() (kind uint32, block []byte, err error) {
 	}
 }
 
-// setOrder looks at the byte order of the section that begins.
+// setOrder reads the byte order of the section that begins.
 func (s *sections) setOrder() error {
 	head, err := s.f.r.Peek(blockHead + 4)
 	if err != nil {

@@ -9,19 +9,19 @@ import (
 	"github.com/rxring/rxring/internal/size"
 )
 
-// ErrTooLong says that a file decompresses to more than [Bounds] allows.
-var ErrTooLong = errors.New("decompress it first, and use the file that comes of it")
+// ErrTooLong means that a file decompresses to more than [Bounds] allows.
+var ErrTooLong = errors.New("decompress it first, and use the decompressed file")
 
 // Bounds limits the time and work that reading a file may take. The zero value sets no limits.
 type Bounds struct {
-	// Context ends reading with its error. nil: nothing does.
+	// Context ends reading with its error. It may be nil.
 	Context context.Context
-	// Decompressed bounds what a compressed file may decompress to, in bytes. A file of
-	// 13 MB may otherwise hold 430 GB. 0: no bound.
+	// Decompressed bounds the decompressed size of a compressed file, in bytes; 0: no
+	// bound. A file of 13 MB can decompress to 430 GB.
 	Decompressed int64
 }
 
-// bounded reads r until the bounds end it.
+// bounded reads r within bounds.
 type bounded struct {
 	r    io.Reader
 	b    Bounds

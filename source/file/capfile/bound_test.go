@@ -40,7 +40,7 @@ func TestAFileThatDecompressesToTooMuch(t *testing.T) {
 			if !errors.Is(err, tt.want) || tt.want == io.EOF && n != 100000 {
 				t.Errorf("%s, at most %d bytes: %d packets, %v", name, tt.bound, n, err)
 			}
-			if tt.want == ErrTooLong && !strings.HasSuffix(err.Error(), "it decompresses to more than 1MiB: decompress it first, and use the file that comes of it") {
+			if tt.want == ErrTooLong && !strings.HasSuffix(err.Error(), "it decompresses to more than 1MiB: decompress it first, and use the decompressed file") {
 				t.Errorf("%s: %v", name, err)
 			}
 			r.Close()

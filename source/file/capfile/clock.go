@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// clock makes nanoseconds since the Unix epoch of an interface's times.
+// clock converts an interface's times to nanoseconds since the Unix epoch.
 type clock struct {
 	binary   bool  // units are of 2^-exponent seconds, or of 10^-exponent
 	exponent uint8 // 0 to 127
@@ -16,7 +16,7 @@ func newClock(resolution uint8, offset int64) clock {
 	return clock{resolution&0x80 != 0, resolution & 0x7f, offset}
 }
 
-// maxSeconds is how many fit in an int64 of nanoseconds, 292 years.
+// maxSeconds is the most that fit in an int64 of nanoseconds, 292 years.
 const maxSeconds = math.MaxInt64/1_000_000_000 - 1
 
 // nanoseconds are cut off, not rounded. Times that an int64 cannot hold become the

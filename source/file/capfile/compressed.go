@@ -9,15 +9,15 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxWindow bounds what a zstd frame makes its reader hold, in bytes: as much as
-// the zstd program takes without being told to (ZSTD_WINDOWLOG_LIMIT_DEFAULT).
+// maxWindow bounds a zstd frame's window, in bytes: the zstd program's own default limit
+// (ZSTD_WINDOWLOG_LIMIT_DEFAULT).
 const maxWindow = 1 << 27
 
-// magics are what compressed files begin with.
+// magics are the first bytes of compressed files.
 var magics = []struct {
 	name  string
 	bytes []byte
-	open  func(io.Reader) (io.Reader, func(), error) // nil: cannot be read
+	open  func(io.Reader) (io.Reader, func(), error) // nil if the format is not supported
 }{
 	{"gzip", []byte{0x1f, 0x8b}, openGzip},
 	{"zstd", []byte{0x28, 0xb5, 0x2f, 0xfd}, openZstd},
@@ -26,8 +26,8 @@ var magics = []struct {
 	{"lz4", []byte{0x04, 0x22, 0x4d, 0x18}, nil},
 }
 
-// decompress returns what r, which begins with magic, decompresses to, and what
-// ends that; r itself where it is not compressed.
+// decompress returns a reader of what r, which begins with magic, decompresses to, and a
+// function that frees it; r itself if it is not compressed.
 func decompress(r io.Reader, magic []byte) (_ io.Reader, name string, end func(), err error) {
 	for _, m := range magics {
 		if !bytes.HasPrefix(magic, m.bytes) {

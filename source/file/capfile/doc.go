@@ -1,17 +1,16 @@
-// Package capfile reads capture files, pcap and pcapng, also compressed by gzip or
-// zstd, and writes pcapng. Both go from front to back: a pipe will do.
+// Package capfile reads capture files, pcap and pcapng, also compressed by gzip or zstd, and
+// writes pcapng. Both are sequential, so that a pipe is enough.
 //
-// The one invariant: memory is bounded whatever a file says. A length that a file
-// names is compared with what it can be before anything is made or read for it.
+// The one invariant: memory is bounded whatever a file contains. A length in a file is checked
+// against its limit before memory is allocated, or bytes are read, for it.
 //
-// What a [Reader] gives is a sequence of packets, each with the number of its
-// interface; [Reader.Interfaces] lists those. What a [Writer] gets is the same.
+// A [Reader] returns a sequence of packets, each with the index of its interface;
+// [Reader.Interfaces] lists those. A [Writer] accepts the same.
 //
-// gopacket's pcapgo (v1.7.7) would not do. Its pcap reader refuses records whose
-// captured length is above their length, the modified format and old versions, all
-// of which libpcap reads. Its pcapng reader takes wrong times from interfaces whose
-// resolution is a power of two, takes flags of big-endian sections for
-// little-endian, never compares the lengths of packets and options with their
-// block's, and keeps every name record; its writer allocates for each packet that
-// has a direction and knows two of five statistics.
+// gopacket's pcapgo (v1.7.7) is not enough. Its pcap reader refuses records whose captured
+// length is above their length, the modified format and old versions, all of which libpcap
+// reads. Its pcapng reader reads wrong times from interfaces whose resolution is a power of
+// two, reads flags of big-endian sections as little-endian, never checks the lengths of packets
+// and options against their block's, and keeps every name record; its writer allocates for each
+// packet that has a direction and supports two of five statistics.
 package capfile

@@ -6,15 +6,14 @@ import (
 	"io"
 )
 
-// ErrFormat says that a file is no capture.
+// ErrFormat means that a file is no capture.
 var ErrFormat = errors.New("neither pcap nor pcapng")
 
-// ErrTruncated says that a file ends within a packet, as one does whose writer
-// was killed.
+// ErrTruncated means that a file ends within a packet, as after its writer was killed.
 var ErrTruncated = errors.New("file ends within a packet: let the capturing program end by itself or by SIGINT")
 
-// Error is what keeps a [Reader] from the rest of a file. It unwraps to
-// [ErrTruncated], or to what the decompressor or the underlying reader said.
+// Error is the error that ends reading a file early. It unwraps to [ErrTruncated], or to the
+// decompressor's or the underlying reader's error.
 type Error struct {
 	Packets    int64 // whole ones before it
 	Offset     int64 // bytes before the record in question
@@ -32,7 +31,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// truncated is err, but for ends in the middle of something.
+// truncated returns err, or ErrTruncated for an unexpected end.
 func truncated(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return ErrTruncated

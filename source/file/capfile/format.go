@@ -2,15 +2,15 @@ package capfile
 
 import "math"
 
-// MaxPacket is the longest packet in bytes that is read and written. Linux's own
-// largest segment (GSO_MAX_SIZE, linux/netdevice.h) has half as many; libpcap's
+// MaxPacket is the longest packet that is read and written, in bytes. Linux's largest segment
+// (GSO_MAX_SIZE, linux/netdevice.h) has half as many; libpcap's
 // MAXIMUM_SNAPLEN is 262144.
 const MaxPacket = 1 << 20
 
 // MaxInterfaces is how many different interfaces a file may have.
 const MaxInterfaces = 1024
 
-// Direction is which way a packet went: bits 0 and 1 of epb_flags.
+// Direction is a packet's direction: bits 0 and 1 of epb_flags.
 type Direction uint8
 
 const (
@@ -19,11 +19,11 @@ const (
 	Outbound         Direction = 2
 )
 
-// Interface is where packets of a file were captured.
+// Interface describes an interface on which packets of a file were captured.
 type Interface struct {
 	Name     string // if_name; "": none, as in pcap files
 	LinkType LinkType
-	SnapLen  uint32 // bytes that were kept of a packet; 0: all
+	SnapLen  uint32 // bytes of a packet that were captured at most; 0: all
 	Filter   string // if_filter in libpcap's language; "": none
 }
 
@@ -81,8 +81,8 @@ const (
 	resolutionMicro = 6
 )
 
-// unknownLength is a section's that is written as it comes.
+// unknownLength is the length of a section that is written sequentially.
 const unknownLength = math.MaxUint64
 
-// padded is n rounded up to the 32 bits that everything in pcapng is aligned to.
+// padded returns n rounded up to 4 bytes, the alignment of pcapng.
 func padded(n int) int { return (n + 3) &^ 3 }

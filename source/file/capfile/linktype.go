@@ -2,7 +2,7 @@ package capfile
 
 import "strconv"
 
-// LinkType says what a packet begins with: a LINKTYPE_ value of tcpdump.org's list.
+// LinkType identifies a packet's link-layer header: a LINKTYPE_ value of tcpdump.org's list.
 type LinkType uint16
 
 const (
@@ -40,7 +40,7 @@ var linkTypes = map[LinkType]string{
 	276: "Linux cooked v2",
 }
 
-// String is the type's name, where it is a common one, and its number.
+// String returns the type's name, if it is a common one, and its number.
 func (t LinkType) String() string {
 	n := strconv.Itoa(int(t))
 	if name := linkTypes[t]; name != "" {

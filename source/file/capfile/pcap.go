@@ -29,7 +29,7 @@ const (
 	pcapOldLengths = 3   // up to this minor version the lengths may be exchanged
 )
 
-// pcapLinkMask leaves the link type: the upper bits say whether there is an FCS.
+// pcapLinkMask selects the link type: the upper bits describe the FCS.
 const pcapLinkMask = 0x03ffffff
 
 func isPcap(magic []byte) bool {
@@ -94,8 +94,8 @@ func openPcap(f *Reader) (func(*Packet) error, error) {
 	return p.next, nil
 }
 
-// next reads a record. A packet may be longer than the header's snapshot length,
-// which some writers exceed, and than its own length.
+// next reads a record. A packet may be longer than the header's snapshot length, which some
+// writers exceed, and than its own length field.
 func (p *pcapFile) next(out *Packet) error {
 	head, err := p.f.r.Peek(p.record)
 	if err == io.EOF && len(head) == 0 {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// maxText is how much of a name or a filter is kept, in bytes.
+// maxText is the longest name or filter that is kept whole, in bytes.
 const maxText = 4096
 
 // sections reads the blocks of a pcapng file, from section to section.
@@ -17,19 +17,19 @@ type sections struct {
 	alike map[likeness]*numbers
 }
 
-// likeness is what interfaces of different sections have in common if they are one
-// of the file.
+// likeness identifies an interface of the file: interfaces of different sections with the same
+// likeness are one.
 type likeness struct {
 	name string
 	link LinkType
 }
 
-// numbers are those of the file's interfaces that are alike, in the order in which the
-// file told of them. A section uses them in that order.
+// numbers lists the file's interfaces of one likeness, in the order of their descriptions. A
+// section uses them in that order.
 type numbers struct {
 	all     []int // in Reader.interfaces
-	section int   // the section that used some last
-	used    int   // how many of them it did
+	section int   // the last section that used some
+	used    int   // how many of them it used
 }
 
 // local is an interface of a section.
@@ -67,8 +67,7 @@ func (s *sections) next(p *Packet) error {
 	}
 }
 
-// section begins a section. Its own length is not needed, its options say nothing
-// of packets.
+// section begins a section. Its length is not needed, and its options do not concern packets.
 func (s *sections) section(block []byte) error {
 	s.local = s.local[:0]
 	s.count++
@@ -83,7 +82,7 @@ func (s *sections) section(block []byte) error {
 	return nil
 }
 
-// addInterface is for an interface of the section.
+// addInterface adds an interface of the section.
 func (s *sections) addInterface(block []byte) error {
 	body := block[blockHead : len(block)-blockTail]
 	if len(body) < 8 {
@@ -111,8 +110,8 @@ func (s *sections) addInterface(block []byte) error {
 	return nil
 }
 
-// number is the interface's in the file: a new one, unless a section before had
-// one like it.
+// number returns the interface's index in the file: a new one, unless an earlier section had
+// an interface of the same likeness.
 func (s *sections) number(i Interface) int {
 	like := likeness{i.Name, i.LinkType}
 	ns := s.alike[like]
@@ -134,8 +133,8 @@ func (s *sections) number(i Interface) int {
 	return ns.all[ns.used-1]
 }
 
-// enhanced is for an EPB, or a PB, which has a count of drops where the upper half
-// of the interface's number is.
+// enhanced reads an EPB, or a PB, which has a count of drops in place of the upper half of the
+// interface's number.
 func (s *sections) enhanced(kind uint32, block []byte, p *Packet) error {
 	body := block[blockHead : len(block)-blockTail]
 	if len(body) < enhancedFixed {
@@ -165,8 +164,8 @@ func (s *sections) enhanced(kind uint32, block []byte, p *Packet) error {
 	return nil
 }
 
-// simple is for an SPB: of the section's first interface, at no time, as long as
-// that one's snapshot length says.
+// simple reads an SPB: a packet of the section's first interface without a time, truncated to
+// that interface's snapshot length.
 func (s *sections) simple(block []byte, p *Packet) error {
 	body := block[blockHead : len(block)-blockTail]
 	if len(body) < 4 {
@@ -188,12 +187,12 @@ func (s *sections) simple(block []byte, p *Packet) error {
 
 func (s *sections) interfaceOf(id uint32) (*local, error) {
 	if uint64(id) >= uint64(len(s.local)) {
-		return nil, fmt.Errorf("packet of interface %d: the section has told of %d", id, len(s.local))
+		return nil, fmt.Errorf("packet of interface %d: want one of the %d that the section describes", id, len(s.local))
 	}
 	return &s.local[id], nil
 }
 
-// data sets the packet's bytes and length, and returns what is behind them.
+// data sets the packet's bytes and length, and returns the bytes after them.
 func (s *sections) data(b []byte, kept, length uint32, p *Packet) (rest []byte, err error) {
 	if kept > MaxPacket {
 		return nil, fmt.Errorf("packet of %d bytes: want at most %d", kept, MaxPacket)
@@ -205,9 +204,8 @@ func (s *sections) data(b []byte, kept, length uint32, p *Packet) (rest []byte, 
 	return b[padded(int(kept)):], nil
 }
 
-// options calls each for every option in b, up to one that is longer than what is
-// left of its block. libpcap does not look at the options of packets: what is wrong
-// there must not cost a packet.
+// options calls each for every option in b, up to one that is longer than the rest of its
+// block. libpcap does not read the options of packets: an invalid one must not lose a packet.
 func (s *sections) options(b []byte, each func(code uint16, value []byte)) {
 	for len(b) >= optionHead {
 		code, n := s.order.Uint16(b), int(s.order.Uint16(b[2:]))

@@ -12,15 +12,16 @@ import (
 // Packet is one packet of a file.
 type Packet struct {
 	Interface int    // its number in [Reader.Interfaces]
-	Timestamp int64  // nanoseconds since the Unix epoch; 0: the file does not tell
+	Timestamp int64  // nanoseconds since the Unix epoch; 0 if the file has none
 	Len       int    // bytes that the packet had, of which Data is the beginning
-	Data      []byte // good until the next call of Next
+	Data      []byte // valid until the next call of Next
 	Direction Direction
 }
 
 // Reader reads a capture file: pcap as libpcap reads it (micro- or nanoseconds,
 // Kuznetzov's modified form, old versions), or pcapng with any number of sections
-// and interfaces, of either byte order, plain or compressed by gzip or zstd. One goroutine at a time may use it, but for Offset.
+// and interfaces, of either byte order, plain or compressed by gzip or zstd. Only Offset may be
+// called concurrently.
 type Reader struct {
 	raw   counter
 	limit Bounds
@@ -32,21 +33,21 @@ type Reader struct {
 	count int64               // packets so far
 	err   error               // the one that ended it
 
-	packet Packet // the latest, here so that it is not allocated
-	large  []byte // what the buffer does not hold
+	packet Packet // the last one read, reused
+	large  []byte // a packet that does not fit in the buffer
 
 	interfaces []Interface
 }
 
-// readBuffer is how much is read at once, in bytes. Packets in it are not copied.
+// readBuffer is the size of the read buffer, in bytes. Packets in it are not copied.
 const readBuffer = 1 << 18
 
-// NewReader reads a file's header. Its error wraps [ErrFormat], [ErrTruncated], or
-// is what r or the decompressor said.
+// NewReader reads a file's header. Its error wraps [ErrFormat] or [ErrTruncated], or is r's or
+// the decompressor's.
 func NewReader(r io.Reader) (*Reader, error) { return NewBoundedReader(r, Bounds{}) }
 
-// NewBoundedReader is NewReader with limits. The errors of what exceeds them wrap
-// [ErrTooLong], or are the context's.
+// NewBoundedReader is NewReader with limits. Beyond them errors wrap [ErrTooLong], or are the
+// context's.
 func NewBoundedReader(r io.Reader, b Bounds) (*Reader, error) {
 	f := &Reader{raw: counter{r: &bounded{r: r, b: Bounds{Context: b.Context}}}, limit: b}
 	f.r = bufio.NewReaderSize(&f.raw, readBuffer)
@@ -77,7 +78,7 @@ func (f *Reader) peekMagic() ([]byte, error) {
 	return magic, err
 }
 
-// open finds out the format of what is not compressed any more.
+// open detects the format of the decompressed file.
 func (f *Reader) open(plain io.Reader, magic []byte) (err error) {
 	if f.name != "" {
 		f.r = bufio.NewReaderSize(&bounded{r: plain, b: f.limit}, readBuffer)
@@ -96,8 +97,8 @@ func (f *Reader) open(plain io.Reader, magic []byte) (err error) {
 	return fmt.Errorf("%w: begins with bytes % x", ErrFormat, magic)
 }
 
-// Next returns the following packet, or io.EOF behind the last one. Any other error
-// is an [*Error]. An error is final: it comes again.
+// Next returns the next packet, or io.EOF after the last one. Any other error is an [*Error].
+// Further calls return the same error.
 func (f *Reader) Next() (Packet, error) {
 	if f.err != nil {
 		return Packet{}, f.err
@@ -114,7 +115,7 @@ func (f *Reader) Next() (Packet, error) {
 	return f.packet, nil
 }
 
-// bytes reads n bytes, which are good until the next read.
+// bytes reads n bytes, which are valid until the next read.
 func (f *Reader) bytes(n int) ([]byte, error) {
 	if n > readBuffer {
 		return f.readLarge(n)
@@ -124,7 +125,7 @@ func (f *Reader) bytes(n int) ([]byte, error) {
 	return b, err
 }
 
-// readLarge believes a length piece by piece, as the bytes come.
+// readLarge allocates as the bytes are read, since the length may be wrong.
 func (f *Reader) readLarge(n int) ([]byte, error) {
 	f.large = f.large[:0]
 	for len(f.large) < n {
@@ -137,20 +138,20 @@ func (f *Reader) readLarge(n int) ([]byte, error) {
 	return f.large, nil
 }
 
-// Interfaces lists the interfaces that the file has told of so far, in its order.
-// A pcap file has one, without a name. One of a later section with the name and the
-// link type of one before is the same: sections are what captures that were put
-// behind each other, or interrupted, consist of.
+// Interfaces returns the interfaces described so far, in the order of the file. A pcap file has
+// one, without a name. An interface of a later section with the name and the link type of an
+// earlier one is the same: captures that were concatenated, or interrupted, have several
+// sections.
 func (f *Reader) Interfaces() []Interface { return slices.Clone(f.interfaces) }
 
-// Compression is "gzip", "zstd" or "".
+// Compression returns "gzip", "zstd" or "".
 func (f *Reader) Compression() string { return f.name }
 
-// Offset is how much of the file has been read, in bytes, for a progress bar. It
-// may be called at any time.
+// Offset returns how many bytes of the file have been read, for a progress bar. It may be
+// called at any time.
 func (f *Reader) Offset() int64 { return f.raw.n.Load() }
 
-// Close frees what decompression holds. It does not close the file.
+// Close frees the decompressor. It does not close the file.
 func (f *Reader) Close() {
 	if f.err == nil {
 		f.err = fmt.Errorf("capture file: %w", io.ErrClosedPipe)
@@ -158,7 +159,7 @@ func (f *Reader) Close() {
 	f.end()
 }
 
-// counter counts what is read.
+// counter counts the bytes that are read.
 type counter struct {
 	r io.Reader
 	n atomic.Int64

@@ -8,31 +8,28 @@ import (
 	"math"
 )
 
-// Section is what a file's header says of where it was written. Empty strings are
-// left out.
+// Section describes in a file's header where it was written. Empty strings are omitted.
 type Section struct {
 	Hardware, OS, Application string
 }
 
-// Writer writes a pcapng file of one section, little-endian, with times in
-// nanoseconds. One goroutine at a time may use it. After an error of the
-// underlying writer every call returns it.
+// Writer writes a pcapng file of one section, little-endian, with times in nanoseconds. It must
+// not be used concurrently. After an error of the underlying writer every call returns it.
 type Writer struct {
 	w          *bufio.Writer
 	interfaces []Interface
 	scratch    [blockHead + enhancedFixed]byte
 	tail       [3 + flagsOption + blockTail]byte // padding, options, length
-	block      []byte                            // one that is not a packet's, in the making
+	block      []byte                            // a block that is not a packet's, being built
 }
 
 // flagsOption is the length of an epb_flags option and the end of options.
 const flagsOption = 2*optionHead + 4
 
-// writerBuffer is what goes to the file at once, in bytes.
+// writerBuffer is the size of the write buffer, in bytes.
 const writerBuffer = 1 << 18
 
-// NewWriter begins a file on w. What is written reaches w when it has become much,
-// and by Flush.
+// NewWriter begins a file on w. Writes are buffered until Flush.
 func NewWriter(w io.Writer, s Section) (*Writer, error) {
 	f := &Writer{w: bufio.NewWriterSize(w, writerBuffer)}
 	f.begin(blockSection)
@@ -46,9 +43,9 @@ func NewWriter(w io.Writer, s Section) (*Writer, error) {
 	return f, f.end()
 }
 
-// AddInterface tells of an interface, and returns its number for packets and
-// statistics: 0, 1 and so on. There may be packets of others before. Its errors are
-// that there are [MaxInterfaces], a text longer than an option holds, and w's.
+// AddInterface describes an interface, and returns its number for packets and statistics: 0, 1
+// and so on. Packets of others may precede it. It fails beyond [MaxInterfaces], for a text
+// longer than an option, and with w's errors.
 func (f *Writer) AddInterface(i Interface) (id int, err error) {
 	id = len(f.interfaces)
 	if id == MaxInterfaces {
@@ -74,8 +71,8 @@ func (f *Writer) AddInterface(i Interface) (id int, err error) {
 
 // WritePacket writes a packet of interface id that passed at ts, in nanoseconds
 // since the Unix epoch. It had origLen bytes, of which data is the beginning. It
-// keeps nothing of data and allocates nothing. It refuses, with nothing written, an
-// interface that there is not, a time before the epoch, and lengths that cannot be.
+// keeps no reference to data and does not allocate. It refuses, with nothing written, an
+// unknown interface, a time before the epoch, and invalid lengths.
 func (f *Writer) WritePacket(id int, ts int64, origLen int, data []byte, d Direction) error {
 	if err := f.check(id, ts); err != nil {
 		return err
@@ -109,17 +106,16 @@ func (f *Writer) WritePacket(id int, ts int64, origLen int, data []byte, d Direc
 	return err
 }
 
-// Stats are an interface's counts from Start on, as they were at Time. Times are
-// nanoseconds since the Unix epoch; a Start or End of 0 and counts that are nil are
-// not known, and not written.
+// Stats has an interface's counts since Start, at Time. Times are nanoseconds since the Unix
+// epoch; a Start or End of 0 and nil counts are unknown, and not written.
 type Stats struct {
 	Time, Start, End int64
 
-	Received  *uint64 // isb_ifrecv: packets that the interface had
+	Received  *uint64 // isb_ifrecv: packets that the interface received
 	Dropped   *uint64 // isb_ifdrop: packets that it lost
-	Accepted  *uint64 // isb_filteraccept: packets that the filter let through
-	OSDropped *uint64 // isb_osdrop: of those, the ones lost before the reader, for a full ring
-	Delivered *uint64 // isb_usrdeliv: those that the reader got
+	Accepted  *uint64 // isb_filteraccept: packets that the filter accepted
+	OSDropped *uint64 // isb_osdrop: of those, the ones dropped because the ring was full
+	Delivered *uint64 // isb_usrdeliv: those that the reader received
 }
 
 // WriteStats writes an interface's statistics. It can be called more than once for
@@ -155,7 +151,7 @@ func (f *Writer) WriteStats(id int, s Stats) error {
 	return f.end()
 }
 
-// Flush hands everything written to the underlying writer.
+// Flush writes the buffer to the underlying writer.
 func (f *Writer) Flush() error { return f.w.Flush() }
 
 func (f *Writer) check(id int, ts int64) error {
@@ -168,11 +164,11 @@ func (f *Writer) check(id int, ts int64) error {
 	return nil
 }
 
-// begin, end and those between make the block that is not a packet's.
+// begin, end and the methods between build a block that is not a packet's.
 func (f *Writer) begin(kind uint32) {
 	f.block = f.block[:0]
 	f.uint32(kind)
-	f.uint32(0) // the length: end knows it
+	f.uint32(0) // the length: end sets it
 }
 
 func (f *Writer) end() error {
@@ -197,7 +193,7 @@ type textOption struct {
 	text string
 }
 
-// textOptions adds those that are not empty, and the end of options.
+// textOptions appends the options that are not empty, and the end of options.
 func (f *Writer) textOptions(options []textOption) error {
 	for _, o := range options {
 		if o.text == "" {

@@ -61,7 +61,7 @@ func decodeSLL2(b []byte, l *rxring.Link) []byte {
 	return b[SLL2Len:]
 }
 
-// AppendSLL2 appends a header of LINUX_SLL2 that says what an address does.
+// AppendSLL2 appends a header of LINUX_SLL2 with the contents of an address.
 func AppendSLL2(b []byte, a *tpacket.SockaddrLL) []byte {
 	b = be.AppendUint16(b, tpacket.Htons(a.Protocol))
 	b = be.AppendUint32(append(b, 0, 0), uint32(a.Ifindex))
@@ -69,7 +69,7 @@ func AppendSLL2(b []byte, a *tpacket.SockaddrLL) []byte {
 	return append(append(b, byte(a.Pkttype), a.Halen), a.Addr[:]...)
 }
 
-// family is the EtherType of a BSD system's address family; 0: none that we know.
+// family returns the EtherType of a BSD system's address family; 0 if it is unknown.
 func family(af uint32) uint16 {
 	switch af {
 	case 2:
@@ -82,8 +82,7 @@ func family(af uint32) uint16 {
 	return 0
 }
 
-// decodeNull reads an address family in the byte order of the host that captured it, or
-// big-endian (LOOP).
+// decodeNull reads an address family in the writer's byte order, or big-endian (LOOP).
 func decodeNull(b []byte, l *rxring.Link) []byte {
 	if len(b) < afLen {
 		return nil
@@ -96,7 +95,7 @@ func decodeNull(b []byte, l *rxring.Link) []byte {
 	return b[afLen:]
 }
 
-// decodeEnc reads OpenBSD's struct enchdr: an address family and what IPsec did.
+// decodeEnc reads OpenBSD's struct enchdr: an address family and the IPsec state.
 func decodeEnc(b []byte, l *rxring.Link) []byte {
 	if len(b) < encLen {
 		return nil
@@ -151,9 +150,9 @@ func decodeSLIP(b []byte, l *rxring.Link) []byte {
 	return b[slipLen:]
 }
 
-// decodePPP reads a PPP protocol number, behind HDLC's address and control fields if
-// there are any. A packet of the link's own protocols goes on whole, as PPP in HDLC
-// framing: it has no EtherType.
+// decodePPP reads a PPP protocol number, after HDLC's address and control fields if there are
+// any. A packet of the link's own protocols, which has no EtherType, is shown whole, as PPP in
+// HDLC framing.
 func decodePPP(b []byte, l *rxring.Link) []byte {
 	const address, control = 0xff, 0x03
 	const ciscoUnicast, ciscoMulticast = 0x0f, 0x8f
@@ -208,7 +207,7 @@ func decodePPPWithDirection(b []byte, l *rxring.Link) []byte {
 	return decodePPP(b[1:], l)
 }
 
-// decodePPPoE leaves the PPPoE header, which belongs to the packet.
+// decodePPPoE keeps the PPPoE header, which is part of the packet.
 func decodePPPoE(b []byte, l *rxring.Link) []byte {
 	l.Protocol = etherPPPoE
 	return b
@@ -219,8 +218,7 @@ func decodeMPLS(b []byte, l *rxring.Link) []byte {
 	return b
 }
 
-// decodeLLC reads an LLC and SNAP header; a packet with another LLC header goes on
-// with it.
+// decodeLLC reads an LLC and SNAP header; another LLC header stays part of the packet.
 func decodeLLC(b []byte, l *rxring.Link) []byte {
 	if len(b) >= snapLen && bytes.Equal(b[:6], []byte{0xaa, 0xaa, 3, 0, 0, 0}) {
 		l.Protocol = be.Uint16(b[6:])
@@ -248,8 +246,8 @@ func decodeIPoIB(b []byte, l *rxring.Link) []byte {
 	return b[ipoibLen:]
 }
 
-// decodeCAN puts the identifier, which is big-endian in files, into the byte order in
-// which drivers have it: libpcap turns it back.
+// decodeCAN converts the identifier, which is big-endian in files, to the drivers' byte order:
+// libpcap converts it back.
 func decodeCAN(b []byte, _ *rxring.Link) []byte {
 	if len(b) < 4 {
 		return nil

@@ -1,12 +1,12 @@
-// Package linktype says how packets of capture files, by their link type
-// (LINKTYPE_*), are shown by devices, which have Linux's hardware types (ARPHRD_*).
+// Package linktype maps the link types of capture files (LINKTYPE_*) to the devices that can
+// show their packets, which have Linux's hardware types (ARPHRD_*).
 //
-// libpcap decides by a device's hardware type which link type a live capture has
-// (map_arphrd_to_dlt in its pcap-linux.c). So a link type belongs to one of three
-// groups. First, those that some hardware type has: a device of that type gets the packets
-// as they are in the file. Second, those whose link-layer header holds no more than a
-// sockaddr_ll can: a device that libpcap opens cooked gets the packets without the header,
-// and its contents in the sockaddr_ll. Third, those that no device can show.
+// libpcap derives a live capture's link type from the device's hardware type
+// (map_arphrd_to_dlt in its pcap-linux.c). So there are three groups of link types. In the
+// first, a hardware type has the link type: packets are delivered unchanged to such a device.
+// In the second, a sockaddr_ll can represent the link-layer header: packets are delivered
+// without it to a device that libpcap opens cooked, with its contents in the sockaddr_ll. In
+// the third, no device can show the packets.
 //
 // The one invariant: what [Link.Decode] returns lies within the bytes it was given.
 package linktype

@@ -10,20 +10,20 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Link is how packets of a link type are shown.
+// Link describes how a device shows packets of a link type.
 type Link struct {
 	Type   capfile.LinkType
-	Device rxring.DeviceType // that shows them
+	Device rxring.DeviceType // type of the device
 
-	decode func(b []byte, l *rxring.Link) []byte // nil: as they are
-	framed bool                                  // what decode leaves begins with the header of the device's type
+	decode func(b []byte, l *rxring.Link) []byte // nil: unchanged
+	framed bool                                  // what decode returns begins with the header of the device's type
 }
 
 // CAN is CAN_SOCKETCAN, the link type of CAN devices.
 const CAN capfile.LinkType = 227
 
-// cooked is the type of devices for packets without a link-layer header: the one that
-// libpcap opens cooked without a warning.
+// cooked is the device type for packets without a link-layer header: libpcap opens it cooked
+// without a warning.
 const cooked = rxring.PPP
 
 var links = []Link{
@@ -53,13 +53,13 @@ var links = []Link{
 	{Type: 230, Device: rxring.IEEE802154},
 	{Type: 271, Device: tpacket.ARPHRDVsockMon},
 
-	// libpcap captures these cooked, but gives them a link type of their own, whose
-	// header is that of LINUX_SLL.
+	// libpcap captures these cooked, with a link type of their own, whose header is that
+	// of LINUX_SLL.
 	{Type: 144, Device: tpacket.ARPHRDIrDA, decode: decodeSLL},
 	{Type: 177, Device: tpacket.ARPHRDLAPD, decode: decodeSLL},
 	{Type: 253, Device: tpacket.ARPHRDNetlink, decode: decodeSLL},
 
-	// With a byte for the direction in front of what a device has.
+	// A byte for the direction, then what a device has.
 	{Type: 205, Device: tpacket.ARPHRDCisco, decode: decodeWithDirection, framed: true},
 	{Type: 206, Device: tpacket.ARPHRDFRAD, decode: decodeWithDirection, framed: true},
 
@@ -83,7 +83,7 @@ var links = []Link{
 	{Type: 242, Device: cooked, decode: decodeIPoIB},
 }
 
-// Of finds how packets of a link type are shown. Its error says which types can be.
+// Of returns how packets of a link type are shown. Its error lists the types that can be.
 func Of(t capfile.LinkType) (*Link, error) {
 	if i := slices.IndexFunc(links, func(l Link) bool { return l.Type == t }); i >= 0 {
 		return &links[i], nil
@@ -91,9 +91,8 @@ func Of(t capfile.LinkType) (*Link, error) {
 	return nil, fmt.Errorf("link type %v, which no network device of Linux has: want one of %s", t, allowed())
 }
 
-// OfDevice is the link type of a capture of devices of a hardware type. Where there is
-// none that their packets have as they are, it is LINUX_SLL2: they are to be read
-// cooked.
+// OfDevice returns the link type of a capture on devices of a hardware type. It is LINUX_SLL2,
+// and the packets must be read cooked, if no link type has their packets unchanged.
 func OfDevice(t rxring.DeviceType) (link capfile.LinkType, cooked bool) {
 	switch t {
 	case rxring.Loopback:
@@ -120,16 +119,16 @@ func allowed() string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(numbers), " ", ", "), "[]")
 }
 
-// Packet is what a device shows of a packet.
+// Packet is a packet as a device shows it.
 type Packet struct {
 	Data     []byte
-	Link     rxring.Link // what the file's header told
-	HasLink  bool        // Link counts; otherwise the device's type reads Data
+	Link     rxring.Link // from the header in the file
+	HasLink  bool        // Link is valid; otherwise the device parses Data by its type
 	Outgoing bool
 }
 
-// Decode finds what a device shows of a packet. Data is part of b, which may be
-// changed. ok is false for a packet whose header is cut off.
+// Decode returns a packet as a device shows it. Data is part of b, which may be changed. ok is
+// false for a packet whose header is truncated.
 func (l *Link) Decode(b []byte) (p Packet, ok bool) {
 	if l.decode == nil {
 		return Packet{Data: b}, true

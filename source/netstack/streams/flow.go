@@ -56,7 +56,7 @@ func listen(s *stack.Stack, addr tcpip.FullAddress, backlog int) (*socket, error
 	return l, nil
 }
 
-// dial connects to what l listens on, and returns both ends.
+// dial connects to l's address, and returns both ends.
 func dial(s *stack.Stack, l *socket, addr tcpip.FullAddress) (sender, receiver *socket, _ error) {
 	queue := new(waiter.Queue)
 	ep, err := s.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, queue)
@@ -109,7 +109,7 @@ func (s *socket) send(stream uint16, stop <-chan struct{}) error {
 		default:
 			return fmt.Errorf("stream %d: write: %v", stream, err)
 		}
-		// gVisor signals when half of the buffer gets free, which is yet to
+		// gVisor signals when half of the buffer is free, so the signal is still to
 		// come if there is no room for a segment now.
 		select {
 		case <-s.ready:
@@ -119,22 +119,21 @@ func (s *socket) send(stream uint16, stop <-chan struct{}) error {
 	}
 }
 
-// segmentReader is the payload of one write: gVisor's own buffer is filled, and
-// nothing copied.
+// segmentReader is the payload of one write. It fills gVisor's buffer in place, without a copy.
 type segmentReader struct {
 	at   payload.Position
 	left int
 }
 
-// errNoRoom makes gVisor give up a write. It would take as much as fits, and
-// send that as a small segment.
+// errNoRoom makes gVisor abort a write. It would otherwise write what fits, and send that as a
+// small segment.
 var errNoRoom = errors.New("no room for a whole segment")
 
 func (r *segmentReader) Len() int { return r.left }
 
 func (r *segmentReader) Read(p []byte) (int, error) {
 	switch {
-	case len(p) == 0: // asks whether there is more
+	case len(p) == 0: // a test for more data
 		return 0, nil
 	case len(p) < r.left:
 		return 0, errNoRoom
@@ -146,7 +145,7 @@ func (r *segmentReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// receive throws away what arrives, until stop is closed.
+// receive discards what it reads, until stop is closed.
 func (s *socket) receive(stream uint16, received *atomic.Uint64, stop <-chan struct{}) error {
 	for {
 		result, err := s.Read(io.Discard, tcpip.ReadOptions{})

@@ -12,8 +12,8 @@ import (
 	"github.com/rxring/rxring/source/netstack"
 )
 
-// MaxLen is the length of the longest segment, in bytes of the IP packet: what its
-// 16-bit length can say. Devices that are to carry large segments have it as their
+// MaxLen is the length of the longest segment, in bytes of the IP packet, whose length field
+// has 16 bits. A device that is to carry large segments needs it as its
 // [rxring.DeviceConfig].MaxLen.
 const MaxLen = 1<<16 - 1
 
@@ -24,8 +24,8 @@ type link struct {
 	cards [2]card
 
 	// calls counts the goroutines inside WritePackets and transmit, so that close can wait
-	// for them. A frame can be answered within the call that brings it, which
-	// nests these calls: no lock will do.
+	// for them. A frame can be answered within the call that delivers it, which nests these
+	// calls, so a lock cannot be used.
 	calls  atomic.Int64
 	closed atomic.Bool
 
@@ -42,8 +42,8 @@ func newLink(dev netstack.Deliverer, addrs [2]tcpip.LinkAddress, mtu, maxLen int
 	return l
 }
 
-// close drops whatever comes from now on. When it returns, nothing is being
-// delivered any more, neither to the device nor to a stack.
+// close makes the link drop all further frames. When it returns, none is being delivered any
+// more, neither to the device nor to a stack.
 func (l *link) close() {
 	l.closed.Store(true) // pairs with calls.Add before closed.Load in WritePackets
 	for l.calls.Load() != 0 {
@@ -69,8 +69,8 @@ var (
 	_ stack.GSOEndpoint  = (*card)(nil)
 )
 
-// WritePackets shows each packet to the device and hands it to the peer's
-// stack. It is called by many goroutines at once.
+// WritePackets delivers each packet to the device and to the peer's stack. It is called by many
+// goroutines at once.
 func (c *card) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	c.link.calls.Add(1)
 	defer c.link.calls.Add(-1)
@@ -82,8 +82,8 @@ func (c *card) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 		// As it is sent also on the way in: as on a veth, nothing completes the checksum
 		// that is left to the card.
 		netstack.Deliver(c.link.dev, pkt, c.outgoing)
-		// Of its own, but it shares the frame's bytes: neither stack writes to
-		// them once they are sent.
+		// The peer's buffer shares the frame's bytes: neither stack writes to them
+		// once they are sent.
 		c.peer.receive(pkt.ToBuffer())
 	}
 	return list.Len(), nil
@@ -97,7 +97,7 @@ func (c *card) count(pkt *stack.PacketBuffer) {
 	}
 }
 
-// receive delivers a frame to the stack behind c, unless it has another destination.
+// receive delivers a frame to c's stack, unless it has another destination address.
 func (c *card) receive(frame buffer.Buffer) {
 	dispatcher := c.stack.Load()
 	if dispatcher == nil {
@@ -135,7 +135,7 @@ func (*card) ParseHeader(pkt *stack.PacketBuffer) bool {
 	return ok
 }
 
-// Attach is called with nil when the stack lets go of the card.
+// Attach is called with nil when the stack removes the card.
 func (c *card) Attach(d stack.NetworkDispatcher) {
 	if d == nil {
 		c.stack.Store(nil)
@@ -159,8 +159,8 @@ func (*card) Wait()                                   {}
 func (*card) Close()                                  {}
 func (*card) SetOnCloseAction(func())                 {}
 
-// GSOMaxSize is the size from which gVisor derives how much payload it puts into one
-// segment. The IP packet stays below it.
+// GSOMaxSize returns the bound from which gVisor derives a segment's payload. The IP packet
+// stays below it.
 func (c *card) GSOMaxSize() uint32 { return c.maxLen + 1 }
 
 func (c *card) SupportedGSO() stack.SupportedGSO {

@@ -17,8 +17,8 @@ import (
 const nic = 1
 
 // segmentSize is the payload of the largest segment that gVisor sends (sendData
-// in transport/tcp/snd.go). A write of exactly this goes out whole; a larger one
-// would be cut in a large and a small segment.
+// in transport/tcp/snd.go). A write of exactly this size is sent whole; a larger one would be
+// divided into a large and a small segment.
 const segmentSize = MaxLen + 1 - header.TCPTotalHeaderMaximumSize - 1
 
 const (
@@ -30,9 +30,8 @@ const (
 	// With room for more than a send buffer the window never cuts a segment.
 	receiveBuffer = 4 * sendBuffer
 
-	// minTimeout bounds from below when gVisor sends again what was not
-	// acknowledged, and starts slowly. Its own 200 ms can pass on a busy machine
-	// without anything being lost.
+	// minTimeout is the minimum of TCP's retransmission timeout, after which gVisor starts
+	// slowly. Its own 200 ms can pass on a busy machine without a loss.
 	minTimeout = time.Second
 )
 

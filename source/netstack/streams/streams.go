@@ -17,8 +17,8 @@ import (
 // MaxFlows is the largest number of flows of one Source.
 const MaxFlows = 256
 
-// NoFlows, for [Config].Flows, is a device that is silent but for answers to what
-// packet sockets send.
+// NoFlows, for [Config].Flows, starts no flow: the device carries only what packet sockets send
+// and the answers.
 const NoFlows = -1
 
 const defaultFlows = 4
@@ -34,14 +34,13 @@ var (
 
 const remotePort = 12865
 
-// LocalAddr is the address of the stack behind the device, which programs that
-// ask for the device's addresses should see: [rxring.DeviceConfig].Prefixes.
+// LocalAddr is the address of the device's stack, for [rxring.DeviceConfig].Prefixes.
 var LocalAddr = netip.PrefixFrom(netip.AddrFrom4(localAddr.As4()), prefixLen)
 
-// prefixLen is of the network that both stacks are in.
+// prefixLen is the prefix length of both stacks' network.
 const prefixLen = 24
 
-// Config says what a Source sends. The zero value works.
+// Config configures a Source. The zero value works.
 type Config struct {
 	// Flows is the number of TCP connections, each with a goroutine that
 	// writes and one that reads: 1 to MaxFlows, or NoFlows; 0: 4. Flow i, counted from 0,
@@ -51,7 +50,7 @@ type Config struct {
 
 // Source is a running set of streams.
 type Source struct {
-	dev    *rxring.Device // nil in tests of the streams alone
+	dev    *rxring.Device // nil in tests without a device
 	link   *link
 	stacks []*stack.Stack
 
@@ -61,10 +60,10 @@ type Source struct {
 	listener *socket
 	received atomic.Uint64
 
-	strangers atomic.Uint64 // bytes of connections that programs made
+	strangers atomic.Uint64 // bytes received on programs' connections
 
 	mu     sync.Mutex
-	err    error // the first flow that broke
+	err    error // of the first flow that failed
 	closed bool
 }
 
@@ -74,18 +73,18 @@ type Stats struct {
 	SentFrames, SentBytes         uint64
 	SentLarge                     uint64 // frames that stand for several packets (GSO)
 	ReceivedFrames, ReceivedBytes uint64
-	StreamBytes                   uint64 // payload that the far ends have read
+	StreamBytes                   uint64 // payload that the receivers have read
 	ProgramFrames                 uint64 // frames that packet sockets sent
 }
 
-// Start connects the flows and lets them run until Close. The device must be an
+// Start connects the flows and runs them until Close. The device must be an
 // Ethernet device with an MTU of 576 to 65535 bytes; the streams are sent in segments
-// if its MaxLen is more than that. From then on it is being delivered packets by several
-// goroutines at once; one Source at a time should feed a device.
+// if its MaxLen is more than that. Several goroutines at once deliver packets to it; only one
+// Source at a time should feed a device.
 //
 // What packet sockets send through the device reaches the far stack, 192.0.2.2,
-// whose answers are delivered. It takes TCP connections on the port of the flows,
-// 12865, and throws away what it gets.
+// whose answers are delivered. It accepts TCP connections on the port of the flows,
+// 12865, and discards their data.
 func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	if dev == nil {
 		return nil, errors.New("streams: no device")
@@ -134,7 +133,7 @@ func start(dev netstack.Deliverer, addr [6]byte, mtu, maxLen int, cfg Config) (*
 	return s, nil
 }
 
-// connect makes the stacks and the flows' sockets: sender, receiver, sender...
+// connect creates the stacks and the flows' sockets: sender, receiver, sender...
 func (s *Source) connect(flows int) error {
 	for i, addr := range []tcpip.Address{localAddr, remoteAddr} {
 		st, err := newStack(&s.link.cards[i], addr)
@@ -159,7 +158,7 @@ func (s *Source) connect(flows int) error {
 	return nil
 }
 
-// fail keeps the first error that ends a flow by itself.
+// fail records the first error of a flow.
 func (s *Source) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,9 +167,9 @@ func (s *Source) fail(err error) {
 	}
 }
 
-// Close ends the streams and returns when all that they consisted of is gone:
-// no goroutine is left and nothing more is delivered. Its error is that of the
-// first flow that had broken before. Closing again does nothing.
+// Close ends the streams. When it returns, all goroutines have ended and nothing more is
+// delivered. It returns the error of the first flow that failed before. Closing again does
+// nothing.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -189,7 +188,7 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// shutdown takes sockets, link and stacks down; no flow runs any more.
+// shutdown closes sockets, link and stacks, after the flows have ended.
 func (s *Source) shutdown() {
 	if s.dev != nil {
 		s.dev.SetTransmit(nil)
@@ -207,7 +206,7 @@ func (s *Source) shutdown() {
 }
 
 // Stats returns the counts so far. It may be called at any time, also after
-// Close; counts of one instant need not fit together.
+// Close; the counts are not read at one instant.
 func (s *Source) Stats() Stats {
 	sent, received := &s.link.cards[0], &s.link.cards[1]
 	return Stats{

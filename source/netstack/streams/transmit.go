@@ -12,10 +12,9 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// transmit carries a frame that a packet socket sends through the device to the
-// far stack, which answers as any host does: to ARP, ICMP echo, UDP, TCP. The
-// device's own stack does not see the frame, but sees the answer, and resets a TCP
-// connection that is none of its own: as Linux's does.
+// transmit delivers a frame that a packet socket sends through the device to the far stack,
+// which answers ARP, ICMP echo, UDP and TCP. The device's own stack does not receive the frame,
+// but receives the answer, and resets a TCP connection that it does not know, as Linux's does.
 func (l *link) transmit(p *rxring.Packet) error {
 	l.calls.Add(1)
 	defer l.calls.Add(-1)
@@ -27,12 +26,10 @@ func (l *link) transmit(p *rxring.Packet) error {
 	return nil
 }
 
-// maxStrangers bounds the connections that programs have with the far stack at a
-// time.
+// maxStrangers bounds the number of programs' connections to the far stack.
 const maxStrangers = 64
 
-// serve accepts the connections that programs make, and throws away what they send,
-// until the source is closed.
+// serve accepts programs' connections, and discards their data, until the source is closed.
 func (s *Source) serve(l *socket) {
 	strangers := make(chan struct{}, maxStrangers)
 	for {
@@ -53,7 +50,7 @@ func (s *Source) serve(l *socket) {
 		select {
 		case strangers <- struct{}{}:
 			s.flows.Go(func() {
-				stranger.receive(0, &s.strangers, s.stop) // its error is that the other side is gone
+				stranger.receive(0, &s.strangers, s.stop) // an error means that the program has closed it
 				stranger.reset()
 				<-strangers
 			})
