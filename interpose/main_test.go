@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	if what := flag.Lookup("test.parallel"); what.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
 		// Programs wait most of the time: for packets, signals and the clock.
-		what.Value.Set(strconv.Itoa(4 * runtime.GOMAXPROCS(0)))
+		what.Value.Set(strconv.Itoa(2 * runtime.GOMAXPROCS(0)))
 	}
 	if what := os.Getenv("RXRING_TEST_INSTEAD"); what != "" {
 		os.Exit(instead(what, os.Args[1:]))
