@@ -113,7 +113,7 @@ func TestBlocksThatCannotBe(t *testing.T) {
 		"a section of no byte order":         {raw(ng(le), blockSection, 28, 0x12345678, 0, 0, 0, 28), "byte-order magic 78 56 34 12"},
 		"more bytes than the block has":      {iface().block(blockEnhanced, ng(le).fixed(0, 0, 5, 5)), "packet of 5 bytes in a block with 0 bytes for it"},
 		"more bytes than a packet can have":  {iface().block(blockEnhanced, ng(le).fixed(0, 0, MaxPacket+1, 5)), "packet of 1048577 bytes: want at most 1048576"},
-		"an unknown interface":          {iface().block(blockEnhanced, ng(le).fixed(1, 0, 0, 0)), "packet of interface 1: want one of the 1 that the section describes"},
+		"an unknown interface":               {iface().block(blockEnhanced, ng(le).fixed(1, 0, 0, 0)), "packet of interface 1: want one of the 1 that the section describes"},
 		"an interface of the section before": {iface().section(1, 0).block(blockEnhanced, ng(le).fixed(0, 0, 0, 0)), "packet of interface 0: want one of the 0 that the section describes"},
 		"a simple packet of no interface":    {ng(le).block(blockSimple, make([]byte, 4)), "packet of interface 0"},
 		"more interfaces than can be":        {many, "more than 1024 interfaces"},
