@@ -146,8 +146,7 @@ func byReason(a, b record) int {
 
 // summary is one line for each reason, with the tests that were skipped for it.
 func summary(records []record) string {
-	slices.SortFunc(records, byReason)
-	records = slices.Compact(records)
+	records = slices.Compact(slices.SortedFunc(slices.Values(records), byReason))
 	if len(records) == 0 {
 		return "no test was skipped\n"
 	}

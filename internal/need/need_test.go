@@ -77,8 +77,14 @@ func TestSkipIsRecorded(t *testing.T) {
 		"  kernel: no namespace: permission denied (1): " + pkg + "TestSkipIsRecorded/kernel\n" +
 		"  programs: no-such-program is not installed (2): " + pkg + "TestSkipIsRecorded/program " + pkg + "script\n" +
 		"  root: only root can mount (1): " + pkg + "script\n"
-	if got := summary(append(records, records...)); got != want {
+	twice := append(records, records...)
+	if got := summary(twice); got != want {
 		t.Errorf("summary:\n%s\nwant:\n%s", got, want)
+	}
+	for i, r := range twice {
+		if r != records[i%len(records)] {
+			t.Errorf("summary changed record %d to %+v", i, r)
+		}
 	}
 }
 
