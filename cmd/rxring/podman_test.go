@@ -57,7 +57,7 @@ func newPod(image []byte, podman ...string) (*pod, error) {
 }
 
 func (p *pod) runArgs() []string {
-	return append([]string{"run", "--rm", "--network", "none", "--env", "GOCOVERDIR=/tmp"}, p.run...)
+	return append([]string{"run", "--rm", "--network", "none"}, p.run...)
 }
 
 func (p *pod) command(stdin io.Reader, args ...string) (string, error) {

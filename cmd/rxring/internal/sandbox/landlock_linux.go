@@ -22,8 +22,6 @@ const (
 	makeSockets = readTree |
 		unix.LANDLOCK_ACCESS_FS_MAKE_SOCK | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_REFER |
 		unix.LANDLOCK_ACCESS_FS_MAKE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_DIR
-	writeFiles = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_TRUNCATE |
-		unix.LANDLOCK_ACCESS_FS_REMOVE_FILE // of a name that is changed (rename)
 
 	// rightsOfFiles are those that a rule about a file, not a directory, may have.
 	rightsOfFiles = readFile | execute | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
@@ -101,9 +99,6 @@ func newRuleset(abi int, c *Config) (*ruleset, error) {
 	allow(makeSockets, c.MakeSockets...)
 	allow(readFile|unix.LANDLOCK_ACCESS_FS_WRITE_FILE, "/dev/null")
 	allow(readFile, "/dev/zero", "/dev/urandom")
-	if dir := os.Getenv("GOCOVERDIR"); dir != "" { // a program built with -cover writes there what has run
-		allow(readTree|writeFiles, dir)
-	}
 	if abi >= 4 {
 		for _, port := range c.Bind {
 			errs = append(errs, r.allowPort(unix.LANDLOCK_ACCESS_NET_BIND_TCP, port))
