@@ -630,6 +630,7 @@ static void queue_read(void)
 		while (read(fd, b, sizeof b) > 0) ;
 		lying = 0;
 	}
+	while (read(fd, b, sizeof b) > 0) ; /* the last edge was consumed: if the queue is full, there is no other */
 	for (int i = 0; i < 50; i++) {
 		want(epoll_wait(ep, &ev, 1, LONG) == 1);
 		for (long n; (n = read(fd, b, sizeof b)) > 0;)
