@@ -222,7 +222,7 @@ func (s *Socket) receiveBatchMetered(rx *rxOptions, ps []Packet, metas []packetM
 // deliverMetered is deliver for a group with an account. The choice of a member is measured,
 // too.
 func (g *group) deliverMetered(of *Account, p *Packet, meta *packetMeta) {
-	members := *g.members.Load() // pairs with the stores in link and unlink
+	members := *g.members.Load() // pairs with the stores in linkLocked and unlinkLocked
 	if len(members) == 0 {
 		return
 	}

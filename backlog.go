@@ -138,7 +138,7 @@ func (t tap) boundAt(at Moment) (then tap, ok bool) {
 // at is the group as if members that were bound after at had not joined it, nil if
 // none is left.
 func (g *group) at(at Moment) *group {
-	members := *g.members.Load() // pairs with the stores in link and unlink
+	members := *g.members.Load() // pairs with the stores in linkLocked and unlinkLocked
 	after := func(s *Socket) bool { return !s.boundAt(at) }
 	if !slices.ContainsFunc(members, after) {
 		return g
@@ -192,7 +192,7 @@ func (r Receiver) HasRoom(n int) bool {
 func (r Receiver) alone() *Socket {
 	s := r.tap.socket
 	if s == nil {
-		members := *r.tap.group.members.Load() // pairs with the stores in link and unlink
+		members := *r.tap.group.members.Load() // pairs with the stores in linkLocked and unlinkLocked
 		if len(members) != 1 {
 			return nil
 		}
@@ -210,7 +210,7 @@ func (t tap) sockets(yield func(*Socket) bool) bool {
 	if t.group == nil {
 		return yield(t.socket)
 	}
-	for _, s := range *t.group.members.Load() { // pairs with the stores in link and unlink
+	for _, s := range *t.group.members.Load() { // pairs with the stores in linkLocked and unlinkLocked
 		if !yield(s) {
 			return false
 		}

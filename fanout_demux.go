@@ -94,7 +94,7 @@ func (g *group) choose(members []*Socket, p *Packet, meta *packetMeta) (i uint32
 	case FanoutQM:
 		i = uint32(p.Queue) % n
 	case FanoutCBPF:
-		if f := g.program.Load(); f != nil { // pairs with the store in SetFanoutProgram
+		if f := g.program.Load(); f != nil { // pairs with the store in setProgramLocked
 			i = meta.runFilter(f, p, programStart(p, meta)) % n
 		}
 	}

@@ -29,8 +29,8 @@ type group struct {
 	members    atomic.Pointer[[]*Socket]   // never nil; a published slice does not change
 	nextMember atomic.Uint32               // packets so far, with FanoutLB
 	program    atomic.Pointer[cbpf.Filter] // written with Namespace.mu held
-	grant      atomic.Pointer[granted]     // the first member's, nil: unlimited; pairs with the store in regrant
-	account    atomic.Pointer[Account]     // the first member's, nil: none; pairs with the store in regrant
+	grant      atomic.Pointer[granted]     // the first member's, nil: unlimited; pairs with the store in publishGrantLocked
+	account    atomic.Pointer[Account]     // the first member's, nil: none; pairs with the store in publishGrantLocked
 	meter      *meter                      // used if there is an Account
 	defrag     *defrag.Table[fragmentMeta] // nil: without FanoutFlagDefrag
 
@@ -80,7 +80,7 @@ func (g *group) checkJoinLocked(s *Socket, c FanoutConfig) error {
 func (ns *Namespace) linkLocked(g *group, s *Socket) {
 	members := append(*g.members.Load(), s) // appends past the published slice, which does not change
 	g.countGrantLocked(s.grant, 1)
-	g.members.Store(&members) // pairs with the load in deliver
+	g.members.Store(&members) // pairs with the loads in deliverToMember and deliverBatch
 	g.publishGrantLocked()
 	if len(members) == 1 {
 		ns.taps = append(ns.taps, tap{group: g})
@@ -148,7 +148,7 @@ func (g *group) deliverUnmetered(p *Packet, meta *packetMeta) {
 
 // deliverToMember chooses a member for a packet that needs no reassembly, and delivers it.
 func (g *group) deliverToMember(p *Packet, meta *packetMeta) {
-	members := *g.members.Load() // pairs with the stores in link and unlink
+	members := *g.members.Load() // pairs with the stores in linkLocked and unlinkLocked
 	if gr := g.grant.Load(); gr != nil {
 		g.deliverTruncated(gr, members, p, meta)
 	} else if len(members) > 0 {
@@ -158,7 +158,7 @@ func (g *group) deliverToMember(p *Packet, meta *packetMeta) {
 
 // deliverBatch is deliver for several packets.
 func (g *group) deliverBatch(ps []Packet, metas []packetMeta) {
-	members := *g.members.Load() // pairs with the stores in link and unlink
+	members := *g.members.Load() // pairs with the stores in linkLocked and unlinkLocked
 	if len(members) == 0 {
 		return
 	}

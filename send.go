@@ -83,7 +83,7 @@ func (s *Socket) Send(frame []byte) (n int, err error) { return s.SendTo(frame, 
 // for a header of PACKET_VNET_HDR that does not fit the frame; the socket's
 // pending error, see [EventErr]; or what the device's transmit function says.
 func (s *Socket) SendTo(frame []byte, to *tpacket.SockaddrLL) (n int, err error) {
-	tx := s.tx.Load() // pairs with the store in publishSender
+	tx := s.tx.Load() // pairs with the store in publishTxLocked
 	if tx.ring != nil {
 		n, err = s.sendRing(to)
 	} else {

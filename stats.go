@@ -121,7 +121,7 @@ func dropAll(taps []tap, why ring.Verdict, n uint64) {
 	for _, t := range taps {
 		s := t.socket
 		if t.group != nil {
-			members := *t.group.members.Load() // pairs with the stores in link and unlink
+			members := *t.group.members.Load() // pairs with the stores in linkLocked and unlinkLocked
 			if len(members) == 0 {
 				continue
 			}

@@ -60,7 +60,7 @@ func (d *Device) SetTransmitReady(f TransmitFunc) {
 		d.ready.Store(nil)
 		return
 	}
-	d.ready.Store(&f) // pairs with the load in outgoing.transmitOne
+	d.ready.Store(&f) // pairs with the load in outgoing.transmit
 }
 
 // transmit sends the packet, or the packets that it is divided into, if the device is ready.

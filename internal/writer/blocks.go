@@ -139,7 +139,7 @@ func (b *Blocks) Acquire(n uint32) (Reservation, ring.Verdict) {
 	lost := uint32(0)
 	for {
 		slots.Again(0)
-		o := b.open.Load()
+		o := b.open.Load() // pairs with the store that opened the block
 		if !b.fits(o, units) {
 			if m, v, ok := b.nextBlock(o, units); ok {
 				return m, v
