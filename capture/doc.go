@@ -12,7 +12,7 @@
 //		if err != nil {
 //			return err
 //		}
-//		fmt.Println(time.Unix(p.Sec, p.Nsec), p.Len, p.Data)
+//		fmt.Println(p.Time(), p.Len, p.Data)
 //	}
 //
 // Package github.com/rxring/rxring/capture/gopacketsource, a module of its own, reads a

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
 	"github.com/gopacket/gopacket"
 
@@ -58,7 +57,7 @@ func (s Source) next() (*ring.Frame, error) {
 
 func captureInfo(f *ring.Frame) gopacket.CaptureInfo {
 	return gopacket.CaptureInfo{
-		Timestamp:      time.Unix(f.Sec, f.Nsec),
+		Timestamp:      f.Time(),
 		CaptureLength:  len(f.Data),
 		Length:         f.Len,
 		InterfaceIndex: int(f.From.Ifindex),

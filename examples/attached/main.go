@@ -46,7 +46,7 @@ func read(ctx context.Context, path, device string, count int) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%s %d bytes: %q\n", time.Unix(p.Sec, p.Nsec).Format(time.TimeOnly), p.Len, p.Data)
+		fmt.Printf("%s %d bytes: %q\n", p.Time().Format(time.TimeOnly), p.Len, p.Data)
 	}
 	stats, err := h.Stats()
 	fmt.Println(stats.Drops, "packets dropped")

@@ -42,7 +42,7 @@ func live(ctx context.Context, name string, count int) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%s %d bytes, EtherType %#04x\n", time.Unix(p.Sec, p.Nsec).Format(time.TimeOnly), p.Len, tpacket.Htons(p.From.Protocol))
+		fmt.Printf("%s %d bytes, EtherType %#04x\n", p.Time().Format(time.TimeOnly), p.Len, tpacket.Htons(p.From.Protocol))
 	}
 	stats, err := h.Stats()
 	fmt.Println(stats.Drops, "packets dropped")

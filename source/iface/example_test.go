@@ -40,7 +40,7 @@ func Example() {
 			log.Print(err)
 			break
 		}
-		fmt.Println(time.Unix(p.Sec, p.Nsec), p.Len)
+		fmt.Println(p.Time(), p.Len)
 	}
 	fmt.Println(source.Stats().Drops, "packets that the kernel had no room for")
 }

@@ -67,7 +67,7 @@ func TestPacketsAreTheKernels(t *testing.T) {
 		w.comes(frame(1))
 		f, err := ours.Next(w.t.Context())
 		must(w.t, err)
-		if at := time.Unix(f.Sec, f.Nsec); at.Before(start) || at.After(time.Now()) {
+		if at := f.Time(); at.Before(start) || at.After(time.Now()) {
 			w.t.Errorf("a packet of %v, which was sent after %v", at, start)
 		}
 		if got := s.Stats(); got.Packets != n+1 || got.Cut+got.Drops+got.Freezes+got.Restarts != 0 || got.Opens != 1 || !got.Open || got.Err != nil {

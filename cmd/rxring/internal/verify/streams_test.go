@@ -59,7 +59,7 @@ func TestCaptureThroughAFewLargeSlotsHoldsNoTornPacket(t *testing.T) {
 		}
 		f, _ := reader.Next()
 		err := capture.WritePacket(gopacket.CaptureInfo{
-			Timestamp: time.Unix(f.Sec, f.Nsec), CaptureLength: len(f.Data), Length: f.Len,
+			Timestamp: f.Time(), CaptureLength: len(f.Data), Length: f.Len,
 		}, f.Data)
 		f.Release()
 		if err != nil {
