@@ -138,11 +138,10 @@ func (c *Config) request() tpacket.Req3 {
 	}
 	block := uint32(1) << bits.Len32(least-1)
 	r := tpacket.Req3{Req: tpacket.Req{BlockSize: block, BlockNr: max(2, uint32(c.Buffer)/block), FrameSize: frame}}
+	r.FrameNr = r.BlockNr * (block / frame) // V3 does not use it, but Linux checks it
 	if c.Immediate {
-		r.FrameNr = r.BlockNr * (block / frame)
 		return r
 	}
-	r.FrameNr = r.BlockNr * (block / frame) // V3 does not use it, but Linux checks it
 	r.RetireBlkTov = uint32(c.Retire / time.Millisecond)
 	if c.Hash {
 		r.FeatureReqWord = tpacket.FeatureFillRxhash
