@@ -30,7 +30,7 @@ func (ps pairs) add(end int) error { return ps.ctl(unix.EPOLL_CTL_ADD, end) }
 func (ps pairs) rearm(end int) { ps.ctl(unix.EPOLL_CTL_MOD, end) }
 
 func (ps pairs) ctl(op, end int) error {
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | 1<<31, Fd: int32(end)} // EPOLLET
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET, Fd: int32(end)}
 	return unix.EpollCtl(ps.fd, op, end, &ev)
 }
 
