@@ -1,7 +1,6 @@
 package top
 
 import (
-	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -87,7 +86,6 @@ func (m *model) move(by int) {
 	if len(all) == 0 {
 		return
 	}
-	at := slices.IndexFunc(all, func(s Socket) bool { return keyOf(&s.SocketStatus) == m.selected })
-	at = min(max(max(at, 0)+by, 0), len(all)-1)
+	at := min(max(m.selectedIn(all)+by, 0), len(all)-1)
 	m.selected = keyOf(&all[at].SocketStatus)
 }

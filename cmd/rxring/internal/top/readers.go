@@ -3,6 +3,7 @@ package top
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/rxring/rxring/ring"
@@ -95,7 +96,7 @@ func (s *screen) readers(room int) []string {
 		total += len(blocks[i])
 	}
 	if room == 0 || total <= room {
-		return append([]string{heading}, concat(blocks)...)
+		return append([]string{heading}, slices.Concat(blocks...)...)
 	}
 
 	// The first lines of every reader, and as many of the selected one as there is room for.
@@ -116,7 +117,7 @@ func (s *screen) readers(room int) []string {
 		}
 		blocks[i] = b[:min(n, len(b))]
 	}
-	lines := append([]string{heading}, concat(blocks[first:last])...)
+	lines := append([]string{heading}, slices.Concat(blocks[first:last]...)...)
 	switch above, below := first, len(blocks)-last; {
 	case above > 0 && below > 0:
 		lines = append(lines, fmt.Sprintf("  %d more above, %d below", above, below))
@@ -128,21 +129,9 @@ func (s *screen) readers(room int) []string {
 	return lines
 }
 
-func concat(blocks [][]string) (all []string) {
-	for _, b := range blocks {
-		all = append(all, b...)
-	}
-	return all
-}
-
 // selectedIn returns the index of the selected reader, 0 if it has gone.
 func (s *screen) selectedIn(sockets []Socket) int {
-	for i := range sockets {
-		if keyOf(&sockets[i].SocketStatus) == s.selected {
-			return i
-		}
-	}
-	return 0
+	return max(0, slices.IndexFunc(sockets, func(r Socket) bool { return keyOf(&r.SocketStatus) == s.selected }))
 }
 
 // compact is the number of lines of a reader where there is no room for all of them.
