@@ -44,8 +44,8 @@ func Check(ctx context.Context, o Options) (string, error) {
 	}
 	defer sources.Close()
 	r := report{c: c, groups: groupsOfUser, daemon: uint32(os.Geteuid()), group: uint32(os.Getegid())}
-	if name := s.userName(c); name != "" {
-		r.become(name)
+	if become != nil {
+		r.daemon = uint32(become.UID)
 	}
 	return r.text(path, sources.List()), nil
 }

@@ -26,20 +26,6 @@ type report struct {
 	devices []string
 }
 
-// become sets the owner of the socket's file.
-func (r *report) become(name string) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		u, err = user.LookupId(name)
-	}
-	if err != nil {
-		return // becomes has returned an error
-	}
-	if id, err := strconv.ParseUint(u.Uid, 10, 32); err == nil {
-		r.daemon = uint32(id)
-	}
-}
-
 func (r *report) line(label, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	fmt.Fprintf(&r.b, "%-13s %s\n", label, text)

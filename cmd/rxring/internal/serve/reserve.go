@@ -1,6 +1,10 @@
 package serve
 
-import "github.com/rxring/rxring/attach"
+import (
+	"cmp"
+
+	"github.com/rxring/rxring/attach"
+)
 
 // reserve divides half of max_memory equally between the users that rules name, so that a
 // few users cannot use all of it. A user's share is at most what the first rule that names
@@ -13,10 +17,7 @@ func (c *Config) reserve() (shares map[uint32]int64, total int64) {
 			if _, known := shares[u.ID]; u.Any || known {
 				continue
 			}
-			shares[u.ID] = r.MaxMemory
-			if r.MaxMemory == 0 {
-				shares[u.ID] = attach.DefaultMaxMemory
-			}
+			shares[u.ID] = cmp.Or(r.MaxMemory, attach.DefaultMaxMemory)
 		}
 	}
 	for id, limit := range shares {
