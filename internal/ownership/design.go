@@ -2,7 +2,6 @@ package ownership
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/rxring/rxring/internal/slots"
 	"github.com/rxring/rxring/ring"
@@ -44,16 +43,6 @@ func Designs() []Design {
 		all[i] = Design(i)
 	}
 	return all
-}
-
-// ParseDesign returns the design with that name.
-func ParseDesign(name string) (Design, error) {
-	for i, n := range designNames {
-		if n == name {
-			return Design(i), nil
-		}
-	}
-	return 0, fmt.Errorf("ownership design %q: want one of %s", name, strings.Join(designNames[:], ", "))
 }
 
 // owner is a design other than Ticket at work on one ring.
