@@ -4,17 +4,17 @@ package explore
 
 import "iter"
 
-// Party is one of the explored parties, a coroutine of the scheduler.
-type Party struct {
-	Name string
-	Done bool
-	Seen uint64 // hash of all it has read: with its program, its whole state
+// party is one of the explored parties, a coroutine of the scheduler.
+type party struct {
+	name string
+	done bool
+	seen uint64 // hash of all it has read: with its program, its whole state
 
 	next   func() (Step, bool)
 	stop   func()
 	yield  func(Step) bool
 	at     Step   // what it does when it goes next
-	base   uint64 // Seen at the start of the call that it is in
+	base   uint64 // seen at the start of the call that it is in
 	choice int    // what the scheduler chose, for a step with choices
 }
 
@@ -28,13 +28,13 @@ type Step struct {
 }
 
 // running is the party that has control; nil: steps are not scheduled.
-var running *Party
+var running *party
 
 // abort unwinds a party that is not wanted any more.
 type abort struct{}
 
-func newParty(name string, body func()) *Party {
-	p := &Party{Name: name}
+func newParty(name string, body func()) *party {
+	p := &party{name: name}
 	p.next, p.stop = iter.Pull(func(yield func(Step) bool) {
 		p.yield = yield
 		defer func() {
@@ -50,12 +50,12 @@ func newParty(name string, body func()) *Party {
 }
 
 // advance runs p through the step that it is at, up to its next one.
-func (p *Party) advance() {
+func (p *party) advance() {
 	previous := running
 	running = p
 	var ok bool
 	p.at, ok = p.next()
-	p.Done = !ok
+	p.done = !ok
 	running = previous
 }
 
@@ -69,14 +69,14 @@ func Take(s Step) {
 	if !p.yield(s) {
 		panic(abort{})
 	}
-	p.Seen = Mix(p.Seen, 1) // it is one step further on
+	p.seen = Mix(p.seen, 1) // it is one step further on
 }
 
 // Running reports whether a party runs: whether steps are scheduled.
 func Running() bool { return running != nil }
 
 // RunningName is the name of the party that runs.
-func RunningName() string { return running.Name }
+func RunningName() string { return running.name }
 
 // Choice is what the scheduler chose for the running party's latest step.
 func Choice() int { return running.choice }
@@ -84,20 +84,20 @@ func Choice() int { return running.choice }
 // Observe makes v part of the running party's state.
 func Observe(v uint64) {
 	if p := running; p != nil {
-		p.Seen = Mix(p.Seen, v)
+		p.seen = Mix(p.seen, v)
 	}
 }
 
 // Remember makes v all that the running party remembers.
 func Remember(v int) {
-	running.Seen, running.base = uint64(v), Mix(uint64(v), 7)
+	running.seen, running.base = uint64(v), Mix(uint64(v), 7)
 }
 
 // Again forgets what the running party has read in the rounds of a loop before
 // this one, but for the round's number.
 func Again(round int) {
 	if p := running; p != nil {
-		p.Seen = Mix(p.base, uint64(round))
+		p.seen = Mix(p.base, uint64(round))
 	}
 }
 

@@ -28,7 +28,7 @@ type WordInfo struct {
 
 // Stage holds a world's parties and the record of its run.
 type Stage struct {
-	parties []*Party
+	parties []*party
 	trace   []event
 	faults  []Fault
 	over    bool // broken beyond what is worth running on
@@ -58,7 +58,7 @@ func (s *Stage) Failed() bool { return len(s.faults) > 0 }
 
 // Say records what the running party's step meant.
 func (s *Stage) Say(format string, args ...any) {
-	s.trace = append(s.trace, event{"    " + running.Name, format, args, nil})
+	s.trace = append(s.trace, event{"    " + running.name, format, args, nil})
 }
 
 // PutParties adds the parties' states to k. The first writers of them differ in
@@ -67,7 +67,7 @@ func (s *Stage) Say(format string, args ...any) {
 func (s *Stage) PutParties(k *Key, writers int, call func(i int) (state uint64, ok bool)) {
 	all := make([]uint64, len(s.parties))
 	for i, p := range s.parties {
-		all[i] = Mix(p.Seen, Bit(p.Done))
+		all[i] = Mix(p.seen, Bit(p.done))
 		if i < writers {
 			if state, ok := call(i); ok {
 				all[i] = Mix(all[i], state)
@@ -109,7 +109,7 @@ type action struct{ party, choice int }
 
 func (s *Stage) enabled() (a []action) {
 	for i, p := range s.parties {
-		if p.Done || p.at.Blocked != nil && p.at.Blocked() {
+		if p.done || p.at.Blocked != nil && p.at.Blocked() {
 			continue
 		}
 		for choice := range max(p.at.Choices, 1) {
@@ -122,7 +122,7 @@ func (s *Stage) enabled() (a []action) {
 func (s *Stage) do(a action) {
 	p := s.parties[a.party]
 	p.choice = a.choice
-	s.trace = append(s.trace, event{p.Name, p.at.What, p.at.Args, p.at.Word})
+	s.trace = append(s.trace, event{p.name, p.at.What, p.at.Args, p.at.Word})
 	p.advance()
 }
 
