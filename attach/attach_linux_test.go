@@ -402,7 +402,7 @@ func TestSocketFile(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dir := t.TempDir()
 	path := filepath.Join(dir, strings.Repeat("a", max(1, 106-len(dir)))) // as long as it may be
-	// Left behind by somebody who died.
+	// Left behind by a process that has died.
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
 	must(t, err)
 	must(t, syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}))
@@ -415,7 +415,7 @@ func TestSocketFile(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".rxring*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	// Somebody else's now: it is not ours to remove.
+	// Now another file is there, which Close must not remove.
 	must(t, os.Remove(path))
 	must(t, os.WriteFile(path, nil, 0o600))
 	s.Close()

@@ -22,7 +22,7 @@ func longestProgram() string {
 }
 
 // A user whose rule says 1 MiB costs little more, however many processes, sockets, filters
-// and lists there are, and though nobody reads the answers.
+// and lists there are, and although no answer is read.
 func TestMaxMemoryIsForAllThatAUserHas(t *testing.T) {
 	const most = 1 << 20
 	o := listen(t, attach.Config{Grant: func(attach.Peer) (attach.Grant, error) {
@@ -75,7 +75,7 @@ func TestMaxMemoryIsForAllThatAUserHas(t *testing.T) {
 		}
 	}
 	for _, c := range peers {
-		if _, err := c.Write(request(receive, 1, 6, 0, 1<<20)); err != nil { // and nobody reads the answer
+		if _, err := c.Write(request(receive, 1, 6, 0, 1<<20)); err != nil { // the answer is not read
 			t.Error(err)
 		}
 	}

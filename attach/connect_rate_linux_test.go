@@ -86,8 +86,8 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-// Users who connect and close in a loop, one of whom is refused, keep nobody out, and fill
-// no log.
+// Users who connect and close in a loop, one of whom is refused, do not block others, and do
+// not fill the log.
 func TestConnectionFloodDoesNotBlockOthers(t *testing.T) {
 	const refused, admitted = 65532, 65533
 	var counts, events [2]atomic.Uint64 // refused, and admitted but too often

@@ -21,7 +21,7 @@ func TestCostlyRequestsWait(t *testing.T) {
 	bind(t, s, o.dev.Index())
 	waits := o.dial(t)
 	other := socket(t, waits, rxring.SockRaw)
-	attach.Owe(o.Server, time.Hour)
+	attach.ChargeAll(o.Server, time.Hour)
 	asked := make(chan error)
 	go func() { asked <- other.AttachFilter([]cbpf.Instruction{{Op: 0x06}}) }()
 	for i := range 10 {
@@ -43,8 +43,8 @@ func TestCostlyRequestsWait(t *testing.T) {
 	eventually(t, "the end of who waited", func() bool { return len(o.Status().Sockets) == 1 })
 }
 
-// Whoever runs the server is told of a user whose sockets take too much time, and now and
-// then of how much goes on.
+// The server notifies its owner of a user whose sockets take too much time, and repeats
+// that while it lasts, with the number of packets dropped since.
 func TestAThrottledUserIsTold(t *testing.T) {
 	t.Cleanup(attach.TrustNoUser())
 	told := make(chan attach.Event, 100)

@@ -29,8 +29,8 @@ func TrustNoUser() (back func()) {
 	return func() { isTrusted = before }
 }
 
-// Owe has all users that the server knows owe so much work.
-func Owe(s *Server, d time.Duration) {
+// ChargeAll charges d of processor time to every user that the server knows.
+func ChargeAll(s *Server, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, u := range s.users {

@@ -108,7 +108,7 @@ func FuzzAnswers(f *testing.F) {
 			case len(left) == 0:
 				c.Close()
 			default:
-				c.WriteMsgUnix(left[0], unix.UnixRights(pair[1]), nil) // a descriptor that nobody wants
+				c.WriteMsgUnix(left[0], unix.UnixRights(pair[1]), nil) // an unexpected descriptor
 				left = left[1:]
 			}
 		})

@@ -261,7 +261,7 @@ func TestDescriptorsThatAPeerHolds(t *testing.T) {
 	b, err := unix.Mmap(memory, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	must(t, err)
 	defer unix.Munmap(b)
-	if errno, rest, _ := lend(t, c, memory, request(mapRing, 1, 4, size, 0)); errno != 0 {
+	if errno, rest, _ := askWithFD(t, c, memory, request(mapRing, 1, 4, size, 0)); errno != 0 {
 		t.Fatalf("map: %d %s", errno, rest)
 	}
 	if errno, rest, _ := ask(t, c, request(mapped, 1, 4)); errno != 0 {

@@ -29,8 +29,8 @@ func memfd(t testing.TB, size int) int {
 	return fd
 }
 
-// lend is ask with a descriptor.
-func lend(t testing.TB, c *net.UnixConn, fd int, b []byte) (errno uint32, rest []byte, fds []int) {
+// askWithFD is ask with a descriptor.
+func askWithFD(t testing.TB, c *net.UnixConn, fd int, b []byte) (errno uint32, rest []byte, fds []int) {
 	t.Helper()
 	_, _, err := c.WriteMsgUnix(b, unix.UnixRights(fd), nil)
 	must(t, err)
@@ -275,7 +275,7 @@ func TestRingMemoryThatIsRefused(t *testing.T) {
 				t.Errorf("mapped before anything can be: %d", errno)
 			}
 			fd := tt.fd(t)
-			errno, text, _ := lend(t, c, fd, request(mapRing, 1, 5, size, 0))
+			errno, text, _ := askWithFD(t, c, fd, request(mapRing, 1, 5, size, 0))
 			if tt.mapped {
 				if errno != 0 {
 					t.Fatalf("%d %s", errno, text)
@@ -292,7 +292,7 @@ func TestRingMemoryThatIsRefused(t *testing.T) {
 			}
 			f.Release()
 			good := memfd(t, size)
-			if errno, text, _ := lend(t, c, good, request(mapRing, 1, 7, size, 0)); errno != 0 {
+			if errno, text, _ := askWithFD(t, c, good, request(mapRing, 1, 7, size, 0)); errno != 0 {
 				t.Fatalf("lawful memory: %d %s", errno, text)
 			}
 			if errno, text, _ := ask(t, c, request(mapped, 1, 8)); errno != 0 {

@@ -189,7 +189,7 @@ func TestAPeersDescriptorsAreNotWaitedFor(t *testing.T) {
 		// a request with more descriptors than one, and of what is unread when the server
 		// hangs up, because there is an answer that we have not read.
 		if len(left) == 0 {
-			attach.Owe(o.Server, 800*time.Millisecond)
+			attach.ChargeAll(o.Server, 800*time.Millisecond)
 		}
 		_, err := c.Write(request(devices, 0, 2, 0))
 		must(t, err)
@@ -212,7 +212,7 @@ func TestAPeersDescriptorsAreNotWaitedFor(t *testing.T) {
 	}
 }
 
-// Nobody can send anything to the server's end of the second connection: it is not read.
+// A peer cannot send to the server's end of the second connection, which is not read.
 func TestPeerCannotWriteToServersEvents(t *testing.T) {
 	o := listen(t, attach.Config{})
 	_, events := greeted(t, o.Addr())

@@ -104,7 +104,7 @@ func TestUsersWithoutReserveDoNotBlockThoseWithOne(t *testing.T) {
 	must(t, err)
 	socket(t, one, rxring.SockRaw)
 
-	// Whoever leaves makes room for another, who has tried again until then.
+	// A user that detaches makes room for another, whose Dial has tried again until then.
 	must(t, clients[0].Close())
 	one, err = dialAs(t, first+most, srv.Addr())
 	must(t, err)

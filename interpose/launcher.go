@@ -155,9 +155,9 @@ func runLauncher(arg string) error {
 	}
 	close(l.launched)
 	if err != nil {
-		return l.tell(event{Kind: evNotStarted, Errno: errnoOf(err)})
+		return l.send(event{Kind: evNotStarted, Errno: errnoOf(err)})
 	}
-	l.tell(event{Kind: evStarted})
+	l.send(event{Kind: evStarted})
 	l.reap(pid)
 	return nil
 }
@@ -179,7 +179,7 @@ func unixConn(fd int) (*net.UnixConn, error) {
 	return conn, nil
 }
 
-func (l *launcher) tell(e event) error {
+func (l *launcher) send(e event) error {
 	l.out.Lock()
 	defer l.out.Unlock()
 	return l.enc.Encode(e)
@@ -236,7 +236,7 @@ func (l *launcher) reap(pid int) {
 		}
 		l.mu.Unlock()
 		if err == nil && got == pid {
-			l.tell(event{Kind: evExited, Status: status})
+			l.send(event{Kind: evExited, Status: status})
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (rs *rtnlSockets) readable() bool {
 // NETLINK_ROUTE).
 //
 // The program holds one end of a socket pair. Unlike a packet socket's, we keep no
-// duplicate of that end where we can make one when it is needed, so the kernel tells us
+// duplicate of that end where we can make one when it is needed, so the kernel reports
 // when the program has closed it. A copy of the datagram that a receive call would get
 // lies in it, so it is readable when it should be, and read, which is not trapped,
 // works. What the program writes arrives at our end.

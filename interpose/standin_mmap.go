@@ -18,8 +18,8 @@ import (
 // that: the two are swapped. The next trapped call of a thread that may have such a
 // descriptor puts the stand-in back.
 //
-// The server of an attached socket moves the ring into the memory once it is told that the
-// program has mapped it; from then on it cannot be mapped again. We tell the server at the
+// The server of an attached socket moves the ring into the memory once we report that the
+// program has mapped it; from then on it cannot be mapped again. We report it at the
 // thread's next trapped call, or soon after the mapping shows in /proc, whichever is first.
 // Another mmap of the same socket is not such a call, so that a program may map a ring twice
 // in a row.

@@ -198,7 +198,7 @@ func (s *session) isAt(p *packetSocket, at sighting) bool {
 }
 
 // sweepRTNL closes the rtnetlink sockets that no process holds, where the kernel does not
-// tell us because we hold them, too.
+// report that because we hold them, too.
 func (s *session) sweepRTNL() {
 	if s.records.keepEnds {
 		f := s.newSearch(s.rtnl.open, true)
