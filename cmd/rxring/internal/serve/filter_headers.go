@@ -9,7 +9,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// Numbers of linux/if_ether.h, linux/in.h, and of the headers' RFCs.
+// Numbers of linux/in.h, and of the headers' RFCs.
 const (
 	etherLen  = 14
 	vlanLen   = 4
@@ -25,12 +25,6 @@ const (
 	arpFixed  = 8
 	arpSizes  = 6<<8 | 4 // hardware and protocol address length of such
 	fragments = 0x1fff   // IPv4's fragment offset
-
-	etherIP4   = 0x0800
-	etherARP   = 0x0806
-	etherVLAN  = 0x8100
-	etherIP6   = 0x86dd
-	etherSVLAN = 0x88a8
 
 	protoICMP   = 1
 	protoTCP    = 6
@@ -73,8 +67,8 @@ func Headers() []cbpf.Instruction {
 	p.load(bpf.LoadExtension{Num: bpf.ExtProto})
 	for tag := uint32(0); tag < 2; tag++ {
 		tagged, plain := fmt.Sprint("tagged", tag), "type"
-		p.jump(bpf.JumpEqual, etherVLAN, tagged)
-		p.jump(bpf.JumpEqual, etherSVLAN, tagged)
+		p.jump(bpf.JumpEqual, tpacket.ETHP8021Q, tagged)
+		p.jump(bpf.JumpEqual, tpacket.ETHP8021AD, tagged)
 		p.to(plain)
 		p.label(tagged)
 		p.load(bpf.LoadAbsolute{Off: cbpf.NetOff + tag*vlanLen + 2, Size: 2}) // after the TCI
@@ -83,9 +77,9 @@ func Headers() []cbpf.Instruction {
 		p.load(bpf.LoadScratch{Dst: bpf.RegA, N: m2})
 	}
 	p.label("type")
-	p.jump(bpf.JumpEqual, etherIP4, "ip4")
-	p.jump(bpf.JumpEqual, etherIP6, "ip6")
-	p.jump(bpf.JumpEqual, etherARP, "arp")
+	p.jump(bpf.JumpEqual, tpacket.ETHPIP, "ip4")
+	p.jump(bpf.JumpEqual, tpacket.ETHPIPv6, "ip6")
+	p.jump(bpf.JumpEqual, tpacket.ETHPARP, "arp")
 	p.to("end")
 
 	p.label("arp")
