@@ -356,5 +356,5 @@ func (g *group) deliverTruncated(gr *granted, members []*Socket, p *Packet, meta
 	}
 	v := truncate(p, meta, seen, 0)
 	v.packet.Rest = v.rest[:v.pieces]
-	members[g.choose(members, &v.packet, &v.arrival)].receive(p, meta)
+	members[g.choose(members, &v.packet, &v.meta)].receive(p, meta)
 }

@@ -146,19 +146,19 @@ func (g *granted) visibleBytes(p *Packet, meta *packetMeta) (seen uint32) {
 
 // truncated is a packet without the bytes that a grant hides.
 type truncated struct {
-	packet  Packet // without its Rest
-	arrival packetMeta
-	rest    [16][]byte // backing array of Rest, which avoids an allocation
-	pieces  int
+	packet Packet // without its Rest
+	meta   packetMeta
+	rest   [16][]byte // backing array of Rest, which avoids an allocation
+	pieces int
 }
 
 // truncate limits the packet to n bytes, but to no less than skip, its link-layer header. The
 // metadata keeps the true length.
 func truncate(p *Packet, meta *packetMeta, n, skip uint32) (v truncated) {
-	v.packet, v.arrival = *p, *meta
+	v.packet, v.meta = *p, *meta
 	v.packet.Rest = nil
 	if n < meta.capLen {
-		v.arrival.capLen = max(n, skip)
+		v.meta.capLen = max(n, skip)
 		v.packet.Hash = 0 // it covered bytes that are no longer there
 	}
 	v.packet.Data = p.Data[:min(int(n), len(p.Data))]
@@ -194,11 +194,11 @@ func (s *Socket) receiveGranted(rx *rxOptions, p *Packet, meta *packetMeta) {
 	v := truncate(p, meta, seen, rx.skipLen(meta))
 	v.packet.Rest = v.rest[:v.pieces]
 	if rx.account == nil {
-		s.receiveOne(rx.unrestricted, &v.packet, &v.arrival)
+		s.receiveOne(rx.unrestricted, &v.packet, &v.meta)
 	} else {
-		s.receiveMetered(rx, &v.packet, &v.arrival)
+		s.receiveMetered(rx, &v.packet, &v.meta)
 	}
-	meta.timestamp = v.arrival.timestamp // one reading for all sockets
+	meta.timestamp = v.meta.timestamp // one reading for all sockets
 }
 
 // receiveBatchGranted is receiveBatch for a socket with a grant or an account. If the grant
