@@ -31,17 +31,17 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// kills are few in a run of all tests: `go test ./cmd/rxring -run TestKills -kills 200`
-// for a real look.
+// kills is small in a run of all tests. For a thorough run:
+// `go test ./cmd/rxring -run TestKills -kills 200`.
 var kills = flag.Int("kills", 16, "rounds of TestKills")
 
-// killSeed replays the choices of a run; what the processes make of them still varies.
+// killSeed repeats the random choices of a run; how the processes are scheduled still varies.
 var killSeed = flag.Uint64("kills.seed", 0, "seed of TestKills; 0: the clock")
 
-// TestKills kills, without a warning, what takes part: the server that offers a
-// device, the client (rxring run) that is attached to it, and the client's program,
-// in every combination. What the dead had is free at the others soon after, and the
-// others go on: a second client's tcpdump sees every packet that had room.
+// TestKills kills, with SIGKILL, the server that offers a device, the client (rxring run)
+// that is attached to it, and the client's program, in every combination. The processes that
+// are left soon free what they held for those killed, and continue: a second client's tcpdump
+// receives every packet for which its ring had room.
 func TestKills(t *testing.T) {
 	need.Time(t, "it kills processes for half a minute")
 	need.Program(t, "tcpdump")
@@ -63,7 +63,7 @@ func TestKills(t *testing.T) {
 		for _, victims := range []string{"C", "P", "CP"} {
 			e.round(victims)
 		}
-		e.judgeSurvivor()
+		e.checkSurvivor()
 		e.serverDies(withServer[era%len(withServer)])
 		e.end()
 		if t.Failed() {
@@ -72,7 +72,7 @@ func TestKills(t *testing.T) {
 	}
 }
 
-// hang is how long anything may take: it is only there for what hangs.
+// hang is the time after which a step counts as hung. No step takes nearly as long.
 const hang = 2 * time.Minute
 
 // era is a server's life.
@@ -134,7 +134,7 @@ func (h holdings) within(o holdings) bool {
 
 func (e *era) path() string { return filepath.Join(e.dir, "s") }
 
-// attachMyself has this process be a peer, too.
+// attachMyself makes this process a peer, too.
 func (e *era) attachMyself() {
 	var err error
 	if e.mine, err = attach.Dial(e.t.Context(), e.path()); err != nil {
@@ -166,7 +166,7 @@ func (e *era) attachMyself() {
 	}
 }
 
-// round kills the victims, C the client and P its program, and looks at the server.
+// round kills the victims, C the client and P its program, and checks the server.
 func (e *era) round(victims string) {
 	c := e.client(false, e.rnd.IntN(2) == 0)
 	if victims == "C" && e.rnd.IntN(2) == 0 {
@@ -201,16 +201,16 @@ func (e *era) isGone(c *client, family []process, victims string) {
 	}
 }
 
-// judgeSurvivor ends the second client in order: it has captured what it was to.
-func (e *era) judgeSurvivor() {
+// checkSurvivor ends the second client with SIGINT, and checks what it has captured.
+func (e *era) checkSurvivor() {
 	s := e.survivor
-	first, err := strconv.ParseUint(e.tell("pause"), 10, 32)
+	first, err := strconv.ParseUint(e.order("pause"), 10, 32)
 	if err != nil {
 		e.fail("%v", err)
 	}
 	last := uint32(first)
 	e.await("the survivor has seen the last packet", func() bool {
-		n, err := strconv.ParseUint(e.tell("one"), 10, 32)
+		n, err := strconv.ParseUint(e.order("one"), 10, 32)
 		if err != nil {
 			e.fail("%v", err)
 		}
@@ -227,7 +227,7 @@ func (e *era) judgeSurvivor() {
 	if state := s.wait(); state != "exit status 0" {
 		e.fail("the survivor ended with %s: %s", state, s.err.String())
 	}
-	e.tell("resume")
+	e.order("resume")
 	got, counts := s.seen(), s.report()
 	span := uint64(last - got.first + 1)
 	offered, dropped := counts["packets offered"], counts["dropped: ring full"]+counts["dropped: slot still owned by a slower writer"]+counts["dropped: slot about to be released"]
@@ -377,7 +377,7 @@ func (c *client) seen() capture {
 
 var reportLine = regexp.MustCompile(`(?m)^rxring: +([0-9]+) (.*)$`)
 
-// report is the counts that rxring run has told.
+// report parses the counts that rxring run has printed.
 func (c *client) report() map[string]uint64 {
 	counts := make(map[string]uint64)
 	for _, m := range reportLine.FindAllStringSubmatch(c.err.String(), -1) {
@@ -435,14 +435,14 @@ func (r *captureReader) Write(b []byte) (int, error) {
 		if len(r.left) < recordHeader+int(n) {
 			break
 		}
-		r.c.read.judge(r.left[recordHeader:][:n], of)
+		r.c.read.check(r.left[recordHeader:][:n], of)
 		r.left = r.left[recordHeader+int(n):]
 	}
 	return len(b), nil
 }
 
-// judge looks at a packet: it must be whole, and come after the one before.
-func (c *capture) judge(b []byte, of uint32) {
+// check checks a packet: it must be whole, and follow the one before.
+func (c *capture) check(b []byte, of uint32) {
 	if c.bad != "" || len(b) < 18 {
 		return
 	}
@@ -460,8 +460,8 @@ func (c *capture) judge(b []byte, of uint32) {
 	c.count++
 }
 
-// tell gives the server an order, and returns its answer.
-func (e *era) tell(order string) string {
+// order sends the server an order, and returns its answer.
+func (e *era) order(order string) string {
 	if _, err := fmt.Fprintln(e.ask, order); err != nil {
 		e.fail("%s: %v", order, err)
 	}
@@ -491,7 +491,7 @@ func (e *era) line() string {
 }
 
 func (e *era) status() (st killStatus) {
-	if err := json.Unmarshal([]byte(e.tell("status")), &st); err != nil {
+	if err := json.Unmarshal([]byte(e.order("status")), &st); err != nil {
 		e.fail("%v", err)
 	}
 	return st
@@ -507,7 +507,7 @@ func (e *era) await(what string, come func() bool) {
 	}
 }
 
-// fail ends the test, and tells what everybody is doing.
+// fail ends the test, and logs the state of all processes.
 func (e *era) fail(format string, args ...any) {
 	e.t.Helper()
 	e.t.Errorf(format, args...)
@@ -526,7 +526,7 @@ func (e *era) fail(format string, args ...any) {
 		for _, o := range append([]process{me}, family...) {
 			e.t.Log(o.describe())
 			if o.name != "tcpdump" {
-				syscall.Kill(o.pid, syscall.SIGABRT) // Go's runtime tells of its goroutines
+				syscall.Kill(o.pid, syscall.SIGABRT) // Go's runtime prints the goroutines
 			}
 		}
 		time.Sleep(time.Second)
@@ -536,7 +536,7 @@ func (e *era) fail(format string, args ...any) {
 	e.t.FailNow()
 }
 
-// process is one by its number and the time of its start: numbers come again.
+// process identifies a process by its number and start time: numbers are reused.
 type process struct {
 	pid         int
 	name, start string
@@ -590,7 +590,7 @@ func children(pid int) (all []process) {
 	return all
 }
 
-// descriptors counts a process's, but for those that look at it.
+// descriptors counts a process's descriptors, except those of /proc that this count opens.
 func descriptors(pid int) (n int) {
 	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	for _, l := range links {
@@ -604,13 +604,7 @@ func descriptors(pid int) (n int) {
 // mapped counts the rings that a process has mapped.
 func mapped(pid int) int {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	return len(slices.Collect(func(yield func(string) bool) {
-		for l := range strings.Lines(string(b)) {
-			if strings.Contains(l, "memfd:rxring") && !yield(l) {
-				return
-			}
-		}
-	}))
+	return strings.Count(string(b), "memfd:rxring")
 }
 
 // syncBuffer is a buffer that is read while it is written.

@@ -19,7 +19,7 @@ import (
 )
 
 // activate starts rxring serve as systemd does: with sockets from descriptor 3 on,
-// and a socket to tell its state at.
+// and a socket to which it reports its state.
 func activate(t *testing.T, args []string, sockets ...*os.File) (cmd *exec.Cmd, states chan string, log *bytes.Buffer) {
 	t.Helper()
 	rxring := filepath.Join(sharedDir(t), "rxring")

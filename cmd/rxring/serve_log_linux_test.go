@@ -151,7 +151,7 @@ func (s *logged) ends() {
 	}
 }
 
-// saidLost sums up the lines of a log that tell of lost ones.
+// saidLost adds up the lost lines that a log reports.
 func saidLost(t *testing.T, log []byte) (n int) {
 	t.Helper()
 	for _, m := range regexp.MustCompile(`(?m)^time=\S+ level=WARN msg="lines of the log were lost: [^"]*" lines=([0-9]+)$`).FindAllSubmatch(log, -1) {
