@@ -53,8 +53,8 @@ const (
 	NotForced Verdict = "not forced" // it showed no fault, and the run was not forced
 )
 
-// judge compares a design's faults with its promise.
-func (o *Outcome) judge(forced bool) {
+// setVerdict compares the faults that a run showed with the design's promise.
+func (o *Outcome) setVerdict(forced bool) {
 	p := promises[o.design]
 	o.Expected = p.expected
 	shown := o.faults()
@@ -62,7 +62,7 @@ func (o *Outcome) judge(forced bool) {
 	switch {
 	case slices.ContainsFunc(shown, func(f fault) bool { return !slices.Contains(p.has, f) && !slices.Contains(p.may, f) }):
 		o.Verdict = Failed
-	case !o.owes():
+	case !o.lacksFault():
 	case forced:
 		o.Verdict = Failed
 	default:
@@ -70,8 +70,8 @@ func (o *Outcome) judge(forced bool) {
 	}
 }
 
-// owes reports whether the design has faults and showed none of them so far.
-func (o *Outcome) owes() bool {
+// lacksFault reports whether the design has faults and showed none of them so far.
+func (o *Outcome) lacksFault() bool {
 	has := promises[o.design].has
 	return len(has) > 0 && !slices.ContainsFunc(o.faults(), func(f fault) bool { return slices.Contains(has, f) })
 }

@@ -233,7 +233,7 @@ func TestVerdicts(t *testing.T) {
 		"slot-mark, torn":                    {Outcome{design: Contender(ownership.SlotMark), Stuck: true, Torn: 1}, true, Failed},
 		"slot-mark, stuck with much dropped": {Outcome{design: Contender(ownership.SlotMark), Stuck: true, LostForNothing: 9}, true, OK},
 	} {
-		if c.o.judge(c.forced); c.o.Verdict != c.want {
+		if c.o.setVerdict(c.forced); c.o.Verdict != c.want {
 			t.Errorf("%s: %s, want %s", name, c.o.Verdict, c.want)
 		}
 	}

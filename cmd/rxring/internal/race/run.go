@@ -44,7 +44,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		if err != nil {
 			return nil, err
 		}
-		o.judge(c.forced() && ctx.Err() == nil)
+		o.setVerdict(c.forced() && ctx.Err() == nil)
 		report.OK = report.OK && o.Verdict != Failed
 		report.Designs = append(report.Designs, o)
 	}
@@ -87,7 +87,7 @@ func (r *run) all(ctx context.Context) (o Outcome, err error) {
 			done := min(1, spent.Seconds()/r.Duration.Seconds())
 			r.Progress(r.design, (float64(r.index)+done)/float64(len(r.Designs)))
 		}
-		if spent >= r.Duration && (spent >= maxStretch*r.Duration || !r.forced() || !o.owes()) {
+		if spent >= r.Duration && (spent >= maxStretch*r.Duration || !r.forced() || !o.lacksFault()) {
 			break
 		}
 		rd, err := newRound(r, tears < wantTears)
