@@ -43,8 +43,6 @@ type Blocks struct {
 	open slots.Word // the open block and what is reserved of it: see fillLayout
 	_    [64]byte
 
-	contention contention
-
 	mu      slots.Lock // guards what follows, and the change from one block to the next
 	taken   uint64     // packets in the blocks before the open one
 	freezes uint32     // since the last FreezeCount
@@ -101,7 +99,6 @@ func NewBlocks(m *ringmem.Memory, g tpacket.Geometry, c BlocksConfig) (*Blocks, 
 		memory: m,
 		blocks: make([]block, g.BlockNr),
 	}
-	b.contention.init()
 	b.beginLocked(0)
 	b.open.Store(b.first)
 	b.startTimer()
@@ -149,7 +146,7 @@ func (b *Blocks) Acquire(n uint32) (Reservation, ring.Verdict) {
 		if b.open.CompareAndSwap(o, o+b.layout.packet+units) {
 			return b.reserved(o, units), ring.Acquired
 		}
-		b.contention.backoff(b, &lost)
+		backoff(&lost)
 	}
 }
 
@@ -251,13 +248,6 @@ func (b *Blocks) Captured() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.taken + b.layout.packets(b.open.Load())
-}
-
-// progress counts units, those left unused at the end of blocks included.
-func (b *Blocks) progress() uint64 {
-	l, o, units := &b.layout, b.open.Load(), uint64(b.Geo.BlockSize/unit)
-	blocks := o>>l.number>>l.lap*uint64(b.Geo.BlockNr) + uint64(l.block(o))
-	return blocks*units + min(o&l.units, units)
 }
 
 // Memory is the ring's shared memory.

@@ -40,7 +40,6 @@ func (r *Ring) Move(m *ringmem.Memory) (*Ring, error) {
 		copy(m.Bytes(), r.memory.Bytes()[:r.Geo.Size()])
 	}
 	moved.ticket.seq, moved.ticket.slots, moved.ticket.shift = d.seq, d.slots, d.shift // no writer stores to r's any more
-	moved.ticket.contention.init()
 	moved.ticket.next.Store(head)
 	return moved, r.Close()
 }
@@ -82,7 +81,6 @@ func (b *Blocks) Move(m *ringmem.Memory) (*Blocks, error) {
 	} else {
 		copy(m.Bytes(), b.memory.Bytes()[:b.Geo.Size()])
 	}
-	moved.contention.init()
 	moved.open.Store(o)
 	moved.startTimer()
 	return moved, b.memory.Close()

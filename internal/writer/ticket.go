@@ -31,8 +31,6 @@ type ticket struct {
 	seq   []slots.Word // of each slot: see sequence
 	slots uint32
 	shift uint8 // a ticket is lap<<shift | slot
-
-	contention contention
 }
 
 // Bits of a ticket and of a sequence word beside lap and slot.
@@ -48,7 +46,6 @@ func (d *ticket) init(n uint32) {
 	for i := range n {
 		d.sequence(i).Store(uint64(i))
 	}
-	d.contention.init()
 }
 
 // sequence is slot's sequence word. Four slots in a row have theirs in different
@@ -89,7 +86,7 @@ func (r *Ring) Acquire() (slot uint32, v ring.Verdict) {
 			if d.next.CompareAndSwap(t, d.after(t)) {
 				return slot, ring.Acquired
 			}
-			d.contention.backoff(d, &lost) // another writer has this ticket
+			backoff(&lost) // another writer has this ticket
 			continue
 		}
 		if d.next.Load() != t {
@@ -137,7 +134,7 @@ func (r *Ring) AcquireBatch(run []uint32) (n int, v ring.Verdict) {
 			if d.next.CompareAndSwap(t, end) {
 				return n, ring.Acquired
 			}
-			d.contention.backoff(d, &lost)
+			backoff(&lost)
 			continue
 		}
 		if d.next.Load() != t {
@@ -196,8 +193,5 @@ func (d *ticket) taken() uint64 {
 	t := d.next.Load() &^ ticketClosed
 	return t>>d.shift*uint64(d.slots) + uint64(d.slot(t))
 }
-
-// progress counts slots.
-func (d *ticket) progress() uint64 { return d.taken() }
 
 func (d *ticket) close() { d.next.Or(ticketClosed) }
