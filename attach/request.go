@@ -17,8 +17,9 @@ import (
 
 // buffers hold a request and its answer.
 type buffers struct {
-	in, out [maxMessage]byte
-	oob     []byte
+	in  [maxMessage]byte
+	out []byte // as long as the longest answer so far
+	oob []byte
 }
 
 var bufferPool = sync.Pool{New: func() any { return &buffers{oob: make([]byte, oobLen)} }}
@@ -49,13 +50,13 @@ func eventBuffer(n int) int { return 512 * (n + 16) }
 func (p *peer) acquireBuffers() {
 	p.user.requests <- struct{}{}
 	p.buffers = bufferPool.Get().(*buffers)
-	p.answer.b = p.buffers.out[:0]
+	p.answer.b = p.buffers.out
 }
 
 // releaseBuffers undoes acquireBuffers. The request and the answer are invalid then.
 func (p *peer) releaseBuffers() {
 	p.closePassed()
-	p.answer.b = nil
+	p.buffers.out, p.answer.b = p.answer.b[:0], nil
 	bufferPool.Put(p.buffers)
 	p.buffers = nil
 	<-p.user.requests
