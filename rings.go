@@ -177,7 +177,7 @@ func (s *Socket) Ring() writer.Buffer {
 func (s *Socket) NewReader() (*ring.Reader, error) {
 	r := s.Ring()
 	if r == nil {
-		return nil, ErrNoRing
+		return nil, errNoRing
 	}
 	return writer.NewReader(r, &s.notify), nil
 }

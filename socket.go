@@ -27,9 +27,9 @@ const (
 // ErrClosed is returned by calls on a closed socket. It unwraps to EBADF and [os.ErrClosed].
 var ErrClosed = explain.Errorf(errors.Join(syscall.EBADF, os.ErrClosed), "packet socket is closed")
 
-// ErrNoRing is the error of calls that need a receive ring on a socket that has
+// errNoRing is the error of calls that need a receive ring on a socket that has
 // none. It unwraps to EINVAL.
-var ErrNoRing = explain.Errorf(syscall.EINVAL, "packet socket has no receive ring, set one first")
+var errNoRing = explain.Errorf(syscall.EINVAL, "packet socket has no receive ring, set one first")
 
 // Socket is a packet socket: what socket(AF_PACKET, ...) gives on Linux. Its
 // errors unwrap to the errno that Linux returns in the same place.
