@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/gopacket/gopacket/afpacket"
@@ -289,7 +288,6 @@ func (l *libpcap) start(n int) (err error) {
 	}
 	l.cmd = exec.Command(program, tapName, strconv.Itoa(n), strconv.Itoa(n*drainBlock+drainSpare), strconv.Itoa(int(drainRetire/time.Millisecond)))
 	l.cmd.Stderr = os.Stderr
-	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if l.in, err = l.cmd.StdinPipe(); err != nil {
 		return err
 	}
