@@ -21,15 +21,14 @@ demo: build ## capture packets longer than 60000 bytes, from streams in a Go pro
 check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, short tests
 	$(GO) test -short -timeout 5m $(PACKAGES)
 
-# lint and explore need processors only, and run side by side; the tests that follow have
-# the machine to themselves. The last step prints which tests were skipped.
+# The steps before the tests need processors only, and run side by side; the tests have the
+# machine to themselves. The last step prints which tests were skipped.
 .PHONY: test
 test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
 test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
-	@$(MAKE) --no-print-directory -j2 lint explore
-	@$(MAKE) --no-print-directory modules fuzz-smoke bench-smoke
-	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(LONGEST) $(PACKAGES); status=$$?; \
+	@$(MAKE) --no-print-directory -j3 lint explore modules fuzz-smoke bench-smoke
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(LONGEST) $(filter-out $(CURDIR)/bench/%,$(PACKAGES)); status=$$?; \
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
 # Packages whose tests take longest begin first.
@@ -56,12 +55,12 @@ lint: tools ## gofmt, vet on every system that builds, staticcheck, revive, miss
 	@scripts/lint
 
 .PHONY: lint-quick
-lint-quick: bin/depguard
+lint-quick: bin/imports
 	@scripts/lint --quick
 
 .PHONY: modules
 modules: ## each module alone, and what a module that requires them gets
-	GOWORK=off $(GO) test -C tools -timeout 30m ./modules
+	GOWORK=off $(GO) test -C tools -timeout 30m ./...
 
 .PHONY: explore
 explore: ## every interleaving of the ring's real code, at small scope; V=-v prints a trace of each fault
@@ -99,7 +98,7 @@ api: tools ## changes of the exported API since the last tag
 ## Set up
 
 # DEPS are Debian packages that tests use; a test that lacks one is skipped.
-DEPS = tcpdump tshark ngrep netsniff-ng tcpreplay p0f tcpflow iproute2 net-tools ethtool gcc libpcap-dev \
+DEPS = tcpdump tshark ngrep netsniff-ng tcpreplay p0f tcpflow iproute2 net-tools ethtool gcc tcc libpcap-dev \
 	python3 python3-scapy arp-scan util-linux procps spin iperf3 wireshark-common zstd systemd podman runc uidmap \
 	nmap iputils-arping linuxptp wpasupplicant iftop softflowd argus-server argus-client httpry sngrep \
 	libnet-pcap-perl tmux iptraf-ng shellcheck
@@ -116,11 +115,11 @@ deps-more: ## larger packages, whose tests are skipped otherwise
 	@scripts/deps --optional $(MORE)
 
 .PHONY: tools
-tools: ## the linters in tools/go.mod
+tools: bin/imports ## the linters in tools/go.mod
 	@GOWORK=off $(GO) build -C tools -o ../bin/ tool
 
-bin/depguard: tools/go.mod
-	@GOWORK=off $(GO) build -C tools -o ../bin/ github.com/OpenPeeDeeP/depguard/v2/cmd/depguard && touch $@
+bin/imports: tools/go.mod tools/imports/main.go
+	@GOWORK=off $(GO) build -C tools -o ../$@ ./imports
 
 .PHONY: tidy
 tidy: ## go mod tidy in every module
