@@ -27,12 +27,18 @@ check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, s
 test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
 test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
-	@$(MAKE) --no-print-directory -j3 lint explore modules fuzz-smoke bench-smoke
-	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(LONGEST) $(filter-out $(CURDIR)/bench/%,$(PACKAGES)); status=$$?; \
+	@$(MAKE) --no-print-directory -j3 serial lint explore modules fuzz-smoke bench-smoke V=-short
+	CGO_ENABLED=1 $(GO) test -race -p 3 -timeout 30m $(LONGEST) $(RACED); status=$$?; \
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
 # Packages whose tests take longest begin first.
-LONGEST = ./cmd/rxring ./conformance ./interpose ./cmd/rxring/internal/hostile
+LONGEST = ./cmd/rxring ./interpose ./conformance ./cmd/rxring/internal/hostile
+# Packages whose tests have one goroutine, or measure, are tested without -race.
+RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|conformance/(grants|twin))(/|$$)')
+
+.PHONY: serial
+serial:
+	$(GO) test ./conformance ./conformance/grants ./conformance/twin ./spec
 
 ## Build
 
@@ -62,6 +68,7 @@ lint-quick: bin/imports
 modules: ## each module alone, and what a module that requires them gets
 	GOWORK=off $(GO) test -C tools -timeout 30m ./...
 
+# make test passes V=-short, which leaves out the largest scopes.
 .PHONY: explore
 explore: ## every interleaving of the ring's real code, at small scope; V=-v prints a trace of each fault
 	@$(MAKE) --no-print-directory -j2 explore-slots explore-blocks

@@ -21,7 +21,7 @@
 // differences are named in differences_linux_test.go and docs/compatibility.md,
 // each with a script that shows it.
 //
-//	go test ./conformance                                  # 2000 generated scripts, the same each time
+//	go test ./conformance                                  # 1000 generated scripts, the same each time; 200 with -race
 //	go test ./conformance -run Generated -conformance.scripts=100
 //	go test ./conformance -run Generated -conformance.soak=10m -timeout=0 # others each time
 //	go test ./conformance -run Generated -rapid.seed=N     # one script again, shrunk

@@ -1728,7 +1728,7 @@ static void hostile(void)
 	int packet = fd, route = must(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
 
 	set_ring(fd, TPACKET_V2, BLOCKS);
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 5000; i++) {
 		long a[6];
 		for (int j = 0; j < 6; j++)
 			a[j] = rand_r(&seed) % 4 ? values[rand_r(&seed) % count] : (long)page + rand_r(&seed) % 4096;

@@ -400,7 +400,7 @@ func TestNoPayloadUnderHeaders(t *testing.T) {
 	c := d.dial()
 	h := d.watch(c, "net0", capture.Config{})
 	with := 0
-	d.read(h, 5000, func(p *ring.Frame) {
+	d.read(h, 2000, func(p *ring.Frame) {
 		end, rest := payload(p)
 		if len(p.Data) != end {
 			t.Fatalf("%d bytes of headers, %d shown of %d: % x", end, len(p.Data), p.Len, p.Data)
@@ -419,7 +419,7 @@ func TestNoPayloadUnderHeaders(t *testing.T) {
 		offset        = 14 + 20 + 32
 	)
 	h2 := d.watch(c, "net0", capture.Config{Filter: []cbpf.Instruction{{Op: loadByte, K: offset}, {Op: ret, K: 100}}})
-	d.read(h, 20000, nil)
+	d.read(h, 5000, nil)
 	if st, err := h2.Stats(); err != nil || st.Packets != 0 {
 		t.Errorf("a filter that looks at payload has let through %+v, %v", st, err)
 	}
