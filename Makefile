@@ -27,7 +27,7 @@ check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, s
 test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
 test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
-	@$(MAKE) --no-print-directory -j3 serial lint explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short
+	@$(MAKE) --no-print-directory -j3 lint serial explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short
 	CGO_ENABLED=1 $(GO) test -race -p 3 -timeout 30m $(LONGEST) $(RACED); status=$$?; \
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
@@ -38,7 +38,7 @@ RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|conforman
 
 .PHONY: serial
 serial:
-	$(GO) test ./conformance ./conformance/grants ./conformance/twin ./spec
+	$(GO) test ./spec ./conformance ./conformance/grants ./conformance/twin
 
 ## Build
 

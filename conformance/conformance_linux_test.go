@@ -40,6 +40,7 @@ func TestGeneratedScripts(t *testing.T) {
 // TestGeneratedPlainScripts is the same for sockets that send to each other, and
 // mostly have no receive ring.
 func TestGeneratedPlainScripts(t *testing.T) {
+	need.Serial(t)
 	before := seen.moved()
 	if same := generated(t, here, plainScripts, scriptCount()/2); same >= 500 && seen.moved() < before+2*same {
 		t.Errorf("%d scripts sent and received %d frames: want two each at least", same, seen.moved()-before)
@@ -57,6 +58,7 @@ func TestGeneratedScriptsAttached(t *testing.T) {
 // TestGeneratedScriptsInterposed is the same with a program under rxring run that
 // makes the calls: options, addresses and read are the kernel's there, too.
 func TestGeneratedScriptsInterposed(t *testing.T) {
+	need.Serial(t)
 	need.Time(t, "it interposes on generated scripts")
 	generated(t, interposed, scripts, *scriptsFlag/20)
 	generated(t, interposed, plainScripts, *scriptsFlag/20)

@@ -729,6 +729,7 @@ func largeSegment(dev string, kind uint8, n int) value {
 
 // Linux divides what devices do not take whole: other sockets see the parts.
 func TestLargeSegmentsAreDivided(t *testing.T) {
+	need.Serial(t)
 	need.Time(t, "it sends large segments for seconds")
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)

@@ -19,6 +19,7 @@ import (
 // and one on the kernel's sockets: each option is set and read with values that are
 // right, short, long and absent, without a ring and with one.
 func TestOptionsInterposed(t *testing.T) {
+	need.Serial(t)
 	need.Time(t, "it interposes on every option")
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)

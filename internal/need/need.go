@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rxring/rxring/internal/racetest"
 )
 
 // Kind is what a test lacks.
@@ -57,6 +59,15 @@ func Time(t testing.TB, why string) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("-short: " + why) //need: the one place
+	}
+}
+
+// Serial skips the test under the race detector: one goroutine does most of the work, and
+// `make test` runs the package without the race detector, too. The skip is not recorded.
+func Serial(t testing.TB) {
+	t.Helper()
+	if racetest.Enabled {
+		t.Skip("-race: the test has one goroutine") //need: the one place
 	}
 }
 
