@@ -28,17 +28,18 @@ test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
 test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
 	@$(MAKE) --no-print-directory -j3 lint serial explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short
-	CGO_ENABLED=1 $(GO) test -race -p 3 -timeout 30m $(LONGEST) $(RACED); status=$$?; \
+	CGO_ENABLED=1 $(GO) test -race -vet=off -p 3 -timeout 30m $(LONGEST) $(RACED); status=$$?; \
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
 # Packages whose tests take longest begin first.
 LONGEST = ./cmd/rxring ./interpose ./conformance ./cmd/rxring/internal/hostile
-# Packages whose tests have one goroutine, or measure, are tested without -race.
+# Packages whose tests have one goroutine, or measure, are tested without -race. lint has
+# vetted all packages.
 RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|conformance/(grants|twin))(/|$$)')
 
 .PHONY: serial
 serial:
-	$(GO) test ./spec ./conformance ./conformance/grants ./conformance/twin
+	$(GO) test -vet=off ./spec ./conformance ./conformance/grants ./conformance/twin
 
 ## Build
 
@@ -75,9 +76,9 @@ explore: ## every interleaving of the ring's real code, at small scope; V=-v pri
 
 .PHONY: explore-slots explore-blocks
 explore-slots: # an exploration has one thread
-	$(GO) test -count=1 -tags explore -run 'TestExplore$$' $(V) ./internal/ownership
+	$(GO) test -vet=off -count=1 -tags explore -run 'TestExplore$$' $(V) ./internal/ownership
 explore-blocks:
-	$(GO) test -count=1 -tags explore -run TestExploreBlocks $(V) ./internal/writer
+	$(GO) test -vet=off -count=1 -tags explore -run TestExploreBlocks $(V) ./internal/writer
 
 .PHONY: spec
 spec: deps ## the Promela models, each with the verdict it must have; make test runs them too
@@ -96,7 +97,7 @@ bench: deps ## rxring beside its peers: a table of medians and ratios, in some m
 
 .PHONY: bench-smoke
 bench-smoke: ## check that every contender of bench moves the packets it claims to
-	$(GO) test -C bench ./...
+	$(GO) test -C bench -vet=off ./...
 
 .PHONY: api
 api: tools ## changes of the exported API since the last tag

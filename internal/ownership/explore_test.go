@@ -355,7 +355,7 @@ func scopes(d Design, reader explore.Reader) []scope {
 	switch d {
 	case Ticket:
 		all = append(all, scope{writers: 2, slots: 2, packets: 2, batch: 2})
-		if reader == explore.Lawful {
+		if reader == explore.Lawful && !testing.Short() {
 			all = append(all, scope{writers: 2, slots: 2, packets: 3, batch: 2})
 		}
 	case OwnerMap, Tail, ShadowRing, KernelOwned:
