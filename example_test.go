@@ -232,3 +232,25 @@ func ExampleNamespace_SocketFor() {
 	// 96 of 1000 bytes
 	// recvmsg: resource temporarily unavailable 0
 }
+
+// An adapter around a tunnel that reads many packets with a call.
+func ExampleBatch() {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	wg0, _ := ns.AddDevice(rxring.DeviceConfig{Name: "wg0", Type: rxring.RawIP, MTU: 1420})
+	s, _ := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+	defer s.Close()
+
+	bufs, sizes := [][]byte{
+		{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 0, 0, 0, 0},
+		{0x45, 0, 0, 22, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 'h', 'i', 0, 0},
+	}, []int{20, 22}
+	if b := wg0.Batch(); b != nil { // nil while no socket is attached
+		for i, n := range sizes {
+			p := b.Next()
+			p.Data, p.Outgoing = bufs[i][:n], true
+		}
+		b.Deliver()
+	}
+	fmt.Println(s.Totals().Captured, "packets")
+	// Output: 2 packets
+}
