@@ -1,7 +1,6 @@
 package rxring
 
 import (
-	"math"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -61,12 +60,6 @@ type DeviceConfig struct {
 	Prefixes []netip.Prefix
 }
 
-// maxGSO is Linux's GSO_MAX_SIZE (linux/netdevice.h), in bytes.
-const maxGSO = 8 << 16
-
-// loopbackMTU is lo's (drivers/net/loopback.c), in bytes.
-const loopbackMTU = 1 << 16
-
 // maxGivenIndex leaves numbers to count up to: an index is an int32.
 const maxGivenIndex = 1 << 30
 
@@ -77,25 +70,8 @@ func (c *DeviceConfig) check() error {
 	if c.Type == 0 {
 		c.Type = Ethernet
 	}
-	mtu, minMTU, maxMTU := 1500, 68, math.MaxUint16 // the least is ETH_MIN_MTU
-	switch c.Type {
-	case Ethernet, RawIP:
-	case Loopback:
-		mtu, maxMTU = loopbackMTU, maxGSO
-	default:
-		minMTU = 1 // a CAN device's is 16
-	}
-	if c.MTU == 0 {
-		c.MTU = mtu
-	}
-	if c.MTU < minMTU || c.MTU > maxMTU {
-		return explain.Errorf(syscall.EINVAL, "device %s: MTU %d: want %d to %d bytes", c.Name, c.MTU, minMTU, maxMTU)
-	}
-	if c.MaxLen == 0 {
-		c.MaxLen = c.MTU
-	}
-	if c.MaxLen < c.MTU || c.MaxLen > maxGSO {
-		return explain.Errorf(syscall.EINVAL, "device %s: MaxLen %d: want %d (the MTU) to %d bytes, or 0 for the MTU", c.Name, c.MaxLen, c.MTU, maxGSO)
+	if err := checkMTU(c.Name, c.Type, &c.MTU, &c.MaxLen); err != nil {
+		return err
 	}
 	if c.Type.Ethernet() && c.HardwareAddr[0]&1 != 0 {
 		return explain.Errorf(syscall.EINVAL, "device %s: address % x: want a unicast one", c.Name, c.HardwareAddr)
@@ -103,13 +79,7 @@ func (c *DeviceConfig) check() error {
 	if c.Index < 0 || c.Index > maxGivenIndex {
 		return explain.Errorf(syscall.EINVAL, "device %s: index %d: want 1 to %d, or 0 for the next", c.Name, c.Index, maxGivenIndex)
 	}
-	for i, a := range c.Prefixes {
-		ip := a.Addr()
-		if !a.IsValid() || ip.Is4In6() || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() || slices.Contains(c.Prefixes[:i], a) {
-			return explain.Errorf(syscall.EINVAL, "device %s: address %v: want a unicast IPv4 or IPv6 address without a zone, once, and a prefix length", c.Name, a)
-		}
-	}
-	return nil
+	return checkPrefixes(c.Name, c.Prefixes)
 }
 
 // Device is a named interface in a [Namespace]: writers deliver packets to it,
@@ -123,10 +93,7 @@ type Device struct {
 	name   string
 	index  int
 	typ    DeviceType
-	mtu    int
-	maxLen int
 	addr   [6]byte
-	addrs  []netip.Prefix
 	ether  bool               // packets begin with an Ethernet header
 	link   linkLayer          // of the others
 	own    uint64             // addr, as addrWord has it
@@ -136,6 +103,7 @@ type Device struct {
 
 	transmit  atomic.Pointer[transmitHook] // nil: none
 	ready     atomic.Pointer[TransmitFunc] // nil: always
+	settings  atomic.Pointer[settings]     // never nil
 	ns        *Namespace
 	up        atomic.Bool
 	malformed atomic.Uint64
@@ -155,7 +123,8 @@ const etherLen = 14
 const etherAddrLen = 6
 
 func newDevice(ns *Namespace, c DeviceConfig) *Device {
-	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, mtu: c.MTU, maxLen: c.MaxLen, addr: c.HardwareAddr, addrs: slices.Clone(c.Prefixes)}
+	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, addr: c.HardwareAddr}
+	d.settings.Store(&settings{c.MTU, c.MaxLen, slices.Clone(c.Prefixes)})
 	d.up.Store(true)
 	d.rxFilter.Store(new(rxFilter))
 	d.from = tpacket.SockaddrLL{Family: tpacket.AFPacket, Ifindex: int32(d.index), Hatype: uint16(d.typ)}
@@ -188,23 +157,8 @@ func (d *Device) Index() int { return d.index }
 // Type is the device's hardware type.
 func (d *Device) Type() DeviceType { return d.typ }
 
-// MTU returns the length in bytes of the longest packet, without the link-layer header, that
-// the device's link carries. Deliver does not enforce it: large segments (GSO) are longer.
-func (d *Device) MTU() int { return d.mtu }
-
-// MaxLen returns the length in bytes of the longest packet, without the link-layer header,
-// that will be delivered: at least the MTU.
-func (d *Device) MaxLen() int { return d.maxLen }
-
-// Segments reports whether the device carries segments longer than its MTU (GSO),
-// as its MaxLen says.
-func (d *Device) Segments() bool { return d.maxLen > d.mtu }
-
 // HardwareAddr returns the hardware address, zero on a device that is not Ethernet.
 func (d *Device) HardwareAddr() [6]byte { return d.addr }
-
-// Prefixes returns the device's IP addresses with their networks' prefix lengths.
-func (d *Device) Prefixes() []netip.Prefix { return slices.Clone(d.addrs) }
 
 // HasListeners reports whether a socket would be offered a packet now. A source that must work
 // to make packets may skip the work while it is false; see OnInterestChange.

@@ -106,7 +106,7 @@ func TestDeviceConfigurationsThatLinuxRefuses(t *testing.T) {
 		{rxring.DeviceConfig{Name: ".."}, syscall.EINVAL, `".."`},
 		{rxring.DeviceConfig{Name: "taken"}, syscall.EEXIST, "taken"},
 		{rxring.DeviceConfig{Name: "x", MTU: 67}, syscall.EINVAL, "68"},
-		{rxring.DeviceConfig{Name: "x", MTU: 65536}, syscall.EINVAL, "65535"},
+		{rxring.DeviceConfig{Name: "x", MTU: 1<<19 + 1}, syscall.EINVAL, "MTU 524289: want 68 to 524288 bytes"},
 		{rxring.DeviceConfig{Name: "x", Type: rxring.Loopback, MTU: 1 << 20}, syscall.EINVAL, "524288"},
 		{rxring.DeviceConfig{Name: "x", HardwareAddr: [6]byte{1}}, syscall.EINVAL, "unicast"},
 		{rxring.DeviceConfig{Name: "x", Prefixes: []netip.Prefix{{}}}, syscall.EINVAL, "invalid Prefix"},
@@ -125,6 +125,51 @@ func TestDeviceConfigurationsThatLinuxRefuses(t *testing.T) {
 	}
 	if _, ok := ns.DeviceByName("none"); ok {
 		t.Error("a device was found that was never added")
+	}
+}
+
+// The settings of a device change together or not at all, and what sockets may send follows.
+func TestSettingsOfADeviceChange(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", MTU: 1500, MaxLen: 9000})
+	addrs := []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("2001:db8::1/64")}
+	rxtest.Must(t, dev.SetPrefixes(addrs))
+	s := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	for _, c := range []struct {
+		mtu, maxLen         int
+		wantMTU, wantMaxLen int
+		says                string
+	}{
+		{1280, 0, 1280, 1280, ""},
+		{67, 0, 1280, 1280, "device net0: MTU 67: want 68 to 524288 bytes"},
+		{1600, 1500, 1280, 1280, "device net0: MaxLen 1500: want 1600 (the MTU) to 524288 bytes, or 0 for the MTU"},
+		{1600, 60000, 1600, 60000, ""},
+		{0, 0, 1500, 1500, ""},
+		{65536, 0, 65536, 65536, ""},
+	} {
+		err := dev.SetMTU(c.mtu, c.maxLen)
+		if c.says == "" && err != nil || c.says != "" && (!errors.Is(err, syscall.EINVAL) || err.Error() != c.says) {
+			t.Errorf("SetMTU(%d, %d): %v, want %q", c.mtu, c.maxLen, err, c.says)
+		}
+		if dev.MTU() != c.wantMTU || dev.MaxLen() != c.wantMaxLen || dev.Segments() != (c.wantMaxLen > c.wantMTU) {
+			t.Errorf("SetMTU(%d, %d): MTU %d, MaxLen %d", c.mtu, c.maxLen, dev.MTU(), dev.MaxLen())
+		}
+		if _, err := s.Send(rxtest.Frame(14 + c.wantMTU)); err != nil {
+			t.Errorf("MTU %d: a frame as long as that: %v", c.wantMTU, err)
+		}
+		if _, err := s.Send(rxtest.Frame(14 + c.wantMTU + 1)); !errors.Is(err, syscall.EMSGSIZE) {
+			t.Errorf("MTU %d: a longer frame: %v, want EMSGSIZE", c.wantMTU, err)
+		}
+	}
+	if err := dev.SetPrefixes(append(addrs, addrs[0])); !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), "device net0: address 192.0.2.1/24: want a unicast") {
+		t.Errorf("an address twice: %v", err)
+	}
+	if !slices.Equal(dev.Prefixes(), addrs) {
+		t.Errorf("addresses %v, want %v", dev.Prefixes(), addrs)
+	}
+	rxtest.Must(t, dev.SetPrefixes(nil))
+	if len(dev.Prefixes()) != 0 {
+		t.Errorf("addresses %v, want none", dev.Prefixes())
 	}
 }
 

@@ -207,7 +207,7 @@ func (d *Device) headerLen(tx *txOptions) int {
 
 // checkLen checks the length of what the program sends, before a VLAN tag in it is known.
 func (d *Device) checkLen(tx *txOptions, n int, segmented bool) error {
-	most := d.mtu + d.headerLen(tx) + vlanLen
+	most := d.MTU() + d.headerLen(tx) + vlanLen
 	if segmented {
 		if n > maxSent {
 			return explain.Errorf(syscall.ENOBUFS, "large segment of %d bytes: want at most %d", n, maxSent)
@@ -229,7 +229,7 @@ func (d *Device) checkFrame(tx *txOptions, frame []byte, segmented bool) error {
 	if tx.dgram && d.ethernet() {
 		n -= etherLen // made here
 	}
-	if most := d.mtu + d.headerLen(tx); !segmented && n > most && !d.tagged(frame) {
+	if most := d.MTU() + d.headerLen(tx); !segmented && n > most && !d.tagged(frame) {
 		return tooLong(n, most)
 	}
 	return nil

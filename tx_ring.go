@@ -166,7 +166,7 @@ func (tx *txOptions) parseSlot(d *Device) (slot txSlot, err error) {
 	h := tpacket.ReadTxHeader(tx.version, shared)
 	most := len(shared) - tx.version.TxOffset()
 	if tx.vnetLen == 0 {
-		most = min(most, d.mtu+d.headerLen(tx)+vlanLen)
+		most = min(most, d.MTU()+d.headerLen(tx)+vlanLen)
 	}
 	n := int(int32(h.Len)) // as Linux keeps it
 	at, err := tx.locate(h, n, most, len(shared))

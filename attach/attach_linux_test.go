@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -267,9 +269,23 @@ func TestDevicesFollowTheOthers(t *testing.T) {
 	if d, ok := c.Namespace().DeviceByName("wg0"); !ok || d.Index() != 7 || d.MTU() != 1420 || d.MaxLen() != 9000 || d.HardwareAddr() != o.dev.HardwareAddr() {
 		t.Fatalf("device %+v", d)
 	}
+	ours, _ := c.Namespace().DeviceByName("wg0")
 	other, err := o.ns.AddDevice(rxring.DeviceConfig{Name: "tun1", Type: rxring.RawIP})
 	must(t, err)
 	eventually("wg0; tun1; ")
+	addrs := []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")}
+	must(t, o.dev.SetPrefixes(addrs))
+	must(t, o.dev.SetMTU(9000, 0))
+	must(t, other.SetMTU(65536, 0))
+	for range 3000 {
+		if now, ok := c.Namespace().DeviceByName("tun1"); ok && now.MTU() == 65536 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if now, ok := c.Namespace().DeviceByName("wg0"); !ok || now != ours || now.MTU() != 9000 || now.MaxLen() != 9000 || !slices.Equal(now.Prefixes(), addrs) {
+		t.Fatalf("device %+v, want the same one with other settings", now)
+	}
 	o.dev.SetUp(false)
 	eventually("wg0 down; tun1; ")
 	must(t, o.ns.RemoveDevice(o.dev))

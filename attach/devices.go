@@ -2,6 +2,7 @@ package attach
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"net/netip"
@@ -87,26 +88,35 @@ func mirror(ns *rxring.Namespace, list []device) error {
 		devices = append(devices, lo)
 	}
 	for _, d := range devices {
-		if !slices.ContainsFunc(list, func(o device) bool { return o.equal(d) }) {
+		if !slices.ContainsFunc(list, func(o device) bool { return o.represents(d) }) {
 			ns.RemoveDevice(d)
 		}
 	}
 	for _, o := range list {
-		d, ok := ns.DeviceByIndex(o.Index)
-		if !ok {
-			var err error
-			d, err = ns.AddDevice(rxring.DeviceConfig{Index: o.Index, Name: o.Name, Type: o.Type, MTU: o.MTU, MaxLen: o.MaxLen, HardwareAddr: o.Addr, Prefixes: o.Addrs})
-			if err != nil {
-				return fmt.Errorf("a device that the server sent: %w", err)
-			}
+		if err := o.mirror(ns); err != nil {
+			return fmt.Errorf("a device that the server sent: %w", err)
 		}
-		d.SetUp(o.Up)
 	}
 	return nil
 }
 
-// equal reports whether d is o, whether up or not.
-func (o device) equal(d *rxring.Device) bool {
-	return o.Index == d.Index() && o.Name == d.Name() && o.Type == d.Type() && o.MTU == d.MTU() &&
-		o.MaxLen == d.MaxLen() && o.Addr == d.HardwareAddr() && slices.Equal(o.Addrs, d.Prefixes())
+// mirror adds the device to ns, or changes the one that is there.
+func (o device) mirror(ns *rxring.Namespace) error {
+	d, ok := ns.DeviceByIndex(o.Index)
+	if !ok {
+		var err error
+		d, err = ns.AddDevice(rxring.DeviceConfig{Index: o.Index, Name: o.Name, Type: o.Type, MTU: o.MTU, MaxLen: o.MaxLen, HardwareAddr: o.Addr, Prefixes: o.Addrs})
+		if err != nil {
+			return err
+		}
+	} else if err := errors.Join(d.SetMTU(o.MTU, o.MaxLen), d.SetPrefixes(o.Addrs)); err != nil {
+		return err
+	}
+	d.SetUp(o.Up)
+	return nil
+}
+
+// represents reports whether d is the device o, whose settings may have changed.
+func (o device) represents(d *rxring.Device) bool {
+	return o.Index == d.Index() && o.Name == d.Name() && o.Type == d.Type() && o.Addr == d.HardwareAddr()
 }

@@ -62,10 +62,13 @@ func links() error {
 		return err
 	}
 	fmt.Println("ready")
-	for range 2 {
+	for n := range 5 {
+		if n == 2 {
+			fmt.Println("next")
+		}
 		select {
 		case u := <-updates:
-			fmt.Println("new link:", u.Attrs().Name)
+			fmt.Println("new link:", u.Attrs().Name, u.Attrs().MTU)
 		case u := <-addresses:
 			fmt.Println("new addr:", u.LinkAddress.String(), u.NewAddr)
 		case <-time.After(bound):
@@ -76,7 +79,7 @@ func links() error {
 }
 
 // A program with a netlink library sees only the namespace's devices, may change nothing, and
-// is notified of a device that is added while it runs.
+// is notified of a device that is added, or changes, while it runs.
 func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
 	needStory(t) // makes the directory
 	bin, err := testBinary()
@@ -84,14 +87,16 @@ func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	add := func(c rxring.DeviceConfig) {
-		if _, err := ns.AddDevice(c); err != nil {
+	add := func(c rxring.DeviceConfig) *rxring.Device {
+		d, err := ns.AddDevice(c)
+		if err != nil {
 			t.Error(err)
 		}
+		return d
 	}
 	net1 := netip.MustParsePrefix("192.0.2.1/24")
 	add(rxring.DeviceConfig{Name: "net0", Prefixes: []netip.Prefix{net1, netip.MustParsePrefix("2001:db8::1/64")}})
-	add(rxring.DeviceConfig{Name: "wg0", Type: rxring.RawIP, MTU: 1420})
+	wg0 := add(rxring.DeviceConfig{Name: "wg0", Type: rxring.RawIP, MTU: 1420, Prefixes: []netip.Prefix{netip.MustParsePrefix("203.0.113.1/32")}})
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	o := runContext(t, ctx, Config{
@@ -99,21 +104,31 @@ func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
 		Args:      []string{bin},
 		Env:       append(os.Environ(), "RXRING_TEST_INSTEAD=links"),
 	}, func(line string) {
-		if line == "ready" {
+		switch line {
+		case "ready":
 			add(rxring.DeviceConfig{Name: "late0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}})
+		case "next":
+			if err := errors.Join(wg0.SetMTU(1280, 0), wg0.SetPrefixes([]netip.Prefix{netip.MustParsePrefix("203.0.113.2/32")})); err != nil {
+				t.Error(err)
+			}
 		}
 	}).ok(t)
 	lines := strings.Split(strings.TrimSpace(o.stdout), "\n")
 	want := []string{
 		"link: 1 lo 65536  device", "addr: lo 127.0.0.1/8", "addr: lo ::1/128",
 		"link: 2 net0 1500 02:72:78:72:00:02 tuntap", "addr: net0 192.0.2.1/24", "addr: net0 2001:db8::1/64",
-		"link: 3 wg0 1420  tuntap",
+		"link: 3 wg0 1420  tuntap", "addr: wg0 203.0.113.1/32",
 		"find: net0 true false", "find: eth0 false true", "find: lo true false",
 		"down: true", "routes: 2", "ready",
 	}
-	if n := len(want); len(lines) != n+2 || !slices.Equal(lines[:n], want) ||
-		!slices.Contains(lines[n:], "new link: late0") || !slices.Contains(lines[n:], "new addr: 198.51.100.7/32 true") {
-		t.Errorf("%s", o.stdout)
+	news := []string{"new link: late0 1500", "new addr: 198.51.100.7/32 true", "next", "new link: wg0 1280", "new addr: 203.0.113.1/32 false", "new addr: 203.0.113.2/32 true"}
+	n := len(want)
+	if len(lines) != n+len(news) || !slices.Equal(lines[:n], want) {
+		t.Fatalf("%s", o.stdout)
+	}
+	slices.Sort(news) // links and addresses are different sockets
+	if got := slices.Sorted(slices.Values(lines[n:])); !slices.Equal(got, news) {
+		t.Errorf("%s\nwant news %q", o.stdout, news)
 	}
 }
 

@@ -63,9 +63,11 @@ func MTUs(d *rxring.Device) (least, most uint32) {
 	case rxring.Loopback:
 		return 0, 0
 	case rxring.Ethernet:
-		return minIP, maxIP - etherLen
+		most = maxIP - etherLen
+	default:
+		most = maxIP
 	}
-	return minIP, maxIP
+	return minIP, max(most, uint32(d.MTU())) // a TUN or TAP device's cannot be longer
 }
 
 // LegacyGSOMaxSize is the length in bytes of the longest segment without BIG TCP

@@ -4,6 +4,7 @@ package rtnl
 
 import (
 	"math"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,19 @@ type Bus struct {
 	ports   map[uint32]*Socket // the bound ones
 	held    int                // bytes of memory of datagrams that wait
 
-	announced map[*rxring.Device]uint32 // the devices that members of groups know of, with their flags
+	announced map[*rxring.Device]snapshot // the devices that members of groups know of
+}
+
+// snapshot is what members of groups know of a device.
+type snapshot struct {
+	flags  uint32
+	mtu    int
+	maxLen int
+	addrs  []netdev.Address // IPv4 first
+}
+
+func (a snapshot) sameLink(b snapshot) bool {
+	return a.flags == b.flags && a.mtu == b.mtu && a.maxLen == b.maxLen
 }
 
 // NewBus makes the rtnetlink of a namespace; flags returns the IFF_* flags of a device.
@@ -67,49 +80,59 @@ func (b *Bus) addMember() {
 	}
 }
 
-func (b *Bus) now() map[*rxring.Device]uint32 {
-	all := make(map[*rxring.Device]uint32)
+func (b *Bus) now() map[*rxring.Device]snapshot {
+	all := make(map[*rxring.Device]snapshot)
 	for _, d := range netdev.All(b.ns) {
-		all[d] = b.flags(d)
+		all[d] = snapshot{b.flags(d), d.MTU(), d.MaxLen(), append(netdev.Addresses(d, true), netdev.Addresses(d, false)...)}
 	}
 	return all
 }
 
-// Announce notifies the members of groups of the devices that were added, changed their
-// flags or were removed since the last call. It reports whether there were any.
+// Announce notifies the members of groups of the devices that were added, changed or removed
+// since the last call, and of their addresses. It reports whether there were any.
 func (b *Bus) Announce() bool {
 	if !b.HasMembers() {
 		return false
 	}
 	before, now, changed := b.announced, b.now(), false
-	for d := range before {
+	for d, old := range before {
 		if _, ok := now[d]; !ok {
-			b.addresses(d, unix.RTM_DELADDR)
+			b.announceAddrs(d, unix.RTM_DELADDR, old.addrs)
 			b.multicast(unix.RTNLGRP_LINK, b.linkMessage(d, header{typ: unix.RTM_DELLINK}))
 			changed = true
 		}
 	}
 	for _, d := range netdev.All(b.ns) {
-		flags, known := before[d]
-		if known && flags == now[d] {
-			continue
+		old, known := before[d]
+		if !known || !old.sameLink(now[d]) {
+			b.multicast(unix.RTNLGRP_LINK, b.linkMessage(d, header{typ: unix.RTM_NEWLINK}))
+			changed = true
 		}
-		b.multicast(unix.RTNLGRP_LINK, b.linkMessage(d, header{typ: unix.RTM_NEWLINK}))
-		if !known {
-			b.addresses(d, unix.RTM_NEWADDR)
-		}
-		changed = true
+		changed = b.announceChanges(d, old.addrs, now[d].addrs) || changed
 	}
 	b.announced = now
 	return changed
 }
 
-// addresses announces all addresses of a device.
-func (b *Bus) addresses(d *rxring.Device, typ uint16) {
-	for _, group := range []uint32{unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR} {
-		for _, a := range netdev.Addresses(d, group == unix.RTNLGRP_IPV4_IFADDR) {
-			b.multicast(group, addrMessage(d, a, header{typ: typ}))
+// announceChanges announces the addresses that a device lost and those that are new, or are
+// primary or secondary now. It reports whether there were any.
+func (b *Bus) announceChanges(d *rxring.Device, before, now []netdev.Address) bool {
+	lost := slices.DeleteFunc(slices.Clone(before), func(a netdev.Address) bool {
+		return slices.ContainsFunc(now, func(o netdev.Address) bool { return o.Prefix == a.Prefix })
+	})
+	fresh := slices.DeleteFunc(slices.Clone(now), func(a netdev.Address) bool { return slices.Contains(before, a) })
+	b.announceAddrs(d, unix.RTM_DELADDR, lost)
+	b.announceAddrs(d, unix.RTM_NEWADDR, fresh)
+	return len(lost)+len(fresh) > 0
+}
+
+func (b *Bus) announceAddrs(d *rxring.Device, typ uint16, addrs []netdev.Address) {
+	for _, a := range addrs {
+		group := uint32(unix.RTNLGRP_IPV6_IFADDR)
+		if a.Addr().Is4() {
+			group = unix.RTNLGRP_IPV4_IFADDR
 		}
+		b.multicast(group, addrMessage(d, a, header{typ: typ}))
 	}
 }
 

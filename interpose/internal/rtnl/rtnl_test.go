@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -172,7 +173,7 @@ func TestListsComeInPieces(t *testing.T) {
 	}
 }
 
-func TestMembersOfGroupsHearOfNewDevices(t *testing.T) {
+func TestMembersOfGroupsAreNotifiedOfChanges(t *testing.T) {
 	bus, ns := newBus(t, rxring.DeviceConfig{Name: "old0"})
 	group := func(s *Socket, n uint32) {
 		if err := s.Setsockopt(unix.NETLINK_ADD_MEMBERSHIP, binary.NativeEndian.AppendUint32(nil, n)); err != nil {
@@ -216,33 +217,86 @@ func TestMembersOfGroupsHearOfNewDevices(t *testing.T) {
 	}
 	links.Take(100, false)
 
+	const down = unix.IFF_BROADCAST | unix.IFF_MULTICAST
+	up := netdev.Flags(dev)
 	for _, step := range []struct {
+		what  string
 		do    func()
-		typ   uint16
-		flags uint32
+		links string
+		addrs string
 	}{
-		{func() { dev.SetUp(false) }, unix.RTM_NEWLINK, unix.IFF_BROADCAST | unix.IFF_MULTICAST},
-		{func() { dev.SetUp(true) }, unix.RTM_NEWLINK, netdev.Flags(dev)},
-		{func() { ns.RemoveDevice(dev) }, unix.RTM_DELLINK, unix.IFF_BROADCAST | unix.IFF_MULTICAST},
+		{"down", func() { dev.SetUp(false) }, fmt.Sprintf("new flags %#x mtu 1500; ", down), "del 2001:db8::1/64; "},
+		{"up", func() { dev.SetUp(true) }, fmt.Sprintf("new flags %#x mtu 1500; ", up), "new 2001:db8::1/64; "},
+		{"another MTU", func() { dev.SetMTU(1280, 0) }, fmt.Sprintf("new flags %#x mtu 1280; ", up), ""},
+		{"the same MTU", func() { dev.SetMTU(1280, 0) }, "", ""},
+		{"an address more", func() { dev.SetPrefixes(prefixes("192.0.2.1/24", "192.0.2.2/24", "2001:db8::1/64")) }, "", "new 192.0.2.2/24 secondary; "},
+		{"the primary address gone", func() { dev.SetPrefixes(prefixes("192.0.2.2/24", "2001:db8::1/64")) }, "", "del 192.0.2.1/24; new 192.0.2.2/24; "},
+		{"another address", func() { dev.SetPrefixes(prefixes("198.51.100.1/24")) }, "", "del 192.0.2.2/24; del 2001:db8::1/64; new 198.51.100.1/24; "},
+		{"removed", func() { ns.RemoveDevice(dev) }, fmt.Sprintf("del flags %#x mtu 1280; ", down), "del 198.51.100.1/24; "},
 	} {
 		step.do()
-		if !bus.Announce() || bus.Announce() {
-			t.Error("not told once")
+		if wants := step.links+step.addrs != ""; bus.Announce() != wants || bus.Announce() {
+			t.Errorf("%s: announced %v, want %v, and only once", step.what, !wants, wants)
 		}
-		d, err := links.Front()
-		if err != nil || parseHeader(d.Data).typ != step.typ || native32(d.Data[20:]) != 3 || native32(d.Data[24:]) != step.flags {
-			t.Errorf("% x %v: want type %d and flags %#x", d.Data, err, step.typ, step.flags)
+		if got := linkNews(t, links); got != step.links {
+			t.Errorf("%s: links %q, want %q", step.what, got, step.links)
 		}
-		links.Take(100, false)
-	}
-	if d, err := addrs.Front(); err != nil || parseHeader(d.Data).typ != unix.RTM_DELADDR || d.Data[unix.NLMSG_HDRLEN] != unix.AF_INET {
-		t.Errorf("% x %v", d.Data, err)
+		if got := addrNews(t, addrs); got != step.addrs {
+			t.Errorf("%s: addresses %q, want %q", step.what, got, step.addrs)
+		}
 	}
 	links.Close()
 	addrs.Close()
 	if bus.HasMembers() {
 		t.Error("closed sockets listen")
 	}
+}
+
+var newsTypes = map[uint16]string{
+	unix.RTM_NEWLINK: "new", unix.RTM_DELLINK: "del",
+	unix.RTM_NEWADDR: "new", unix.RTM_DELADDR: "del",
+}
+
+// linkNews reads the announcements of links that wait at s, with an independent reader.
+func linkNews(t *testing.T, s *Socket) (news string) {
+	t.Helper()
+	for s.Readable() {
+		d, err := s.Front()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := parseHeader(d.Data)
+		l, err := netlink.LinkDeserialize(&unix.NlMsghdr{Type: h.typ}, d.Data[unix.NLMSG_HDRLEN:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		news += fmt.Sprintf("%s flags %#x mtu %d; ", newsTypes[h.typ], l.Attrs().RawFlags, l.Attrs().MTU)
+		s.Take(100, false)
+	}
+	return news
+}
+
+// addrNews is linkNews for addresses.
+func addrNews(t *testing.T, s *Socket) (news string) {
+	t.Helper()
+	for s.Readable() {
+		d, err := s.Front()
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := d.Data[unix.NLMSG_HDRLEN:]
+		addr, ok := netip.AddrFromSlice(body[unix.SizeofIfAddrmsg+unix.SizeofRtAttr:][:map[byte]int{unix.AF_INET: 4, unix.AF_INET6: 16}[body[0]]])
+		if !ok {
+			t.Fatalf("% x", d.Data)
+		}
+		news += fmt.Sprintf("%s %v", newsTypes[parseHeader(d.Data).typ], netip.PrefixFrom(addr, int(body[1])))
+		if body[2]&unix.IFA_F_SECONDARY != 0 {
+			news += " secondary"
+		}
+		news += "; "
+		s.Take(100, false)
+	}
+	return news
 }
 
 // A socket that is not read loses announcements, reports ENOBUFS once, and uses no more
