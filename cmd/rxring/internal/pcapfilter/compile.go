@@ -47,7 +47,7 @@ func compile(names []string, expr string, linktype, snaplen int) ([]cbpf.Instruc
 		mu.Lock()
 		defer mu.Unlock()
 	}
-	p := l.openDead(int32(dlt(linktype)), int32(snaplen))
+	p := l.openDead(int32(DLT(linktype)), int32(snaplen))
 	if p == 0 {
 		return nil, explain.Errorf(syscall.ENOMEM, "filter %q: pcap_open_dead", expr)
 	}

@@ -32,9 +32,9 @@ func Tags(expr string) bool {
 	return false
 }
 
-// dlt returns libpcap's number (DLT_*) for a link type of files (LINKTYPE_*). They differ
+// DLT returns libpcap's number (DLT_*) for a link type of files (LINKTYPE_*). They differ
 // for a few old types, of which only raw IP is in use.
-func dlt(linktype int) int {
+func DLT(linktype int) int {
 	const (
 		linktypeRaw = 101
 		dltRaw      = 12 // everywhere but on OpenBSD

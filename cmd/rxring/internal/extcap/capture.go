@@ -1,0 +1,107 @@
+package extcap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/cmd/rxring/internal/dump"
+)
+
+// Config has the flags with which Wireshark starts a capture.
+type Config struct {
+	Interface string
+	Others    []string // sockets of further namespaces
+	FIFO      string   // path of the FIFO for the packets
+	Filter    string
+	Snaplen   int  // bytes; 0: whole packets
+	BufferKiB int  // size of the ring; 0: a good one
+	Modest    bool // not promiscuous
+
+	ControlIn, ControlOut string // paths of the toolbar's FIFOs; "": there is no toolbar
+
+	Version string // of rxring, for the file's header
+}
+
+const (
+	maxSnaplen       = 262144 // limits of capture.Config
+	maxBufferKiB     = 1 << 20
+	defaultBufferKiB = 4096
+)
+
+// Check checks the flags that a user may set.
+func (c Config) Check() error {
+	switch {
+	case c.Snaplen < 0 || c.Snaplen > maxSnaplen:
+		return fmt.Errorf("--snaplen %d: want 1 to %d bytes, or 0 for the most", c.Snaplen, maxSnaplen)
+	case c.BufferKiB < 0 || c.BufferKiB > maxBufferKiB:
+		return fmt.Errorf("--buffer %d: want 1 to %d KiB, or 0 for a good size", c.BufferKiB, maxBufferKiB)
+	}
+	return nil
+}
+
+// endTime bounds how long the last packets may wait for Wireshark to read, after it has ended
+// the capture.
+const endTime = 2 * time.Second
+
+// Run captures until ctx ends, or Wireshark closes the FIFO.
+func Run(ctx context.Context, c Config, stderr *os.File) error {
+	t, err := openToolbar(c.ControlIn, c.ControlOut)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	ns, device, err := find(c.Interface, c.Others)
+	if err != nil {
+		return err
+	}
+	cc := capture.Config{Snaplen: c.Snaplen, Buffer: c.BufferKiB << 10, Promiscuous: !c.Modest}
+	in, err := dump.OpenAttached(ctx, ns.path, device, cc)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer in.Close()
+	fifo, err := openWriter(ctx, c.FIFO)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("--fifo %w", err)
+	}
+	defer fifo.Close()
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() {
+		awaitReaderGone(ctx, fifo)
+		cancel()
+	})
+	wg.Go(func() {
+		begin := fmt.Sprintf("listening on %s at %s, filter %q", device, ns.path, c.Filter)
+		t.show(ctx, begin, func() capture.Stats {
+			s, _ := in.Handle.Stats() // with an error, the last known
+			return s
+		})
+	})
+	defer context.AfterFunc(ctx, func() { fifo.SetWriteDeadline(time.Now().Add(endTime)) })()
+
+	config := dump.Config{Capture: cc, Expression: c.Filter, File: "-", Quiet: true, Version: c.Version}
+	_, err = dump.Run(ctx, in, config, fifo, stderr)
+	switch {
+	case errors.Is(err, syscall.EPIPE): // Wireshark has closed the FIFO
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("--fifo %s: the last packets were not read within %v: %w", c.FIFO, endTime, err)
+	}
+	return err
+}

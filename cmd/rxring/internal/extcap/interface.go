@@ -1,0 +1,126 @@
+package extcap
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/suggest"
+)
+
+// Interface is a device as Wireshark lists it.
+type Interface struct {
+	Name    string // rxring:DEVICE or rxring:NAMESPACE:DEVICE
+	Display string // for people
+	Device  string
+	Type    rxring.DeviceType
+}
+
+// prefix begins every interface's name.
+const prefix = "rxring:"
+
+// listTime bounds how long a namespace's owner may take to answer: Wireshark waits for the
+// list before it opens its window.
+const listTime = 2 * time.Second
+
+// List returns the devices of all namespaces that are found, and of those at the sockets in
+// others. errs has an error for each namespace whose devices are not known.
+func List(ctx context.Context, others []string) (all []Interface, errs []error) {
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
+	found := namespaces(others)
+	lists := make([][]Interface, len(found))
+	errs = make([]error, len(found))
+	var wg sync.WaitGroup
+	for i, ns := range found {
+		wg.Go(func() { lists[i], errs[i] = ns.interfaces(ctx) })
+	}
+	wg.Wait()
+	return slices.Concat(lists...), slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+}
+
+// interfaces returns the devices of a namespace.
+func (ns namespace) interfaces(ctx context.Context) (all []Interface, err error) {
+	c, err := attach.Dial(ctx, ns.path)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	for _, d := range c.Namespace().Devices() {
+		all = append(all, Interface{
+			Name:    ns.interfaceName(d.Name()),
+			Display: "rxring: " + d.Name() + " at " + ns.path,
+			Device:  d.Name(),
+			Type:    d.Type(),
+		})
+	}
+	return all, nil
+}
+
+// interfaceName returns the name of a device's interface. A device's name has no colon.
+func (ns namespace) interfaceName(device string) string {
+	if ns.name == "" {
+		return prefix + escape(device)
+	}
+	return prefix + escape(ns.name) + ":" + escape(device)
+}
+
+// escape escapes what has a meaning in names of interfaces, in Wireshark's sentences, in file
+// names and on terminals.
+func escape(s string) string { return strings.ReplaceAll(url.PathEscape(s), ":", "%3A") }
+
+// find returns the namespace and the device of an interface. The device may not exist.
+func find(name string, others []string) (ns namespace, device string, err error) {
+	const want = "want rxring:DEVICE or rxring:NAMESPACE:DEVICE, as tshark -D lists them"
+	rest, ok := strings.CutPrefix(name, prefix)
+	if !ok {
+		return ns, "", fmt.Errorf("interface %q: %s", name, want)
+	}
+	i := strings.LastIndexByte(rest, ':')
+	inNamespace, err := url.PathUnescape(rest[:max(i, 0)])
+	if err != nil {
+		return ns, "", fmt.Errorf("interface %q: %w: %s", name, err, want)
+	}
+	if device, err = url.PathUnescape(rest[i+1:]); err != nil || device == "" {
+		return ns, "", fmt.Errorf("interface %q: %s", name, want)
+	}
+	all := namespaces(others)
+	j := slices.IndexFunc(all, func(ns namespace) bool { return ns.name == inNamespace })
+	if j < 0 {
+		var names []string
+		for _, ns := range all {
+			names = append(names, cmp.Or(ns.name, "the one without a name"))
+		}
+		return ns, "", fmt.Errorf("interface %q: namespace %q is not found: %s", name, inNamespace, suggest.Among(inNamespace, names))
+	}
+	return all[j], device, nil
+}
+
+// open returns the interface of that name.
+func open(ctx context.Context, name string, others []string) (Interface, error) {
+	ns, device, err := find(name, others)
+	if err != nil {
+		return Interface{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
+	all, err := ns.interfaces(ctx)
+	if err != nil {
+		return Interface{}, err
+	}
+	var names []string
+	for _, i := range all {
+		if i.Device == device {
+			return i, nil
+		}
+		names = append(names, i.Device)
+	}
+	return Interface{}, fmt.Errorf("%s: device %s: there is no such device: %s", ns.path, device, suggest.Among(device, names))
+}
