@@ -215,10 +215,10 @@ func TestSourcesAreToldOfCheapFilters(t *testing.T) {
 	}{
 		{"our own, long", nil, long(4096), true},
 		{"our own, walking", nil, payload, true},
-		{"somebody's of 96 instructions", &rxring.Grant{Account: rxring.NewAccount()}, long(96), true},
-		{"somebody's of 97", &rxring.Grant{Account: rxring.NewAccount()}, long(97), false},
-		{"somebody's, walking", &rxring.Grant{Account: rxring.NewAccount()}, payload, false},
-		{"somebody's, under a long filter of the owner's", &rxring.Grant{Account: rxring.NewAccount(), Filter: long(300)}, payload, true},
+		{"an account's of 96 instructions", &rxring.Grant{Account: rxring.NewAccount()}, long(96), true},
+		{"an account's of 97", &rxring.Grant{Account: rxring.NewAccount()}, long(97), false},
+		{"an account's, walking", &rxring.Grant{Account: rxring.NewAccount()}, payload, false},
+		{"an account's, under a long filter of the owner's", &rxring.Grant{Account: rxring.NewAccount(), Filter: long(300)}, payload, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			l := lend(t)

@@ -220,7 +220,7 @@ func TestNothingIsLostWhileAnyMemberHasRoom(t *testing.T) {
 			held := func(m int) int { return int(members[m].Totals().Captured) - read[m] }
 			var lost, delivered int
 			for i := range 20000 {
-				if rand.IntN(12) == 0 { // somebody reads some, and does not poll
+				if rand.IntN(12) == 0 { // a reader reads some, and does not poll
 					m := rand.IntN(len(members))
 					for range rand.IntN(held(m) + 1) {
 						f := rxtest.Next(t, members[m].reader)

@@ -27,8 +27,8 @@ func FuzzTransmitRing(f *testing.F) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	eth := rxtest.AddDevice(f, ns, rxring.DeviceConfig{Name: "eth0"})
 	raw := rxtest.AddDevice(f, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
-	hears, rd := rxtest.Open(f, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
-	rxtest.Must(f, hears.BindDevice(eth, tpacket.ETHPAll))
+	receiver, rd := rxtest.Open(f, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+	rxtest.Must(f, receiver.BindDevice(eth, tpacket.ETHPAll))
 	const frameSize, frames = 1360, 3
 	f.Fuzz(func(t *testing.T, shape, options uint8, content []byte) {
 		typ, dev := rxring.SockRaw, eth
@@ -92,8 +92,8 @@ func FuzzOffloads(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0, 0, 0, 255, 255, 255, 255}, rxtest.Ethernet(0x86dd, 60), uint16(3))
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dev := rxtest.AddDevice(f, ns, rxring.DeviceConfig{Name: "net0"})
-	hears, rd := rxtest.Open(f, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
-	rxtest.Must(f, hears.BindDevice(dev, tpacket.ETHPAll))
+	receiver, rd := rxtest.Open(f, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+	rxtest.Must(f, receiver.BindDevice(dev, tpacket.ETHPAll))
 	s := rxtest.OpenSender(f, ns, dev, rxring.SockRaw)
 	rxtest.Must(f, rxtest.SetInt(s, tpacket.OptVnetHdrSz, 10))
 	f.Fuzz(func(t *testing.T, header, data []byte, protocol uint16) {

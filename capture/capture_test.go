@@ -156,7 +156,7 @@ func testBatches(t *testing.T, w wire, c capture.Config) {
 		for _, f := range frames[:got] {
 			check(t, &f, i)
 			i++
-			wg.Go(f.Release) // whoever, whenever
+			wg.Go(f.Release) // in any order, from any goroutine
 			<-read
 		}
 	}
@@ -227,7 +227,7 @@ func testDeadlines(t *testing.T, w wire, c capture.Config) {
 	if err := read(t.Context()); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("at a deadline: %v", err)
 	}
-	// One that is brought forward while somebody waits.
+	// A deadline that is brought forward during a wait.
 	h.SetDeadline(time.Now().Add(time.Hour))
 	time.AfterFunc(10*time.Millisecond, func() { h.SetDeadline(time.Now()) })
 	if err := read(t.Context()); !errors.Is(err, os.ErrDeadlineExceeded) {

@@ -563,7 +563,7 @@ func TestBudgetsBoundWhatSocketsHoldTogether(t *testing.T) {
 	}())
 }
 
-// TestAGrantIsReplacedAsAWhole: no packet is judged by half of one grant and half
+// TestAGrantIsReplacedAsAWhole: no packet is checked against half of one grant and half
 // of the next, while several writers deliver.
 func TestAGrantIsReplacedAsAWhole(t *testing.T) {
 	need.Time(t, "it delivers for seconds")

@@ -139,7 +139,7 @@ func TestMembershipsAreTheKernels(t *testing.T) {
 			for _, group := range [][]byte{rxtest.Group, group2} {
 				want := k.promiscuity > 0 || k.allmulti > 0 || slices.Contains(k.groups, hex.EncodeToString(group))
 				if got := w.dev.AcceptsDst([6]byte(group)); w.dev.Up() && got != want {
-					t.Fatalf("step %d: hears % x: %v; the kernel %+v", i, group, got, k)
+					t.Fatalf("step %d: receives % x: %v; the kernel %+v", i, group, got, k)
 				}
 			}
 		}

@@ -57,7 +57,7 @@ func TestPacketsPassBothWays(t *testing.T) {
 			}
 			stats, err := ring.Option(tpacket.OptStatistics, make([]byte, tpacket.SizeofStats))
 			if got := tpacket.Parse[tpacket.Stats](stats); err != nil || got != (tpacket.Stats{Packets: 2}) {
-				t.Errorf("%s: statistics %+v, %v: somebody else sends here", v, got, err)
+				t.Errorf("%s: statistics %+v, %v: another process sends here", v, got, err)
 			}
 			buf := make([]byte, 256)
 			if n, err := tap.Read(buf); err != nil || !bytes.Equal(buf[:n], leaves) {

@@ -135,7 +135,7 @@ func (w *slotWorld) write(i int) {
 		w.offered += len(run)
 		n += len(run)
 		if len(run) == 0 { // a packet is dropped
-			w.judge(v, now)
+			w.checkDrop(v, now)
 			w.offered++
 			w.dropped++
 			n++
@@ -153,9 +153,9 @@ func (w *slotWorld) write(i int) {
 	}
 }
 
-// judge says whether a drop was honest: at some moment of the call the head
+// checkDrop fails unless the drop was right: at some moment of the call the head
 // slot was what the verdict says.
-func (w *slotWorld) judge(v ring.Verdict, now call) {
+func (w *slotWorld) checkDrop(v ring.Verdict, now call) {
 	w.Say("drops: %v", v)
 	switch {
 	case w.reader == explore.Hostile: // what it stores is true of nothing
@@ -260,7 +260,7 @@ func (w *slotWorld) head() uint32 {
 	return uint32(taken % uint64(w.slots))
 }
 
-// finish judges a run that has come to its end.
+// finish checks a run that has ended.
 func (w *slotWorld) Finish() {
 	if w.accepted+w.dropped != w.offered || w.offered != w.writers*w.packets {
 		w.Fail(explore.Miscounted, false, "accepted %d and dropped %d of %d", w.accepted, w.dropped, w.offered)

@@ -57,7 +57,7 @@ func TestClosedMemoryIsGivenBackAtOnce(t *testing.T) {
 	}
 }
 
-// TestMemoriesOfOneFileAreMappedTogether: two memories, mapped by somebody else
+// TestMemoriesOfOneFileAreMappedTogether: two memories, mapped by another process
 // in one go, and given back one by one.
 func TestMemoriesOfOneFileAreMappedTogether(t *testing.T) {
 	const page = 4096

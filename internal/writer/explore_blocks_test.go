@@ -34,7 +34,7 @@ type blockScope struct {
 	sizes   []uint64 // units of each packet that a writer offers, in their order
 	expires int      // of the timer
 	stores  int      // a hostile reader's
-	closes  bool     // somebody closes the ring
+	closes  bool     // a goroutine closes the ring
 	long    bool     // left out with -short
 }
 
@@ -197,7 +197,7 @@ func (w *blockWorld) write(i int) {
 		w.calls[i] = nil
 		w.offered++
 		if v != ring.Acquired {
-			w.judge(v, now)
+			w.checkDrop(v, now)
 			continue
 		}
 		t := w.enter(m)
@@ -221,7 +221,7 @@ func (w *blockWorld) tenant(block uint32, packet int) *tenant {
 	return nil // the block has been handed over: a explore.Fault, and noted
 }
 
-// enter judges the room that a writer got, and writes the first half of its
+// enter checks the room that a writer got, and writes the first half of its
 // packet there.
 func (w *blockWorld) enter(m Reservation) tenant {
 	w.accepted++
@@ -258,9 +258,9 @@ func (w *blockWorld) mem(block uint32) []byte {
 	return w.b.memory.Bytes()[block*exploredBlock*unit:][:exploredBlock*unit]
 }
 
-// judge says whether a drop was honest: at some moment of the call there was no
+// checkDrop fails unless the drop was right: at some moment of the call there was no
 // room, because of what the verdict says.
-func (w *blockWorld) judge(v ring.Verdict, now *blockCall) {
+func (w *blockWorld) checkDrop(v ring.Verdict, now *blockCall) {
 	w.dropped++
 	w.Say("drops: %v", v)
 	switch {
@@ -402,7 +402,7 @@ func (w *blockWorld) close() {
 	w.Say("has closed the ring, %d packets captured", w.final-1)
 }
 
-// finish judges a run that has come to its end.
+// finish checks a run that has ended.
 func (w *blockWorld) Finish() {
 	captured := int(w.b.Captured())
 	if w.accepted+w.dropped != w.offered || w.offered != w.writers*len(w.sizes) || captured != w.accepted {

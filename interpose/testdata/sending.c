@@ -1,5 +1,5 @@
 /* Stories of sending, part of story.c. They may run side by side on one
- * device: each has an EtherType of its own and hears no other. */
+ * device: each has an EtherType of its own and receives no other. */
 
 #define HEADER 14 /* ETH_HLEN */
 #define MTU 1500
@@ -33,8 +33,8 @@ static unsigned char *fill(unsigned char *b, uint32_t seq, int n)
 	return b;
 }
 
-/* hear receives until frame number seq. */
-static void hear(int fd, uint32_t seq, int n)
+/* receive_until receives until frame number seq. */
+static void receive_until(int fd, uint32_t seq, int n)
 {
 	unsigned char got[4096], sent[4096];
 	struct sockaddr_ll a;
@@ -137,25 +137,25 @@ static void send_frames(void)
 
 	must(setsockopt(deaf, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof one));
 	want(send(fd, fill(*b, seq, n), n, 0) == n);
-	hear(ear, seq++, n);
+	receive_until(ear, seq++, n);
 	want(send(fd, fill(*b, seq, HEADER + MTU), HEADER + MTU, MSG_DONTWAIT) == HEADER + MTU);
-	hear(ear, seq++, HEADER + MTU);
+	receive_until(ear, seq++, HEADER + MTU);
 	want(sendto(fd, fill(*b, seq, HEADER), HEADER, 0, NULL, 77) == HEADER);
-	hear(ear, seq++, HEADER);
+	receive_until(ear, seq++, HEADER);
 	want(sendto(unbound, fill(*b, seq, n), n, 0, (void *)&to, sizeof to) == n);
-	hear(ear, seq++, n);
+	receive_until(ear, seq++, n);
 	want(write(fd, fill(*b, seq, n), n) == n);
-	hear(ear, seq++, n);
+	receive_until(ear, seq++, n);
 	fill(*b, seq, n);
 	v[0][0] = (struct iovec){*b, 7}, v[0][1] = (struct iovec){*b + 7, n - 7};
 	want(writev(fd, *v, 2) == n);
-	hear(ear, seq++, n);
+	receive_until(ear, seq++, n);
 	/* A frame that was written first is sent first. */
 	for (int i = 0; i < 50; i++) {
 		want((i % 3 ? write(fd, fill(*b, seq + i, n), n) : send(fd, fill(*b, seq + i, n), n, 0)) == n);
 		if (i % 5 == 4)
 			for (int j = 4; j >= 0; j--)
-				hear(ear, seq + i - j, n);
+				receive_until(ear, seq + i - j, n);
 	}
 	seq += 50;
 
@@ -166,16 +166,16 @@ static void send_frames(void)
 		m[i].msg_hdr = (struct msghdr){i % 2 ? &to : NULL, i % 2 ? sizeof to : 99, v[i], 3, NULL, 0, -1};
 	}
 	want(sendmsg(fd, &m->msg_hdr, 0) == n);
-	hear(ear, seq, n);
+	receive_until(ear, seq, n);
 	want(sendmmsg(fd, m, 8, 0) == 8);
 	for (int i = 0; i < 8; i++) {
 		want(m[i].msg_len == (unsigned)(n + i));
-		hear(ear, seq + i, n + i);
+		receive_until(ear, seq + i, n + i);
 	}
 	v[3][2].iov_len = 1; /* 8 bytes are no frame */
 	want(sendmmsg(fd, m, 8, 0) == 3);
 	for (int i = 0; i < 3; i++)
-		hear(ear, seq + i, n + i);
+		receive_until(ear, seq + i, n + i);
 	refused(sendmmsg(fd, m + 3, 5, 0), EINVAL);
 	want(sendmmsg(fd, m, 0, 0) == 0);
 	/* A control message of another level. */
@@ -183,7 +183,7 @@ static void send_frames(void)
 	*c = (struct cmsghdr){.cmsg_len = CMSG_LEN(4), .cmsg_level = SOL_PACKET, .cmsg_type = 77};
 	m->msg_hdr.msg_control = control, m->msg_hdr.msg_controllen = CMSG_SPACE(4);
 	want(sendmsg(fd, &m->msg_hdr, 0) == n);
-	hear(ear, seq++, n);
+	receive_until(ear, seq++, n);
 	c->cmsg_level = SOL_SOCKET;
 	refused(sendmsg(fd, &m->msg_hdr, 0), EINVAL);
 	c->cmsg_level = SOL_PACKET, c->cmsg_len = 5;
@@ -206,7 +206,7 @@ static void send_frames(void)
 	/* Other processes send with it, too. */
 	int copy = must(dup(fd)), status;
 	want(send(copy, fill(*b, seq, n), n, 0) == n);
-	hear(ear, seq++, n);
+	receive_until(ear, seq++, n);
 	if (must(fork()) == 0)
 		_exit(send(fd, fill(*b, seq, n), n, 0) != n);
 	must(wait(&status));
@@ -236,7 +236,7 @@ static void send_frames(void)
 	want(send(fd, fill(*b, 4711, n), n, 0) == n);
 	must(setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &zero, sizeof zero));
 	want(send(fd, fill(*b, seq, n), n, 0) == n);
-	hear(ear, seq++, n);
+	receive_until(ear, seq++, n);
 	silence(ear);
 	silence(fd);
 	silence(deaf);
@@ -252,7 +252,7 @@ static void write_faults(void)
 		want(write(fd, fill(b, 4711, HEADER - 1), HEADER - 1) != 0);
 		want(write(fd, fill(b, 4712, sizeof b), sizeof b) != 0);
 		want(write(fd, fill(b, seq, 60), 60) == 60);
-		hear(ear, seq, 60);
+		receive_until(ear, seq, 60);
 	}
 	silence(ear);
 }
@@ -284,7 +284,7 @@ static void send_down(void)
 		for (int j = 0; j < 20; j++, seq++)
 			want((j % 3 ? write(fd, fill(b, seq, n), n) : send(fd, fill(b, seq, n), n, 0)) == n);
 		for (int j = 21; j > 0; j--)
-			hear(ear, seq - j, n);
+			receive_until(ear, seq - j, n);
 		p.events = POLLIN | POLLOUT;
 		want(poll(&p, 1, 20000) == 1 && p.revents == POLLOUT);
 		silence(fd);
@@ -302,7 +302,7 @@ static void send_signals(void)
 	must(setitimer(ITIMER_REAL, &it, NULL));
 	for (uint32_t seq = 0; seq < 300; seq++) {
 		want(send(fd, fill(b, seq, sizeof b), sizeof b, 0) == sizeof b);
-		hear(ear, seq, sizeof b);
+		receive_until(ear, seq, sizeof b);
 	}
 	it = (struct itimerval){0};
 	must(setitimer(ITIMER_REAL, &it, NULL));
@@ -364,7 +364,7 @@ static void send_ring(void)
 			long sent = lap == 0 ? send(fd, NULL, 0, 0) : lap == 1 ? sendto(fd, (void *)8, 5000, MSG_DONTWAIT, NULL, 0) : write(fd, "", 0);
 			want(sent == 4 * n + 6 || (lap == 2 && sent == 0)); /* write need not know */
 			for (int j = 0; j < 4; j++) {
-				hear(ear, seq + j, n + j);
+				receive_until(ear, seq + j, n + j);
 				while (status_of(ring + (i + j) * FRAME, version) == TP_STATUS_SENDING)
 					usleep(100);
 				want(status_of(ring + (i + j) * FRAME, version) == TP_STATUS_AVAILABLE);
@@ -375,13 +375,13 @@ static void send_ring(void)
 	put(ring + FRAME, version, seq + 1, 13);
 	put(ring + 2 * FRAME, version, seq + 2, n);
 	refused(send(fd, NULL, 0, 0), EINVAL);
-	hear(ear, seq, n);
+	receive_until(ear, seq, n);
 	want(status_of(ring + FRAME, version) == TP_STATUS_WRONG_FORMAT);
 	want(send(fd, NULL, 0, 0) == 0);
 	put(ring + FRAME, version, seq + 1, n);
 	want(send(fd, NULL, 0, 0) == 2 * n);
-	hear(ear, seq + 1, n);
-	hear(ear, seq + 2, n);
+	receive_until(ear, seq + 1, n);
+	receive_until(ear, seq + 2, n);
 	silence(ear);
 }
 
@@ -444,7 +444,7 @@ static void both_rings(void)
 	sends(2);
 	put(tx, version, out, 60);
 	want(send(fd, NULL, 0, 0) == 60);
-	hear(other, out++, 60);
+	receive_until(other, out++, 60);
 	refused(setsockopt(fd, SOL_PACKET, PACKET_TX_RING, &none, sizeof none), EBUSY);
 	refused(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none), EBUSY);
 	put(tx + FRAME, version, out, 60); /* to be sent later */
@@ -454,7 +454,7 @@ static void both_rings(void)
 	both = map_size(fd, size + BLOCK);
 	must(munmap(both, size + BLOCK));
 	want(send(fd, NULL, 0, 0) == 60);
-	hear(other, out++, 60);
+	receive_until(other, out++, 60);
 	must(setsockopt(fd, SOL_PACKET, PACKET_TX_RING, &none, sizeof none));
 	refused(mmap(NULL, size + BLOCK, PROT_READ, MAP_SHARED, fd, 0), EINVAL);
 	rx = map_ring(fd, size);
@@ -471,7 +471,7 @@ static void both_rings(void)
 		put(tx + i * FRAME, version, out + i, 60);
 	want(send(fd, NULL, 0, 0) == 3 * BLOCK / FRAME * 60);
 	for (int i = 0; i < 3 * BLOCK / FRAME; i++)
-		hear(other, out++, 60);
+		receive_until(other, out++, 60);
 	put(tx, version, out, 60);
 	must(munmap(both, size + 3 * BLOCK));
 
@@ -480,12 +480,12 @@ static void both_rings(void)
 	tx = map_size(fd, 3 * BLOCK);
 	put(tx + FRAME, version, out + 1, 60);
 	want(send(fd, NULL, 0, 0) == 120);
-	hear(other, out++, 60);
-	hear(other, out++, 60);
+	receive_until(other, out++, 60);
+	receive_until(other, out++, 60);
 	must(munmap(tx, 3 * BLOCK));
 	must(setsockopt(fd, SOL_PACKET, PACKET_TX_RING, &none, sizeof none));
 	want(send(fd, fill(b, out, 60), 60, 0) == 60);
-	hear(other, out, 60);
+	receive_until(other, out, 60);
 }
 
 /* Sends that Linux refuses: lines for errnos. */

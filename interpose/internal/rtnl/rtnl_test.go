@@ -213,7 +213,7 @@ func TestMembersOfGroupsAreNotifiedOfChanges(t *testing.T) {
 		addrs.Take(100, false)
 	}
 	if deaf.Readable() {
-		t.Error("who did not want to hear was told")
+		t.Error("a socket that has not subscribed was notified")
 	}
 	links.Take(100, false)
 
@@ -350,7 +350,7 @@ func TestMemoryOfAllSocketsTogetherIsBounded(t *testing.T) {
 		}
 		send(t, s, dumpOf(unix.RTM_GETLINK, 0))
 		if !s.Readable() {
-			t.Fatalf("socket %d hears nothing", i)
+			t.Fatalf("socket %d is not notified", i)
 		}
 	}
 	if bus.held > maxHeldAll+100*memory(goodSize) {

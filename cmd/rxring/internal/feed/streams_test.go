@@ -7,7 +7,7 @@ import (
 	"gvisor.dev/gvisor/pkg/log"
 )
 
-// What gVisor warns of is for the log of whoever opened the source.
+// gVisor's warnings go to the log of the source's opener.
 func TestWarningsOfTheNetworkStack(t *testing.T) {
 	before := log.Log().Emitter
 	defer log.SetTarget(before)

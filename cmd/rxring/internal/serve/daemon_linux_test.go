@@ -378,7 +378,7 @@ func TestAFileComesToItsEndAndAgainAfterAReload(t *testing.T) {
 		}
 		d.reload(file)
 	}
-	// It ends while somebody reads a file that has not come to its end, or has not begun.
+	// The daemon ends while a file is read that has not begun, or has not ended.
 	d.watch(d.dial(), "lan", capture.Config{})
 	d.end()
 }

@@ -69,7 +69,7 @@ func FuzzConfig(f *testing.F) {
 				t.Fatalf("%+v: rule %d of the file, %v", p, i, err)
 			}
 			if err == nil {
-				judge(t, file.Allow[i], g, devices)
+				checkGrant(t, file.Allow[i], g, devices)
 			}
 		}
 	})
@@ -107,8 +107,8 @@ func says(rule map[string]any, p attach.Peer) bool {
 	return false
 }
 
-// judge fails if the grant is more than what the rule says.
-func judge(t *testing.T, rule map[string]any, g attach.Grant, devices []*rxring.Device) {
+// checkGrant fails if the grant is more than what the rule says.
+func checkGrant(t *testing.T, rule map[string]any, g attach.Grant, devices []*rxring.Device) {
 	t.Helper()
 	if promiscuous, ok := rule["promiscuous"].(bool); g.Socket.NoPromiscuous != (ok && !promiscuous) {
 		t.Error("another promiscuous mode than the rule's")

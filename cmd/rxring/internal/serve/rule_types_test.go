@@ -9,7 +9,7 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// A rule's filter judges IP wherever a device's packets have it, and lets nothing
+// A rule's filter finds IP wherever a device's packets have it, and accepts nothing
 // pass that only looks like IP.
 func TestFilterOfARuleOnDevicesOfEveryType(t *testing.T) {
 	prog, err := compile("udp port 2222")

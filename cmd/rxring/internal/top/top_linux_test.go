@@ -280,7 +280,7 @@ func TestProgramOfAPeer(t *testing.T) {
 	stranger := self
 	stranger.UID++
 	if got := program(stranger); got != "" && os.Getuid() != 0 {
-		t.Errorf("somebody else's process of that number is %q", got)
+		t.Errorf("another user's process of that number is %q", got)
 	}
 	if got := program(attach.Peer{PID: 1 << 30}); got != "" {
 		t.Errorf("nobody is %q", got)
