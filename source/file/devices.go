@@ -4,22 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/source/file/internal/delivery"
 	"github.com/rxring/rxring/source/file/linktype"
 )
 
 // Lengths in bytes, and the VLAN tags that a frame may have beyond the MTU.
 const (
-	etherLen   = 14
-	vlanLen    = 4
-	etherVLAN  = 0x8100
-	etherQinQ  = 0x88a8
-	defaultMTU = 1500
-	maxSegment = 8 << 16 // GSO_MAX_SIZE (linux/netdevice.h)
+	etherLen  = 14
+	vlanLen   = 4
+	etherVLAN = 0x8100
+	etherQinQ = 0x88a8
 )
 
 // payload returns the packet's length without its link-layer header, which the MTU bounds.
@@ -52,8 +50,8 @@ func (f *File) plan(longest []int, packets []int64) error {
 		link, err := linktype.Of(in.LinkType)
 		if err == nil {
 			f.device[i] = len(f.devices)
-			mtu := min(max(longest[i], defaultMTU), math.MaxUint16)
-			f.devices = append(f.devices, kind{in.Name, link, mtu, min(max(longest[i], mtu), maxSegment)})
+			mtu := min(max(longest[i], delivery.DefaultMTU), math.MaxUint16)
+			f.devices = append(f.devices, kind{in.Name, link, mtu, min(max(longest[i], mtu), delivery.MaxSegment)})
 			continue
 		}
 		err = fmt.Errorf("%s has packets of %w", interfaceName(in), err)
@@ -86,7 +84,7 @@ func (f *File) Devices(base string) []rxring.DeviceConfig {
 	taken := make(map[string]bool)
 	for i, k := range f.devices {
 		devices[i] = rxring.DeviceConfig{Type: k.link.Device, MTU: k.mtu, MaxLen: k.maxLen}
-		if isName(k.name) && !taken[k.name] {
+		if delivery.IsName(k.name) && !taken[k.name] {
 			devices[i].Name, taken[k.name] = k.name, true
 		}
 	}
@@ -100,23 +98,6 @@ func (f *File) Devices(base string) []rxring.DeviceConfig {
 		}
 	}
 	return devices
-}
-
-// maxName is IFNAMSIZ without the terminating NUL.
-const maxName = 15
-
-// isName reports whether a device can have the name: Linux's rule, without control characters
-// and without the name by which libpcap means all devices.
-func isName(s string) bool {
-	if s == "" || len(s) > maxName || slices.Contains([]string{".", "..", "any"}, s) {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if c <= ' ' || c > '~' || c == '/' || c == ':' {
-			return false
-		}
-	}
-	return true
 }
 
 // check checks that the devices are those that the file needs.

@@ -16,6 +16,7 @@ import (
 	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/source/file/internal/delivery"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -344,7 +345,7 @@ func TestCutPacketsKeepTheirLengthAndAreCounted(t *testing.T) {
 }
 
 func TestLongPacketsAreWholeAndInOrder(t *testing.T) {
-	lengths := []int{60, batchBytes + 1, 100, 65549, 60, 200000, 60000, 60000, 60}
+	lengths := []int{60, delivery.BatchBytes + 1, 100, 65549, 60, 200000, 60000, 60000, 60}
 	path := write(t, func(w *capfile.Writer) error {
 		var err error
 		for i, n := range lengths {

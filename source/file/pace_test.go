@@ -10,6 +10,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/source/file/internal/delivery"
 )
 
 // In these tests time is synctest's: it stands still while anybody works, and a
@@ -163,7 +164,7 @@ func TestWaitBeginsWithAWatcherThatHasSettled(t *testing.T) {
 		w.socket.Close() // as a process that only checks
 		time.Sleep(SettleTime)
 		w.look(t, 128)
-		time.Sleep(SettleTime - watchEvery)
+		time.Sleep(SettleTime - delivery.WatchEvery)
 		if got := s.Stats().Packets; got != 0 {
 			t.Fatalf("%d packets before anybody settled", got)
 		}
@@ -187,7 +188,7 @@ func TestWaitSettlesAfterTheLastSocket(t *testing.T) {
 		s := w.start(t, Config{Wait: true})
 		for range 5 {
 			w.look(t, 128)
-			time.Sleep(SettleTime - 2*watchEvery)
+			time.Sleep(SettleTime - 2*delivery.WatchEvery)
 		}
 		if got := s.Stats().Packets; got != 0 {
 			t.Fatalf("%d packets before the last socket had settled", got)
@@ -203,7 +204,7 @@ func TestWaitSettlesAfterTheLastSocket(t *testing.T) {
 			w.look(t, 128)
 			time.Sleep(SettleTime / 2)
 		}
-		if d := time.Since(start); d < settleLimit || d > settleLimit+2*SettleTime {
+		if d := time.Since(start); d < delivery.SettleLimit || d > delivery.SettleLimit+2*SettleTime {
 			t.Errorf("began after %v beside a program that opens a socket all the time", d)
 		}
 	})
@@ -216,7 +217,7 @@ func TestWaitIsLongerForFanoutGroups(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := w.start(t, Config{Wait: true})
-		time.Sleep(FanoutSettleTime - 2*watchEvery)
+		time.Sleep(FanoutSettleTime - 2*delivery.WatchEvery)
 		if got := s.Stats().Packets; got != 0 {
 			t.Fatalf("%d packets before the group had settled", got)
 		}
@@ -241,11 +242,11 @@ func TestWaitForReadersAndForATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, frames(t, 100, 1)).look(t, 128)
 		s := w.start(t, Config{Wait: true, After: 3 * time.Second})
-		time.Sleep(3*time.Second - 2*watchEvery)
+		time.Sleep(3*time.Second - 2*delivery.WatchEvery)
 		if got := s.Stats().Packets; got != 0 {
 			t.Fatalf("%d packets early", got)
 		}
-		time.Sleep(5 * watchEvery)
+		time.Sleep(5 * delivery.WatchEvery)
 		if got := s.Stats().Packets; got != 100 {
 			t.Fatalf("%d packets in time", got)
 		}

@@ -7,89 +7,129 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/source/file/internal/delivery"
 )
 
-var (
-	errStopped = errors.New("closed")
-	errChanged = errors.New("its interfaces are not those that it had when it was opened: open it again")
-)
+var errChanged = errors.New("its interfaces are not those that it had when it was opened: open it again")
+
+// progressEvery is how often Progress is called.
+const progressEvery = 100 * time.Millisecond
+
+// player is the state of a replay.
+type player struct {
+	s      *Source
+	batch  delivery.Batch
+	reader *capfile.Reader
+	loop   int
+
+	pace pacer
+	now  time.Time // when the clock was last read; zero: not yet
+	told time.Time // when Progress was last called
+}
 
 // run replays the file Config.Loop times.
 func (s *Source) run() error {
 	if s.cfg.Wait {
-		if err := s.awaitReaders(); err != nil {
+		if err := delivery.AwaitReaders(s.ctx, s.devices, delivery.Wanted{Readers: s.cfg.Readers, After: s.cfg.After}); err != nil {
 			return err
 		}
 	}
 	s.begun.Store(true)
-	b := batch{s: s, pace: pacer{speed: s.cfg.Speed}}
+	p := player{s: s, pace: pacer{speed: s.cfg.Speed}}
+	p.batch = delivery.Batch{Context: s.ctx, Counts: &s.counts, Now: s.cfg.Now, Room: s.cfg.Room, Held: p.pace.held}
 	for loop := 0; s.cfg.Loop == Forever || loop < s.cfg.Loop; loop++ {
-		before := s.packets.Load()
-		if err := s.replay(&b, loop); err != nil {
+		before := s.counts.Packets.Load()
+		if err := p.replay(loop); err != nil {
 			return err
 		}
 		s.loops.Add(1)
-		if s.packets.Load() == before {
+		if s.counts.Packets.Load() == before {
 			return nil // an empty file would loop for ever
 		}
 	}
 	return nil
 }
 
-// sleep returns early, with an error, when the source is closed.
-func (s *Source) sleep(d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
+// await returns when a packet of the time ts is due, with all packets delivered that are due
+// before it.
+func (p *player) await(ts int64) error {
+	due := p.pace.due(ts, time.Now)
+	if !due.After(p.now) {
 		return nil
-	case <-s.ctx.Done():
-		return errStopped
 	}
+	if p.now = time.Now(); !due.After(p.now) {
+		return nil
+	}
+	if err := p.batch.Flush(); err != nil {
+		return err
+	}
+	due = p.pace.due(ts, time.Now) // Room may have moved it
+	if err := delivery.Sleep(p.s.ctx, time.Until(due)); err != nil {
+		return err
+	}
+	p.now = time.Now()
+	return nil
+}
+
+func (p *player) progress() {
+	s := p.s
+	if s.cfg.Progress == nil {
+		return
+	}
+	p.told = time.Now()
+	s.cfg.Progress(Progress{
+		Offset: p.reader.Offset(), Size: s.file.info.Size,
+		Packets: s.counts.Packets.Load(), Loop: p.loop,
+	})
 }
 
 // replay delivers the file once.
-func (s *Source) replay(b *batch, loop int) error {
+func (p *player) replay(loop int) error {
+	s := p.s
 	r, err := s.file.open(capfile.Bounds{Context: s.ctx})
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	b.reader, b.loop = r.Reader, loop
+	p.reader, p.loop = r.Reader, loop
 	shift := s.file.info.shift(loop)
 	ins := r.Interfaces()
 	for {
-		p, err := r.Next()
+		packet, err := r.Next()
 		if err != nil {
-			if flushed := b.flush(); flushed != nil {
+			if flushed := p.batch.Flush(); flushed != nil {
 				return flushed
 			}
-			b.progress()
+			p.progress()
 			if err == io.EOF {
 				return nil
 			}
 			return err
 		}
-		if p.Interface >= len(ins) {
+		if packet.Interface >= len(ins) {
 			ins = r.Interfaces()
 		}
-		at, ok := s.file.deviceOf(ins, p.Interface)
+		at, ok := s.file.deviceOf(ins, packet.Interface)
 		if !ok {
-			return errors.Join(b.flush(), errChanged)
+			return errors.Join(p.batch.Flush(), errChanged)
 		}
 		if at < 0 {
 			continue // no device can show this interface's packets
 		}
-		if p.Timestamp > 0 {
-			p.Timestamp = later(p.Timestamp, shift)
+		if packet.Timestamp > 0 {
+			packet.Timestamp = later(packet.Timestamp, shift)
 			if s.cfg.Speed != FullSpeed {
-				if err := b.await(p.Timestamp); err != nil {
+				if err := p.await(packet.Timestamp); err != nil {
 					return err
 				}
 			}
 		}
-		if err := b.add(s.devices[at], s.file.devices[at].link, &p); err != nil {
+		if err := p.batch.Add(s.devices[at], s.file.devices[at].link, &packet); err != nil {
 			return err
+		}
+		// After a flush the batch has at most the packet that was added.
+		if s.cfg.Progress != nil && p.batch.Len() <= 1 && time.Since(p.told) >= progressEvery {
+			p.progress()
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/source/file/internal/delivery"
 )
 
 // FullSpeed, for [Config].Speed, replays as fast as possible.
@@ -16,6 +17,17 @@ const FullSpeed = 0
 
 // Forever, for [Config].Loop, replays until Close.
 const Forever = -1
+
+// MaxBatch is how many packets are delivered at once: sockets acquire slots for as many
+// together.
+const MaxBatch = delivery.MaxBatch
+
+// How long the devices' sockets must be unchanged when [Config].Wait is set: in general, and
+// if one of them is in a fanout group, as Suricata's are.
+const (
+	SettleTime       = delivery.SettleTime
+	FanoutSettleTime = delivery.FanoutSettleTime
+)
 
 // Config configures a replay. The zero value replays once, at full speed, without waiting for
 // readers.
@@ -82,8 +94,9 @@ type Source struct {
 	done chan struct{}
 	err  error // valid once done is closed
 
-	begun                              atomic.Bool
-	packets, bytes, cut, unseen, loops atomic.Uint64
+	begun  atomic.Bool
+	counts delivery.Counts
+	loops  atomic.Uint64
 }
 
 // Start replays the file to devices, created as [File.Devices] describes them and in that
@@ -111,7 +124,7 @@ func (f *File) Start(devices []*rxring.Device, cfg Config) (*Source, error) {
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	go func() {
 		defer close(s.done)
-		if err := s.run(); err != nil && !errors.Is(err, errStopped) && !errors.Is(err, context.Canceled) {
+		if err := s.run(); err != nil && !errors.Is(err, delivery.ErrStopped) && !errors.Is(err, context.Canceled) {
 			s.err = f.wrap(err)
 		}
 	}()
@@ -153,10 +166,10 @@ func (s *Source) Close() error {
 // instant.
 func (s *Source) Stats() Stats {
 	return Stats{
-		Packets: s.packets.Load(),
-		Bytes:   s.bytes.Load(),
-		Cut:     s.cut.Load(),
-		Unseen:  s.unseen.Load(),
+		Packets: s.counts.Packets.Load(),
+		Bytes:   s.counts.Bytes.Load(),
+		Cut:     s.counts.Cut.Load(),
+		Unseen:  s.counts.Unseen.Load(),
 		Loops:   s.loops.Load(),
 	}
 }

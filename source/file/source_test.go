@@ -194,7 +194,7 @@ func TestFilesThatCannotBeReplayed(t *testing.T) {
 		truncated:                     "the file ends within its header",
 		write(t, func(*capfile.Writer) error { return nil }): "it tells of no interface",
 		write(t, func(w *capfile.Writer) error { return w.WritePacket(0, 1, 4, []byte("abcd"), 0) }, capfile.Interface{Name: "usbmon1", LinkType: 220}): `interface "usbmon1" has packets of link type USB (220), which no network device of Linux has: want one of 0, 1, 2, 4,`,
-		write(t, func(*capfile.Writer) error { return nil }, capfile.Interface{LinkType: 147}, capfile.Interface{LinkType: 999}):                        "link type user-defined (147), which no",
+		write(t, func(*capfile.Writer) error { return nil }, capfile.Interface{LinkType: 148}, capfile.Interface{LinkType: 999}):                        "link type unknown (148), which no",
 	} {
 		f, err := Open(t.Context(), path)
 		if err == nil || !strings.HasPrefix(err.Error(), "file "+path+": ") || !strings.Contains(err.Error(), want) {
@@ -208,7 +208,7 @@ func TestInterfaceOfAnUnknownLinkTypeIsLeftOut(t *testing.T) {
 	data := frame(1, 60)
 	path := write(t, func(w *capfile.Writer) error {
 		return errors.Join(w.WritePacket(0, 1e9, 60, data, 0), w.WritePacket(1, 2e9, 60, data, 0), w.WritePacket(0, 3e9, 60, data, 0))
-	}, eth0, capfile.Interface{Name: "usbmon1", LinkType: 220}, capfile.Interface{Name: "quiet", LinkType: 147})
+	}, eth0, capfile.Interface{Name: "usbmon1", LinkType: 220}, capfile.Interface{Name: "quiet", LinkType: 148})
 	w := open(t, path).look(t, 16)
 	<-w.start(t, Config{}).Done()
 	if got := w.read(); len(got) != 2 || got[1].time != 3e9 {

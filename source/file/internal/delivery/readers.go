@@ -1,13 +1,14 @@
-package file
+package delivery
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 
 	"github.com/rxring/rxring"
 )
 
-// How long the devices' sockets must be unchanged when [Config].Wait is set. Programs are not
+// How long the devices' sockets must be unchanged until readers are ready. Programs are not
 // ready when they open a socket: libpcap discards what arrives between bind and filter, tshark
 // opens a device twice, and many open a socket only to probe.
 const (
@@ -17,17 +18,24 @@ const (
 	// arrives until all of them have their sockets and nothing has arrived for 100 ms.
 	FanoutSettleTime = 2 * time.Second
 
-	// settleLimit bounds the wait for a program that changes its sockets all the time.
-	settleLimit = 10 * time.Second
+	// SettleLimit bounds the wait for a program that changes its sockets all the time.
+	SettleLimit = 10 * time.Second
 )
 
-// watchEvery is how often the sockets are checked.
-const watchEvery = 10 * time.Millisecond
+// WatchEvery is how often the sockets are checked.
+const WatchEvery = 10 * time.Millisecond
 
-// awaitReaders returns when the replay may begin: see [Config].Wait.
-func (s *Source) awaitReaders() error {
+// Wanted says when readers are ready: see file.Config.Wait.
+type Wanted struct {
+	Readers int           // 0: 1
+	After   time.Duration // 0: SettleTime alone decides
+}
+
+// AwaitReaders returns when the devices' readers are ready, or ErrStopped when ctx ends
+// before. It sets the devices' OnInterestChange meanwhile.
+func AwaitReaders(ctx context.Context, devices []*rxring.Device, w Wanted) error {
 	var changes atomic.Uint64 // of the sockets on the devices
-	for _, d := range s.devices {
+	for _, d := range devices {
 		d.OnInterestChange(func() { changes.Add(1) })
 		defer d.OnInterestChange(nil)
 	}
@@ -36,7 +44,7 @@ func (s *Source) awaitReaders() error {
 	var seen uint64
 	var before int
 	for inTime := true; ; {
-		n, grouped := s.readers()
+		n, grouped := readers(devices)
 		switch now := time.Now(); {
 		case n == 0:
 			first = time.Time{}
@@ -46,7 +54,7 @@ func (s *Source) awaitReaders() error {
 			changed, settled = now, 0
 		default:
 			if inTime {
-				settled += watchEvery
+				settled += WatchEvery
 			}
 			// Programs that open sockets slowly also begin to read slowly.
 			want := max(SettleTime, changed.Sub(first))
@@ -54,24 +62,24 @@ func (s *Source) awaitReaders() error {
 				want = max(want, FanoutSettleTime)
 			}
 			since := now.Sub(first)
-			if n >= s.cfg.Readers && since >= s.cfg.After && (settled >= want || since >= s.cfg.After+settleLimit) {
+			if n >= w.Readers && since >= w.After && (settled >= want || since >= w.After+SettleLimit) {
 				return nil
 			}
 		}
 		seen, before = changes.Load(), n
 		start := time.Now()
-		if err := s.sleep(watchEvery); err != nil {
+		if err := Sleep(ctx, WatchEvery); err != nil {
 			return err
 		}
-		inTime = time.Since(start) < 2*watchEvery
+		inTime = time.Since(start) < 2*WatchEvery
 	}
 }
 
 // readers returns how many sockets are on the devices, and whether one is in a fanout group. A
 // socket that is bound to all devices counts once.
-func (s *Source) readers() (n int, grouped bool) {
+func readers(devices []*rxring.Device) (n int, grouped bool) {
 	sockets := make(map[*rxring.Socket]bool)
-	for _, d := range s.devices {
+	for _, d := range devices {
 		for socket := range d.Sockets() {
 			if !sockets[socket] {
 				sockets[socket] = true
