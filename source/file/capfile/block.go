@@ -33,6 +33,11 @@ func (s *sections) block() (kind uint32, block []byte, err error) {
 		case blockSection, blockInterface, blockPacket, blockSimple, blockEnhanced:
 			block, err := s.whole(kind, length)
 			return kind, block, err
+		case blockStats:
+			if s.f.events.Stats != nil && length <= maxBlock {
+				block, err := s.whole(kind, length)
+				return kind, block, err
+			}
 		}
 		if err := s.skip(length); err != nil {
 			return 0, nil, err

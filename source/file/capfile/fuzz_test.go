@@ -48,8 +48,25 @@ func FuzzReader(f *testing.F) {
 			return
 		}
 		defer r.Close()
+		described := len(r.Interfaces())
+		r.SetEvents(Events{
+			Interface: func(number int, _ Interface) {
+				if number != described {
+					t.Fatalf("interface %d after %d others", number, described)
+				}
+				described++
+			},
+			Stats: func(number int, _ Stats) {
+				if number < 0 || number >= described {
+					t.Fatalf("statistics of interface %d of %d", number, described)
+				}
+			},
+		})
 		for {
 			p, err := r.Next()
+			if described != len(r.interfaces) {
+				t.Fatalf("%d interfaces described of %d", described, len(r.interfaces))
+			}
 			if err != nil {
 				if _, again := r.Next(); again != err {
 					t.Fatalf("error %v after %v", again, err)

@@ -9,6 +9,7 @@ const (
 	LinkEthernet  LinkType = 1
 	LinkRaw       LinkType = 101 // IPv4 or IPv6, by its first four bits
 	LinkLinuxSLL  LinkType = 113
+	LinkUser0     LinkType = 147 // for private use; tailscale's captures have it
 	LinkIPv4      LinkType = 228
 	LinkIPv6      LinkType = 229
 	LinkLinuxSLL2 LinkType = 276

@@ -56,6 +56,8 @@ func (s *sections) next(p *Packet) error {
 			found, err = true, s.enhanced(kind, block, p)
 		case blockSimple:
 			found, err = true, s.simple(block, p)
+		case blockStats:
+			s.stats(block)
 		}
 		if err != nil {
 			return err
@@ -128,6 +130,9 @@ func (s *sections) number(i Interface) int {
 		ns.all = append(ns.all, len(s.f.interfaces))
 		s.f.interfaces = append(s.f.interfaces, i)
 		s.alike[like] = ns
+		if s.f.events.Interface != nil {
+			s.f.events.Interface(len(s.f.interfaces)-1, i)
+		}
 	}
 	ns.used++
 	return ns.all[ns.used-1]

@@ -33,6 +33,8 @@ type Reader struct {
 	count int64               // packets so far
 	err   error               // the one that ended it
 
+	events Events
+
 	packet Packet // the last one read, reused
 	large  []byte // a packet that does not fit in the buffer
 

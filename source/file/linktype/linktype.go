@@ -33,6 +33,7 @@ var links = []Link{
 	{Type: capfile.LinkRawOpenBSD, Device: rxring.RawIP},
 	{Type: capfile.LinkIPv4, Device: rxring.RawIP},
 	{Type: capfile.LinkIPv6, Device: rxring.RawIP},
+	{Type: capfile.LinkUser0, Device: rxring.RawIP, decode: decodeTailscale, framed: true},
 
 	{Type: 2, Device: tpacket.ARPHRDEEther},
 	{Type: 4, Device: tpacket.ARPHRDPronet},

@@ -14,7 +14,7 @@ import (
 func TestLinkTypesThatNoDeviceHas(t *testing.T) {
 	for typ, want := range map[capfile.LinkType]string{
 		220: "link type USB (220), which no network device of Linux has: want one of 0, 1, 2, 4, ",
-		147: "link type user-defined (147), which",
+		148: "link type unknown (148), which",
 		999: "link type unknown (999), which",
 	} {
 		if l, err := Of(typ); l != nil || err == nil || !strings.HasPrefix(err.Error(), want) || !strings.HasSuffix(err.Error(), ", 271, 276") {
