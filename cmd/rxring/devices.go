@@ -86,7 +86,7 @@ func (f *sourceFlags) devices(ctx context.Context) ([]attach.DeviceStatus, error
 	defer feeds.Close()
 	fedBy := make(map[*rxring.Device]string)
 	for _, f := range feeds.List() {
-		for _, d := range f.Devices {
+		for _, d := range f.Devices() {
 			fedBy[d] = f.Spec.WithoutName()
 		}
 	}

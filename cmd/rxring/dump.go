@@ -176,7 +176,7 @@ func (f *dumpFlags) open(ctx context.Context, c *dump.Config) (*dump.Input, func
 func (f *dumpFlags) openSource(ctx context.Context, c *dump.Config) (*dump.Input, func() error, error) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	flags := sourceFlags{from: f.from}
-	feeds, err := flags.open(ctx, feed.Config{Namespace: ns, Patient: true})
+	feeds, err := flags.open(ctx, feed.Config{Namespace: ns, Patient: true, Failed: func(err error) { say("%v", err) }})
 	if err != nil {
 		return nil, nil, &exitError{exitUsage, err}
 	}
@@ -184,7 +184,7 @@ func (f *dumpFlags) openSource(ctx context.Context, c *dump.Config) (*dump.Input
 	var device *rxring.Device
 	var names, others []string
 	for _, feed := range feeds.List() {
-		for _, d := range feed.Devices {
+		for _, d := range feed.Devices() {
 			names = append(names, d.Name())
 			switch {
 			case device == nil && (f.device == "" || f.device == d.Name()):

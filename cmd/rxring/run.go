@@ -151,6 +151,11 @@ func (f *runFlags) provide(cmd *cobra.Command, cfg *interpose.Config) (*rxring.N
 		return nil, nil, &exitError{exitNotRun, err}
 	}
 	cfg.Namespace, cfg.Interrupt = ns, feeds.interrupt
+	if feeds.usesStdin() { // which the program must not read from, too
+		if cfg.Stdin, err = os.Open(os.DevNull); err != nil {
+			return nil, nil, &exitError{exitNotRun, errors.Join(err, feeds.Close())}
+		}
+	}
 	return ns, feeds, nil
 }
 

@@ -122,11 +122,16 @@ func (s *sources) remove(files []*feed.Feed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range files {
-		for _, d := range f.Devices {
+		for _, d := range f.Devices() {
 			s.gone[d.Name()] = true
 		}
 		f.Close() // s.Close returns the error
 	}
+}
+
+// usesStdin reports whether standard input is a source.
+func (s *sources) usesStdin() bool {
+	return slices.ContainsFunc(s.List(), func(f *feed.Feed) bool { return f.Spec.Stdin() })
 }
 
 // hasEnded reports whether the device of this name was removed at the end of its file.

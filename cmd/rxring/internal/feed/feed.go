@@ -17,15 +17,17 @@ type Config struct {
 
 	// Patient makes a file wait for slow readers and otherwise play at full speed, unless it
 	// has a speed: all readers are one user's. Otherwise a file plays at the pace at which it
-	// was captured, and does not wait.
+	// was captured, and does not wait. A stream waits for slow readers for some time if
+	// Patient is set, and otherwise not.
 	Patient bool
 
 	// Progress is called a few times a second with the part of a file that was delivered,
 	// 0 to 1. nil: not called.
 	Progress func(done float64)
 
-	// Failed is called with the error of a source that cannot deliver although a socket
-	// reads, and that retries. nil: not called.
+	// Failed is called with errors that do not end a source: it cannot deliver although a
+	// socket reads, and retries, or leaves out an interface of a stream. It may be called
+	// concurrently. nil: not called.
 	Failed func(error)
 
 	name string // of the device; "": the kind's own
@@ -47,15 +49,15 @@ type Running interface {
 // had no room.
 const KernelDrops = "kernel_drops"
 
-// Feed is a source with its devices, at least one. Its methods must not be called
-// concurrently, except Counters.
+// Feed is a source with its devices. Its methods must not be called concurrently, except
+// Counters and Devices.
 type Feed struct {
 	Spec    Spec
-	Devices []*rxring.Device
-	Finite  bool    // the source is a file that ends
+	Finite  bool    // the source is a file or a stream that ends
 	Returns bool    // the source is an interface, which may be created again after it was deleted
 	LeftOut []error // why interfaces of a file have no device
 
+	devices func() []*rxring.Device
 	start   func() (Running, error)
 	running Running // nil: not started
 	stopErr error   // why the source ended before Stop
@@ -78,6 +80,14 @@ func (i Inspected) Open(c Config) (*Feed, error) {
 	}
 	f.Spec = i.Spec
 	return f, nil
+}
+
+// Devices returns the devices, at least one. A stream may add further ones while it runs.
+func (f *Feed) Devices() []*rxring.Device { return f.devices() }
+
+// fixed returns a Feed.devices whose devices do not change.
+func fixed(devices ...*rxring.Device) func() []*rxring.Device {
+	return func() []*rxring.Device { return devices }
 }
 
 // Start starts the source.
@@ -108,8 +118,8 @@ func (f *Feed) Ended() bool {
 	}
 }
 
-// Waiting reports whether the source is a file that has not begun, since its devices have
-// had no readers yet.
+// Waiting reports whether the source is a file or a stream that has not begun, since its
+// devices have had no readers yet.
 func (f *Feed) Waiting() bool {
 	b, ok := f.running.(interface{ Begun() bool })
 	return ok && !b.Begun() && !f.Ended()
@@ -137,15 +147,15 @@ func (f *Feed) Stop() error {
 
 // Close is Stop, and removes the devices: their readers get ENETDOWN.
 func (f *Feed) Close() error {
-	return errors.Join(f.Stop(), remove(f.Devices))
+	return errors.Join(f.Stop(), remove(f.Devices()))
 }
 
 // Watched reports whether a socket is on one of the devices.
-func (f *Feed) Watched() bool { return slices.ContainsFunc(f.Devices, (*rxring.Device).HasListeners) }
+func (f *Feed) Watched() bool { return slices.ContainsFunc(f.Devices(), (*rxring.Device).HasListeners) }
 
 // Drain waits until readers have read everything that was delivered, or until ctx ends.
 func (f *Feed) Drain(ctx context.Context) {
-	for _, d := range f.Devices {
+	for _, d := range f.Devices() {
 		if d.Drain(ctx) != nil {
 			return
 		}
@@ -156,7 +166,7 @@ func (f *Feed) Drain(ctx context.Context) {
 func (f *Feed) Finish(ctx context.Context) error {
 	err := f.Stop()
 	f.Drain(ctx)
-	return errors.Join(err, remove(f.Devices))
+	return errors.Join(err, remove(f.Devices()))
 }
 
 func remove(devices []*rxring.Device) error {
@@ -170,7 +180,7 @@ func remove(devices []*rxring.Device) error {
 // Names lists the devices' names, for messages.
 func (f *Feed) Names() string {
 	var names []string
-	for _, d := range f.Devices {
+	for _, d := range f.Devices() {
 		names = append(names, d.Name())
 	}
 	return strings.Join(names, ", ")

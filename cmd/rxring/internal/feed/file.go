@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"net/netip"
+	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rxring/rxring"
@@ -55,17 +58,10 @@ func parseFile(s *Spec) (_ plan, err error) {
 		p.paced = p.cfg.Speed != file.FullSpeed
 		p.speed = true
 	}
-	if text, ok := s.option("addr"); ok {
-		if p.addr, err = netip.ParsePrefix(text); err != nil {
-			return nil, fmt.Errorf("addr=%s: want an IP address with the length of its network's prefix, such as 192.0.2.1/24", text)
-		}
+	if p.addr, err = s.addr(); err != nil {
+		return nil, err
 	}
-	if text, ok := s.option("after"); ok {
-		if p.cfg.After, err = time.ParseDuration(text); err != nil || p.cfg.After <= 0 || p.cfg.After > maxAfter {
-			return nil, fmt.Errorf("after=%s: want a time of at most %v, such as 3s or 500ms", text, maxAfter)
-		}
-	}
-	if p.cfg.Readers, err = s.number("readers", 1, maxReaders); err != nil {
+	if p.cfg.After, p.cfg.Readers, err = s.readers(); err != nil {
 		return nil, err
 	}
 	if text, ok := s.option("loop"); ok && text == "" {
@@ -74,6 +70,29 @@ func parseFile(s *Spec) (_ plan, err error) {
 		return nil, fmt.Errorf("%w, or loop alone, for ever", err)
 	}
 	return p, nil
+}
+
+// addr returns the value of the option addr; zero if it is not given.
+func (s *Spec) addr() (addr netip.Prefix, err error) {
+	text, ok := s.option("addr")
+	if !ok {
+		return addr, nil
+	}
+	if addr, err = netip.ParsePrefix(text); err != nil {
+		err = fmt.Errorf("addr=%s: want an IP address with the length of its network's prefix, such as 192.0.2.1/24", text)
+	}
+	return addr, err
+}
+
+// readers returns the values of the options after and readers, which say when readers are ready.
+func (s *Spec) readers() (after time.Duration, n int, err error) {
+	if text, ok := s.option("after"); ok {
+		if after, err = time.ParseDuration(text); err != nil || after <= 0 || after > maxAfter {
+			return 0, 0, fmt.Errorf("after=%s: want a time of at most %v, such as 3s or 500ms", text, maxAfter)
+		}
+	}
+	n, err = s.number("readers", 1, maxReaders)
+	return after, n, err
 }
 
 // maxSpeed plays a year in a second.
@@ -91,6 +110,9 @@ func parseSpeed(text string) (float64, error) {
 }
 
 func (p filePlan) inspect(ctx context.Context) (opener, error) {
+	if info, err := os.Stat(p.path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		return nil, fmt.Errorf("it is a FIFO, which can be read only once: want pcap:%s", strings.ReplaceAll(p.path, ",", ",,"))
+	}
 	f, err := file.Open(ctx, p.path)
 	if err != nil {
 		return nil, err
@@ -134,7 +156,7 @@ func (p filePlan) open(f *file.File, c Config) (*Feed, error) {
 			}
 		}
 	}
-	return &Feed{Devices: devices, LeftOut: f.Info().LeftOut, Finite: !p.stay && cfg.Loop != file.Forever, start: func() (Running, error) {
+	return &Feed{devices: fixed(devices...), LeftOut: f.Info().LeftOut, Finite: !p.stay && cfg.Loop != file.Forever, start: func() (Running, error) {
 		s, err := f.Start(devices, cfg)
 		if err != nil {
 			return nil, err

@@ -8,7 +8,6 @@ import (
 	"math"
 	"syscall"
 
-	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/size"
 	"github.com/rxring/rxring/source/iface"
 )
@@ -63,7 +62,7 @@ func (p ifacePlan) open(c Config) (*Feed, error) {
 	}
 	cfg := p.cfg
 	cfg.Failed = c.Failed
-	return &Feed{Devices: []*rxring.Device{dev}, Returns: true, start: func() (Running, error) {
+	return &Feed{devices: fixed(dev), Returns: true, start: func() (Running, error) {
 		s, err := iface.Start(dev, cfg)
 		if err != nil {
 			return nil, err

@@ -50,6 +50,8 @@ var kinds = []kind{
 	{"streams", "streams:N", parseStreams},
 	{"iface", "iface:NAME", parseIface},
 	{"file", "file:PATH", parseFile},
+	{"pcap", "pcap:FIFO", parsePipe},
+	{"exec", "exec:COMMAND", parseExec},
 }
 
 // Forms lists what Parse accepts, for messages.
@@ -158,10 +160,32 @@ func (s Spec) WithName(name string) Spec {
 	return s
 }
 
-// File returns the path of a capture file; ok is false for other kinds.
+// File returns the path of a capture file or a FIFO; ok is false for other sources.
 func (s Spec) File() (path string, ok bool) {
-	p, ok := s.plan.(filePlan)
-	return p.path, ok
+	switch p := s.plan.(type) {
+	case filePlan:
+		return p.path, true
+	case pipePlan:
+		fifo, ok := p.from.(fifoOpener)
+		return string(fifo), ok
+	}
+	return "", false
+}
+
+// Stdin reports whether the source is standard input.
+func (s Spec) Stdin() bool {
+	p, ok := s.plan.(pipePlan)
+	if !ok {
+		return false
+	}
+	_, ok = p.from.(stdinOpener)
+	return ok
+}
+
+// Stream reports whether the source is a stream, whose writer Inspect waits for.
+func (s Spec) Stream() bool {
+	_, ok := s.plan.(pipePlan)
+	return ok
 }
 
 // Name returns the device's name if the spec has one.

@@ -46,7 +46,7 @@ func (p streamsPlan) open(c Config) (*Feed, error) {
 		return nil, err
 	}
 	log.SetLevel(log.Warning) // less is about a program's packets
-	return &Feed{Devices: []*rxring.Device{dev}, start: func() (Running, error) {
+	return &Feed{devices: fixed(dev), start: func() (Running, error) {
 		s, err := streams.Start(dev, p.cfg)
 		if err != nil {
 			return nil, err

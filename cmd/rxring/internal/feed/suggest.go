@@ -2,6 +2,7 @@ package feed
 
 import (
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -31,6 +32,11 @@ func meant(s Spec, word string) string {
 	}
 	if info, err := os.Stat(word); err == nil && info.Mode().IsRegular() {
 		return fmt.Sprintf("there is a file of that name: did you mean %sfile:%s? ", name, escaped)
+	} else if err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		return fmt.Sprintf("there is a FIFO of that name: did you mean %spcap:%s? ", name, escaped)
+	}
+	if word == "-" {
+		return fmt.Sprintf("did you mean %spcap:-? ", name)
 	}
 	plain := strings.TrimSuffix(strings.TrimSuffix(word, ".gz"), ".zst")
 	if !s.hasArg && slices.Contains(captureSuffixes, filepath.Ext(plain)) {

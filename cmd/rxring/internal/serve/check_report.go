@@ -38,8 +38,8 @@ func (r *report) text(path string, feeds []*feed.Feed) string {
 	}
 	r.line("socket", "%s, of user %s and group %s, mode %04o: %s may connect", path, UserName(r.daemon), groupName(r.group), uint32(c.Mode), r.connecting())
 	for _, f := range feeds {
-		r.line("source", "%s: %s", f.Spec.String(), plural(len(f.Devices), "device", "devices")+" "+f.Names())
-		for _, d := range f.Devices {
+		r.line("source", "%s: %s", f.Spec.String(), plural(len(f.Devices()), "device", "devices")+" "+f.Names())
+		for _, d := range f.Devices() {
 			r.devices = append(r.devices, d.Name())
 		}
 	}

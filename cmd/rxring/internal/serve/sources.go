@@ -105,7 +105,7 @@ func (s *sources) open(i feed.Inspected) (*feed.Feed, error) {
 func rehearse(stay []*feed.Feed, sources []feed.Inspected) error {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	for _, f := range stay {
-		for _, d := range f.Devices {
+		for _, d := range f.Devices() {
 			if _, err := ns.AddDevice(rxring.DeviceConfig{Name: d.Name()}); err != nil {
 				return err
 			}
@@ -229,7 +229,7 @@ func closeAll(feeds []*feed.Feed) error {
 // describe is an attach.Config.Describe.
 func (s *sources) describe(d *rxring.Device) attach.Description {
 	for _, f := range s.List() {
-		if slices.Contains(f.Devices, d) {
+		if slices.Contains(f.Devices(), d) {
 			return attach.Description{Source: f.Spec.WithoutName(), Counters: f.Counters()}
 		}
 	}

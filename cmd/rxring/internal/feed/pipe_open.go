@@ -1,0 +1,94 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring/cmd/rxring/internal/progress"
+)
+
+// dialTimeout bounds an attempt to connect.
+const dialTimeout = 10 * time.Second
+
+type (
+	stdinOpener struct{}
+	fifoOpener  string                            // its path
+	netOpener   struct{ network, address string } // tcp or unix
+)
+
+// parseOpener parses the argument of pcap:.
+func parseOpener(arg string) (streamOpener, error) {
+	network, address, _ := strings.Cut(arg, ":")
+	switch {
+	case arg == "":
+		return nil, errors.New("no stream: " + wantPipe)
+	case arg == "-":
+		return stdinOpener{}, nil
+	case network == "tcp":
+		host, port, err := net.SplitHostPort(address)
+		if err != nil || host == "" || port == "" {
+			return nil, fmt.Errorf("tcp:%s: want a host and a port, such as tcp:127.0.0.1:57012 or tcp:[::1]:57012", address)
+		}
+		return netOpener{network, address}, nil
+	case network == "unix":
+		if address == "" {
+			return nil, errors.New("unix: has no path: want the path of a unix socket, such as unix:/run/capture.sock")
+		}
+		return netOpener{network, address}, nil
+	}
+	return fifoOpener(arg), nil
+}
+
+// open of standard input copies it, so that closing it ends a Read, which closing a terminal or
+// a pipe that blocks does not.
+func (stdinOpener) open(context.Context) (io.ReadCloser, error) {
+	if progress.IsTerminal(os.Stdin) {
+		return nil, errors.New("standard input is a terminal: want a program that writes pcap or pcapng before this one, such as tcpdump -U -w - | rxring …")
+	}
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, os.Stdin)
+		w.CloseWithError(err)
+	}()
+	return r, nil
+}
+
+func (path fifoOpener) open(ctx context.Context) (io.ReadCloser, error) {
+	info, err := os.Stat(string(path))
+	var p *fs.PathError
+	switch {
+	case errors.As(err, &p):
+		return nil, fmt.Errorf("%w: %s", p.Err, wantPipe)
+	case info.Mode().IsRegular():
+		return nil, fmt.Errorf("it is a regular file: want file:%s, which replays it", strings.ReplaceAll(string(path), ",", ",,"))
+	case info.Mode()&fs.ModeSocket != 0:
+		return nil, fmt.Errorf("it is a socket: want pcap:unix:%s", strings.ReplaceAll(string(path), ",", ",,"))
+	case info.Mode()&(fs.ModeNamedPipe|fs.ModeCharDevice) == 0:
+		return nil, fmt.Errorf("it is no FIFO (%v): %s", info.Mode().Type(), wantPipe)
+	}
+	in, err := openFIFO(string(path))
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return in, err
+}
+
+func (n netOpener) open(ctx context.Context) (io.ReadCloser, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	conn, err := d.DialContext(ctx, n.network, n.address)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("%w: start the program that listens there first, such as rxring dump -w tcp:ADDRESS", syscall.ECONNREFUSED)
+	case err != nil:
+		return nil, err
+	}
+	return conn, nil
+}
