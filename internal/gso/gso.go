@@ -179,6 +179,19 @@ func (c *Split) FillChecksum(frame []byte, f *dissect.Flow) {
 	binary.BigEndian.PutUint16(h[6:], sum)
 }
 
+// CompleteChecksum sums b from start on, into the field at start+offset, which holds the sum
+// of the pseudo-header (skb_checksum_help, net/core/dev.c). A field outside b is left alone.
+func CompleteChecksum(b []byte, start, offset int) {
+	if start < 0 || start+offset+2 > len(b) {
+		return
+	}
+	sum := ^fold(checksum(b[start:]))
+	if sum == 0 {
+		sum = 0xffff // 0 means that a UDP packet has none
+	}
+	binary.BigEndian.PutUint16(b[start+offset:], sum)
+}
+
 // checksum returns the sum of b's 16-bit words, not folded.
 func checksum(b []byte) (sum uint64) {
 	for ; len(b) >= 4; b = b[4:] {
