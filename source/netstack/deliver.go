@@ -1,6 +1,7 @@
 package netstack
 
 import (
+	"iter"
 	"sync"
 
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -22,26 +23,15 @@ type Deliverer interface {
 func Deliver(dev Deliverer, pkt *stack.PacketBuffer, outgoing bool) {
 	s := scratches.Get().(*scratch)
 	p := &s.packet
-	p.Outgoing = outgoing
-	p.Hash = pkt.Hash
 	p.Rest = s.rest[:0]
-
-	// The headers are pushed into one view, in front of the payload's.
-	views, skip := pkt.AsViewList()
-	for v := views.Front(); v != nil; v = v.Next() {
-		b := v.AsSlice()
-		if skip >= len(b) {
-			skip -= len(b)
-			continue
-		}
-		if b, skip = b[skip:], 0; p.Data == nil {
+	describe(p, pkt, outgoing)
+	for b := range pieces(pkt) {
+		if p.Data == nil {
 			p.Data = b
 		} else {
 			p.Rest = append(p.Rest, b)
 		}
 	}
-	setOffload(p, pkt)
-
 	dev.Deliver(p)
 	*s = scratch{} // keeps no packet's memory alive
 	scratches.Put(s)
@@ -55,13 +45,45 @@ type scratch struct {
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
+// add adds a packet of a gVisor stack to b, as Deliver delivers it.
+func add(b *rxring.Batch, pkt *stack.PacketBuffer, outgoing bool) {
+	describe(b.Next(), pkt, outgoing)
+	for piece := range pieces(pkt) {
+		b.AddPiece(piece)
+	}
+}
+
+// pieces iterates over the bytes of pkt. The headers are in one piece: they are pushed into
+// one view, in front of the payload's.
+func pieces(pkt *stack.PacketBuffer) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		views, skip := pkt.AsViewList()
+		for v := views.Front(); v != nil; v = v.Next() {
+			b := v.AsSlice()
+			if skip >= len(b) {
+				skip -= len(b)
+				continue
+			}
+			if !yield(b[skip:]) {
+				return
+			}
+			skip = 0
+		}
+	}
+}
+
+// describe sets what p has beside its bytes.
+func describe(p *rxring.Packet, pkt *stack.PacketBuffer, outgoing bool) {
+	p.Outgoing, p.Hash = outgoing, pkt.Hash
+	if pkt.GSOOptions.NeedsCsum {
+		setOffload(p, pkt)
+	}
+}
+
 // setOffload sets p's checksum state and GSO. Like Linux, gVisor leaves the checksum of every
 // packet of a socket that uses GSO to the card.
 func setOffload(p *rxring.Packet, pkt *stack.PacketBuffer) {
 	gso := &pkt.GSOOptions
-	if !gso.NeedsCsum {
-		return
-	}
 	p.Checksum = rxring.ChecksumPartial
 	p.ChecksumStart = uint16(len(pkt.LinkHeader().Slice())) + gso.L3HdrLen
 	p.ChecksumOffset = gso.CsumOffset

@@ -21,24 +21,23 @@ import (
 
 // A stack without a link-layer header, as in a tunnel, and a reader of its packets.
 func Example() {
-	net0, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "net0", Type: rxring.RawIP})
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	link, err := netstack.Add(ns, channel.New(16, 1500, ""), rxring.DeviceConfig{Name: "net0"})
 	if err != nil {
 		log.Fatal(err)
 	}
-	h, err := capture.OpenDevice(net0, capture.Config{})
+	h, err := capture.OpenDevice(link.Tap(), capture.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer h.Close()
 
-	link := channel.New(16, 1500, "")
 	s := stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{udp.NewProtocol},
 	})
 	defer s.Destroy()
-	s.CreateNIC(1, netstack.New(link, net0)) // in place of link
-	net0.SetTransmit(netstack.Transmit(link))
+	s.CreateNIC(1, link) // as before
 
 	local := tcpip.AddressWithPrefix{Address: tcpip.AddrFrom4([4]byte{192, 0, 2, 1}), PrefixLen: 24}
 	s.AddProtocolAddress(1, tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: local}, stack.AddressProperties{})

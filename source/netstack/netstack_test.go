@@ -122,9 +122,8 @@ func TestDeviceReceivesBothDirectionsOnce(t *testing.T) {
 	ns, dev := newDevice(t, rxring.Ethernet)
 	a, b := pipe.New(nearMAC, farMAC, 1514)
 	link := ethernet.New(a)
-	s := newStack(t, netstack.New(link, dev), near)
+	s := newStack(t, netstack.Wrap(link, dev), near)
 	newStack(t, ethernet.New(b), far)
-	dev.SetTransmit(netstack.Transmit(link))
 	reader, program := newSocket(t, ns, dev), newSocket(t, ns, dev)
 
 	// The far stack asks for the near stack's address, and answers: to both, as on a wire.
@@ -218,7 +217,7 @@ func TestPacketIsDeliveredWithItsOffloadState(t *testing.T) {
 
 func TestFrameIsTransmittedAsTheStackWouldSendIt(t *testing.T) {
 	link := channel.New(1, 1500, "") // packets without a link-layer header
-	transmit := netstack.Transmit(link)
+	transmit := netstack.TransmitTo(link)
 	frame := echo("hello")[header.EthernetMinimumSize:]
 	whole := bytes.Clone(frame)
 	ping := header.ICMPv4(header.IPv4(frame).Payload())
@@ -248,7 +247,7 @@ func TestFrameIsRefusedWithAnErrno(t *testing.T) {
 		{"a large segment", link, rxring.Packet{Data: make([]byte, 4000), GSO: rxring.GSO{Type: rxring.GSOTCPv4}}, syscall.EMSGSIZE},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := netstack.Transmit(tt.link)(&tt.packet); !errors.Is(err, tt.want) {
+			if err := netstack.TransmitTo(tt.link)(&tt.packet); !errors.Is(err, tt.want) {
 				t.Errorf("error %v, want %v", err, tt.want)
 			}
 		})

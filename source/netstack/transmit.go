@@ -1,29 +1,23 @@
 package netstack
 
 import (
-	"encoding/binary"
 	"syscall"
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/gso"
 )
 
-// Transmit returns a function for [rxring.Device.SetTransmit] that sends frames by link: what
-// packet sockets send through a device leaves as the stack's own packets do. The stack does
-// not receive such a frame, but receives the answer, and resets a TCP connection that it does
-// not know, as Linux's does.
-//
-// link is the endpoint that was passed to [New], not New's: the device has the frame already.
-// The link must accept packets from several goroutines at once. A checksum that is left to the
-// card is completed. A large segment is EMSGSIZE: a device whose MaxLen is its MTU divides it
-// before.
-func Transmit(link stack.LinkEndpoint) rxring.TransmitFunc {
+// transmitTo returns a function for [rxring.Device.SetTransmit] that sends frames by link, the
+// endpoint below an Endpoint: the device has received the frame already. A checksum that is
+// left to the card is completed. A large segment is EMSGSIZE: a device whose MaxLen is its MTU
+// divides it before.
+func transmitTo(link stack.LinkEndpoint) rxring.TransmitFunc {
 	headerLen := 0
 	if link.ARPHardwareType() == header.ARPHardwareEther {
 		headerLen = header.EthernetMinimumSize
@@ -50,7 +44,7 @@ func Transmit(link stack.LinkEndpoint) rxring.TransmitFunc {
 func newPacket(p *rxring.Packet, headerLen int) *stack.PacketBuffer {
 	payload := buffer.NewViewWithData(p.Data[headerLen:])
 	if p.Checksum == rxring.ChecksumPartial {
-		completeChecksum(payload.AsSlice(), int(p.ChecksumStart)-headerLen, int(p.ChecksumOffset))
+		gso.CompleteChecksum(payload.AsSlice(), int(p.ChecksumStart)-headerLen, int(p.ChecksumOffset))
 	}
 	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{
 		ReserveHeaderBytes: headerLen,
@@ -61,19 +55,6 @@ func newPacket(p *rxring.Packet, headerLen int) *stack.PacketBuffer {
 	}
 	pkt.NetworkProtocolNumber = protocolOf(p.Data, headerLen)
 	return pkt
-}
-
-// completeChecksum sums b from start on. The field at start+offset has the sum of the
-// pseudo-header already (Linux: skb_checksum_help).
-func completeChecksum(b []byte, start, offset int) {
-	if start < 0 || start+offset+2 > len(b) {
-		return
-	}
-	sum := ^checksum.Checksum(b[start:], 0)
-	if sum == 0 {
-		sum = 0xffff // 0 means that a UDP packet has none
-	}
-	binary.BigEndian.PutUint16(b[start+offset:], sum)
 }
 
 // protocolOf returns the frame's EtherType; without a header, that of its IP version.

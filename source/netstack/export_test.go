@@ -1,0 +1,3 @@
+package netstack
+
+var TransmitTo = transmitTo
