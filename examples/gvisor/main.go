@@ -1,7 +1,8 @@
-// Command netstacktap runs a packet sniffer on the packets of a gVisor network stack in
-// this process.
+// Command gvisor runs a packet sniffer on the packets of a gVisor network stack in this
+// process. What the sniffer sends, such as the ARP requests of arping, the stack's network
+// card sends.
 //
-//	netstacktap tcpdump -i net0 -n -c 5 tcp
+//	gvisor tcpdump -i net0 -n -c 5 tcp
 package main
 
 import (
@@ -33,17 +34,15 @@ func tap(sniffer []string) (int, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	net0, err := ns.AddDevice(rxring.DeviceConfig{
+	near, far := pipe.New("\x02\x00\x00\x00\x00\x01", "\x02\x00\x00\x00\x00\x02", 1514)
+	link, err := netstack.Add(ns, ethernet.New(near), rxring.DeviceConfig{
 		Name:     "net0",
 		Prefixes: []netip.Prefix{netip.PrefixFrom(client, 24)}, // as `ip addr` shows them
 	})
 	if err != nil {
 		return 0, err
 	}
-	near, far := pipe.New("\x02\x00\x00\x00\x00\x01", "\x02\x00\x00\x00\x00\x02", 1514)
-	link := ethernet.New(near)
-	net0.SetTransmit(netstack.Transmit(link)) // what the sniffer sends
-	if err := talk(ctx, netstack.New(link, net0), ethernet.New(far)); err != nil {
+	if err := talk(ctx, link, ethernet.New(far)); err != nil {
 		return 0, err
 	}
 	result, err := interpose.Run(ctx, interpose.Config{Namespace: ns, Args: sniffer})
