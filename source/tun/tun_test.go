@@ -214,7 +214,7 @@ func TestDeviceFollowsTheInnerDevicesMTU(t *testing.T) {
 	if p := dev.Prefixes(); len(p) != 1 {
 		t.Errorf("prefixes %v", p)
 	}
-	for _, c := range []struct{ inner, want int }{{1280, 1280}, {-1, 1280}, {0, 1280}, {70000, 1280}, {9000, 9000}} {
+	for _, c := range []struct{ inner, want int }{{1280, 1280}, {-1, 1280}, {0, 1280}, {1 << 20, 1280}, {9000, 9000}} {
 		mtu <- c.inner
 		inner.events <- 4
 		if e := <-d.Events(); e != 4 {
