@@ -45,9 +45,7 @@ func (w *wrapped) Read(b []byte) (int, error) {
 func (w *wrapped) Write(b []byte) (int, error) {
 	w.written.feed(b)
 	n, err := w.Conn.Write(b)
-	if n < len(b) {
-		w.written.unwritten(len(b) - n)
-	}
+	w.written.wrote(b, n)
 	return n, err
 }
 
@@ -66,28 +64,23 @@ func (w *wrapped) Close() error {
 // readsOutgoing reports that rw is a TUN or TAP device of this host, from which a program
 // reads what the host sends. Otherwise what is read is incoming, as in Wrap.
 func ReadWriter(rw io.ReadWriteCloser, tap *rxring.Device, readsOutgoing bool) io.ReadWriteCloser {
-	return &readWriter{rw, tap, readsOutgoing}
+	return &readWriter{rw, newStream(tap, Datagram, readsOutgoing), newStream(tap, Datagram, !readsOutgoing)}
 }
 
 type readWriter struct {
 	io.ReadWriteCloser
-	tap           *rxring.Device
-	readsOutgoing bool
+	read, written *stream
 }
 
 func (r *readWriter) Read(b []byte) (int, error) {
 	n, err := r.ReadWriteCloser.Read(b)
-	deliverOne(r.tap, b[:n], r.readsOutgoing)
+	r.read.feed(b[:n])
 	return n, err
 }
 
 func (r *readWriter) Write(b []byte) (int, error) {
-	deliverOne(r.tap, b, !r.readsOutgoing)
-	return r.ReadWriteCloser.Write(b)
-}
-
-func deliverOne(tap *rxring.Device, packet []byte, outgoing bool) {
-	if len(packet) > 0 {
-		tap.Deliver(&rxring.Packet{Data: packet, Outgoing: outgoing})
-	}
+	r.written.feed(b)
+	n, err := r.ReadWriteCloser.Write(b)
+	r.written.wrote(b, n)
+	return n, err
 }

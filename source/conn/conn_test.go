@@ -223,6 +223,28 @@ func TestWriteThatIsContinuedDeliversAFrameOnce(t *testing.T) {
 	expectNone(t, rd)
 }
 
+// gvisor-tap-vsock repeats a Write of a datagram while the socket's buffer is full.
+func TestDatagramThatIsWrittenAgainIsDeliveredOnce(t *testing.T) {
+	dev, rd := newDevice(t)
+	full := &limited{w: io.Discard}
+	c := conn.Wrap(memory{Writer: full}, dev, conn.Datagram)
+	for range 3 {
+		if _, err := c.Write(frame(1, 60)); err == nil {
+			t.Fatal("written to a full buffer")
+		}
+	}
+	full.n = 1000
+	for _, f := range [][]byte{frame(1, 60), frame(1, 60), frame(2, 70)} { // the second is another one
+		if _, err := c.Write(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(t, rd, true, frame(1, 60), 60)
+	expect(t, rd, true, frame(1, 60), 60)
+	expect(t, rd, true, frame(2, 70), 70)
+	expectNone(t, rd)
+}
+
 // limited writes n bytes at most.
 type limited struct {
 	w io.Writer

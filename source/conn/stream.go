@@ -1,8 +1,10 @@
 package conn
 
 import (
+	"bytes"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rxring/rxring"
 )
@@ -25,6 +27,8 @@ type stream struct {
 	left   int64  // bytes of it to come; 0: the next frame's length follows
 	kept   []byte // of the current frame, if it began in an earlier call
 	missed bool   // the current frame began when no socket was attached
+
+	failed atomic.Bool // of datagrams: the one in kept was not written
 }
 
 func newStream(tap *rxring.Device, f Framing, outgoing bool) *stream {
@@ -38,7 +42,9 @@ func newStream(tap *rxring.Device, f Framing, outgoing bool) *stream {
 // feed delivers the frames that end in b, the next bytes of the direction.
 func (s *stream) feed(b []byte) {
 	if s.framing.lengthLen == 0 {
-		deliverOne(s.tap, b, s.outgoing)
+		if len(b) > 0 && !s.again(b) {
+			s.tap.Deliver(&rxring.Packet{Data: b, Outgoing: s.outgoing})
+		}
 		return
 	}
 	s.mu.Lock()
@@ -103,10 +109,29 @@ func (s *stream) keepLocked(b []byte) {
 	}
 }
 
-// unwritten records that the last n bytes of those that were fed were not written. A caller
-// that does not give up the connection writes them again.
-func (s *stream) unwritten(n int) {
+// wrote records that a Write of b, which was fed, wrote n bytes. Whoever does not give up the
+// connection then writes the rest again: it is not fed a second time.
+func (s *stream) wrote(b []byte, n int) {
+	if n >= len(b) {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.skip += n
+	if s.framing.lengthLen > 0 {
+		s.skip += len(b) - n
+		return
+	}
+	s.kept = append(s.kept[:0], b...)
+	s.failed.Store(true) // pairs with the load in again
+}
+
+// again reports whether b is the datagram that could not be written before.
+func (s *stream) again(b []byte) bool {
+	if !s.failed.Load() {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed.Store(false)
+	return bytes.Equal(s.kept, b)
 }
