@@ -6,3 +6,10 @@ func WithoutPassRights() (back func()) {
 	withoutPassRights = true
 	return func() { withoutPassRights = false }
 }
+
+// SetRootRuntimeDir replaces root's runtime directory, and returns what changes it back.
+func SetRootRuntimeDir(dir string) (back func()) {
+	old := rootRuntimeDir
+	rootRuntimeDir = dir
+	return func() { rootRuntimeDir = old }
+}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/rxring/rxring"
 )
 
 // errSystem: SOCK_SEQPACKET, SO_PEERCRED and sealed memfds exist only on Linux.
@@ -37,6 +39,9 @@ func noFile(err error) error                      { return err }
 func hasHungUp(*net.UnixConn) bool                { return false }
 
 func (*Server) accept(syscall.RawConn) {}
+
+func publish(*rxring.Namespace, string) (*Server, error) { return nil, errSystem }
+func (Published) isStale() bool                          { return false }
 
 func receive(int, []byte, []byte) (n, oobn, flags int, err error) { return 0, 0, 0, errSystem }
 func wouldBlock(error) bool                                       { return false }

@@ -57,7 +57,7 @@ func newDevices() *cobra.Command {
 		},
 	}
 	source.register(cmd)
-	cmd.Flags().StringVar(&at, "at", "", "list the devices that another process offers at this unix socket, instead of --from")
+	cmd.Flags().StringVar(&at, "at", "", "list the devices that another process offers at this unix socket, or publishes by this name (rxring ps), instead of --from")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array, with the counters of each source")
 	return cmd
 }

@@ -81,7 +81,7 @@ ends. While the device is down, it waits.`,
 func (f *dumpFlags) register(flags *pflag.FlagSet) {
 	c := &f.config
 	flags.StringVarP(&f.device, "interface", "i", "", "`DEVICE` to capture on (default: the first)")
-	flags.StringVar(&f.at, "at", "", "read a device that is offered at this unix socket; by default rxring serve listens at rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root")
+	flags.StringVar(&f.at, "at", "", "read a device that is offered at this unix socket, or published by this name (rxring ps); by default rxring serve listens at rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root")
 	flags.StringArrayVar(&f.from, "from", nil, "read a `SOURCE` in this process, as of rxring run")
 	flags.IntVarP(&c.Count, "count", "c", 0, "end after this number of packets")
 	flags.DurationVar(&c.For, "for", 0, "end after this time, such as 30s")

@@ -70,7 +70,7 @@ serve, or a program that uses package attach.`,
 	}
 	cmd.Flags().SetInterspersed(false) // flags after PROGRAM are the program's
 	f.source.register(cmd)
-	cmd.Flags().StringVar(&f.at, "at", "", "attach to the devices that another process offers at this unix socket, instead of --from")
+	cmd.Flags().StringVar(&f.at, "at", "", "attach to the devices that another process offers at this unix socket, or publishes by this name (rxring ps), instead of --from")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print no report at the end")
 	cmd.Flags().BoolVar(&f.noMlock, "no-mlock", false, "the program's mlockall succeeds and locks nothing, for programs that insist on it, such as netsniff-ng")
 	cmd.Flags().BoolVar(&f.noProcNet, "no-procnet", false, "the program sees the system's /proc/net and /sys/class/net; opening a file is then as fast as without rxring, and no signal interrupts it")

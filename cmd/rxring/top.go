@@ -50,7 +50,7 @@ You see your own user's readers, and all readers where the server grants it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.config.Path, "at", "", "`PATH` of the unix socket (default $XDG_RUNTIME_DIR/rxring.sock, for root /run/rxring.sock)")
+	flags.StringVar(&f.config.Path, "at", "", "`PATH` of the unix socket, or a name of rxring ps (default $XDG_RUNTIME_DIR/rxring.sock, for root /run/rxring.sock)")
 	flags.BoolVar(&f.once, "once", false, "print one report as text")
 	flags.BoolVar(&f.asJSON, "json", false, "print reports as JSON, one per line")
 	flags.DurationVar(&f.config.Interval, "interval", 0, fmt.Sprintf("time between updates (default %v, and %v for reports)", top.LiveInterval, top.PrintInterval))

@@ -44,6 +44,11 @@ func lend(ctx context.Context, path string) error {
 		return err
 	}
 	defer srv.Close()
+	published, err := attach.Publish(ns, "lend") // if RXRING_PUBLISH=1: `rxring ps` lists it
+	if err != nil {
+		return err
+	}
+	defer published.Close()
 
 	wg0.SetTransmit(func(p *rxring.Packet) error { return pong(wg0, p.Data) })
 	fmt.Println("listening at", srv.Addr())
