@@ -52,12 +52,19 @@ after that many periods. With -C alone, -W is the number of files, FILE0, FILE1 
 that are overwritten in turn. Each file ends with the counts of packets received and
 dropped while it was open.
 
+-w tcp:HOST:PORT sends pcapng to each client that connects, as PCAP-over-IP: "wireshark -k -i
+TCP@127.0.0.1:57012", "nc 127.0.0.1 57012 | tshark -r -" and rxring run --from pcap:tcp:HOST:PORT
+read it. The capture begins with the first client. A client that is too slow misses packets of
+its own only, which are counted in its stream. HOST is a loopback address, which all users of
+this system can connect to, unless --public is given.
+
 The capture ends after -c packets, after --for, at the end of a capture file, on SIGINT or
 SIGTERM, and with exit code 1 when the device is removed or the process that offers it
 ends. While the device is down, it waits.`,
 		Example: `  rxring dump -i eth0 -c 10 tcp port 443
   rxring dump --at /run/rxring.sock -i wg0 -w wg0.pcapng
   rxring dump --at /run/rxring.sock -w - | tshark -r -
+  rxring dump -i eth0 -w tcp:127.0.0.1:57012 not port 22
   rxring dump -i eth0 -w 'eth0-%Y%m%d-%H%M%S.pcapng' -G 3600 -W 24
   rxring dump --from streams:4 -c 20 greater 60000`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,6 +94,7 @@ func (f *dumpFlags) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.For, "for", 0, "end after this time, such as 30s")
 	flags.IntVarP(&c.Capture.Snaplen, "snapshot-length", "s", 0, "`BYTES` of each packet to keep (default: 262144, with --immediate the length of the longest packets)")
 	flags.StringVarP(&c.File, "write", "w", "", "write pcapng to this `FILE`, - for standard output")
+	flags.BoolVar(&c.Public, "public", false, "with -w tcp:HOST:PORT, allow a HOST that is not a loopback address: whoever can connect receives the packets, unencrypted")
 	flags.StringVarP(&f.size, "size", "C", "", "open a new file after `SIZE` million bytes, or KiB, MiB, GiB with the suffix k, m, g")
 	flags.IntVarP(&f.seconds, "rotate-seconds", "G", 0, "open a new file every `SECONDS`")
 	flags.IntVarP(&c.Rotation.Files, "files", "W", 0, "number of `FILES` or periods: see above")

@@ -19,7 +19,8 @@ type Config struct {
 	Count int           // packets to end after; 0: no limit
 	For   time.Duration // time to end after; 0: no limit
 
-	File     string // of pcapng; "-": standard output; "": lines of text instead
+	File     string // of pcapng; "-": standard output; tcp:HOST:PORT: to clients that connect; "": lines of text instead
+	Public   bool   // File is tcp:HOST:PORT of any address, not only of a loopback one
 	Rotation Rotation
 	Quiet    bool   // print nothing but errors to standard error
 	Version  string // of rxring, for the files' headers
@@ -66,8 +67,11 @@ func (c *Config) check() error {
 		return fmt.Errorf("-C %d: want 1 byte or more", r.Size)
 	case r.Files > 0 && r.Size == 0 && r.Period == 0:
 		return errors.New("-W counts the files of -C or -G: want one of them with it")
-	case (r.Size > 0 || r.Period > 0) && (c.File == "" || c.File == "-"):
+	case (r.Size > 0 || r.Period > 0) && (c.File == "" || c.File == "-" || strings.HasPrefix(c.File, tcpScheme)):
 		return errors.New("-C and -G rotate files: want -w FILE with them")
+	}
+	if err := checkTCP(c.File, c.Public); err != nil {
+		return err
 	}
 	if _, err := newNamer(c.File, r); err != nil {
 		return err

@@ -11,6 +11,7 @@
 //	text.go      packets as lines; line.go formats one
 //	files.go     packets in a sequence of pcapng files
 //	names.go     the names of those files
+//	tcp.go       packets to clients that connect; client.go is one of them
 //	progress.go  the counts, on a terminal and in the summary
 //
 // The one invariant: every packet written is a packet that was delivered, whole. A ring of

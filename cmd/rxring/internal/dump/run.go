@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -74,7 +75,7 @@ var errEnough = errors.New("enough")
 // which is why the capture ended early.
 func Run(ctx context.Context, in *Input, c Config, stdout, stderr *os.File) (Result, error) {
 	d := &dumper{Config: c, in: in, stderr: stderr}
-	if err := d.begin(stdout); err != nil {
+	if err := d.begin(ctx, stdout); err != nil {
 		return Result{}, err
 	}
 	if !d.Quiet {
@@ -94,7 +95,7 @@ func Run(ctx context.Context, in *Input, c Config, stdout, stderr *os.File) (Res
 }
 
 // begin opens the output, and then attaches the filter that accepts packets.
-func (d *dumper) begin(stdout *os.File) error {
+func (d *dumper) begin(ctx context.Context, stdout *os.File) error {
 	f, err := d.in.compile(d.Expression, d.Capture.Snaplen)
 	if errors.Is(err, syscall.EINVAL) {
 		return &UsageError{err}
@@ -104,7 +105,12 @@ func (d *dumper) begin(stdout *os.File) error {
 	}
 	d.own = f.own
 	d.start = time.Now()
-	if d.File == "" {
+	if strings.HasPrefix(d.File, tcpScheme) {
+		if d.out, err = newTCPOutput(ctx, d, d.stderr); err != nil {
+			return err
+		}
+		d.start = time.Now()
+	} else if d.File == "" {
 		d.out = newText(stdout, d.in.link)
 	} else if d.out, err = newFiles(d, stdout); err != nil {
 		return err

@@ -281,7 +281,7 @@ func TestCapturingAPacketAllocatesNothing(t *testing.T) {
 			if d.File != "" {
 				d.File = filepath.Join(s.dir, d.File)
 			}
-			if err := d.begin(s.out); err != nil {
+			if err := d.begin(t.Context(), s.out); err != nil {
 				need.Skip(t, need.Programs, "%v", err)
 			}
 			data, at := append(numbered(t, 1), make([]byte, 1000)...), time.Now()
@@ -322,7 +322,7 @@ func BenchmarkTake(b *testing.B) {
 			}
 			defer null.Close()
 			d := &dumper{Config: Config{File: file, Capture: c}, in: in}
-			if err := d.begin(null); err != nil {
+			if err := d.begin(b.Context(), null); err != nil {
 				b.Fatal(err)
 			}
 			defer d.out.close(capture.Stats{})

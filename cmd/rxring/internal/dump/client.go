@@ -1,0 +1,104 @@
+package dump
+
+import (
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// maxQueue is the size of a client's queue in bytes.
+const maxQueue = 8 << 20
+
+// finishTime is how long a client may take to receive what is queued when the capture ends.
+const finishTime = 2 * time.Second
+
+// client is a peer of a tcpOutput, whose lock guards the fields before mu.
+type client struct {
+	conn     net.Conn
+	since    time.Time
+	before   uint64 // packets that the capture had dropped when the client connected
+	queued   uint64 // packets
+	dropped  uint64 // packets for which the queue had no room
+	reported uint64 // drops that the client knows of
+
+	mu       sync.Mutex
+	changed  sync.Cond
+	pending  []byte
+	finished bool // nothing more will be queued
+}
+
+func newClient(conn net.Conn, header []byte, drops uint64) *client {
+	c := &client{conn: conn, since: time.Now(), before: drops, pending: append([]byte(nil), header...)}
+	c.changed.L = &c.mu
+	return c
+}
+
+// dropsSince returns the packets that the client misses, when the capture has dropped drops.
+func (c *client) dropsSince(drops uint64) uint64 { return drops - c.before + c.dropped }
+
+// queuePacket queues a packet's block, or counts it as dropped.
+func (c *client) queuePacket(block []byte) {
+	if !c.hasRoom() {
+		c.dropped++
+		return
+	}
+	c.queued++
+	c.queue(block)
+}
+
+// hasRoom reports whether the queue has room for another block: a packet may exceed it.
+func (c *client) hasRoom() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pending) < maxQueue
+}
+
+func (c *client) queue(block []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending = append(c.pending, block...)
+	c.changed.Signal()
+}
+
+// finish ends send once all is sent, or after finishTime.
+func (c *client) finish() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finished = true
+	c.changed.Signal()
+	c.conn.SetWriteDeadline(time.Now().Add(finishTime))
+}
+
+// next waits for blocks to send; nil: there will be none. sent is memory to queue the next in.
+func (c *client) next(sent []byte) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.pending) == 0 && !c.finished {
+		c.changed.Wait()
+	}
+	if len(c.pending) == 0 {
+		return nil
+	}
+	b := c.pending
+	c.pending = sent[:0]
+	return b
+}
+
+// send sends what is queued until the client has left or the capture has ended.
+func (c *client) send() {
+	var sent []byte
+	for {
+		if sent = c.next(sent); sent == nil {
+			break
+		}
+		if _, err := c.conn.Write(sent); err != nil {
+			break
+		}
+	}
+	c.conn.Close()
+}
+
+// discard reads what the client sends: unread bytes would make the kernel reset the connection
+// when it is closed, and the last packets would be lost.
+func (c *client) discard() { io.Copy(io.Discard, c.conn) }

@@ -1,0 +1,204 @@
+package dump
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/source/file/capfile"
+)
+
+// serveTCP returns an output with one client, and how to connect further ones.
+func serveTCP(t *testing.T) (out *tcpOutput, first net.Conn, connect func() net.Conn) {
+	t.Helper()
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := OpenDevice(dev, capture.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close() })
+	probe, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := probe.Addr().String()
+	probe.Close()
+	connect = func() net.Conn {
+		for {
+			conn, err := net.Dial("tcp", address)
+			if err == nil {
+				t.Cleanup(func() { conn.Close() })
+				return conn
+			}
+			if t.Context().Err() != nil {
+				return nil
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	connected := make(chan net.Conn)
+	go func() { connected <- connect() }()
+	d := &dumper{Config: Config{File: tcpScheme + address, Quiet: true}, in: in}
+	if out, err = newTCPOutput(t.Context(), d, os.Stderr); err != nil {
+		t.Fatal(err)
+	}
+	return out, <-connected, connect
+}
+
+func (t *tcpOutput) clientCount() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.clients)
+}
+
+// received reads a client's stream to its end: the packets, and the drops that were reported.
+func received(t *testing.T, conn io.Reader) (packets, dropped uint64) {
+	r, err := capfile.NewReader(conn)
+	if err != nil {
+		t.Error(err)
+		return 0, 0
+	}
+	defer r.Close()
+	r.SetEvents(capfile.Events{Stats: func(_ int, s capfile.Stats) { dropped = *s.Dropped }})
+	for {
+		_, err := r.Next()
+		if err == io.EOF {
+			return packets, dropped
+		}
+		if err != nil {
+			t.Error(err)
+			return packets, dropped
+		}
+		packets++
+	}
+}
+
+// A client that does not read loses packets, which are counted in its stream to the last one;
+// another client loses none.
+func TestASlowClientLosesItsOwnPacketsOnly(t *testing.T) {
+	out, slow, connect := serveTCP(t)
+	fast := connect()
+	for out.clientCount() < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	type result struct{ packets, dropped uint64 }
+	results := make(chan result)
+	go func() {
+		p, d := received(t, fast)
+		results <- result{p, d}
+	}()
+	const n = 1000
+	p := packet{time: 1e9, len: 60000, data: make([]byte, 60000)}
+	for i := range n { // more than the queue and the kernel's buffers hold
+		if err := out.write(&p); err != nil {
+			t.Fatal(err)
+		}
+		for i%50 == 0 && fastIsBehind(out, fast) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	out.idle()
+	go out.close(capture.Stats{Drops: 7}) // 7 are dropped before they reach the output
+	if got := <-results; got != (result{n, 7}) {
+		t.Errorf("the fast client has %+v, want %d packets and 7 drops", got, n)
+	}
+	packets, dropped := received(t, slow)
+	if packets == n || packets+dropped != n+7 {
+		t.Errorf("the slow client has %d packets and %d drops, want less than %d packets, with the drops %d", packets, dropped, n, n+7)
+	}
+}
+
+// fastIsBehind reports whether the client whose peer is conn has something queued.
+func fastIsBehind(out *tcpOutput, conn net.Conn) bool {
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	for c := range out.clients {
+		if c.conn.RemoteAddr().String() == conn.LocalAddr().String() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return len(c.pending) > 0
+		}
+	}
+	return false
+}
+
+// Clients that leave, send text, or are too many harm nothing.
+func TestClientsComeAndGo(t *testing.T) {
+	out, first, connect := serveTCP(t)
+	p := packet{time: 1e9, len: 60, data: make([]byte, 60)}
+	first.Close()
+	for out.clientCount() > 0 { // it is noticed when it is sent something
+		if err := out.write(&p); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	last := connect()
+	for range maxClients - 1 {
+		connect().Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+	}
+	for out.clientCount() < maxClients {
+		time.Sleep(time.Millisecond)
+	}
+	if n, err := connect().Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("client %d reads %d bytes, %v: want the end", maxClients+1, n, err)
+	}
+	out.write(&p)
+	go out.close(capture.Stats{})
+	if packets, _ := received(t, last); packets != 1 {
+		t.Errorf("%d packets, want 1", packets)
+	}
+}
+
+func TestAddressesThatAreNotServed(t *testing.T) {
+	for file, want := range map[string]string{
+		"tcp:57012":         "-w tcp:57012: want tcp:HOST:PORT, such as tcp:127.0.0.1:57012; ./tcp:57012 is a file",
+		"tcp:127.0.0.1:":    "want tcp:HOST:PORT",
+		"tcp::57012":        "-w tcp::57012: want a loopback address, such as tcp:127.0.0.1:57012, or --public with it",
+		"tcp:0.0.0.0:0":     "want a loopback address",
+		"tcp:127.0.0.1:70k": "-w tcp:127.0.0.1:70k: ",
+	} {
+		c := Config{File: file}
+		err := c.Check()
+		if err == nil {
+			_, err = newTCPOutput(t.Context(), &dumper{Config: c}, os.Stderr)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", file, err, want)
+		}
+	}
+	if err := (&Config{File: "x", Public: true}).Check(); err == nil || !strings.Contains(err.Error(), "--public: want -w tcp:HOST:PORT with it") {
+		t.Error(err)
+	}
+}
+
+// Without a client the end of the context ends the wait.
+func TestWaitingForAClientEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("enough"))
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev, _ := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	in, err := OpenDevice(dev, capture.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := newTCPOutput(ctx, &dumper{Config: Config{File: "tcp:127.0.0.1:0", Quiet: true}, in: in}, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := out.close(capture.Stats{}); err != nil {
+		t.Error(err)
+	}
+}
