@@ -16,18 +16,41 @@ func OpenDevice(d *rxring.Device, c Config) (*Handle, error) {
 		return nil, err
 	}
 	c.setSnaplen(uint16(d.Type()), d.MaxLen())
+	h, err := openNamespace(d.Namespace(), d.Index(), &c)
+	if err != nil {
+		return nil, fmt.Errorf("capture: device %s: %w", d.Name(), err)
+	}
+	h.hatype = uint16(d.Type())
+	return h, nil
+}
+
+// OpenNamespace captures the packets of all devices of a namespace in this program, also of
+// those that are added later.
+func OpenNamespace(ns *rxring.Namespace, c Config) (*Handle, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	c.setSnaplen(0, 0)
+	h, err := openNamespace(ns, 0, &c)
+	if err != nil {
+		return nil, fmt.Errorf("capture: device any: %w", err)
+	}
+	return h, nil
+}
+
+func openNamespace(ns *rxring.Namespace, ifindex int, c *Config) (*Handle, error) {
 	typ := rxring.SockRaw
 	if c.Cooked {
 		typ = rxring.SockDgram
 	}
-	s, err := d.Namespace().Socket(typ, 0)
+	s, err := ns.Socket(typ, 0)
 	if err != nil {
-		return nil, fmt.Errorf("capture: device %s: %w", d.Name(), err)
+		return nil, err
 	}
-	h := &Handle{socket: deviceSocket{s}, hatype: uint16(d.Type()), snaplen: c.Snaplen}
-	if err := h.setUp(d.Index(), &c); err != nil {
+	h := &Handle{socket: deviceSocket{s}, snaplen: c.Snaplen}
+	if err := h.setUp(ifindex, c); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("capture: device %s: %w", d.Name(), err)
+		return nil, err
 	}
 	return h, nil
 }

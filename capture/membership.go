@@ -7,6 +7,8 @@ import "encoding/binary"
 type Membership struct {
 	Type uint16
 	Addr [6]byte // with Multicast and Unicast
+
+	Ifindex int // of the device; 0: the handle's, which a handle of all devices does not have
 }
 
 // Types of memberships.
@@ -17,8 +19,12 @@ const (
 	Unicast      = 3 // PACKET_MR_UNICAST: packets to the unicast address Addr
 )
 
-// mreq encodes m as a struct packet_mreq, whose address field has 8 bytes.
+// mreq encodes m as a struct packet_mreq, whose address field has 8 bytes. ifindex replaces
+// an Ifindex of 0.
 func (m Membership) mreq(ifindex int) []byte {
+	if m.Ifindex != 0 {
+		ifindex = m.Ifindex
+	}
 	b := binary.NativeEndian.AppendUint16(u32(uint32(ifindex)), m.Type)
 	n := 0
 	if m.Type == Multicast || m.Type == Unicast {

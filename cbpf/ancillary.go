@@ -14,9 +14,9 @@ func (p *Packet) ancillary(ad, a, x uint32, most int) uint32 {
 	switch ad {
 	case AdProtocol:
 		return uint32(p.Protocol)
-	case adPktType:
+	case AdPktType:
 		return uint32(p.PacketType & pktTypeMask)
-	case adIfindex:
+	case AdIfindex:
 		return p.Ifindex
 	case AdHatype:
 		return uint32(p.Hatype)

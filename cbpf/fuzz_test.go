@@ -80,7 +80,7 @@ func withFields(data []byte) *Packet {
 }
 
 var repeatable = []uint32{
-	AdProtocol, adPktType, adIfindex, adNlattr, adNlattrNest, adMark, adQueue, AdHatype,
+	AdProtocol, AdPktType, AdIfindex, adNlattr, adNlattrNest, adMark, adQueue, AdHatype,
 	adRxHash, adCPU, adAluXorX, adVLANTag, adVLANTagPresent, adPayOffset, adVLANTPID,
 }
 

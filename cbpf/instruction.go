@@ -82,8 +82,8 @@ const (
 // Ancillary data, by its distance from AdOff (linux/filter.h).
 const (
 	AdProtocol       = 0
-	adPktType        = 4
-	adIfindex        = 8
+	AdPktType        = 4
+	AdIfindex        = 8
 	adNlattr         = 12
 	adNlattrNest     = 16
 	adMark           = 20
@@ -100,7 +100,7 @@ const (
 )
 
 var ancillaryNames = map[uint32]string{
-	AdProtocol: "protocol", adPktType: "pkttype", adIfindex: "ifindex",
+	AdProtocol: "protocol", AdPktType: "pkttype", AdIfindex: "ifindex",
 	adNlattr: "nlattr", adNlattrNest: "nlattr_nest", adMark: "mark",
 	adQueue: "queue", AdHatype: "hatype", adRxHash: "rxhash", adCPU: "cpu",
 	adAluXorX: "xor_x", adVLANTag: "vlan_tci", adVLANTagPresent: "vlan_present",

@@ -58,7 +58,7 @@ func (f *kernelFilter) run(data []byte) int {
 // and no headers. (Without a device, a program that asks for its index or type
 // ends with A as the verdict. An rxring packet always has one.)
 var onUnix = []uint32{
-	AdProtocol, adPktType, adNlattr, adNlattrNest, adMark, adQueue, adRxHash, adAluXorX, adVLANTag, adVLANTagPresent, adVLANTPID,
+	AdProtocol, AdPktType, adNlattr, adNlattrNest, adMark, adQueue, adRxHash, adAluXorX, adVLANTag, adVLANTagPresent, adVLANTPID,
 }
 
 func TestTheKernelGivesTheSameVerdicts(t *testing.T) {
@@ -247,8 +247,8 @@ func TestTheKernelLoadsTheSameAncillaryData(t *testing.T) {
 		"double vlan": ethernet(0x88a8, append([]byte{0, 9, 0x81, 0, 0, 5, 0x86, 0xdd}, append(ipv6(6, tcp(1, 2, nil)), padding...)...)),
 	}
 	loads := map[string]Instruction{
-		"protocol": {Op: 0x28, K: AdOff + AdProtocol}, "pkttype": {Op: 0x28, K: AdOff + adPktType},
-		"ifindex": {Op: 0x20, K: AdOff + adIfindex}, "hatype": {Op: 0x20, K: AdOff + AdHatype},
+		"protocol": {Op: 0x28, K: AdOff + AdProtocol}, "pkttype": {Op: 0x28, K: AdOff + AdPktType},
+		"ifindex": {Op: 0x20, K: AdOff + AdIfindex}, "hatype": {Op: 0x20, K: AdOff + AdHatype},
 		"mark": {Op: 0x20, K: AdOff + adMark}, "queue": {Op: 0x20, K: AdOff + adQueue},
 		"vlan tci": {Op: 0x30, K: AdOff + adVLANTag}, "vlan present": {Op: 0x30, K: AdOff + adVLANTagPresent},
 		"vlan tpid": {Op: 0x30, K: AdOff + adVLANTPID}, "payload": {Op: 0x20, K: AdOff + adPayOffset},

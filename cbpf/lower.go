@@ -160,7 +160,7 @@ var plainOps = [1 << 8]op{
 
 // ancillaryOps are the ancillary data that libpcap's programs load often.
 var ancillaryOps = map[uint32]op{
-	AdProtocol: opLdProtocol, adPktType: opLdPktType,
+	AdProtocol: opLdProtocol, AdPktType: opLdPktType,
 	adVLANTag: opLdVLANTag, adVLANTagPresent: opLdVLANTagPresent,
 	adAluXorX: opXorX,
 }

@@ -59,8 +59,8 @@ func TestRunMeansWhatLinuxMeans(t *testing.T) {
 		{"numbers have no sign", &raw, append(imm(0x80000000, 1), Instruction{Op: classJMP | jmpJGT | srcX, Jf: 1}, Instruction{Op: classRET, K: 1}, ret0), 1},
 
 		{"protocol", &raw, returning(aux(AdProtocol)), 0x800},
-		{"packet type", &raw, returning(aux(adPktType)), 4},
-		{"device", &raw, returning(aux(adIfindex)), 7},
+		{"packet type", &raw, returning(aux(AdPktType)), 4},
+		{"device", &raw, returning(aux(AdIfindex)), 7},
 		{"device type", &raw, returning(aux(AdHatype)), 1},
 		{"mark", &raw, returning(aux(adMark)), 0xfeed},
 		{"hash", &raw, returning(aux(adRxHash)), 0xbeef},

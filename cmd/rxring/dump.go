@@ -17,18 +17,18 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/dump"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 	"github.com/rxring/rxring/cmd/rxring/internal/serve"
-	"github.com/rxring/rxring/internal/suggest"
 )
 
 // dumpFlags are the flags of dump.
 type dumpFlags struct {
-	config     dump.Config // run adds what the others say
-	device, at string
-	from       []string
-	size       string
-	seconds    int
-	modest     bool // not promiscuous
-	bufferKiB  int
+	config    dump.Config // run adds what the others say
+	devices   []string
+	at        string
+	from      []string
+	size      string
+	seconds   int
+	modest    bool // not promiscuous
+	bufferKiB int
 }
 
 func newDump() *cobra.Command {
@@ -36,16 +36,22 @@ func newDump() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dump [flags] [EXPRESSION]",
 		Short: "Capture packets without tcpdump",
-		Long: `Capture packets, as lines on standard output or into pcapng files (-w).
+		Long: `Capture packets, as lines on standard output or into files (-w).
 
 By default it captures on a live network interface through the kernel's ring, which
 needs CAP_NET_RAW. With --at it reads a device that 'rxring serve' or a program with
 package attach offers to this user, which needs no capability. With --from it reads a
 source inside this process.
 
+-i may be repeated; -i any captures on all devices, also on those that are added later. The
+packets of several devices are written in the order of time, each with its device, whose
+link type and name are in the file.
+
 EXPRESSION is a filter as of tcpdump ("tcp port 80"); the system's libpcap compiles it.
 
--w - is standard output. -C and -G open new files, named as by tcpdump: FILE, FILE1,
+-w - is standard output. Files are pcapng; a FILE that ends with .pcap is pcap, which has one
+link type (of several devices with different ones, Linux cooked v2) and no names, directions
+and counts. With .gz or .zst at its end the file is compressed. -C and -G open new files, named as by tcpdump: FILE, FILE1,
 FILE2 and so on. With -G, FILE may have conversions of strftime, and each period that has
 packets has its own file, which is closed at the end of the period; -W ends the capture
 after that many periods. With -C alone, -W is the number of files, FILE0, FILE1 and so on,
@@ -65,6 +71,8 @@ ends. While the device is down, it waits.`,
   rxring dump --at /run/rxring.sock -i wg0 -w wg0.pcapng
   rxring dump --at /run/rxring.sock -w - | tshark -r -
   rxring dump -i eth0 -w tcp:127.0.0.1:57012 not port 22
+  rxring dump -i eth0 -i wg0 -w both.pcapng.zst
+  rxring dump -i any -w any.pcapng not port 22
   rxring dump -i eth0 -w 'eth0-%Y%m%d-%H%M%S.pcapng' -G 3600 -W 24
   rxring dump --from streams:4 -c 20 greater 60000`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,15 +95,15 @@ ends. While the device is down, it waits.`,
 
 func (f *dumpFlags) register(flags *pflag.FlagSet) {
 	c := &f.config
-	flags.StringVarP(&f.device, "interface", "i", "", "`DEVICE` to capture on (default: the first)")
+	flags.StringArrayVarP(&f.devices, "interface", "i", nil, "`DEVICE` to capture on, or any; may be repeated (default: the first)")
 	flags.StringVar(&f.at, "at", "", "read a device that is offered at this unix socket, or published by this name (rxring ps); by default rxring serve listens at rxring.sock in $XDG_RUNTIME_DIR, /run/rxring.sock for root")
 	flags.StringArrayVar(&f.from, "from", nil, "read a `SOURCE` in this process, as of rxring run")
 	flags.IntVarP(&c.Count, "count", "c", 0, "end after this number of packets")
 	flags.DurationVar(&c.For, "for", 0, "end after this time, such as 30s")
 	flags.IntVarP(&c.Capture.Snaplen, "snapshot-length", "s", 0, "`BYTES` of each packet to keep (default: 262144, with --immediate the length of the longest packets)")
-	flags.StringVarP(&c.File, "write", "w", "", "write pcapng to this `FILE`, - for standard output")
+	flags.StringVarP(&c.File, "write", "w", "", "write to this `FILE`, - for standard output: pcapng, or with .pcap at its end pcap; with .gz or .zst, compressed; tcp:HOST:PORT serves pcapng")
 	flags.BoolVar(&c.Public, "public", false, "with -w tcp:HOST:PORT, allow a HOST that is not a loopback address: whoever can connect receives the packets, unencrypted")
-	flags.StringVarP(&f.size, "size", "C", "", "open a new file after `SIZE` million bytes, or KiB, MiB, GiB with the suffix k, m, g")
+	flags.StringVarP(&f.size, "size", "C", "", "open a new file after `SIZE` million bytes (before compression), or KiB, MiB, GiB with the suffix k, m, g")
 	flags.IntVarP(&f.seconds, "rotate-seconds", "G", 0, "open a new file every `SECONDS`")
 	flags.IntVarP(&c.Rotation.Files, "files", "W", 0, "number of `FILES` or periods: see above")
 	flags.IntVarP(&f.bufferKiB, "buffer-size", "B", 0, "approximate size of the ring in `KiB` (default: 4096, with --immediate 16384)")
@@ -134,6 +142,9 @@ func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
 		if exit := new(exitError); errors.As(err, &exit) {
 			return err
 		}
+		if bad := new(dump.UsageError); errors.As(err, &bad) {
+			return usage(err)
+		}
 		if errors.Is(err, syscall.ENOMEM) {
 			err = fmt.Errorf("%w: -B is the ring's size in KiB", err)
 		}
@@ -166,13 +177,13 @@ func (f *dumpFlags) open(ctx context.Context, c *dump.Config) (*dump.Input, func
 	case len(f.from) > 0:
 		return f.openSource(ctx, c)
 	case f.at != "":
-		in, err = dump.OpenAttached(ctx, f.at, f.device, c.Capture)
+		in, err = dump.OpenAttached(ctx, f.at, f.devices, c.Capture)
 	default:
 		at, err2 := serve.DefaultPath()
 		if err2 != nil {
 			at = "PATH"
 		}
-		in, err = dump.OpenLive(f.device, at, c.Capture)
+		in, err = dump.OpenLive(f.devices, at, c.Capture)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -188,32 +199,13 @@ func (f *dumpFlags) openSource(ctx context.Context, c *dump.Config) (*dump.Input
 	if err != nil {
 		return nil, nil, &exitError{exitUsage, err}
 	}
-	var from *feed.Feed
-	var device *rxring.Device
-	var names, others []string
-	for _, feed := range feeds.List() {
-		for _, d := range feed.Devices() {
-			names = append(names, d.Name())
-			switch {
-			case device == nil && (f.device == "" || f.device == d.Name()):
-				from, device = feed, d
-			case f.device == "":
-				others = append(others, d.Name())
-			}
-		}
-	}
-	if device == nil {
-		feeds.Close()
-		return nil, nil, &exitError{exitUsage, fmt.Errorf("-i %s: there is no such device: %s", f.device, suggest.Among(f.device, names))}
-	}
-	in, err := dump.OpenDevice(device, c.Capture)
+	in, err := dump.OpenDevices(ns, f.devices, c.Capture)
 	if err != nil {
 		return nil, nil, errors.Join(err, feeds.Close())
 	}
-	in.Others = others
 	in.Start = func() (<-chan struct{}, error) {
 		err := feeds.start()
-		return from.Done(), err
+		return feeds.allDone(in.Reads), err
 	}
 	return in, func() error { return errors.Join(feeds.Close(), in.Close()) }, nil
 }

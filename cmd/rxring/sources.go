@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 )
 
@@ -55,6 +56,33 @@ func (s *sources) start() error {
 		s.Go(func() { s.endFiles(files) })
 	}
 	return nil
+}
+
+// allDone returns a channel that is closed when those feeds have ended of which a device is
+// wanted; nil if one of them does not end by itself.
+func (s *sources) allDone(wanted func(device string) bool) <-chan struct{} {
+	var ends []<-chan struct{}
+	for _, f := range s.List() {
+		if !slices.ContainsFunc(f.Devices(), func(d *rxring.Device) bool { return wanted(d.Name()) }) {
+			continue
+		}
+		if f.Done() == nil {
+			return nil
+		}
+		ends = append(ends, f.Done())
+	}
+	done := make(chan struct{})
+	s.Go(func() {
+		for _, end := range ends {
+			select {
+			case <-end:
+			case <-s.Context().Done():
+				return
+			}
+		}
+		close(done)
+	})
+	return done
 }
 
 // sleep returns after d, or false when s is closed before.

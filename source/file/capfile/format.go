@@ -44,7 +44,8 @@ const (
 
 // Options of blocks.
 const (
-	optEnd = 0
+	optEnd     = 0
+	optComment = 1 // of any block
 
 	optHardware    = 2 // of an SHB
 	optOS          = 3

@@ -77,8 +77,8 @@ func (f *Writer) WritePacket(id int, ts int64, origLen int, data []byte, d Direc
 	if err := f.check(id, ts); err != nil {
 		return err
 	}
-	if len(data) > MaxPacket || origLen < len(data) || uint64(origLen) > math.MaxUint32 {
-		return fmt.Errorf("packet with %d of %d bytes: want at most %d, of as many or more", len(data), origLen, MaxPacket)
+	if err := checkLengths(len(data), origLen); err != nil {
+		return err
 	}
 	padding := padded(len(data)) - len(data)
 	tail := f.tail[:padding]
@@ -116,6 +116,8 @@ type Stats struct {
 	Accepted  *uint64 // isb_filteraccept: packets that the filter accepted
 	OSDropped *uint64 // isb_osdrop: of those, the ones dropped because the ring was full
 	Delivered *uint64 // isb_usrdeliv: those that the reader received
+
+	Comment string // opt_comment; "": none
 }
 
 // WriteStats writes an interface's statistics. It can be called more than once for
@@ -147,7 +149,9 @@ func (f *Writer) WriteStats(id int, s Stats) error {
 			f.uint64(*c.count)
 		}
 	}
-	f.block = appendOptionHead(f.block, optEnd, 0)
+	if err := f.textOptions([]textOption{{optComment, s.Comment}}); err != nil {
+		return err
+	}
 	return f.end()
 }
 
@@ -160,6 +164,13 @@ func (f *Writer) check(id int, ts int64) error {
 	}
 	if ts < 0 {
 		return fmt.Errorf("time of %d ns: want none before 1970", ts)
+	}
+	return nil
+}
+
+func checkLengths(kept, origLen int) error {
+	if kept > MaxPacket || origLen < kept || uint64(origLen) > math.MaxUint32 {
+		return fmt.Errorf("packet with %d of %d bytes: want at most %d, of as many or more", kept, origLen, MaxPacket)
 	}
 	return nil
 }

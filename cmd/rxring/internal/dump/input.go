@@ -14,43 +14,66 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
-	"github.com/rxring/rxring/cmd/rxring/internal/pcapfilter"
-	"github.com/rxring/rxring/source/file/capfile"
-	"github.com/rxring/rxring/source/file/linktype"
+	"github.com/rxring/rxring/internal/suggest"
 )
 
-// Input is an open device, whose handle rejects all packets until Run sets the filter.
+// Input is an open device, or several, whose handle rejects all packets until Run sets the
+// filter.
 type Input struct {
-	Device string
+	Device string // its name, or the names of several
 	Handle *capture.Handle
-	Others []string // if the device was not named: the others that could be
+	Others []string // if no device was named: the others that could be
 
 	// Start starts the device's source, after the filter is set. done is closed when the
 	// source has ended; nil: it does not end by itself. A nil Start: packets arrive already.
 	Start func() (done <-chan struct{}, err error)
 
-	link   capfile.LinkType
-	cooked bool // packets are received without a link-layer header, and written with LINUX_SLL2's
+	devices []*device // the one, or those that were named or have had packets
+	several *several  // nil: one device
+	last    *device   // of the packet received last; the one device
+
 	shared bool // another process owns the ring, and can reclaim it
 	client *attach.Client
 
-	present func() bool // whether the device exists, up or down
+	present func() bool // whether the device, or one of those that were named, exists, up or down
 }
 
 // rejectAll is a filter that accepts no packet.
 var rejectAll = []cbpf.Instruction{{Op: cbpf.OpRetK}}
 
-// OpenLive opens a network interface through the kernel; name "" is the first one that
-// is up. An error for lack of privilege suggests the socket at.
-func OpenLive(name, at string, c capture.Config) (*Input, error) {
+// OpenLive opens network interfaces through the kernel: those with the names, all of them for
+// [Any], or without names the first one that is up. An error for lack of privilege suggests the
+// socket at.
+func OpenLive(names []string, at string, c capture.Config) (*Input, error) {
+	names, all, err := splitAny(names)
+	if err != nil {
+		return nil, err
+	}
 	var others []string
-	if name == "" {
+	if len(names) == 0 && !all {
 		up, err := upInterfaces()
 		if err != nil {
 			return nil, err
 		}
-		name, others = up[0], up[1:]
+		names, others = up[:1], up[1:]
 	}
+	var in *Input
+	if len(names) == 1 {
+		in, err = openInterface(names[0], c)
+	} else {
+		in, err = openInterfaces(names, c)
+	}
+	if errors.Is(err, syscall.EPERM) {
+		return nil, fmt.Errorf("%w: be root or have that capability, or read what `rxring serve` offers: rxring dump --at %s", err, at)
+	}
+	if err != nil {
+		return nil, err
+	}
+	in.Others = others
+	return in, nil
+}
+
+func openInterface(name string, c capture.Config) (*Input, error) {
 	index := 0
 	if i, err := net.InterfaceByName(name); err == nil {
 		index = i.Index
@@ -58,16 +81,13 @@ func OpenLive(name, at string, c capture.Config) (*Input, error) {
 			c.IgnoreOutgoing = true // a loopback device receives each packet that it sends
 		}
 	}
-	c.Filter = rejectAll
-	present := func() bool {
-		_, err := net.InterfaceByIndex(index)
-		return err == nil
-	}
-	in, err := newInput(&Input{Device: name, Others: others, present: present}, c, func(c capture.Config) (*capture.Handle, error) { return capture.Open(name, c) })
-	if errors.Is(err, syscall.EPERM) {
-		return nil, fmt.Errorf("%w: be root or have that capability, or read what `rxring serve` offers: rxring dump --at %s", err, at)
-	}
-	return in, err
+	in := &Input{Device: name, present: func() bool { return interfaceExists(index) }}
+	return newInput(in, index, c, func(c capture.Config) (*capture.Handle, error) { return capture.Open(name, c) })
+}
+
+func interfaceExists(index int) bool {
+	_, err := net.InterfaceByIndex(index)
+	return err == nil
 }
 
 // upInterfaces returns the names of the interfaces that are up, loopback interfaces last,
@@ -93,71 +113,249 @@ func upInterfaces() (names []string, err error) {
 	return names, nil
 }
 
-// OpenAttached opens a device of the namespace that is offered at path; name "" is the
-// first one.
-func OpenAttached(ctx context.Context, path, name string, c capture.Config) (*Input, error) {
+// openInterfaces opens several interfaces; without names, all.
+func openInterfaces(names []string, c capture.Config) (*Input, error) {
+	present, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	s := &several{name: interfaceName}
+	var devices []*device
+	for _, i := range present {
+		if len(names) > 0 && !slices.Contains(names, i.Name) {
+			continue
+		}
+		hatype, err := interfaceType(i.Name)
+		if err != nil {
+			if len(names) > 0 {
+				return nil, fmt.Errorf("-i %s: %w", i.Name, err)
+			}
+			continue // it has been deleted
+		}
+		devices = append(devices, newDevice(i.Name, i.Index, hatype))
+		if i.Flags&net.FlagLoopback != 0 {
+			s.loopback = int32(i.Index)
+		}
+	}
+	if len(names) > 0 {
+		if devices, err = inOrder(devices, names); err != nil {
+			return nil, err
+		}
+	}
+	in := &Input{several: s, present: func() bool { return true }}
+	if len(names) > 0 {
+		in.present = func() bool {
+			return slices.ContainsFunc(devices, func(d *device) bool { return interfaceExists(int(d.index)) })
+		}
+	}
+	return newSeveral(in, devices, len(names) > 0, c, func(c capture.Config) (*capture.Handle, error) { return capture.Open("", c) })
+}
+
+func interfaceName(index int) string {
+	if i, err := net.InterfaceByIndex(index); err == nil {
+		return i.Name
+	}
+	return removedName(index)
+}
+
+// inOrder returns the devices in the order of names, or an error if one is missing.
+func inOrder(devices []*device, names []string) ([]*device, error) {
+	var ordered []*device
+	for _, name := range names {
+		i := slices.IndexFunc(devices, func(d *device) bool { return d.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("-i %s: %w", name, suggest.NoInterface(name, syscall.ENODEV))
+		}
+		ordered = append(ordered, devices[i])
+	}
+	return ordered, nil
+}
+
+// OpenAttached opens devices of the namespace that is offered at path: those with the names, all
+// of them for [Any], or without names the first one.
+func OpenAttached(ctx context.Context, path string, names []string, c capture.Config) (*Input, error) {
+	names, all, err := splitAny(names)
+	if err != nil {
+		return nil, err
+	}
 	client, err := dialer.Dial(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	in, err := openAttached(client, path, name, c)
+	in, err := openAttached(client, path, names, all, c)
 	if err != nil {
 		client.Close()
 	}
 	return in, err
 }
 
-func openAttached(client *attach.Client, path, name string, c capture.Config) (*Input, error) {
+func openAttached(client *attach.Client, path string, names []string, all bool, c capture.Config) (*Input, error) {
+	ns := client.Namespace()
 	var others []string
-	if name == "" {
-		all := client.Namespace().Devices()
-		if len(all) == 0 {
+	if len(names) == 0 && !all {
+		offered := namesOf(ns.Devices())
+		if len(offered) == 0 {
 			return nil, fmt.Errorf("%s: it offers no device to this user", path)
 		}
-		name, others = all[0].Name(), names(all[1:])
+		names, others = offered[:1], offered[1:]
 	}
-	c.Filter = rejectAll
 	present := func() bool { // asks the other process: client's own list may be outdated
 		st, err := client.Status()
-		return err == nil && slices.ContainsFunc(st.Devices, func(d attach.DeviceStatus) bool { return d.Name == name })
+		return err == nil && (all || slices.ContainsFunc(st.Devices, func(d attach.DeviceStatus) bool { return slices.Contains(names, d.Name) }))
 	}
-	in, err := newInput(&Input{Device: name, Others: others, shared: true, client: client, present: present}, c,
-		func(c capture.Config) (*capture.Handle, error) { return capture.OpenAttached(client, name, c) })
+	in := &Input{Others: others, shared: true, client: client, present: present}
+	var err error
+	if len(names) == 1 {
+		in.Device = names[0]
+		index := 0
+		if d, ok := ns.DeviceByName(names[0]); ok {
+			index = d.Index()
+		}
+		in, err = newInput(in, index, c, func(c capture.Config) (*capture.Handle, error) { return capture.OpenAttached(client, names[0], c) })
+	} else {
+		in, err = openNamespace(in, ns, names, c, func(c capture.Config) (*capture.Handle, error) { return capture.OpenAttached(client, "", c) })
+		if err == nil {
+			in.several.name = func(index int) string { return offeredName(client, index) }
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return in, nil
 }
 
-// OpenDevice opens a device of this process.
-func OpenDevice(d *rxring.Device, c capture.Config) (*Input, error) {
-	c.Filter = rejectAll
-	present := func() bool { return slices.Contains(d.Namespace().Devices(), d) }
-	return newInput(&Input{Device: d.Name(), present: present}, c, func(c capture.Config) (*capture.Handle, error) { return capture.OpenDevice(d, c) })
+// offeredName returns the name of a device that was added after the client had connected.
+func offeredName(client *attach.Client, index int) string {
+	st, _ := client.Status()
+	for _, d := range st.Devices {
+		if d.Index == index {
+			return d.Name
+		}
+	}
+	return removedName(index)
 }
 
-func names(devices []*rxring.Device) (names []string) {
+// removedName is a name for a device that was removed before its packets were read.
+func removedName(index int) string { return fmt.Sprintf("if%d", index) }
+
+// OpenDevices opens devices of a namespace of this process: those with the names, all of them
+// for [Any], or without names the first one.
+func OpenDevices(ns *rxring.Namespace, names []string, c capture.Config) (*Input, error) {
+	names, all, err := splitAny(names)
+	if err != nil {
+		return nil, err
+	}
+	devices := ns.Devices()
+	var others []string
+	if len(names) == 0 && !all {
+		if len(devices) == 0 {
+			return nil, &UsageError{errors.New("there is no device: want a source that has one")}
+		}
+		present := namesOf(devices)
+		names, others = present[:1], present[1:]
+	}
+	if len(names) != 1 {
+		in := &Input{present: func() bool { return true }} // Start's channel is closed at the end
+		return openNamespace(in, ns, names, c, func(c capture.Config) (*capture.Handle, error) { return capture.OpenNamespace(ns, c) })
+	}
+	d, ok := ns.DeviceByName(names[0])
+	if !ok {
+		return nil, noDevice(names[0], devices)
+	}
+	in := &Input{Device: d.Name(), Others: others, present: func() bool { return slices.Contains(ns.Devices(), d) }}
+	return newInput(in, d.Index(), c, func(c capture.Config) (*capture.Handle, error) { return capture.OpenDevice(d, c) })
+}
+
+// openNamespace opens several devices of a namespace; without names, all.
+func openNamespace(in *Input, ns *rxring.Namespace, names []string, c capture.Config, open func(capture.Config) (*capture.Handle, error)) (*Input, error) {
+	in.several = &several{name: func(index int) string {
+		if d, ok := ns.DeviceByIndex(index); ok {
+			return d.Name()
+		}
+		return removedName(index)
+	}}
+	present := ns.Devices()
+	if len(names) > 0 {
+		present = nil
+		for _, name := range names {
+			d, ok := ns.DeviceByName(name)
+			if !ok {
+				return nil, noDevice(name, ns.Devices())
+			}
+			present = append(present, d)
+		}
+	}
+	var devices []*device
+	for _, d := range present {
+		devices = append(devices, newDevice(d.Name(), d.Index(), uint16(d.Type())))
+	}
+	return newSeveral(in, devices, len(names) > 0, c, open)
+}
+
+func noDevice(name string, devices []*rxring.Device) error {
+	return &UsageError{fmt.Errorf("-i %s: there is no such device: %s", name, suggest.Among(name, namesOf(devices)))}
+}
+
+func namesOf(devices []*rxring.Device) (names []string) {
 	for _, d := range devices {
 		names = append(names, d.Name())
 	}
 	return names
 }
 
-// newInput opens the device, cooked if its hardware type has no link type of its own.
-func newInput(in *Input, c capture.Config, open func(capture.Config) (*capture.Handle, error)) (*Input, error) {
+// newInput opens one device, cooked if its hardware type has no link type of its own.
+func newInput(in *Input, index int, c capture.Config, open func(capture.Config) (*capture.Handle, error)) (*Input, error) {
+	c.Filter = rejectAll
 	h, err := open(c)
 	if err != nil {
 		return nil, err
 	}
-	if in.link, in.cooked = linktype.OfDevice(rxring.DeviceType(h.Hatype())); in.cooked {
+	d := newDevice(in.Device, index, h.Hatype())
+	if d.cooked {
 		h.Close()
 		c.Cooked = true
 		if h, err = open(c); err != nil {
 			return nil, err
 		}
 	}
-	in.Handle = h
+	in.Handle, in.last, in.devices = h, d, []*device{d}
 	return in, nil
+}
+
+// compile compiles an expression for the socket. Where its filter cannot decide, dumper runs the
+// filter of a packet's device.
+func (in *Input) compile(expr string, snaplen int) ([]cbpf.Instruction, error) {
+	if in.several != nil {
+		return in.several.compile(in.devices, expr, snaplen)
+	}
+	return in.last.compile(expr, snaplen)
+}
+
+// Reads reports whether packets of a device are captured.
+func (in *Input) Reads(name string) bool {
+	if s := in.several; s != nil && !s.named {
+		return true
+	}
+	return slices.ContainsFunc(in.devices, func(d *device) bool { return d.name == name })
+}
+
+// named returns the devices that were named.
+func (in *Input) named() []*device {
+	if s := in.several; s != nil && !s.named {
+		return nil
+	}
+	return in.devices
+}
+
+// linkTypes lists the devices' link types.
+func (in *Input) linkTypes() string {
+	var types []string
+	for _, d := range in.devices {
+		if t := d.link.String(); !slices.Contains(types, t) {
+			types = append(types, t)
+		}
+	}
+	return strings.Join(types, ", ")
 }
 
 // Close closes the handle and the connection.
@@ -172,28 +370,12 @@ func (in *Input) Close() error {
 	return err
 }
 
-// filter is a compiled expression.
-type filter struct {
-	socket []cbpf.Instruction // attached to the socket; nil: none
-	own    *cbpf.Filter       // run by dumper on the packet as it is written; nil: none
-}
-
-// compile compiles an expression for the socket or, where packets are written otherwise
-// than the socket's filter sees them, for the dumper.
-func (in *Input) compile(expr string, snaplen int) (f filter, err error) {
-	if strings.TrimSpace(expr) == "" {
-		return f, nil
+// were returns a subject for messages, with its verb.
+func (in *Input) were() string {
+	if in.several != nil {
+		return "all devices were"
 	}
-	prog, err := pcapfilter.Compile(expr, int(in.link), snaplen)
-	if err != nil {
-		return f, err
-	}
-	if !pcapfilter.Tags(expr) && !in.reshapes() {
-		f.socket = prog
-		return f, nil
-	}
-	f.own, err = cbpf.Compile(prog)
-	return f, err
+	return "the device was"
 }
 
 // explain replaces ENETDOWN by the reason why the connection ended, if it did.

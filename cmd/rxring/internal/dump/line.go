@@ -22,6 +22,7 @@ import (
 type liner struct {
 	ether, four, six, address *gopacket.DecodingLayerParser // by a packet's first header
 	link                      capfile.LinkType
+	named                     bool // lines have the device's name
 
 	found []gopacket.LayerType
 	eth   layers.Ethernet
@@ -49,6 +50,9 @@ func newLiner(link capfile.LinkType) *liner {
 
 func (l *liner) append(b []byte, p *packet) []byte {
 	b = time.Unix(0, p.time).AppendFormat(b, "15:04:05.000000")
+	if l.named {
+		b = append(append(b, ' '), p.device.name...)
+	}
 	if p.outgoing {
 		b = append(b, " Out "...)
 	} else {

@@ -37,7 +37,8 @@ func newNamer(file string, r Rotation) (*namer, error) {
 }
 
 // next returns the name of the next file, of a period that begins at start. The first file
-// of a name has no number, unless names are cycled through.
+// of a name has no number, unless names are cycled through. A number precedes the extension of
+// a compression, by which decompressors know their files.
 func (n *namer) next(start time.Time) string {
 	name := n.file
 	if n.pattern != nil {
@@ -47,11 +48,12 @@ func (n *namer) next(start time.Time) string {
 	}
 	i := n.count
 	n.count++
+	base, extension := splitCompression(name)
 	switch {
 	case n.cycle > 0:
-		return name + fmt.Sprintf("%0*d", len(strconv.Itoa(n.cycle-1)), i%n.cycle)
+		return base + fmt.Sprintf("%0*d", len(strconv.Itoa(n.cycle-1)), i%n.cycle) + extension
 	case i > 0:
-		return name + strconv.Itoa(i)
+		return base + strconv.Itoa(i) + extension
 	}
 	return name
 }

@@ -19,17 +19,16 @@ const ctxCheckInterval = 64
 
 // receive receives and writes up to limit packets, or until there is an error.
 func (d *dumper) receive(ctx context.Context, limit uint64) error {
-	h := d.in.Handle
 	for n := uint64(1); n <= limit; n++ {
 		if n%ctxCheckInterval == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !h.Ready() {
+		if !d.ready() {
 			if err := d.idle(); err != nil {
 				return err
 			}
 		}
-		f, err := h.Next(ctx)
+		f, err := d.next(ctx)
 		if errors.Is(err, os.ErrDeadlineExceeded) && !d.draining {
 			if err := d.out.tick(); err != nil {
 				return err
@@ -40,21 +39,28 @@ func (d *dumper) receive(ctx context.Context, limit uint64) error {
 		if err != nil {
 			return err
 		}
+		if f == nil {
+			n--
+			continue
+		}
 		d.read++
 		p := &d.packet
+		if p.device, err = d.in.deviceOf(&f.From); err != nil {
+			return err
+		}
 		p.time, p.len, p.data = f.Sec*1e9+f.Nsec, f.Len, f.Data
 		p.outgoing = f.From.Pkttype == tpacket.PacketOutgoing
-		if d.in.reshapes() || tagged(f) || d.in.shared {
+		if p.device.reshapes() || tagged(f) || d.in.shared {
 			n := len(f.Data)
-			d.buffer = d.in.appendFrame(d.buffer[:0], f)
+			d.buffer = p.device.appendFrame(d.buffer[:0], f)
 			p.len += len(d.buffer) - n
 			if p.data = d.buffer; d.in.shared && !f.Intact() {
 				return errReclaimed
 			}
 		}
 		keep := d.in.Handle.Snaplen() // less than len(p.data) if a tag was reinserted
-		if d.own != nil {
-			if keep = d.filter(f); keep == 0 {
+		if own := p.device.own; own != nil {
+			if keep = d.filter(own, f); keep == 0 {
 				continue
 			}
 		}
@@ -69,23 +75,48 @@ func (d *dumper) receive(ctx context.Context, limit uint64) error {
 	return nil
 }
 
+// ready reports whether next returns without waiting.
+func (d *dumper) ready() bool {
+	if d.order != nil {
+		return d.order.ready()
+	}
+	return d.in.Handle.Ready()
+}
+
+// next returns the next packet, which is valid until the next call, or nil: try again.
+func (d *dumper) next(ctx context.Context) (*ring.Frame, error) {
+	if d.order != nil {
+		return d.order.next(ctx)
+	}
+	return d.in.Handle.Next(ctx)
+}
+
 // idle is called when no packet is ready: it flushes the output, and sets the deadline at
-// which the output's tick is due.
+// which the output's tick is due, or packets need no longer wait for earlier ones.
 func (d *dumper) idle() error {
 	if err := d.out.idle(); err != nil {
 		return err
 	}
-	if due := d.out.due(); !d.draining && due != d.due {
-		d.due = due
-		return d.in.Handle.SetDeadline(due)
+	if d.draining {
+		return nil
 	}
-	return nil
+	due := d.out.due()
+	if d.order != nil {
+		if end := d.order.deadline(); !end.IsZero() && (due.IsZero() || end.Before(due)) {
+			due = end
+		}
+	}
+	if due == d.due {
+		return nil
+	}
+	d.due = due
+	return d.in.Handle.SetDeadline(due)
 }
 
 var errReclaimed = explain.Errorf(syscall.ENETDOWN, "the ring's owner has reclaimed its memory")
 
-// filter runs the filter on the packet as it is written, and returns how many bytes to keep.
-func (d *dumper) filter(f *ring.Frame) int {
+// filter runs a filter on the packet as it is written, and returns how many bytes to keep.
+func (d *dumper) filter(own *cbpf.Filter, f *ring.Frame) int {
 	d.frame = cbpf.Packet{
 		Data:       d.packet.data,
 		Len:        uint32(d.packet.len),
@@ -95,5 +126,5 @@ func (d *dumper) filter(f *ring.Frame) int {
 		Hatype:     f.From.Hatype,
 		PacketType: uint8(f.From.Pkttype),
 	}
-	return int(min(d.own.Run(&d.frame), math.MaxInt32))
+	return int(min(own.Run(&d.frame), math.MaxInt32))
 }

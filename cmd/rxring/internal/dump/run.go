@@ -32,6 +32,7 @@ type Result struct {
 
 // packet is a packet to write.
 type packet struct {
+	device   *device
 	time     int64 // nanoseconds since the Unix epoch
 	len      int   // original length in bytes
 	data     []byte
@@ -54,7 +55,7 @@ type dumper struct {
 	in     *Input
 	stderr *os.File
 	out    output
-	own    *cbpf.Filter // run here; nil: none
+	order  *orderer // nil: there is one device
 	packet packet
 	buffer []byte // for packets that are not written from the ring
 	frame  cbpf.Packet
@@ -79,7 +80,7 @@ func Run(ctx context.Context, in *Input, c Config, stdout, stderr *os.File) (Res
 		return Result{}, err
 	}
 	if !d.Quiet {
-		fmt.Fprintf(printable.Writer(stderr), "rxring: listening on %s, link type %v\n", in.Device, in.link)
+		fmt.Fprintf(printable.Writer(stderr), "rxring: listening on %s, link type %s\n", in.Device, in.linkTypes())
 		if len(in.Others) > 0 {
 			fmt.Fprintf(printable.Writer(stderr), "rxring: other devices: %s: -i selects one\n", suggest.List(in.Others))
 		}
@@ -96,14 +97,19 @@ func Run(ctx context.Context, in *Input, c Config, stdout, stderr *os.File) (Res
 
 // begin opens the output, and then attaches the filter that accepts packets.
 func (d *dumper) begin(ctx context.Context, stdout *os.File) error {
-	f, err := d.in.compile(d.Expression, d.Capture.Snaplen)
+	if formatOf(d.File).pcap {
+		d.in.oneLinkType()
+	}
+	filter, err := d.in.compile(d.Expression, d.Capture.Snaplen)
 	if errors.Is(err, syscall.EINVAL) {
 		return &UsageError{err}
 	}
 	if err != nil {
 		return err
 	}
-	d.own = f.own
+	if d.in.several != nil {
+		d.order = newOrderer(d.in.Handle, d.Capture)
+	}
 	d.start = time.Now()
 	if strings.HasPrefix(d.File, tcpScheme) {
 		if d.out, err = newTCPOutput(ctx, d, d.stderr); err != nil {
@@ -111,11 +117,11 @@ func (d *dumper) begin(ctx context.Context, stdout *os.File) error {
 		}
 		d.start = time.Now()
 	} else if d.File == "" {
-		d.out = newText(stdout, d.in.link)
+		d.out = newText(stdout, d.in.several != nil)
 	} else if d.out, err = newFiles(d, stdout); err != nil {
 		return err
 	}
-	if err := d.in.Handle.SetFilter(f.socket); err != nil {
+	if err := d.in.Handle.SetFilter(filter); err != nil {
 		d.out.close(capture.Stats{})
 		return d.in.explain(err)
 	}
@@ -176,15 +182,18 @@ func (d *dumper) receiveAll(ctx context.Context) error {
 	defer wg.Wait()
 	defer removed()
 	down := false
+	if s := d.in.several; s != nil && s.named { // their socket is not notified
+		wg.Go(func() { d.awaitRemoval(present, removed) })
+	}
 	for {
 		err := d.receive(present, math.MaxUint64)
 		switch {
 		case ctx.Err() == nil && present.Err() != nil:
-			return explain.Errorf(syscall.ENETDOWN, "%s: the device was removed", d.in.Device)
+			return explain.Errorf(syscall.ENETDOWN, "%s: %s removed", d.in.Device, d.in.were())
 		case !errors.Is(err, syscall.ENETDOWN), errors.Is(err, errReclaimed), d.in.client != nil && d.in.client.Err() != nil:
 			return err
 		case !d.in.present():
-			return fmt.Errorf("%s: the device was removed: %w", d.in.Device, err)
+			return fmt.Errorf("%s: %s removed: %w", d.in.Device, d.in.were(), err)
 		}
 		if !d.Quiet {
 			fmt.Fprintf(printable.Writer(d.stderr), "rxring: %s is down: waiting for it to come up\n", d.in.Device)
@@ -222,6 +231,9 @@ func (d *dumper) awaitRemoval(ctx context.Context, removed func()) {
 func (d *dumper) drain() error {
 	h := d.in.Handle
 	d.draining = true
+	if d.order != nil {
+		d.order.flush, d.order.err = true, nil
+	}
 	h.SetFilter(rejectAll) // it fails only if no packet can arrive any more
 	h.SetDeadline(time.Now().Add(drainTime))
 	for {

@@ -263,10 +263,10 @@ func TestExpressionThatCannotBe(t *testing.T) {
 func TestNoSuchDevice(t *testing.T) {
 	s, _ := open(t, Config{}, true)
 	defer s.in.Close()
-	if _, err := OpenAttached(t.Context(), filepath.Join(s.dir, "sock"), "net9", capture.Config{}); !errors.Is(err, syscall.ENODEV) || !strings.Contains(err.Error(), "there is net0") {
+	if _, err := OpenAttached(t.Context(), filepath.Join(s.dir, "sock"), []string{"net9"}, capture.Config{}); !errors.Is(err, syscall.ENODEV) || !strings.Contains(err.Error(), "there is net0") {
 		t.Error(err)
 	}
-	if _, err := OpenAttached(t.Context(), filepath.Join(s.dir, "none"), "", capture.Config{}); !errors.Is(err, syscall.ENOENT) {
+	if _, err := OpenAttached(t.Context(), filepath.Join(s.dir, "none"), nil, capture.Config{}); !errors.Is(err, syscall.ENOENT) {
 		t.Error(err)
 	}
 }
@@ -311,7 +311,7 @@ func BenchmarkTake(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			in, err := OpenDevice(dev, c)
+			in, err := OpenDevices(dev.Namespace(), nil, c)
 			if err != nil {
 				b.Fatal(err)
 			}

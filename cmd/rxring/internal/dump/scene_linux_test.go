@@ -47,9 +47,9 @@ func open(t *testing.T, c Config, attached bool) (*scene, *attach.Server) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { server.Close() })
-		s.in, err = OpenAttached(t.Context(), path, "", c.Capture)
+		s.in, err = OpenAttached(t.Context(), path, nil, c.Capture)
 	} else {
-		s.in, err = OpenDevice(s.dev, c.Capture)
+		s.in, err = OpenDevices(ns, nil, c.Capture)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -120,30 +120,41 @@ type file struct {
 
 func (s *scene) read(name string) (f file) {
 	s.t.Helper()
-	path := filepath.Join(s.dir, name)
-	r, err := os.Open(path)
-	if err != nil {
+	f.packets = s.packets(name)
+	f.received, f.missed = statistics(s.t, filepath.Join(s.dir, name))
+	return f
+}
+
+// packets reads all packets of a file.
+func (s *scene) packets(name string) []capfile.Packet {
+	s.t.Helper()
+	all, err := s.tryPackets(name)
+	if err != io.EOF {
 		s.t.Fatal(err)
+	}
+	return all
+}
+
+// tryPackets reads packets up to an error.
+func (s *scene) tryPackets(name string) (all []capfile.Packet, err error) {
+	f, err := os.Open(filepath.Join(s.dir, name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, err := capfile.NewReader(f)
+	if err != nil {
+		return nil, err
 	}
 	defer r.Close()
-	c, err := capfile.NewReader(r)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer c.Close()
 	for {
-		p, err := c.Next()
-		if err == io.EOF {
-			break
-		}
+		p, err := r.Next()
 		if err != nil {
-			s.t.Fatal(err)
+			return all, err
 		}
 		p.Data = append([]byte(nil), p.Data...)
-		f.packets = append(f.packets, p)
+		all = append(all, p)
 	}
-	f.received, f.missed = statistics(s.t, path)
-	return f
 }
 
 // statistics finds the one interface statistics block, which must be the last.

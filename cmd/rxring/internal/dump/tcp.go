@@ -53,7 +53,7 @@ func notLoopback(file string) error {
 // packets of its own only.
 type tcpOutput struct {
 	listener net.Listener
-	device   capfile.Interface
+	describe func(*device) capfile.Interface
 	stats    func() capture.Stats
 	print    func(format string, args ...any)
 	first    chan struct{} // closed when a client has connected
@@ -63,6 +63,7 @@ type tcpOutput struct {
 	encoder *capfile.Writer
 	encoded bytes.Buffer // what encoder has written since it was reset
 	header  []byte       // the section and its interfaces
+	ids     map[*device]int
 	clients map[*client]bool
 	began   bool // a client has connected
 	closed  bool
@@ -81,7 +82,7 @@ func newTCPOutput(ctx context.Context, d *dumper, stderr *os.File) (*tcpOutput, 
 	}
 	t := &tcpOutput{
 		listener: l,
-		device:   capfile.Interface{Name: d.in.Device, LinkType: d.in.link, SnapLen: uint32(d.in.Handle.Snaplen()), Filter: d.Expression},
+		describe: d.describe,
 		stats: func() capture.Stats {
 			s, _ := d.in.Handle.Stats() // with an error, the last known
 			return s
@@ -93,15 +94,16 @@ func newTCPOutput(ctx context.Context, d *dumper, stderr *os.File) (*tcpOutput, 
 		},
 		first:   make(chan struct{}),
 		clients: make(map[*client]bool),
+		ids:     make(map[*device]int),
 	}
 	if t.encoder, err = capfile.NewWriter(&t.encoded, capfile.Section{OS: runtime.GOOS, Application: "rxring dump " + d.Version}); err == nil {
-		_, err = t.encoder.AddInterface(t.device)
+		t.header = bytes.Clone(t.takeLocked())
+		err = t.addNamed(d.in)
 	}
 	if err != nil {
 		l.Close()
 		return nil, err
 	}
-	t.header = bytes.Clone(t.takeLocked())
 	t.print("waiting for a client: wireshark -k -i TCP@%v reads the packets", l.Addr())
 	t.wg.Go(t.accept)
 	select {
@@ -109,6 +111,37 @@ func newTCPOutput(ctx context.Context, d *dumper, stderr *os.File) (*tcpOutput, 
 	case <-ctx.Done():
 	}
 	return t, nil
+}
+
+// addNamed describes the devices that were named.
+func (t *tcpOutput) addNamed(in *Input) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, d := range in.named() {
+		if _, err := t.interfaceOfLocked(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// interfaceOfLocked returns a device's number in the stream, which it describes to all clients
+// before its first packet.
+func (t *tcpOutput) interfaceOfLocked(d *device) (int, error) {
+	if id, ok := t.ids[d]; ok {
+		return id, nil
+	}
+	id, err := t.encoder.AddInterface(t.describe(d))
+	if err != nil {
+		return 0, err
+	}
+	t.ids[d] = id
+	block := t.takeLocked()
+	t.header = append(t.header, block...)
+	for c := range t.clients {
+		c.queue(block)
+	}
+	return id, nil
 }
 
 // takeLocked returns the blocks that were encoded, valid until the next call.
@@ -181,7 +214,11 @@ func (t *tcpOutput) write(p *packet) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.encoder.WritePacket(0, max(p.time, 0), p.len, p.data, direction); err != nil {
+	id, err := t.interfaceOfLocked(p.device)
+	if err != nil {
+		return err
+	}
+	if err := t.encoder.WritePacket(id, max(p.time, 0), p.len, p.data, direction); err != nil {
 		return err
 	}
 	block := t.takeLocked()
@@ -206,10 +243,18 @@ func (t *tcpOutput) reportDropsLocked(drops uint64) {
 	}
 }
 
+// queueStatsLocked queues the counts of all interfaces, as those of the first one.
 func (t *tcpOutput) queueStatsLocked(c *client, dropped uint64) {
+	if len(t.ids) == 0 {
+		return // and so no packets
+	}
+	comment := ""
+	if len(t.ids) > 1 {
+		comment = fmt.Sprintf("of all %d interfaces", len(t.ids))
+	}
 	now := time.Now().UnixNano()
 	received := c.queued + dropped
-	t.encoder.WriteStats(0, capfile.Stats{Time: now, Start: c.since.UnixNano(), End: now, Received: &received, Dropped: &dropped, Delivered: &c.queued})
+	t.encoder.WriteStats(0, capfile.Stats{Time: now, Start: c.since.UnixNano(), End: now, Received: &received, Dropped: &dropped, Delivered: &c.queued, Comment: comment})
 	c.queue(t.takeLocked())
 }
 

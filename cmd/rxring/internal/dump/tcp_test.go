@@ -19,11 +19,10 @@ import (
 func serveTCP(t *testing.T) (out *tcpOutput, first net.Conn, connect func() net.Conn) {
 	t.Helper()
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
-	if err != nil {
+	if _, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"}); err != nil {
 		t.Fatal(err)
 	}
-	in, err := OpenDevice(dev, capture.Config{})
+	in, err := OpenDevices(ns, nil, capture.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +53,14 @@ func serveTCP(t *testing.T) (out *tcpOutput, first net.Conn, connect func() net.
 		t.Fatal(err)
 	}
 	return out, <-connected, connect
+}
+
+// device returns the one device.
+func (t *tcpOutput) device() *device {
+	for d := range t.ids {
+		return d
+	}
+	return nil
 }
 
 func (t *tcpOutput) clientCount() int {
@@ -99,7 +106,7 @@ func TestASlowClientLosesItsOwnPacketsOnly(t *testing.T) {
 		results <- result{p, d}
 	}()
 	const n = 1000
-	p := packet{time: 1e9, len: 60000, data: make([]byte, 60000)}
+	p := packet{device: out.device(), time: 1e9, len: 60000, data: make([]byte, 60000)}
 	for i := range n { // more than the queue and the kernel's buffers hold
 		if err := out.write(&p); err != nil {
 			t.Fatal(err)
@@ -136,7 +143,7 @@ func fastIsBehind(out *tcpOutput, conn net.Conn) bool {
 // Clients that leave, send text, or are too many harm nothing.
 func TestClientsComeAndGo(t *testing.T) {
 	out, first, connect := serveTCP(t)
-	p := packet{time: 1e9, len: 60, data: make([]byte, 60)}
+	p := packet{device: out.device(), time: 1e9, len: 60, data: make([]byte, 60)}
 	first.Close()
 	for out.clientCount() > 0 { // it is noticed when it is sent something
 		if err := out.write(&p); err != nil {
@@ -188,8 +195,10 @@ func TestWaitingForAClientEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev, _ := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
-	in, err := OpenDevice(dev, capture.Config{})
+	if _, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"}); err != nil {
+		t.Fatal(err)
+	}
+	in, err := OpenDevices(ns, nil, capture.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

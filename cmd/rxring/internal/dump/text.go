@@ -18,16 +18,26 @@ const textBuffer = 64 << 10
 type text struct {
 	w      *bufio.Writer
 	each   bool // flush each line, for a terminal
-	liner  *liner
+	named  bool // lines have the device's name
+	liners map[capfile.LinkType]*liner
 	buffer []byte
 }
 
-func newText(stdout *os.File, link capfile.LinkType) *text {
-	return &text{w: bufio.NewWriterSize(stdout, textBuffer), each: progress.IsTerminal(stdout), liner: newLiner(link)}
+func newText(stdout *os.File, named bool) *text {
+	return &text{
+		w: bufio.NewWriterSize(stdout, textBuffer), each: progress.IsTerminal(stdout),
+		named: named, liners: make(map[capfile.LinkType]*liner),
+	}
 }
 
 func (t *text) write(p *packet) error {
-	t.buffer = t.liner.append(t.buffer[:0], p)
+	l := t.liners[p.device.link]
+	if l == nil {
+		l = newLiner(p.device.link)
+		l.named = t.named
+		t.liners[p.device.link] = l
+	}
+	t.buffer = l.append(t.buffer[:0], p)
 	if _, err := t.w.Write(t.buffer); err != nil {
 		return err
 	}

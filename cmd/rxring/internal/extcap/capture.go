@@ -61,7 +61,7 @@ func Run(ctx context.Context, c Config, stderr *os.File) error {
 		return err
 	}
 	cc := capture.Config{Snaplen: c.Snaplen, Buffer: c.BufferKiB << 10, Promiscuous: !c.Modest}
-	in, err := dump.OpenAttached(ctx, ns.path, device, cc)
+	in, err := dump.OpenAttached(ctx, ns.path, []string{device}, cc)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil

@@ -1,0 +1,56 @@
+package dump
+
+import (
+	"io"
+	"strings"
+
+	"github.com/rxring/rxring/source/file/capfile"
+)
+
+// format is how files are written. Their names' extensions select it, as .pcap.gz does.
+type format struct {
+	pcap     bool                                          // pcap; pcapng otherwise
+	compress func(w io.Writer) (capfile.Compressor, error) // nil: not compressed
+}
+
+// compressors are the compressions by extension.
+var compressors = map[string]func(io.Writer) (capfile.Compressor, error){
+	".gz":  capfile.NewGzip,
+	".zst": capfile.NewZstd,
+}
+
+func formatOf(file string) (f format) {
+	base, extension := splitCompression(file)
+	f.compress = compressors[extension]
+	f.pcap = strings.HasSuffix(strings.ToLower(base), ".pcap")
+	return f
+}
+
+// splitCompression splits a name before the extension of a compression, if it has one.
+func splitCompression(name string) (base, extension string) {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 && compressors[name[i:]] != nil {
+		return name[:i], name[i:]
+	}
+	return name, ""
+}
+
+// encoder writes packets of interfaces in a file format. A [capfile.Writer] is one.
+type encoder interface {
+	AddInterface(capfile.Interface) (id int, err error)
+	WritePacket(id int, ts int64, origLen int, data []byte, d capfile.Direction) error
+	WriteStats(id int, s capfile.Stats) error
+	Flush() error
+}
+
+// newEncoder begins a file on w.
+func (f format) newEncoder(w io.Writer, s capfile.Section) (encoder, error) {
+	if f.pcap {
+		return pcapEncoder{capfile.NewPcapWriter(w)}, nil
+	}
+	return capfile.NewWriter(w, s)
+}
+
+// pcapEncoder writes pcap, which has no statistics.
+type pcapEncoder struct{ *capfile.PcapWriter }
+
+func (pcapEncoder) WriteStats(int, capfile.Stats) error { return nil }
