@@ -1,0 +1,35 @@
+package linktype
+
+import (
+	"encoding/binary"
+
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// macs is the length of both addresses of an Ethernet frame, after which its VLAN tag belongs.
+const macs = 12
+
+// AppendFrame appends a packet from a ring to b as files of its device's link type store it: see
+// [OfDevice]. Of a cooked packet the header is added, and a VLAN tag that is beside an Ethernet
+// frame is inserted. The packet's length grows by as many bytes as its data does.
+func AppendFrame(b []byte, link capfile.LinkType, cooked bool, f *ring.Frame) []byte {
+	switch {
+	case cooked:
+		b = AppendSLL2(b, &f.From)
+	case link == CAN && len(f.Data) >= 4: // the identifier is big-endian in files
+		b = binary.BigEndian.AppendUint32(b, binary.NativeEndian.Uint32(f.Data))
+		return append(b, f.Data[4:]...)
+	case link == capfile.LinkEthernet && f.Status&tpacket.StatusVLANValid != 0 && len(f.Data) >= macs:
+		tpid := uint16(tpacket.ETHP8021Q)
+		if f.Status&tpacket.StatusVLANTPID != 0 {
+			tpid = f.VLANTPID
+		}
+		b = append(b, f.Data[:macs]...)
+		b = binary.BigEndian.AppendUint16(b, tpid)
+		b = binary.BigEndian.AppendUint16(b, f.VLANTCI)
+		return append(b, f.Data[macs:]...)
+	}
+	return append(b, f.Data...)
+}

@@ -1,0 +1,156 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/suggest"
+	"github.com/rxring/rxring/source/file/capfile"
+)
+
+// session is a client.
+type session struct {
+	s        *Server
+	conn     net.Conn
+	ctx      context.Context // until the client or the server ends
+	cancel   context.CancelCauseFunc
+	request  Request
+	packets  atomic.Uint64 // sent
+	dropped  atomic.Uint64
+	wg       sync.WaitGroup // the goroutine that reads from the client
+	captured sync.WaitGroup // of deviceCapture.send
+
+	mu sync.Mutex
+	w  *capfile.Writer
+}
+
+func newSession(s *Server, conn net.Conn) *session {
+	c := &session{s: s, conn: conn}
+	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
+	return c
+}
+
+// deadlineWriter writes to a client, which must receive all of it in time.
+type deadlineWriter struct{ c *session }
+
+func (w deadlineWriter) Write(b []byte) (int, error) {
+	stall := w.c.s.cfg.Stall
+	if w.c.ctx.Err() != nil {
+		stall = endTime
+	}
+	w.c.conn.SetWriteDeadline(time.Now().Add(stall))
+	return w.c.conn.Write(b)
+}
+
+// deviceInterval is the time between checks for new devices.
+const deviceInterval = 500 * time.Millisecond
+
+// run serves the client until it leaves or the server is closed. The error is why.
+func (c *session) run() (err error) {
+	if c.request, err = readRequest(c.conn); err != nil {
+		return err
+	}
+	captures, err := c.captures(nil)
+	if err != nil {
+		return err
+	}
+	if c.w, err = capfile.NewWriter(deadlineWriter{c}, capfile.Section{OS: runtime.GOOS, Application: "rxring stream"}); err != nil {
+		return err
+	}
+	// Unread bytes would make the system reset the connection when it is closed. Many clients
+	// close their sending side at once, so the end of what they send means nothing.
+	c.wg.Go(func() { io.Copy(io.Discard, c.conn) })
+	// The server's end must not wait for a client that stalls.
+	defer context.AfterFunc(c.ctx, func() { c.conn.SetWriteDeadline(time.Now().Add(endTime)) })()
+	served := make(map[*rxring.Device]bool)
+	tick := time.NewTicker(deviceInterval)
+	defer tick.Stop()
+	for {
+		for _, capture := range captures {
+			served[capture.dev] = true
+			c.start(capture)
+		}
+		if err := c.flush(); err != nil {
+			c.cancel(err)
+		}
+		select {
+		case <-c.ctx.Done():
+			return context.Cause(c.ctx)
+		case <-tick.C:
+		}
+		if captures, err = c.captures(served); err != nil {
+			return err
+		}
+	}
+}
+
+// endTime is how long a client may take to receive the end of its stream.
+const endTime = time.Second
+
+// close ends all goroutines, and the connection.
+func (c *session) close() {
+	c.cancel(net.ErrClosed)
+	c.captured.Wait()
+	c.flush()
+	c.conn.Close()
+	c.wg.Wait()
+}
+
+// refuse sends an error in place of a stream.
+func (c *session) refuse(err error) {
+	if c.w == nil {
+		c.conn.SetWriteDeadline(time.Now().Add(endTime))
+		fmt.Fprintf(c.conn, "%s%v\n", ErrorPrefix, err)
+	}
+}
+
+// captures opens captures of the devices that the client wants and that are not served yet.
+func (c *session) captures(served map[*rxring.Device]bool) (all []*deviceCapture, err error) {
+	devices := slices.DeleteFunc(c.s.ns.Devices(), func(d *rxring.Device) bool {
+		return c.s.cfg.Devices != nil && !c.s.cfg.Devices(d)
+	})
+	defer func() {
+		if err != nil {
+			for _, a := range all {
+				a.handle.Close()
+			}
+		}
+	}()
+	var names []string
+	for _, d := range devices {
+		names = append(names, d.Name())
+		if served[d] || c.request.Device != "" && d.Name() != c.request.Device {
+			continue
+		}
+		capture, err := c.open(d)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, capture)
+	}
+	if c.request.Device != "" && !slices.Contains(names, c.request.Device) {
+		if served != nil {
+			return all, fmt.Errorf("device %s was removed", c.request.Device)
+		}
+		return all, refusef("device %q: there is no such device: %s", c.request.Device, suggest.Among(c.request.Device, names))
+	}
+	return all, nil
+}
+
+// flush sends what was written.
+func (c *session) flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.w == nil {
+		return nil
+	}
+	return c.w.Flush()
+}
