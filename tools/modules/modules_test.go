@@ -29,7 +29,7 @@ func TestModules(t *testing.T) {
 		}
 	})
 
-	readers := []string{core, core + "/attach", core + "/capture", core + "/interpose"}
+	readers := []string{core, core + "/attach", core + "/capture", core + "/interpose", core + "/source/conn", core + "/source/tun"}
 	t.Run("the core needs x/sys only", func(t *testing.T) {
 		c := newConsumer(t, p, readers, nil)
 		c.onlyBuildsWith(t, core, "golang.org/x/sys")
@@ -56,6 +56,25 @@ func TestModules(t *testing.T) {
 
 	for _, dir := range released {
 		t.Run("alone/"+dir, func(t *testing.T) { testAlone(t, dir) })
+	}
+}
+
+// TestExamples builds, vets and tests the examples that are modules of their own with what
+// their own go.mod requires, which is tidy.
+func TestExamples(t *testing.T) {
+	mods, err := filepath.Glob(filepath.Join(root, "examples", "*", "go.mod"))
+	if err != nil || len(mods) == 0 {
+		t.Fatalf("examples/*/go.mod: %d files: %v", len(mods), err)
+	}
+	env := append(os.Environ(), "GOWORK=off")
+	for _, mod := range mods {
+		dir := filepath.Dir(mod)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			run(t, dir, env, "go", "mod", "tidy", "-diff")
+			run(t, dir, env, "go", "build", "-o", os.DevNull, "./...")
+			run(t, dir, env, "go", "vet", "./...")
+			run(t, dir, env, "go", "test", "./...")
+		})
 	}
 }
 
