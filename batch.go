@@ -82,7 +82,11 @@ func (b *Batch) Deliver() {
 // flush delivers the packets and leaves the batch empty. It keeps no reference to their
 // bytes.
 func (b *Batch) flush() {
-	b.dev.DeliverBatch(b.packets[:b.n])
+	if b.n == 1 { // most calls of a network stack have one packet
+		b.dev.Deliver(&b.packets[0])
+	} else {
+		b.dev.DeliverBatch(b.packets[:b.n])
+	}
 	clear(b.packets[:b.n])
 	clear(b.pieces)
 	b.n, b.pieces = 0, b.pieces[:0]
