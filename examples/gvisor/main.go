@@ -34,7 +34,7 @@ func tap(sniffer []string) (int, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	near, far := pipe.New("\x02\x00\x00\x00\x00\x01", "\x02\x00\x00\x00\x00\x02", 1514)
+	near, far := pipe.New("\x02\x00\x00\x00\x00\x01", "\x02\x00\x00\x00\x00\x02", 1500)
 	link, err := netstack.Add(ns, ethernet.New(near), rxring.DeviceConfig{
 		Name:     "net0",
 		Prefixes: []netip.Prefix{netip.PrefixFrom(client, 24)}, // as `ip addr` shows them
