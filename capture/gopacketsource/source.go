@@ -10,6 +10,7 @@ import (
 
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/tpacket"
 )
 
 var (
@@ -55,11 +56,30 @@ func (s Source) next() (*ring.Frame, error) {
 	return f, err
 }
 
+// AncillaryVLAN is in the AncillaryData of a packet whose VLAN tag Linux keeps beside its bytes.
+// It has the field of the type of that name in gopacket's package afpacket, and more.
+type AncillaryVLAN struct {
+	VLAN int    // the VLAN's number, 0 to 4095
+	TPID uint16 // 0x8100, or 0x88a8 for a service tag; 0: not known
+	TCI  uint16 // priority, DEI and number
+}
+
+// vidMask is VLAN_VID_MASK (linux/if_vlan.h).
+const vidMask = 0x0fff
+
 func captureInfo(f *ring.Frame) gopacket.CaptureInfo {
-	return gopacket.CaptureInfo{
+	ci := gopacket.CaptureInfo{
 		Timestamp:      f.Time(),
 		CaptureLength:  len(f.Data),
 		Length:         f.Len,
 		InterfaceIndex: int(f.From.Ifindex),
 	}
+	if f.Status&tpacket.StatusVLANValid != 0 {
+		tag := AncillaryVLAN{VLAN: int(f.VLANTCI & vidMask), TCI: f.VLANTCI}
+		if f.Status&tpacket.StatusVLANTPID != 0 {
+			tag.TPID = f.VLANTPID
+		}
+		ci.AncillaryData = []any{tag}
+	}
+	return ci
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -63,6 +64,38 @@ func TestSource(t *testing.T) {
 				t.Errorf("ZeroCopyReadPacketData of a closed handle: %v", err)
 			}
 		})
+	}
+}
+
+// A tag that a card, or rxring, takes out of a frame is in the AncillaryData, and only then.
+func TestVLANTags(t *testing.T) {
+	dev, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "net0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, immediate := range []bool{false, true} {
+		h, err := capture.OpenDevice(dev, capture.Config{Immediate: immediate, Retire: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		s := gopacketsource.New(h)
+		const addrs = "\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x02"
+		for _, c := range []struct {
+			packet rxring.Packet
+			want   []any
+		}{
+			{rxring.Packet{Data: []byte(addrs + "\x88\xb5none")}, nil},
+			{rxring.Packet{Data: []byte(addrs + "\x81\x00\x60\x05\x88\xb5in the frame")}, []any{gopacketsource.AncillaryVLAN{VLAN: 5, TPID: 0x8100, TCI: 0x6005}}},
+			{rxring.Packet{Data: []byte(addrs + "\x88\xb5beside it"), VLAN: rxring.VLAN{TPID: 0x88a8, TCI: 4095}}, []any{gopacketsource.AncillaryVLAN{VLAN: 4095, TPID: 0x88a8, TCI: 4095}}},
+			{rxring.Packet{Data: []byte(addrs + "\x88\xb5VLAN 0"), VLAN: rxring.VLAN{TPID: 0x8100}}, []any{gopacketsource.AncillaryVLAN{TPID: 0x8100}}},
+		} {
+			dev.Deliver(&c.packet)
+			data, ci, err := s.ReadPacketData()
+			if err != nil || !slices.Equal(ci.AncillaryData, c.want) {
+				t.Errorf("immediate %v: %q: %+v, %v; want %+v", immediate, data, ci.AncillaryData, err, c.want)
+			}
+		}
 	}
 }
 
