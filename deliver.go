@@ -150,6 +150,7 @@ type rxOptions struct {
 	reserve        uint32
 	vnetLen        uint32 // PACKET_VNET_HDR_SZ
 	copyWhole      bool   // PACKET_COPY_THRESH: what a slot cuts goes to the queue, too
+	trailers       uint32 // a mask of packetMeta.trailer; 0: comments are not wanted
 
 	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
 

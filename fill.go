@@ -39,7 +39,7 @@ func (s *Socket) fill(rx *rxOptions, slot uint32, p *Packet, meta *packetMeta, s
 	}
 	stampFrom(tpacket.SockaddrLLAt(frame, rx.version), &meta.from)
 	if meta.extra != 0 {
-		status |= rx.stampExtra(frame, p, meta)
+		status |= rx.stampExtra(frame, at.Mac+snaplen, p, meta)
 	}
 	return status
 }
@@ -50,7 +50,8 @@ func (s *Socket) receiveBlock(rx *rxOptions, p *Packet, meta *packetMeta, snaple
 	at, skip := rx.offsets(meta), rx.skipLen(meta)
 	fits := at.Mac <= rx.frameSize
 	at.Mac = min(at.Mac, rx.frameSize)
-	room, verdict := rx.blocks.Acquire(at.Mac + snaplen)
+	size := min(at.Mac+snaplen+meta.trailer&rx.trailers, rx.frameSize)
+	room, verdict := rx.blocks.Acquire(size)
 	if verdict != ring.Acquired {
 		s.counters.Drop(verdict, 1)
 		return
@@ -81,7 +82,7 @@ func (s *Socket) receiveBlock(rx *rxOptions, p *Packet, meta *packetMeta, snaple
 	}
 	stampFrom(tpacket.SockaddrLLAt(frame, tpacket.V3), &meta.from)
 	if meta.extra != 0 {
-		h.Status |= rx.stampExtra(frame, p, meta)
+		h.Status |= rx.stampExtra(frame, at.Mac+snaplen, p, meta)
 	}
 	rx.blocks.Release(room)
 }

@@ -19,6 +19,7 @@ type packetMeta struct {
 	extra        extra              // rare properties
 	tags         tags               // in the frame
 	strippedVLAN VLAN               // a tag removed by deliverTagged
+	trailer      uint32             // bytes behind the packet: see comment.go
 	headLen      uint32             // bytes in the first piece before deliverTagged; 0: len(Data)
 	timestamp    int64              // nanoseconds since the epoch; 0: not read yet
 	from         tpacket.SockaddrLL // as the ring shows it
@@ -28,8 +29,9 @@ type packetMeta struct {
 type extra uint8
 
 const (
-	extraVLAN extra = 1 << iota // there is a tag, in the frame or beside it
-	extraLink                   // Packet.Link says otherwise than the device
+	extraVLAN    extra = 1 << iota // there is a tag, in the frame or beside it
+	extraLink                      // Packet.Link says otherwise than the device
+	extraComment                   // there is a Packet.Comment
 )
 
 // measure computes the metadata, and reports whether the packet can be delivered: whether it
@@ -47,8 +49,8 @@ func (meta *packetMeta) measure(d *Device, p *Packet) bool {
 	}
 	meta.maclen = d.maclen
 	meta.extra = 0
-	if p.VLAN.TPID != 0 {
-		meta.extra = extraVLAN
+	if int(p.VLAN.TPID)|len(p.Comment) != 0 { // one branch for what is rare
+		meta.measureExtra(p)
 	}
 	meta.from = d.from
 	if d.ethernet() {
@@ -75,6 +77,19 @@ func (meta *packetMeta) measure(d *Device, p *Packet) bool {
 	meta.from.Protocol = tpacket.Htons(meta.protocol)
 	meta.offloads(p)
 	return true
+}
+
+// measureExtra sets extra for what is beside the packet's bytes.
+//
+//go:noinline
+func (meta *packetMeta) measureExtra(p *Packet) {
+	if p.VLAN.TPID != 0 {
+		meta.extra = extraVLAN
+	}
+	if p.Comment != "" {
+		meta.extra |= extraComment
+		meta.trailer = tpacket.SizeofCommentLen + uint32(min(len(p.Comment), maxComment))
+	}
 }
 
 // offloads sets status and timestamp.

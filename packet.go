@@ -58,6 +58,12 @@ type Packet struct {
 	// it. Deliver ignores it.
 	Bypass bool
 
+	// Comment is text about the packet, such as the peer or the rule that it belongs to, of
+	// which 4096 bytes are kept. `rxring dump` writes it as the packet's opt_comment, and Go
+	// programs read it with package capture (Config.Comments). A socket whose [Grant] has a
+	// Filter or a Snaplen gets none.
+	Comment string
+
 	// Link is what a driver knows of the packet beside its bytes; nil: what the
 	// device's type finds in the bytes. Ethernet and loopback devices ignore it.
 	Link *Link

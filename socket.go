@@ -132,6 +132,9 @@ func (s *Socket) publishLocked() {
 	}
 	if s.ring != nil {
 		rx.reserve, rx.vnetLen = s.reserve, s.vnetLen
+		if s.flags[option{tpacket.SolPacket, tpacket.OptComments}] != 0 && !s.grant.limitsBytes() {
+			rx.trailers = math.MaxUint32
+		}
 		rx.bare = tpacket.RawOffsets(s.version, 0, s.reserve, s.vnetLen)
 		rx.framed = tpacket.RawOffsets(s.version, etherLen, s.reserve, s.vnetLen)
 		if rx.dgram {

@@ -201,6 +201,7 @@ var packetInts = map[int]intOption{
 	tpacket.OptTxHasOff:       {name: "PACKET_TX_HAS_OFF", exact: true, check: txHasOff},
 	tpacket.OptQdiscBypass:    {name: "PACKET_QDISC_BYPASS", exact: true, check: flag},
 	tpacket.OptIgnoreOutgoing: {name: "PACKET_IGNORE_OUTGOING", exact: true, check: strictFlag},
+	tpacket.OptComments:       {name: "comments", exact: true, check: strictFlag},
 }
 
 func strictFlag(_ *Socket, v int32) (int32, error) {

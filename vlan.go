@@ -67,16 +67,19 @@ func (rx *rxOptions) vlan(p *Packet, meta *packetMeta) VLAN {
 	return p.VLAN
 }
 
-// stampExtra writes what only few packets have, and returns its bits of tp_status. Like
-// stampVnet it is not inlined into fill.
+// stampExtra writes what only few packets have, and returns its bits of tp_status. The packet's
+// bytes end at end. Like stampVnet it is not inlined into fill.
 //
 //go:noinline
-func (rx *rxOptions) stampExtra(frame []byte, p *Packet, meta *packetMeta) (status uint32) {
+func (rx *rxOptions) stampExtra(frame []byte, end uint32, p *Packet, meta *packetMeta) (status uint32) {
 	if meta.extra&extraLink != 0 {
 		p.Link.stamp(tpacket.SockaddrLLAt(frame, rx.version))
 	}
 	if meta.extra&extraVLAN != 0 {
 		status = rx.stampVLAN(frame, p, meta)
+	}
+	if meta.extra&extraComment != 0 && rx.trailers != 0 {
+		status |= stampComment(frame[min(end, uint32(len(frame))):], p.Comment)
 	}
 	return status
 }

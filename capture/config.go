@@ -40,6 +40,7 @@ type Config struct {
 	IgnoreOutgoing bool // only received packets
 
 	VnetHeader bool // a struct virtio_net_hdr of 10 bytes right before each packet: see [ring.Frame.Headroom]
+	Comments   bool // packets' comments: see [ring.Frame.Comment]; the kernel has none
 	Hash       bool // each packet's flow hash; not with Immediate: TPACKET_V2 has no field for it
 
 	Fanout *rxring.FanoutConfig // shares the packets with other handles; nil: this handle gets all packets
@@ -53,6 +54,7 @@ const (
 	maxBuffer        = 1 << 30
 	defaultRetire    = 64 * time.Millisecond
 	minBlock         = 128 << 10
+	commentRoom      = 256     // bytes of a slot for a comment
 	minSlots         = 1 << 20 // bytes of a block of slots, so that few bytes are unused at its end
 )
 
@@ -131,7 +133,11 @@ func (c *Config) version() tpacket.Version {
 // for a packet of Snaplen bytes.
 func (c *Config) request() tpacket.Req3 {
 	const headers = 128 // of either version, with alignment
-	frame := uint32(tpacket.Align(c.Snaplen + headers))
+	length := c.Snaplen + headers
+	if c.Comments && c.Immediate { // a packet in a block has as much room as it needs
+		length += commentRoom
+	}
+	frame := uint32(tpacket.Align(length))
 	least := max(minBlock, uint32(os.Getpagesize()), frame+tpacket.SizeofBlockDesc)
 	if c.Immediate {
 		least = max(least, minSlots)

@@ -45,6 +45,9 @@ func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 	if c.VnetHeader {
 		set("PACKET_VNET_HDR", tpacket.OptVnetHdr, u32(1))
 	}
+	if c.Comments && err == nil { // the kernel and older servers have no such option, and no comments
+		s.setsockopt(tpacket.OptComments, u32(1))
+	}
 	request := tpacket.Bytes(&r)
 	if v != tpacket.V3 {
 		request = tpacket.Bytes(&r.Req)

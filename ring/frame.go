@@ -2,6 +2,7 @@ package ring
 
 import (
 	"bytes"
+	"encoding/binary"
 	"time"
 	"unsafe"
 
@@ -67,6 +68,37 @@ func (f *Frame) Release() {
 		f.blocks.done(f.slot, 1)
 	}
 	*f = Frame{}
+}
+
+// Comment returns the packet's comment (rxring.Packet.Comment), "" if it has none, or if the
+// ring's socket did not ask for comments. It must be called before Release; a Clone has none.
+func (f *Frame) Comment() string {
+	if f.Status&tpacket.StatusComment == 0 || len(f.Data) == 0 {
+		return ""
+	}
+	behind := f.behind()
+	if len(behind) < tpacket.SizeofCommentLen {
+		return ""
+	}
+	n := int(binary.NativeEndian.Uint16(behind)) // once: the memory is shared
+	behind = behind[tpacket.SizeofCommentLen:]
+	return string(behind[:min(n, len(behind))])
+}
+
+// behind returns the ring's memory behind the packet's bytes.
+func (f *Frame) behind() []byte {
+	var m []byte
+	switch {
+	case f.slots != nil:
+		m = f.slots.memory.Bytes()
+	case f.blocks != nil:
+		m = f.blocks.memory.Bytes()
+	}
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(f.Data))) - uintptr(unsafe.Pointer(unsafe.SliceData(m)))
+	if at >= uintptr(len(m)) { // Data is not the ring's any more
+		return nil
+	}
+	return m[at:][min(len(f.Data), len(m)-int(at)):]
 }
 
 // Headroom is the n bytes of the ring's memory right before the packet, where
