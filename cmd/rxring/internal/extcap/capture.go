@@ -11,6 +11,7 @@ import (
 
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cmd/rxring/internal/dump"
+	"github.com/rxring/rxring/internal/printable"
 )
 
 // Config has the flags with which Wireshark starts a capture.
@@ -49,7 +50,9 @@ func (c Config) Check() error {
 // the capture.
 const endTime = 2 * time.Second
 
-// Run captures until ctx ends, or Wireshark closes the FIFO.
+// Run captures until ctx ends, or Wireshark closes the FIFO. Without a toolbar it prints to stderr
+// how many packets were dropped: tshark may end before it has read the file's last block, which
+// says so.
 func Run(ctx context.Context, c Config, stderr *os.File) error {
 	t, err := openToolbar(c.ControlIn, c.ControlOut)
 	if err != nil {
@@ -97,6 +100,9 @@ func Run(ctx context.Context, c Config, stderr *os.File) error {
 
 	config := dump.Config{Capture: cc, Expression: c.Filter, File: "-", Quiet: true, Version: c.Version}
 	_, err = dump.Run(ctx, in, config, fifo, stderr)
+	if s, _ := in.Handle.Stats(); s.Drops > 0 && t.in == nil {
+		fmt.Fprintf(printable.Writer(stderr), "rxring: %s: dropped %s\n", device, dropText(s))
+	}
 	switch {
 	case errors.Is(err, syscall.EPIPE): // Wireshark has closed the FIFO
 		return nil

@@ -18,7 +18,7 @@ import (
 // Interface is a device as Wireshark lists it.
 type Interface struct {
 	Name    string // rxring:DEVICE or rxring:NAMESPACE:DEVICE
-	Display string // for people
+	Display string // for people, beside Name
 	Device  string
 	Type    rxring.DeviceType
 }
@@ -56,7 +56,7 @@ func (ns namespace) interfaces(ctx context.Context) (all []Interface, err error)
 	for _, d := range c.Namespace().Devices() {
 		all = append(all, Interface{
 			Name:    ns.interfaceName(d.Name()),
-			Display: "rxring: " + d.Name() + " at " + ns.path,
+			Display: "rxring at " + ns.path,
 			Device:  d.Name(),
 			Type:    d.Type(),
 		})

@@ -72,6 +72,7 @@ func PrintFilterError(ctx context.Context, w io.Writer, name string, others []st
 	if invalid == nil {
 		return nil
 	}
-	_, err = fmt.Fprintln(printable.Writer(w), strings.ReplaceAll(invalid.Error(), "\n", " "))
+	why := strings.TrimPrefix(invalid.Error(), fmt.Sprintf("filter %q: ", filter)) // Wireshark shows the filter
+	_, err = fmt.Fprintln(printable.Writer(w), strings.ReplaceAll(why, "\n", " "))
 	return err
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +29,6 @@ const (
 	commandInitialized = 0 // Wireshark has opened the toolbar
 	commandSet         = 1
 	commandAdd         = 2
-	commandDisable     = 5
 )
 
 const messageHeader = 6 // bytes
@@ -112,14 +110,15 @@ func (t *toolbar) show(ctx context.Context, begin string, stats func() capture.S
 	defer f.Close()
 	w := &controlWriter{f: f}
 	w.log(begin)
-	w.send(controlDropped, commandDisable, "")
 	tick := time.NewTicker(updateInterval)
 	defer tick.Stop()
 	for {
 		w.update(stats())
 		select {
 		case <-ctx.Done():
-			w.update(stats())
+			last := stats()
+			w.update(last)
+			w.log("end: dropped " + dropText(last))
 			return
 		case <-tick.C:
 		}
@@ -167,20 +166,21 @@ func (w *controlWriter) update(s capture.Stats) {
 	w.send(controlDropped, commandSet, text)
 }
 
-// dropText says how many packets were dropped, and why.
+// dropText returns how many packets were dropped, and why.
 func dropText(s capture.Stats) string {
 	if s.Drops == 0 {
 		return "0"
 	}
 	text := fmt.Sprintf("%d of %d", s.Drops, s.Packets)
-	var reasons []string
+	sep := ": "
 	for why, n := range s.Reasons.All() {
-		if n > 0 {
-			reasons = append(reasons, fmt.Sprintf("%d %s", n, why.Explanation()))
+		switch {
+		case n == s.Drops:
+			return text + ": " + why.Explanation()
+		case n > 0:
+			text += fmt.Sprintf("%s%d %v", sep, n, why)
+			sep = ", "
 		}
 	}
-	if reasons == nil {
-		return text
-	}
-	return text + ": " + strings.Join(reasons, ", ")
+	return text
 }
