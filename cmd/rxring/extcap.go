@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -39,10 +40,14 @@ func newExtcap() *cobra.Command {
 and ~/.config/wireshark/extcap (Wireshark 4.0 and earlier). Wireshark then runs this command
 with flags of its own, which extcap(4) describes.
 
-Wireshark lists the devices that this user's 'rxring serve' and root's offer, as rxring:DEVICE
-and rxring:system:DEVICE. With --at it lists those at other sockets too, as
-rxring:NAME:DEVICE, where NAME is the socket's file name without .sock. Capture filters and
-the snapshot length are applied where the packets are.`,
+Wireshark lists the devices
+
+  rxring:DEVICE         of this user's 'rxring serve'
+  rxring:system:DEVICE  of root's, at /run/rxring.sock
+  rxring:NAME:DEVICE    of what 'rxring ps' lists as NAME, and of each --at, whose NAME is the
+                        socket's file name without .sock
+
+The capture filter and the snapshot length are applied where the packets are.`,
 		Example: `  rxring extcap --install
   tshark -D
   tshark -i rxring:eth0 -f 'tcp port 443'
@@ -84,8 +89,8 @@ the snapshot length are applied where the packets are.`,
 func (f *extcapFlags) execute(cmd *cobra.Command) error {
 	ctx, out := cmd.Context(), cmd.OutOrStdout()
 	for _, path := range f.at {
-		if path == "" {
-			return &exitError{exitUsage, errors.New("--at \"\": want the path of a unix socket, such as /run/rxring.sock")}
+		if !strings.ContainsAny(path, "/.") {
+			return &exitError{exitUsage, fmt.Errorf("--at %q: want the path of a unix socket, such as ./wg0.sock; names that rxring ps lists are found without --at", path)}
 		}
 	}
 	var err error

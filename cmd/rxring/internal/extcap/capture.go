@@ -90,7 +90,7 @@ func Run(ctx context.Context, c Config, stderr *os.File) error {
 		cancel()
 	})
 	wg.Go(func() {
-		begin := fmt.Sprintf("listening on %s at %s, filter %q", device, ns.path, c.Filter)
+		begin := fmt.Sprintf("listening on %s at %s, filter %q", device, ns.at, c.Filter)
 		t.show(ctx, begin, func() capture.Stats {
 			s, _ := in.Handle.Stats() // with an error, the last known
 			return s

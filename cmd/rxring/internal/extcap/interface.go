@@ -56,7 +56,7 @@ func (ns namespace) interfaces(ctx context.Context) (all []Interface, err error)
 	for _, d := range c.Namespace().Devices() {
 		all = append(all, Interface{
 			Name:    ns.interfaceName(d.Name()),
-			Display: "rxring at " + ns.path,
+			Display: "rxring at " + ns.at,
 			Device:  d.Name(),
 			Type:    d.Type(),
 		})
