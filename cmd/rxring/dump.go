@@ -125,6 +125,7 @@ func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
 	}
 	c.Rotation.Period = time.Duration(f.seconds) * time.Second
 	c.Capture.Buffer = f.bufferKiB << 10
+	c.Capture.Comments = c.File != ""
 	c.Capture.Promiscuous = !f.modest
 	if err := c.Check(); err != nil {
 		return usage(err)

@@ -160,10 +160,13 @@ func (s *sections) enhanced(kind uint32, block []byte, p *Packet) error {
 		return err
 	}
 	s.options(rest, func(code uint16, value []byte) {
-		if code == optFlags && len(value) == 4 {
+		switch {
+		case code == optFlags && len(value) == 4:
 			if d := Direction(s.order.Uint32(value) & 3); d <= Outbound {
 				p.Direction = d
 			}
+		case code == optComment:
+			p.Comment = text(value)
 		}
 	})
 	return nil

@@ -16,6 +16,7 @@ type Packet struct {
 	Len       int    // bytes that the packet had, of which Data is the beginning
 	Data      []byte // valid until the next call of Next
 	Direction Direction
+	Comment   string // opt_comment, at most 4096 bytes of it; "": none
 }
 
 // Reader reads a capture file: pcap as libpcap reads it (micro- or nanoseconds,

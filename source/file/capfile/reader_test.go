@@ -179,10 +179,10 @@ func TestBlocksOfEitherByteOrder(t *testing.T) {
 				t.Errorf("interfaces %+v, want %+v", ins, want)
 			}
 			want := []Packet{
-				{0, 5, 61, data, Outbound},
-				{1, (1<<33 + 1) * 1000, 1, data[:1], Inbound},
-				{0, 0, 61, data[:20], 0},
-				{1, 6000, 99, data, 0},
+				{0, 5, 61, data, Outbound, "a comment"},
+				{1, (1<<33 + 1) * 1000, 1, data[:1], Inbound, ""},
+				{0, 0, 61, data[:20], 0, ""},
+				{1, 6000, 99, data, 0, ""},
 			}
 			if !reflect.DeepEqual(ps, want) {
 				t.Errorf("packets\n%+v, want\n%+v", ps, want)

@@ -74,6 +74,11 @@ func (f *Writer) AddInterface(i Interface) (id int, err error) {
 // keeps no reference to data and does not allocate. It refuses, with nothing written, an
 // unknown interface, a time before the epoch, and invalid lengths.
 func (f *Writer) WritePacket(id int, ts int64, origLen int, data []byte, d Direction) error {
+	return f.WriteCommented(id, ts, origLen, data, d, "")
+}
+
+// WriteCommented is WritePacket with a comment, of which an option holds 65535 bytes; "": none.
+func (f *Writer) WriteCommented(id int, ts int64, origLen int, data []byte, d Direction, comment string) error {
 	if err := f.check(id, ts); err != nil {
 		return err
 	}
@@ -86,6 +91,11 @@ func (f *Writer) WritePacket(id int, ts int64, origLen int, data []byte, d Direc
 	if d != DirectionUnknown {
 		tail = appendOptionHead(tail, optFlags, 4)
 		tail = binary.LittleEndian.AppendUint32(tail, uint32(d&3))
+	}
+	if comment != "" {
+		tail = appendText(tail, optComment, comment[:min(len(comment), math.MaxUint16)])
+	}
+	if len(tail) > padding {
 		tail = appendOptionHead(tail, optEnd, 0)
 	}
 	length := uint32(len(f.scratch) + len(data) + len(tail) + blockTail)
@@ -213,14 +223,17 @@ func (f *Writer) textOptions(options []textOption) error {
 		if len(o.text) > math.MaxUint16 {
 			return fmt.Errorf("text of %d bytes, beginning %.20q: a pcapng option holds %d", len(o.text), o.text, math.MaxUint16)
 		}
-		f.block = appendOptionHead(f.block, o.code, len(o.text))
-		f.block = append(f.block, o.text...)
-		for len(f.block)%4 != 0 {
-			f.block = append(f.block, 0)
-		}
+		f.block = appendText(f.block, o.code, o.text)
 	}
 	f.block = appendOptionHead(f.block, optEnd, 0)
 	return nil
+}
+
+// appendText appends an option of text, with its padding.
+func appendText(b []byte, code uint16, text string) []byte {
+	b = appendOptionHead(b, code, len(text))
+	b = append(b, text...)
+	return append(b, make([]byte, padded(len(text))-len(text))...)
 }
 
 func appendOptionHead(b []byte, code uint16, length int) []byte {

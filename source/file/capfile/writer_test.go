@@ -232,3 +232,37 @@ func BenchmarkWritePacket(b *testing.B) {
 		w.WritePacket(id, 1, len(packet), packet, Outbound)
 	}
 }
+
+func TestCommentsOfPackets(t *testing.T) {
+	var file bytes.Buffer
+	w, err := NewWriter(&file, Section{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := w.AddInterface(Interface{Name: "wg0", LinkType: LinkRaw})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", 70000)
+	comments := []string{"", "a", "ab", "abc", "abcd", "verdict: accept", long, ""}
+	for i, c := range comments {
+		for _, d := range []Direction{DirectionUnknown, Outbound} {
+			if err := w.WriteCommented(id, int64(i), 5+i, make([]byte, i), d, c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	ps, _, err := readAll(&file)
+	if err != nil || len(ps) != 2*len(comments) {
+		t.Fatalf("%d packets, %v", len(ps), err)
+	}
+	for i, p := range ps {
+		want := comments[i/2][:min(len(comments[i/2]), maxText)]
+		if p.Comment != want || len(p.Data) != i/2 || (p.Direction == Outbound) != (i%2 == 1) {
+			t.Errorf("packet %d: %d bytes, direction %v, comment %.20q; want %.20q", i, len(p.Data), p.Direction, p.Comment, want)
+		}
+	}
+}

@@ -106,11 +106,11 @@ func (f *captureFile) write(p *packet) error {
 	if p.outgoing {
 		direction = capfile.Outbound
 	}
-	f.size += int64(len(p.data)) + packetBytes
+	f.size += int64(len(p.data)+len(p.comment)) + packetBytes
 	f.packets++
 	i.wrote++
 	f.dirty = true
-	return f.failed(f.w.WritePacket(i.id, max(p.time, 0), p.len, p.data, direction))
+	return f.failed(f.w.WriteCommented(i.id, max(p.time, 0), p.len, p.data, direction, p.comment))
 }
 
 // flush writes what is buffered for programs that follow the file. What is compressed is

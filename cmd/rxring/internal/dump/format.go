@@ -37,7 +37,7 @@ func splitCompression(name string) (base, extension string) {
 // encoder writes packets of interfaces in a file format. A [capfile.Writer] is one.
 type encoder interface {
 	AddInterface(capfile.Interface) (id int, err error)
-	WritePacket(id int, ts int64, origLen int, data []byte, d capfile.Direction) error
+	WriteCommented(id int, ts int64, origLen int, data []byte, d capfile.Direction, comment string) error
 	WriteStats(id int, s capfile.Stats) error
 	Flush() error
 }
@@ -50,7 +50,11 @@ func (f format) newEncoder(w io.Writer, s capfile.Section) (encoder, error) {
 	return capfile.NewWriter(w, s)
 }
 
-// pcapEncoder writes pcap, which has no statistics.
+// pcapEncoder writes pcap, which has no statistics and no comments.
 type pcapEncoder struct{ *capfile.PcapWriter }
+
+func (e pcapEncoder) WriteCommented(id int, ts int64, origLen int, data []byte, d capfile.Direction, _ string) error {
+	return e.WritePacket(id, ts, origLen, data, d)
+}
 
 func (pcapEncoder) WriteStats(int, capfile.Stats) error { return nil }

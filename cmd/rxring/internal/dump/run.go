@@ -37,6 +37,7 @@ type packet struct {
 	len      int   // original length in bytes
 	data     []byte
 	outgoing bool
+	comment  string // "": none
 }
 
 // output writes packets. An error ends the capture.

@@ -218,7 +218,7 @@ func (t *tcpOutput) write(p *packet) error {
 	if err != nil {
 		return err
 	}
-	if err := t.encoder.WritePacket(id, max(p.time, 0), p.len, p.data, direction); err != nil {
+	if err := t.encoder.WriteCommented(id, max(p.time, 0), p.len, p.data, direction, p.comment); err != nil {
 		return err
 	}
 	block := t.takeLocked()

@@ -73,7 +73,7 @@ func (b *Batch) Add(dev *rxring.Device, link *linktype.Link, p *capfile.Packet) 
 	}
 	shown, whole := link.Decode(data)
 	q := &b.packets[b.n]
-	*q = rxring.Packet{Data: shown.Data, Len: p.Len - (len(data) - len(shown.Data)), Timestamp: ts}
+	*q = rxring.Packet{Data: shown.Data, Len: p.Len - (len(data) - len(shown.Data)), Timestamp: ts, Comment: p.Comment}
 	if !whole { // its header is cut off: the device counts a packet without a byte as malformed
 		q.Data, q.Len = nil, 0
 	} else if shown.HasLink {
