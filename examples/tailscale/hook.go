@@ -4,6 +4,7 @@
 package tailscale
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -54,21 +55,22 @@ func hook(dev *rxring.Device) packet.CaptureCallback {
 			Data:      data,
 			Timestamp: when.UnixNano(),
 			Outgoing:  path == packet.FromLocal || path == packet.SynthesizedToPeer,
+			Comment:   comment(path, meta), // `rxring dump` writes it beside the packet
 		})
 	}
 }
 
 // comment returns what tailscale knows of a packet beside its bytes, "" for most.
 func comment(path packet.CapturePath, meta packet.CaptureMeta) string {
-	var s string
+	var facts []string
 	if path == packet.SynthesizedToLocal || path == packet.SynthesizedToPeer {
-		s = "made by tailscaled"
+		facts = append(facts, "made by tailscaled")
 	}
 	if meta.DidSNAT {
-		s += " source was " + meta.OriginalSrc.String()
+		facts = append(facts, "source was "+meta.OriginalSrc.String())
 	}
 	if meta.DidDNAT {
-		s += " destination was " + meta.OriginalDst.String()
+		facts = append(facts, "destination was "+meta.OriginalDst.String())
 	}
-	return s
+	return strings.Join(facts, ", ")
 }

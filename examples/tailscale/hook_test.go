@@ -2,11 +2,13 @@ package tailscale
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"time"
 
 	wgtun "github.com/tailscale/wireguard-go/tun"
 	"github.com/tailscale/wireguard-go/tun/tuntest"
+	"tailscale.com/net/packet"
 	"tailscale.com/net/tstun"
 	"tailscale.com/util/eventbus/eventbustest"
 	"tailscale.com/util/usermetric"
@@ -58,6 +60,17 @@ func TestTapDeliversWhatPassesTheEngine(t *testing.T) {
 	write(3)
 	if in, _ := dev.Traffic(); in.Packets != 1 {
 		t.Errorf("%d packets delivered, want 1", in.Packets)
+	}
+}
+
+func TestCommentSaysWhatTheBytesDoNot(t *testing.T) {
+	src := netip.MustParseAddrPort("192.168.1.5:40000")
+	got := comment(packet.SynthesizedToPeer, packet.CaptureMeta{DidSNAT: true, OriginalSrc: src})
+	if want := "made by tailscaled, source was 192.168.1.5:40000"; got != want {
+		t.Errorf("comment %q, want %q", got, want)
+	}
+	if got := comment(packet.FromLocal, packet.CaptureMeta{}); got != "" {
+		t.Errorf("comment %q of an ordinary packet", got)
 	}
 }
 
