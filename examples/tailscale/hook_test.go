@@ -34,7 +34,7 @@ func TestTapDeliversWhatPassesTheEngine(t *testing.T) {
 	write := func(n byte) { // without a filter, tailscale drops it after the hook
 		w.Write([][]byte{append(make([]byte, tstun.PacketStartOffset), packetOf(n)...)}, tstun.PacketStartOffset)
 	}
-	write(1) // nobody captures
+	write(1) // no socket is attached
 	h, err := capture.OpenDevice(dev, capture.Config{Immediate: true})
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,12 @@ func newDevice(t testing.TB) (*rxring.Device, *ring.Reader) {
 
 func attach(t testing.TB, ns *rxring.Namespace) *ring.Reader {
 	t.Helper()
-	_, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 18, BlockNr: 16, FrameSize: 1 << 17, FrameNr: 32})
+	return open(t, ns, tpacket.Req{BlockSize: 1 << 18, BlockNr: 16, FrameSize: 1 << 17, FrameNr: 32})
+}
+
+func open(t testing.TB, ns *rxring.Namespace, r tpacket.Req) *ring.Reader {
+	t.Helper()
+	_, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, r)
 	return rd
 }
 
@@ -316,7 +321,9 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x0e\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x08\x00\xff\xff\xff\xff"), uint8(0), uint8(3))
 	f.Add([]byte("\x0e\x00\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x08\x00"), uint8(1), uint8(1))
 	f.Fuzz(func(t *testing.T, stream []byte, framing, piece uint8) {
-		dev, rd := newDevice(t)
+		ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+		dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "vm0"})
+		rd := open(t, ns, rxtest.SmallRing)
 		fr := framings[int(framing)%len(framings)].framing
 		c := conn.Wrap(memory{Reader: bytes.NewReader(stream)}, dev, fr)
 		var got []byte

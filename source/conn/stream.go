@@ -109,8 +109,8 @@ func (s *stream) keepLocked(b []byte) {
 	}
 }
 
-// wrote records that a Write of b, which was fed, wrote n bytes. Whoever does not give up the
-// connection then writes the rest again: it is not fed a second time.
+// wrote records that a Write of b, which was fed, wrote n bytes. A caller that keeps the
+// connection writes the rest again, which must not be delivered a second time.
 func (s *stream) wrote(b []byte, n int) {
 	if n >= len(b) {
 		return

@@ -229,7 +229,7 @@ func TestDeviceFollowsTheInnerDevicesMTU(t *testing.T) {
 func TestCloseRemovesTheDeviceThatAddMade(t *testing.T) {
 	inner := newPipe()
 	d, ns, _ := add(t, inner, tun.Config{Name: "wg0"})
-	inner.events <- 1 // nobody receives it
+	inner.events <- 1 // not received
 	rxtest.Must(t, d.Close(), d.Close())
 	if _, ok := ns.DeviceByName("wg0"); ok {
 		t.Error("wg0 is left")
