@@ -59,6 +59,7 @@ type Feed struct {
 
 	devices func() []*rxring.Device
 	start   func() (Running, error)
+	discard func()  // closes what is open before start; nil: nothing
 	running Running // nil: not started
 	stopErr error   // why the source ended before Stop
 }
@@ -134,10 +135,13 @@ func (f *Feed) Counters() map[string]uint64 {
 	return f.running.Counters()
 }
 
-// Stop stops the source and keeps the devices. Its error is why the source had ended before.
+// Stop stops the source, or what Inspect has opened for it, and keeps the devices. Its error is why the source had ended before.
 // Further calls return the same.
 func (f *Feed) Stop() error {
-	if r := f.running; r != nil && f.stopErr == nil {
+	switch r := f.running; {
+	case r == nil && f.discard != nil:
+		f.discard()
+	case r != nil && f.stopErr == nil:
 		if err := r.Close(); err != nil {
 			f.stopErr = f.Spec.wrap(err)
 		}

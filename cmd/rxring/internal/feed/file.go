@@ -109,15 +109,15 @@ func parseSpeed(text string) (float64, error) {
 	return v, nil
 }
 
-func (p filePlan) inspect(ctx context.Context) (opener, error) {
+func (p filePlan) inspect(ctx context.Context) (opener, func(), error) {
 	if info, err := os.Stat(p.path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
-		return nil, fmt.Errorf("it is a FIFO, which can be read only once: want pcap:%s", strings.ReplaceAll(p.path, ",", ",,"))
+		return nil, nil, fmt.Errorf("it is a FIFO, which can be read only once: want pcap:%s", strings.ReplaceAll(p.path, ",", ",,"))
 	}
 	f, err := file.Open(ctx, p.path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return func(c Config) (*Feed, error) { return p.open(f, c) }, nil
+	return func(c Config) (*Feed, error) { return p.open(f, c) }, nothing, nil
 }
 
 func (p filePlan) open(f *file.File, c Config) (*Feed, error) {

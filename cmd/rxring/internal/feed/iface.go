@@ -44,7 +44,7 @@ func parseIface(s *Spec) (_ plan, err error) {
 	return p, nil
 }
 
-func (p ifacePlan) inspect(context.Context) (opener, error) { return p.open, nil }
+func (p ifacePlan) inspect(context.Context) (opener, func(), error) { return p.open, nothing, nil }
 
 func (p ifacePlan) open(c Config) (*Feed, error) {
 	d, err := iface.Describe(p.cfg.Name)

@@ -3,11 +3,11 @@ package feed
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 
 	"github.com/rxring/rxring/source/file/pipe"
+	"github.com/rxring/rxring/source/file/stream"
 )
 
 // pipePlan is pcap:… or exec:…: a stream of pcap or pcapng.
@@ -36,12 +36,29 @@ func parsePipe(s *Spec) (plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := pipeOptions
-	if from == (stdinOpener{}) {
-		options = maps.Clone(options)
+	options := maps.Clone(pipeOptions)
+	switch from := from.(type) {
+	case stdinOpener:
 		delete(options, "reconnect")
+	case netOpener:
+		maps.Copy(options, requestOptions)
+		if from.request, err = s.request(); err != nil {
+			return nil, err
+		}
+		return parseStream(s, from, options)
 	}
 	return parseStream(s, from, options)
+}
+
+// requestOptions are those that a server of package stream gets.
+var requestOptions = map[string]bool{"device": true, "snaplen": true, "filter": true}
+
+// request returns the values of requestOptions.
+func (s *Spec) request() (r stream.Request, err error) {
+	r.Device, _ = s.option("device")
+	r.Filter, _ = s.option("filter")
+	r.SnapLen, err = s.number("snaplen", 1, maxSnaplen)
+	return r, err
 }
 
 func parseExec(s *Spec) (plan, error) {
@@ -69,16 +86,16 @@ func parseStream(s *Spec, from streamOpener, options map[string]bool) (_ plan, e
 }
 
 // inspect opens the stream, and reads it up to its first interfaces.
-func (p pipePlan) inspect(ctx context.Context) (opener, error) {
+func (p pipePlan) inspect(ctx context.Context) (opener, func(), error) {
 	in, err := p.from.open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s, err := pipe.Open(ctx, in)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return func(c Config) (*Feed, error) { return p.open(s, c) }, nil
+	return func(c Config) (*Feed, error) { return p.open(s, c) }, func() { s.Close() }, nil
 }
 
 func (p pipePlan) open(s *pipe.Stream, c Config) (*Feed, error) {
@@ -100,9 +117,9 @@ func (p pipePlan) open(s *pipe.Stream, c Config) (*Feed, error) {
 	}
 	src, err := s.Add(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("%w", err)
+		return nil, err
 	}
-	return &Feed{devices: src.Devices, LeftOut: src.LeftOut(), Finite: !p.stay && !p.reconnect, start: func() (Running, error) {
+	return &Feed{devices: src.Devices, discard: func() { s.Close() }, LeftOut: src.LeftOut(), Finite: !p.stay && !p.reconnect, start: func() (Running, error) {
 		return runningPipe{src, p.stay}, src.Start()
 	}}, nil
 }

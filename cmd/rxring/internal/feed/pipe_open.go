@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/cmd/rxring/internal/progress"
+	"github.com/rxring/rxring/source/file/stream"
 )
 
 // dialTimeout bounds an attempt to connect.
@@ -20,8 +21,11 @@ const dialTimeout = 10 * time.Second
 
 type (
 	stdinOpener struct{}
-	fifoOpener  string                            // its path
-	netOpener   struct{ network, address string } // tcp or unix
+	fifoOpener  string // its path
+	netOpener   struct {
+		network, address string         // tcp or unix
+		request          stream.Request // zero: none is sent, as for PCAP-over-IP
+	}
 )
 
 // parseOpener parses the argument of pcap:.
@@ -37,12 +41,12 @@ func parseOpener(arg string) (streamOpener, error) {
 		if err != nil || host == "" || port == "" {
 			return nil, fmt.Errorf("tcp:%s: want a host and a port, such as tcp:127.0.0.1:57012 or tcp:[::1]:57012", address)
 		}
-		return netOpener{network, address}, nil
+		return netOpener{network: network, address: address}, nil
 	case network == "unix":
 		if address == "" {
 			return nil, errors.New("unix: has no path: want the path of a unix socket, such as unix:/run/capture.sock")
 		}
-		return netOpener{network, address}, nil
+		return netOpener{network: network, address: address}, nil
 	}
 	return fifoOpener(arg), nil
 }
@@ -89,6 +93,12 @@ func (n netOpener) open(ctx context.Context) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("%w: start the program that listens there first, such as rxring dump -w tcp:ADDRESS", syscall.ECONNREFUSED)
 	case err != nil:
 		return nil, err
+	case n.request == stream.Request{}:
+		return conn, nil
 	}
-	return conn, nil
+	in, err := stream.Open(conn, n.request)
+	if err != nil {
+		conn.Close()
+	}
+	return in, err
 }

@@ -47,6 +47,9 @@ func (s *Set) Open(ctx context.Context, specs []Spec, c Config) error {
 			for _, f := range opened {
 				errs = append(errs, f.Close())
 			}
+			for _, i := range inspected[len(opened):] {
+				i.Close()
+			}
 			return errors.Join(errs...)
 		}
 		opened = append(opened, f)

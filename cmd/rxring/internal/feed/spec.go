@@ -31,9 +31,9 @@ type option struct {
 
 // plan is a spec parsed by its kind.
 type plan interface {
-	// inspect reads the file, if any, and may block until ctx ends. The opener may be
-	// called several times.
-	inspect(ctx context.Context) (opener, error)
+	// inspect reads the file or opens the stream, if any, and may block until ctx ends. The
+	// opener may be called several times. discard closes the stream.
+	inspect(ctx context.Context) (open opener, discard func(), err error)
 }
 
 // opener adds the devices. It does not block.
@@ -180,6 +180,23 @@ func (s Spec) Stdin() bool {
 	}
 	_, ok = p.from.(stdinOpener)
 	return ok
+}
+
+// Command reports whether the source is a command that is run.
+func (s Spec) Command() bool {
+	p, ok := s.plan.(pipePlan)
+	if !ok {
+		return false
+	}
+	_, ok = p.from.(commandOpener)
+	return ok
+}
+
+// TCP returns the address that the source connects to; ok is false for other sources.
+func (s Spec) TCP() (address string, ok bool) {
+	p, _ := s.plan.(pipePlan)
+	n, ok := p.from.(netOpener)
+	return n.address, ok && n.network == "tcp"
 }
 
 // Stream reports whether the source is a stream, whose writer Inspect waits for.

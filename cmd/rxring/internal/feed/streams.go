@@ -38,7 +38,7 @@ func parseStreams(s *Spec) (plan, error) {
 	return p, nil
 }
 
-func (p streamsPlan) inspect(context.Context) (opener, error) { return p.open, nil }
+func (p streamsPlan) inspect(context.Context) (opener, func(), error) { return p.open, nothing, nil }
 
 func (p streamsPlan) open(c Config) (*Feed, error) {
 	dev, err := c.Namespace.AddDevice(rxring.DeviceConfig{Name: cmp.Or(c.name, defaultName), MaxLen: streams.MaxLen, Prefixes: []netip.Prefix{streams.LocalAddr}})

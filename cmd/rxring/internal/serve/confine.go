@@ -56,6 +56,9 @@ func (s *server) confine(ctx context.Context, c *Config) error {
 	if err := s.checkRereadable(); err != nil {
 		return ConfigError{err}
 	}
+	if err := checkCommands(c); err != nil {
+		return ConfigError{err}
+	}
 	box := sandbox.Config{AllFiles: !c.Sandbox, User: become}
 	path, err := c.path()
 	if err != nil {
@@ -85,6 +88,11 @@ func (s *server) confine(ctx context.Context, c *Config) error {
 		box.Bind = append(box.Bind, port(c.Metrics.Address))
 	}
 	box.Connect = []uint16{53} // DNS, for host names in filters
+	for _, from := range c.Sources {
+		if address, ok := from.TCP(); ok {
+			box.Connect = append(box.Connect, port(address))
+		}
+	}
 	if s.opts.Confine.Release != nil {
 		s.opts.Confine.Release()
 	}
@@ -92,6 +100,16 @@ func (s *server) confine(ctx context.Context, c *Config) error {
 		return nil
 	}
 	return sandbox.Enter(box)
+}
+
+// checkCommands returns an error if the sandbox forbids a source that is a command.
+func checkCommands(c *Config) error {
+	for _, from := range c.Sources {
+		if c.Sandbox && from.Command() {
+			return fmt.Errorf("source %q: the sandbox starts no programs: want pcap:FIFO, to which another service writes, or --no-sandbox", from.String())
+		}
+	}
+	return nil
 }
 
 // checkRereadable returns an error if the configuration cannot be read a second time, by the

@@ -83,6 +83,9 @@ func Run(ctx context.Context, o Options) error {
 	s.meter.lostLines = queue.lost
 	s.log = newLogger(queue, c.Log.JSON, &s.level)
 	feed.SetWarnings(func(text string) { s.log.Warn("the network stack of a streams: source warns", "text", text) })
+	feed.SetCommandErrors(func(command, line string) {
+		s.log.Warn("the command of a source prints", "command", command, "text", line)
+	})
 	if swapped {
 		s.log.Warn("memory of rings may be swapped out, which delays all readers", "max_memory", c.MaxMemory,
 			"advice", "let rxring lock as many bytes: LimitMEMLOCK= of systemd, or ulimit -l")

@@ -98,6 +98,9 @@ func (s *server) inspected(r *reload, next *Config, d difference, inspected []fe
 	}
 	change, err := s.sources.prepare(d, inspected)
 	if err != nil {
+		for _, i := range inspected {
+			i.Close()
+		}
 		s.notReloaded(r, err)
 		return
 	}

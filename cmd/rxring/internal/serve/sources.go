@@ -112,11 +112,9 @@ func rehearse(stay []*feed.Feed, sources []feed.Inspected) error {
 		}
 	}
 	for _, i := range sources {
-		f, err := i.Open(feed.Config{Namespace: ns})
-		if err != nil {
+		if _, err := i.Open(feed.Config{Namespace: ns}); err != nil { // not closed: i has its stream
 			return fmt.Errorf("source %w", err)
 		}
-		defer f.Close()
 	}
 	return nil
 }
