@@ -37,6 +37,7 @@ type command struct {
 	out    *os.File      // its standard output
 	exited chan struct{} // closed once it has exited
 	err    error         // of Wait, valid once exited is closed
+	shown  chan struct{} // closed once its standard error was passed on
 	end    sync.Once
 }
 
@@ -51,7 +52,7 @@ func (o commandOpener) open(context.Context) (io.ReadCloser, error) {
 		stdout.Close()
 		return nil, err
 	}
-	c := &command{cmd: exec.Command("/bin/sh", "-c", o.command), out: out, exited: make(chan struct{})}
+	c := &command{cmd: exec.Command("/bin/sh", "-c", o.command), out: out, exited: make(chan struct{}), shown: make(chan struct{})}
 	c.cmd.Stdout, c.cmd.Stderr = stdout, errors
 	dieWithParent(c.cmd)
 	started := make(chan error)
@@ -73,7 +74,10 @@ func (o commandOpener) open(context.Context) (io.ReadCloser, error) {
 		stderr.Close()
 		return nil, err
 	}
-	go showErrors(o.command, stderr)
+	go func() {
+		defer close(c.shown)
+		showErrors(o.command, stderr)
+	}()
 	return c, nil
 }
 
@@ -103,6 +107,7 @@ func (c *command) Read(b []byte) (int, error) {
 	}
 	select {
 	case <-c.exited:
+		c.awaitErrors()
 		if c.err != nil {
 			return 0, fmt.Errorf("the command failed: %w", c.err)
 		}
@@ -111,10 +116,22 @@ func (c *command) Read(b []byte) (int, error) {
 	return 0, io.EOF
 }
 
+// errorTime is how long the end of a command waits for the last of its standard error, which a
+// process that it has started may hold open.
+const errorTime = 200 * time.Millisecond
+
+func (c *command) awaitErrors() {
+	select {
+	case <-c.shown:
+	case <-time.After(errorTime):
+	}
+}
+
 // Close ends the command and the processes that it has started.
 func (c *command) Close() error {
 	c.end.Do(func() {
 		c.out.Close()
+		defer c.awaitErrors()
 		family := descendants(c.cmd.Process.Pid)
 		select {
 		case <-c.exited:
