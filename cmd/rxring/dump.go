@@ -26,6 +26,8 @@ type dumpFlags struct {
 	at        string
 	from      []string
 	size      string
+	maxBytes  string
+	record    string
 	seconds   int
 	modest    bool // not promiscuous
 	bufferKiB int
@@ -55,8 +57,18 @@ and counts. With .gz or .zst at its end the file is compressed. -C and -G open n
 FILE2 and so on. With -G, FILE may have conversions of strftime, and each period that has
 packets has its own file, which is closed at the end of the period; -W ends the capture
 after that many periods. With -C alone, -W is the number of files, FILE0, FILE1 and so on,
-that are overwritten in turn. Each file ends with the counts of packets received and
-dropped while it was open.
+that are overwritten in turn. --rotate-packets opens new files, too; where several of these
+conditions are given, the first that holds counts. --keep removes the oldest files, but not
+those that -z makes of them. -z runs a command for each file that is finished, for one after the other; the capture waits for it
+only at its end. Each file ends with the counts of packets received and dropped while it was
+open.
+
+--record SIZE is a flight recorder: it keeps the newest packets in that much memory, and
+writes them to a file when a packet matches --trigger, on SIGUSR2, or when 'rxring dump
+trigger' asks for it. The packet that matched is in the file, after those before it, and
+with --after those after it. Each packet is written once: a further trigger adds to the file
+that is being written, or opens the next one. FILE may have conversions of strftime; -W ends
+the capture after that many files.
 
 -w tcp:HOST:PORT sends pcapng to each client that connects, as PCAP-over-IP: "wireshark -k -i
 TCP@127.0.0.1:57012", "nc 127.0.0.1 57012 | tshark -r -" and rxring run --from pcap:tcp:HOST:PORT
@@ -64,7 +76,7 @@ read it. The capture begins with the first client. A client that is too slow mis
 its own only, which are counted in its stream. HOST is a loopback address, which all users of
 this system can connect to, unless --public is given.
 
-The capture ends after -c packets, after --for, at the end of a capture file, on SIGINT or
+The capture ends after -c packets, after --max-bytes, after --for, at the end of a capture file, on SIGINT or
 SIGTERM, and with exit code 1 when the device is removed or the process that offers it
 ends. While the device is down, it waits.`,
 		Example: `  rxring dump -i eth0 -c 10 tcp port 443
@@ -74,6 +86,8 @@ ends. While the device is down, it waits.`,
   rxring dump -i eth0 -i wg0 -w both.pcapng.zst
   rxring dump -i any -w any.pcapng not port 22
   rxring dump -i eth0 -w 'eth0-%Y%m%d-%H%M%S.pcapng' -G 3600 -W 24
+  rxring dump -i eth0 -w eth0.pcap -C 100 --keep 10 -z 'logger -t capture'
+  rxring dump -i eth0 --record 256m --last 1m --trigger 'tcp[tcpflags] & tcp-rst != 0' -w 'rst-%H%M%S.pcapng'
   rxring dump --from streams:4 -c 20 greater 60000`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := emptyAt(cmd, f.at); err != nil {
@@ -90,6 +104,7 @@ ends. While the device is down, it waits.`,
 		},
 	}
 	f.register(cmd.Flags())
+	cmd.AddCommand(newTrigger())
 	return cmd
 }
 
@@ -105,6 +120,14 @@ func (f *dumpFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.Public, "public", false, "with -w tcp:HOST:PORT, allow a HOST that is not a loopback address: whoever can connect receives the packets, unencrypted")
 	flags.StringVarP(&f.size, "size", "C", "", "open a new file after `SIZE` million bytes (before compression), or KiB, MiB, GiB with the suffix k, m, g")
 	flags.IntVarP(&f.seconds, "rotate-seconds", "G", 0, "open a new file every `SECONDS`")
+	flags.Uint64Var(&c.Rotation.Packets, "rotate-packets", 0, "open a new file after this number of packets")
+	flags.IntVar(&c.Rotation.Keep, "keep", 0, "keep the newest `FILES`, and remove older ones")
+	flags.StringVar(&f.maxBytes, "max-bytes", "", "end after `SIZE` of packets, as of -C")
+	flags.StringVarP(&c.Command, "postrotate-command", "z", "", "run `COMMAND` FILE, by a shell, for each file that is finished")
+	flags.StringVar(&f.record, "record", "", "flight recorder: keep packets in `SIZE` of memory, as of -C, and write them after a trigger")
+	flags.StringVar(&c.Record.Trigger, "trigger", "", "with --record: a packet that matches this `FILTER` is a trigger")
+	flags.DurationVar(&c.Record.Last, "last", 0, "with --record: write only packets of this time before the trigger, such as 5m (default: all in memory)")
+	flags.DurationVar(&c.Record.After, "after", 0, "with --record: write also packets of this time after the trigger, such as 1s")
 	flags.IntVarP(&c.Rotation.Files, "files", "W", 0, "number of `FILES` or periods: see above")
 	flags.IntVarP(&f.bufferKiB, "buffer-size", "B", 0, "approximate size of the ring in `KiB` (default: 4096, with --immediate 16384)")
 	flags.BoolVar(&c.Capture.Immediate, "immediate", false, "deliver each packet at once, instead of in blocks within 64 ms")
@@ -115,8 +138,14 @@ func (f *dumpFlags) register(flags *pflag.FlagSet) {
 
 func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
 	usage := func(err error) error { return &exitError{exitUsage, err} }
-	if f.size != "" {
-		if c.Rotation.Size, err = dump.ParseSize(f.size); err != nil {
+	for _, size := range []struct {
+		flag, text string
+		bytes      *int64
+	}{{"-C", f.size, &c.Rotation.Size}, {"--max-bytes", f.maxBytes, &c.Bytes}, {"--record", f.record, &c.Record.Bytes}} {
+		if size.text == "" {
+			continue
+		}
+		if *size.bytes, err = dump.ParseSize(size.flag, size.text); err != nil {
 			return usage(err)
 		}
 	}
@@ -151,7 +180,12 @@ func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
 		}
 		return &exitError{exitFailure, err}
 	}
+	stopTriggers := func() {}
+	if c.Record.Bytes > 0 {
+		c.Record.Requests, stopTriggers = requestTriggers(c.Quiet)
+	}
 	result, err := dump.Run(ctx, in, c, os.Stdout, os.Stderr)
+	stopTriggers()
 	if err2 := closeInput(); err == nil {
 		err = err2
 	}

@@ -14,12 +14,12 @@ func TestParseSize(t *testing.T) {
 	for text, want := range map[string]int64{
 		"1": 1_000_000, "20": 20_000_000, "64k": 64 << 10, "64K": 64 << 10, "3m": 3 << 20, "2g": 2 << 30,
 	} {
-		if got, err := ParseSize(text); got != want || err != nil {
+		if got, err := ParseSize("-C", text); got != want || err != nil {
 			t.Errorf("%s: %d, %v; want %d", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "k", "0", "-3", "3x", "1.5", "9223372036854775807", "9999999999999g"} {
-		if got, err := ParseSize(text); err == nil || !strings.Contains(err.Error(), "want millions of bytes") {
+		if got, err := ParseSize("-C", text); err == nil || !strings.Contains(err.Error(), "want millions of bytes") {
 			t.Errorf("%q: %d, %v", text, got, err)
 		}
 	}
@@ -27,17 +27,28 @@ func TestParseSize(t *testing.T) {
 
 func TestWhatCannotBe(t *testing.T) {
 	for want, c := range map[string]Config{
-		"-c -1: want":                                      {Count: -1},
-		"-s 262145: want 1 to 262144":                      {Capture: capture.Config{Snaplen: 262145}},
-		"--for -1s: want":                                  {For: -time.Second},
-		"-G 1.5: want whole seconds":                       {File: "x", Rotation: Rotation{Period: 1500 * time.Millisecond}},
-		"-W -1: want":                                      {File: "x", Rotation: Rotation{Period: time.Second, Files: -1}},
-		"-C -5: want":                                      {File: "x", Rotation: Rotation{Size: -5}},
-		"-W counts the files of -C or -G":                  {File: "x", Rotation: Rotation{Files: 3}},
-		"want -w FILE with them":                           {Rotation: Rotation{Size: 1}},
-		"-C and -G rotate files":                           {File: "-", Rotation: Rotation{Period: time.Second}},
-		"-w x%Q: with -G, want conversions of strftime(3)": {File: "x%Q", Rotation: Rotation{Period: time.Second}},
-		"-w x%: with -G, want conversions of strftime(3)":  {File: "x%", Rotation: Rotation{Period: time.Second}},
+		"-c -1: want":                 {Count: -1},
+		"-s 262145: want 1 to 262144": {Capture: capture.Config{Snaplen: 262145}},
+		"--for -1s: want":             {For: -time.Second},
+		"-G 1.5: want whole seconds":  {File: "x", Rotation: Rotation{Period: 1500 * time.Millisecond}},
+		"-W -1: want":                 {File: "x", Rotation: Rotation{Period: time.Second, Files: -1}},
+		"-C -5: want":                 {File: "x", Rotation: Rotation{Size: -5}},
+		"-W counts the files of -C, -G or --rotate-packets":            {File: "x", Rotation: Rotation{Files: 3}},
+		"--max-bytes -1: want":                                         {Bytes: -1},
+		"--keep -1: want":                                              {Rotation: Rotation{Keep: -1}},
+		"--keep removes files of -C, -G":                               {File: "x", Rotation: Rotation{Keep: 3}},
+		"want one of both, or -G":                                      {File: "x", Rotation: Rotation{Keep: 3, Files: 2, Size: 1}},
+		"-z runs a command for files":                                  {File: "-", Command: "gzip"},
+		"want --record SIZE with them":                                 {File: "x", Record: Record{After: 1}},
+		"--record 7: want 1048576 bytes or more":                       {File: "x", Record: Record{Bytes: 7}},
+		"--last -1s: want a positive time":                             {File: "x", Record: Record{Bytes: minRecord, Last: -time.Second}},
+		"--after -1s: want a positive time":                            {File: "x", Record: Record{Bytes: minRecord, After: -time.Second}},
+		"--record writes files: want -w FILE":                          {File: "-", Record: Record{Bytes: minRecord}},
+		"--record writes a file for each trigger":                      {File: "x", Rotation: Rotation{Size: 1}, Record: Record{Bytes: minRecord}},
+		"want -w FILE with them":                                       {Rotation: Rotation{Size: 1}},
+		"-C and -G rotate files":                                       {File: "-", Rotation: Rotation{Period: time.Second}},
+		"-w x%Q: with -G or --record, want conversions of strftime(3)": {File: "x%Q", Rotation: Rotation{Period: time.Second}},
+		"-w x%: with -G or --record, want conversions of strftime(3)":  {File: "x%", Rotation: Rotation{Period: time.Second}},
 	} {
 		bad := new(UsageError)
 		if err := c.Check(); !errors.As(err, &bad) || !strings.Contains(err.Error(), want) {
@@ -70,7 +81,7 @@ func TestNames(t *testing.T) {
 		{"a-%H%M", Rotation{Period: 30 * time.Second}, "a-1200 a-12001 a-1201 a-12011"},
 		{"a-%H", Rotation{Period: time.Minute, Files: 9, Size: 5}, "a-12 a-121 a-122 a-123"},
 	} {
-		n, err := newNamer(story.file, story.r)
+		n, err := (&Config{File: story.file, Rotation: story.r}).namer()
 		if err != nil {
 			t.Fatal(err)
 		}

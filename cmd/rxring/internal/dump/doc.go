@@ -14,6 +14,9 @@
 //	text.go         packets as lines; line.go formats one
 //	files.go        packets in a sequence of files; names.go names them
 //	capturefile.go  one file, its interfaces and statistics
+//	hook.go         a command for each finished file
+//	recorder.go     the flight recorder; history.go is its memory
+//	trigger_linux.go the socket of rxring dump trigger
 //	format.go       pcapng or pcap, compressed or not
 //	tcp.go          packets to clients that connect; client.go is one of them
 //	progress.go     the counts, on a terminal and in the summary

@@ -2,6 +2,8 @@ package dump
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"time"
@@ -20,6 +22,9 @@ type files struct {
 	named    []*device // described in each file
 	stats    func() capture.Stats
 
+	hook     *hook    // nil: no command
+	finished []string // with Rotation.Keep, the files that are there
+
 	names  *namer
 	start  time.Time // of the first period
 	stdout *os.File  // nil: write files
@@ -30,7 +35,8 @@ type files struct {
 	before capture.Stats // when the file was opened
 }
 
-func newFiles(d *dumper, stdout *os.File) (*files, error) {
+// newFiles returns the files that d writes, without opening one.
+func newFiles(d *dumper) (*files, error) {
 	f := &files{
 		rotation: d.Rotation,
 		format:   formatOf(d.File),
@@ -43,18 +49,27 @@ func newFiles(d *dumper, stdout *os.File) (*files, error) {
 		named: d.in.named(),
 		start: d.start,
 	}
+	if d.Command != "" {
+		f.hook = &hook{command: d.Command, stderr: d.stderr}
+	}
+	var err error
+	f.names, err = d.namer()
+	return f, err
+}
+
+// openFiles returns the files that d writes, with the first one open.
+func openFiles(d *dumper, stdout *os.File) (*files, error) {
+	f, err := newFiles(d)
+	if err != nil {
+		return nil, err
+	}
 	if d.File == "-" {
 		if progress.IsTerminal(stdout) {
 			return nil, errors.New("-w -: standard output is a terminal: want a pipe or a file, or lines of text without -w")
 		}
 		f.stdout = stdout
-	} else {
-		var err error
-		if f.names, err = newNamer(d.File, d.Rotation); err != nil {
-			return nil, err
-		}
 	}
-	return f, f.open(0)
+	return f, f.openPeriod(0)
 }
 
 // describe returns a device's description in a file.
@@ -62,13 +77,21 @@ func (d *dumper) describe(dev *device) capfile.Interface {
 	return capfile.Interface{Name: dev.name, LinkType: dev.link, SnapLen: uint32(d.in.Handle.Snaplen()), Filter: d.Expression}
 }
 
-// open opens the next file.
-func (f *files) open(period int64) error {
+// openPeriod opens the next file, of a period.
+func (f *files) openPeriod(period int64) error {
+	f.period = period
+	return f.open(f.start.Add(time.Duration(period) * f.rotation.Period))
+}
+
+// open opens the next file, named for a time.
+func (f *files) open(at time.Time) error {
 	name := "standard output"
 	if f.stdout == nil {
-		name = f.names.next(f.start.Add(time.Duration(period) * f.rotation.Period))
+		name = f.names.next(at)
+		if err := f.removeOld(); err != nil {
+			return err
+		}
 	}
-	f.period = period
 	f.count++
 	var err error
 	if f.file, err = createFile(name, f.stdout, f.format, f.section, f.describe); err != nil {
@@ -77,8 +100,29 @@ func (f *files) open(period int64) error {
 	return f.file.add(f.named)
 }
 
+// removeOld removes the oldest files, so that one more can be opened. A command runs for them
+// first.
+func (f *files) removeOld() error {
+	for keep := f.rotation.Keep; keep > 0 && len(f.finished) >= keep; f.finished = f.finished[1:] {
+		if f.hook != nil {
+			f.hook.add(hookJob{f.finished[0], true})
+		} else if err := removeFile(f.finished[0]); err != nil {
+			return fmt.Errorf("--keep %d: %w", keep, err)
+		}
+	}
+	return nil
+}
+
+// removeFile removes a file that may have been removed or renamed before.
+func removeFile(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 func (f *files) write(p *packet) error {
-	full := f.file != nil && f.rotation.Size > 0 && f.file.size > f.rotation.Size
+	full := f.file != nil && f.rotation.full(f.file)
 	period := f.period
 	if f.rotation.Period > 0 {
 		period = max(period, f.periodOf(p.time, time.Now()))
@@ -93,7 +137,7 @@ func (f *files) write(p *packet) error {
 		if err := f.finish(f.stats()); err != nil {
 			return err
 		}
-		if err := f.open(period); err != nil {
+		if err := f.openPeriod(period); err != nil {
 			return err
 		}
 	}
@@ -163,10 +207,24 @@ func (f *files) finish(now capture.Stats) error {
 	since := capture.Stats{Packets: now.Packets - f.before.Packets, Drops: now.Drops - f.before.Drops}
 	f.before = now
 	err := f.file.finish(since)
+	if err == nil && f.stdout == nil {
+		if f.rotation.Keep > 0 {
+			f.finished = append(f.finished, f.file.name)
+		}
+		if f.hook != nil {
+			f.hook.add(hookJob{name: f.file.name})
+		}
+	}
 	f.file = nil
 	return err
 }
 
-func (f *files) close(last capture.Stats) error { return f.finish(last) }
+func (f *files) close(last capture.Stats) error {
+	err := f.finish(last)
+	if f.hook != nil {
+		err = errors.Join(err, f.hook.wait())
+	}
+	return err
+}
 
 func (f *files) files() int { return f.count }

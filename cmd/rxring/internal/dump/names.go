@@ -21,16 +21,14 @@ type namer struct {
 	last  string
 }
 
-// newNamer returns a namer for file, in which conversions of strftime(3) are replaced if r
-// has a Period.
-func newNamer(file string, r Rotation) (*namer, error) {
-	n := &namer{file: file}
-	if r.Period == 0 {
-		n.cycle = r.Files
-	} else if strings.Contains(file, "%") {
+// newNamer returns a namer for file, in which conversions of strftime(3) are replaced if
+// timed is set.
+func newNamer(file string, timed bool, cycle int) (*namer, error) {
+	n := &namer{file: file, cycle: cycle}
+	if timed && strings.Contains(file, "%") {
 		var err error
 		if n.pattern, err = strftime.New(file, strftime.WithUnixSeconds('s')); err != nil {
-			return nil, explain.Errorf(err, "-w %s: with -G, want conversions of strftime(3) after each %%, such as %%Y%%m%%d-%%H%%M%%S, and %%%% for the character %%", file)
+			return nil, explain.Errorf(err, "-w %s: with -G or --record, want conversions of strftime(3) after each %%, such as %%Y%%m%%d-%%H%%M%%S, and %%%% for the character %%", file)
 		}
 	}
 	return n, nil

@@ -69,7 +69,8 @@ func (d *dumper) receive(ctx context.Context, limit uint64) error {
 		if err := d.out.write(p); err != nil {
 			return err
 		}
-		if d.captured.Add(1) == uint64(d.Count) {
+		d.bytes += int64(len(p.data))
+		if d.captured.Add(1) == uint64(d.Count) || d.Bytes > 0 && d.bytes >= d.Bytes {
 			return errEnough
 		}
 	}

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/rxring/rxring/capture"
 )
 
 func TestRotationBySize(t *testing.T) {
@@ -121,5 +124,82 @@ func TestEndsAfterSoManyPeriods(t *testing.T) {
 	s.deliver(numbered(t, 1), time.Now())
 	if r, err := s.wait(); err != nil || r.Captured != 1 || r.Files != 1 {
 		t.Fatalf("%+v, %v", r, err)
+	}
+}
+
+// Limits combine: the first that holds begins the next file, or ends the capture.
+func TestLimitsCombine(t *testing.T) {
+	const packet = 60
+	for _, c := range []struct {
+		what   string
+		config Config
+		want   string // packets of each file that is left
+	}{
+		{"packets", Config{Rotation: Rotation{Packets: 40}}, "[40 40 20]"},
+		{"size, then packets", Config{Rotation: Rotation{Packets: 40, Size: 30 * (packet + packetBytes)}}, "[31 31 31 7]"},
+		{"packets, then size", Config{Rotation: Rotation{Packets: 20, Size: 30 * (packet + packetBytes)}}, "[20 20 20 20 20]"},
+		{"packets in an hour", Config{Rotation: Rotation{Packets: 40, Period: time.Hour}}, "[40 40 20]"},
+		{"the newest", Config{Rotation: Rotation{Packets: 15, Keep: 3}}, "[15 15 10]"},
+		{"in turn", Config{Rotation: Rotation{Packets: 30, Files: 3}}, "[10 30 30]"},
+		{"bytes", Config{Bytes: 30*packet + 1, Rotation: Rotation{Packets: 20}}, "[20 11]"},
+		{"bytes before the count", Config{Bytes: 30 * packet, Count: 50}, "[30]"},
+		{"the count before bytes", Config{Bytes: 30 * packet, Count: 20}, "[20]"},
+	} {
+		c.config.File, c.config.Capture.Immediate = "x", true
+		s, _ := start(t, c.config, false)
+		for i := range 100 {
+			s.deliver(numbered(t, i), time.Now())
+		}
+		s.end()
+		if _, err := s.wait(); err != nil {
+			t.Fatalf("%s: %v", c.what, err)
+		}
+		var each []int
+		for _, name := range []string{"x", "x0", "x1", "x2", "x3", "x4", "x5", "x6"} {
+			if _, err := os.Stat(filepath.Join(s.dir, name)); err == nil {
+				each = append(each, len(s.packets(name)))
+			}
+		}
+		if fmt.Sprint(each) != c.want {
+			t.Errorf("%s: %v, want %s", c.what, each, c.want)
+		}
+	}
+}
+
+// The command runs for each file, once, when it is whole, in their order; its failure is an error.
+func TestCommandForEachFile(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		command := "f() { sleep 0.02; echo ${1##*/} >>${1%/*}/log; cp $1 $1.copy; }; f"
+		if fails {
+			command = "false"
+		}
+		s, _ := start(t, Config{File: "x", Command: command, Rotation: Rotation{Packets: 30}, Capture: capture.Config{Immediate: true}}, false)
+		for i := range 100 {
+			s.deliver(numbered(t, i), time.Now())
+		}
+		s.end()
+		r, err := s.wait()
+		if r.Captured != 100 || r.Files != 4 {
+			t.Errorf("%+v", r)
+		}
+		if fails {
+			if err == nil || !strings.Contains(err.Error(), "-z false: failed for 4 of 4 files") {
+				t.Errorf("error %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if log, err := os.ReadFile(filepath.Join(s.dir, "log")); string(log) != "x\nx1\nx2\nx3\n" {
+			t.Errorf("%q, %v", log, err)
+		}
+		n := 0
+		for _, name := range []string{"x", "x1", "x2", "x3"} {
+			n += len(s.packets(name + ".copy"))
+		}
+		if n != 100 {
+			t.Errorf("%d packets in copies", n)
+		}
 	}
 }

@@ -61,6 +61,7 @@ type dumper struct {
 	buffer []byte // for packets that are not written from the ring
 	frame  cbpf.Packet
 	start  time.Time
+	bytes  int64  // of packets written
 	read   uint64 // packets read from the ring, also those not written
 
 	due      time.Time // the handle's deadline, set from output.due
@@ -119,7 +120,11 @@ func (d *dumper) begin(ctx context.Context, stdout *os.File) error {
 		d.start = time.Now()
 	} else if d.File == "" {
 		d.out = newText(stdout, d.in.several != nil)
-	} else if d.out, err = newFiles(d, stdout); err != nil {
+	} else if d.Record.Bytes > 0 {
+		if d.out, err = newRecorder(d); err != nil {
+			return err
+		}
+	} else if d.out, err = openFiles(d, stdout); err != nil {
 		return err
 	}
 	if err := d.in.Handle.SetFilter(filter); err != nil {

@@ -375,7 +375,8 @@ func TestCountsOfSeveralInterfaces(t *testing.T) {
 
 func TestOrder(t *testing.T) {
 	s := newSession(t)
-	in := s.open([]string{"net0", "net1"}, capture.Config{}, false)
+	c := capture.Config{Immediate: true, Snaplen: 128}
+	in := s.open([]string{"net0", "net1"}, c, false)
 	defer in.Close()
 	if err := in.Handle.SetFilter(nil); err != nil {
 		t.Fatal(err)
@@ -391,7 +392,7 @@ func TestOrder(t *testing.T) {
 	for _, at := range times {
 		s.deliver(s.devices[0], 53, at)
 	}
-	o := newOrderer(in.Handle, capture.Config{})
+	o := newOrderer(in.Handle, c)
 	o.flush = true
 	for i := range n {
 		f, err := o.next(t.Context())

@@ -1,0 +1,329 @@
+package dump
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/cmd/rxring/internal/pcapfilter"
+	"github.com/rxring/rxring/internal/printable"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// Record configures a flight recorder: a capture that keeps packets in memory and writes them
+// to a file when something has happened.
+type Record struct {
+	Bytes   int64         // of memory; 0: no flight recorder
+	Last    time.Duration // by which a packet's time may be before that of the last one; 0: all are written
+	After   time.Duration // how long packets are also written after a trigger
+	Trigger string        // a filter in libpcap's language: a packet that matches is a trigger; "": none
+
+	// Requests are further triggers. It may be nil.
+	Requests <-chan Request
+}
+
+// Request has the flight recorder write its packets.
+type Request struct {
+	// Done is called when they are written, or cannot be. It may be nil.
+	Done func(Recording, error)
+}
+
+// Recording is a file that a flight recorder has written.
+type Recording struct {
+	File    string
+	Packets uint64
+	Span    time.Duration // from the first packet to the last
+}
+
+func (r Recording) String() string {
+	s := "s"
+	if r.Packets == 1 {
+		s = ""
+	}
+	return fmt.Sprintf("%s: %d packet%s of %v", r.File, r.Packets, s, r.Span.Round(time.Millisecond))
+}
+
+// minRecord is the least memory of a flight recorder, in bytes: packets of the largest size fit.
+const minRecord = 1 << 20
+
+// writeChunk is how many bytes of the memory are written to a file before the place is given to
+// new packets.
+const writeChunk = 256 << 10
+
+// recorder keeps the newest packets in memory. A trigger has another goroutine write them to a
+// file, while the capture continues in what that one has written. Only when the memory has no
+// room for a packet meanwhile does the capture wait, and packets can be dropped from the ring.
+type recorder struct {
+	out    *files // only the goroutine that writes uses it
+	record Record
+	wake   func() // makes the capture call tick
+	print  func(Recording)
+
+	triggers []*cbpf.Filter // by device.id; nil: no packet matches
+	frame    cbpf.Packet
+	wg       sync.WaitGroup
+	stop     chan struct{} // closed by close
+
+	mu      sync.Mutex
+	changed sync.Cond
+	history history
+	newest  int64     // time of the packet that was received last
+	devices []*device // by id
+	writing bool
+	written uint64    // position: packets before it are in a file, or will not be
+	until   uint64    // position up to which packets are written
+	oldest  int64     // time before which packets are too old
+	after   time.Time // until when further packets are written
+	asked   []Request // answered at the end of the file
+	err     error     // why the capture ends
+	closed  bool
+}
+
+func newRecorder(d *dumper) (*recorder, error) {
+	f, err := newFiles(d)
+	if err != nil {
+		return nil, err
+	}
+	r := &recorder{
+		out: f, record: d.Record, stop: make(chan struct{}),
+		wake: func() { d.in.Handle.SetDeadline(time.Now()) },
+		print: func(done Recording) {
+			if !d.Quiet {
+				fmt.Fprintf(printable.Writer(d.stderr), "rxring: wrote %v\n", done)
+			}
+		},
+		history: newHistory(d.Record.Bytes),
+	}
+	r.changed.L = &r.mu
+	for _, dev := range d.in.named() {
+		if err := r.addDevice(dev); err != nil {
+			return nil, err
+		}
+	}
+	if d.Record.Requests != nil {
+		r.wg.Go(r.serve)
+	}
+	return r, nil
+}
+
+// serve triggers on requests.
+func (r *recorder) serve() {
+	for {
+		select {
+		case q := <-r.record.Requests:
+			r.mu.Lock()
+			r.triggerLocked(q)
+			r.mu.Unlock()
+		case <-r.stop:
+			return
+		}
+	}
+}
+
+// addDevice compiles the trigger for packets of a device that has had none.
+func (r *recorder) addDevice(d *device) error {
+	var trigger *cbpf.Filter
+	if r.record.Trigger != "" {
+		prog, err := pcapfilter.Compile(r.record.Trigger, int(d.link), 0)
+		if errors.Is(err, syscall.EINVAL) && d.id > 0 { // it is about another link type
+			prog, err = rejectAll, nil
+		}
+		if err == nil {
+			trigger, err = cbpf.Compile(prog)
+		}
+		if errors.Is(err, syscall.EINVAL) {
+			err = &UsageError{fmt.Errorf("--trigger: %w", err)}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.devices = append(r.devices, d)
+	r.triggers = append(r.triggers, trigger)
+	return nil
+}
+
+func (r *recorder) write(p *packet) error {
+	for p.device.id >= len(r.triggers) {
+		if err := r.addDevice(p.device); err != nil {
+			return err
+		}
+	}
+	matches := r.matches(p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for !r.history.add(p, r.limitLocked()) && r.err == nil {
+		r.changed.Wait()
+	}
+	r.newest = p.time
+	switch {
+	case matches:
+		r.triggerLocked(Request{})
+	case r.writing && time.Now().Before(r.after):
+		r.until = r.history.end
+		r.changed.Broadcast()
+	}
+	return r.err
+}
+
+// limitLocked returns the position of the first packet whose place is not free.
+func (r *recorder) limitLocked() uint64 {
+	if r.writing {
+		return r.written
+	}
+	return math.MaxUint64
+}
+
+// matches runs the trigger on a packet as it would be written.
+func (r *recorder) matches(p *packet) bool {
+	trigger := r.triggers[p.device.id]
+	if trigger == nil {
+		return false
+	}
+	r.frame = cbpf.Packet{Data: p.data, Len: uint32(p.len), Ifindex: uint32(p.device.index), Hatype: p.device.hatype}
+	if p.outgoing {
+		r.frame.PacketType = uint8(tpacket.PacketOutgoing)
+	}
+	return trigger.Run(&r.frame) != 0
+}
+
+// triggerLocked has all packets written that are in memory and in no file yet, to the file that
+// is being written, if there is one.
+func (r *recorder) triggerLocked(q Request) {
+	if r.closed || r.err != nil {
+		if q.Done != nil {
+			go q.Done(Recording{}, errors.New("the capture has ended"))
+		}
+		return
+	}
+	r.until = r.history.end
+	r.after = time.Now().Add(r.record.After)
+	if q.Done != nil {
+		r.asked = append(r.asked, q)
+	}
+	if r.writing {
+		r.changed.Broadcast()
+		return
+	}
+	r.writing = true
+	if r.oldest = math.MinInt64; r.record.Last > 0 {
+		r.oldest = r.newest - int64(r.record.Last)
+	}
+	r.written = max(r.written, r.history.oldest)
+	r.wg.Go(r.writeFile)
+}
+
+// writeFile writes packets to a new file until the trigger's time is over.
+func (r *recorder) writeFile() {
+	var done Recording
+	err := r.out.open(time.Now())
+	if err == nil {
+		done.File = r.out.file.name
+		var first, last int64
+		first, last, err = r.writePackets()
+		done.Packets, done.Span = r.out.file.packets, time.Duration(last-first)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		err = r.out.finish(r.out.stats())
+	}
+	r.writing = false
+	switch {
+	case err != nil:
+		r.err = err
+	case r.out.rotation.Files > 0 && r.out.count >= r.out.rotation.Files:
+		r.err = errEnough
+	}
+	if err == nil {
+		r.print(done)
+	}
+	for _, q := range r.asked {
+		q.Done(done, err)
+	}
+	r.asked = nil
+	r.changed.Broadcast()
+	if r.err != nil {
+		r.wake()
+	}
+}
+
+// writePackets writes packets up to until, and returns the times of the first and the last.
+func (r *recorder) writePackets() (first, last int64, err error) {
+	r.mu.Lock()
+	at, oldest := r.written, r.oldest
+	r.mu.Unlock()
+	for {
+		end, devices := r.next(at)
+		if at == end {
+			return first, last, r.out.file.flush(time.Now())
+		}
+		for from := at; at < end && at-from < writeChunk; {
+			var p packet
+			if p, at = r.history.packet(at, devices); p.time < oldest {
+				continue
+			}
+			if err := r.out.file.write(&p); err != nil {
+				return first, last, err
+			}
+			if first == 0 {
+				first = p.time
+			}
+			last = p.time
+		}
+	}
+}
+
+// next waits for packets to write, and frees the place of those that were. It returns the
+// position up to which packets can be written: at when there are no more.
+func (r *recorder) next(at uint64) (end uint64, devices []*device) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written = at
+	r.changed.Broadcast()
+	for at == r.until && !r.closed {
+		left := time.Until(r.after)
+		if left <= 0 {
+			break
+		}
+		t := time.AfterFunc(left, r.changed.Broadcast)
+		r.changed.Wait()
+		t.Stop()
+	}
+	return r.until, slices.Clip(r.devices)
+}
+
+func (r *recorder) idle() error { return nil }
+
+func (r *recorder) due() time.Time { return time.Time{} }
+
+func (r *recorder) tick() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// close ends the file that is being written. Packets that are only in memory are lost.
+func (r *recorder) close(capture.Stats) error {
+	close(r.stop)
+	r.mu.Lock()
+	r.closed = true
+	r.changed.Broadcast()
+	r.mu.Unlock()
+	r.wg.Wait()
+	err := r.err
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return errors.Join(err, r.out.close(capture.Stats{}))
+}
+
+func (r *recorder) files() int { return r.out.count }
