@@ -15,6 +15,9 @@
 //	                ↓                   ↓
 //	               Batch.Deliver: outgoing, incoming
 //
+// A program that asserts the type of its device, such as *tun.NativeTun for its LUID on
+// Windows, does so before it wraps the device.
+//
 // The one invariant: WireGuard reads and writes the same packets, in the same order and with
 // the same errors, whether sockets are attached or not. Each packet is delivered once, as its
 // bytes are, before the inner device can change them.
