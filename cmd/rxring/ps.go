@@ -111,6 +111,9 @@ func (o *offer) ask(ctx context.Context) {
 			return
 		}
 	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer within %v", psTimeout)
+	}
 	if p := new(os.PathError); errors.As(err, &p) {
 		err = p.Err // the path is printed already
 	}

@@ -2,6 +2,7 @@ package file
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -309,6 +310,28 @@ func TestOutboundPacketsAreOutgoing(t *testing.T) {
 	same(t, got, inFile(t, path))
 	if got[2].kind != tpacket.PacketOutgoing || got[1].kind != tpacket.PacketOtherHost {
 		t.Errorf("packet types %v and %v", got[1].kind, got[2].kind)
+	}
+}
+
+func TestCommentsAreKept(t *testing.T) {
+	comments := []string{"peer Alice", "", "verdict: drop"}
+	path := write(t, func(w *capfile.Writer) error {
+		var err error
+		for i, c := range comments {
+			err = errors.Join(err, w.WriteCommented(0, int64(i+1), 60, frame(i, 60), capfile.Inbound, c))
+		}
+		return err
+	}, eth0)
+	w := open(t, path).look(t, 16)
+	if err := w.socket.Setsockopt(tpacket.SolPacket, tpacket.OptComments, binary.NativeEndian.AppendUint32(nil, 1)); err != nil {
+		t.Fatal(err)
+	}
+	<-w.start(t, Config{}).Done()
+	for i, want := range comments {
+		f, ok := w.reader.Next()
+		if !ok || f.Comment() != want {
+			t.Errorf("packet %d: %v, comment %q, want %q", i, ok, f.Comment(), want)
+		}
 	}
 }
 

@@ -41,7 +41,7 @@ type deviceCapture struct {
 func (c *session) open(d *rxring.Device) (*deviceCapture, error) {
 	a := &deviceCapture{c: c, dev: d, start: time.Now().UnixNano()}
 	a.link, a.cooked = linktype.OfDevice(d.Type())
-	cfg := capture.Config{Buffer: c.s.cfg.Buffer, Snaplen: c.request.SnapLen, Cooked: a.cooked, Promiscuous: true, IgnoreOutgoing: d.Type() == rxring.Loopback}
+	cfg := capture.Config{Buffer: c.s.cfg.Buffer, Snaplen: c.request.SnapLen, Cooked: a.cooked, Promiscuous: true, Comments: true, IgnoreOutgoing: d.Type() == rxring.Loopback}
 	prog, err := c.program(a.link)
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (a *deviceCapture) write(f *ring.Frame) error {
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
 	a.c.packets.Add(1)
-	return a.c.w.WritePacket(a.id, max(f.Sec*1e9+f.Nsec, 0), length, a.buffer[:min(len(a.buffer), keep)], direction)
+	return a.c.w.WriteCommented(a.id, max(f.Sec*1e9+f.Nsec, 0), length, a.buffer[:min(len(a.buffer), keep)], direction, f.Comment())
 }
 
 // report writes the device's statistics if packets were dropped since the last report, or if

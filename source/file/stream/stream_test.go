@@ -109,7 +109,11 @@ func (c *client) next() string {
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("%s: %d of %d: %d", c.Interfaces()[p.Interface].Name, len(p.Data), p.Len, p.Data[len(p.Data)-1])
+	text := fmt.Sprintf("%s: %d of %d: %d", c.Interfaces()[p.Interface].Name, len(p.Data), p.Len, p.Data[len(p.Data)-1])
+	if p.Comment != "" {
+		text += ", " + p.Comment
+	}
+	return text
 }
 
 func await(t *testing.T, what string, f func() bool) {
@@ -141,6 +145,12 @@ func TestWithoutARequestAllDevicesAreSent(t *testing.T) {
 	await(t, "a reader on eth1", s.device("eth1").HasListeners)
 	s.device("eth1").Deliver(frame(1, 60))
 	if got := c.next(); got != "eth1: 60 of 60: 1" {
+		t.Error(got)
+	}
+	commented := frame(4, 60)
+	commented.Comment = "peer Alice"
+	s.device("eth1").Deliver(commented)
+	if got := c.next(); got != "eth1: 60 of 60: 4, peer Alice" {
 		t.Error(got)
 	}
 	late := s.add(rxring.DeviceConfig{Name: "ppp0", Type: rxring.PPP})
