@@ -52,12 +52,17 @@ Ctrl-C, and rxring exits with 0. With stay, the device stays and delivers nothin
 With now, packets have the present time, for programs that compare it with the clock,
 such as suricata and argus.
 
+A stream (--from pcap:... or exec:...) also begins when its readers are ready, and ends as a file
+does. rxring stops reading it for up to a second while a reader is slow.
+
 With --at, the devices are those that another process offers at a unix socket: rxring
 serve, or a program that uses package attach.`,
 		Example: `  rxring run -- tcpdump
   rxring run -- tcpdump -i net0 -n -c 20 greater 60000
   rxring run --from streams:16 -- tshark -i net0 -c 100
   rxring run --from file:trace.pcapng -- tcpdump -n
+  tcpdump -i eth0 -U -w - | rxring run --from pcap:- -- tshark
+  rxring run --from 'exec:ssh web1 tcpdump -i eth0 -U -w -' -- tcpdump -n
   rxring run --name wg0 --quiet -- ngrep -d wg0 -n 5 ''
   rxring run --at /run/user/1000/wg0.sock -- tcpdump -i wg0 -n`,
 		Args: func(_ *cobra.Command, args []string) error {

@@ -8,7 +8,6 @@
 //	order.go        packets of several devices in the order of time
 //	device.go       a device's link type and filter
 //	reshape.go      packets as files of their link type store them
-//	tags.go         VLAN tags, reinserted into the frame
 //	run.go          a capture, from beginning to end
 //	receive.go      a packet's life: received, copied, filtered, written
 //	text.go         packets as lines; line.go formats one
