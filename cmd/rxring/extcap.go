@@ -73,8 +73,8 @@ The capture filter and the snapshot length are applied where the packets are.`,
 	flags.StringVar(&f.run.FIFO, "fifo", "", "")
 	flags.StringVar(&f.run.ControlIn, "extcap-control-in", "", "")
 	flags.StringVar(&f.run.ControlOut, "extcap-control-out", "", "")
-	flags.IntVar(&f.run.Snaplen, "snaplen", 0, "")
-	flags.IntVar(&f.run.BufferKiB, "buffer", 0, "")
+	flags.StringVar(&f.run.Snaplen, "snaplen", "", "")
+	flags.StringVar(&f.run.BufferKiB, "buffer", "", "")
 	flags.BoolVar(&f.run.Modest, "no-promiscuous-mode", false, "")
 	for _, name := range []string{
 		"extcap-interfaces", "extcap-dlts", "extcap-config", "capture", "extcap-cleanup-postkill", "extcap-version", "extcap-interface",
@@ -131,9 +131,6 @@ func (f *extcapFlags) execute(cmd *cobra.Command) error {
 
 func (f *extcapFlags) runCapture(ctx context.Context) error {
 	c := f.run
-	if err := c.Check(); err != nil {
-		return &exitError{exitUsage, err}
-	}
 	c.Others = f.at
 	c.Version = version()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -20,9 +21,9 @@ type Config struct {
 	Others    []string // sockets of further namespaces
 	FIFO      string   // path of the FIFO for the packets
 	Filter    string
-	Snaplen   int  // bytes; 0: whole packets
-	BufferKiB int  // size of the ring; 0: a good one
-	Modest    bool // not promiscuous
+	Snaplen   string // bytes; "": whole packets
+	BufferKiB string // size of the ring; "": a good one
+	Modest    bool   // not promiscuous
 
 	ControlIn, ControlOut string // paths of the toolbar's FIFOs; "": there is no toolbar
 
@@ -35,15 +36,25 @@ const (
 	defaultBufferKiB = 4096
 )
 
-// Check checks the flags that a user may set.
-func (c Config) Check() error {
-	switch {
-	case c.Snaplen < 0 || c.Snaplen > maxSnaplen:
-		return fmt.Errorf("--snaplen %d: want 1 to %d bytes, or 0 for the most", c.Snaplen, maxSnaplen)
-	case c.BufferKiB < 0 || c.BufferKiB > maxBufferKiB:
-		return fmt.Errorf("--buffer %d: want 1 to %d KiB, or 0 for a good size", c.BufferKiB, maxBufferKiB)
+// parse parses the settings.
+func (c Config) parse() (capture.Config, error) {
+	snaplen, err := parseNumber("--snaplen", c.Snaplen, maxSnaplen, "bytes")
+	if err != nil {
+		return capture.Config{}, err
 	}
-	return nil
+	buffer, err := parseNumber("--buffer", c.BufferKiB, maxBufferKiB, "KiB")
+	return capture.Config{Snaplen: snaplen, Buffer: buffer << 10, Promiscuous: !c.Modest}, err
+}
+
+func parseNumber(flag, text string, limit int, unit string) (int, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > limit {
+		return 0, &dump.UsageError{Err: fmt.Errorf("%s %s: want 1 to %d %s", flag, text, limit, unit)}
+	}
+	return n, nil
 }
 
 // endTime bounds how long the last packets may wait for Wireshark to read, after it has ended
@@ -59,19 +70,7 @@ func Run(ctx context.Context, c Config, stderr *os.File) error {
 		return err
 	}
 	defer t.Close()
-	ns, device, err := find(c.Interface, c.Others)
-	if err != nil {
-		return err
-	}
-	cc := capture.Config{Snaplen: c.Snaplen, Buffer: c.BufferKiB << 10, Promiscuous: !c.Modest}
-	in, err := dump.OpenAttached(ctx, ns.path, []string{device}, cc)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
-	defer in.Close()
+	// First, too: dumpcap has opened its end, and waits for ever if no program writes.
 	fifo, err := openWriter(ctx, c.FIFO)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -80,6 +79,22 @@ func Run(ctx context.Context, c Config, stderr *os.File) error {
 		return fmt.Errorf("--fifo %w", err)
 	}
 	defer fifo.Close()
+	ns, device, err := find(c.Interface, c.Others)
+	if err != nil {
+		return err
+	}
+	cc, err := c.parse()
+	if err != nil {
+		return err
+	}
+	in, err := dump.OpenAttached(ctx, ns.path, []string{device}, cc)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer in.Close()
 
 	var wg sync.WaitGroup
 	defer wg.Wait()

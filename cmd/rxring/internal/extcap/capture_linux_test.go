@@ -53,7 +53,7 @@ func newSession(t *testing.T) *session {
 	}
 	return &session{dev, Config{
 		Interface: "rxring:vpn:wg0", Others: []string{path("vpn.sock")}, FIFO: path("fifo"),
-		ControlIn: path("in"), ControlOut: path("out"), BufferKiB: 1,
+		ControlIn: path("in"), ControlOut: path("out"), BufferKiB: "1",
 	}, make(chan error, 1)}
 }
 
@@ -221,13 +221,16 @@ func TestEndsWithoutAReader(t *testing.T) {
 	}
 }
 
-// TestWiresharkDoesNotWaitForACaptureThatFailed opens a control pipe after the capture has
-// failed: the open would never return if there were no reader.
-func TestWiresharkDoesNotWaitForACaptureThatFailed(t *testing.T) {
+// TestWiresharkDoesNotWaitForACaptureThatFails opens the pipes as Wireshark and dumpcap do, which
+// wait for ever if no program opens the other ends.
+func TestWiresharkDoesNotWaitForACaptureThatFails(t *testing.T) {
 	s := newSession(t)
 	s.config.Interface = "rxring:vpn:wg1"
 	s.start(t.Context())
-	time.Sleep(100 * time.Millisecond)
+	packets := openPipe(t, s.config.FIFO, os.O_RDONLY)
+	if b, err := io.ReadAll(packets); len(b) > 0 || err != nil {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
 	in := openPipe(t, s.config.ControlIn, os.O_WRONLY)
 	if _, err := in.WriteString("T\x00\x00\x02\x00\x00"); err != nil {
 		t.Fatal(err)
