@@ -76,6 +76,9 @@ read it. The capture begins with the first client. A client that is too slow mis
 its own only, which are counted in its stream. HOST is a loopback address, which all users of
 this system can connect to, unless --public is given.
 
+What capture files of --from have besides packets is in each file that is written: secrets
+that decrypt packets, names of addresses, and comments.
+
 The capture ends after -c packets, after --max-bytes, after --for, at the end of a capture file, on SIGINT or
 SIGTERM, and with exit code 1 when the device is removed or the process that offers it
 ends. While the device is down, it waits.`,
@@ -237,6 +240,11 @@ func (f *dumpFlags) openSource(ctx context.Context, c *dump.Config) (*dump.Input
 	in, err := dump.OpenDevices(ns, f.devices, c.Capture)
 	if err != nil {
 		return nil, nil, errors.Join(err, feeds.Close())
+	}
+	for _, f := range feeds.List() {
+		in.Extra.Comments = append(in.Extra.Comments, f.Extra.Comments...)
+		in.Extra.Secrets = append(in.Extra.Secrets, f.Extra.Secrets...)
+		in.Extra.Names = append(in.Extra.Names, f.Extra.Names...)
 	}
 	in.Start = func() (<-chan struct{}, error) {
 		err := feeds.start()

@@ -33,8 +33,8 @@ func (s *sections) block() (kind uint32, block []byte, err error) {
 		case blockSection, blockInterface, blockPacket, blockSimple, blockEnhanced:
 			block, err := s.whole(kind, length)
 			return kind, block, err
-		case blockStats:
-			if s.f.events.Stats != nil && length <= maxBlock {
+		case blockStats, blockSecrets, blockNames:
+			if s.wanted(kind) && length <= maxBlock {
 				block, err := s.whole(kind, length)
 				return kind, block, err
 			}
@@ -44,6 +44,12 @@ func (s *sections) block() (kind uint32, block []byte, err error) {
 		}
 		s.f.pos += int64(length)
 	}
+}
+
+// wanted reports whether there is an event for a kind of block.
+func (s *sections) wanted(kind uint32) bool {
+	e := &s.f.events
+	return kind == blockStats && e.Stats != nil || kind == blockSecrets && e.Secrets != nil || kind == blockNames && e.Name != nil
 }
 
 // setOrder reads the byte order of the section that begins.

@@ -12,6 +12,12 @@ type Events struct {
 	// Stats is called with an interface's number and statistics (an ISB). Counts are since
 	// the interface's capture began; the last call for an interface is valid.
 	Stats func(number int, s Stats)
+
+	// Comment is called with each comment of a section, of at most 4096 bytes.
+	Comment func(string)
+
+	Secrets func(Secrets)
+	Name    func(Name)
 }
 
 // SetEvents sets the functions that later calls of Next call. A pcap file's interface is

@@ -34,8 +34,10 @@ const (
 	blockInterface = 1          // IDB
 	blockPacket    = 2          // obsolete: PB
 	blockSimple    = 3          // SPB
+	blockNames     = 4          // NRB
 	blockStats     = 5          // ISB
 	blockEnhanced  = 6          // EPB
+	blockSecrets   = 10         // DSB
 
 	byteOrderMagic = 0x1a2b3c4d
 	versionMajor   = 1

@@ -50,6 +50,7 @@ func FuzzReader(f *testing.F) {
 		defer r.Close()
 		described := len(r.Interfaces())
 		r.SetEvents(Events{
+			Comment: func(string) {}, Secrets: func(Secrets) {}, Name: func(Name) {},
 			Interface: func(number int, _ Interface) {
 				if number != described {
 					t.Fatalf("interface %d after %d others", number, described)

@@ -58,6 +58,10 @@ func (s *sections) next(p *Packet) error {
 			found, err = true, s.simple(block, p)
 		case blockStats:
 			s.stats(block)
+		case blockSecrets:
+			s.secrets(block)
+		case blockNames:
+			s.names(block)
 		}
 		if err != nil {
 			return err
@@ -69,7 +73,7 @@ func (s *sections) next(p *Packet) error {
 	}
 }
 
-// section begins a section. Its length is not needed, and its options do not concern packets.
+// section begins a section. Its length is not needed.
 func (s *sections) section(block []byte) error {
 	s.local = s.local[:0]
 	s.count++
@@ -80,6 +84,13 @@ func (s *sections) section(block []byte) error {
 	major, minor := s.order.Uint16(body[4:]), s.order.Uint16(body[6:])
 	if major != versionMajor || minor != versionMinor && minor != 2 { // 1.2 is 1.0, says the draft
 		return fmt.Errorf("section of pcapng version %d.%d: want 1.0", major, minor)
+	}
+	if s.f.events.Comment != nil {
+		s.options(body[16:], func(code uint16, value []byte) {
+			if code == optComment {
+				s.f.events.Comment(text(value))
+			}
+		})
 	}
 	return nil
 }

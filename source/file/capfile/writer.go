@@ -11,6 +11,8 @@ import (
 // Section describes in a file's header where it was written. Empty strings are omitted.
 type Section struct {
 	Hardware, OS, Application string
+
+	Comments []string
 }
 
 // Writer writes a pcapng file of one section, little-endian, with times in nanoseconds. It must
@@ -37,7 +39,11 @@ func NewWriter(w io.Writer, s Section) (*Writer, error) {
 	f.uint16(versionMajor)
 	f.uint16(versionMinor)
 	f.uint64(unknownLength)
-	if err := f.textOptions([]textOption{{optHardware, s.Hardware}, {optOS, s.OS}, {optApplication, s.Application}}); err != nil {
+	options := []textOption{{optHardware, s.Hardware}, {optOS, s.OS}, {optApplication, s.Application}}
+	for _, c := range s.Comments {
+		options = append(options, textOption{optComment, c})
+	}
+	if err := f.textOptions(options); err != nil {
 		return nil, err
 	}
 	return f, f.end()

@@ -18,6 +18,7 @@ type files struct {
 	rotation Rotation
 	format   format
 	section  capfile.Section
+	extra    capfile.Extra
 	describe func(*device) capfile.Interface
 	named    []*device // described in each file
 	stats    func() capture.Stats
@@ -40,7 +41,8 @@ func newFiles(d *dumper) (*files, error) {
 	f := &files{
 		rotation: d.Rotation,
 		format:   formatOf(d.File),
-		section:  capfile.Section{OS: runtime.GOOS, Application: "rxring dump " + d.Version},
+		section:  capfile.Section{OS: runtime.GOOS, Application: "rxring dump " + d.Version, Comments: d.in.Extra.Comments},
+		extra:    d.in.Extra,
 		describe: d.describe,
 		stats: func() capture.Stats {
 			s, _ := d.in.Handle.Stats() // with an error, the last known
@@ -96,6 +98,11 @@ func (f *files) open(at time.Time) error {
 	var err error
 	if f.file, err = createFile(name, f.stdout, f.format, f.section, f.describe); err != nil {
 		return err
+	}
+	if w, ok := f.file.w.(*capfile.Writer); ok { // pcap has nothing but packets
+		if err := w.WriteExtra(f.extra); err != nil {
+			return f.file.failed(err)
+		}
 	}
 	return f.file.add(f.named)
 }

@@ -2,6 +2,7 @@ package dump
 
 import (
 	"encoding/binary"
+	"math"
 )
 
 // history keeps the newest packets in memory of a fixed size. Positions grow for ever; modulo
@@ -21,6 +22,7 @@ const (
 	recordDevice   = 12
 	recordTime     = 16
 	recordOutgoing = 24
+	recordComment  = 26 // bytes of the comment, which follows the packet's
 	recordHeader   = 32
 
 	recordAlign = 32
@@ -34,7 +36,8 @@ func newHistory(size int64) history {
 // that would need the place of a packet at limit or after it.
 func (h *history) add(p *packet, limit uint64) bool {
 	size := uint64(len(h.memory))
-	length := (recordHeader + uint64(len(p.data)) + recordAlign - 1) &^ (recordAlign - 1)
+	comment := p.comment[:min(len(p.comment), math.MaxUint16)]
+	length := (recordHeader + uint64(len(p.data)+len(comment)) + recordAlign - 1) &^ (recordAlign - 1)
 	at, skip := h.end%size, uint64(0)
 	if at+length > size {
 		skip = size - at
@@ -60,7 +63,8 @@ func (h *history) add(p *packet, limit uint64) bool {
 	if p.outgoing {
 		b[recordOutgoing] = 1
 	}
-	copy(b[recordHeader:], p.data)
+	le.PutUint16(b[recordComment:], uint16(len(comment)))
+	copy(b[recordHeader+copy(b[recordHeader:], p.data):], comment)
 	h.end += skip + length
 	return true
 }
@@ -82,6 +86,9 @@ func (h *history) packet(at uint64, devices []*device) (p packet, next uint64) {
 			len:      int(le.Uint32(b[recordLen:])),
 			data:     b[recordHeader : recordHeader+le.Uint32(b[recordKept:])],
 			outgoing: b[recordOutgoing] != 0,
+		}
+		if n := int(le.Uint16(b[recordComment:])); n > 0 {
+			p.comment = string(b[recordHeader+len(p.data):][:n])
 		}
 	}
 	return p, at + uint64(le.Uint32(b[recordLength:]))

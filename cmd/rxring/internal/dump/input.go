@@ -15,6 +15,7 @@ import (
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
 	"github.com/rxring/rxring/internal/suggest"
+	"github.com/rxring/rxring/source/file/capfile"
 )
 
 // Input is an open device, or several, whose handle rejects all packets until Run sets the
@@ -27,6 +28,8 @@ type Input struct {
 	// Start starts the device's source, after the filter is set. done is closed when the
 	// source has ended; nil: it does not end by itself. A nil Start: packets arrive already.
 	Start func() (done <-chan struct{}, err error)
+
+	Extra capfile.Extra // written to each pcapng file
 
 	devices []*device // the one, or those that were named or have had packets
 	several *several  // nil: one device

@@ -111,6 +111,7 @@ func TestHistoryKeepsTheNewest(t *testing.T) {
 	for i := range 5000 {
 		p := packet{device: dev, data: make([]byte, 18+(i*7919)%9000), time: int64(i)}
 		numberedPacket(&p, i)
+		p.comment = strings.Repeat("c", i%3)
 		if !h.add(&p, ^uint64(0)) {
 			t.Fatal("no room")
 		}
@@ -119,7 +120,7 @@ func TestHistoryKeepsTheNewest(t *testing.T) {
 		var p packet
 		p, at = h.packet(at, []*device{dev})
 		n := int(binary.BigEndian.Uint32(p.data[14:]))
-		if len(p.data) != 18+(n*7919)%9000 || p.time != int64(n) {
+		if len(p.data) != 18+(n*7919)%9000 || p.time != int64(n) || p.comment != strings.Repeat("c", n%3) {
 			t.Fatalf("packet %d: %+v", n, p)
 		}
 		kept = append(kept, n)

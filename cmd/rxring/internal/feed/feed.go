@@ -9,6 +9,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/source/file"
+	"github.com/rxring/rxring/source/file/capfile"
 )
 
 // Config configures feeds. Only Namespace must be set.
@@ -53,9 +54,10 @@ const KernelDrops = "kernel_drops"
 // Counters and Devices.
 type Feed struct {
 	Spec    Spec
-	Finite  bool    // the source is a file or a stream that ends
-	Returns bool    // the source is an interface, which may be created again after it was deleted
-	LeftOut []error // why interfaces of a file have no device
+	Finite  bool          // the source is a file or a stream that ends
+	Returns bool          // the source is an interface, which may be created again after it was deleted
+	LeftOut []error       // why interfaces of a file have no device
+	Extra   capfile.Extra // what a file has besides packets
 
 	devices func() []*rxring.Device
 	start   func() (Running, error)

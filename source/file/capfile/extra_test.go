@@ -1,0 +1,98 @@
+package capfile
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+var extra = Extra{
+	Comments: []string{"first", "second, of several lines\nlike this"},
+	Secrets:  []Secrets{{0x544c534b, []byte("CLIENT_RANDOM 00 11\n")}, {0x57474b4c, []byte{1, 2, 3, 4, 5}}},
+	Names: []Name{
+		{netip.MustParseAddr("192.0.2.1"), []string{"a.example"}},
+		{netip.MustParseAddr("2001:db8::1"), []string{"b.example", "c.example.org"}},
+	},
+}
+
+// readExtra reads a file's extras, and counts its packets.
+func readExtra(t *testing.T, r io.Reader) (e Extra, packets int) {
+	t.Helper()
+	f, err := NewReader(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	f.SetEvents(Events{
+		Comment: func(c string) { e.Comments = append(e.Comments, c) },
+		Secrets: func(s Secrets) { e.Secrets = append(e.Secrets, s) },
+		Name:    func(n Name) { e.Names = append(e.Names, n) },
+	})
+	packets, err = countAll(f)
+	if err != io.EOF {
+		t.Fatal(err)
+	}
+	return e, packets
+}
+
+func TestExtrasAreReadAsTheyAreWritten(t *testing.T) {
+	var file bytes.Buffer
+	w, err := NewWriter(&file, Section{Comments: extra.Comments})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.WriteExtra(extra); err != nil {
+		t.Fatal(err)
+	}
+	id, err := w.AddInterface(Interface{Name: "net0", LinkType: LinkEthernet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := append(bytes.Repeat([]byte{2}, 12), 0x08, 0x00)
+	data = append(data, 0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2)
+	if err := w.WritePacket(id, 1, len(data), data, Inbound); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "x.pcapng")
+	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, n := readExtra(t, &file); n != 1 || !reflect.DeepEqual(got, extra) {
+		t.Errorf("%d packets, %+v", n, got)
+	}
+	if out := run(t, "capinfos", path); !strings.Contains(out, "first") || !strings.Contains(out, "Number of packets:   1\n") || !strings.Contains(out, "decryption secrets in file: 2") {
+		t.Error(out)
+	}
+	if out := run(t, "tshark", "-r", path, "-N", "n", "-T", "fields", "-e", "ip.src_host"); strings.TrimSpace(out) != "a.example" {
+		t.Error(out)
+	}
+}
+
+// Invalid blocks of these kinds lose no packet, in either byte order.
+func TestInvalidExtras(t *testing.T) {
+	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+		b := ng(order).iface(LinkEthernet, 0, nil)
+		u16, u32 := order.AppendUint16, order.AppendUint32
+		b.block(blockSecrets, append(u32(u32(nil, 7), 2), 8, 9, 0, 0))
+		b.block(blockSecrets, u32(u32(nil, 7), 1))                                                // a byte that is not there
+		b.block(blockSecrets, u32(u32(nil, 7), 1<<32-1))                                          // many
+		b.block(blockSecrets, u32(nil, 7))                                                        // no length
+		b.block(blockNames, append(u16(u16(nil, 1), 6), 192, 0, 2, 9, 'a', 0, 0, 0, 0, 9, 0, 99)) // an unknown record, and its value is cut off
+		b.block(blockNames, u16(u16(nil, 1), 4))
+		b.block(blockNames, append(u16(u16(nil, 1), 4), 192, 0, 2, 9)) // no name
+		b.packet(0, 1, frame(1, 60), nil)
+		want := Extra{Secrets: []Secrets{{7, []byte{8, 9}}}, Names: []Name{{netip.MustParseAddr("192.0.2.9"), []string{"a"}}}}
+		if got, n := readExtra(t, &b.Buffer); n != 1 || !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: %d packets, %+v", order, n, got)
+		}
+	}
+}
