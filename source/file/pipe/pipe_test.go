@@ -37,11 +37,11 @@ func newWriter(t *testing.T) *writer {
 	return w
 }
 
-// begin writes a header and interfaces.
+// begin writes a header and interfaces, usually in a goroutine: it returns once they are read.
 func (w *writer) begin(ins ...capfile.Interface) {
 	var err error
 	if w.Writer, err = capfile.NewWriter(w.w, capfile.Section{}); err != nil {
-		w.t.Fatal(err)
+		w.t.Error(err)
 	}
 	for _, in := range ins {
 		w.add(in)
@@ -51,7 +51,7 @@ func (w *writer) begin(ins ...capfile.Interface) {
 
 func (w *writer) add(in capfile.Interface) {
 	if _, err := w.AddInterface(in); err != nil {
-		w.t.Fatal(err)
+		w.t.Error(err)
 	}
 	w.Flush()
 }
@@ -188,8 +188,8 @@ func TestPacketsAndInterfacesAppearAsTheyAreWritten(t *testing.T) {
 	})
 }
 
-// What the writer has lost is in the reader's statistics.
-func TestDropsOfTheWriterAreTold(t *testing.T) {
+// Packets that the writer has lost are in the reader's statistics.
+func TestDropsOfTheWriterAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, w := newScene(t), newWriter(t)
 		go w.begin(named("eth0"))
