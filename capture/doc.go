@@ -1,7 +1,7 @@
 // Package capture reads packets from a live interface through the kernel's own
 // receive ring ([Open]), or from a device of a namespace in this program
-// ([OpenDevice]) or in another one ([OpenAttached]). It reads them in place, in pure
-// Go, without an allocation per packet.
+// ([OpenDevice]; [OpenNamespace] reads all) or in another one ([OpenAttached]). It reads
+// them in place, in pure Go, without an allocation per packet.
 //
 //	h, err := capture.Open("eth0", capture.Config{})
 //	if err != nil {
