@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -295,28 +296,27 @@ func racedDir(t *testing.T) string {
 	return dir
 }
 
-// TestReadmeExampleIsWhatTheScriptsRun: README's lines about package attach are those
-// of examples/lend, which examples.txtar and attach.txtar build and run.
+// TestReadmeExampleIsWhatTheScriptsRun: the calls of README's three lines are in
+// examples/wireguard and examples/lend, which examples.txtar builds and runs.
 func TestReadmeExampleIsWhatTheScriptsRun(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	lend, err := os.ReadFile("../../examples/lend/main.go")
-	if err != nil {
-		t.Fatal(err)
+	var programs []byte
+	for _, example := range []string{"wireguard", "lend"} {
+		program, err := os.ReadFile("../../examples/" + example + "/main.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs = append(programs, program...)
 	}
-	_, example, ok := strings.Cut(string(readme), "```go\nsrv, err := attach.Listen")
-	example, _, ok2 := strings.Cut("srv, err := attach.Listen"+example, "```")
-	if !ok || !ok2 {
-		t.Fatal("README has no example of attach.Listen")
-	}
-	left := string(lend)
-	for line := range strings.Lines(example) {
-		line = strings.TrimSpace(line)
-		var found bool
-		if _, left, found = strings.Cut(left, line); !found {
-			t.Errorf("examples/lend/main.go does not have README's %q, after the lines before it", line)
+	for _, call := range []string{"rxring.NewNamespace(rxring.NamespaceConfig{})", "tun.Add(ns, ", "tun.Config{", "attach.Publish(ns, "} {
+		if !strings.Contains(string(readme), call) {
+			t.Errorf("README has no example of %s", call)
+		}
+		if !bytes.Contains(programs, []byte(call)) {
+			t.Errorf("examples/wireguard and examples/lend do not call %s, as README does", call)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +19,7 @@ import (
 func requestTriggers(quiet bool) (requests <-chan dump.Request, stop func()) {
 	all := make(chan dump.Request)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGUSR2)
+	notifyTrigger(signals)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/rxring/rxring/internal/printable"
 )
@@ -85,7 +84,7 @@ func (h *hook) run(name string) error {
 	}
 	cmd := exec.Command("/bin/sh", "-c", h.command+` "$@"`, "sh", name)
 	cmd.Stdout, cmd.Stderr = h.stderr, h.stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	setOwnGroup(cmd)
 	return cmd.Run()
 }
 

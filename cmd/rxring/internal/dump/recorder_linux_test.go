@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/source/file/capfile"
 )
 
@@ -26,7 +27,7 @@ func recording(t testing.TB, r Record) (*recorder, *device) {
 	d := &dumper{Config: Config{File: filepath.Join(t.TempDir(), "x"), Record: r, Quiet: true}, in: in, stderr: os.Stderr}
 	rec, err := newRecorder(d)
 	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip(err)
+		need.Skip(t, need.System, "%v", err)
 	}
 	if err != nil {
 		t.Fatal(err)
