@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rxring/rxring"
@@ -131,6 +133,9 @@ func (c *session) captures(served map[*rxring.Device]bool) (all []*deviceCapture
 			continue
 		}
 		capture, err := c.open(d)
+		if errors.Is(err, syscall.ENODEV) {
+			continue // it was removed meanwhile
+		}
 		if err != nil {
 			return all, err
 		}

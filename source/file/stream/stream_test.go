@@ -172,6 +172,27 @@ func TestWithoutARequestAllDevicesAreSent(t *testing.T) {
 	}
 }
 
+// A device that is removed while a client begins to receive it does not end the client's stream.
+func TestADeviceThatIsRemovedMeanwhile(t *testing.T) {
+	s := newScene(t, Config{Devices: func(d *rxring.Device) bool {
+		if d.Name() == "gone0" {
+			d.Namespace().RemoveDevice(d)
+		}
+		return true
+	}}, "eth0", "gone0")
+	c, err := s.request(Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.add(rxring.DeviceConfig{Name: "gone0"})
+	late := s.add(rxring.DeviceConfig{Name: "eth1"})
+	await(t, "a reader on eth1", late.HasListeners)
+	late.Deliver(frame(1, 60))
+	if got := c.next(); got != "eth1: 60 of 60: 1" {
+		t.Error(got)
+	}
+}
+
 // The device, the filter and the snapshot length of a request.
 func TestRequests(t *testing.T) {
 	compile := func(expression string, link capfile.LinkType) ([]cbpf.Instruction, error) {
