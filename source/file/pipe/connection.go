@@ -1,6 +1,7 @@
 package pipe
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/rxring/rxring/source/file/capfile"
@@ -28,6 +29,7 @@ type connection struct {
 	count   map[likeness]int // interfaces of a likeness, nth being 0
 	numbers []int            // by interface of the connection: its index in Stream.interfaces
 	drops   []uint64         // by interface of the connection: reported so far
+	err     error            // of the first interface that could not be added
 }
 
 // describe is called for each interface of the connection, in order.
@@ -36,12 +38,19 @@ func (c *connection) describe(_ int, in capfile.Interface) {
 	nth := c.count[like]
 	c.count[like]++
 	like.nth = nth
-	c.numbers = append(c.numbers, c.s.addInterface(like, in.SnapLen))
+	number, err := c.s.addInterface(like, in.SnapLen)
+	if c.err == nil {
+		c.err = err
+	}
+	c.numbers = append(c.numbers, number)
 	c.drops = append(c.drops, 0)
 }
 
 // deliver adds a packet to the batch.
 func (c *connection) deliver(p *capfile.Packet) error {
+	if c.err != nil {
+		return c.err
+	}
 	i := c.numbers[p.Interface]
 	dev := c.s.source.device(i)
 	if dev == nil {
@@ -62,7 +71,7 @@ func (c *connection) lost(number int, st capfile.Stats) {
 	}
 	n := total - min(total, c.drops[number])
 	c.drops[number] = max(c.drops[number], total)
-	if !c.s.delivers || n == 0 {
+	if !c.s.delivers || n == 0 || c.err != nil {
 		return
 	}
 	c.s.counts.lost.Add(n)
@@ -73,14 +82,18 @@ func (c *connection) lost(number int, st capfile.Stats) {
 }
 
 // addInterface returns the index of an interface in Stream.interfaces. A new one has a device
-// from now on, if the source has been started.
-func (s *Stream) addInterface(like likeness, snapLen uint32) int {
+// from now on, if the source has been started. All connections together describe as many as a
+// file may: a writer that connects again and again cannot add devices without end.
+func (s *Stream) addInterface(like likeness, snapLen uint32) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, in := range s.interfaces {
 		if in.likeness == like {
-			return i
+			return i, nil
 		}
+	}
+	if len(s.interfaces) == capfile.MaxInterfaces {
+		return 0, fmt.Errorf("interface %q: the stream has described %d interfaces since it was first opened: want no more", like.name, capfile.MaxInterfaces)
 	}
 	in := described{likeness: like, snapLen: snapLen}
 	in.link, in.err = linktype.Of(like.typ)
@@ -92,5 +105,5 @@ func (s *Stream) addInterface(like likeness, snapLen uint32) int {
 	case s.changed <- struct{}{}:
 	default:
 	}
-	return len(s.interfaces) - 1
+	return len(s.interfaces) - 1, nil
 }

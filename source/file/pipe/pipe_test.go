@@ -302,6 +302,44 @@ func TestStalledStreamsCanBeClosed(t *testing.T) {
 	}
 }
 
+// A writer that describes other interfaces each time that it is connected cannot add devices
+// without end.
+func TestInterfacesOfAllConnectionsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, first, second := newScene(t), newWriter(t), newWriter(t)
+		many := func(base string) (ins []capfile.Interface) {
+			for n := range capfile.MaxInterfaces - 1 {
+				ins = append(ins, named(fmt.Sprintf("%s%d", base, n)))
+			}
+			return ins
+		}
+		go first.begin(many("a")...)
+		c := s.config()
+		opened := false
+		c.Reopen = func(ctx context.Context) (io.ReadCloser, error) {
+			if opened {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			opened = true
+			return second.r, nil
+		}
+		src := s.start(t, first, c)
+		first.w.Close()
+		go second.begin(many("b")...)
+		<-second.ready
+		second.packet(0, frame(1))
+		synctest.Wait()
+		if n := len(s.ns.Devices()); n != capfile.MaxInterfaces {
+			t.Errorf("%d devices, want %d", n, capfile.MaxInterfaces)
+		}
+		want(t, "failures", s.failed, `interface "b1": the stream has described 1024 interfaces since it was first opened: want no more`)
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A stream that is opened again keeps its devices, and has new ones for new interfaces.
 func TestReopenedStreamsKeepTheirDevices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
