@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rxring/rxring/internal/printable"
@@ -139,12 +141,33 @@ func (c *command) Close() error {
 		default:
 		}
 		terminate(c.cmd.Process, family)
-		select {
-		case <-c.exited:
-		case <-time.After(exitTime):
+		if !c.awaitEnd(family) {
 			kill(c.cmd.Process, family)
 			<-c.exited
 		}
 	})
 	return nil
 }
+
+// endPoll is the time between checks whether the command's processes have ended.
+const endPoll = 10 * time.Millisecond
+
+// awaitEnd reports whether the command and all of family end within exitTime.
+func (c *command) awaitEnd(family []*os.Process) bool {
+	late := time.After(exitTime)
+	select {
+	case <-c.exited:
+	case <-late:
+		return false
+	}
+	for slices.ContainsFunc(family, isRunning) {
+		select {
+		case <-time.After(endPoll):
+		case <-late:
+			return false
+		}
+	}
+	return true
+}
+
+func isRunning(p *os.Process) bool { return p.Signal(syscall.Signal(0)) == nil }

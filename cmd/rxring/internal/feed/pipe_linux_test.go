@@ -60,6 +60,7 @@ func TestACommandEndsWithItsDevice(t *testing.T) {
 	}{
 		"while it runs":    {"printf '%s'; sleep 1000 | sleep 1000", true, true},
 		"ignoring SIGTERM": {"trap '' TERM; printf '%s'; while :; do sleep 0.1; done", true, true},
+		"a child does":     {"sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & printf '%s'; wait", true, true},
 		"never started":    {"printf '%s'; sleep 1000", false, true},
 		"never opened":     {"printf '%s'; sleep 1000", false, false},
 		"not a capture":    {"echo hello; exec sleep 1000; : %s", false, false},
