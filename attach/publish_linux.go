@@ -27,11 +27,16 @@ func publish(ns *rxring.Namespace, name string) (*Server, error) {
 	return Listen(Published{Name: name, PID: os.Getpid()}.in(dir).Path, Config{Namespace: ns})
 }
 
-// makePublishDir makes the directory, or checks that no other user can change what is in it.
+// makePublishDir makes the directory, unless it is there, and checks it.
 func makePublishDir(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err == nil || !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	return checkPublishDir(dir)
+}
+
+// checkPublishDir checks that no other user can change what is in the directory.
+func checkPublishDir(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return err

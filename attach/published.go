@@ -34,11 +34,16 @@ func (p Published) in(dir string) Published {
 
 // ListPublished returns what this user's processes publish, by name and PID. Processes that
 // have ended are left out. One of another user ID namespace, or that stops answering, may be
-// listed though [Dial] fails.
+// listed though [Dial] fails. EPERM: another user could have put sockets into the directory.
 func ListPublished() ([]Published, error) {
 	dir, err := publishDir()
 	if err != nil {
 		return nil, nil // so none could be published
+	}
+	if err := checkPublishDir(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("attach: %w", err)
 	}
 	all, err := listPublished(dir)
 	return slices.DeleteFunc(all, Published.isStale), err
