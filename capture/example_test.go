@@ -20,18 +20,22 @@ func ExampleOpenDevice() {
 		fmt.Println(err)
 		return
 	}
-	time.AfterFunc(100*time.Millisecond, func() { h.Close() }) // ends the loop
+	defer h.Close() // or another goroutine's Close, which ends the loop
 
 	packet := []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2}
 	for range 3 {
 		wg0.Deliver(&rxring.Packet{Data: packet})
 	}
+	n := 0
 	for p, err := range h.Packets(context.Background()) {
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
 		fmt.Println(p.Len, "bytes from", p.Data[12:16])
+		if n++; n == 3 {
+			break
+		}
 	}
 	s, _ := h.Stats()
 	fmt.Println(s.Packets, "packets,", s.Drops, "dropped")

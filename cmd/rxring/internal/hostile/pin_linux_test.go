@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var pinTime = flag.Duration("hostile.pin", 4*time.Second, "how long memory is pinned; a minute is worth a look")
+var pinTime = flag.Duration("hostile.pin", 15*time.Second, "how long memory is pinned; a minute is worth a look")
 
 // TestPinnedMemory has the daemon in a memory cgroup of its own, and another user pin what
 // that user can. The daemon's cgroup must not grow past what the user's rule allows, and
