@@ -27,7 +27,8 @@ type deviceCapture struct {
 	handle *capture.Handle
 	link   capfile.LinkType
 	cooked bool
-	own    *cbpf.Filter // of packets that are captured in another form than files have; nil: none
+	own    *cbpf.Filter // run in this goroutine, on packets in the form of files; nil: none
+	snap   int          // bytes of each packet that are sent
 	id     int          // of the interface in the stream
 	buffer []byte
 
@@ -36,6 +37,11 @@ type deviceCapture struct {
 	reported uint64    // drops
 	checked  time.Time // when drops were last looked at
 }
+
+// maxWriterFilter is the most instructions of a client's filter that writers run for each
+// packet, as for a source (rxring.Device.Filters). A longer filter, or one with loads that search
+// the packet, runs in the client's goroutine: writers and other readers do not pay for it.
+const maxWriterFilter = 96
 
 // open opens a capture that has the request's filter and snapshot length.
 func (c *session) open(d *rxring.Device) (*deviceCapture, error) {
@@ -48,15 +54,19 @@ func (c *session) open(d *rxring.Device) (*deviceCapture, error) {
 	}
 	switch {
 	case prog == nil:
-	case a.cooked || a.link == linktype.CAN:
+	case a.cooked || a.link == linktype.CAN || len(prog) > maxWriterFilter || cbpf.Walks(prog) > 0:
 		if a.own, err = cbpf.Compile(prog); err != nil {
 			return nil, refusef("program: %v", err)
 		}
+		cfg.Snaplen = 0 // a filter sees whole packets
 	default:
 		cfg.Filter = prog
 	}
 	if a.handle, err = capture.OpenDevice(d, cfg); err != nil {
 		return nil, err
+	}
+	if a.snap = a.handle.Snaplen(); c.request.SnapLen > 0 {
+		a.snap = min(a.snap, c.request.SnapLen)
 	}
 	return a, nil
 }
@@ -80,7 +90,7 @@ func (c *session) program(link capfile.LinkType) ([]cbpf.Instruction, error) {
 func (c *session) start(a *deviceCapture) {
 	c.mu.Lock()
 	var err error
-	a.id, err = c.w.AddInterface(capfile.Interface{Name: a.dev.Name(), LinkType: a.link, SnapLen: uint32(a.handle.Snaplen()), Filter: c.request.Filter})
+	a.id, err = c.w.AddInterface(capfile.Interface{Name: a.dev.Name(), LinkType: a.link, SnapLen: uint32(a.snap), Filter: c.request.Filter})
 	c.mu.Unlock()
 	if err != nil {
 		a.handle.Close()
@@ -134,7 +144,7 @@ func (a *deviceCapture) send() error {
 func (a *deviceCapture) write(f *ring.Frame) error {
 	a.buffer = linktype.AppendFrame(a.buffer[:0], a.link, a.cooked, f)
 	length := f.Len + len(a.buffer) - len(f.Data)
-	keep := a.handle.Snaplen()
+	keep := a.snap
 	if a.own != nil {
 		n := a.own.Run(&cbpf.Packet{Data: a.buffer, Len: uint32(length), Ifindex: uint32(f.From.Ifindex), Protocol: tpacket.Htons(f.From.Protocol), Hatype: f.From.Hatype, PacketType: uint8(f.From.Pkttype)})
 		if n == 0 {

@@ -24,7 +24,8 @@ type Config struct {
 	Devices func(*rxring.Device) bool // nil: all are served
 
 	// Compile compiles [Request].Filter for packets of a link type. It may be called
-	// concurrently. nil: such requests are refused.
+	// concurrently. The expression is a client's text of up to 64 KiB: a compiler in C, such
+	// as libpcap, must be one that may be exposed to it. nil: such requests are refused.
 	Compile func(expression string, link capfile.LinkType) ([]cbpf.Instruction, error)
 
 	MaxClients int // at a time; 0: 16

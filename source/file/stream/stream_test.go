@@ -251,6 +251,41 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// A client's filter that is long runs in the client's goroutine, and sees whole packets: it
+// costs the writers nothing.
+func TestWritersRunShortFiltersOnly(t *testing.T) {
+	s := newScene(t, Config{}, "eth0")
+	for _, tt := range []struct {
+		nops     int // before: the byte at offset 30 is 2
+		inWriter bool
+	}{{0, true}, {92, true}, {93, false}, {4000, false}} {
+		program := fmt.Sprint(tt.nops+4) + strings.Repeat(",0 0 0 7", tt.nops) + ",48 0 0 30,21 0 1 2,6 0 0 65535,6 0 0 0"
+		conn := s.dial()
+		in, err := Open(conn, Request{Device: "eth0", SnapLen: 20, Program: program})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.read(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		await(t, "a reader", s.device("eth0").HasListeners)
+		if programs, all := s.device("eth0").Filters(); all == tt.inWriter || len(programs) == 1 != tt.inWriter {
+			t.Errorf("%d instructions: writers run %d filters, all packets wanted %v", tt.nops+4, len(programs), all)
+		}
+		s.device("eth0").Deliver(frame(1, 60))
+		s.device("eth0").Deliver(frame(2, 60))
+		if got := c.next(); got != "eth0: 20 of 60: 2" {
+			t.Errorf("%d instructions: %s", tt.nops+4, got)
+		}
+		conn.Close()
+		await(t, "the end of a client", func() bool {
+			s.device("eth0").Deliver(frame(2, 60))
+			return s.Clients() == 0
+		})
+	}
+}
+
 // A client that stops in the middle of its request is told, and another one is served meanwhile.
 func TestStalledRequest(t *testing.T) {
 	s := newScene(t, Config{}, "eth0")
