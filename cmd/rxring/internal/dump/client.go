@@ -3,6 +3,7 @@ package dump
 import (
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,9 +14,17 @@ const maxQueue = 8 << 20
 // finishTime is how long a client may take to receive what is queued when the capture ends.
 const finishTime = 2 * time.Second
 
+// stallTime is how long a client may take to receive anything before it is disconnected.
+const stallTime = time.Minute
+
+// maxWrite is how many bytes are written at a time: a client that receives some has stallTime
+// for the next.
+const maxWrite = 256 << 10
+
 // client is a peer of a tcpOutput, whose lock guards the fields before mu.
 type client struct {
 	conn     net.Conn
+	stall    time.Duration
 	since    time.Time
 	before   uint64 // packets that the capture had dropped when the client connected
 	queued   uint64 // packets
@@ -28,8 +37,8 @@ type client struct {
 	finished bool // nothing more will be queued
 }
 
-func newClient(conn net.Conn, header []byte, drops uint64) *client {
-	c := &client{conn: conn, since: time.Now(), before: drops, pending: append([]byte(nil), header...)}
+func newClient(conn net.Conn, stall time.Duration, header []byte, drops uint64) *client {
+	c := &client{conn: conn, stall: stall, since: time.Now(), before: drops, pending: append([]byte(nil), header...)}
 	c.changed.L = &c.mu
 	return c
 }
@@ -85,14 +94,34 @@ func (c *client) next(sent []byte) []byte {
 	return b
 }
 
-// send sends what is queued until the client has left or the capture has ended.
+// write writes b, unless the client stalls.
+func (c *client) write(b []byte) error {
+	for part := range slices.Chunk(b, maxWrite) {
+		c.extendDeadline()
+		if _, err := c.conn.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// extendDeadline lets the next write take stall. The deadline of finish stays.
+func (c *client) extendDeadline() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.finished {
+		c.conn.SetWriteDeadline(time.Now().Add(c.stall))
+	}
+}
+
+// send sends what is queued until the client has left or stalls, or the capture has ended.
 func (c *client) send() {
 	var sent []byte
 	for {
 		if sent = c.next(sent); sent == nil {
 			break
 		}
-		if _, err := c.conn.Write(sent); err != nil {
+		if c.write(sent) != nil {
 			break
 		}
 	}

@@ -53,6 +53,7 @@ func notLoopback(file string) error {
 // packets of its own only.
 type tcpOutput struct {
 	listener net.Listener
+	stall    time.Duration // stallTime
 	describe func(*device) capfile.Interface
 	stats    func() capture.Stats
 	print    func(format string, args ...any)
@@ -82,6 +83,7 @@ func newTCPOutput(ctx context.Context, d *dumper, stderr *os.File) (*tcpOutput, 
 	}
 	t := &tcpOutput{
 		listener: l,
+		stall:    stallTime,
 		describe: d.describe,
 		stats: func() capture.Stats {
 			s, _ := d.in.Handle.Stats() // with an error, the last known
@@ -181,7 +183,7 @@ func (t *tcpOutput) add(conn net.Conn) {
 		conn.Close()
 		return
 	}
-	c := newClient(conn, t.header, t.stats().Drops)
+	c := newClient(conn, t.stall, t.header, t.stats().Drops)
 	t.clients[c] = true
 	t.print("%v: connected", conn.RemoteAddr())
 	t.wg.Go(func() {

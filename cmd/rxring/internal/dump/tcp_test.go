@@ -140,6 +140,26 @@ func fastIsBehind(out *tcpOutput, conn net.Conn) bool {
 	return false
 }
 
+// A client that receives nothing for some time is disconnected: it must not keep its place.
+func TestAStalledClientIsDisconnected(t *testing.T) {
+	out, _, connect := serveTCP(t)
+	out.mu.Lock()
+	out.stall = 50 * time.Millisecond
+	out.mu.Unlock()
+	connect() // and the one before has a minute
+	for out.clientCount() < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	p := packet{device: out.device(), time: 1e9, len: 60000, data: make([]byte, 60000)}
+	for out.clientCount() > 1 {
+		if err := out.write(&p); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	out.close(capture.Stats{})
+}
+
 // Clients that leave, send text, or are too many harm nothing.
 func TestClientsComeAndGo(t *testing.T) {
 	out, first, connect := serveTCP(t)
