@@ -100,6 +100,9 @@ func (c *Config) check() error {
 	if err := checkTCP(c.File, c.Public); err != nil {
 		return err
 	}
+	if err := checkCompression(c.File); err != nil && c.toFile() {
+		return err
+	}
 	_, err := c.namer()
 	return err
 }

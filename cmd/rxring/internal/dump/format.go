@@ -1,7 +1,9 @@
 package dump
 
 import (
+	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/rxring/rxring/source/file/capfile"
@@ -17,6 +19,16 @@ type format struct {
 var compressors = map[string]func(io.Writer) (capfile.Compressor, error){
 	".gz":  capfile.NewGzip,
 	".zst": capfile.NewZstd,
+}
+
+// checkCompression refuses the names of compressions that are not here: the file would not be
+// what its name says.
+func checkCompression(file string) error {
+	switch extension := filepath.Ext(file); strings.ToLower(extension) {
+	case ".xz", ".bz2", ".lz4", ".lzma", ".br", ".z", ".zip":
+		return fmt.Errorf("-w %s: cannot compress to %s: want .gz, .zst, or no compression", file, extension)
+	}
+	return nil
 }
 
 func formatOf(file string) (f format) {
