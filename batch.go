@@ -29,7 +29,7 @@ var batches = sync.Pool{New: func() any { return new(Batch) }}
 // Batch returns an empty batch for the device, or nil if HasListeners is false. The caller
 // must call Deliver once it has added its packets.
 func (d *Device) Batch() *Batch {
-	if d.taps.Load() == nil {
+	if d.taps.Load() == nil { // a hint: Deliver loads it again
 		return nil
 	}
 	return d.newBatch()

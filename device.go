@@ -162,7 +162,7 @@ func (d *Device) HardwareAddr() [6]byte { return d.addr }
 
 // HasListeners reports whether a socket would be offered a packet now. A source that must work
 // to make packets may skip the work while it is false; see OnInterestChange.
-func (d *Device) HasListeners() bool { return d.taps.Load() != nil }
+func (d *Device) HasListeners() bool { return d.taps.Load() != nil } // a hint: it orders nothing
 
 // Malformed returns how many packets were delivered that have no whole link-layer header or,
 // on a device of a type without one, no IPv4 or IPv6 header though Packet.Link does not

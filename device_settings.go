@@ -9,7 +9,7 @@ import (
 )
 
 // settings are what can be changed of a device. They are immutable: a change publishes new
-// ones.
+// ones, and each Load pairs with the one in changeSettings or newDevice.
 type settings struct {
 	mtu      int
 	maxLen   int
@@ -34,8 +34,8 @@ func (d *Device) Segments() bool {
 // Prefixes returns the device's IP addresses with their networks' prefix lengths.
 func (d *Device) Prefixes() []netip.Prefix { return slices.Clone(d.settings.Load().prefixes) }
 
-// SetMTU changes the MTU and the MaxLen, which [DeviceConfig] describes; 0 has the same meaning
-// there and here. Programs that subscribe to rtnetlink are notified, also those of other
+// SetMTU changes the MTU and the MaxLen, which [DeviceConfig] describes; 0 means the
+// default, as there. Programs that subscribe to rtnetlink are notified, also those of other
 // processes (package attach). Rings keep their slots: a packet that is longer than those is
 // truncated, as in Linux. EINVAL for lengths that AddDevice refuses; the old ones stay then.
 func (d *Device) SetMTU(mtu, maxLen int) error {
