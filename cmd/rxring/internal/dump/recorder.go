@@ -213,6 +213,11 @@ func (r *recorder) triggerLocked(q Request) {
 		r.changed.Broadcast()
 		return
 	}
+	r.startLocked()
+}
+
+// startLocked has a goroutine write packets to a file.
+func (r *recorder) startLocked() {
 	r.writing = true
 	if r.oldest = math.MinInt64; r.record.Last > 0 {
 		r.oldest = r.newest - int64(r.record.Last)
@@ -223,20 +228,12 @@ func (r *recorder) triggerLocked(q Request) {
 
 // writeFile writes packets to a new file until the trigger's time is over.
 func (r *recorder) writeFile() {
-	var done Recording
-	err := r.out.open(time.Now())
-	if err == nil {
-		done.File = r.out.file.name
-		var first, last int64
-		first, last, err = r.writePackets()
-		done.Packets, done.Span = r.out.file.packets, time.Duration(last-first)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	done, asked, err := r.writePackets()
 	if err == nil {
 		err = r.out.finish(r.out.stats())
 	}
-	r.writing = false
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch {
 	case err != nil:
 		r.err = err
@@ -246,25 +243,36 @@ func (r *recorder) writeFile() {
 	if err == nil {
 		r.print(done)
 	}
-	for _, q := range r.asked {
-		q.Done(done, err)
-	}
-	r.asked = nil
-	r.changed.Broadcast()
-	if r.err != nil {
+	if r.writing = false; r.err != nil {
+		asked = append(asked, r.asked...)
+		r.asked = nil
 		r.wake()
 	}
+	for _, q := range asked {
+		q.Done(done, err)
+	}
+	if r.err == nil && (r.until > r.written || len(r.asked) > 0) {
+		r.startLocked() // for a trigger that came when the file's last packet was chosen already
+	}
+	r.changed.Broadcast()
 }
 
-// writePackets writes packets up to until, and returns the times of the first and the last.
-func (r *recorder) writePackets() (first, last int64, err error) {
+// writePackets opens a file and writes packets up to until. It returns the requests to which the
+// file is the answer.
+func (r *recorder) writePackets() (done Recording, asked []Request, err error) {
+	if err := r.out.open(time.Now()); err != nil {
+		return done, nil, err
+	}
+	done.File = r.out.file.name
 	r.mu.Lock()
 	at, oldest := r.written, r.oldest
 	r.mu.Unlock()
+	first, last := int64(0), int64(0)
 	for {
-		end, devices := r.next(at)
+		end, devices, asked := r.next(at)
 		if at == end {
-			return first, last, r.out.file.flush(time.Now())
+			done.Packets, done.Span = r.out.file.packets, time.Duration(last-first)
+			return done, asked, nil
 		}
 		for from := at; at < end && at-from < writeChunk; {
 			var p packet
@@ -272,7 +280,7 @@ func (r *recorder) writePackets() (first, last int64, err error) {
 				continue
 			}
 			if err := r.out.file.write(&p); err != nil {
-				return first, last, err
+				return done, nil, err
 			}
 			if first == 0 {
 				first = p.time
@@ -283,8 +291,9 @@ func (r *recorder) writePackets() (first, last int64, err error) {
 }
 
 // next waits for packets to write, and frees the place of those that were. It returns the
-// position up to which packets can be written: at when there are no more.
-func (r *recorder) next(at uint64) (end uint64, devices []*device) {
+// position up to which packets can be written: at when there are no more, and then the requests
+// so far. Later triggers are for another file.
+func (r *recorder) next(at uint64) (end uint64, devices []*device, asked []Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.written = at
@@ -298,7 +307,10 @@ func (r *recorder) next(at uint64) (end uint64, devices []*device) {
 		r.changed.Wait()
 		t.Stop()
 	}
-	return r.until, slices.Clip(r.devices)
+	if at == r.until {
+		asked, r.asked = r.asked, nil
+	}
+	return r.until, slices.Clip(r.devices), asked
 }
 
 func (r *recorder) idle() error { return nil }

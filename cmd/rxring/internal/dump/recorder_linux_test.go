@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,43 @@ func TestFlightRecorderOfAMillionPackets(t *testing.T) {
 	for i, n := range got {
 		if n != match-len(got)+1+i {
 			t.Fatalf("packet %d of %d is %d", i, len(got), n)
+		}
+	}
+}
+
+// A packet that matches, and a request, while a file is being finished: they have another file.
+func TestATriggerWhileAFileIsFinished(t *testing.T) {
+	r, dev := recording(t, Record{Bytes: minRecord, Trigger: "ether[14:4] = 7 or ether[14:4] = 9"})
+	p := packet{device: dev, data: make([]byte, 100)}
+	write := func(from, to int) {
+		for i := from; i <= to; i++ {
+			if numberedPacket(&p, i); r.write(&p) != nil {
+				t.Error(r.err)
+			}
+		}
+	}
+	answers := make(chan Recording, 1)
+	finished := make(chan bool, 3)
+	r.out.stats = func() capture.Stats { // finish calls it
+		if len(finished) == 0 {
+			write(8, 10)
+			r.mu.Lock()
+			r.triggerLocked(Request{Done: func(done Recording, err error) { answers <- done }})
+			r.mu.Unlock()
+		}
+		finished <- true
+		return capture.Stats{}
+	}
+	write(0, 7)
+	if done := <-answers; done.Packets != 3 {
+		t.Errorf("the request is answered with %v, want 3 packets", done)
+	}
+	if err := r.close(capture.Stats{}); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range [][]int{{0, 1, 2, 3, 4, 5, 6, 7}, {8, 9, 10}} {
+		if got := numbers(t, r.out.names.file+strings.Repeat("1", i)); !slices.Equal(got, want) {
+			t.Errorf("file %d has packets %v, want %v", i, got, want)
 		}
 	}
 }
