@@ -1,5 +1,7 @@
 package attach
 
+import "github.com/rxring/rxring/internal/sockfile"
+
 // WithoutPassRights has servers do without SO_PASSRIGHTS, as before Linux 6.16, and returns
 // what changes it back.
 func WithoutPassRights() (back func()) {
@@ -9,7 +11,7 @@ func WithoutPassRights() (back func()) {
 
 // SetRootRuntimeDir replaces root's runtime directory, and returns what changes it back.
 func SetRootRuntimeDir(dir string) (back func()) {
-	old := rootRuntimeDir
-	rootRuntimeDir = dir
-	return func() { rootRuntimeDir = old }
+	old := sockfile.RootRuntimeDir
+	sockfile.RootRuntimeDir = dir
+	return func() { sockfile.RootRuntimeDir = old }
 }

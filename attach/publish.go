@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/sockfile"
 )
 
 // PublishEnv is the environment variable that switches [Publish] on: "1". Unset, "" and "0"
@@ -58,17 +58,5 @@ func isPublishName(name string) bool {
 	return name != "" && len(name) <= maxPublishName && strings.Trim(name, allowed) == ""
 }
 
-// rootRuntimeDir is root's runtime directory.
-var rootRuntimeDir = "/run"
-
 // publishDir returns the directory in which the user's processes publish.
-func publishDir() (string, error) {
-	dir := rootRuntimeDir
-	if os.Geteuid() != 0 { // root may have inherited another user's
-		dir = os.Getenv("XDG_RUNTIME_DIR")
-	}
-	if dir == "" {
-		return "", explain.Errorf(syscall.ENOENT, "XDG_RUNTIME_DIR is not set: want a directory that only this user may use, such as /run/user/%d", os.Geteuid())
-	}
-	return filepath.Join(dir, "rxring"), nil
-}
+func publishDir() (string, error) { return sockfile.UserDir("rxring") }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/sockfile"
 	"github.com/rxring/rxring/internal/suggest"
 )
 
@@ -40,7 +41,7 @@ func ListPublished() ([]Published, error) {
 	if err != nil {
 		return nil, nil // so none could be published
 	}
-	if err := checkPublishDir(dir); errors.Is(err, fs.ErrNotExist) {
+	if err := sockfile.CheckPrivate(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
 		return nil, fmt.Errorf("attach: %w", err)

@@ -41,7 +41,6 @@ func hasHungUp(*net.UnixConn) bool                { return false }
 func (*Server) accept(syscall.RawConn) {}
 
 func publish(*rxring.Namespace, string) (*Server, error) { return nil, errSystem }
-func checkPublishDir(string) error                       { return nil }
 func (Published) isStale() bool                          { return false }
 
 func receive(int, []byte, []byte) (n, oobn, flags int, err error) { return 0, 0, 0, errSystem }

@@ -20,6 +20,12 @@ func Listen(string, string, func(string) error) (*net.UnixListener, *File, error
 // Check fails.
 func Check(string) error { return errSystem }
 
+// MakePrivate fails.
+func MakePrivate(string) error { return errSystem }
+
+// CheckPrivate does nothing.
+func CheckPrivate(string) error { return nil }
+
 // Permit fails.
 func (*File) Permit(func(string) error) error { return errSystem }
 

@@ -24,33 +24,14 @@ import (
 // and why not. Root may trigger those of root only, as with any other socket of mode 0600 that
 // it can find.
 
-// runtimeDir is root's runtime directory.
-const runtimeDir = "/run"
-
 // RecorderDir returns the directory of the sockets of this user's flight recorders.
-func RecorderDir() (string, error) {
-	dir := runtimeDir
-	if os.Geteuid() != 0 { // root may have inherited another user's
-		dir = os.Getenv("XDG_RUNTIME_DIR")
-	}
-	if dir == "" {
-		return "", fmt.Errorf("XDG_RUNTIME_DIR is not set: want a directory that only this user may use, such as /run/user/%d", os.Geteuid())
-	}
-	return filepath.Join(dir, "rxring-recorders"), nil
-}
+func RecorderDir() (string, error) { return sockfile.UserDir("rxring-recorders") }
 
 // ListenTrigger listens in dir for triggers of this process, until stop is called, and sends
 // them to requests.
 func ListenTrigger(dir string, requests chan<- Request) (stop func(), err error) {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := sockfile.MakePrivate(dir); err != nil {
 		return nil, err
-	}
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return nil, err
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || info.Mode().Perm()&0o077 != 0 || ok && st.Uid != uint32(os.Geteuid()) {
-		return nil, fmt.Errorf("%s has mode %v: want a directory of user %d with mode 0700: change it, or remove it", dir, info.Mode(), os.Geteuid())
 	}
 	l, file, err := sockfile.Listen("unix", filepath.Join(dir, strconv.Itoa(os.Getpid())), nil)
 	if err != nil {
@@ -101,12 +82,15 @@ func answer(ctx context.Context, peer io.Writer, requests chan<- Request) {
 	}
 }
 
-// Recorders lists the PIDs of the flight recorders that listen in dir.
+// Recorders lists the PIDs of the flight recorders that listen in dir. EPERM: another user could
+// have put sockets into it.
 func Recorders(dir string) (pids []int, err error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if err := sockfile.CheckPrivate(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
+	} else if err != nil {
+		return nil, err
 	}
+	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
 		if pid, err := strconv.Atoi(e.Name()); err == nil && !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 			pids = append(pids, pid)
@@ -117,6 +101,9 @@ func Recorders(dir string) (pids []int, err error) {
 
 // Trigger triggers the flight recorder of a process, and returns what it has written.
 func Trigger(ctx context.Context, dir string, pid int) (string, error) {
+	if err := sockfile.CheckPrivate(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
 	c, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "unix", filepath.Join(dir, strconv.Itoa(pid)))
 	if err != nil {
 		return "", fmt.Errorf("process %d: no flight recorder of this user listens there: %w", pid, err)
