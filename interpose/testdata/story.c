@@ -314,9 +314,9 @@ static void interrupt(void)
 	handle(SIGALRM, 0);
 	ticking(1);
 	refused(recv(r.fd, &c, 1, MSG_TRUNC), EINTR);
+	ticking(0); /* or it might interrupt setsockopt, which Linux does not */
 	struct timeval tv = {0, 200000};
 	must(setsockopt(r.fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv));
-	ticking(0);
 	refused(recv(r.fd, &c, 1, MSG_TRUNC), EAGAIN);
 }
 
