@@ -19,7 +19,7 @@ demo: build ## capture packets longer than 60000 bytes, from streams in a Go pro
 
 .PHONY: check
 check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, short tests
-	$(GO) test -short -timeout 5m $(PACKAGES)
+	$(GO) test -vet=off -short -p 4 -timeout 5m $(PACKAGES)
 
 # The steps before the tests need processors only, and run side by side; the tests have the
 # machine to themselves. The last step prints which tests were skipped.
@@ -32,7 +32,7 @@ test: deps ## everything that must hold: lint, explorations, fuzz targets, all t
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
 # Packages whose tests take longest begin first.
-LONGEST = ./cmd/rxring ./interpose ./conformance ./cmd/rxring/internal/hostile
+LONGEST = ./interpose ./cmd/rxring ./cmd/rxring/internal/hostile ./source/iface ./conformance ./cmd/rxring/internal/dump
 # Packages whose tests have one goroutine, or measure, are tested without -race. lint has
 # vetted all packages.
 RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|conformance/(grants|twin))(/|$$)')

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -131,6 +132,7 @@ func (w *countingWaker) Wake() { w.Add(1) }
 // A writer that is under way when a socket is closed leaves nothing in its queue:
 // nobody would give the memory back.
 func TestNothingIsQueuedAfterClose(t *testing.T) {
+	need.Time(t, "it repeats a race")
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	d, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
@@ -43,6 +44,7 @@ var (
 // ring while packets come. None that got into the receive ring is lost, none is
 // there twice, and those that came at the wrong moment are counted.
 func TestRingsAreMappedInOnePiece(t *testing.T) {
+	need.Time(t, "it maps large rings")
 	for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2, tpacket.V3} {
 		t.Run(v.String(), func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -244,6 +245,7 @@ func TestSending(t *testing.T) {
 }
 
 func TestDevicesFollowTheOthers(t *testing.T) {
+	need.Time(t, "it waits for news")
 	o := listen(t, attach.Config{})
 	c := o.dial(t)
 	names := func() (s string) {

@@ -89,6 +89,7 @@ func openDir(t *testing.T) string {
 // Users who connect and close in a loop, one of whom is refused, do not block others, and do
 // not fill the log.
 func TestConnectionFloodDoesNotBlockOthers(t *testing.T) {
+	need.Time(t, "it floods")
 	const refused, admitted = 65532, 65533
 	var counts, events [2]atomic.Uint64 // refused, and admitted but too often
 	var attached atomic.Uint64
@@ -189,6 +190,7 @@ func TestConnectRateRefusalGivesReason(t *testing.T) {
 
 // Dial waits for a server that has no room for another connection, as long as it may.
 func TestDialTriesABusyServerAgain(t *testing.T) {
+	need.Time(t, "it waits for a busy server")
 	path := filepath.Join(t.TempDir(), "s")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	must(t, err)

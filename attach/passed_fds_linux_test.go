@@ -112,6 +112,7 @@ func lingerAt(path string) {
 // A user whom the server refuses cannot have it wait for the last close of what is sent to
 // it: others attach, and the server ends.
 func TestPassedDescriptorsDoNotBlockOthers(t *testing.T) {
+	need.Time(t, "it floods")
 	need.Root(t, "be several users")
 	for _, old := range []bool{false, true} {
 		t.Run(fmt.Sprintf("before Linux 6.16: %v", old), func(t *testing.T) {
@@ -169,6 +170,7 @@ func inTime(t *testing.T, what string, f func()) {
 
 // Nor can a user who is admitted.
 func TestAPeersDescriptorsAreNotWaitedFor(t *testing.T) {
+	need.Time(t, "it waits for a peer")
 	l, err := unreading()
 	must(t, err)
 	defer l.Close()

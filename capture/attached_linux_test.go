@@ -14,6 +14,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 )
 
@@ -50,6 +51,7 @@ func (w attached) open(t testing.TB, c capture.Config) *capture.Handle {
 }
 
 func TestAttached(t *testing.T) {
+	need.Time(t, "it captures in several ways")
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("wire", func(t *testing.T) {
 		w := newAttached(t)

@@ -51,6 +51,7 @@ func newTap(t *testing.T, ns *kring.Namespace) tap {
 }
 
 func TestKernel(t *testing.T) {
+	need.Time(t, "it captures from the kernel in several ways")
 	kringtest.Run(t, func(ns *kring.Namespace) { testWire(t, newTap(t, ns)) })
 }
 

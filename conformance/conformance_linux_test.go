@@ -32,6 +32,7 @@ func defaultScripts() int {
 }
 
 func TestGeneratedScripts(t *testing.T) {
+	need.Time(t, "it runs many scripts on the kernel")
 	if generated(t, here, scripts, scriptCount()) >= 1000 {
 		seen.enough(t)
 	}
@@ -40,6 +41,7 @@ func TestGeneratedScripts(t *testing.T) {
 // TestGeneratedPlainScripts is the same for sockets that send to each other, and
 // mostly have no receive ring.
 func TestGeneratedPlainScripts(t *testing.T) {
+	need.Time(t, "it runs many scripts on the kernel")
 	need.Serial(t)
 	before := seen.moved()
 	if same := generated(t, here, plainScripts, scriptCount()/2); same >= 500 && seen.moved() < before+2*same {

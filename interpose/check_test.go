@@ -15,6 +15,7 @@ import (
 
 // An error names what the system lacks, and a remedy, before the program runs.
 func TestErrorsNameWhatTheSystemLacks(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	for call, want := range map[string]string{
 		"seccomp":      "refuses seccomp user notification (Linux 5.0 and later have it): operation not permitted: in a container, allow seccomp in its seccomp profile",
 		"memfd_create": "refuses memfd_create, which rings need for their memory: operation not permitted: allow it in the container's seccomp profile",
@@ -66,6 +67,7 @@ func TestProcMustBeOurOwn(t *testing.T) {
 // Programs see no difference without process_vm_readv, process_vm_writev and pidfd_getfd,
 // which some seccomp profiles deny.
 func TestProgramsWithoutProcessVM(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	const refused = "refused process_vm_readv,process_vm_writev,pidfd_getfd "
 	for _, story := range []string{
 		"ring net0 2/epoll", "ring net0 3/poll", "queue net0", "queue-threads net0", "receive quiet0", "inherit net0",

@@ -81,6 +81,7 @@ func links() error {
 // A program with a netlink library sees only the namespace's devices, may change nothing, and
 // is notified of a device that is added, or changes, while it runs.
 func TestNetlinkLibrarySeesOnlyOurDevices(t *testing.T) {
+	need.Time(t, "it runs a Python library")
 	needStory(t) // makes the directory
 	bin, err := testBinary()
 	if err != nil {

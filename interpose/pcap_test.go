@@ -35,6 +35,7 @@ var toldToEnd = regexp.MustCompile(`told to end: ([0-9]+) missed, ([0-9]+) dropp
 
 // A program with libpcap and epoll sees every packet that had room, until it is told to end.
 func TestEventLoopOnLibpcapSeesEveryPacket(t *testing.T) {
+	need.Time(t, "it runs sixteen captures")
 	needStory(t)
 	if out, err := exec.Command("sh", "-c", "echo '#include <pcap/pcap.h>' | cc -E - >/dev/null").CombinedOutput(); err != nil {
 		need.Skip(t, need.Programs, "no libpcap headers (Debian: libpcap-dev): %s", out)

@@ -57,6 +57,7 @@ func TestChildrenOfProgramsThatGaveUpRootFail(t *testing.T) {
 // A program that was executed after root was given up may be inspected by its own user,
 // whose identity root can take.
 func TestProgramExecutedAsAnotherUserInContainers(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	needContainerRoot(t)
 	for _, story := range []string{"ring net0 2/epoll", "queue net0", "inherit net0", "closed net0", "netlink quiet0", "errnos quiet0"} {
 		t.Run(story, func(t *testing.T) {

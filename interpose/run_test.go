@@ -210,6 +210,7 @@ func TestReportsNameMissingDevices(t *testing.T) {
 }
 
 func TestClosedSocketsMakeRoom(t *testing.T) {
+	need.Time(t, "it opens many sockets")
 	inBothPlaces(t, func(t *testing.T, p place) {
 		w, stop, err := makeWorld(rxring.NamespaceConfig{MaxMemory: 3 * 16384 * 4}, p)
 		if err != nil {

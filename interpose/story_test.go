@@ -70,6 +70,7 @@ func TestErrnosAreTheKernels(t *testing.T) {
 
 // A device goes down, up, and is removed, each when the story is ready for it.
 func TestDevicesGoDown(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, story := range []string{"down", "send-down"} {
 			t.Run(story, func(t *testing.T) {

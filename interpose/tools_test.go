@@ -80,6 +80,7 @@ func TestNgrepMatches(t *testing.T) {
 
 // Ctrl-C and kill end tcpdump as they always do: with its statistics.
 func TestTcpdumpEndsWithStatistics(t *testing.T) {
+	need.Time(t, "it runs many captures")
 	inBothPlaces(t, func(t *testing.T, p place) {
 		need.Program(t, "tcpdump")
 		for user, uid := range users(t) {
@@ -111,6 +112,7 @@ func TestTcpdumpEndsWithStatistics(t *testing.T) {
 // tcpdump ends, with libpcap's message, when its device is removed, but not when it goes down
 // and up again.
 func TestTcpdumpWhenItsDeviceChanges(t *testing.T) {
+	need.Time(t, "it runs many captures")
 	inBothPlaces(t, func(t *testing.T, p place) {
 		need.Program(t, "tcpdump")
 		for _, mode := range []string{"", "--immediate-mode"} {
@@ -180,6 +182,7 @@ func TestTcpdumpNamesTheMissingDevice(t *testing.T) {
 
 // Programs that tcpdump starts, here to compress a finished file, work and are waited for.
 func TestTcpdumpRotatesAndCompresses(t *testing.T) {
+	need.Time(t, "it waits for periods of a second")
 	need.Program(t, "tcpdump")
 	dir := t.TempDir()
 	w := newWorld(t, here)

@@ -85,6 +85,7 @@ func listenAt(t *testing.T, network, path string) *os.File {
 }
 
 func TestSystemdHandsOverTheSocketAndHearsTheState(t *testing.T) {
+	need.Time(t, "it runs units of systemd")
 	dir := t.TempDir()
 	path, file := filepath.Join(dir, "rx.sock"), filepath.Join(dir, "rxring.toml")
 	write := func(text string) {

@@ -191,6 +191,7 @@ func TestALogWhoseReaderHasEnded(t *testing.T) {
 }
 
 func TestALogWhoseReaderHasStopped(t *testing.T) {
+	need.Time(t, "it fills a pipe")
 	_, w := logPipe(t) // which nobody reads
 	s := serveInto(t, w)
 	s.chatterUntilLost()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // startDaemon starts `rxring serve`, and does not wait until it offers anything.
@@ -29,6 +30,7 @@ func startDaemon(t *testing.T) (cmd *exec.Cmd, path string, ended chan error) {
 
 // SIGTERM ends the daemon at whatever moment it comes, while it executes itself again, too.
 func TestSIGTERMWhileTheDaemonStarts(t *testing.T) {
+	need.Time(t, "it starts many daemons")
 	for i := range 40 {
 		cmd, _, ended := startDaemon(t)
 		time.Sleep(time.Duration(i) * 3 * time.Millisecond)

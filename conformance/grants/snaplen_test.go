@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -14,6 +15,7 @@ import (
 // beginning of a packet with its length is what the whole one is behind a grant
 // that shows so much of it.
 func TestPacketThatIsCutLooksAsIfItsSocketSawNoMore(t *testing.T) {
+	need.Time(t, "it runs many scripts")
 	const snaplen = 34
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -71,6 +72,7 @@ func (f piece) frame() []byte {
 // TestFragmentsReachMembersAsInTheKernel has every sequence of fragments go to a
 // group of three that takes turns, and wants the same packets in the same rings.
 func TestFragmentsReachMembersAsInTheKernel(t *testing.T) {
+	need.Time(t, "it makes many calls on the kernel")
 	f := func(start, end int, more bool) piece { return piece{start: start, end: end, more: more} }
 	with := func(f piece, change func(*piece)) piece { change(&f); return f }
 	first, middle, last := f(0, 64, true), f(64, 128, true), f(128, 150, false)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -300,6 +301,7 @@ func (c *chooser) choose(frame []byte) (kernel, ours int) {
 // one member are of one flow; unless each is always at the same one, since nothing
 // of what was drawn goes into its hash: such a pair may meet by accident.
 func TestFlowsAreWhatTheKernelTakesForThem(t *testing.T) {
+	need.Time(t, "it makes many calls on the kernel")
 	withTwins(t, func(w *twins) {
 		c := newChooser(w, 64)
 		for _, pair := range flowPairs {
@@ -338,6 +340,7 @@ func TestFlowsAreWhatTheKernelTakesForThem(t *testing.T) {
 // TestOneByteMovesAFlowAsInTheKernel changes single bytes of packets. What hashes
 // the same here must meet in the kernel; what does not must mostly not.
 func TestOneByteMovesAFlowAsInTheKernel(t *testing.T) {
+	need.Time(t, "it makes many calls on the kernel")
 	withTwins(t, func(w *twins) {
 		const members, rounds = 64, 40
 		c := newChooser(w, members)

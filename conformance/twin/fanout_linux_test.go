@@ -17,6 +17,7 @@ import (
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/kring"
 	"github.com/rxring/rxring/internal/kring/kringtest"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -159,6 +160,7 @@ func udp4(src, dst byte, sport, dport uint16) []byte {
 }
 
 func TestFanoutChoosesAsTheKernelDoes(t *testing.T) {
+	need.Time(t, "it makes many calls on the kernel")
 	withQueues(t, func(w *twins) {
 		in, out := udp4(1, 2, 1000, 53), udp4(2, 1, 53, 1000)
 		arp := append(append(rxtest.OwnAddr[:], rxtest.PeerAddr[:]...), append([]byte{0x08, 0x06}, make([]byte, 28)...)...)

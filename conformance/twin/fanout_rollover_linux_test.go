@@ -10,6 +10,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/kring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
@@ -248,6 +249,7 @@ func same(t *testing.T, what string, rollers []*roller) (kept []int) {
 }
 
 func TestRollingOverAsTheKernelDoes(t *testing.T) {
+	need.Time(t, "it makes many calls on the kernel")
 	withTwins(t, func(w *twins) {
 		for _, mode := range []struct {
 			name string

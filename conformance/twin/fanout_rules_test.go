@@ -9,6 +9,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -373,6 +374,7 @@ func TestErrorsOfFanoutSayWhatToDo(t *testing.T) {
 }
 
 func TestFanoutIDsRunOut(t *testing.T) {
+	need.Time(t, "it makes many calls on the kernel")
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	rxtest.Must(t, ns.RemoveDevice(ns.Loopback())) // a device's list of so many groups takes long to make, each time
 	unique := rxring.FanoutConfig{Mode: rxring.FanoutLB, Flags: rxring.FanoutFlagUniqueID, MaxMembers: 1}

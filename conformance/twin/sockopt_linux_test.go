@@ -14,6 +14,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -45,6 +46,7 @@ var notOurs = map[int]string{
 // TestOptionsAreTheKernels sets and reads every option that there is, with values
 // and lengths good and bad.
 func TestOptionsAreTheKernels(t *testing.T) {
+	need.Time(t, "it makes many calls on the kernel")
 	withTwins(t, func(w *twins) {
 		values := [][]byte{
 			nil, {1}, {1, 0}, {1, 0, 0}, rxtest.Int(0), rxtest.Int(1), rxtest.Int(2), rxtest.Int(-1), rxtest.Int(10), rxtest.Int(12), rxtest.Int(1000), rxtest.Int(70000), rxtest.Int(1<<31 - 1), rxtest.Int(-1 << 31),

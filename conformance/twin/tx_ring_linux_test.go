@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -203,6 +204,7 @@ func (r *twinTxRing) status(i uint32) uint32 {
 // TestTransmitRingOfAnyShapeIsTheKernels does anything at all with one: sockets of
 // both types, frames of many sizes, offsets, headers of offloads.
 func TestTransmitRingOfAnyShapeIsTheKernels(t *testing.T) {
+	need.Time(t, "it makes many calls on the kernel")
 	withTwins(t, func(w *twins) {
 		rxtest.Must(t, w.tap.KeepOffloads())
 		rng := rand.New(rand.NewPCG(7, 7))

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -31,6 +32,7 @@ func ip6Packet(protocol byte, n int) []byte {
 // TestOffloadsAreSentAsFromTheKernel sends frames with all kinds of
 // virtio_net_hdr, sensible ones and others.
 func TestOffloadsAreSentAsFromTheKernel(t *testing.T) {
+	need.Time(t, "it makes many calls on the kernel")
 	withTwins(t, func(w *twins) {
 		rxtest.Must(t, w.tap.KeepOffloads())
 		rings := []*twinRing{

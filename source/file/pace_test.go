@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/source/file/capfile"
 	"github.com/rxring/rxring/source/file/internal/delivery"
 )
@@ -227,6 +228,7 @@ func TestWaitIsLongerForFanoutGroups(t *testing.T) {
 }
 
 func TestWaitForReadersAndForATime(t *testing.T) {
+	need.Time(t, "it waits")
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, frames(t, 100, 1))
 		s := w.start(t, Config{Wait: true, Readers: 2})

@@ -178,6 +178,7 @@ func (w *wire) account(p party, last []byte) (seen []string) {
 // A frame that a packet socket sends leaves by the interface, and is seen by the same
 // sockets as natively, once.
 func TestReceiversOfSentFrames(t *testing.T) {
+	need.Time(t, "it sends on several devices")
 	for _, c := range []Config{{}, {Immediate: true}, {Fanout: 3, FanoutMode: rxring.FanoutLB}} {
 		t.Run(fmt.Sprintf("immediate=%v,fanout=%d", c.Immediate, c.Fanout), func(t *testing.T) {
 			withWire(t, func(w *wire) {
@@ -290,6 +291,7 @@ func vnet(flags, gso byte, words ...uint16) (h []byte) {
 // What a program leaves to the device, checksums and the cutting of large segments,
 // reaches the far end as it does natively; what it asks for wrongly is refused alike.
 func TestSentOffloads(t *testing.T) {
+	need.Time(t, "it sends on several devices")
 	withWire(t, func(w *wire) {
 		far := w.farEnd()
 		defer far.Close()
@@ -402,6 +404,7 @@ func (w *wire) tc(args ...string) {
 // What the interface does not take ends the call with the errno that it has natively,
 // and is counted.
 func TestSendErrors(t *testing.T) {
+	need.Time(t, "it sends on several devices")
 	for _, c := range []struct {
 		name  string
 		spoil func(w *wire)
@@ -467,6 +470,7 @@ func TestSendErrors(t *testing.T) {
 
 // A frame that waits for room has not been delivered to sockets.
 func TestAFullSendBufferShowsNothing(t *testing.T) {
+	need.Time(t, "it fills a send buffer")
 	withWire(t, func(w *wire) {
 		s := w.start(Config{})
 		defer s.Close()

@@ -79,6 +79,7 @@ func TestNothingIsOpenWithoutReaders(t *testing.T) {
 
 // A socket misses nothing after its bind.
 func TestTheFirstPacketAfterBind(t *testing.T) {
+	need.Time(t, "it binds many sockets")
 	withWire(t, func(w *wire) {
 		s := w.start(Config{Immediate: true})
 		for i := range 20 {
@@ -238,6 +239,7 @@ func TestCloseWaitsForThePacket(t *testing.T) {
 }
 
 func TestCloseWhileBusy(t *testing.T) {
+	need.Time(t, "it opens and closes many sources")
 	withWire(t, func(w *wire) {
 		for round := range 6 {
 			s := w.start(Config{Fanout: 1 + round%2, Immediate: round%3 == 0})
@@ -408,6 +410,7 @@ func TestAPortOfABridge(t *testing.T) {
 
 // What fails is told, and tried again.
 func TestFailureAndRecovery(t *testing.T) {
+	need.Time(t, "it waits for retries")
 	withWire(t, func(w *wire) {
 		var told atomic.Pointer[error]
 		s := w.start(Config{Failed: func(err error) { told.Store(&err) }})

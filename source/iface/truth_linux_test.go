@@ -79,6 +79,7 @@ func TestPacketsAreTheKernels(t *testing.T) {
 // Large segments keep how they are to be cut, and checksums that they are not there
 // yet.
 func TestLargeSegments(t *testing.T) {
+	need.Time(t, "it sends streams of large segments")
 	modes(t, func(w *wire, c Config) {
 		c.Hash = !c.Immediate
 		hashed := whole
@@ -120,6 +121,7 @@ func TestLargeSegments(t *testing.T) {
 
 // Segments of BIG TCP are whole, also where they were allowed after the device was made.
 func TestBigTCP(t *testing.T) {
+	need.Time(t, "it sends streams of large segments")
 	withWire(t, func(w *wire) {
 		const longest = 185000
 		for name, end := range map[string]*kring.Namespace{"near0": w.near, "far0": w.far} {
@@ -294,6 +296,7 @@ func TestTunnels(t *testing.T) {
 
 // Several rings share the packets: none is missing and none comes twice.
 func TestFanout(t *testing.T) {
+	need.Time(t, "it sends through fanout groups")
 	withWire(t, func(w *wire) {
 		for _, mode := range []rxring.FanoutMode{rxring.FanoutHash, rxring.FanoutCPU, rxring.FanoutLB} {
 			s := w.start(Config{Fanout: 4, FanoutMode: mode, Retire: time.Millisecond, Buffer: 16 << 20})

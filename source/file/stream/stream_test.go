@@ -18,6 +18,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/source/file/capfile"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -309,6 +310,7 @@ func TestStalledRequest(t *testing.T) {
 // A client that does not read loses packets, which are counted in its stream; another one loses
 // none, and the server can be closed.
 func TestASlowClientLosesItsOwnPacketsOnly(t *testing.T) {
+	need.Time(t, "it fills buffers")
 	s := newScene(t, Config{}, "eth0")
 	slow, err := s.request(Request{})
 	if err != nil {

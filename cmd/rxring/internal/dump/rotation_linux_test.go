@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/need"
 )
 
 func TestRotationBySize(t *testing.T) {
@@ -47,6 +48,7 @@ func TestRotationBySize(t *testing.T) {
 
 // The file of a period is finished when the period is over, though no packet comes.
 func TestRotationByTime(t *testing.T) {
+	need.Time(t, "it waits for periods of a second")
 	for _, attached := range []bool{false, true} {
 		s, _ := start(t, Config{File: "x-%s", Rotation: Rotation{Period: time.Second}}, attached)
 		finished := func() (files, packets int) {
@@ -120,6 +122,7 @@ func TestPeriodOfAPacket(t *testing.T) {
 }
 
 func TestEndsAfterSoManyPeriods(t *testing.T) {
+	need.Time(t, "it waits for periods of a second")
 	s, _ := start(t, Config{File: "x", Rotation: Rotation{Period: time.Second, Files: 1}}, true)
 	s.deliver(numbered(t, 1), time.Now())
 	if r, err := s.wait(); err != nil || r.Captured != 1 || r.Files != 1 {

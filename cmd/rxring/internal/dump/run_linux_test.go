@@ -54,6 +54,7 @@ func TestEveryPacketUpToTheEnd(t *testing.T) {
 // What the source says of a packet is in the file, for other programs, too. A pcap file has no
 // place for it.
 func TestComments(t *testing.T) {
+	need.Time(t, "it runs tshark")
 	for _, attached := range []bool{false, true} {
 		for _, name := range []string{"x.pcapng", "x.pcap"} {
 			s, _ := start(t, Config{File: name, Capture: capture.Config{Comments: true}}, attached)
@@ -174,6 +175,7 @@ func TestDropsAreInTheFile(t *testing.T) {
 // TestTagsAreSeen captures what a kernel keeps beside frames, with expressions whose
 // answer hangs on it, and wants what tcpdump finds in the file of everything.
 func TestTagsAreSeen(t *testing.T) {
+	need.Time(t, "it runs tcpdump")
 	need.Program(t, "tcpdump")
 	udp := func(port layers.UDPPort) gopacket.SerializableLayer { return &layers.UDP{SrcPort: 7, DstPort: port} }
 	var frames [][]byte

@@ -123,6 +123,7 @@ func fields(t *testing.T, path string, names ...string) []string {
 }
 
 func TestSeveralDevicesInOneFile(t *testing.T) {
+	need.Time(t, "it runs tshark several times")
 	for _, attached := range []bool{false, true} {
 		for _, immediate := range []bool{false, true} {
 			for _, names := range [][]string{{"tun0", "net0"}, {"any"}, {"net0", "net1", "net0"}} {
@@ -168,6 +169,7 @@ func TestSeveralDevicesInOneFile(t *testing.T) {
 
 // An expression means the same on each device as on that device alone.
 func TestExpressionsOfSeveralDevices(t *testing.T) {
+	need.Time(t, "it runs tshark several times")
 	needLibpcap(t)
 	for _, attached := range []bool{false, true} {
 		for _, c := range []struct {
@@ -265,6 +267,7 @@ func TestFormats(t *testing.T) {
 
 // A program that follows a compressed file sees packets while the capture waits for more.
 func TestCompressedFilesAreFlushed(t *testing.T) {
+	need.Time(t, "it waits for flushes")
 	s, _ := start(t, Config{File: "x.zst", Capture: capture.Config{Immediate: true}}, false)
 	for i := range 3 {
 		s.deliver(numbered(t, i), time.Now())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/source/file/capfile"
 )
 
@@ -142,6 +143,7 @@ func fastIsBehind(out *tcpOutput, conn net.Conn) bool {
 
 // A client that receives nothing for some time is disconnected: it must not keep its place.
 func TestAStalledClientIsDisconnected(t *testing.T) {
+	need.Time(t, "it waits for a deadline")
 	out, _, connect := serveTCP(t)
 	out.mu.Lock()
 	out.stall = 50 * time.Millisecond

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/source/file/capfile"
 )
 
@@ -202,6 +203,7 @@ func TestEndsWithItsReader(t *testing.T) {
 // TestEndsWithoutAReader interrupts a capture whose FIFO no program opens, and one whose
 // reader does not read.
 func TestEndsWithoutAReader(t *testing.T) {
+	need.Time(t, "it waits for a silent reader")
 	for _, opened := range []bool{false, true} {
 		s := newSession(t)
 		s.config.ControlIn, s.config.ControlOut = "", ""

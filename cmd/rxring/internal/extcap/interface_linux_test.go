@@ -12,6 +12,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // isolate keeps the namespaces that this user publishes out of a test, unless the user is root.
@@ -87,6 +88,7 @@ func TestNamesOfAnyDevice(t *testing.T) {
 // TestSilentOwnerCostsOthersNothing lists the devices of one namespace beside a socket at which
 // a process listens that does not answer.
 func TestSilentOwnerCostsOthersNothing(t *testing.T) {
+	need.Time(t, "it waits for a silent server")
 	dir := isolate(t)
 	silent, good := filepath.Join(dir, "silent.sock"), filepath.Join(dir, "good.sock")
 	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: silent, Net: "unixpacket"})

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/source/file/stream"
 )
 
@@ -53,6 +54,7 @@ func ended(t *testing.T, pid string) {
 // A command ends, with all that it has started and although it ignores SIGTERM, when its device is
 // removed, when its source was never started, and when it writes no capture.
 func TestACommandEndsWithItsDevice(t *testing.T) {
+	need.Time(t, "it waits for commands that ignore signals")
 	for name, c := range map[string]struct {
 		script string
 		start  bool

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 var pinTime = flag.Duration("hostile.pin", 15*time.Second, "how long memory is pinned; a minute is worth a look")
@@ -16,6 +18,7 @@ var pinTime = flag.Duration("hostile.pin", 15*time.Second, "how long memory is p
 // that user can. The daemon's cgroup must not grow past what the user's rule allows, and
 // what a daemon needs.
 func TestPinnedMemory(t *testing.T) {
+	need.Time(t, "it waits until memory is pinned")
 	needRoot(t)
 	const (
 		rule   = 64 << 20 // pinRule

@@ -49,6 +49,7 @@ var (
 
 // TestSameAsTcpdump compares every program with the output of tcpdump -ddd.
 func TestSameAsTcpdump(t *testing.T) {
+	need.Time(t, "it runs tcpdump many times")
 	need.Program(t, "tcpdump")
 	for _, of := range []struct {
 		name     string

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/ownership"
 	"github.com/rxring/rxring/internal/ringmem"
 	"github.com/rxring/rxring/ring"
@@ -72,6 +73,7 @@ func TestEveryDesignHasAPromise(t *testing.T) {
 }
 
 func TestRaceSafeDesignsKeepPacketsWhole(t *testing.T) {
+	need.Time(t, "it races for seconds")
 	for _, d := range []Contender{Blocks, Contender(ownership.Ticket), Contender(ownership.OwnerMap), Contender(ownership.Tail), Contender(ownership.ShadowRing), Contender(ownership.KernelOwned), Contender(ownership.ReleaseAfter)} {
 		t.Run(d.String(), func(t *testing.T) {
 			o := run1(t, short(), d)
@@ -92,6 +94,7 @@ func TestRaceSafeDesignsKeepPacketsWhole(t *testing.T) {
 // TestRaceBlocksInManyShapes: one block as well as many, blocks of one packet as
 // well as of dozens.
 func TestRaceBlocksInManyShapes(t *testing.T) {
+	need.Time(t, "it races for seconds")
 	for name, change := range map[string]func(*Config){
 		"one block":      func(c *Config) { c.Slots = 1 },
 		"five blocks":    func(c *Config) { c.Slots = 5 },
@@ -112,6 +115,7 @@ func TestRaceBlocksInManyShapes(t *testing.T) {
 }
 
 func TestRaceUnsafeDesignsShowTheirFault(t *testing.T) {
+	need.Time(t, "it races for seconds")
 	for d, shown := range map[Contender]func(*Outcome) bool{
 		Contender(ownership.Unguarded):         func(o *Outcome) bool { return o.Torn > 0 },
 		Contender(ownership.ReleaseBefore):     func(o *Outcome) bool { return o.Torn > 0 },
@@ -150,6 +154,7 @@ func TestProbeOfARingThatSticksInTheMiddle(t *testing.T) {
 }
 
 func TestRaceUnguardedTearsInOtherShapesToo(t *testing.T) {
+	need.Time(t, "it races for seconds")
 	for name, change := range map[string]func(*Config){
 		"two writers":   func(c *Config) { c.Writers = 2 },
 		"many writers":  func(c *Config) { c.Writers = 16 },

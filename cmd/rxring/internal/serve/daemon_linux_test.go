@@ -30,6 +30,7 @@ import (
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 	"github.com/rxring/rxring/internal/dissect"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/ring"
 )
@@ -351,6 +352,7 @@ func trace(t *testing.T, n int) string {
 }
 
 func TestAFileComesToItsEndAndAgainAfterAReload(t *testing.T) {
+	need.Time(t, "it replays files")
 	const packets = 100
 	file := "[[source]]\nfrom = \"lan=file:" + trace(t, packets) + "\"\n"
 	d := begin(t, file)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 func metricsServer(t *testing.T) *exporter {
@@ -93,6 +95,7 @@ func TestIdleConnectionsToTheMetricsGiveWay(t *testing.T) {
 // A client that asks, and does not read the answer, keeps its place for no longer than an
 // answer takes. The server here has no timeouts, unlike that of the metrics.
 func TestUnreadAnswers(t *testing.T) {
+	need.Time(t, "it waits for a deadline")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

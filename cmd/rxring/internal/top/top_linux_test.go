@@ -146,6 +146,7 @@ func TestPrintEndsWithItsContextAndWithItsServer(t *testing.T) {
 }
 
 func TestLiveWaitsForAServerThatHasGone(t *testing.T) {
+	need.Time(t, "it waits for a server")
 	path := filepath.Join(t.TempDir(), "s")
 	_, stop := offer(t, path)
 	read(t, path, 4)
