@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rxring/rxring/cmd/rxring/internal/reaper"
 	"github.com/rxring/rxring/cmd/rxring/internal/serve"
 	"github.com/rxring/rxring/internal/printable"
 	"github.com/rxring/rxring/interpose"
@@ -17,6 +18,7 @@ import (
 
 func main() {
 	interpose.Init() // never returns in the child that becomes the program
+	reaper.Init()    // nor in the supervisor of a command
 	os.Exit(run())
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/rxring/rxring/cmd/rxring/internal/reaper"
 	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/racetest"
 	"github.com/rxring/rxring/interpose"
@@ -22,6 +23,7 @@ import (
 
 func TestMain(m *testing.M) {
 	interpose.Init()
+	reaper.Init()
 	racetest.NoExitSleep()
 	// Scripts mostly wait, so there are more than processors, unless -parallel says otherwise.
 	if err := flag.Set("test.parallel", "8"); err != nil {

@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"runtime"
-	"slices"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/rxring/rxring/cmd/rxring/internal/reaper"
 	"github.com/rxring/rxring/internal/printable"
 )
 
@@ -35,12 +32,10 @@ func SetCommandErrors(f func(command, line string)) { commandErrors = f }
 
 // command is a command that runs.
 type command struct {
-	cmd    *exec.Cmd
-	out    *os.File      // its standard output
-	exited chan struct{} // closed once it has exited
-	err    error         // of Wait, valid once exited is closed
-	shown  chan struct{} // closed once its standard error was passed on
-	end    sync.Once
+	*reaper.Command
+	out   *os.File      // its standard output
+	shown chan struct{} // closed once its standard error was passed on
+	end   sync.Once
 }
 
 func (o commandOpener) open(context.Context) (io.ReadCloser, error) {
@@ -48,30 +43,15 @@ func (o commandOpener) open(context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer stdout.Close()
 	stderr, errors, err := os.Pipe()
 	if err != nil {
 		out.Close()
-		stdout.Close()
 		return nil, err
 	}
-	c := &command{cmd: exec.Command("/bin/sh", "-c", o.command), out: out, exited: make(chan struct{}), shown: make(chan struct{})}
-	c.cmd.Stdout, c.cmd.Stderr = stdout, errors
-	dieWithParent(c.cmd)
-	started := make(chan error)
-	go func() {
-		// The kernel signals the command when the thread that started it ends.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := c.cmd.Start()
-		stdout.Close()
-		errors.Close()
-		started <- err
-		if err == nil {
-			c.err = c.cmd.Wait()
-			close(c.exited)
-		}
-	}()
-	if err := <-started; err != nil {
+	defer errors.Close()
+	c := &command{out: out, shown: make(chan struct{})}
+	if c.Command, err = reaper.Start(o.command, stdout, errors); err != nil {
 		out.Close()
 		stderr.Close()
 		return nil, err
@@ -96,9 +76,9 @@ func showErrors(command string, stderr *os.File) {
 	}
 }
 
-// exitTime is how long a command may run after it has closed its standard output, before it
-// is ended, and after it was asked to end, before it is killed.
-const exitTime = 2 * time.Second
+// statusTime is how long a command may run after it has closed its standard output, before that
+// is taken for its end.
+const statusTime = 2 * time.Second
 
 // Read implements io.Reader. At the end of the output the command's exit status, unless it is 0,
 // is the error.
@@ -108,12 +88,12 @@ func (c *command) Read(b []byte) (int, error) {
 		return n, err
 	}
 	select {
-	case <-c.exited:
+	case <-c.Exited():
 		c.awaitErrors()
-		if c.err != nil {
-			return 0, fmt.Errorf("the command failed: %w", c.err)
+		if err := c.Err(); err != nil {
+			return 0, fmt.Errorf("the command failed: %w", err)
 		}
-	case <-time.After(exitTime):
+	case <-time.After(statusTime):
 	}
 	return 0, io.EOF
 }
@@ -133,41 +113,8 @@ func (c *command) awaitErrors() {
 func (c *command) Close() error {
 	c.end.Do(func() {
 		c.out.Close()
-		defer c.awaitErrors()
-		family := descendants(c.cmd.Process.Pid)
-		select {
-		case <-c.exited:
-			return
-		default:
-		}
-		terminate(c.cmd.Process, family)
-		if !c.awaitEnd(family) {
-			kill(c.cmd.Process, family)
-			<-c.exited
-		}
+		c.End()
+		c.awaitErrors()
 	})
 	return nil
 }
-
-// endPoll is the time between checks whether the command's processes have ended.
-const endPoll = 10 * time.Millisecond
-
-// awaitEnd reports whether the command and all of family end within exitTime.
-func (c *command) awaitEnd(family []*os.Process) bool {
-	late := time.After(exitTime)
-	select {
-	case <-c.exited:
-	case <-late:
-		return false
-	}
-	for slices.ContainsFunc(family, isRunning) {
-		select {
-		case <-time.After(endPoll):
-		case <-late:
-			return false
-		}
-	}
-	return true
-}
-
-func isRunning(p *os.Process) bool { return p.Signal(syscall.Signal(0)) == nil }

@@ -13,9 +13,13 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed/feedtest"
+	"github.com/rxring/rxring/cmd/rxring/internal/reaper"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	reaper.Init()
+	goleak.VerifyTestMain(m)
+}
 
 func TestASpecIsWrittenAsItIsRead(t *testing.T) {
 	for text, want := range map[string]string{ // the device's name

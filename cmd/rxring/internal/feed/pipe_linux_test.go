@@ -37,22 +37,8 @@ func inspectOne(ctx context.Context, t *testing.T, text string) (Inspected, erro
 // header is a pcap file without packets.
 const header = `\324\303\262\241\002\000\004\000\000\000\000\000\000\000\000\000\000\000\004\000\001\000\000\000`
 
-// ended waits for the end of a process.
-func ended(t *testing.T, pid string) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		stat, err := os.ReadFile("/proc/" + pid + "/stat")
-		if err != nil || strings.Contains(string(stat), ") Z ") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("process %s is still there: %s", pid, stat)
-		}
-	}
-}
-
-// A command ends, with all that it has started and although it ignores SIGTERM, when its device is
-// removed, when its source was never started, and when it writes no capture.
+// A command ends, with all that it has started, when its device is removed, when its source was
+// never started, and when it writes no capture. Package reaper tests what it can start.
 func TestACommandEndsWithItsDevice(t *testing.T) {
 	need.Time(t, "it waits for commands that ignore signals")
 	for name, c := range map[string]struct {
@@ -60,23 +46,24 @@ func TestACommandEndsWithItsDevice(t *testing.T) {
 		start  bool
 		open   bool
 	}{
-		"while it runs":    {"printf '%s'; sleep 1000 | sleep 1000", true, true},
-		"ignoring SIGTERM": {"trap '' TERM; printf '%s'; while :; do sleep 0.1; done", true, true},
-		"a child does":     {"sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & printf '%s'; wait", true, true},
-		"never started":    {"printf '%s'; sleep 1000", false, true},
-		"never opened":     {"printf '%s'; sleep 1000", false, false},
-		"not a capture":    {"echo hello; exec sleep 1000; : %s", false, false},
+		"while it runs": {"printf '%s'; sleep 1000 | sleep 1000", true, true},
+		"left behind":   {"(setsid sleep 1000 &); printf '%s'; sleep 1000", true, true},
+		"never started": {"printf '%s'; sleep 1000", false, true},
+		"never opened":  {"printf '%s'; sleep 1000", false, false},
+		"not a capture": {"echo hello; exec sleep 1000; : %s", false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pidFile := filepath.Join(t.TempDir(), "pid")
-			script := fmt.Sprintf("echo $$ >%s; "+c.script, pidFile, header)
-			i, err := inspectOne(t.Context(), t, "exec:"+strings.ReplaceAll(script, ",", ",,"))
-			pid, err2 := os.ReadFile(pidFile)
-			if err2 != nil {
-				t.Fatal(err2)
+			fifo := filepath.Join(t.TempDir(), "fifo")
+			if err := unix.Mkfifo(fifo, 0o600); err != nil {
+				t.Fatal(err)
 			}
-			id := strings.TrimSpace(string(pid))
-			children := descendants(atoi(id))
+			ended := make(chan error)
+			go func() { // all its processes have the FIFO open
+				_, err := os.ReadFile(fifo)
+				ended <- err
+			}()
+			script := fmt.Sprintf("exec 9>%s; "+c.script, fifo, header)
+			i, err := inspectOne(t.Context(), t, "exec:"+strings.ReplaceAll(script, ",", ",,"))
 			switch {
 			case err != nil && name != "not a capture":
 				t.Fatal(err)
@@ -97,17 +84,11 @@ func TestACommandEndsWithItsDevice(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			ended(t, id)
-			for _, p := range children {
-				ended(t, fmt.Sprint(p.Pid))
+			if err := <-ended; err != nil {
+				t.Error(err)
 			}
 		})
 	}
-}
-
-func atoi(text string) (n int) {
-	fmt.Sscan(text, &n)
-	return n
 }
 
 // What a command writes to standard error is passed on, line by line.

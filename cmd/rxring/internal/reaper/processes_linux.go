@@ -1,22 +1,14 @@
-package feed
+package reaper
 
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
-// dieWithParent makes the kernel end the command if this process ends without Close. The command
-// stays in this process group, so that it can ask the terminal for a password.
-func dieWithParent(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-}
-
-// maxDescendants bounds the processes of a command that Close ends.
+// maxDescendants bounds the processes that receive SIGTERM. SIGKILL has no bound.
 const maxDescendants = 1000
 
 // descendants returns the processes that a process has started, and those that they have.
@@ -41,16 +33,4 @@ func childrenOf(pid int) (pids []int) {
 		}
 	}
 	return pids
-}
-
-func terminate(p *os.Process, family []*os.Process) { signal(syscall.SIGTERM, p, family) }
-
-func kill(p *os.Process, family []*os.Process) { signal(syscall.SIGKILL, p, family) }
-
-// signal ignores errors: a process may have ended.
-func signal(s os.Signal, p *os.Process, family []*os.Process) {
-	p.Signal(s)
-	for _, f := range family {
-		f.Signal(s)
-	}
 }
