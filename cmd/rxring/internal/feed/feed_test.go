@@ -14,9 +14,11 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed/feedtest"
 	"github.com/rxring/rxring/cmd/rxring/internal/reaper"
+	"github.com/rxring/rxring/internal/racetest"
 )
 
 func TestMain(m *testing.M) {
+	racetest.NoExitSleep()
 	reaper.Init()
 	goleak.VerifyTestMain(m)
 }

@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/racetest"
 )
 
 const helperName = "reaper-helper"
 
 func TestMain(m *testing.M) {
+	racetest.NoExitSleep()
 	Init()
 	exitTime = 200 * time.Millisecond
 	if os.Args[0] == helperName { // stands for rxring
