@@ -1,75 +1,72 @@
 package netstack
 
 import (
-	"iter"
-	"sync"
-
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/rxring/rxring"
 )
 
-// Deliverer is implemented by [rxring.Device].
-type Deliverer interface {
-	Deliver(*rxring.Packet)
-}
-
-// Deliver delivers a packet of a gVisor stack to dev: the link-layer header, if the link has
-// one, and all that follows. outgoing reports that the stack sends the packet. An outgoing
-// segment that is left to the card to divide (GSO) is delivered as one packet, longer than the
-// MTU, whose checksum is incomplete, as a packet socket receives it in Linux.
+// deliver delivers packets of the stack to the tap. A segment that is left to the card to
+// divide (GSO) is delivered as one packet, longer than the MTU, whose checksum is incomplete,
+// as a packet socket receives it in Linux.
 //
-// Deliver does not change pkt, and keeps no reference to it. It may be called concurrently.
-func Deliver(dev Deliverer, pkt *stack.PacketBuffer, outgoing bool) {
-	s := scratches.Get().(*scratch)
-	p := &s.packet
-	p.Rest = s.rest[:0]
-	describe(p, pkt, outgoing)
-	for b := range pieces(pkt) {
-		if p.Data == nil {
-			p.Data = b
-		} else {
-			p.Rest = append(p.Rest, b)
+// It is not inlined: WritePackets would prepare its frame whether sockets are attached or not.
+//
+//go:noinline
+func (e *Endpoint) deliver(pkts []*stack.PacketBuffer, outgoing bool) {
+	if len(pkts) == 1 { // most calls of a stack have one packet
+		e.deliverOne(pkts[0], outgoing)
+		return
+	}
+	b := e.tap.Batch()
+	if b == nil {
+		return
+	}
+	var buf [usualPieces][]byte
+	for _, pkt := range pkts {
+		describe(b.Next(), pkt, outgoing)
+		for _, piece := range appendPieces(buf[:0], pkt) {
+			b.AddPiece(piece)
 		}
 	}
-	dev.Deliver(p)
-	*s = scratch{} // keeps no packet's memory alive
-	scratches.Put(s)
+	b.Deliver()
 }
 
-// scratch is the memory of one call of Deliver.
-type scratch struct {
-	packet rxring.Packet
-	rest   [4][]byte // a segment's payload is one view, rarely two
-}
-
-var scratches = sync.Pool{New: func() any { return new(scratch) }}
-
-// add adds a packet of a gVisor stack to b, as Deliver delivers it.
-func add(b *rxring.Batch, pkt *stack.PacketBuffer, outgoing bool) {
-	describe(b.Next(), pkt, outgoing)
-	for piece := range pieces(pkt) {
-		b.AddPiece(piece)
+// deliverOne is deliver for one packet. All that it needs is on the goroutine's stack.
+//
+//go:noinline
+func (e *Endpoint) deliverOne(pkt *stack.PacketBuffer, outgoing bool) {
+	var (
+		p   rxring.Packet
+		buf [usualPieces][]byte
+	)
+	if pieces := appendPieces(buf[:0], pkt); len(pieces) > 0 {
+		p.Data, p.Rest = pieces[0], pieces[1:]
 	}
+	describe(&p, pkt, outgoing)
+	e.tap.Deliver(&p)
 }
 
-// pieces iterates over the bytes of pkt. The headers are in one piece: they are pushed into
-// one view, in front of the payload's.
-func pieces(pkt *stack.PacketBuffer) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		views, skip := pkt.AsViewList()
-		for v := views.Front(); v != nil; v = v.Next() {
-			b := v.AsSlice()
-			if skip >= len(b) {
-				skip -= len(b)
-				continue
-			}
-			if !yield(b[skip:]) {
-				return
-			}
-			skip = 0
+// usualPieces is room for the pieces of a packet: gVisor's link/fdbased reads packets into
+// buffers of ten sizes.
+const usualPieces = 10
+
+// appendPieces appends the bytes of pkt to pieces: the link-layer header, if the link has one,
+// and all that follows. The headers are in one piece: they are pushed into one view, in front
+// of the payload's.
+func appendPieces(pieces [][]byte, pkt *stack.PacketBuffer) [][]byte {
+	views, skip := pkt.AsViewList()
+	for v := views.Front(); v != nil; v = v.Next() {
+		b := v.AsSlice()
+		if skip >= len(b) {
+			skip -= len(b)
+			continue
 		}
+		pieces = append(pieces, b[skip:])
+		skip = 0
 	}
+	return pieces
 }
 
 // describe sets what p has beside its bytes.
@@ -91,7 +88,7 @@ func setOffload(p *rxring.Packet, pkt *stack.PacketBuffer) {
 		p.GSO = rxring.GSO{
 			Type:   rxring.GSOTCPv4,
 			Size:   gso.MSS,
-			HdrLen: uint16(pkt.HeaderSize()),
+			HdrLen: uint16(headerSize(pkt)),
 		}
 		if gso.Type == stack.GSOTCPv6 {
 			p.GSO.Type = rxring.GSOTCPv6
@@ -99,9 +96,23 @@ func setOffload(p *rxring.Packet, pkt *stack.PacketBuffer) {
 	}
 }
 
-// Segmented reports whether an outgoing packet is a large segment, which stands for several
-// packets on the wire.
+// Segmented reports whether a packet is a large segment, which stands for several packets on
+// the wire.
 func Segmented(pkt *stack.PacketBuffer) bool {
 	gso := &pkt.GSOOptions
-	return (gso.Type == stack.GSOTCPv4 || gso.Type == stack.GSOTCPv6) && pkt.Data().Size() > int(gso.MSS)
+	return (gso.Type == stack.GSOTCPv4 || gso.Type == stack.GSOTCPv6) && pkt.Size()-headerSize(pkt) > int(gso.MSS)
+}
+
+// headerSize returns the length of the headers of a TCP segment. Those of one that arrives, as
+// on a link between two stacks, have not been parsed.
+func headerSize(pkt *stack.PacketBuffer) int {
+	size := pkt.HeaderSize()
+	if len(pkt.NetworkHeader().Slice()) > 0 {
+		return size
+	}
+	l3 := int(pkt.GSOOptions.L3HdrLen)
+	if b, ok := pkt.Data().PullUp(l3 + header.TCPMinimumSize); ok {
+		size += l3 + int(header.TCP(b[l3:]).DataOffset())
+	}
+	return size
 }

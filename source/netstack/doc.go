@@ -7,10 +7,9 @@
 //
 //	stack ⇄ Endpoint ⇄ link
 //	            ↓
-//	      Device.Batch
+//	      Device.Deliver
 //
-// The link also sends what packet sockets send through the device. A program with a link
-// endpoint of its own can call [Deliver] instead.
+// The link also sends what packet sockets send through the device.
 //
 // The one invariant: the device receives every packet exactly once, as its bytes are on the
 // link, and without a copy; no packet is referenced once the call has returned.

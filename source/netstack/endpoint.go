@@ -96,11 +96,8 @@ func (e *Endpoint) Attach(d stack.NetworkDispatcher) {
 // WritePackets delivers the packets before lower sends them: it may change them, and an answer
 // can arrive within the call. It is called by many goroutines at once.
 func (e *Endpoint) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
-	if b := e.tap.Batch(); b != nil {
-		for _, pkt := range pkts.AsSlice() {
-			add(b, pkt, true)
-		}
-		b.Deliver()
+	if e.tap.HasListeners() {
+		e.deliver(pkts.AsSlice(), true)
 	}
 	return e.lower.WritePackets(pkts)
 }
@@ -111,9 +108,8 @@ func (e *Endpoint) DeliverNetworkPacket(protocol tcpip.NetworkProtocolNumber, pk
 	if d == nil {
 		return
 	}
-	if b := e.tap.Batch(); b != nil {
-		add(b, pkt, false)
-		b.Deliver()
+	if e.tap.HasListeners() {
+		e.deliverOne(pkt, false)
 	}
 	(*d).DeliverNetworkPacket(protocol, pkt)
 }

@@ -175,7 +175,7 @@ func TestTransferOverTCPIsDeliveredWithItsSegments(t *testing.T) {
 		}
 		f.Release()
 	}
-	if !bytes.Equal(stream, sent) || large == 0 || fin != 1 {
+	if !bytes.Equal(stream, sent) || large == 0 || fin == 0 { // a FIN may be sent again
 		t.Errorf("the frames hold the stream: %v; %d large segments, %d FINs", bytes.Equal(stream, sent), large, fin)
 	}
 }

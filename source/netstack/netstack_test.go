@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -149,20 +148,6 @@ func TestDeviceReceivesBothDirectionsOnce(t *testing.T) {
 	}
 }
 
-// recorder keeps copies of the packets it is delivered.
-type recorder struct {
-	mu      sync.Mutex
-	packets []rxring.Packet
-}
-
-func (r *recorder) Deliver(p *rxring.Packet) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	whole := *p
-	whole.Data, whole.Rest = bytes.Join(append([][]byte{p.Data}, p.Rest...), nil), nil
-	r.packets = append(r.packets, whole)
-}
-
 func TestPacketIsDeliveredWithItsOffloadState(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -191,23 +176,31 @@ func TestPacketIsDeliveredWithItsOffloadState(t *testing.T) {
 			pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: 128, Payload: buffer.MakeWithData(body)})
 			defer pkt.DecRef()
 			pkt.GSOOptions, pkt.Hash = tt.gso, 99
-			pkt.TransportHeader().Push(20)
+			header.TCP(pkt.TransportHeader().Push(20)).Encode(&header.TCPFields{DataOffset: 20})
 			pkt.NetworkHeader().Push(max(20, int(tt.gso.L3HdrLen)))
 			pkt.LinkHeader().Push(header.EthernetMinimumSize)
 			frame := pkt.ToView().AsSlice()
 
-			r := new(recorder)
-			netstack.Deliver(r, pkt, true)
-			got := r.packets[0]
-			if !bytes.Equal(got.Data, frame) {
-				t.Errorf("%d bytes are delivered, not the frame's %d", len(got.Data), len(frame))
+			check := func(pkt *stack.PacketBuffer, outgoing bool) {
+				t.Helper()
+				got := netstack.Packet(pkt, outgoing)
+				if whole := bytes.Join(append([][]byte{got.Data}, got.Rest...), nil); !bytes.Equal(whole, frame) {
+					t.Errorf("%d bytes are delivered, not the frame's %d", len(whole), len(frame))
+				}
+				if got.Outgoing != outgoing || got.Hash != 99 {
+					t.Errorf("outgoing %v, hash %d", got.Outgoing, got.Hash)
+				}
+				if got.Checksum != tt.want.Checksum || got.ChecksumStart != tt.want.ChecksumStart || got.ChecksumOffset != tt.want.ChecksumOffset || got.GSO != tt.want.GSO {
+					t.Errorf("delivered %+v, want %+v", got, tt.want)
+				}
 			}
-			if !got.Outgoing || got.Hash != 99 {
-				t.Errorf("outgoing %v, hash %d", got.Outgoing, got.Hash)
-			}
-			if got.Checksum != tt.want.Checksum || got.ChecksumStart != tt.want.ChecksumStart || got.ChecksumOffset != tt.want.ChecksumOffset || got.GSO != tt.want.GSO {
-				t.Errorf("delivered %+v, want %+v", got, tt.want)
-			}
+			check(pkt, true)
+			// On a link between two stacks, it arrives as it was sent.
+			in := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: pkt.ToBuffer()})
+			defer in.DecRef()
+			in.GSOOptions, in.Hash = tt.gso, 99
+			in.LinkHeader().Consume(header.EthernetMinimumSize)
+			check(in, false)
 			if got := netstack.Segmented(pkt); got != tt.large {
 				t.Errorf("Segmented reports %v", got)
 			}

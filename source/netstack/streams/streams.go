@@ -11,7 +11,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/source/netstack"
 )
 
 // MaxFlows is the largest number of flows of one Source.
@@ -50,7 +49,7 @@ type Config struct {
 
 // Source is a running set of streams.
 type Source struct {
-	dev    *rxring.Device // nil in tests without a device
+	dev    *rxring.Device
 	link   *link
 	stacks []*stack.Stack
 
@@ -92,15 +91,6 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	if t := dev.Type(); t != rxring.Ethernet {
 		return nil, fmt.Errorf("streams: device %s has hardware type %d: only Ethernet (%d) can carry the streams", dev.Name(), t, rxring.Ethernet)
 	}
-	s, err := start(dev, dev.HardwareAddr(), dev.MTU(), dev.MaxLen(), cfg)
-	if err == nil {
-		s.dev = dev
-		dev.SetTransmit(s.link.transmit)
-	}
-	return s, err
-}
-
-func start(dev netstack.Deliverer, addr [6]byte, mtu, maxLen int, cfg Config) (*Source, error) {
 	flows := cfg.Flows
 	switch {
 	case flows == 0:
@@ -110,16 +100,12 @@ func start(dev netstack.Deliverer, addr [6]byte, mtu, maxLen int, cfg Config) (*
 	case flows < 0 || flows > MaxFlows:
 		return nil, fmt.Errorf("streams: %d flows: must be 1 to %d", flows, MaxFlows)
 	}
-	if mtu < minMTU || mtu > maxMTU {
+	if mtu := dev.MTU(); mtu < minMTU || mtu > maxMTU {
 		return nil, fmt.Errorf("streams: MTU of %d bytes: must be %d to %d", mtu, minMTU, maxMTU)
 	}
 
-	peer := addr
-	peer[5] ^= 1
-	s := &Source{
-		link: newLink(dev, [2]tcpip.LinkAddress{tcpip.LinkAddress(addr[:]), tcpip.LinkAddress(peer[:])}, mtu, maxLen),
-		stop: make(chan struct{}),
-	}
+	s := &Source{dev: dev, link: newLink(dev), stop: make(chan struct{})}
+	dev.SetTransmit(s.link.transmit) // in place of the netstack.Endpoint's
 	if err := s.connect(flows); err != nil {
 		s.shutdown()
 		return nil, fmt.Errorf("streams: %w", err)
@@ -190,9 +176,7 @@ func (s *Source) Close() error {
 
 // shutdown closes sockets, link and stacks, after the flows have ended.
 func (s *Source) shutdown() {
-	if s.dev != nil {
-		s.dev.SetTransmit(nil)
-	}
+	s.dev.SetTransmit(nil)
 	for _, socket := range s.sockets {
 		socket.reset()
 	}

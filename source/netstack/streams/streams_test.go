@@ -15,47 +15,86 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/source/netstack"
+	"github.com/rxring/rxring/internal/rxtest"
+	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/source/netstack/streams/payload"
+	"github.com/rxring/rxring/tpacket"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var testAddr = [6]byte{0x02, 0, 0, 0, 0, 0x10}
+// newDevice returns a device for streams with the default MTU and segments.
+func newDevice(tb testing.TB) (*rxring.Namespace, *rxring.Device) {
+	tb.Helper()
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	return ns, rxtest.AddDevice(tb, ns, rxring.DeviceConfig{Name: "net0", MaxLen: MaxLen})
+}
 
-// checker verifies every frame that a Source delivers, in the call that
-// delivers it.
+// checker verifies the frames that a socket on the device captures.
 type checker struct {
-	t        *testing.T
-	frames   atomic.Int64
-	data     atomic.Int64 // frames with payload
-	large    atomic.Int64 // frames longer than 60000 bytes
-	outgoing atomic.Int64
-	arps     atomic.Int64
-	now, top atomic.Int64 // goroutines inside Deliver: at the moment, at most
-	stopped  atomic.Bool
+	t      *testing.T
+	mac    tcpip.LinkAddress // the device's
+	socket *rxring.Socket
+	stop   chan struct{} // the source is closed
+	done   chan struct{} // all frames are verified
+
+	data  atomic.Int64 // frames with payload
+	large atomic.Int64 // frames longer than 60000 bytes
+	arps  atomic.Int64
 
 	mu    sync.Mutex
 	seen  map[uint16]int
 	bases map[uint16]uint32 // sequence number of a stream's first byte
 }
 
-func newChecker(t *testing.T) *checker {
-	return &checker{t: t, seen: make(map[uint16]int), bases: make(map[uint16]uint32)}
+func newChecker(t *testing.T, ns *rxring.Namespace, dev *rxring.Device) *checker {
+	t.Helper()
+	mac := dev.HardwareAddr()
+	c := &checker{
+		t: t, mac: tcpip.LinkAddress(mac[:]),
+		stop: make(chan struct{}), done: make(chan struct{}),
+		seen: make(map[uint16]int), bases: make(map[uint16]uint32),
+	}
+	var err error
+	c.socket, err = ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
+	rxtest.Must(t, err)
+	t.Cleanup(func() { c.socket.Close() })
+	rxtest.Must(t, c.socket.SetVersion(tpacket.V2), rxtest.SetInt(c.socket, tpacket.OptVnetHdr, 1))
+	rxtest.Must(t, c.socket.SetRxRing(tpacket.Req{BlockSize: 1 << 17, BlockNr: 256, FrameSize: 1 << 17, FrameNr: 256}))
+	rd, err := c.socket.NewReader()
+	rxtest.Must(t, err)
+	go c.run(rd)
+	return c
 }
 
-func (c *checker) Deliver(p *rxring.Packet) {
-	now := c.now.Add(1)
-	defer c.now.Add(-1)
-	for top := c.top.Load(); now > top && !c.top.CompareAndSwap(top, now); top = c.top.Load() {
+func (c *checker) run(rd *ring.Reader) {
+	defer close(c.done)
+	for stopped := false; ; {
+		f, ok := rd.Next()
+		switch {
+		case ok:
+			if err := c.check(&f); err != nil {
+				c.t.Error(err)
+			}
+			f.Release()
+		case stopped:
+			return
+		default:
+			select {
+			case <-c.stop:
+				stopped = true
+			case <-time.After(100 * time.Microsecond):
+			}
+		}
 	}
-	if c.stopped.Load() {
-		c.t.Error("delivered after Close")
-	}
-	c.frames.Add(1)
-	if err := c.check(p); err != nil {
-		c.t.Error(err)
-	}
+}
+
+// end verifies what is left, once the source is closed, and returns how many frames were
+// delivered.
+func (c *checker) end() uint64 {
+	close(c.stop)
+	<-c.done
+	return c.socket.Totals().Offered()
 }
 
 // streams returns how many streams were seen so far.
@@ -65,21 +104,13 @@ func (c *checker) streams() int {
 	return len(c.seen)
 }
 
-func (c *checker) check(p *rxring.Packet) error {
-	eth := header.Ethernet(p.Data)
+func (c *checker) check(f *ring.Frame) error {
+	eth := header.Ethernet(f.Data)
 	src, dst := eth.SourceAddress(), eth.DestinationAddress()
-	mine := tcpip.LinkAddress(testAddr[:])
-	if p.Outgoing {
-		c.outgoing.Add(1)
+	if outgoing := f.From.Pkttype == tpacket.PacketOutgoing; outgoing != (src == c.mac) || outgoing == (dst == c.mac) {
+		return fmt.Errorf("outgoing %v, but from %v to %v", outgoing, src, dst)
 	}
-	if p.Outgoing != (src == mine) || p.Outgoing == (dst == mine) {
-		return fmt.Errorf("outgoing %v, but from %v to %v", p.Outgoing, src, dst)
-	}
-	length := len(p.Data)
-	for _, r := range p.Rest {
-		length += len(r)
-	}
-	if length > 60000 {
+	if len(f.Data) > 60000 {
 		c.large.Add(1)
 	}
 	switch eth.Type() {
@@ -91,12 +122,7 @@ func (c *checker) check(p *rxring.Packet) error {
 		return fmt.Errorf("ether type %#x", eth.Type())
 	}
 
-	frame := make([]byte, 0, length)
-	frame = append(frame, p.Data...)
-	for _, r := range p.Rest {
-		frame = append(frame, r...)
-	}
-	ip := header.IPv4(frame[header.EthernetMinimumSize:])
+	ip := header.IPv4(f.Data[header.EthernetMinimumSize:])
 	if !ip.IsValid(len(ip)) || int(ip.TotalLength()) != len(ip) {
 		return fmt.Errorf("IP header says %d bytes, the frame has %d", ip.TotalLength(), len(ip))
 	}
@@ -105,22 +131,8 @@ func (c *checker) check(p *rxring.Packet) error {
 	}
 	segment := header.TCP(ip.Payload())
 	body := segment.Payload()
-	headers := length - len(body)
-
-	partial := segment.Flags()&header.TCPFlagSyn == 0
-	if want := map[bool]rxring.ChecksumState{true: rxring.ChecksumPartial}[partial]; p.Checksum != want && segment.Flags()&header.TCPFlagRst == 0 {
-		return fmt.Errorf("checksum state %d with TCP flags %v", p.Checksum, segment.Flags())
-	}
-	if p.Checksum == rxring.ChecksumPartial && (p.ChecksumStart != 14+20 || p.ChecksumOffset != 16) {
-		return fmt.Errorf("checksum to do from byte %d, at %d: want 34, 16", p.ChecksumStart, p.ChecksumOffset)
-	}
-	mss := p.GSO.Size // gVisor leaves room for some or all TCP options
-	wantGSO := rxring.GSO{}
-	if len(body) > 1448 {
-		wantGSO = rxring.GSO{Type: rxring.GSOTCPv4, Size: mss, HdrLen: uint16(headers)}
-	}
-	if p.GSO != wantGSO {
-		return fmt.Errorf("%d bytes of payload: GSO %+v, want %+v", len(body), p.GSO, wantGSO)
+	if err := c.checkOffload(f, segment); err != nil {
+		return err
 	}
 	if len(body) == 0 || len(body) == 1 && body[0] == 0 { // the latter: a window probe
 		return nil
@@ -134,11 +146,6 @@ func (c *checker) check(p *rxring.Packet) error {
 	if err != nil {
 		return err
 	}
-	if len(p.Data) == headers && len(p.Rest) == 1 {
-		if scattered, err := payload.Verify(p.Rest[0]); err != nil || scattered != at {
-			return fmt.Errorf("scattered: %v, %v; joined: %v", scattered, err, at)
-		}
-	}
 	base := segment.SequenceNumber() - uint32(at.Offset)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -150,14 +157,37 @@ func (c *checker) check(p *rxring.Packet) error {
 	return nil
 }
 
+// checkOffload checks the virtio_net_hdr and the status of a segment.
+func (c *checker) checkOffload(f *ring.Frame, segment header.TCP) error {
+	vnet := f.Headroom(10)
+	gsoType, gsoSize := rxring.GSOType(vnet[1]), binary.NativeEndian.Uint16(vnet[4:])
+	csumStart, csumOffset := binary.NativeEndian.Uint16(vnet[6:]), binary.NativeEndian.Uint16(vnet[8:])
+
+	flags := segment.Flags()
+	partial := f.Status&tpacket.StatusCsumNotReady != 0
+	if want := flags&header.TCPFlagSyn == 0; partial != want && flags&header.TCPFlagRst == 0 {
+		return fmt.Errorf("incomplete checksum %v with TCP flags %v", partial, flags)
+	}
+	if partial && (vnet[0] != 1 || csumStart != 14+20 || csumOffset != 16) {
+		return fmt.Errorf("checksum to do from byte %d, at %d, flags %d: want 34, 16, 1", csumStart, csumOffset, vnet[0])
+	}
+	wantGSO := rxring.GSONone
+	if len(segment.Payload()) > 1448 { // gVisor leaves room for some or all TCP options
+		wantGSO = rxring.GSOTCPv4
+	}
+	if gsoType != wantGSO || (gsoSize != 0) != (wantGSO != rxring.GSONone) {
+		return fmt.Errorf("%d bytes of payload: GSO type %d, size %d: want type %d", len(segment.Payload()), gsoType, gsoSize, wantGSO)
+	}
+	return nil
+}
+
 func TestEveryDeliveredSegmentIsThePieceOfItsStreamThatItsHeadersSay(t *testing.T) {
 	for _, flows := range []int{0, 1, MaxFlows} {
 		t.Run(fmt.Sprintf("%d flows", flows), func(t *testing.T) {
-			c := newChecker(t)
-			s, err := start(c, testAddr, 1500, MaxLen, Config{Flows: flows})
-			if err != nil {
-				t.Fatal(err)
-			}
+			ns, dev := newDevice(t)
+			c := newChecker(t, ns, dev)
+			s, err := Start(dev, Config{Flows: flows})
+			rxtest.Must(t, err)
 			want := flows
 			if flows == 0 {
 				want = defaultFlows
@@ -169,9 +199,16 @@ func TestEveryDeliveredSegmentIsThePieceOfItsStreamThatItsHeadersSay(t *testing.
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
-			c.stopped.Store(true)
+			delivered, st := c.end(), s.Stats()
 			if err := s.Close(); err != nil {
 				t.Errorf("second Close: %v", err)
+			}
+			if st.SentFrames+st.ReceivedFrames != delivered {
+				t.Errorf("Stats count %d frames, %d were delivered", st.SentFrames+st.ReceivedFrames, delivered)
+			}
+			time.Sleep(time.Millisecond)
+			if late := c.socket.Totals().Offered() - delivered; late != 0 {
+				t.Errorf("%d frames were delivered after Close", late)
 			}
 
 			if len(c.seen) != want {
@@ -181,15 +218,10 @@ func TestEveryDeliveredSegmentIsThePieceOfItsStreamThatItsHeadersSay(t *testing.
 				t.Error("the addresses were not resolved by ARP")
 			}
 			data, large := c.data.Load(), c.large.Load()
-			t.Logf("%d frames, %d with payload, %d (%.0f %%) of these above 60000 bytes; at most %d in Deliver at once; %+v",
-				c.frames.Load(), data, large, 100*float64(large)/float64(data), c.top.Load(), s.Stats())
+			t.Logf("%d frames, %d with payload, %d (%.0f %%) of these above 60000 bytes; %+v", delivered, data, large, 100*float64(large)/float64(data), st)
 			// With many flows so few segments are still those of the slow start.
 			if want <= defaultFlows && large*2 < data {
 				t.Errorf("%d of %d data frames above 60000 bytes, want most", large, data)
-			}
-			st := s.Stats()
-			if got := int64(st.SentFrames + st.ReceivedFrames); got != c.frames.Load() {
-				t.Errorf("Stats count %d frames, %d were delivered", got, c.frames.Load())
 			}
 		})
 	}
@@ -209,7 +241,9 @@ func TestSourceIsRefusedWithTheValueAndItsRange(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := start(newChecker(t), testAddr, tt.mtu, MaxLen, Config{Flows: tt.flows})
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", MTU: tt.mtu, MaxLen: MaxLen + 1})
+			_, err := Start(dev, Config{Flows: tt.flows})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q in it", err, tt.want)
 			}
@@ -221,8 +255,9 @@ func TestSourceIsRefusedWithTheValueAndItsRange(t *testing.T) {
 }
 
 func TestCloseLeavesNoEndpointBehind(t *testing.T) {
+	_, dev := newDevice(t)
 	for range 20 {
-		s, err := start(discard{}, testAddr, 1500, MaxLen, Config{Flows: 8})
+		s, err := Start(dev, Config{Flows: 8})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,32 +270,18 @@ func TestCloseLeavesNoEndpointBehind(t *testing.T) {
 	}
 }
 
-type discard struct{}
-
-func (discard) Deliver(*rxring.Packet) {}
-
-// copier does what one socket with a ring costs at least.
-type copier struct{ next atomic.Uint32 }
-
-var copierSlots [16][1 << 17]byte
-
-func (c *copier) Deliver(p *rxring.Packet) {
-	slot := &copierSlots[c.next.Add(1)%16]
-	n := copy(slot[:], p.Data)
-	for _, r := range p.Rest {
-		n += copy(slot[n:], r)
-	}
-	binary.LittleEndian.PutUint32(slot[n:], uint32(n))
-}
-
+// BenchmarkStreams is of a device without sockets, and of one with a ring.
 func BenchmarkStreams(b *testing.B) {
-	for _, bench := range []struct {
-		name string
-		sink netstack.Deliverer
-	}{{"nobody looks", discard{}}, {"one copy", new(copier)}} {
+	for _, watched := range []bool{false, true} {
+		ns, dev := newDevice(b)
+		drain := func() {}
+		if watched {
+			_, rd := rxtest.Open(b, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 17, BlockNr: 64, FrameSize: 1 << 17, FrameNr: 64})
+			drain = func() { rxtest.Drain(rd) }
+		}
 		for _, flows := range []int{1, 4, 16} {
-			b.Run(fmt.Sprintf("%s/%d flows", bench.name, flows), func(b *testing.B) {
-				s, err := start(bench.sink, testAddr, 1500, MaxLen, Config{Flows: flows})
+			b.Run(fmt.Sprintf("watched=%v/%d flows", watched, flows), func(b *testing.B) {
+				s, err := Start(dev, Config{Flows: flows})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -268,6 +289,7 @@ func BenchmarkStreams(b *testing.B) {
 				first, begin := s.Stats(), time.Now()
 				for s.Stats().SentLarge-first.SentLarge < uint64(b.N) {
 					time.Sleep(100 * time.Microsecond)
+					drain()
 				}
 				last, seconds := s.Stats(), time.Since(begin).Seconds()
 				b.ReportMetric(float64(last.StreamBytes-first.StreamBytes)*8/1e9/seconds, "Gbit/s")

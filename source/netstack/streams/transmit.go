@@ -6,6 +6,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/rxring/rxring"
@@ -22,7 +23,7 @@ func (l *link) transmit(p *rxring.Packet) error {
 		return explain.Errorf(syscall.ENETDOWN, "the streams have ended")
 	}
 	l.programs.Add(1)
-	l.cards[1].receive(buffer.MakeWithData(bytes.Clone(p.Data)))
+	l.wires[1].receive(buffer.MakeWithData(bytes.Clone(p.Data)), stack.GSO{}, 0)
 	return nil
 }
 
