@@ -151,7 +151,7 @@ func TestStatus(t *testing.T) {
 		"exit 3":                       "exit status 3",
 		"sleep 1000 & exit 4":          "exit status 4",
 		"kill -KILL $$":                "signal: killed",
-		"kill -KILL $PPID; sleep 1000": "its supervisor, process ",
+		"kill -KILL $PPID; exec sleep 1000": "its supervisor, process ",
 	} {
 		c, err := Start(script, nil, os.Stderr)
 		if err != nil {
