@@ -147,10 +147,10 @@ func TestKilled(t *testing.T) {
 // The shell's status is known as soon as it has exited, although processes are left.
 func TestStatus(t *testing.T) {
 	for script, want := range map[string]string{
-		"exit 0":                       "<nil>",
-		"exit 3":                       "exit status 3",
-		"sleep 1000 & exit 4":          "exit status 4",
-		"kill -KILL $$":                "signal: killed",
+		"exit 0":                            "<nil>",
+		"exit 3":                            "exit status 3",
+		"sleep 1000 & exit 4":               "exit status 4",
+		"kill -KILL $$":                     "signal: killed",
 		"kill -KILL $PPID; exec sleep 1000": "its supervisor, process ",
 	} {
 		c, err := Start(script, nil, os.Stderr)
