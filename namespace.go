@@ -64,6 +64,9 @@ func NewNamespace(c NamespaceConfig) *Namespace {
 	return ns
 }
 
+// MaxMemory returns the limit of the ring memory of sockets without a reserve, in bytes.
+func (ns *Namespace) MaxMemory() int64 { return ns.maxMemory }
+
 // What the loopback device of each network namespace of Linux has, and what
 // programs take for granted.
 const (

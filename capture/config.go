@@ -43,6 +43,8 @@ type Config struct {
 	Comments   bool // packets' comments: see [ring.Frame.Comment]; the kernel has none
 	Hash       bool // each packet's flow hash; not with Immediate: TPACKET_V2 has no field for it
 
+	Budget *rxring.Budget // charged for the ring; nil: the namespace's limit alone applies. Only for devices of this program
+
 	Fanout *rxring.FanoutConfig // shares the packets with other handles; nil: this handle gets all packets
 }
 
@@ -60,6 +62,14 @@ const (
 
 func refuse(field string, value any, want string, args ...any) error {
 	return explain.Errorf(syscall.EINVAL, "capture: %s %v: want %s", field, value, fmt.Sprintf(want, args...))
+}
+
+// noBudget refuses a Budget for a ring that is charged to another process.
+func (c *Config) noBudget() error {
+	if c.Budget != nil {
+		return explain.Errorf(syscall.EINVAL, "capture: Budget: want none, unless the device is of this program")
+	}
+	return nil
 }
 
 // check validates c and sets its zero fields to their defaults.

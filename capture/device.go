@@ -48,7 +48,13 @@ func openNamespace(ns *rxring.Namespace, ifindex int, c *Config) (*Handle, error
 		return nil, err
 	}
 	h := &Handle{socket: deviceSocket{s}, snaplen: c.Snaplen}
-	if err := h.setUp(ifindex, c); err != nil {
+	if c.Budget != nil {
+		err = s.SetGrant(&rxring.Grant{Budget: c.Budget})
+	}
+	if err == nil {
+		err = h.setUp(ifindex, c)
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}

@@ -1,8 +1,10 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"syscall"
@@ -11,6 +13,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/size"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/source/file/capfile"
 	"github.com/rxring/rxring/source/file/linktype"
@@ -24,17 +27,21 @@ const statsInterval = 500 * time.Millisecond
 type deviceCapture struct {
 	c      *session
 	dev    *rxring.Device
-	handle *capture.Handle
+	handle *capture.Handle // nil: there was no memory for its ring
 	link   capfile.LinkType
 	cooked bool
 	own    *cbpf.Filter // run in this goroutine, on packets in the form of files; nil: none
 	snap   int          // bytes of each packet that are sent
-	id     int          // of the interface in the stream
+	in     *streamInterface
 	buffer []byte
 
+	ctx  context.Context // until the session's end, or some time after the device was removed
+	stop context.CancelFunc
+	gone bool // the device was removed; used by session.run
+
 	read     uint64    // packets from the ring
-	start    int64     // nanoseconds since the Unix epoch
-	reported uint64    // drops
+	received uint64    // as reported
+	dropped  uint64    // as reported
 	checked  time.Time // when drops were last looked at
 }
 
@@ -43,32 +50,55 @@ type deviceCapture struct {
 // the packet, runs in the client's goroutine: writers and other readers do not pay for it.
 const maxWriterFilter = 96
 
-// open opens a capture that has the request's filter and snapshot length.
-func (c *session) open(d *rxring.Device) (*deviceCapture, error) {
-	a := &deviceCapture{c: c, dev: d, start: time.Now().UnixNano()}
+// newCapture returns a capture that is not open.
+func (c *session) newCapture(d *rxring.Device) *deviceCapture {
+	a := &deviceCapture{c: c, dev: d, snap: cmp.Or(c.request.SnapLen, maxSnapLen)}
 	a.link, a.cooked = linktype.OfDevice(d.Type())
-	cfg := capture.Config{Buffer: c.s.cfg.Buffer, Snaplen: c.request.SnapLen, Cooked: a.cooked, Promiscuous: true, Comments: true, IgnoreOutgoing: d.Type() == rxring.Loopback}
+	return a
+}
+
+// description describes the device in the stream.
+func (a *deviceCapture) description() capfile.Interface {
+	return capfile.Interface{Name: a.dev.Name(), LinkType: a.link, SnapLen: uint32(a.snap), Filter: a.c.request.Filter}
+}
+
+// open opens the ring, with the request's filter and snapshot length.
+func (a *deviceCapture) open() error {
+	c := a.c
+	cfg := capture.Config{Buffer: c.s.cfg.Buffer, Snaplen: c.request.SnapLen, Cooked: a.cooked, Promiscuous: true, Comments: true, IgnoreOutgoing: a.dev.Type() == rxring.Loopback, Budget: c.s.rings}
 	prog, err := c.program(a.link)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	switch {
 	case prog == nil:
 	case a.cooked || a.link == linktype.CAN || len(prog) > maxWriterFilter || cbpf.Walks(prog) > 0:
 		if a.own, err = cbpf.Compile(prog); err != nil {
-			return nil, refusef("program: %v", err)
+			return refusef("program: %v", err)
 		}
 		cfg.Snaplen = 0 // a filter sees whole packets
 	default:
 		cfg.Filter = prog
 	}
-	if a.handle, err = capture.OpenDevice(d, cfg); err != nil {
-		return nil, err
+	a.handle, err = capture.OpenDevice(a.dev, cfg)
+	if errors.Is(err, syscall.ENOMEM) {
+		return a.noMemory()
 	}
-	if a.snap = a.handle.Snaplen(); c.request.SnapLen > 0 {
-		a.snap = min(a.snap, c.request.SnapLen)
+	if err == nil {
+		a.ctx, a.stop = context.WithCancel(c.ctx)
 	}
-	return a, nil
+	return err
+}
+
+// noMemoryError means that there is no memory for a device's ring.
+type noMemoryError struct{ text string }
+
+func (e *noMemoryError) Error() string { return e.text }
+
+func (a *deviceCapture) noMemory() error {
+	s := a.c.s
+	return &noMemoryError{fmt.Sprintf(`device %q: no memory for its ring of %s: the rings of all clients hold %d bytes of at most %s (Config.Memory), and those of the namespace at most %s: want one "device" in the request, or try again when another client has left`,
+		a.dev.Name(), size.Format(int64(s.cfg.Buffer)), s.rings.Held(), size.Format(s.cfg.Memory), size.Format(s.ns.MaxMemory()))}
 }
 
 // program returns the request's filter for a link type; nil: everything.
@@ -88,22 +118,24 @@ func (c *session) program(link capfile.LinkType) ([]cbpf.Instruction, error) {
 
 // start describes the device, and sends its packets in a goroutine.
 func (c *session) start(a *deviceCapture) {
-	c.mu.Lock()
 	var err error
-	a.id, err = c.w.AddInterface(capfile.Interface{Name: a.dev.Name(), LinkType: a.link, SnapLen: uint32(a.snap), Filter: c.request.Filter})
-	c.mu.Unlock()
-	if err != nil {
-		a.handle.Close()
+	if a.in, err = c.interfaceOf(a.description()); err != nil {
+		a.close()
 		c.cancel(err)
 		return
 	}
 	c.captured.Go(func() {
-		defer a.handle.Close()
+		defer a.close()
 		if err := a.send(); err != nil {
 			c.cancel(err)
 		}
 		a.report(true)
 	})
+}
+
+func (a *deviceCapture) close() {
+	a.stop()
+	a.handle.Close()
 }
 
 // send sends packets until the client leaves, or the device is removed.
@@ -117,10 +149,12 @@ func (a *deviceCapture) send() error {
 				return err
 			}
 		}
-		f, err := a.handle.Next(a.c.ctx)
+		f, err := a.handle.Next(a.ctx)
 		switch {
 		case a.c.ctx.Err() != nil:
 			return context.Cause(a.c.ctx)
+		case err != nil && a.ctx.Err() != nil: // while it was down it was removed, which is not reported
+			return nil
 		case errors.Is(err, syscall.ENETDOWN) && slices.Contains(a.dev.Namespace().Devices(), a.dev):
 			continue // it is down; reported once
 		case errors.Is(err, syscall.ENETDOWN):
@@ -159,7 +193,7 @@ func (a *deviceCapture) write(f *ring.Frame) error {
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
 	a.c.packets.Add(1)
-	return a.c.w.WriteCommented(a.id, max(f.Sec*1e9+f.Nsec, 0), length, a.buffer[:min(len(a.buffer), keep)], direction, f.Comment())
+	return a.c.w.WriteCommented(a.in.id, max(f.Sec*1e9+f.Nsec, 0), length, a.buffer[:min(len(a.buffer), keep)], direction, f.Comment())
 }
 
 // report writes the device's statistics if packets were dropped since the last report, or if
@@ -170,13 +204,15 @@ func (a *deviceCapture) report(last bool) error {
 	if last {
 		st.Drops = st.Packets - a.read
 	}
-	if st.Drops == a.reported && !last {
+	if st.Drops == a.dropped && !last {
 		return nil
 	}
-	a.c.dropped.Add(st.Drops - a.reported)
-	a.reported = st.Drops
-	now := time.Now().UnixNano()
+	dropped := st.Drops - a.dropped
+	a.c.dropped.Add(dropped)
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
-	return a.c.w.WriteStats(a.id, capfile.Stats{Time: now, Start: a.start, End: now, Received: &st.Packets, Dropped: &st.Drops})
+	a.in.received += st.Packets - a.received
+	a.in.dropped += dropped
+	a.received, a.dropped = st.Packets, st.Drops
+	return a.c.writeStatsLocked(a.in, "")
 }

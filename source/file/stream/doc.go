@@ -18,4 +18,5 @@
 //	request.go  what a client asks for
 //	session.go  a client, from its request to its end
 //	device.go   the packets of one device for one client
+//	interfaces.go  the interfaces of a client's stream
 package stream

@@ -29,7 +29,12 @@ type Config struct {
 	Compile func(expression string, link capfile.LinkType) ([]cbpf.Instruction, error)
 
 	MaxClients int // at a time; 0: 16
-	Buffer     int // size in bytes of each ring, one for each client and device; 0: 4 MiB. The namespace's limit bounds all
+	Buffer     int // size in bytes of each ring, one for each client and device; 0: 4 MiB
+
+	// Memory limits the rings of all clients together, in bytes; 0: half of the namespace's
+	// limit, so that its other readers have the rest. A client whose rings it cannot hold is
+	// refused; a device that is added later waits until there is memory for it.
+	Memory int64
 
 	// Stall is how long a client may take to receive anything before it is disconnected; 0: a
 	// minute.
@@ -48,8 +53,8 @@ func (c *Config) check(l net.Listener) error {
 	if !c.Public && !local(l.Addr()) {
 		return fmt.Errorf("stream: listener at %v: want a loopback address or a unix socket, or Public: everyone who can connect receives the packets, unencrypted", l.Addr())
 	}
-	if c.MaxClients < 0 || c.Buffer < 0 || c.Stall < 0 {
-		return fmt.Errorf("stream: MaxClients %d, Buffer %d, Stall %v: want no negative values", c.MaxClients, c.Buffer, c.Stall)
+	if c.MaxClients < 0 || c.Buffer < 0 || c.Memory < 0 || c.Stall < 0 {
+		return fmt.Errorf("stream: MaxClients %d, Buffer %d, Memory %d, Stall %v: want no negative values", c.MaxClients, c.Buffer, c.Memory, c.Stall)
 	}
 	if c.MaxClients == 0 {
 		c.MaxClients = defaultClients
@@ -78,12 +83,13 @@ func local(a net.Addr) bool {
 
 // Server sends packets to clients. Its methods may be called concurrently.
 type Server struct {
-	l    net.Listener
-	ns   *rxring.Namespace
-	cfg  Config
-	ctx  context.Context // until Close
-	stop context.CancelFunc
-	wg   sync.WaitGroup
+	l     net.Listener
+	ns    *rxring.Namespace
+	cfg   Config
+	ctx   context.Context // until Close
+	rings *rxring.Budget  // of all clients
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
 
 	mu      sync.Mutex
 	clients int
@@ -94,7 +100,10 @@ func Serve(l net.Listener, ns *rxring.Namespace, c Config) (*Server, error) {
 	if err := c.check(l); err != nil {
 		return nil, err
 	}
-	s := &Server{l: l, ns: ns, cfg: c}
+	if c.Memory == 0 {
+		c.Memory = ns.MaxMemory() / 2
+	}
+	s := &Server{l: l, ns: ns, cfg: c, rings: rxring.NewBudget(c.Memory)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.wg.Go(s.accept)
 	return s, nil

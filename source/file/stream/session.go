@@ -27,15 +27,17 @@ type session struct {
 	request  Request
 	packets  atomic.Uint64 // sent
 	dropped  atomic.Uint64
-	wg       sync.WaitGroup // the goroutine that reads from the client
-	captured sync.WaitGroup // of deviceCapture.send
+	wg       sync.WaitGroup                    // the goroutine that reads from the client
+	captured sync.WaitGroup                    // of deviceCapture.send
+	served   map[*rxring.Device]*deviceCapture // used by run
 
-	mu sync.Mutex
-	w  *capfile.Writer
+	mu         sync.Mutex
+	w          *capfile.Writer // nil: nothing was sent
+	interfaces map[capfile.Interface]*streamInterface
 }
 
 func newSession(s *Server, conn net.Conn) *session {
-	c := &session{s: s, conn: conn}
+	c := &session{s: s, conn: conn, served: make(map[*rxring.Device]*deviceCapture), interfaces: make(map[capfile.Interface]*streamInterface)}
 	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
 	return c
 }
@@ -52,15 +54,15 @@ func (w deadlineWriter) Write(b []byte) (int, error) {
 	return w.c.conn.Write(b)
 }
 
-// deviceInterval is the time between checks for new devices.
-const deviceInterval = 500 * time.Millisecond
+// deviceInterval is the time between checks for new devices. Tests change it.
+var deviceInterval = 500 * time.Millisecond
 
 // run serves the client until it leaves or the server is closed. The error is why.
 func (c *session) run() (err error) {
 	if c.request, err = readRequest(c.conn); err != nil {
 		return err
 	}
-	captures, err := c.captures(nil)
+	captures, err := c.openNew()
 	if err != nil {
 		return err
 	}
@@ -72,12 +74,10 @@ func (c *session) run() (err error) {
 	c.wg.Go(func() { io.Copy(io.Discard, c.conn) })
 	// The server's end must not wait for a client that stalls.
 	defer context.AfterFunc(c.ctx, func() { c.conn.SetWriteDeadline(time.Now().Add(endTime)) })()
-	served := make(map[*rxring.Device]bool)
 	tick := time.NewTicker(deviceInterval)
 	defer tick.Stop()
 	for {
 		for _, capture := range captures {
-			served[capture.dev] = true
 			c.start(capture)
 		}
 		if err := c.flush(); err != nil {
@@ -88,7 +88,7 @@ func (c *session) run() (err error) {
 			return context.Cause(c.ctx)
 		case <-tick.C:
 		}
-		if captures, err = c.captures(served); err != nil {
+		if captures, err = c.openNew(); err != nil {
 			return err
 		}
 	}
@@ -114,40 +114,90 @@ func (c *session) refuse(err error) {
 	}
 }
 
-// captures opens captures of the devices that the client wants and that are not served yet.
-func (c *session) captures(served map[*rxring.Device]bool) (all []*deviceCapture, err error) {
+// openNew opens captures of the devices that the client wants and that are not served yet.
+func (c *session) openNew() (opened []*deviceCapture, err error) {
 	devices := slices.DeleteFunc(c.s.ns.Devices(), func(d *rxring.Device) bool {
 		return c.s.cfg.Devices != nil && !c.s.cfg.Devices(d)
 	})
+	c.forgetRemoved(devices)
 	defer func() {
 		if err != nil {
-			for _, a := range all {
-				a.handle.Close()
+			for _, a := range opened {
+				a.close()
 			}
 		}
 	}()
 	var names []string
 	for _, d := range devices {
 		names = append(names, d.Name())
-		if served[d] || c.request.Device != "" && d.Name() != c.request.Device {
+		if c.request.Device != "" && d.Name() != c.request.Device {
 			continue
 		}
-		capture, err := c.open(d)
-		if errors.Is(err, syscall.ENODEV) {
-			continue // it was removed meanwhile
-		}
+		a, err := c.openOne(d)
 		if err != nil {
-			return all, err
+			return opened, err
 		}
-		all = append(all, capture)
-	}
-	if c.request.Device != "" && !slices.Contains(names, c.request.Device) {
-		if served != nil {
-			return all, fmt.Errorf("device %s was removed", c.request.Device)
+		if a != nil {
+			opened = append(opened, a)
 		}
-		return all, refusef("device %q: there is no such device: %s", c.request.Device, suggest.Among(c.request.Device, names))
 	}
-	return all, nil
+	began := c.w != nil
+	switch {
+	case !began && len(opened) > capfile.MaxInterfaces:
+		return opened, refusef("%d devices: a stream can describe %d: want one of them as \"device\"", len(opened), capfile.MaxInterfaces)
+	case c.request.Device == "" || slices.Contains(names, c.request.Device):
+		return opened, nil
+	case began:
+		return opened, fmt.Errorf("device %s was removed", c.request.Device)
+	}
+	return opened, refusef("device %q: there is no such device: %s", c.request.Device, suggest.Among(c.request.Device, names))
+}
+
+// openOne opens a capture of a device, unless it has one. Once the stream has begun, a device
+// for which there is no memory is tried again.
+func (c *session) openOne(d *rxring.Device) (*deviceCapture, error) {
+	a, known := c.served[d]
+	if known && a.handle != nil {
+		return nil, nil
+	}
+	if !known {
+		a = c.newCapture(d)
+	}
+	err := a.open()
+	var missing *noMemoryError
+	switch {
+	case errors.Is(err, syscall.ENODEV): // it was removed meanwhile
+		return nil, nil
+	case errors.As(err, &missing) && c.w == nil:
+		return nil, refusef("%v", err)
+	case errors.As(err, &missing) && known:
+		return nil, nil
+	case errors.As(err, &missing):
+		c.served[d] = a
+		return nil, c.reportMissing(a, err)
+	case err != nil:
+		return nil, err
+	}
+	c.served[d] = a
+	return a, nil
+}
+
+// forgetRemoved forgets devices that are not among those that exist. A capture usually ends by
+// itself; it is stopped one interval later, since a device that is down when it is removed does
+// not wake its reader.
+func (c *session) forgetRemoved(exist []*rxring.Device) {
+	for d, a := range c.served {
+		switch {
+		case slices.Contains(exist, d):
+		case a.handle == nil:
+			delete(c.served, d)
+		case a.gone:
+			a.stop()
+			delete(c.served, d)
+		default:
+			a.gone = true
+		}
+	}
 }
 
 // flush sends what was written.

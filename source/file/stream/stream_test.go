@@ -23,7 +23,10 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	deviceInterval = 10 * time.Millisecond
+	goleak.VerifyTestMain(m)
+}
 
 // scene is a server with devices.
 type scene struct {
@@ -32,9 +35,12 @@ type scene struct {
 	ns *rxring.Namespace
 }
 
+// maxMemory is a scene's, in bytes: of seven rings, with the private memory of each.
+const maxMemory = 32 << 20
+
 func newScene(t *testing.T, c Config, names ...string) *scene {
 	t.Helper()
-	s := &scene{t: t, ns: rxring.NewNamespace(rxring.NamespaceConfig{})}
+	s := &scene{t: t, ns: rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory})}
 	for _, name := range names {
 		s.add(rxring.DeviceConfig{Name: name})
 	}
