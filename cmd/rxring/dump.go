@@ -132,7 +132,7 @@ func (f *dumpFlags) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.Record.Last, "last", 0, "with --record: write only packets of this time before the trigger, such as 5m (default: all in memory)")
 	flags.DurationVar(&c.Record.After, "after", 0, "with --record: write also packets of this time after the trigger, such as 1s")
 	flags.IntVarP(&c.Rotation.Files, "files", "W", 0, "number of `FILES` or periods: see above")
-	flags.IntVarP(&f.bufferKiB, "buffer-size", "B", 0, "approximate size of the ring in `KiB` (default: 4096, with --immediate 16384)")
+	flags.IntVarP(&f.bufferKiB, "buffer-size", "B", 0, "approximate size of the ring in `KiB` (default: 4096, with --immediate 16384, with --record as large as its memory, at most 65536)")
 	flags.BoolVar(&c.Capture.Immediate, "immediate", false, "deliver each packet at once, instead of in blocks within 64 ms")
 	flags.BoolVarP(&f.modest, "no-promiscuous-mode", "p", false, "capture only packets addressed to this device")
 	flags.BoolVarP(&c.Quiet, "quiet", "q", false, "print nothing but errors to standard error")
@@ -170,7 +170,7 @@ func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal kills the process
 
-	in, closeInput, err := f.open(ctx, &c)
+	in, closeInput, err := f.openRoomy(ctx, &c)
 	if err != nil {
 		if exit := new(exitError); errors.As(err, &exit) {
 			return err
@@ -205,6 +205,20 @@ func (f *dumpFlags) run(ctx context.Context, c dump.Config) (err error) {
 		return &exitError{exitFailure, err}
 	}
 	return nil
+}
+
+// openRoomy opens the input, for a flight recorder with a larger ring than otherwise, if there
+// is memory for that.
+func (f *dumpFlags) openRoomy(ctx context.Context, c *dump.Config) (*dump.Input, func() error, error) {
+	if c.Record.Bytes > 0 && f.bufferKiB == 0 {
+		c.Capture.Buffer = c.Record.Buffer()
+		in, closeInput, err := f.open(ctx, c)
+		if !errors.Is(err, syscall.ENOMEM) {
+			return in, closeInput, err
+		}
+		c.Capture.Buffer = 0
+	}
+	return f.open(ctx, c)
 }
 
 // open opens the input. It returns what closes it, too.

@@ -15,6 +15,7 @@
 //	capturefile.go  one file, its interfaces and statistics
 //	hook.go         a command for each finished file
 //	recorder.go     the flight recorder; history.go is its memory
+//	losses.go       what was dropped between the packets of that memory
 //	trigger_linux.go the socket of rxring dump trigger
 //	format.go       pcapng or pcap, compressed or not
 //	tcp.go          packets to clients that connect; client.go is one of them

@@ -23,6 +23,7 @@ const (
 	recordTime     = 16
 	recordOutgoing = 24
 	recordComment  = 26 // bytes of the comment, which follows the packet's
+	recordIndex    = 28
 	recordHeader   = 32
 
 	recordAlign = 32
@@ -64,6 +65,7 @@ func (h *history) add(p *packet, limit uint64) bool {
 		b[recordOutgoing] = 1
 	}
 	le.PutUint16(b[recordComment:], uint16(len(comment)))
+	le.PutUint32(b[recordIndex:], p.index)
 	copy(b[recordHeader+copy(b[recordHeader:], p.data):], comment)
 	h.end += skip + length
 	return true
@@ -86,6 +88,7 @@ func (h *history) packet(at uint64, devices []*device) (p packet, next uint64) {
 			len:      int(le.Uint32(b[recordLen:])),
 			data:     b[recordHeader : recordHeader+le.Uint32(b[recordKept:])],
 			outgoing: b[recordOutgoing] != 0,
+			index:    le.Uint32(b[recordIndex:]),
 		}
 		if n := int(le.Uint16(b[recordComment:])); n > 0 {
 			p.comment = string(b[recordHeader+len(p.data):][:n])

@@ -49,7 +49,7 @@ func (d *dumper) receive(ctx context.Context, limit uint64) error {
 			return err
 		}
 		p.time, p.len, p.data = f.Sec*1e9+f.Nsec, f.Len, f.Data
-		p.comment = f.Comment()
+		p.comment, p.index = f.Comment(), uint32(d.read)
 		p.outgoing = f.From.Pkttype == tpacket.PacketOutgoing
 		if p.device.reshapes() || tagged(f) || d.in.shared {
 			n := len(f.Data)

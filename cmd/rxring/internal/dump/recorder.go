@@ -39,6 +39,7 @@ type Recording struct {
 	File    string
 	Packets uint64
 	Span    time.Duration // from the first packet to the last
+	Dropped uint64        // since the first packet, or shortly before it
 }
 
 func (r Recording) String() string {
@@ -46,11 +47,23 @@ func (r Recording) String() string {
 	if r.Packets == 1 {
 		s = ""
 	}
-	return fmt.Sprintf("%s: %d packet%s of %v", r.File, r.Packets, s, r.Span.Round(time.Millisecond))
+	text := fmt.Sprintf("%s: %d packet%s of %v", r.File, r.Packets, s, r.Span.Round(time.Millisecond))
+	if r.Dropped > 0 {
+		text += fmt.Sprintf(", %d dropped in that time", r.Dropped)
+	}
+	return text
 }
 
 // minRecord is the least memory of a flight recorder, in bytes: packets of the largest size fit.
 const minRecord = 1 << 20
+
+// maxRecordBuffer is the size in bytes of a ring that has room for the packets of 0.4 s, at
+// 1,000,000 packets of 64 bytes a second: a busy machine may not run the recorder for that long.
+const maxRecordBuffer = 64 << 20
+
+// Buffer returns the size in bytes of the ring that a flight recorder reads by default: as large
+// as its memory, within limits.
+func (r *Record) Buffer() int { return int(min(max(r.Bytes, 4<<20), maxRecordBuffer)) }
 
 // writeChunk is how many bytes of the memory are written to a file before the place is given to
 // new packets.
@@ -73,6 +86,8 @@ type recorder struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	history history
+	losses  losses
+	sampled uint64    // position at which the counts were read last
 	newest  int64     // time of the packet that was received last
 	devices []*device // by id
 	writing bool
@@ -101,6 +116,10 @@ func newRecorder(d *dumper) (*recorder, error) {
 		history: newHistory(d.Record.Bytes),
 	}
 	r.changed.L = &r.mu
+	if d.order != nil {
+		r.losses.disorder = orderPackets + uint32(len(d.order.batch))
+	}
+	r.losses.samples = []sample{{time: d.start.UnixNano()}}
 	for _, dev := range d.in.named() {
 		if err := r.addDevice(dev); err != nil {
 			return nil, err
@@ -158,6 +177,12 @@ func (r *recorder) write(p *packet) error {
 		}
 	}
 	matches := r.matches(p)
+	if r.wantsSample(matches) {
+		now, after := r.out.stats(), r.out.stats()
+		r.mu.Lock()
+		r.sampleLocked(now, after, p.index)
+		r.mu.Unlock()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for !r.history.add(p, r.limitLocked()) && r.err == nil {
@@ -172,6 +197,31 @@ func (r *recorder) write(p *packet) error {
 		r.changed.Broadcast()
 	}
 	return r.err
+}
+
+// wantsSample reports whether it is time to read the counts.
+func (r *recorder) wantsSample(matches bool) bool {
+	if r.history.end-r.sampled >= uint64(len(r.history.memory)/sampleParts) { // write alone changes these
+		return true
+	}
+	if !matches {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.writing
+}
+
+// sampleLocked keeps the counts of now. after are counts that were read later, and read is the
+// index of the packet that was read last.
+func (r *recorder) sampleLocked(now, after capture.Stats, read uint32) {
+	oldest := read
+	if r.history.oldest < r.history.end {
+		p, _ := r.history.packet(r.history.oldest, r.devices)
+		oldest = p.index
+	}
+	r.losses.add(now, after, read, oldest)
+	r.sampled = r.history.end
 }
 
 // limitLocked returns the position of the first packet whose place is not free.
@@ -229,9 +279,6 @@ func (r *recorder) startLocked() {
 // writeFile writes packets to a new file until the trigger's time is over.
 func (r *recorder) writeFile() {
 	done, asked, err := r.writePackets()
-	if err == nil {
-		err = r.out.finish(r.out.stats())
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -257,7 +304,29 @@ func (r *recorder) writeFile() {
 	r.changed.Broadcast()
 }
 
-// writePackets opens a file and writes packets up to until. It returns the requests to which the
+// finishFile ends the file with the counts from those of first until after the packet last was
+// read, and returns how many packets were dropped meanwhile.
+func (r *recorder) finishFile(first sample, last uint32) (dropped uint64, err error) {
+	now := r.out.stats()
+	if r.out.before = now; r.out.file.packets > 0 {
+		r.mu.Lock()
+		if end, ok := r.losses.after(last); ok {
+			now = end.stats
+		}
+		r.mu.Unlock()
+		r.out.file.opened, r.out.before = first.time, first.stats
+	}
+	return now.Drops - r.out.before.Drops, r.out.finish(now)
+}
+
+// countsBefore returns the newest counts from before a packet was delivered.
+func (r *recorder) countsBefore(index uint32) sample {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.losses.before(index)
+}
+
+// writePackets writes a file with the packets up to until. It returns the requests to which the
 // file is the answer.
 func (r *recorder) writePackets() (done Recording, asked []Request, err error) {
 	if err := r.out.open(time.Now()); err != nil {
@@ -267,25 +336,27 @@ func (r *recorder) writePackets() (done Recording, asked []Request, err error) {
 	r.mu.Lock()
 	at, oldest := r.written, r.oldest
 	r.mu.Unlock()
-	first, last := int64(0), int64(0)
+	var first, last packet
+	var began sample
 	for {
 		end, devices, asked := r.next(at)
 		if at == end {
-			done.Packets, done.Span = r.out.file.packets, time.Duration(last-first)
-			return done, asked, nil
+			done.Packets, done.Span = r.out.file.packets, time.Duration(last.time-first.time)
+			done.Dropped, err = r.finishFile(began, last.index)
+			return done, asked, err
 		}
 		for from := at; at < end && at-from < writeChunk; {
 			var p packet
 			if p, at = r.history.packet(at, devices); p.time < oldest {
 				continue
 			}
+			if r.out.file.packets == 0 {
+				first, began = p, r.countsBefore(p.index) // before the packet's place is freed
+			}
 			if err := r.out.file.write(&p); err != nil {
 				return done, nil, err
 			}
-			if first == 0 {
-				first = p.time
-			}
-			last = p.time
+			last = p
 		}
 	}
 }

@@ -25,7 +25,7 @@ func recording(t testing.TB, r Record) (*recorder, *device) {
 	in := &Input{Device: "net0", Handle: new(capture.Handle)}
 	in.last = newDevice("net0", 2, 1)
 	in.devices = []*device{in.last}
-	d := &dumper{Config: Config{File: filepath.Join(t.TempDir(), "x"), Record: r, Quiet: true}, in: in, stderr: os.Stderr}
+	d := &dumper{Config: Config{File: filepath.Join(t.TempDir(), "x"), Record: r, Quiet: true}, in: in, stderr: os.Stderr, start: time.Now()}
 	rec, err := newRecorder(d)
 	if errors.Is(err, errors.ErrUnsupported) {
 		need.Skip(t, need.System, "%v", err)
@@ -120,6 +120,12 @@ func TestATriggerWhileAFileIsFinished(t *testing.T) {
 	answers := make(chan Recording, 1)
 	finished := make(chan bool, 3)
 	r.out.stats = func() capture.Stats { // finish calls it
+		r.mu.Lock()
+		finishes := r.writing
+		r.mu.Unlock()
+		if !finishes { // write calls it
+			return capture.Stats{}
+		}
 		if len(finished) == 0 {
 			write(8, 10)
 			r.mu.Lock()
@@ -312,7 +318,7 @@ func TestTriggerBySocket(t *testing.T) {
 		t.Error(all, err)
 	}
 	for want, err := range map[string]error{"x: 3 packets of 2s": nil, "no space": errors.New("no space")} {
-		go func() { (<-requests).Done(Recording{"x", 3, 2 * time.Second}, err) }()
+		go func() { (<-requests).Done(Recording{File: "x", Packets: 3, Span: 2 * time.Second}, err) }()
 		got, err2 := Trigger(t.Context(), dir, me)
 		if err == nil && got != want || err != nil && (err2 == nil || !strings.Contains(err2.Error(), want)) {
 			t.Errorf("%q, %v; want %s", got, err2, want)

@@ -38,6 +38,7 @@ type packet struct {
 	data     []byte
 	outgoing bool
 	comment  string // "": none
+	index    uint32 // of the packets read, modulo 2^32; the first one is 1
 }
 
 // output writes packets. An error ends the capture.
