@@ -5,6 +5,7 @@
 //
 //	vmnet vmnet.sock
 //	rxring run --at vmnet.sock -- tcpdump -i vm1 -n -e    # in another terminal
+//	rxring run --at vmnet.sock -- arping -D -I vm1 192.168.127.11    # the machine answers
 package main
 
 import (
@@ -63,7 +64,11 @@ func run(ctx context.Context, path string) error {
 	// connect is what a daemon does for each machine that connects.
 	connect := func(name string) (guest net.Conn, err error) {
 		host, guest := net.Pipe()
-		host, err = conn.Add(ns, host, conn.QEMU, rxring.DeviceConfig{Name: name, MTU: 1500}) // the tap
+		host, err = conn.Add(ns, host, conn.QEMU, conn.Config{ // the tap
+			Name:     name,
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.127.254/24")}, // of programs that send
+			Send:     true,
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -4,26 +4,46 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 
 	"github.com/rxring/rxring"
 )
 
-// Add adds a device to ns and returns c with its frames delivered to it, framed as f. Close
-// closes c and removes the device.
-func Add(ns *rxring.Namespace, c net.Conn, f Framing, dc rxring.DeviceConfig) (net.Conn, error) {
-	tap, err := ns.AddDevice(dc)
+// Config configures the device that Add makes. Only Name must be set.
+type Config struct {
+	Name         string         // of the device
+	MTU          int            // as rxring.DeviceConfig has it; 0: 1500
+	HardwareAddr [6]byte        // zero: one that no device of the namespace has
+	Prefixes     []netip.Prefix // the host's addresses on the machine's network, if it has any
+
+	// Send writes what packet sockets send through the device to the connection, between
+	// the frames that its user writes. It costs a goroutine, and a lock around each Write.
+	// Frames that wait when the connection is closed are lost, as in a card's queue.
+	// Without Send, what is sent is shown to the other sockets and discarded.
+	Send bool
+}
+
+// Add adds an Ethernet device to ns and returns conn with its frames delivered to it, framed
+// as f. Close closes conn and removes the device.
+func Add(ns *rxring.Namespace, conn net.Conn, f Framing, c Config) (net.Conn, error) {
+	tap, err := ns.AddDevice(rxring.DeviceConfig{Name: c.Name, MTU: c.MTU, HardwareAddr: c.HardwareAddr, Prefixes: c.Prefixes})
 	if err != nil {
 		return nil, fmt.Errorf("conn: %w", err)
 	}
-	w := Wrap(c, tap, f).(*wrapped)
+	w := wrap(conn, tap, f)
 	w.owned = tap
+	if c.Send {
+		return newSending(w), nil
+	}
 	return w, nil
 }
 
-// Wrap returns c with its frames delivered to tap, framed as f.
-func Wrap(c net.Conn, tap *rxring.Device, f Framing) net.Conn {
-	return &wrapped{Conn: c, read: newStream(tap, f, false), written: newStream(tap, f, true)}
+// Wrap returns conn with its frames delivered to tap, framed as f.
+func Wrap(conn net.Conn, tap *rxring.Device, f Framing) net.Conn { return wrap(conn, tap, f) }
+
+func wrap(conn net.Conn, tap *rxring.Device, f Framing) *wrapped {
+	return &wrapped{Conn: conn, read: newStream(tap, f, false), written: newStream(tap, f, true)}
 }
 
 // wrapped is a connection whose frames are delivered to a device.

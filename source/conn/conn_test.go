@@ -16,12 +16,16 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/rxtest"
+	"github.com/rxring/rxring/interpose"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/source/conn"
 	"github.com/rxring/rxring/tpacket"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	interpose.Init()
+	goleak.VerifyTestMain(m)
+}
 
 // memory is a connection whose reads and writes are of any length.
 type memory struct {
@@ -268,12 +272,12 @@ func TestAddedDeviceIsRemovedByClose(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	host, guest := net.Pipe()
 	defer guest.Close()
-	c, err := conn.Add(ns, host, conn.QEMU, rxring.DeviceConfig{Name: "vm0", MTU: 1400})
+	c, err := conn.Add(ns, host, conn.QEMU, conn.Config{Name: "vm0", MTU: 1400})
 	rxtest.Must(t, err)
 	if dev, ok := ns.DeviceByName("vm0"); !ok || dev.MTU() != 1400 {
 		t.Errorf("device %+v", dev)
 	}
-	if _, err := conn.Add(ns, host, conn.QEMU, rxring.DeviceConfig{Name: "vm0"}); err == nil || err.Error() != `conn: device name "vm0": want one that is not taken` {
+	if _, err := conn.Add(ns, host, conn.QEMU, conn.Config{Name: "vm0"}); err == nil || err.Error() != `conn: device name "vm0": want one that is not taken` {
 		t.Errorf("error %v", err)
 	}
 	rxtest.Must(t, c.SetDeadline(time.Now().Add(-time.Second)))

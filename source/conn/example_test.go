@@ -15,7 +15,7 @@ import (
 func ExampleAdd() {
 	host, guest := net.Pipe()
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	vm, err := conn.Add(ns, host, conn.QEMU, rxring.DeviceConfig{Name: "vm0"})
+	vm, err := conn.Add(ns, host, conn.QEMU, conn.Config{Name: "vm0"})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,14 +1,22 @@
 package conn
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Framing is how frames follow each other on a connection. The zero value is Datagram.
 type Framing struct {
 	lengthLen int // bytes of the length in front of each frame; 0: a frame in each call
-	order     binary.ByteOrder
+	order     byteOrder
 
 	// Bytes that pass before the first frame.
 	readGreeting, writtenGreeting int
+}
+
+type byteOrder interface {
+	binary.ByteOrder
+	binary.AppendByteOrder
 }
 
 var (
@@ -34,4 +42,23 @@ func (f *Framing) length(b []byte) int64 {
 		return int64(f.order.Uint16(b))
 	}
 	return int64(f.order.Uint32(b))
+}
+
+// appendLength appends the encoded length n to b.
+func (f *Framing) appendLength(b []byte, n int) []byte {
+	switch f.lengthLen {
+	case 0:
+		return b
+	case 2:
+		return f.order.AppendUint16(b, uint16(n))
+	}
+	return f.order.AppendUint32(b, uint32(n))
+}
+
+// longest returns the length of the longest frame.
+func (f *Framing) longest() int {
+	if f.lengthLen == 2 {
+		return math.MaxUint16
+	}
+	return math.MaxInt32
 }

@@ -125,6 +125,13 @@ func (s *stream) wrote(b []byte, n int) {
 	s.failed.Store(true) // pairs with the load in again
 }
 
+// betweenFrames reports whether the bytes that were written end with a frame.
+func (s *stream) betweenFrames() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.skip == 0 && s.have == 0 && s.left == 0
+}
+
 // again reports whether b is the datagram that could not be written before.
 func (s *stream) again(b []byte) bool {
 	if !s.failed.Load() {
