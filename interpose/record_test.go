@@ -20,15 +20,19 @@ func needContainerRoot(t *testing.T) {
 func TestProgramsGiveUpRootInContainers(t *testing.T) {
 	need.Time(t, "it runs every program")
 	needContainerRoot(t)
-	inBothPlaces(t, func(t *testing.T, p place) {
-		for _, args := range append(stories, "bounds quiet0", "errnos quiet0") {
+	// Where the namespace is does not matter to how memory is read and written.
+	for p, all := range map[place][]string{
+		here:     append(stories, "bounds quiet0", "errnos quiet0"),
+		attached: {"ring net0 2/epoll", "queue-read net0", "edges wire0 0", "bounds quiet0", "errnos quiet0"},
+	} {
+		for _, args := range all {
 			switch story, _, _ := strings.Cut(args, " "); story {
 			case "inherit", "netlink", "closed", "send": // these fork, or pass a descriptor
 				continue
 			case "bystanders": // asks a pipe for a device: that it is no socket cannot be seen
 				continue
 			}
-			t.Run(args, func(t *testing.T) {
+			t.Run(string(p)+"/"+args, func(t *testing.T) {
 				t.Parallel()
 				args := append([]string{"env", "STORY_GIVES_UP_ROOT=1", needStory(t)}, strings.Fields(args)...)
 				out, code := startHost(t, "container "+p.host("run"), 0, args...).wait()
@@ -37,7 +41,7 @@ func TestProgramsGiveUpRootInContainers(t *testing.T) {
 				}
 			})
 		}
-	})
+	}
 }
 
 // A child of such a program cannot be served: its calls fail, and a message says why.
