@@ -61,6 +61,7 @@ func Enter(c Config) error {
 }
 
 func enter(c *Config) error {
+	defaultAction(unix.SIGINT, unix.SIGTERM)
 	abi := 0
 	if !c.AllFiles {
 		abi = landlockABI()
@@ -95,6 +96,15 @@ func enter(c *Config) error {
 		return fmt.Errorf("%s: %w: want /proc mounted, or no sandbox", self, err)
 	}
 	return fmt.Errorf("execve %s: %w", self, err)
+}
+
+// defaultAction has the kernel itself end the process for these signals. Go's handler would run
+// in any thread, and execve may kill that thread before the handler ends the process.
+func defaultAction(signals ...unix.Signal) {
+	for _, sig := range signals {
+		var action struct{ handler, flags, restorer, mask uintptr } // struct sigaction of the kernel
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, unsafe.Sizeof(action.mask), 0, 0)
+	}
 }
 
 // become changes the calling thread's user, unless u is nil, and drops all capabilities but
