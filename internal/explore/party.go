@@ -10,19 +10,21 @@ type party struct {
 	done bool
 	seen uint64 // hash of all it has read: with its program, its whole state
 
-	next   func() (Step, bool)
-	stop   func()
-	yield  func(Step) bool
-	at     Step   // what it does when it goes next
-	base   uint64 // seen at the start of the call that it is in
-	choice int    // what the scheduler chose, for a step with choices
+	next     func() (Step, bool)
+	yield    func(Step) bool
+	body     func()
+	aborting bool
+	at       Step   // what it does when it goes next
+	base     uint64 // seen at the start of the call that it is in
+	choice   int    // what the scheduler chose, for a step with choices
 }
 
 // Step is what a party is about to do.
 type Step struct {
-	What    string // a format for Args: written out in traces only
-	Word    *Word  // that it is about, if any
-	Args    []any
+	What    string      // a format for Args: written out in traces only
+	Args    [2]any      // the first that is nil ends them
+	Word    *Word       // that it is about; nil: about none
+	Values  [2]uint64   // of Word, for the verbs of What, if Word is not nil
 	Blocked func() bool // not nil: the step cannot be taken while it is true
 	Choices int         // 0: one way to take it
 }
@@ -33,30 +35,59 @@ var running *party
 // abort unwinds a party that is not wanted any more.
 type abort struct{}
 
+// idle are coroutines without a body. A search makes millions of parties: a coroutine that was
+// used before has a stack of the right size.
+var idle []*party
+
 func newParty(name string, body func()) *party {
-	p := &party{name: name}
-	p.next, p.stop = iter.Pull(func(yield func(Step) bool) {
-		p.yield = yield
-		defer func() {
-			if r := recover(); r != nil {
-				if _, ok := r.(abort); !ok {
-					panic(r)
-				}
-			}
-		}()
-		body()
-	})
+	var p *party
+	if n := len(idle); n > 0 {
+		p, idle = idle[n-1], idle[:n-1]
+		*p = party{next: p.next, yield: p.yield}
+	} else {
+		p = &party{}
+		p.next, _ = iter.Pull(p.loop)
+	}
+	p.name, p.body = name, body
 	return p
+}
+
+// loop runs one body after the other.
+func (p *party) loop(yield func(Step) bool) {
+	p.yield = yield
+	for {
+		p.run()
+		p.done = true
+		yield(Step{})
+	}
+}
+
+func (p *party) run() {
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(abort); !ok {
+				panic(r)
+			}
+		}
+	}()
+	p.body()
 }
 
 // advance runs p through the step that it is at, up to its next one.
 func (p *party) advance() {
 	previous := running
 	running = p
-	var ok bool
-	p.at, ok = p.next()
-	p.done = !ok
+	p.at, _ = p.next()
 	running = previous
+}
+
+// stop unwinds p. Its coroutine can be used again.
+func (p *party) stop() {
+	if !p.done {
+		p.aborting = true
+		p.next()
+	}
+	idle = append(idle, p)
 }
 
 // Take hands control to the scheduler. It returns when the scheduler takes the
@@ -66,7 +97,7 @@ func Take(s Step) {
 	if p == nil {
 		return
 	}
-	if !p.yield(s) {
+	if p.yield(s); p.aborting {
 		panic(abort{})
 	}
 	p.seen = Mix(p.seen, 1) // it is one step further on

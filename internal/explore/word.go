@@ -6,21 +6,21 @@ package explore
 // is part of the party's state.
 type Word struct{ v uint64 }
 
-func (w *Word) step(what string, args ...any) { Take(Step{What: what, Word: w, Args: args}) }
+func (w *Word) step(what string, values [2]uint64) { Take(Step{What: what, Word: w, Values: values}) }
 
 func (w *Word) Load() uint64 {
-	w.step("loads a private word")
+	w.step("loads a private word", [2]uint64{})
 	Observe(w.v)
 	return w.v
 }
 
 func (w *Word) Store(v uint64) {
-	w.step("stores %v to a private word", v)
+	w.step("stores %v to a private word", [2]uint64{v})
 	w.v = v
 }
 
 func (w *Word) CompareAndSwap(old, v uint64) bool {
-	w.step("compares a private word with %v, to swap in %v", old, v)
+	w.step("compares a private word with %v, to swap in %v", [2]uint64{old, v})
 	if w.v != old {
 		Observe(0)
 		return false
@@ -31,7 +31,7 @@ func (w *Word) CompareAndSwap(old, v uint64) bool {
 }
 
 func (w *Word) Or(v uint64) (old uint64) {
-	w.step("sets %v in a private word", v)
+	w.step("sets %v in a private word", [2]uint64{v})
 	old = w.v
 	Observe(old)
 	w.v |= v
@@ -39,7 +39,7 @@ func (w *Word) Or(v uint64) (old uint64) {
 }
 
 func (w *Word) And(v uint64) (old uint64) {
-	w.step("clears %v in a private word", ^v)
+	w.step("clears %v in a private word", [2]uint64{^v})
 	old = w.v
 	Observe(old)
 	w.v &= v

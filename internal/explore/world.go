@@ -26,6 +26,9 @@ type WordInfo struct {
 	Value func(uint64) string
 }
 
+// spare is the memory of an earlier run's trace.
+var spare []event
+
 // Stage holds a world's parties and the record of its run.
 type Stage struct {
 	parties []*party
@@ -41,6 +44,9 @@ func (s *Stage) Name(*Word) (WordInfo, bool) { return WordInfo{}, false }
 
 // Add adds a party that runs body, and runs it up to its first step.
 func (s *Stage) Add(name string, body func()) {
+	if len(s.parties) == 0 {
+		s.trace, spare = spare, nil
+	}
 	p := newParty(name, body)
 	s.parties = append(s.parties, p)
 	p.advance()
@@ -49,7 +55,7 @@ func (s *Stage) Add(name string, body func()) {
 // Fail records a fault. The run goes on if goOn: if more may come of it.
 func (s *Stage) Fail(f Fault, goOn bool, format string, args ...any) {
 	s.faults = append(s.faults, f)
-	s.trace = append(s.trace, event{"  *** " + string(f) + ":", format, args, nil})
+	s.trace = append(s.trace, event{thread: "  *** " + string(f) + ":", format: format, args: args})
 	s.over = !goOn
 }
 
@@ -58,7 +64,7 @@ func (s *Stage) Failed() bool { return len(s.faults) > 0 }
 
 // Say records what the running party's step meant.
 func (s *Stage) Say(format string, args ...any) {
-	s.trace = append(s.trace, event{"    " + running.name, format, args, nil})
+	s.trace = append(s.trace, event{thread: "    ", party: running, format: format, args: args})
 }
 
 // PutParties adds the parties' states to k. The first writers of them differ in
@@ -82,26 +88,38 @@ func (s *Stage) PutParties(k *Key, writers int, call func(i int) (state uint64, 
 
 // event is a line of a trace: written out only when it is wanted.
 type event struct {
-	thread string
-	format string
-	args   []any
-	word   *Word // that it is about; nil: about none
+	thread   string
+	party    *party // nil: none
+	format   string
+	args     []any
+	stepArgs [2]any    // of a step; the first that is nil ends them
+	word     *Word     // that it is about; nil: about none
+	values   [2]uint64 // of word, for the verbs of format
 }
 
 // write writes e out, with the names that w has for its words.
 func (e event) write(w World) string {
-	format, args := e.format, slices.Clone(e.args)
+	format, args := e.format, e.args
+	for _, a := range e.stepArgs {
+		if a != nil {
+			args = append(args, a)
+		}
+	}
 	if e.word != nil {
 		info, ok := w.Name(e.word)
 		if !ok {
 			info = WordInfo{"a private word", func(v uint64) string { return fmt.Sprintf("%#x", v) }}
 		}
-		format = strings.Replace(format, "a private word", info.Name, 1)
-		for i, v := range args {
-			args[i] = info.Value(v.(uint64))
+		for _, v := range e.values[:strings.Count(format, "%v")] {
+			args = append(args, info.Value(v))
 		}
+		format = strings.Replace(format, "a private word", info.Name, 1)
 	}
-	return e.thread + " " + fmt.Sprintf(format, args...)
+	thread := e.thread
+	if e.party != nil {
+		thread += e.party.name
+	}
+	return thread + " " + fmt.Sprintf(format, args...)
 }
 
 // action is one decision of the scheduler.
@@ -122,7 +140,7 @@ func (s *Stage) enabled() (a []action) {
 func (s *Stage) do(a action) {
 	p := s.parties[a.party]
 	p.choice = a.choice
-	s.trace = append(s.trace, event{p.name, p.at.What, p.at.Args, p.at.Word})
+	s.trace = append(s.trace, event{party: p, format: p.at.What, stepArgs: p.at.Args, word: p.at.Word, values: p.at.Values})
 	p.advance()
 }
 
@@ -131,4 +149,5 @@ func (s *Stage) stop() {
 	for _, p := range s.parties {
 		p.stop()
 	}
+	spare = s.trace[:0]
 }

@@ -190,7 +190,7 @@ func (w *slotWorld) Sample() {
 // fill writes the second half. The first was written with the step that
 // acquired the slot: what matters is that there is a moment between the two.
 func (w *slotWorld) fill(slot uint32, packet int) {
-	explore.Take(explore.Step{What: "writes the second half of packet %d into slot %d", Args: []any{packet, slot}})
+	explore.Take(explore.Step{What: "writes the second half of packet %d into slot %d", Args: [2]any{packet, slot}})
 	w.ring.Frame(slot)[secondHalf] = byte(packet)
 }
 
@@ -208,10 +208,10 @@ func (w *slotWorld) readAll() {
 	}
 	for slot := uint32(0); ; slot = (slot + 1) % w.slots {
 		explore.Remember(int(slot))
-		explore.Take(explore.Step{What: "finds slot %d to read, reads the first half", Args: []any{slot}, Blocked: func() bool { return !known(w.statusOf(slot)) }})
+		explore.Take(explore.Step{What: "finds slot %d to read, reads the first half", Args: [2]any{slot}, Blocked: func() bool { return !known(w.statusOf(slot)) }})
 		first := w.ring.Frame(slot)[firstHalf]
 		explore.Observe(uint64(first))
-		explore.Take(explore.Step{What: "reads the second half in slot %d", Args: []any{slot}})
+		explore.Take(explore.Step{What: "reads the second half in slot %d", Args: [2]any{slot}})
 		second := w.ring.Frame(slot)[secondHalf]
 		explore.Observe(uint64(second))
 		if first != second || w.holder[slot] != 0 {

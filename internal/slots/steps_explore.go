@@ -39,7 +39,7 @@ func StepLoad(s *Slots, f Field, slot uint32) {
 	if !explore.Running() {
 		return
 	}
-	explore.Take(explore.Step{What: "loads the %v of slot %d", Args: []any{f, slot}})
+	explore.Take(explore.Step{What: "loads the %v of slot %d", Args: [2]any{f, slot}})
 	h := s.Frame(slot)
 	explore.Observe(uint64(h[0]) | uint64(h[2])<<8 | uint64(h[28])<<16) // status bits 0 to 7 and 16 to 23, mark
 }
@@ -48,7 +48,7 @@ func StepStore(f Field, slot, v uint32) {
 	if !explore.Running() {
 		return
 	}
-	explore.Take(explore.Step{What: "stores %v to slot %d", Args: []any{Stored{f, v}, slot}})
+	explore.Take(explore.Step{What: "stores %v to slot %d", Args: [2]any{Stored{f, v}, slot}})
 	if f == StatusWord && OnStore != nil {
 		OnStore(slot, v)
 	}
@@ -58,7 +58,7 @@ func stepBlockLoad(b *Blocks, block uint32) {
 	if !explore.Running() {
 		return
 	}
-	explore.Take(explore.Step{What: "loads the status of block %d", Args: []any{block}})
+	explore.Take(explore.Step{What: "loads the status of block %d", Args: [2]any{block}})
 	explore.Observe(uint64(b.Desc(block).Status))
 }
 
@@ -66,7 +66,7 @@ func stepBlockStore(block, status uint32) {
 	if !explore.Running() {
 		return
 	}
-	explore.Take(explore.Step{What: "stores %v to block %d", Args: []any{Stored{StatusWord, status}, block}})
+	explore.Take(explore.Step{What: "stores %v to block %d", Args: [2]any{Stored{StatusWord, status}, block}})
 	if OnStore != nil {
 		OnStore(block, status)
 	}

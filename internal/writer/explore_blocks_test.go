@@ -203,7 +203,7 @@ func (w *blockWorld) write(i int) {
 		t := w.enter(m)
 		// What the call has read is of no use any more; what it got is.
 		explore.Remember(int(explore.Mix(uint64(n)<<32|uint64(t.packet), uint64(m.block)<<32|uint64(m.at))))
-		explore.Take(explore.Step{What: "writes the second half of packet %d", Args: []any{t.packet}})
+		explore.Take(explore.Step{What: "writes the second half of packet %d", Args: [2]any{t.packet}})
 		w.b.Bytes(m)[blockSecondHalf] = byte(t.packet)
 		if t := w.tenant(m.block, t.packet); t != nil {
 			t.filling = false
@@ -318,9 +318,9 @@ func (w *blockWorld) onStore(block, status uint32) {
 func (w *blockWorld) readAll() {
 	for block := uint32(0); ; block = (block + 1) % uint32(len(w.handed)) {
 		explore.Remember(int(block))
-		explore.Take(explore.Step{What: "finds block %d to read, reads the first halves", Args: []any{block}, Blocked: func() bool { return w.b.Desc(block).Status&tpacket.StatusUser == 0 }})
+		explore.Take(explore.Step{What: "finds block %d to read, reads the first halves", Args: [2]any{block}, Blocked: func() bool { return w.b.Desc(block).Status&tpacket.StatusUser == 0 }})
 		first := w.halves(block, blockFirstHalf)
-		explore.Take(explore.Step{What: "reads the second halves in block %d", Args: []any{block}})
+		explore.Take(explore.Step{What: "reads the second halves in block %d", Args: [2]any{block}})
 		w.compare(block, first, w.halves(block, blockSecondHalf))
 		w.b.SetStatus(block, tpacket.StatusKernel)
 	}
