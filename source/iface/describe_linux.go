@@ -7,14 +7,7 @@ import (
 	"slices"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/internal/maxlen"
 )
-
-// maxMTU is the largest MTU of a device that is not a loopback device.
-const maxMTU = 65535
-
-// maxLoopbackMTU is the largest MTU of a loopback device.
-const maxLoopbackMTU = 1 << 19
 
 // Describe returns the configuration of a device that represents the interface of that name
 // in the calling thread's network namespace: its index, type, MTU, longest segment and
@@ -37,16 +30,11 @@ func describe(name string) (c rxring.DeviceConfig, err error) {
 	if err != nil {
 		return c, err
 	}
-	c.MTU = min(i.MTU, maxMTU)
-	if c.Type == rxring.Loopback {
-		c.MTU = min(i.MTU, maxLoopbackMTU)
-	}
-	if c.MaxLen, err = maxlen.Of(name); err != nil {
+	n, err := l.lengths()
+	if err != nil {
 		return c, err
 	}
-	if c.MaxLen == i.MTU { // no segments
-		c.MaxLen = c.MTU
-	}
+	c.MTU, c.MaxLen = n.mtu, n.maxLen
 	if c.Type.Ethernet() {
 		copy(c.HardwareAddr[:], i.HardwareAddr)
 	}

@@ -21,8 +21,10 @@
 // dropped (rxring.Device.Lost), whatever its filter, unless the kernel ran the filter. The
 // count is read before a socket is bound, so that the socket neither counts nor receives
 // earlier packets. Large segments of SCTP, which a virtio_net_hdr cannot describe, are dropped
-// by the kernel and counted likewise. The device's MTU and addresses stay as Describe found
-// them: only its up and down state follows the interface.
+// by the kernel and counted likewise.
+//
+// The device is up while the interface is, and follows changes of its MTU and of its offloads
+// (rxring.Device.SetMTU). Its addresses stay as Describe found them.
 //
 // What packet sockets send through the device leaves by the interface, with its checksum and
 // segmentation offloads, tag, mark and priority, through the qdisc or, with

@@ -3,6 +3,8 @@ package iface
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/maxlen"
 	"github.com/rxring/rxring/internal/suggest"
 )
 
@@ -12,6 +14,32 @@ type link struct {
 	name   string
 	hatype uint16 // ARPHRD_*
 	up     bool   // IFF_UP
+	mtu    int    // bytes
+}
+
+// lengths are those of a device that represents an interface.
+type lengths struct{ mtu, maxLen int }
+
+// Largest MTUs of devices, in bytes: of loopback devices, and of others.
+const (
+	maxLoopbackMTU = 1 << 19
+	maxMTU         = 65535
+)
+
+// lengths determines the longest packet in the calling thread's network namespace.
+func (l *link) lengths() (lengths, error) {
+	longest, err := maxlen.Of(l.name)
+	if err != nil {
+		return lengths{}, err
+	}
+	n := lengths{min(l.mtu, maxMTU), longest}
+	if rxring.DeviceType(l.hatype) == rxring.Loopback {
+		n.mtu = min(l.mtu, maxLoopbackMTU)
+	}
+	if longest == l.mtu { // no segments
+		n.maxLen = n.mtu
+	}
+	return n, nil
 }
 
 // lookUp finds an interface by its name, lookUpIndex by its index, in the calling
@@ -55,5 +83,9 @@ func ask(r *unix.Ifreq, first uint) (l link, err error) {
 		return l, err
 	}
 	l.up = r.Uint16()&unix.IFF_UP != 0
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFMTU, r); err != nil {
+		return l, err
+	}
+	l.mtu = int(r.Uint32())
 	return l, nil
 }

@@ -24,6 +24,8 @@ type Source struct {
 	out   outlet
 	index int // of the interface: it may be renamed
 
+	lengths lengths // the interface's, as last seen; tend's
+
 	quit chan struct{} // closed by Close
 	done chan struct{} // closed when tend has returned
 	kick chan struct{} // tend checks the tap
@@ -43,7 +45,8 @@ type Source struct {
 // socket is bound to dev, within that call, and closed after the last one. They belong to the
 // network namespace of the thread that calls Start.
 //
-// The device is up while the interface is. Only one Source at a time should feed a device; it
+// The device is up while the interface is, and its MTU and MaxLen change with those of the
+// interface. Only one Source at a time should feed a device; it
 // sets the device's OnInterestChange and SetBacklog. Start fails with ENODEV if there is no
 // such interface, and EPERM without the capability.
 func Start(dev *rxring.Device, cfg Config) (*Source, error) {
@@ -80,6 +83,9 @@ func (s *Source) start() error {
 	l, err := lookUp(s.cfg.Name)
 	if err == nil {
 		err = s.agree(l)
+	}
+	if err == nil {
+		s.lengths, err = l.lengths()
 	}
 	if err == nil {
 		err = s.tryOut(l.name)

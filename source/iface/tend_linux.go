@@ -40,6 +40,7 @@ func (s *Source) tend(links subscription) {
 				s.end(ErrGone)
 				return
 			default:
+				s.updateLengths()
 				s.setUp(u.up)
 			}
 		case <-s.kick:
@@ -69,9 +70,30 @@ func (s *Source) resubscribe(links *subscription) error {
 		} else if err != nil {
 			return err
 		}
+		s.setLengths(&l)
 		s.setUp(l.up)
 		return nil
 	})
+}
+
+// updateLengths gives the device the interface's MTU and longest packet, if they have changed.
+func (s *Source) updateLengths() {
+	s.netns.do(func() error {
+		l, err := lookUpIndex(s.index)
+		if err == nil { // otherwise it was removed, which is another update
+			s.setLengths(&l)
+		}
+		return nil
+	})
+}
+
+func (s *Source) setLengths(l *link) {
+	n, err := l.lengths()
+	if err != nil || n == s.lengths {
+		return
+	}
+	s.lengths = n
+	s.dev.SetMTU(n.mtu, n.maxLen) // an error means an MTU that no device has: the old one stays
 }
 
 // setUp sets the device up or down, which calls adjust. The device's sockets have received

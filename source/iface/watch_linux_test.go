@@ -2,11 +2,15 @@ package iface
 
 import (
 	"encoding/binary"
+	"fmt"
+	"os/exec"
 	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // TestSubscriptionReportsAVeth makes an interface in a network namespace, sets it up and down
@@ -62,6 +66,54 @@ func TestSubscriptionReportsAVeth(t *testing.T) {
 		change(netlink.LinkDel)
 		expect(linkUpdate{index: index, removed: true})
 	})
+}
+
+// TestDeviceFollowsTheInterfacesLengths changes the MTU and the offloads of a veth, while the
+// device has readers and while it has none.
+func TestDeviceFollowsTheInterfacesLengths(t *testing.T) {
+	need.Program(t, "ethtool")
+	withWire(t, func(w *wire) {
+		s := w.start(Config{Immediate: true})
+		expect := func(mtu, maxLen int) {
+			t.Helper()
+			eventually(t, fmt.Sprintf("MTU %d, MaxLen %d", mtu, maxLen), func() bool { return w.dev.MTU() == mtu && w.dev.MaxLen() == maxLen })
+		}
+		segments := w.dev.MaxLen()
+		if segments <= 9000 {
+			t.Fatalf("MaxLen %d: a veth has segments", segments)
+		}
+		mtu := func(n int) { w.link(func(l netlink.Link) error { return netlink.LinkSetMTU(l, n) }) }
+		mtu(1280)
+		expect(1280, segments)
+		reader := w.bound(0x88b5, 64)
+		mtu(9000)
+		expect(9000, segments)
+		w.comes(frame(900))
+		eventually(t, "a packet", func() bool { return reader.Totals().Captured == 1 })
+		w.offloads(false)
+		expect(9000, 9000)
+		w.offloads(true)
+		expect(9000, segments)
+		must(t, reader.Close())
+		must(t, s.Close())
+		mtu(1500)
+		if w.dev.MTU() != 9000 {
+			t.Error("the device follows the interface after Close")
+		}
+	})
+}
+
+// offloads sets near0's that make packets longer than its MTU.
+func (w *wire) offloads(on bool) {
+	w.t.Helper()
+	state := map[bool]string{false: "off", true: "on"}[on]
+	must(w.t, w.near.Do(func() error {
+		out, err := exec.Command("ethtool", "-K", "near0", "tso", state, "gso", state, "gro", state).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("ethtool: %w: %s", err, out)
+		}
+		return nil
+	}))
 }
 
 // message returns an rtnetlink message with a struct ifinfomsg of size bytes.
