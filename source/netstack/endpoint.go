@@ -33,7 +33,8 @@ var (
 // unset is lower's: the type, [rxring.Ethernet] if packets have an Ethernet header
 // (gVisor's link/ethernet adds one) and otherwise [rxring.RawIP]; the MTU; the length of the
 // longest packet, if lower accepts large segments ([stack.GSOEndpoint]); and the hardware
-// address. Close removes the device.
+// address. Close removes the device. On a raw-IP device, an interactive tcpdump has a ring of 8
+// slots, unless it is called with -s 1500.
 //
 // What packet sockets send through the device, lower sends as it does the stack's own packets:
 // it must accept packets from several goroutines at once. The stack does not receive such a

@@ -15,6 +15,10 @@
 //	                ↓                   ↓
 //	               Batch.Deliver: outgoing, incoming
 //
+// The device carries raw IP, as a TUN device of Linux does. On such a device an interactive
+// tcpdump has a ring of 8 slots, unless it is called with -s 1500; with [Config].Ethernet,
+// which shows packets behind an Ethernet header, it has more than a thousand.
+//
 // A program that asserts the type of its device, such as *tun.NativeTun for its LUID on
 // Windows, does so before it wraps the device.
 //
