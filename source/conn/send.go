@@ -27,14 +27,15 @@ const retryInterval = 10 * time.Millisecond
 // of its user. A goroutine writes them, since a Write can wait for the peer.
 type sending struct {
 	*wrapped
-	queue   chan []byte // frames with their lengths
-	turn    chan struct{}
+	queue   chan []byte   // frames with their lengths
+	turn    chan struct{} // Write was called while a frame was waiting
 	closed  chan struct{}
 	closing sync.Once
 	failed  atomic.Pointer[error] // of the last Write of a frame; nil: none
 
 	// mu guards what is written: a Write of the user, or a frame.
 	mu   sync.Mutex
+	next []byte // the frame that is written once the user is between two of its own; nil: none
 	rest []byte // of the frame that is being written
 }
 
@@ -52,17 +53,22 @@ func newSending(w *wrapped) *sending {
 }
 
 // Write writes what is left of a packet socket's frame, and then b. An error of the former
-// means that nothing of b was written.
+// means that nothing of b was written. A frame that waits for the end of the user's follows at
+// once: the user may begin another before run's goroutine is scheduled.
 func (s *sending) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	waiting := s.next != nil || len(s.rest) > 0
 	if err := s.flushLocked(); err != nil {
 		return 0, err
 	}
 	n, err := s.wrapped.Write(b)
-	select {
-	case s.turn <- struct{}{}:
-	default:
+	if waiting {
+		s.advanceLocked() // run's goroutine, which is waiting, tries again after an error
+		select {
+		case s.turn <- struct{}{}:
+		default:
+		}
 	}
 	return n, err
 }
@@ -119,18 +125,15 @@ func (s *sending) run() {
 	}
 }
 
-// send writes a frame once the user is between two frames.
+// send returns when the frame is written, by itself or by Write.
 func (s *sending) send(frame []byte) error {
-	for begun := false; ; {
+	s.mu.Lock()
+	s.next = frame
+	s.mu.Unlock()
+	for {
 		s.mu.Lock()
-		if !begun && s.written.betweenFrames() {
-			s.rest, begun = frame, true
-		}
-		var err error
-		if begun {
-			err = s.flushLocked()
-		}
-		done := begun && len(s.rest) == 0
+		err := s.advanceLocked()
+		done := s.next == nil && len(s.rest) == 0
 		s.mu.Unlock()
 		switch {
 		case done:
@@ -145,6 +148,15 @@ func (s *sending) send(frame []byte) error {
 			return net.ErrClosed
 		}
 	}
+}
+
+// advanceLocked begins the next frame if the user is between two frames, and writes what it
+// can of it.
+func (s *sending) advanceLocked() error {
+	if s.next != nil && s.written.betweenFrames() {
+		s.rest, s.next = s.next, nil
+	}
+	return s.flushLocked()
 }
 
 // flushLocked writes what is left of a frame.
