@@ -76,8 +76,9 @@ read it. The capture begins with the first client. A client that is too slow mis
 its own only, which are counted in its stream. HOST is a loopback address, which all users of
 this system can connect to, unless --public is given.
 
-What capture files of --from have besides packets is in each file that is written: secrets
-that decrypt packets, names of addresses, and comments.
+What capture files and streams of --from have besides packets is in each file that is written,
+and sent to each client: secrets that decrypt packets, names of addresses, and comments, up to
+16 MiB of each source. Comments of a stream that arrive after a file was opened are in the next one.
 
 The capture ends after -c packets, after --max-bytes, after --for, at the end of a capture file, on SIGINT or
 SIGTERM, and with exit code 1 when the device is removed or the process that offers it
@@ -256,9 +257,9 @@ func (f *dumpFlags) openSource(ctx context.Context, c *dump.Config) (*dump.Input
 		return nil, nil, errors.Join(err, feeds.Close())
 	}
 	for _, f := range feeds.List() {
-		in.Extra.Comments = append(in.Extra.Comments, f.Extra.Comments...)
-		in.Extra.Secrets = append(in.Extra.Secrets, f.Extra.Secrets...)
-		in.Extra.Names = append(in.Extra.Names, f.Extra.Names...)
+		if f.Extras != nil {
+			in.Extras = append(in.Extras, f.Extras)
+		}
 	}
 	in.Start = func() (<-chan struct{}, error) {
 		err := feeds.start()

@@ -41,9 +41,9 @@ type Info struct {
 	// Packets and Bytes.
 	LeftOut []error
 
-	// Extra has what a pcapng file has besides packets, up to 16 MiB. A reader of the devices
-	// does not see it.
-	Extra capfile.Extra
+	// Extras has what a pcapng file has besides packets. A reader of the devices does not see
+	// it.
+	Extras *capfile.Extras
 
 	// Damage is the error that stops reading before the end of the file; nil if there is
 	// none. Packets before it are replayed.
@@ -116,7 +116,10 @@ func (f *File) scan(ctx context.Context) error {
 	var longest [capfile.MaxInterfaces]int // packets, without their link-layer header
 	var packets [capfile.MaxInterfaces]int64
 	ins := r.Interfaces()
-	f.collect(r.Reader)
+	f.info.Extras = new(capfile.Extras)
+	var events capfile.Events
+	f.info.Extras.Collect(&events, func(err error) { f.info.LeftOut = append(f.info.LeftOut, err) })
+	r.SetEvents(events)
 	for {
 		p, err := r.Next()
 		if err == io.EOF {
@@ -138,47 +141,6 @@ func (f *File) scan(ctx context.Context) error {
 	}
 	f.interfaces = r.Interfaces()
 	return f.plan(longest[:], packets[:])
-}
-
-// maxExtra bounds the memory of Info.Extra, in bytes.
-const maxExtra = 16 << 20
-
-// collect has r store in Info.Extra what it reads besides packets.
-func (f *File) collect(r *capfile.Reader) {
-	e, left := &f.info.Extra, maxExtra
-	fits := func(n int) bool {
-		if n > left {
-			if left >= 0 {
-				f.info.LeftOut = append(f.info.LeftOut, fmt.Errorf("secrets, names and comments of more than %d bytes: the rest is left out", maxExtra))
-			}
-			left = -1
-			return false
-		}
-		left -= n
-		return true
-	}
-	const overhead = 64 // of each
-	r.SetEvents(capfile.Events{
-		Comment: func(text string) {
-			if fits(len(text) + overhead) {
-				e.Comments = append(e.Comments, text)
-			}
-		},
-		Secrets: func(s capfile.Secrets) {
-			if fits(len(s.Data) + overhead) {
-				e.Secrets = append(e.Secrets, s)
-			}
-		},
-		Name: func(n capfile.Name) {
-			size := overhead
-			for _, name := range n.Names {
-				size += len(name) + overhead
-			}
-			if fits(size) {
-				e.Names = append(e.Names, n)
-			}
-		},
-	})
 }
 
 func (i *Info) add(p *capfile.Packet) {

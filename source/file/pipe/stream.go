@@ -36,6 +36,8 @@ type Stream struct {
 	batch    delivery.Batch // used by run
 	delivers bool           // used by run: begin has returned
 	counts   counts
+	extras   capfile.Extras
+	leftOut  error // the extras that had no room; used by run
 }
 
 // Open reads in up to the description of its first interfaces, or until ctx ends. Its error is
@@ -79,6 +81,20 @@ func (s *Stream) awaitInterfaces(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// Extras returns what a pcapng stream has besides packets: secrets, names and the comments of
+// sections. Those that precede a packet are there when it is delivered. A reader of the devices
+// does not see them.
+func (s *Stream) Extras() *capfile.Extras { return &s.extras }
+
+// missExtras reports extras that had no room: at once, or when the source is started.
+func (s *Stream) missExtras(err error) {
+	if !s.delivers {
+		s.leftOut = err
+		return
+	}
+	s.source.failed(err)
 }
 
 // Close ends the stream, and returns once nothing more will be delivered. Its error is why the
@@ -182,7 +198,9 @@ func (s *Stream) read(in io.Reader) error {
 	for i, in := range r.Interfaces() {
 		c.describe(i, in)
 	}
-	r.SetEvents(capfile.Events{Interface: c.describe, Stats: c.lost})
+	events := capfile.Events{Interface: c.describe, Stats: c.lost}
+	s.extras.Collect(&events, s.missExtras)
+	r.SetEvents(events)
 	for {
 		p, err := r.Next()
 		if err != nil {
@@ -217,6 +235,9 @@ func (s *Stream) begin() error {
 	}
 	s.batch.Now, s.batch.Room = s.source.cfg.Now, s.source.cfg.Room
 	s.delivers = true
+	if s.leftOut != nil {
+		s.source.failed(s.leftOut)
+	}
 	return nil
 }
 

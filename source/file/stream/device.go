@@ -192,6 +192,9 @@ func (a *deviceCapture) write(f *ring.Frame) error {
 	}
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
+	if err := a.c.sendExtrasLocked(); err != nil {
+		return err
+	}
 	a.c.packets.Add(1)
 	return a.c.w.WriteCommented(a.in.id, max(f.Sec*1e9+f.Nsec, 0), length, a.buffer[:min(len(a.buffer), keep)], direction, f.Comment())
 }

@@ -40,6 +40,10 @@ type Config struct {
 	// minute.
 	Stall time.Duration
 
+	// Extras are sent to every client before the packets that follow them, such as those of a
+	// [github.com/rxring/rxring/source/file/pipe.Stream] that feeds the namespace.
+	Extras []*capfile.Extras
+
 	Logger *slog.Logger // of clients, with what they have lost; nil: no log
 }
 

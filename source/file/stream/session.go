@@ -34,10 +34,11 @@ type session struct {
 	mu         sync.Mutex
 	w          *capfile.Writer // nil: nothing was sent
 	interfaces map[capfile.Interface]*streamInterface
+	extras     *capfile.ExtraCursor
 }
 
 func newSession(s *Server, conn net.Conn) *session {
-	c := &session{s: s, conn: conn, served: make(map[*rxring.Device]*deviceCapture), interfaces: make(map[capfile.Interface]*streamInterface)}
+	c := &session{s: s, conn: conn, served: make(map[*rxring.Device]*deviceCapture), interfaces: make(map[capfile.Interface]*streamInterface), extras: capfile.NewExtraCursor(s.cfg.Extras)}
 	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
 	return c
 }
@@ -66,7 +67,7 @@ func (c *session) run() (err error) {
 	if err != nil {
 		return err
 	}
-	if c.w, err = capfile.NewWriter(deadlineWriter{c}, capfile.Section{OS: runtime.GOOS, Application: "rxring stream"}); err != nil {
+	if err := c.begin(); err != nil {
 		return err
 	}
 	// Unread bytes would make the system reset the connection when it is closed. Many clients
@@ -80,7 +81,13 @@ func (c *session) run() (err error) {
 		for _, capture := range captures {
 			c.start(capture)
 		}
-		if err := c.flush(); err != nil {
+		c.mu.Lock()
+		err := c.sendExtrasLocked()
+		c.mu.Unlock()
+		if err == nil {
+			err = c.flush()
+		}
+		if err != nil {
 			c.cancel(err)
 		}
 		select {
@@ -92,6 +99,28 @@ func (c *session) run() (err error) {
 			return err
 		}
 	}
+}
+
+// begin writes the header of the stream.
+func (c *session) begin() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	extra, _ := c.extras.Next()
+	w, err := capfile.NewWriter(deadlineWriter{c}, capfile.Section{OS: runtime.GOOS, Application: "rxring stream", Comments: extra.Comments})
+	if err != nil {
+		return err
+	}
+	c.w = w
+	return w.WriteExtra(extra)
+}
+
+// sendExtrasLocked sends the extras that were added.
+func (c *session) sendExtrasLocked() error {
+	e, more := c.extras.Next()
+	if !more {
+		return nil
+	}
+	return c.w.WriteExtra(e)
 }
 
 // endTime is how long a client may take to receive the end of its stream.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -176,6 +177,35 @@ func TestWithoutARequestAllDevicesAreSent(t *testing.T) {
 	s.Close()
 	if got := c.next(); got != "EOF" {
 		t.Error(got)
+	}
+}
+
+// What the source of the namespace reads besides packets precedes the packets that follow it, for
+// each client once.
+func TestExtrasAreSent(t *testing.T) {
+	var extras capfile.Extras
+	var source capfile.Events
+	extras.Collect(&source, func(err error) { t.Error(err) })
+	source.Comment("of the section")
+	source.Secrets(capfile.Secrets{Type: 1, Data: []byte("early")})
+	s := newScene(t, Config{Extras: []*capfile.Extras{&extras}}, "eth0")
+	for range 2 {
+		c, err := s.request(Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		c.SetEvents(capfile.Events{
+			Comment: func(text string) { got = append(got, text) },
+			Secrets: func(s capfile.Secrets) { got = append(got, string(s.Data)) },
+			Name:    func(n capfile.Name) { got = append(got, n.Names...) },
+		})
+		await(t, "a reader", s.device("eth0").HasListeners)
+		source.Name(capfile.Name{Addr: netip.MustParseAddr("192.0.2.1"), Names: []string{"late"}})
+		s.device("eth0").Deliver(frame(1, 60))
+		if text := c.next(); text != "eth0: 60 of 60: 1" || !slices.Equal(got, []string{"of the section", "early", "late"}) {
+			t.Errorf("%s, after %q", text, got)
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ type captureFile struct {
 	closer     io.Closer          // nil: standard output
 	describe   func(*device) capfile.Interface
 
+	extras     *capfile.ExtraCursor
 	interfaces []described // by device.id
 	opened     int64       // nanoseconds since the Unix epoch
 	size       int64       // in bytes, approximately, before it is compressed
@@ -97,7 +98,29 @@ func (f *captureFile) interfaceOf(d *device) (*described, error) {
 	return i, nil
 }
 
+// writeExtra writes secrets and names. A pcap file has nothing but packets.
+func (f *captureFile) writeExtra(e capfile.Extra) error {
+	w, ok := f.w.(*capfile.Writer)
+	if !ok {
+		return nil
+	}
+	return f.failed(w.WriteExtra(e))
+}
+
+// addExtras writes what the sources have read since the file was opened. Comments are of a
+// section, whose header is written already.
+func (f *captureFile) addExtras() error {
+	e, more := f.extras.Next()
+	if !more {
+		return nil
+	}
+	return f.writeExtra(e)
+}
+
 func (f *captureFile) write(p *packet) error {
+	if err := f.addExtras(); err != nil {
+		return err
+	}
 	i, err := f.interfaceOf(p.device)
 	if err != nil {
 		return err
@@ -116,7 +139,10 @@ func (f *captureFile) write(p *packet) error {
 // flush writes what is buffered for programs that follow the file. What is compressed is
 // written once in compressEvery: see due.
 func (f *captureFile) flush(now time.Time) error {
-	err := f.w.Flush()
+	err := f.addExtras()
+	if err == nil {
+		err = f.w.Flush()
+	}
 	if err == nil && f.compressor != nil && f.dirty && now.Sub(f.flushed) >= compressEvery {
 		f.flushed, f.dirty = now, false
 		err = f.compressor.Flush()
@@ -134,7 +160,10 @@ func (f *captureFile) due() time.Time {
 
 // finish ends the file with the counts since it was opened, and closes it.
 func (f *captureFile) finish(s capture.Stats) error {
-	err := f.writeStats(s)
+	err := f.addExtras()
+	if err == nil {
+		err = f.writeStats(s)
+	}
 	if err == nil {
 		err = f.w.Flush()
 	}

@@ -18,7 +18,7 @@ type files struct {
 	rotation Rotation
 	format   format
 	section  capfile.Section
-	extra    capfile.Extra
+	extras   []*capfile.Extras
 	describe func(*device) capfile.Interface
 	named    []*device // described in each file
 	stats    func() capture.Stats
@@ -41,8 +41,8 @@ func newFiles(d *dumper) (*files, error) {
 	f := &files{
 		rotation: d.Rotation,
 		format:   formatOf(d.File),
-		section:  capfile.Section{OS: runtime.GOOS, Application: "rxring dump " + d.Version, Comments: d.in.Extra.Comments},
-		extra:    d.in.Extra,
+		section:  capfile.Section{OS: runtime.GOOS, Application: "rxring dump " + d.Version},
+		extras:   d.in.Extras,
 		describe: d.describe,
 		stats: func() capture.Stats {
 			s, _ := d.in.Handle.Stats() // with an error, the last known
@@ -96,13 +96,16 @@ func (f *files) open(at time.Time) error {
 	}
 	f.count++
 	var err error
-	if f.file, err = createFile(name, f.stdout, f.format, f.section, f.describe); err != nil {
+	extras := capfile.NewExtraCursor(f.extras)
+	extra, _ := extras.Next()
+	section := f.section
+	section.Comments = extra.Comments
+	if f.file, err = createFile(name, f.stdout, f.format, section, f.describe); err != nil {
 		return err
 	}
-	if w, ok := f.file.w.(*capfile.Writer); ok { // pcap has nothing but packets
-		if err := w.WriteExtra(f.extra); err != nil {
-			return f.file.failed(err)
-		}
+	f.file.extras = extras
+	if err := f.file.writeExtra(extra); err != nil {
+		return err
 	}
 	return f.file.add(f.named)
 }

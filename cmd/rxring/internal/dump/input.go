@@ -29,7 +29,7 @@ type Input struct {
 	// source has ended; nil: it does not end by itself. A nil Start: packets arrive already.
 	Start func() (done <-chan struct{}, err error)
 
-	Extra capfile.Extra // written to each pcapng file
+	Extras []*capfile.Extras // written to each pcapng file, and to each client
 
 	devices []*device // the one, or those that were named or have had packets
 	several *several  // nil: one device

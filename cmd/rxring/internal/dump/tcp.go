@@ -63,7 +63,8 @@ type tcpOutput struct {
 	mu      sync.Mutex
 	encoder *capfile.Writer
 	encoded bytes.Buffer // what encoder has written since it was reset
-	header  []byte       // the section and its interfaces
+	header  []byte       // the section, what it has besides packets, and its interfaces
+	extras  *capfile.ExtraCursor
 	ids     map[*device]int
 	clients map[*client]bool
 	began   bool // a client has connected
@@ -97,8 +98,13 @@ func newTCPOutput(ctx context.Context, d *dumper, stderr *os.File) (*tcpOutput, 
 		first:   make(chan struct{}),
 		clients: make(map[*client]bool),
 		ids:     make(map[*device]int),
+		extras:  capfile.NewExtraCursor(d.in.Extras),
 	}
-	if t.encoder, err = capfile.NewWriter(&t.encoded, capfile.Section{OS: runtime.GOOS, Application: "rxring dump " + d.Version}); err == nil {
+	extra, _ := t.extras.Next()
+	if t.encoder, err = capfile.NewWriter(&t.encoded, capfile.Section{OS: runtime.GOOS, Application: "rxring dump " + d.Version, Comments: extra.Comments}); err == nil {
+		err = t.encoder.WriteExtra(extra)
+	}
+	if err == nil {
 		t.header = bytes.Clone(t.takeLocked())
 		err = t.addNamed(d.in)
 	}
@@ -138,12 +144,31 @@ func (t *tcpOutput) interfaceOfLocked(d *device) (int, error) {
 		return 0, err
 	}
 	t.ids[d] = id
+	t.sendToAllLocked()
+	return id, nil
+}
+
+// sendToAllLocked sends what was encoded to all clients, also to those that connect later.
+func (t *tcpOutput) sendToAllLocked() {
 	block := t.takeLocked()
 	t.header = append(t.header, block...)
 	for c := range t.clients {
 		c.queue(block)
 	}
-	return id, nil
+}
+
+// addExtrasLocked sends what the sources have read besides packets. [capfile.MaxExtras] bounds it
+// for each source.
+func (t *tcpOutput) addExtrasLocked() error {
+	e, more := t.extras.Next()
+	if !more {
+		return nil
+	}
+	if err := t.encoder.WriteExtra(e); err != nil {
+		return err
+	}
+	t.sendToAllLocked()
+	return nil
 }
 
 // takeLocked returns the blocks that were encoded, valid until the next call.
@@ -216,6 +241,9 @@ func (t *tcpOutput) write(p *packet) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.addExtrasLocked(); err != nil {
+		return err
+	}
 	id, err := t.interfaceOfLocked(p.device)
 	if err != nil {
 		return err
@@ -264,7 +292,7 @@ func (t *tcpOutput) idle() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.reportDropsLocked(t.stats().Drops)
-	return nil
+	return t.addExtrasLocked()
 }
 
 func (t *tcpOutput) due() time.Time { return time.Time{} }
@@ -277,6 +305,7 @@ func (t *tcpOutput) files() int { return 0 }
 func (t *tcpOutput) close(last capture.Stats) error {
 	t.mu.Lock()
 	t.closed = true
+	err := t.addExtrasLocked()
 	for c := range t.clients {
 		t.queueStatsLocked(c, c.dropsSince(last.Drops))
 		c.finish()
@@ -284,5 +313,5 @@ func (t *tcpOutput) close(last capture.Stats) error {
 	t.mu.Unlock()
 	t.listener.Close()
 	t.wg.Wait()
-	return nil
+	return err
 }

@@ -54,10 +54,10 @@ const KernelDrops = "kernel_drops"
 // Counters and Devices.
 type Feed struct {
 	Spec    Spec
-	Finite  bool          // the source is a file or a stream that ends
-	Returns bool          // the source is an interface, which may be created again after it was deleted
-	LeftOut []error       // why interfaces of a file have no device
-	Extra   capfile.Extra // what a file has besides packets
+	Finite  bool            // the source is a file or a stream that ends
+	Returns bool            // the source is an interface, which may be created again after it was deleted
+	LeftOut []error         // why interfaces of a file have no device
+	Extras  *capfile.Extras // what a file or a stream has besides packets; nil: nothing
 
 	devices func() []*rxring.Device
 	start   func() (Running, error)

@@ -156,7 +156,7 @@ func (p filePlan) open(f *file.File, c Config) (*Feed, error) {
 			}
 		}
 	}
-	return &Feed{devices: fixed(devices...), LeftOut: f.Info().LeftOut, Extra: f.Info().Extra, Finite: !p.stay && cfg.Loop != file.Forever, start: func() (Running, error) {
+	return &Feed{devices: fixed(devices...), LeftOut: f.Info().LeftOut, Extras: f.Info().Extras, Finite: !p.stay && cfg.Loop != file.Forever, start: func() (Running, error) {
 		s, err := f.Start(devices, cfg)
 		if err != nil {
 			return nil, err

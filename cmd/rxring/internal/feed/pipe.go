@@ -119,7 +119,7 @@ func (p pipePlan) open(s *pipe.Stream, c Config) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Feed{devices: src.Devices, discard: func() { s.Close() }, LeftOut: src.LeftOut(), Finite: !p.stay && !p.reconnect, start: func() (Running, error) {
+	return &Feed{devices: src.Devices, discard: func() { s.Close() }, LeftOut: src.LeftOut(), Extras: s.Extras(), Finite: !p.stay && !p.reconnect, start: func() (Running, error) {
 		return runningPipe{src, p.stay}, src.Start()
 	}}, nil
 }
