@@ -131,7 +131,7 @@ func TestDamageEndsTheSourceWithAnError(t *testing.T) {
 		want    string
 		is      error
 	}{
-		"cut in a packet": {whole[:len(whole)-1], 4, "after 4 whole packets, at byte 370: file ends within a packet", capfile.ErrTruncated},
+		"cut in a packet": {whole[:len(whole)-1], 4, "after 4 whole packets, at byte 370: it ends within a packet", capfile.ErrTruncated},
 		"corrupt":         {append(append([]byte(nil), whole[:100]...), []byte(strings.Repeat("\xff", 100))...), 1, "after 1 whole packets, at byte 100: packet of 4294967295 bytes: want at most", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestFilesThatCannotBeReplayed(t *testing.T) {
 		dir:                           "it is a directory: want a capture file",
 		os.DevNull:                    "not a regular file (D",
 		text:                          "neither pcap nor pcapng: begins with bytes 68 65 6c 6c",
-		truncated:                     "the file ends within its header",
+		truncated:                     "file header: it ends within a packet or a header",
 		write(t, func(*capfile.Writer) error { return nil }): "it tells of no interface",
 		write(t, func(w *capfile.Writer) error { return w.WritePacket(0, 1, 4, []byte("abcd"), 0) }, capfile.Interface{Name: "usbmon1", LinkType: 220}): `interface "usbmon1" has packets of link type USB (220), which no network device of Linux has: want one of 0, 1, 2, 4,`,
 		write(t, func(*capfile.Writer) error { return nil }, capfile.Interface{LinkType: 148}, capfile.Interface{LinkType: 999}):                        "link type unknown (148), which no",

@@ -102,7 +102,7 @@ func TestBlocksThatCannotBe(t *testing.T) {
 		"a length of nothing":                {raw(iface(), 6, 0), "block of type 0x6 with a length of 0 bytes: want at least 12"},
 		"a length that is not aligned":       {raw(iface(), 6, 33), "length of 33 bytes"},
 		"a huge packet block":                {raw(iface(), 6, 0xfffffffc), "block of type 0x6 with 4294967292 bytes: want at most 16777216"},
-		"a huge block of no interest":        {raw(iface(), 0xbad, 0xfffffffc), "file ends within a packet"},
+		"a huge block of no interest":        {raw(iface(), 0xbad, 0xfffffffc), "it ends within a packet"},
 		"lengths that differ":                {raw(iface(), 6, 32, 0, 0, 0, 0, 0, 36), "with 32 bytes says at its end that it has 36"},
 		"a packet block without its fields":  {iface().block(blockEnhanced, make([]byte, 16)), "packet block of 28 bytes: want at least 32"},
 		"a simple packet without its length": {iface().block(blockSimple, nil), "packet block of 12 bytes"},

@@ -9,8 +9,9 @@ import (
 // ErrFormat means that a file is no capture.
 var ErrFormat = errors.New("neither pcap nor pcapng")
 
-// ErrTruncated means that a file ends within a packet, as after its writer was killed.
-var ErrTruncated = errors.New("file ends within a packet: let the capturing program end by itself or by SIGINT")
+// ErrTruncated means that a file or a stream ends within a packet or another block, as after its
+// writer was killed.
+var ErrTruncated = errors.New("it ends within a packet or a header: let the capturing program end by itself or by SIGINT")
 
 // Error is the error that ends reading a file early. It unwraps to [ErrTruncated], or to the
 // decompressor's or the underlying reader's error.

@@ -60,7 +60,7 @@ type pcapFile struct {
 func openPcap(f *Reader) (func(*Packet) error, error) {
 	header, err := f.r.Peek(pcapHeader)
 	if err == io.EOF {
-		return nil, fmt.Errorf("%w: the file ends within its header", ErrTruncated)
+		return nil, fmt.Errorf("file header: %w", ErrTruncated)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("file header: %w", err)

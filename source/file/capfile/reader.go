@@ -2,6 +2,7 @@ package capfile
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ type Reader struct {
 	raw   counter
 	limit Bounds
 	r     *bufio.Reader
+	live  bool   // see NewStreamReader
 	name  string // of the compression; "": none
 	end   func()
 	read  func(*Packet) error // the format's
@@ -51,8 +53,14 @@ func NewReader(r io.Reader) (*Reader, error) { return NewBoundedReader(r, Bounds
 
 // NewBoundedReader is NewReader with limits. Beyond them errors wrap [ErrTooLong], or are the
 // context's.
-func NewBoundedReader(r io.Reader, b Bounds) (*Reader, error) {
-	f := &Reader{raw: counter{r: &bounded{r: r, b: Bounds{Context: b.Context}}}, limit: b}
+func NewBoundedReader(r io.Reader, b Bounds) (*Reader, error) { return newReader(r, b, false) }
+
+// NewStreamReader is NewReader for what a program writes meanwhile: its errors say what that
+// program should do.
+func NewStreamReader(r io.Reader) (*Reader, error) { return newReader(r, Bounds{}, true) }
+
+func newReader(r io.Reader, b Bounds, live bool) (*Reader, error) {
+	f := &Reader{raw: counter{r: &bounded{r: r, b: Bounds{Context: b.Context}}}, limit: b, live: live}
 	f.r = bufio.NewReaderSize(&f.raw, readBuffer)
 	magic, err := f.peekMagic()
 	if err != nil {
@@ -73,12 +81,45 @@ func NewBoundedReader(r io.Reader, b Bounds) (*Reader, error) {
 func (f *Reader) peekMagic() ([]byte, error) {
 	magic, err := f.r.Peek(4)
 	switch {
+	case err == io.EOF && f.live && len(magic) == 0:
+		return nil, f.formatError("the stream ended before its first byte")
+	case err == io.EOF && f.live:
+		return nil, f.formatError("the stream ended after %d bytes", len(magic))
 	case err == io.EOF && len(magic) == 0:
-		return nil, fmt.Errorf("%w: the file is empty", ErrFormat)
+		return nil, f.formatError("the file is empty")
 	case err == io.EOF:
-		return nil, fmt.Errorf("%w: the file has %d bytes", ErrFormat, len(magic))
+		return nil, f.formatError("the file has %d bytes", len(magic))
 	}
 	return magic, err
+}
+
+func (f *Reader) formatError(format string, args ...any) error {
+	text := fmt.Sprintf(format, args...)
+	if f.live {
+		text += ": want a program that writes pcap or pcapng, such as tcpdump -U -w -"
+	}
+	return fmt.Errorf("%w: %s", ErrFormat, text)
+}
+
+// maxLine bounds what an error shows of a text that is no capture, in bytes.
+const maxLine = 80
+
+// firstLine returns the first line, quoted, if what is buffered begins with text.
+func (f *Reader) firstLine() string {
+	line, _ := f.r.Peek(min(f.r.Buffered(), maxLine))
+	if i := bytes.IndexByte(line, '\n'); i >= 0 {
+		line = line[:i]
+	}
+	line = bytes.TrimRight(line, "\r")
+	for _, c := range line {
+		if c < ' ' && c != '\t' || c > '~' {
+			return ""
+		}
+	}
+	if len(line) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", the text %q", line)
 }
 
 // open detects the format of the decompressed file.
@@ -97,7 +138,7 @@ func (f *Reader) open(plain io.Reader, magic []byte) (err error) {
 		f.read, err = openPcap(f)
 		return err
 	}
-	return fmt.Errorf("%w: begins with bytes % x", ErrFormat, magic)
+	return f.formatError("begins with bytes % x%s", magic, f.firstLine())
 }
 
 // Next returns the next packet, or io.EOF after the last one. Any other error is an [*Error].

@@ -25,7 +25,7 @@ func (s *Stream) check() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.interfaces) == 0 {
-		return errors.New("the stream ended before it described an interface")
+		return errors.New("the stream ended before it described an interface: its program captured nothing, or did not write before it ended")
 	}
 	if slices.ContainsFunc(s.interfaces, func(in described) bool { return in.err == nil }) {
 		return nil

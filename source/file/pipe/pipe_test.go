@@ -228,10 +228,10 @@ func TestStreamsThatEndEarly(t *testing.T) {
 		end     string // error of Close; "": none
 		packets uint64
 	}{
-		"nothing":                     {"", "neither pcap nor pcapng: the file is empty", "", 0},
-		"text":                        {"GET / HTTP/1.1\r\n", "neither pcap nor pcapng: begins with bytes 47 45 54 20", "", 0},
+		"nothing":                     {"", "neither pcap nor pcapng: the stream ended before its first byte: want a program that writes pcap or pcapng, such as tcpdump -U -w -", "", 0},
+		"text":                        {"GET / HTTP/1.1\r\n", "neither pcap nor pcapng: begins with bytes 47 45 54 20, the text \"GET / HTTP/1.1\": want a program that writes pcap or pcapng, such as tcpdump -U -w -", "", 0},
 		"a header without interfaces": {file.String()[:section], "the stream ended before it described an interface", "", 0},
-		"in the middle of the header": {file.String()[:section+2], fmt.Sprintf("after 0 whole packets, at byte %d: file", section) + " ends within a packet", "", 0},
+		"in the middle of the header": {file.String()[:section+2], fmt.Sprintf("after 0 whole packets, at byte %d: it", section) + " ends within a packet", "", 0},
 		"no packet":                   {file.String()[:header], "", "", 0},
 		"in the middle of a packet":   {file.String()[:whole-10], "", "after 0 whole packets, at byte ", 0},
 		"one packet":                  {file.String(), "", "", 1},

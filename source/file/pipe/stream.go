@@ -189,7 +189,7 @@ func (s *Stream) replaceInput(in io.Closer) bool {
 
 // read reads in to its end, and delivers its packets.
 func (s *Stream) read(in io.Reader) error {
-	r, err := capfile.NewReader(flushing{in, &s.batch})
+	r, err := capfile.NewStreamReader(flushing{in, &s.batch})
 	if err != nil {
 		return err
 	}

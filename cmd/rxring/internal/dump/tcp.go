@@ -14,6 +14,7 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/internal/printable"
 	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/source/file/stream"
 )
 
 // tcpScheme starts a Config.File that is an address to serve, as PCAP-over-IP: who connects
@@ -205,7 +206,7 @@ func (t *tcpOutput) add(conn net.Conn) {
 	defer t.mu.Unlock()
 	if t.closed || len(t.clients) == maxClients {
 		t.print("%v: refused: there are %d clients already", conn.RemoteAddr(), len(t.clients))
-		conn.Close()
+		refuse(conn, len(t.clients))
 		return
 	}
 	c := newClient(conn, t.stall, t.header, t.stats().Drops)
@@ -220,6 +221,13 @@ func (t *tcpOutput) add(conn net.Conn) {
 		t.began = true
 		close(t.first)
 	}
+}
+
+// refuse tells a client why it is not served, in place of a stream. The line fits in the kernel's
+// buffer.
+func refuse(conn net.Conn, clients int) {
+	fmt.Fprintf(conn, "%sthere are %d clients already: try again later\n", stream.ErrorPrefix, clients)
+	conn.Close()
 }
 
 // remove forgets a client that has left.

@@ -51,11 +51,16 @@ func parseOpener(arg string) (streamOpener, error) {
 	return fifoOpener(arg), nil
 }
 
+const wantWriter = "want a program that writes pcap or pcapng before this one, such as tcpdump -U -w - | rxring …"
+
 // open of standard input copies it, so that closing it ends a Read, which closing a terminal or
 // a pipe that blocks does not.
 func (stdinOpener) open(context.Context) (io.ReadCloser, error) {
 	if progress.IsTerminal(os.Stdin) {
-		return nil, errors.New("standard input is a terminal: want a program that writes pcap or pcapng before this one, such as tcpdump -U -w - | rxring …")
+		return nil, errors.New("standard input is a terminal: " + wantWriter)
+	}
+	if info, err := os.Stdin.Stat(); err == nil && info.IsDir() {
+		return nil, errors.New("standard input is a directory: " + wantWriter)
 	}
 	r, w := io.Pipe()
 	go func() {
@@ -75,7 +80,9 @@ func (path fifoOpener) open(ctx context.Context) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("it is a regular file: want file:%s, which replays it", strings.ReplaceAll(string(path), ",", ",,"))
 	case info.Mode()&fs.ModeSocket != 0:
 		return nil, fmt.Errorf("it is a socket: want pcap:unix:%s", strings.ReplaceAll(string(path), ",", ",,"))
-	case info.Mode()&(fs.ModeNamedPipe|fs.ModeCharDevice) == 0:
+	case info.IsDir():
+		return nil, fmt.Errorf("it is a directory: %s", wantPipe)
+	case info.Mode()&fs.ModeNamedPipe == 0:
 		return nil, fmt.Errorf("it is no FIFO (%v): %s", info.Mode().Type(), wantPipe)
 	}
 	in, err := openFIFO(string(path))
@@ -86,11 +93,25 @@ func (path fifoOpener) open(ctx context.Context) (io.ReadCloser, error) {
 }
 
 func (n netOpener) open(ctx context.Context) (io.ReadCloser, error) {
+	if n.network == "unix" {
+		if info, err := os.Stat(n.address); err == nil && info.Mode()&fs.ModeSocket == 0 {
+			return nil, fmt.Errorf("it is no socket (%v): want the path of a unix socket that a program listens at", info.Mode())
+		}
+	}
 	d := net.Dialer{Timeout: dialTimeout}
 	conn, err := d.DialContext(ctx, n.network, n.address)
+	var op *net.OpError
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED) && n.network == "tcp":
 		return nil, fmt.Errorf("%w: start the program that listens there first, such as rxring dump -w tcp:ADDRESS", syscall.ECONNREFUSED)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("%w: no program listens there: start it first", syscall.ECONNREFUSED)
+	case errors.Is(err, syscall.ENOENT):
+		return nil, fmt.Errorf("%w: start the program that listens there first", syscall.ENOENT)
+	case errors.Is(err, syscall.EPROTOTYPE):
+		return nil, fmt.Errorf("%w: want a stream socket; what rxring serve and package attach offer is read by --at %s in place of --from", syscall.EPROTOTYPE, n.address)
+	case errors.As(err, &op) && op.Op == "dial":
+		return nil, op.Err
 	case err != nil:
 		return nil, err
 	case n.request == stream.Request{}:
