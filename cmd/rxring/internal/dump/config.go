@@ -39,6 +39,9 @@ type Rotation struct {
 	Keep    int           // the newest files to keep; older ones are removed
 }
 
+// rotates reports whether there is more than one file.
+func (r *Rotation) rotates() bool { return r.Size > 0 || r.Period > 0 || r.Packets > 0 }
+
 // full reports whether the next packet belongs to another file.
 func (r *Rotation) full(f *captureFile) bool {
 	return r.Size > 0 && f.size > r.Size || r.Packets > 0 && f.packets >= r.Packets
@@ -115,7 +118,7 @@ func (c *Config) toFile() bool {
 // checkFiles checks the options of files that are written while the capture runs.
 func (c *Config) checkFiles() error {
 	r := c.Rotation
-	rotates := r.Size > 0 || r.Period > 0 || r.Packets > 0
+	rotates := r.rotates()
 	switch {
 	case c.Record.Last != 0 || c.Record.After != 0 || c.Record.Trigger != "":
 		return errors.New("--trigger, --last and --after are for a flight recorder: want --record SIZE with them")
@@ -145,7 +148,7 @@ func (c *Config) checkRecord() error {
 		return fmt.Errorf("--after %v: want a positive time, such as 1s", c.Record.After)
 	case !c.toFile():
 		return errors.New("--record writes files: want -w FILE with it")
-	case r.Size > 0 || r.Period > 0 || r.Packets > 0:
+	case r.rotates():
 		return errors.New("--record writes a file for each trigger, and -C, -G and --rotate-packets rotate files: want one of both")
 	}
 	return nil

@@ -13,6 +13,7 @@
 //	text.go         packets as lines; line.go formats one
 //	files.go        packets in a sequence of files; names.go names them
 //	capturefile.go  one file, its interfaces and statistics
+//	fifo_unix.go    FIFOs as outputs, and whether their readers are gone
 //	hook.go         a command for each finished file
 //	recorder.go     the flight recorder; history.go is its memory
 //	losses.go       what was dropped between the packets of that memory

@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +30,7 @@ type files struct {
 	names  *namer
 	start  time.Time // of the first period
 	stdout *os.File  // nil: write files
+	fifo   bool      // stdout is a FIFO of the name, which is to be closed
 
 	count  int           // files opened
 	file   *captureFile  // nil: none is open
@@ -60,7 +62,7 @@ func newFiles(d *dumper) (*files, error) {
 }
 
 // openFiles returns the files that d writes, with the first one open.
-func openFiles(d *dumper, stdout *os.File) (*files, error) {
+func openFiles(ctx context.Context, d *dumper, stdout *os.File) (*files, error) {
 	f, err := newFiles(d)
 	if err != nil {
 		return nil, err
@@ -69,7 +71,12 @@ func openFiles(d *dumper, stdout *os.File) (*files, error) {
 		if progress.IsTerminal(stdout) {
 			return nil, errors.New("-w -: standard output is a terminal: want a pipe or a file, or lines of text without -w")
 		}
-		f.stdout = stdout
+		f.stdout, d.pipe = stdout, stdout
+	} else if info, err := os.Stat(d.File); err == nil && info.Mode()&fs.ModeNamedPipe != 0 && !d.Rotation.rotates() {
+		if d.pipe, err = OpenFIFO(ctx, d.File); err != nil {
+			return nil, fmt.Errorf("-w %w", err)
+		}
+		f.stdout, f.fifo = d.pipe, true
 	}
 	return f, f.openPeriod(0)
 }
@@ -88,7 +95,9 @@ func (f *files) openPeriod(period int64) error {
 // open opens the next file, named for a time.
 func (f *files) open(at time.Time) error {
 	name := "standard output"
-	if f.stdout == nil {
+	if f.fifo {
+		name = f.stdout.Name()
+	} else if f.stdout == nil {
 		name = f.names.next(at)
 		if err := f.removeOld(); err != nil {
 			return err
@@ -104,6 +113,9 @@ func (f *files) open(at time.Time) error {
 		return err
 	}
 	f.file.extras = extras
+	if f.fifo {
+		f.file.closer = f.stdout
+	}
 	if err := f.file.writeExtra(extra); err != nil {
 		return err
 	}

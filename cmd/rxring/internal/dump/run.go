@@ -57,6 +57,7 @@ type dumper struct {
 	in     *Input
 	stderr *os.File
 	out    output
+	pipe   *os.File // to the reader of out, which may be a pipe; nil: none
 	order  *orderer // nil: there is one device
 	packet packet
 	buffer []byte // for packets that are not written from the ring
@@ -120,12 +121,13 @@ func (d *dumper) begin(ctx context.Context, stdout *os.File) error {
 		}
 		d.start = time.Now()
 	} else if d.File == "" {
+		d.pipe = stdout
 		d.out = newText(stdout, d.in.several != nil)
 	} else if d.Record.Bytes > 0 {
 		if d.out, err = newRecorder(d); err != nil {
 			return err
 		}
-	} else if d.out, err = openFiles(d, stdout); err != nil {
+	} else if d.out, err = openFiles(ctx, d, stdout); err != nil {
 		return err
 	}
 	if err := d.in.Handle.SetFilter(filter); err != nil {
@@ -149,16 +151,21 @@ func (d *dumper) capture(ctx context.Context) error {
 		ctx, cancel = context.WithDeadline(ctx, d.start.Add(span))
 		defer cancel()
 	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if d.pipe != nil {
+		wg.Go(func() {
+			awaitReaderGone(ctx, d.pipe)
+			cancel()
+		})
+	}
 	if d.in.Start != nil {
 		done, err := d.in.Start()
 		if err != nil {
 			return err
 		}
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer cancel()
 		wg.Go(func() {
 			select {
 			case <-done:

@@ -71,7 +71,7 @@ func Run(ctx context.Context, c Config, stderr *os.File) error {
 	}
 	defer t.Close()
 	// First, too: dumpcap has opened its end, and waits for ever if no program writes.
-	fifo, err := openWriter(ctx, c.FIFO)
+	fifo, err := dump.OpenFIFO(ctx, c.FIFO)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -100,10 +100,6 @@ func Run(ctx context.Context, c Config, stderr *os.File) error {
 	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	wg.Go(func() {
-		awaitReaderGone(ctx, fifo)
-		cancel()
-	})
 	wg.Go(func() {
 		begin := fmt.Sprintf("listening on %s at %s, filter %q", device, ns.at, c.Filter)
 		t.show(ctx, begin, func() capture.Stats {

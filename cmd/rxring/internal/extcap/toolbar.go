@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/cmd/rxring/internal/dump"
 )
 
 // toolbar shows drop counts in Wireshark's toolbar while a capture runs. tshark has none.
@@ -103,7 +104,7 @@ func (t *toolbar) show(ctx context.Context, begin string, stats func() capture.S
 		return
 	case <-t.ready:
 	}
-	f, err := openWriter(ctx, t.out)
+	f, err := dump.OpenFIFO(ctx, t.out)
 	if err != nil {
 		return
 	}
