@@ -144,7 +144,7 @@ func fastIsBehind(out *tcpOutput, conn net.Conn) bool {
 // A client that receives nothing for some time is disconnected: it must not keep its place.
 func TestAStalledClientIsDisconnected(t *testing.T) {
 	need.Time(t, "it waits for a deadline")
-	out, _, connect := serveTCP(t)
+	out, first, connect := serveTCP(t)
 	out.mu.Lock()
 	out.stall = 50 * time.Millisecond
 	out.mu.Unlock()
@@ -159,6 +159,7 @@ func TestAStalledClientIsDisconnected(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+	first.Close() // close waits for it
 	out.close(capture.Stats{})
 }
 
