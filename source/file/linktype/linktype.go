@@ -134,6 +134,11 @@ func (l *Link) Decode(b []byte) (p Packet, ok bool) {
 	if l.decode == nil {
 		return Packet{Data: b}, true
 	}
+	return l.decodeHeader(b)
+}
+
+// decodeHeader allocates: what it returns escapes to decode. Most packets have no need of it.
+func (l *Link) decodeHeader(b []byte) (p Packet, ok bool) {
 	p.Data = l.decode(b, &p.Link)
 	p.Outgoing = p.Link.Type == tpacket.PacketOutgoing
 	p.HasLink = !l.framed

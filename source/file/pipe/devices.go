@@ -63,7 +63,7 @@ func (s *Stream) Add(c Config) (*Source, error) {
 	src := &Source{s: s, cfg: c}
 	for _, in := range s.interfaces {
 		if in.err != nil {
-			src.devices = append(src.devices, nil)
+			src.addLocked(nil)
 			src.leftOut = append(src.leftOut, fmt.Errorf("%w: they are left out", leftOut(in)))
 			continue
 		}
@@ -76,7 +76,7 @@ func (s *Stream) Add(c Config) (*Source, error) {
 		if err != nil {
 			return nil, errors.Join(err, src.removeDevices())
 		}
-		src.devices = append(src.devices, dev)
+		src.addLocked(dev)
 	}
 	return src, nil
 }
@@ -121,7 +121,7 @@ func (src *Source) addMissingLocked() {
 		if err != nil {
 			src.failed(err)
 		}
-		src.devices = append(src.devices, dev)
+		src.addLocked(dev)
 	}
 }
 

@@ -62,6 +62,7 @@ type Source struct {
 	ready   atomic.Bool // awaitReaders has returned
 
 	devices []*rxring.Device // by index of Stream.interfaces, nil: none; guarded by Stream.mu
+	shown   []*rxring.Device // those that are not nil; never changed, but replaced with devices
 }
 
 // Start starts the delivery. Of the sources of one stream, one can be started.
@@ -78,11 +79,20 @@ func (src *Source) Start() error {
 	return nil
 }
 
-// Devices returns the devices so far. An interface that the stream describes later adds one.
+// Devices returns the devices so far, which the caller must not change. An interface that the
+// stream describes later adds one.
 func (src *Source) Devices() []*rxring.Device {
 	src.s.mu.Lock()
 	defer src.s.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(src.devices), func(d *rxring.Device) bool { return d == nil })
+	return src.shown
+}
+
+// addLocked adds the device of the next interface; nil: it has none.
+func (src *Source) addLocked(d *rxring.Device) {
+	src.devices = append(src.devices, d)
+	if d != nil {
+		src.shown = append(slices.Clip(src.shown), d)
+	}
 }
 
 // LeftOut has an error for each interface that was described before Add and whose packets no

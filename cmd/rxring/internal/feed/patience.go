@@ -26,6 +26,14 @@ type patience struct {
 
 // room implements file.Config.Room.
 func (p *patience) room(n int) int {
+	common := n
+	for _, d := range p.devices {
+		common = d.RoomFor(common)
+	}
+	if common > 0 { // usually, and without an allocation
+		p.full = nil
+		return common
+	}
 	var full map[*rxring.Socket]time.Time
 	wait := false
 	for _, d := range p.devices {
