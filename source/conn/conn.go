@@ -39,7 +39,8 @@ func Add(ns *rxring.Namespace, conn net.Conn, f Framing, c Config) (net.Conn, er
 	return w, nil
 }
 
-// Wrap returns conn with its frames delivered to tap, framed as f.
+// Wrap returns conn with its frames delivered to tap, framed as f. Close does not remove tap. What
+// packet sockets send through tap is not written to conn, as it is with [Config].Send.
 func Wrap(conn net.Conn, tap *rxring.Device, f Framing) net.Conn { return wrap(conn, tap, f) }
 
 func wrap(conn net.Conn, tap *rxring.Device, f Framing) *wrapped {
@@ -82,7 +83,9 @@ func (w *wrapped) Close() error {
 // Write, behind the link-layer header that tap's type has.
 //
 // readsOutgoing reports that rw is a TUN or TAP device of this host, from which a program
-// reads what the host sends. Otherwise what is read is incoming, as in Wrap.
+// reads what the host sends. Otherwise what is read is incoming, as in Wrap. Packets that packet
+// sockets send are not written to rw; [rxring.Device.SetTransmit] can do that where a Write is
+// a packet.
 func ReadWriter(rw io.ReadWriteCloser, tap *rxring.Device, readsOutgoing bool) io.ReadWriteCloser {
 	return &readWriter{rw, newStream(tap, Datagram, readsOutgoing), newStream(tap, Datagram, !readsOutgoing)}
 }
