@@ -179,3 +179,38 @@ func TestTransferOverTCPIsDeliveredWithItsSegments(t *testing.T) {
 		t.Errorf("the frames hold the stream: %v; %d large segments, %d FINs", bytes.Equal(stream, sent), large, fin)
 	}
 }
+
+func TestEachPacketOfAListIsDeliveredWhole(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	e := netstack.Wrap(discard{}, dev)
+	e.Attach(discard{})
+	_, rd := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, tpacket.Req{BlockSize: 1 << 20, BlockNr: 1, FrameSize: 1 << 14, FrameNr: 64})
+	for _, packets := range []int{1, 2, 40} { // 40 are more than a batch
+		var list stack.PacketBufferList
+		for n := range packets {
+			var payload buffer.Buffer // in up to 16 pieces
+			for piece := range 1 + n%16 {
+				payload.Append(buffer.NewViewWithData(bytes.Repeat([]byte{byte(n + piece)}, 4097))) // too long for the room behind another
+			}
+			pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: 14, Payload: payload})
+			defer pkt.DecRef()
+			header.Ethernet(pkt.LinkHeader().Push(14)).Encode(&header.EthernetFields{SrcAddr: nearMAC, DstAddr: farMAC, Type: header.IPv4ProtocolNumber})
+			list.PushBack(pkt)
+		}
+		if n, err := e.WritePackets(list); n != packets || err != nil {
+			t.Errorf("WritePackets returns %d, %v", n, err)
+		}
+		for _, pkt := range list.AsSlice() {
+			f := rxtest.Next(t, rd)
+			whole := pkt.ToView().AsSlice()
+			if f.Len != len(whole) || !bytes.HasPrefix(whole, f.Data) || f.From.Pkttype != tpacket.PacketOutgoing {
+				t.Errorf("a frame of %d bytes, type %d: want %d, outgoing", f.Len, f.From.Pkttype, len(whole))
+			}
+			f.Release()
+		}
+	}
+	if _, ok := rd.Next(); ok {
+		t.Error("one frame too many")
+	}
+}
