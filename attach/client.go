@@ -20,6 +20,8 @@ import (
 // concurrently.
 type Client struct {
 	path   string
+	name   string // in errors: the path, or a published name
+	pid    int    // of the server's process; 0: not known
 	ns     *rxring.Namespace
 	events *net.UnixConn
 	wg     sync.WaitGroup // readEvents
@@ -106,7 +108,7 @@ func (c *Client) end(err error) {
 		c.mu.Unlock()
 		return
 	}
-	c.err = &fs.PathError{Op: "attach", Path: c.path, Err: err}
+	c.err = &fs.PathError{Op: "attach", Path: c.name, Err: err}
 	left := slices.Collect(maps.Values(c.sockets))
 	c.mu.Unlock()
 	c.conn.hangUp()
@@ -134,6 +136,10 @@ func (c *Client) Status() (st Status, err error) {
 	err = c.readListLocked(opStatus, &st)
 	return st, err
 }
+
+// PID returns the ID of the process that offers the namespace, as the kernel identifies it. 0:
+// this process's PID namespace does not have it.
+func (c *Client) PID() int { return c.pid }
 
 // Done returns a channel that is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }

@@ -22,21 +22,34 @@ import (
 // If the server is busy, Dial tries again until ctx ends: its backlog is full, or this
 // user has too many processes attached or connects too often. The error then unwraps to
 // EAGAIN and to ctx's.
-func Dial(ctx context.Context, path string) (*Client, error) {
+func Dial(ctx context.Context, path string) (*Client, error) { return dial(ctx, path, path) }
+
+// DialPublished is [Dial] for what [Find] finds by a name, which its errors name in place of
+// the path.
+func DialPublished(ctx context.Context, name string) (*Client, error) {
+	p, err := Find(name)
+	if err != nil {
+		return nil, &fs.PathError{Op: "attach", Path: name, Err: err}
+	}
+	return dial(ctx, p.Path, name)
+}
+
+// dial is Dial, with the name for errors.
+func dial(ctx context.Context, path, name string) (*Client, error) {
 	var busy *busyError
 	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
-		c := &Client{path: path, ns: rxring.NewNamespace(rxring.NamespaceConfig{}), done: make(chan struct{}), sockets: make(map[uint32]*Socket)}
+		c := &Client{path: path, name: name, ns: rxring.NewNamespace(rxring.NamespaceConfig{}), done: make(chan struct{}), sockets: make(map[uint32]*Socket)}
 		switch err := c.dial(ctx); {
 		case err == nil:
 			c.wg.Go(c.readEvents)
 			return c, nil
 		case errors.As(err, &busy):
 		case ctx.Err() == nil || busy == nil:
-			return nil, &fs.PathError{Op: "attach", Path: path, Err: err}
+			return nil, &fs.PathError{Op: "attach", Path: name, Err: err}
 		}
 		select {
 		case <-ctx.Done():
-			return nil, &fs.PathError{Op: "attach", Path: path, Err: explain.Errorf(ctx.Err(), "%w: no attempt succeeded: try again later", busy)}
+			return nil, &fs.PathError{Op: "attach", Path: name, Err: explain.Errorf(ctx.Err(), "%w: no attempt succeeded: try again later", busy)}
 		case <-time.After(wait/2 + rand.N(wait)): // clients spread out
 		}
 	}
@@ -111,6 +124,9 @@ func (c *Client) helloLocked() error {
 	}
 	f := os.NewFile(uintptr(fd), "events")
 	defer f.Close()
+	if server, err := peerCredentials(int(f.Fd())); err == nil { // of the process that made the pair, also if systemd listens
+		c.pid = server.PID
+	}
 	c.events, err = unixConn(f)
 	return err
 }
@@ -122,6 +138,8 @@ func (c *Client) connectError(err error) error {
 		cause = op.Err
 	}
 	switch {
+	case c.name != c.path && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):
+		return explain.Errorf(cause, "the process that published it has ended: `rxring ps` lists what there is")
 	case errors.Is(err, fs.ErrNotExist):
 		return explain.Errorf(cause, "there is no such socket: start `rxring serve --at %s`, or name another socket", c.path)
 	case errors.Is(err, syscall.ECONNREFUSED) && !isSocket(c.path), errors.Is(err, syscall.ENOTSOCK):

@@ -37,13 +37,12 @@ func removeStale(dir string) {
 	}
 }
 
-// isStale reports whether no process has the PID and none listens at the socket: the PID can be
-// one of another namespace.
+// isStale reports whether the process that made the socket has ended. Its PID does not show
+// that: it may be another process's by now, or one of another PID namespace. Connecting with
+// another type of socket fails, without a connection for the process to accept: EPROTOTYPE, and
+// ECONNREFUSED once no process has the socket (unix(7)).
 func (p Published) isStale() bool {
-	if !errors.Is(syscall.Kill(p.PID, 0), syscall.ESRCH) {
-		return false
-	}
-	c, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: p.Path, Net: "unixpacket"})
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: p.Path, Net: "unixgram"})
 	if err == nil {
 		c.Close()
 	}

@@ -47,12 +47,17 @@ func TestAPublishedNamespaceIsFoundByName(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %+v", name, found, err, me)
 		}
 	}
-	c, err := attach.Dial(t.Context(), me.Path)
+	c, err := attach.DialPublished(t.Context(), "my-vpn_1")
 	must(t, err)
+	if c.PID() != os.Getpid() {
+		t.Errorf("offered by process %d; want %d", c.PID(), os.Getpid())
+	}
 	if _, ok := c.Namespace().DeviceByName("wg0"); !ok {
 		t.Error("the namespace has no wg0")
 	}
-	must(t, c.Close())
+	if must(t, c.Close()); c.Err().Error() != "attach my-vpn_1: closed by this process" {
+		t.Error(c.Err())
+	}
 	if _, err := attach.Publish(ns, "my-vpn_1"); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("twice in one process: %v", err)
 	}
@@ -132,6 +137,8 @@ func TestNamesOfEndedProcessesAreGone(t *testing.T) {
 	bindSocket(stale, false)
 	far := filepath.Join(dir, fmt.Sprintf("far@%d", ended.Process.Pid)) // the PID is one of another PID namespace
 	bindSocket(far, true)
+	reused := filepath.Join(dir, fmt.Sprintf("vpn@%d", os.Getppid())) // the PID is another process's by now
+	bindSocket(reused, false)
 	for _, name := range []string{"vpn", "vpn@0", "vpn@007", "vpn@x", "a.b@12"} {
 		bindSocket(filepath.Join(dir, name), false)
 	}
@@ -157,8 +164,10 @@ func TestNamesOfEndedProcessesAreGone(t *testing.T) {
 	}
 	files, err := os.ReadDir(dir)
 	must(t, err)
-	if _, err := os.Lstat(stale); !errors.Is(err, fs.ErrNotExist) || len(files) != 8 {
-		t.Errorf("%s: %v; %v", stale, err, files)
+	for _, path := range []string{stale, reused} {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) || len(files) != 8 {
+			t.Errorf("%s: %v; %v", path, err, files)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -105,6 +106,9 @@ func (o *offer) ask(ctx context.Context) {
 	if err == nil {
 		defer c.Close()
 		defer context.AfterFunc(ctx, func() { c.Close() })() // a process that does not answer
+		if pid := c.PID(); pid != 0 {
+			o.PID, o.Program = pid, programOf(pid)
+		}
 		var st attach.Status
 		if st, err = c.Status(); err == nil {
 			o.Devices, o.Sockets = append(o.Devices, st.Devices...), len(st.Sockets)
@@ -126,7 +130,12 @@ func programOf(pid int) string {
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSuffix(string(name), "\n")
+	program := strings.TrimSuffix(string(name), "\n")
+	if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && program == "exe" { // it has executed /proc/self/exe
+		first, _, _ := strings.Cut(string(args), "\x00")
+		program = filepath.Base(first)
+	}
+	return program
 }
 
 func printOffers(out io.Writer, offers []*offer) error {
