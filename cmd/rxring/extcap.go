@@ -184,6 +184,11 @@ func (f *extcapFlags) installScripts(ctx context.Context) error {
 	for _, i := range all {
 		say("Wireshark lists %s", i.Name)
 	}
+	for _, path := range f.at {
+		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+			say("--at %s: there is no such socket: Wireshark lists its devices once `rxring serve --at %s`, or a program with package attach, listens there", path, path)
+		}
+	}
 	if len(all) == 0 {
 		say("no device is offered now: start rxring serve, then refresh Wireshark's interfaces (F5)")
 	}

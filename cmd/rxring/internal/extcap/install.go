@@ -48,15 +48,24 @@ func Install(dirs []string, program string, others []string) (paths []string, er
 		} else if !ours && exists(path) {
 			return paths, fmt.Errorf("%s: another program wrote this file: remove it, or choose another directory with --dir", path)
 		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return paths, err
+		err := os.MkdirAll(dir, 0o755)
+		if err == nil {
+			err = replace(path, script)
 		}
-		if err := replace(path, script); err != nil {
-			return paths, err
+		if err != nil {
+			return paths, installError(dir, err)
 		}
 		paths = append(paths, path)
 	}
 	return paths, nil
+}
+
+// installError returns an error that names the directory, and not a temporary file in it.
+func installError(dir string, err error) error {
+	if p := new(fs.PathError); errors.As(err, &p) {
+		err = p.Err
+	}
+	return fmt.Errorf("%s: %w: want a directory where this user may write: --dir names another one; only root can install into Wireshark's global one", dir, err)
 }
 
 // Uninstall removes from dirs what Install has written, and returns the paths.
