@@ -48,33 +48,37 @@ func TestRotationBySize(t *testing.T) {
 
 // The file of a period is finished when the period is over, though no packet comes.
 func TestRotationByTime(t *testing.T) {
+	t.Parallel()
 	need.Time(t, "it waits for periods of a second")
 	for _, attached := range []bool{false, true} {
-		s, _ := start(t, Config{File: "x-%s", Rotation: Rotation{Period: time.Second}}, attached)
-		finished := func() (files, packets int) {
-			all, _ := filepath.Glob(filepath.Join(s.dir, "x-*"))
-			for _, name := range all {
-				if n, ok := s.finished(filepath.Base(name)); ok {
-					files, packets = files+1, packets+n
+		t.Run(fmt.Sprintf("attached=%v", attached), func(t *testing.T) {
+			t.Parallel()
+			s, _ := start(t, Config{File: "x-%s", Rotation: Rotation{Period: time.Second}}, attached)
+			finished := func() (files, packets int) {
+				all, _ := filepath.Glob(filepath.Join(s.dir, "x-*"))
+				for _, name := range all {
+					if n, ok := s.finished(filepath.Base(name)); ok {
+						files, packets = files+1, packets+n
+					}
+				}
+				return files, packets
+			}
+			const packets = 3
+			for i := range packets {
+				s.deliver(numbered(t, i), time.Unix(1700000000, 0)) // a capture's time
+				for n := -1; n != i+1; _, n = finished() {
+					if t.Context().Err() != nil {
+						t.Fatal("no file is finished")
+					}
+					time.Sleep(10 * time.Millisecond)
 				}
 			}
-			return files, packets
-		}
-		const packets = 3
-		for i := range packets {
-			s.deliver(numbered(t, i), time.Unix(1700000000, 0)) // a capture's time
-			for n := -1; n != i+1; _, n = finished() {
-				if t.Context().Err() != nil {
-					t.Fatal("no file is finished")
-				}
-				time.Sleep(10 * time.Millisecond)
+			files, _ := finished()
+			s.end()
+			if r, err := s.wait(); err != nil || r.Captured != packets || r.Files != files || files < packets {
+				t.Fatalf("%+v, %v; %d files were finished", r, err, files)
 			}
-		}
-		files, _ := finished()
-		s.end()
-		if r, err := s.wait(); err != nil || r.Captured != packets || r.Files != files || files < packets {
-			t.Fatalf("%+v, %v; %d files were finished", r, err, files)
-		}
+		})
 	}
 }
 
@@ -122,6 +126,7 @@ func TestPeriodOfAPacket(t *testing.T) {
 }
 
 func TestEndsAfterSoManyPeriods(t *testing.T) {
+	t.Parallel()
 	need.Time(t, "it waits for periods of a second")
 	s, _ := start(t, Config{File: "x", Rotation: Rotation{Period: time.Second, Files: 1}}, true)
 	s.deliver(numbered(t, 1), time.Now())

@@ -54,37 +54,41 @@ func TestEveryPacketUpToTheEnd(t *testing.T) {
 // What the source says of a packet is in the file, for other programs, too. A pcap file has no
 // place for it.
 func TestComments(t *testing.T) {
+	t.Parallel()
 	need.Time(t, "it runs tshark")
 	for _, attached := range []bool{false, true} {
 		for _, name := range []string{"x.pcapng", "x.pcap"} {
-			s, _ := start(t, Config{File: name, Capture: capture.Config{Comments: true}}, attached)
-			for i := range 3 {
-				p := rxring.Packet{Data: numbered(t, i)}
-				if i != 1 {
-					p.Comment = fmt.Sprintf("peer %d: accepted", i)
+			t.Run(fmt.Sprintf("attached=%v,%s", attached, name), func(t *testing.T) {
+				t.Parallel()
+				s, _ := start(t, Config{File: name, Capture: capture.Config{Comments: true}}, attached)
+				for i := range 3 {
+					p := rxring.Packet{Data: numbered(t, i)}
+					if i != 1 {
+						p.Comment = fmt.Sprintf("peer %d: accepted", i)
+					}
+					s.dev.Deliver(&p)
 				}
-				s.dev.Deliver(&p)
-			}
-			s.end()
-			if r, err := s.wait(); err != nil || r.Captured != 3 {
-				t.Fatalf("%+v, %v", r, err)
-			}
-			want := []string{"peer 0: accepted", "", "peer 2: accepted"}
-			if name == "x.pcap" {
-				want = []string{"", "", ""}
-			}
-			var got []string
-			for _, p := range s.packets(name) {
-				got = append(got, p.Comment)
-			}
-			if !slices.Equal(got, want) {
-				t.Errorf("%s, attached %v: %q, want %q", name, attached, got, want)
-			}
-			need.Program(t, "tshark")
-			out, err := exec.Command("tshark", "-r", filepath.Join(s.dir, name), "-T", "fields", "-e", "frame.comment").Output()
-			if err != nil || string(out) != strings.Join(want, "\n")+"\n" {
-				t.Errorf("%s: tshark reads %q, %v; want %q", name, out, err, want)
-			}
+				s.end()
+				if r, err := s.wait(); err != nil || r.Captured != 3 {
+					t.Fatalf("%+v, %v", r, err)
+				}
+				want := []string{"peer 0: accepted", "", "peer 2: accepted"}
+				if name == "x.pcap" {
+					want = []string{"", "", ""}
+				}
+				var got []string
+				for _, p := range s.packets(name) {
+					got = append(got, p.Comment)
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%s, attached %v: %q, want %q", name, attached, got, want)
+				}
+				need.Program(t, "tshark")
+				out, err := exec.Command("tshark", "-r", filepath.Join(s.dir, name), "-T", "fields", "-e", "frame.comment").Output()
+				if err != nil || string(out) != strings.Join(want, "\n")+"\n" {
+					t.Errorf("%s: tshark reads %q, %v; want %q", name, out, err, want)
+				}
+			})
 		}
 	}
 }

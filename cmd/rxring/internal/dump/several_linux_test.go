@@ -123,11 +123,13 @@ func fields(t *testing.T, path string, names ...string) []string {
 }
 
 func TestSeveralDevicesInOneFile(t *testing.T) {
+	t.Parallel()
 	need.Time(t, "it runs tshark several times")
 	for _, attached := range []bool{false, true} {
 		for _, immediate := range []bool{false, true} {
 			for _, names := range [][]string{{"tun0", "net0"}, {"any"}, {"net0", "net1", "net0"}} {
 				t.Run(fmt.Sprintf("attached=%v,immediate=%v,%v", attached, immediate, names), func(t *testing.T) {
+					t.Parallel()
 					s := newSession(t)
 					c := capture.Config{Immediate: immediate, Snaplen: 1514}
 					in := s.open(names, c, attached)
@@ -169,6 +171,7 @@ func TestSeveralDevicesInOneFile(t *testing.T) {
 
 // An expression means the same on each device as on that device alone.
 func TestExpressionsOfSeveralDevices(t *testing.T) {
+	t.Parallel()
 	need.Time(t, "it runs tshark several times")
 	needLibpcap(t)
 	for _, attached := range []bool{false, true} {
@@ -183,33 +186,36 @@ func TestExpressionsOfSeveralDevices(t *testing.T) {
 			{"port 53 and not vlan", []string{"net0", "net1"}, "net0 net1"},                         // run by dumper
 			{"port 53 and len < 1000", []string{"ppp0", "tun0"}, "ppp0 tun0"},
 		} {
-			s := newSession(t)
-			in := s.open(c.names, capture.Config{}, attached)
-			path := s.capture(in, Config{File: "x.pcapng", Expression: c.expr}, func() {
-				s.add(rxring.DeviceConfig{Name: "late0"})
-				for _, d := range s.devices {
-					s.deliver(d, 53, 1)
-					s.deliver(d, 54, 2)
+			t.Run(fmt.Sprintf("attached=%v,%q on %v", attached, c.expr, c.names), func(t *testing.T) {
+				t.Parallel()
+				s := newSession(t)
+				in := s.open(c.names, capture.Config{}, attached)
+				path := s.capture(in, Config{File: "x.pcapng", Expression: c.expr}, func() {
+					s.add(rxring.DeviceConfig{Name: "late0"})
+					for _, d := range s.devices {
+						s.deliver(d, 53, 1)
+						s.deliver(d, 54, 2)
+					}
+				})
+				got := make(map[string]int)
+				for _, line := range fields(t, path, "frame.interface_name", "udp.dstport") {
+					f := strings.Fields(line)
+					if len(f) != 2 {
+						t.Errorf("%q on %v, attached %v: %q", c.expr, c.names, attached, line)
+						continue
+					}
+					if got[f[0]]++; f[1] != "53" {
+						t.Errorf("%s: port %s", c.expr, f[1])
+					}
+				}
+				want := make(map[string]int)
+				for _, name := range strings.Fields(c.want) {
+					want[name] = 1
+				}
+				if fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Errorf("%q on %v: %v, want %v", c.expr, c.names, got, want)
 				}
 			})
-			got := make(map[string]int)
-			for _, line := range fields(t, path, "frame.interface_name", "udp.dstport") {
-				f := strings.Fields(line)
-				if len(f) != 2 {
-					t.Errorf("%q on %v, attached %v: %q", c.expr, c.names, attached, line)
-					continue
-				}
-				if got[f[0]]++; f[1] != "53" {
-					t.Errorf("%s: port %s", c.expr, f[1])
-				}
-			}
-			want := make(map[string]int)
-			for _, name := range strings.Fields(c.want) {
-				want[name] = 1
-			}
-			if fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("%q on %v: %v, want %v", c.expr, c.names, got, want)
-			}
 		}
 	}
 }
@@ -267,6 +273,7 @@ func TestFormats(t *testing.T) {
 
 // A program that follows a compressed file sees packets while the capture waits for more.
 func TestCompressedFilesAreFlushed(t *testing.T) {
+	t.Parallel()
 	need.Time(t, "it waits for flushes")
 	s, _ := start(t, Config{File: "x.zst", Capture: capture.Config{Immediate: true}}, false)
 	for i := range 3 {
