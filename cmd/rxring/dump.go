@@ -81,8 +81,8 @@ and sent to each client: secrets that decrypt packets, names of addresses, and c
 16 MiB of each source. Comments of a stream that arrive after a file was opened are in the next one.
 
 The capture ends after -c packets, after --max-bytes, after --for, at the end of a capture file, on SIGINT or
-SIGTERM, and with exit code 1 when the device is removed or the process that offers it
-ends. While the device is down, it waits.`,
+SIGTERM, when the program that reads standard output or a FIFO (-w) has ended, and with exit code 1
+when the device is removed or the process that offers it ends. While the device is down, it waits.`,
 		Example: `  rxring dump -i eth0 -c 10 tcp port 443
   rxring dump --at /run/rxring.sock -i wg0 -w wg0.pcapng
   rxring dump --at /run/rxring.sock -w - | tshark -r -

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/rxring/rxring/capture"
@@ -204,6 +205,9 @@ func (f *captureFile) writeStats(s capture.Stats) error {
 func (f *captureFile) failed(err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("%s: the program that reads it has ended: %w", f.name, syscall.EPIPE)
 	}
 	if path := new(os.PathError); errors.As(err, &path) && f.closer != nil {
 		return err // it has the name
