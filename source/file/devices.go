@@ -8,7 +8,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/source/file/capfile"
-	"github.com/rxring/rxring/source/file/internal/delivery"
+	"github.com/rxring/rxring/source/file/delivery"
 	"github.com/rxring/rxring/source/file/linktype"
 )
 

@@ -17,7 +17,7 @@ import (
 	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/source/file/capfile"
-	"github.com/rxring/rxring/source/file/internal/delivery"
+	"github.com/rxring/rxring/source/file/delivery"
 	"github.com/rxring/rxring/tpacket"
 )
 

@@ -11,7 +11,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/source/file/capfile"
-	"github.com/rxring/rxring/source/file/internal/delivery"
+	"github.com/rxring/rxring/source/file/delivery"
 )
 
 // In these tests time is synctest's: it stands still while anybody works, and a

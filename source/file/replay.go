@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/source/file/capfile"
-	"github.com/rxring/rxring/source/file/internal/delivery"
+	"github.com/rxring/rxring/source/file/delivery"
 )
 
 var errChanged = errors.New("its interfaces are not those that it had when it was opened: open it again")

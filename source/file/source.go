@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/source/file/internal/delivery"
+	"github.com/rxring/rxring/source/file/delivery"
 )
 
 // FullSpeed, for [Config].Speed, replays as fast as possible.

@@ -10,7 +10,7 @@ import (
 	"strconv"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/source/file/internal/delivery"
+	"github.com/rxring/rxring/source/file/delivery"
 )
 
 // maxSnapLen is a snapshot length above which packets may have any length: tcpdump's 262144

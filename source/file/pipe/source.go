@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/source/file/internal/delivery"
+	"github.com/rxring/rxring/source/file/delivery"
 )
 
 // Config configures a source. Only Namespace must be set.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/source/file/capfile"
-	"github.com/rxring/rxring/source/file/internal/delivery"
+	"github.com/rxring/rxring/source/file/delivery"
 )
 
 // settleTime is how long Open waits for another interface after one was described: a program
