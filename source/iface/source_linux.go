@@ -11,6 +11,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/pushfilter"
 )
 
 // ErrGone is the error of a Source whose interface was removed.
@@ -138,7 +139,7 @@ func (s *Source) followLocked() error {
 		}
 	}
 	if err == nil {
-		err = s.tap.set(memberships(s.dev), forKernel(s.dev.Filters()))
+		err = s.tap.set(memberships(s.dev), pushfilter.Common(s.dev.Filters()))
 	}
 	if err != nil {
 		err = fmt.Errorf("iface: interface %s: %w", s.cfg.Name, err)

@@ -1,4 +1,4 @@
-package iface
+package pushfilter
 
 import (
 	"math"
@@ -8,7 +8,7 @@ import (
 	"github.com/rxring/rxring/cbpf"
 )
 
-func TestForKernel(t *testing.T) {
+func TestCommon(t *testing.T) {
 	one := func(in ...cbpf.Instruction) [][]cbpf.Instruction { return [][]cbpf.Instruction{in} }
 	load := func(ad uint32) [][]cbpf.Instruction {
 		return one(cbpf.Instruction{Op: 0x20, K: cbpf.AdOff + ad}, cbpf.Instruction{Op: cbpf.OpRetK, K: 96})
@@ -35,7 +35,7 @@ func TestForKernel(t *testing.T) {
 		"the type, which is loopback's here": {load(28), false, false},
 	} {
 		was := slices.Clone(slices.Concat(c.programs...))
-		got := forKernel(c.programs, c.all)
+		got := Common(c.programs, c.all)
 		if (got != nil) != c.pushed {
 			t.Errorf("%s: %v", what, got)
 		}
@@ -44,6 +44,33 @@ func TestForKernel(t *testing.T) {
 		}
 		if !slices.Equal(slices.Concat(c.programs...), was) {
 			t.Errorf("%s: the reader's own is changed", what)
+		}
+	}
+}
+
+func TestSnaplen(t *testing.T) {
+	ret := func(op uint16, ks ...uint32) (prog []cbpf.Instruction) {
+		for _, k := range ks {
+			prog = append(prog, cbpf.Instruction{Op: op, K: k})
+		}
+		return prog
+	}
+	const most = 262144
+	for what, c := range map[string]struct {
+		programs [][]cbpf.Instruction
+		all      bool
+		want     int
+	}{
+		"none":                   {nil, false, 0},
+		"one":                    {[][]cbpf.Instruction{ret(cbpf.OpRetK, 96, 0)}, false, 96},
+		"the longest of two":     {[][]cbpf.Instruction{ret(cbpf.OpRetK, 96, 0), ret(cbpf.OpRetK, 1500)}, false, 1500},
+		"whole packets":          {[][]cbpf.Instruction{ret(cbpf.OpRetK, 96), ret(cbpf.OpRetK, most)}, false, 0},
+		"a socket with no limit": {[][]cbpf.Instruction{ret(cbpf.OpRetK, 96)}, true, 0},
+		"a computed length":      {[][]cbpf.Instruction{ret(cbpf.OpRetA, 96)}, false, 0},
+		"no packet at all":       {[][]cbpf.Instruction{ret(cbpf.OpRetK, 0)}, false, 0},
+	} {
+		if got := Snaplen(c.programs, c.all, most); got != c.want {
+			t.Errorf("%s: %d, want %d", what, got, c.want)
 		}
 	}
 }
