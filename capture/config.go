@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/bits"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 
@@ -163,19 +162,4 @@ func (c *Config) request() tpacket.Req3 {
 		r.FeatureReqWord = tpacket.FeatureFillRxhash
 	}
 	return r
-}
-
-// truncated returns prog with at most n bytes of each packet accepted. A nil prog
-// accepts every packet.
-func truncated(prog []cbpf.Instruction, n int) []cbpf.Instruction {
-	if prog == nil {
-		return []cbpf.Instruction{{Op: cbpf.OpRetK, K: uint32(n)}}
-	}
-	prog = slices.Clone(prog)
-	for i := range prog {
-		if in := &prog[i]; in.Op == cbpf.OpRetK {
-			in.K = min(in.K, uint32(n))
-		}
-	}
-	return prog
 }

@@ -141,7 +141,7 @@ func (h *Handle) SetFilter(prog []cbpf.Instruction) error {
 			return err
 		}
 	}
-	return h.socket.setFilter(truncated(prog, h.snaplen))
+	return h.socket.setFilter(cbpf.Truncated(prog, h.snaplen))
 }
 
 // Join has the device also receive the packets that m describes, until Leave or Close.

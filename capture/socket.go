@@ -56,9 +56,9 @@ func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 	if err != nil {
 		return err
 	}
-	filter := truncated(c.Filter, c.Snaplen)
+	filter := cbpf.Truncated(c.Filter, c.Snaplen)
 	if c.Fanout != nil {
-		filter = truncated(nil, 0) // a socket that is not yet a member gets packets that the group gets, too: drop them
+		filter = cbpf.Truncated(nil, 0) // a socket that is not yet a member gets packets that the group gets, too: drop them
 	}
 	if c.Filter != nil || c.Snaplen < maxSnaplen || c.Fanout != nil {
 		if err := s.setFilter(filter); err != nil {
@@ -79,7 +79,7 @@ func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 		val := u32(tpacket.FanoutArgs(f.ID, uint8(f.Mode), uint16(f.Flags)))
 		set(fmt.Sprintf("fanout group %d", f.ID), tpacket.OptFanout, append(val, u32(f.MaxMembers)...))
 		if err == nil {
-			err = s.setFilter(truncated(c.Filter, c.Snaplen))
+			err = s.setFilter(cbpf.Truncated(c.Filter, c.Snaplen))
 		}
 	}
 	return err

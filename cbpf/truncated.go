@@ -1,0 +1,18 @@
+package cbpf
+
+import "slices"
+
+// Truncated returns prog with at most n bytes of each packet accepted, except where a packet
+// decides how many (OpRetA). A nil prog accepts every packet.
+func Truncated(prog []Instruction, n int) []Instruction {
+	if prog == nil {
+		return []Instruction{{Op: OpRetK, K: uint32(n)}}
+	}
+	prog = slices.Clone(prog)
+	for i := range prog {
+		if in := &prog[i]; in.Op == OpRetK {
+			in.K = min(in.K, uint32(n))
+		}
+	}
+	return prog
+}

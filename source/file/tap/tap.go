@@ -1,0 +1,186 @@
+package tap
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/ring"
+	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/source/file/linktype"
+	"github.com/rxring/rxring/tpacket"
+)
+
+// Config configures a tap. The zero value captures whole packets, of which other hosts' are not
+// requested.
+type Config struct {
+	Program     []cbpf.Instruction // for packets of the device's link type; nil: everything
+	Snaplen     int                // bytes of each packet, at most 262144; 0: all
+	Promiscuous bool               // also packets to other hosts
+	Buffer      int                // size of the ring in bytes; 0: 4 MiB
+	Retire      time.Duration      // as of [capture.Config]
+
+	// Open opens the capture; nil: [capture.OpenDevice].
+	Open func(*rxring.Device, capture.Config) (*capture.Handle, error)
+}
+
+// maxWriterFilter is the most instructions of a filter that writers run for each packet, as for
+// a source (rxring.Device.Filters).
+const maxWriterFilter = 96
+
+// Tap captures the packets of one device. One goroutine at a time may call Next; any goroutine
+// may call the other methods.
+type Tap struct {
+	handle  *capture.Handle
+	link    capfile.LinkType
+	cooked  bool
+	rule    atomic.Pointer[rule]
+	buffer  []byte
+	read    atomic.Uint64 // packets from the ring
+	refused atomic.Uint64 // of those, by rule.own
+}
+
+// rule is what Next does to packets.
+type rule struct {
+	own  *cbpf.Filter // run on packets in the form of files; nil: none
+	snap int          // bytes of each packet
+}
+
+// Open opens a tap. A program that Linux would refuse is a [*cbpf.CheckError].
+func Open(d *rxring.Device, c Config) (*Tap, error) {
+	t := new(Tap)
+	t.link, t.cooked = linktype.OfDevice(d.Type())
+	r, inRing, err := t.divide(c.Program, c.Snaplen)
+	if err != nil {
+		return nil, err
+	}
+	t.rule.Store(&r)
+	cfg := capture.Config{Buffer: c.Buffer, Retire: c.Retire, Filter: inRing, Cooked: t.cooked, Promiscuous: c.Promiscuous, Comments: true, IgnoreOutgoing: d.Type() == rxring.Loopback}
+	open := c.Open
+	if open == nil {
+		open = capture.OpenDevice
+	}
+	if t.handle, err = open(d, cfg); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// MaxSnaplen is the largest snapshot length, tcpdump's default.
+const MaxSnaplen = 262144
+
+// divide returns what Next does, and the program that the writers run.
+func (t *Tap) divide(prog []cbpf.Instruction, snaplen int) (r rule, inRing []cbpf.Instruction, err error) {
+	if snaplen < 0 || snaplen > MaxSnaplen {
+		return r, nil, fmt.Errorf("snaplen %d: want 1 to %d bytes, or 0 for whole packets", snaplen, MaxSnaplen)
+	}
+	r.snap = cmp.Or(snaplen, MaxSnaplen)
+	if prog != nil {
+		f, err := cbpf.Compile(prog)
+		if err != nil {
+			return r, nil, err
+		}
+		if t.cooked || t.link == linktype.CAN || len(prog) > maxWriterFilter || cbpf.Walks(prog) > 0 {
+			r.own = f // it sees whole packets
+			return r, nil, nil
+		}
+	}
+	if prog == nil && r.snap == MaxSnaplen {
+		return r, nil, nil
+	}
+	return r, cbpf.Truncated(prog, r.snap), nil
+}
+
+// SetFilter replaces the filter and the snapshot length, as in [Config]. The ring may still hold
+// packets that the previous filter accepted. After an error the previous ones stay.
+func (t *Tap) SetFilter(prog []cbpf.Instruction, snaplen int) error {
+	r, inRing, err := t.divide(prog, snaplen)
+	if err != nil {
+		return err
+	}
+	if err := t.handle.SetFilter(inRing); err != nil {
+		return err
+	}
+	t.rule.Store(&r)
+	return nil
+}
+
+// LinkType returns the link type of the packets.
+func (t *Tap) LinkType() capfile.LinkType { return t.link }
+
+// Snaplen returns how many bytes of each packet Next returns at most.
+func (t *Tap) Snaplen() int { return t.rule.Load().snap }
+
+// Ready reports whether Next has a packet without waiting.
+func (t *Tap) Ready() bool { return t.handle.Ready() }
+
+// SetDeadline makes Next return [os.ErrDeadlineExceeded] instead of waiting past d; the zero time
+// means no deadline.
+func (t *Tap) SetDeadline(d time.Time) error { return t.handle.SetDeadline(d) }
+
+// Next waits for a packet. ok is false for one that the filter refuses. Errors are those of
+// [capture.Handle.Next], such as ENETDOWN once when the device goes down. The packet's Interface
+// is 0; its Data is valid until the next call.
+func (t *Tap) Next(ctx context.Context) (p capfile.Packet, ok bool, err error) {
+	f, err := t.handle.Next(ctx)
+	if err != nil {
+		return p, false, err
+	}
+	t.read.Add(1)
+	t.buffer = linktype.AppendFrame(t.buffer[:0], t.link, t.cooked, f)
+	p.Len = f.Len + len(t.buffer) - len(f.Data)
+	keep, ok := t.accept(f, p.Len)
+	if !ok {
+		t.refused.Add(1)
+		return p, false, nil
+	}
+	p.Data = t.buffer[:min(len(t.buffer), keep)]
+	p.Timestamp = max(f.Sec*1e9+f.Nsec, 0)
+	p.Comment = f.Comment()
+	p.Direction = capfile.Inbound
+	if f.From.Pkttype == tpacket.PacketOutgoing {
+		p.Direction = capfile.Outbound
+	}
+	return p, true, nil
+}
+
+// accept returns how many bytes of the packet in buffer are kept.
+func (t *Tap) accept(f *ring.Frame, length int) (keep int, ok bool) {
+	r := t.rule.Load()
+	if r.own == nil {
+		return r.snap, true
+	}
+	n := r.own.Run(&cbpf.Packet{Data: t.buffer, Len: uint32(length), Ifindex: uint32(f.From.Ifindex), Protocol: tpacket.Htons(f.From.Protocol), Hatype: f.From.Hatype, PacketType: uint8(f.From.Pkttype)})
+	return min(r.snap, int(min(n, math.MaxInt32))), n > 0
+}
+
+// Stats counts a tap's packets. Offered is the sum of Read, those in the ring, Dropped and Lost.
+type Stats struct {
+	Offered uint64 // accepted by the filter that the writers run
+	Read    uint64 // returned by Next, including Refused
+	Refused uint64 // by the filter that Next runs
+	Dropped uint64 // the ring had no room
+	Lost    uint64 // lost before the device
+}
+
+// Stats returns the counts. They are not read at one instant: a packet may be read that is not yet
+// offered.
+func (t *Tap) Stats() Stats {
+	st, _ := t.handle.Stats() // with an error, the last known
+	lost := min(st.Reasons[ring.Lost], st.Drops)
+	return Stats{Offered: st.Packets, Read: t.read.Load(), Refused: t.refused.Load(), Dropped: st.Drops - lost, Lost: lost}
+}
+
+// Close ends the tap. Next returns [capture.ErrClosed].
+func (t *Tap) Close() error {
+	if err := t.handle.Close(); err != nil {
+		return fmt.Errorf("tap: %w", err)
+	}
+	return nil
+}
