@@ -25,6 +25,9 @@ type Interface struct {
 	LinkType LinkType
 	SnapLen  uint32 // bytes of a packet that were captured at most; 0: all
 	Filter   string // if_filter in libpcap's language; "": none
+
+	// Description is if_description, such as where the interface is. Only a Writer has it.
+	Description string
 }
 
 // Block types and the byte-order magic of pcapng (draft-ietf-opsawg-pcapng,
@@ -53,10 +56,11 @@ const (
 	optOS          = 3
 	optApplication = 4
 
-	optName       = 2 // of an IDB
-	optResolution = 9
-	optFilter     = 11
-	optOffset     = 14
+	optName        = 2 // of an IDB
+	optDescription = 3
+	optResolution  = 9
+	optFilter      = 11
+	optOffset      = 14
 
 	optFlags = 2 // of an EPB
 

@@ -25,16 +25,17 @@ type Packet struct {
 // and interfaces, of either byte order, plain or compressed by gzip or zstd. Only Offset may be
 // called concurrently.
 type Reader struct {
-	raw   counter
-	limit Bounds
-	r     *bufio.Reader
-	live  bool   // see NewStreamReader
-	name  string // of the compression; "": none
-	end   func()
-	read  func(*Packet) error // the format's
-	pos   int64               // of the next record in what is read
-	count int64               // packets so far
-	err   error               // the one that ended it
+	raw    counter
+	limit  Bounds
+	buffer *bufio.Reader // of the file
+	r      *bufio.Reader // buffer, or that of what it decompresses to
+	live   bool          // see NewStreamReader
+	name   string        // of the compression; "": none
+	end    func()
+	read   func(*Packet) error // the format's
+	pos    int64               // of the next record in what is read
+	count  int64               // packets so far
+	err    error               // the one that ended it
 
 	events Events
 
@@ -60,22 +61,38 @@ func NewBoundedReader(r io.Reader, b Bounds) (*Reader, error) { return newReader
 func NewStreamReader(r io.Reader) (*Reader, error) { return newReader(r, Bounds{}, true) }
 
 func newReader(r io.Reader, b Bounds, live bool) (*Reader, error) {
-	f := &Reader{raw: counter{r: &bounded{r: r, b: Bounds{Context: b.Context}}}, limit: b, live: live}
-	f.r = bufio.NewReaderSize(&f.raw, readBuffer)
-	magic, err := f.peekMagic()
-	if err != nil {
-		return nil, err
-	}
-	plain, name, end, err := decompress(f.r, magic)
-	if err != nil {
-		return nil, err
-	}
-	f.name, f.end = name, end
-	if err := f.open(plain, magic); err != nil {
-		end()
+	f := &Reader{limit: b, live: live}
+	f.buffer = bufio.NewReaderSize(nil, readBuffer)
+	if err := f.Reset(r); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// Reset begins to read another file, within the same limits, with the memory that the Reader has.
+// It keeps the [Events]. After an error only Reset and Close may be called.
+func (f *Reader) Reset(r io.Reader) error {
+	f.Close()
+	f.raw.r = &bounded{r: r, b: Bounds{Context: f.limit.Context}}
+	f.raw.n.Store(0)
+	f.name, f.end, f.pos, f.count, f.interfaces = "", nil, 0, 0, f.interfaces[:0]
+	f.r = f.buffer
+	f.r.Reset(&f.raw)
+	magic, err := f.peekMagic()
+	if err != nil {
+		return err
+	}
+	plain, name, end, err := decompress(f.r, magic)
+	if err != nil {
+		return err
+	}
+	f.name, f.end = name, end
+	if err := f.open(plain, magic); err != nil {
+		f.Close()
+		return err
+	}
+	f.err = nil
+	return nil
 }
 
 func (f *Reader) peekMagic() ([]byte, error) {
@@ -200,7 +217,10 @@ func (f *Reader) Close() {
 	if f.err == nil {
 		f.err = fmt.Errorf("capture file: %w", io.ErrClosedPipe)
 	}
-	f.end()
+	if f.end != nil {
+		f.end()
+		f.end = nil
+	}
 }
 
 // counter counts the bytes that are read.

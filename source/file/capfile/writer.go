@@ -15,7 +15,7 @@ type Section struct {
 	Comments []string
 }
 
-// Writer writes a pcapng file of one section, little-endian, with times in nanoseconds. It must
+// Writer writes a pcapng file, little-endian, with times in nanoseconds. It must
 // not be used concurrently. After an error of the underlying writer every call returns it.
 type Writer struct {
 	w          *bufio.Writer
@@ -34,6 +34,12 @@ const writerBuffer = 1 << 18
 // NewWriter begins a file on w. Writes are buffered until Flush.
 func NewWriter(w io.Writer, s Section) (*Writer, error) {
 	f := &Writer{w: bufio.NewWriterSize(w, writerBuffer)}
+	return f, f.BeginSection(s)
+}
+
+// BeginSection begins another section. Interfaces are described again, from number 0 on.
+func (f *Writer) BeginSection(s Section) error {
+	f.interfaces = f.interfaces[:0]
 	f.begin(blockSection)
 	f.uint32(byteOrderMagic)
 	f.uint16(versionMajor)
@@ -44,9 +50,9 @@ func NewWriter(w io.Writer, s Section) (*Writer, error) {
 		options = append(options, textOption{optComment, c})
 	}
 	if err := f.textOptions(options); err != nil {
-		return nil, err
+		return err
 	}
-	return f, f.end()
+	return f.end()
 }
 
 // AddInterface describes an interface, and returns its number for packets and statistics: 0, 1
@@ -65,7 +71,7 @@ func (f *Writer) AddInterface(i Interface) (id int, err error) {
 	if filter != "" {
 		filter = "\x00" + filter // if_filter's first byte: a libpcap expression
 	}
-	if err := f.textOptions([]textOption{{optName, i.Name}, {optFilter, filter}, {optResolution, string(rune(resolutionNano))}}); err != nil {
+	if err := f.textOptions([]textOption{{optName, i.Name}, {optDescription, i.Description}, {optFilter, filter}, {optResolution, string(rune(resolutionNano))}}); err != nil {
 		return 0, err
 	}
 	if err := f.end(); err != nil {

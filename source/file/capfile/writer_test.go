@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -263,6 +264,61 @@ func TestCommentsOfPackets(t *testing.T) {
 		want := comments[i/2][:min(len(comments[i/2]), maxText)]
 		if p.Comment != want || len(p.Data) != i/2 || (p.Direction == Outbound) != (i%2 == 1) {
 			t.Errorf("packet %d: %d bytes, direction %v, comment %.20q; want %.20q", i, len(p.Data), p.Direction, p.Comment, want)
+		}
+	}
+}
+
+// A Reader that is reset reads a section as a file, and the file of both as one.
+func TestSectionsAndReset(t *testing.T) {
+	var file bytes.Buffer
+	w, err := NewWriter(&file, Section{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := func(n int) []byte {
+		at := file.Len()
+		if n > 0 {
+			if err := w.BeginSection(Section{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		id, err := w.AddInterface(Interface{Name: "eth0", LinkType: LinkEthernet, Description: "web-1"})
+		if err != nil || id != 0 {
+			t.Fatalf("interface %d: %v", id, err)
+		}
+		if err := w.WritePacket(id, int64(n), 60, frame(n, 60), Inbound); err != nil {
+			t.Fatal(err)
+		}
+		w.Flush()
+		return file.Bytes()[at:]
+	}
+	first, second := bytes.Clone(section(0)), bytes.Clone(section(1))
+	r, err := NewReader(bytes.NewReader(second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for i, b := range [][]byte{second, first, gzipped(t, second), slices.Concat(first, second)} {
+		if err := r.Reset(bytes.NewReader(b)); err != nil {
+			t.Fatal(err)
+		}
+		want := []int64{1}
+		switch i {
+		case 1:
+			want = []int64{0}
+		case 3:
+			want = []int64{0, 1}
+		}
+		for _, ts := range want {
+			if p, err := r.Next(); err != nil || p.Timestamp != ts || !bytes.Equal(p.Data, frame(int(ts), 60)) {
+				t.Fatalf("file %d: packet at %d, %v; want one at %d", i, p.Timestamp, err, ts)
+			}
+		}
+		if _, err := r.Next(); err != io.EOF || len(r.Interfaces()) != 1 {
+			t.Errorf("file %d: %v, interfaces %v", i, err, r.Interfaces())
+		}
+		if err := r.Reset(strings.NewReader("no capture")); !errors.Is(err, ErrFormat) {
+			t.Errorf("no capture: %v", err)
 		}
 	}
 }
