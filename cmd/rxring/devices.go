@@ -31,6 +31,7 @@ func newDevices() *cobra.Command {
 --at, those that 'rxring serve' or a program with package attach offers to this user.`,
 		Example: `  rxring devices
   rxring devices --from streams:16 --name wg0
+  rxring devices --from 'nats://hub/*/*'
   rxring devices --at /run/rxring.sock
   rxring devices --at /run/rxring.sock --json | jq -r '.[].name'`,
 		Args: noArgs,
@@ -87,7 +88,7 @@ func (f *sourceFlags) devices(ctx context.Context) ([]attach.DeviceStatus, error
 	fedBy := make(map[*rxring.Device]string)
 	for _, f := range feeds.List() {
 		for _, d := range f.Devices() {
-			fedBy[d] = f.Spec.WithoutName()
+			fedBy[d] = f.Origin(d)
 		}
 	}
 	var all []attach.DeviceStatus

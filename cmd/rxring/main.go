@@ -110,7 +110,7 @@ privileges, on receive rings that Go code writes.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp(root))
-	root.AddCommand(newRun(), newDump(), newServe(), newTop(), newDevices(), newPs(), newExtcap(), newVerify(), newRace(), newVersion())
+	root.AddCommand(newRun(), newDump(), newServe(), newTop(), newDevices(), newHub(), newShip(), newPs(), newExtcap(), newVerify(), newRace(), newVersion())
 	for _, newCommand := range moreCommands {
 		root.AddCommand(newCommand(root))
 	}

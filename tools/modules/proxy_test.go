@@ -23,7 +23,7 @@ const root = "../.."
 const core = "github.com/rxring/rxring"
 
 // released are the directories of the modules that have version tags.
-var released = []string{".", "capture/gopacketsource", "cmd/rxring", "source/file", "source/netstack"}
+var released = []string{".", "capture/gopacketsource", "cmd/rxring", "fleet", "source/file", "source/netstack"}
 
 // proxy is a GOPROXY with the modules of this working tree, at the version at which
 // they require each other.

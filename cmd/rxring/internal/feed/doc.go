@@ -5,6 +5,7 @@
 //	iface:eth0                       a live interface, as eth0
 //	file:trace.pcapng,speed=10,loop  a capture, ten times as fast, again and again
 //	pcap:-                           pcap or pcapng from standard input, while it is written
+//	nats://hub/web-*/eth0            devices of hosts that ship them to a NATS server
 //	exec:ssh web1 tcpdump -U -w -    the same, from a command
 //
 // [Parse] checks the syntax (and for suggestions in its errors also files and interfaces),

@@ -60,6 +60,7 @@ type Feed struct {
 	Extras  *capfile.Extras // what a file or a stream has besides packets; nil: nothing
 
 	devices func() []*rxring.Device
+	origin  func(*rxring.Device) string // nil: the spec
 	start   func() (Running, error)
 	discard func()  // closes what is open before start; nil: nothing
 	running Running // nil: not started

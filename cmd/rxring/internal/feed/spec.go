@@ -52,6 +52,7 @@ var kinds = []kind{
 	{"file", "file:PATH", parseFile},
 	{"pcap", "pcap:FIFO", parsePipe},
 	{"exec", "exec:COMMAND", parseExec},
+	{"nats", "nats://SERVER", parseNATS},
 }
 
 // Forms lists what Parse accepts, for messages.

@@ -171,7 +171,7 @@ func TestAFaultHasItsLineAndARemedy(t *testing.T) {
 		{"a size without a unit", "max_memory = \"1000\"", []string{`:1: max_memory: "1000": want a size such as "64MiB"`}},
 		{"a size that is a number", "max_memory = 1000", []string{`:1: max_memory: it is an integer: want a size such as "64MiB"`}},
 
-		{"a source that is none", "[[source]]\nfrom = \"pigeon\"", []string{`:2: from: "pigeon": want streams:N, iface:NAME, file:PATH, pcap:FIFO or exec:COMMAND`}},
+		{"a source that is none", "[[source]]\nfrom = \"pigeon\"", []string{`:2: from: "pigeon": want streams:N, iface:NAME, file:PATH, pcap:FIFO, exec:COMMAND or nats://SERVER`}},
 		{"a source with a number that is none", "[[source]]\nfrom = \"streams:x\"", []string{`:2: from: "streams:x": "x" streams: want a number from 0 to 256`}},
 		{"a source without from", "\n[[source]]\n", []string{`:2: from: it is missing: want streams:N`}},
 		{"a source that is a table", "[source]\nfrom = \"streams\"", []string{`:1: source: it is a table: want a table for each: [[source]]`}},

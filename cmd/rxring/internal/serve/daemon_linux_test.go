@@ -252,7 +252,7 @@ func TestAReaderGoesOnWhileTheFileChanges(t *testing.T) {
 	// What is wrong changes nothing.
 	for _, tt := range []struct{ file, want string }{
 		{a + "[[allow]]\nusers = 3\n", d.file + ":4: users: it is an integer: want users' names or numbers, or [\"*\"] for all"},
-		{"at = \"/nowhere\"\n", "nothing to offer: want --from streams:N, iface:NAME, file:PATH, pcap:FIFO or exec:COMMAND, or [[source]] in the file of --config"},
+		{"at = \"/nowhere\"\n", "nothing to offer: want --from streams:N, iface:NAME, file:PATH, pcap:FIFO, exec:COMMAND or nats://SERVER, or [[source]] in the file of --config"},
 		{a + "[[source]]\nfrom = \"iface:no-such-if0\"\n", `source "iface:no-such-if0": iface: interface no-such-if0: ` + suggest.NoInterface("no-such-if0", syscall.ENODEV).Error()},
 		{a + "[[source]]\nfrom = \"f=streams\"\n[[source]]\nfrom = \"f=streams:1\"\n", `source "f=streams:1": device name "f": want one that is not taken`},
 	} {

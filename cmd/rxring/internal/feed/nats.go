@@ -1,0 +1,126 @@
+package feed
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/fleet"
+	"github.com/rxring/rxring/internal/suggest"
+)
+
+// natsPlan is nats://SERVER[/HOSTS[/DEVICES]][?OPTION=VALUE&…].
+type natsPlan struct {
+	server   string // URL
+	query    fleet.Query
+	compress fleet.Compression
+}
+
+// natsOptions are those of the URL's query.
+var natsOptions = []string{"compress", "fleet"}
+
+// leaveTime bounds the time in which a hub receives the sessions' ends.
+const leaveTime = 500 * time.Millisecond
+
+const wantNATS = "want nats://SERVER[:PORT][/HOSTS[/DEVICES]], for instance nats://hub/web-*/eth0"
+
+func parseNATS(s *Spec) (plan, error) {
+	if err := s.want(nil); err != nil {
+		return nil, fmt.Errorf("%w: options are in the URL, as ?compress=zstd, and a comma in it is doubled", err)
+	}
+	u, err := url.Parse("nats:" + s.arg)
+	if err != nil || u.Host == "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%q: %s", "nats:"+s.arg, wantNATS)
+	}
+	var p natsPlan
+	p.server = (&url.URL{Scheme: "nats", User: u.User, Host: u.Host}).String()
+	path := strings.Split(strings.Trim(u.EscapedPath(), "/"), "/")
+	if len(path) > 2 {
+		return nil, fmt.Errorf("path %q: %s", u.Path, wantNATS)
+	}
+	for i, into := range []*string{&p.query.Hosts, &p.query.Devices}[:len(path)] {
+		if *into, err = url.PathUnescape(path[i]); err != nil {
+			return nil, fmt.Errorf("path %q: %s", u.Path, wantNATS)
+		}
+	}
+	options, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("options %q: want OPTION=VALUE, with & between them", u.RawQuery)
+	}
+	for key, values := range options {
+		if !slices.Contains(natsOptions, key) {
+			return nil, fmt.Errorf("option %q: %swant %s", key, suggest.DidYouMean(key, natsOptions), strings.Join(natsOptions, ", "))
+		}
+		if len(values) != 1 || values[0] == "" {
+			return nil, fmt.Errorf("option %q: want it once, with a value", key)
+		}
+	}
+	p.query.Fleet = options.Get("fleet")
+	if p.compress, err = fleet.ParseCompression(options.Get("compress")); err != nil {
+		return nil, err
+	}
+	return p, p.query.Check()
+}
+
+// inspect connects, and finds the devices.
+func (p natsPlan) inspect(ctx context.Context) (opener, func(), error) {
+	nc, err := fleet.Dial(p.server)
+	if err != nil {
+		return nil, nil, err
+	}
+	hosts, err := fleet.Discover(ctx, nc, p.query)
+	if err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	return func(c Config) (*Feed, error) { return p.open(nc, hosts, c) }, nc.Close, nil
+}
+
+func (p natsPlan) open(nc *nats.Conn, hosts []fleet.Host, c Config) (*Feed, error) {
+	r, err := fleet.NewReader(nc, hosts, fleet.ReaderConfig{Namespace: c.Namespace, Query: p.query, Compress: p.compress, Name: c.name, Failed: c.Failed})
+	if err != nil {
+		return nil, err
+	}
+	return &Feed{devices: r.Devices, origin: r.Origin, discard: func() { r.Close(); nc.Close() }, start: func() (Running, error) {
+		return runningFleet{r, nc}, r.Start()
+	}}, nil
+}
+
+type runningFleet struct {
+	*fleet.Reader
+	nc *nats.Conn
+}
+
+func (r runningFleet) Close() error {
+	err := r.Reader.Close()
+	r.nc.FlushTimeout(leaveTime) // the sessions' ends
+	r.nc.Close()
+	return err
+}
+
+func (runningFleet) Done() <-chan struct{} { return nil }
+
+func (r runningFleet) Counters() map[string]uint64 {
+	c := r.Reader.Counts()
+	return map[string]uint64{
+		"packets": c.Packets, "bytes": c.Bytes, "cut": c.Cut, "unseen": c.Unseen,
+		"batches": c.Batches, "received_bytes": c.Received, "sessions": c.Sessions,
+		"lost_before_device": c.Lost.BeforeDevice, "lost_far_ring": c.Lost.FarRing, "lost_transit": c.Lost.Transit,
+	}
+}
+
+// Origin returns where a device's packets are from: the spec or, in a fleet, HOST/DEVICE.
+func (f *Feed) Origin(d *rxring.Device) string {
+	if f.origin != nil {
+		if o := f.origin(d); o != "" {
+			return o
+		}
+	}
+	return f.Spec.WithoutName()
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
+	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+	"github.com/rxring/rxring/fleet"
+	"github.com/rxring/rxring/internal/printable"
+)
+
+// shipFlags are the flags of ship.
+type shipFlags struct {
+	to   string
+	from []string
+	at   string
+	cfg  fleet.ShipConfig
+}
+
+func newShip() *cobra.Command {
+	var f shipFlags
+	cmd := &cobra.Command{
+		Use:   "ship --to URL {--from SOURCE... | --at PATH} [--host NAME] [--fleet NAME]",
+		Short: "Offer this host's devices to readers on other hosts, through NATS",
+		Long: `Offer this host's devices to readers on other hosts, through the NATS server at --to:
+'rxring hub', or an existing one. The devices are those of --from or, with --at, those that
+another process offers at a unix socket. Readers use 'rxring run --from nats://SERVER/HOST/DEVICE'.
+
+Nothing is captured or sent while nobody reads. A reader's filter and snapshot length are
+applied here. Each session is a line on standard error.
+
+SIGTERM and SIGINT end it; so does the end of all files of --from.`,
+		Example: `  rxring ship --to nats://hub:4222 --from iface:eth0
+  rxring ship --to nats://127.0.0.1:4222 --from streams:4 --host web-1
+  rxring ship --to nats://hub:4222 --at /run/rxring.sock`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(cmd); err != nil {
+				return &exitError{exitUsage, err}
+			}
+			ctx, release := endedBySignals(cmd.Context())
+			defer release()
+			return f.run(ctx)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.to, "to", "", "`URL` of the NATS server, such as nats://hub:4222")
+	flags.StringArrayVar(&f.from, "from", nil, fromHelp)
+	flags.StringVar(&f.at, "at", "", "offer the devices that another process offers at this unix socket, or publishes by this name (rxring ps), instead of --from")
+	flags.StringVar(&f.cfg.Host, "host", "", "`NAME` of this host in the fleet (default: the system's)")
+	flags.StringVar(&f.cfg.Fleet, "fleet", fleet.DefaultFleet, "`NAME` of the fleet")
+	return cmd
+}
+
+func (f *shipFlags) check(cmd *cobra.Command) error {
+	switch u, err := url.Parse(f.to); {
+	case f.to == "":
+		return errors.New("ship: no server: want --to URL, for instance --to nats://hub:4222; `rxring hub` runs one")
+	case err != nil || u.Scheme != "nats" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
+		return fmt.Errorf("--to %q: want nats://HOST[:PORT]", f.to)
+	case cmd.Flags().Changed("at"):
+		if err := emptyAt(cmd, f.at); err != nil {
+			return err
+		}
+		return alone(cmd, "at", "from")
+	case f.from == nil:
+		return errors.New("ship: no devices: want --from SOURCE, for instance --from iface:eth0, or --at PATH")
+	}
+	return nil
+}
+
+// run ships until ctx ends, or all files of --from have been played, or the process at --at ends.
+func (f *shipFlags) run(ctx context.Context) error {
+	nc, err := fleet.Dial(f.to)
+	if err != nil {
+		return &exitError{exitFailure, fmt.Errorf("--to %w", err)}
+	}
+	defer nc.Close()
+	ns, devices, ended, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	f.cfg.Logger = slog.New(slog.NewTextHandler(printable.Writer(os.Stderr), nil))
+	s, err := fleet.Ship(nc, ns, f.cfg)
+	if err != nil {
+		return &exitError{exitFailure, errors.Join(err, devices.Close())}
+	}
+	var names []string
+	for _, d := range ns.Devices() {
+		names = append(names, d.Name())
+	}
+	say("ship: %s of host %s at %s", strings.Join(names, ", "), s.Host(), f.to)
+	select {
+	case <-ctx.Done():
+	case <-ended:
+	}
+	if err := errors.Join(s.Close(), devices.Close()); err != nil {
+		return &exitError{exitFailure, err}
+	}
+	return nil
+}
+
+// open opens the devices. ended receives a value, or is closed, when they have no more packets.
+func (f *shipFlags) open(ctx context.Context) (*rxring.Namespace, io.Closer, <-chan struct{}, error) {
+	if f.at != "" {
+		a, err := attachTo(ctx, f.at)
+		if err != nil {
+			return nil, nil, nil, &exitError{exitFailure, err}
+		}
+		f.cfg.Open = dialer.Captures(a.client)
+		return a.client.Namespace(), a, a.client.Done(), nil
+	}
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	flags := sourceFlags{from: f.from}
+	feeds, err := flags.open(ctx, feed.Config{Namespace: ns, Failed: func(err error) { say("%v", err) }})
+	if err != nil {
+		return nil, nil, nil, &exitError{exitUsage, err}
+	}
+	if err := feeds.start(); err != nil {
+		return nil, nil, nil, &exitError{exitFailure, err}
+	}
+	return ns, feeds, feeds.interrupt, nil
+}

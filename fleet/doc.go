@@ -1,0 +1,69 @@
+// Package fleet reads the devices of many hosts through NATS, with exact counts of what was lost
+// on the way.
+//
+// A [Shipper] on each host offers the devices of a namespace; a [Reader] elsewhere adds a device
+// for each to its own namespace, where any socket, of a Go program or of an unmodified tcpdump,
+// reads it. Package hub embeds a NATS server for those who have none.
+//
+//	// on each host
+//	nc, err := fleet.Dial("nats://hub:4222")
+//	shipper, err := fleet.Ship(nc, ns, fleet.ShipConfig{Host: "web-1"})
+//
+//	// where the tools are
+//	nc, err := fleet.Dial("nats://hub:4222")
+//	hosts, err := fleet.Discover(ctx, nc, fleet.Query{Hosts: "web-*", Devices: "eth0"})
+//	reader, err := fleet.NewReader(nc, hosts, fleet.ReaderConfig{Namespace: ns})
+//	err = reader.Start()
+//
+// # The invariant
+//
+// Every packet that a far device's tap is offered is delivered here, once, byte for byte and with
+// its stamp, or counted: [rxring.Device.Lost] gets the packets that the far ring dropped, those
+// that were lost before the far device, and those that were lost in transit. So for a socket here,
+// captured and dropped packets add up to those offered there, from the time at which its session
+// was opened on.
+//
+// A writer never waits for a network: the ring of a session's tap is the only buffer. Publishing
+// may block, Deliver on the far host does not.
+//
+// # A session
+//
+// Nothing is published while no socket here has an interest. Then a reader opens a session on the
+// far host, with the filter and the snapshot length that its sockets have in common
+// ([rxring.Device.Filters]). Readers that ask the same share the session. It is kept by a message
+// in each third of a lease, 15 s, and ends after a lease without one. The far host answers with
+// counts, in order with the packets. After two leases without a message the device here goes down
+// (ENETDOWN), and up again when the far device answers.
+//
+// A filter that changes keeps its session if no other reader shares it: no packet is lost or
+// delivered twice. If others share it, packets between the two may be delivered, or counted, twice.
+//
+// A session's packets are in batches of at most 256 KiB and 50 ms. A batch is a section of pcapng,
+// so a session's messages in a row are a capture file. Its headers have the number of packets
+// before it, and the tap's counts.
+//
+// # Subjects
+//
+// Tokens are percent-encoded.
+//
+//	rxring.v1.FLEET.HOST.ctl.CLASS             requests: open, keep, close, list
+//	rxring.v1.FLEET.HOST.DEVICE.s.CLASS.ID     a session's batches
+//	$SRV.INFO.rxring                           discovery, by package micro of nats.go
+//
+// # Files
+//
+//	dial.go          a connection with the options that the rest relies on
+//	subject.go       subjects and their tokens
+//	control.go       requests and answers
+//	batch.go         a batch: its headers
+//	encode.go        packets to batches
+//	decode.go        batches to packets
+//	compression.go   content encodings
+//	shipper.go       a host: its requests, and the leases of its sessions
+//	session.go       a session on the host, from its tap to its batches
+//	discover.go      which hosts have which devices
+//	name.go          devices' names here
+//	reader.go        devices of hosts as devices here
+//	device.go        a device here: interest, session, loss, up and down
+//	ledger.go        what a reader knows of a session's counts
+package fleet

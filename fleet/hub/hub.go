@@ -1,0 +1,127 @@
+// Package hub embeds a NATS server for a fleet, with the settings that package fleet wants.
+//
+// The one invariant: a reader that is slow costs the shippers and the other readers nothing. The
+// server drops its messages (no_fast_producer_stall), which the reader counts as lost in transit,
+// and does not delay whoever publishes them.
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// DefaultAddress is where a hub listens.
+const DefaultAddress = "127.0.0.1:4222"
+
+// Config configures a hub. The zero value listens at DefaultAddress, for this machine.
+type Config struct {
+	Listen string // HOST:PORT; "": DefaultAddress
+	Leaf   string // HOST:PORT for leaf nodes; "": none
+	Store  string // directory of JetStream; "": no JetStream
+
+	// Public allows addresses that are not loopback ones: everyone who can connect receives
+	// the packets, unencrypted.
+	Public bool
+}
+
+// startTime bounds the start of the server.
+const startTime = 10 * time.Second
+
+// Hub is a running server.
+type Hub struct{ server *server.Server }
+
+// Start starts a server and returns once it accepts connections.
+func Start(c Config) (*Hub, error) {
+	o := &server.Options{
+		ServerName:          "rxring-hub",
+		NoFastProducerStall: true,
+		NoLog:               true,
+		NoSigs:              true,
+		JetStream:           c.Store != "",
+		StoreDir:            c.Store,
+	}
+	if c.Listen == "" {
+		c.Listen = DefaultAddress
+	}
+	var err error
+	if o.Host, o.Port, err = c.address("Listen", c.Listen); err != nil {
+		return nil, err
+	}
+	if c.Leaf != "" {
+		if o.LeafNode.Host, o.LeafNode.Port, err = c.address("Leaf", c.Leaf); err != nil {
+			return nil, err
+		}
+	}
+	// The server only logs that it cannot listen: find out here.
+	for _, a := range []struct {
+		host string
+		port int
+	}{{o.Host, o.Port}, {o.LeafNode.Host, o.LeafNode.Port}} {
+		if a.port <= 0 {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort(a.host, strconv.Itoa(a.port)))
+		if err != nil {
+			return nil, fmt.Errorf("hub: %w", err)
+		}
+		l.Close()
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(startTime) {
+		s.Shutdown()
+		return nil, errors.New("hub: the server did not start: is another one listening there, or the store not writable?")
+	}
+	return &Hub{s}, nil
+}
+
+// address parses HOST:PORT.
+func (c *Config) address(what, text string) (host string, port int, err error) {
+	host, service, err := net.SplitHostPort(text)
+	if err == nil {
+		port, err = strconv.Atoi(service)
+	}
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("hub: %s %q: want HOST:PORT, such as %s", what, text, DefaultAddress)
+	}
+	if !c.Public && !loopback(host) {
+		return "", 0, fmt.Errorf("hub: %s %q: want a loopback address, such as %s, or Public: everyone who can connect receives the packets, unencrypted", what, text, DefaultAddress)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	return host, port, nil
+}
+
+func loopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
+}
+
+// URL is where clients connect to.
+func (h *Hub) URL() string { return h.server.ClientURL() }
+
+// Done returns a channel that is closed once the server has ended.
+func (h *Hub) Done() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		h.server.WaitForShutdown()
+		close(done)
+	}()
+	return done
+}
+
+// Close ends the server, and returns once all its connections are closed.
+func (h *Hub) Close() {
+	h.server.Shutdown()
+	h.server.WaitForShutdown()
+}

@@ -1,0 +1,240 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/source/file/delivery"
+	"github.com/rxring/rxring/source/file/linktype"
+)
+
+// ReaderConfig configures a [Reader]. Only Namespace must be set.
+type ReaderConfig struct {
+	Namespace *rxring.Namespace
+	Query     Query       // what Discover was given: devices that appear later are added
+	Compress  Compression // "": Auto
+	Name      string      // of the device, if there is one; "": its own
+
+	// Failed is called with errors that do not end the reader, such as a host's refusal of a
+	// session. It may be called concurrently. nil: not called.
+	Failed func(error)
+}
+
+// Counts are those of a [Reader] since its start.
+type Counts struct {
+	Packets, Bytes uint64 // delivered
+	Unseen         uint64 // delivered while their device had no sockets any more
+	Cut            uint64 // delivered shorter than they were
+	Batches        uint64
+	Received       uint64 // bytes of batches, as they crossed the network
+	Sessions       uint64 // opened or changed
+	Lost           Losses
+}
+
+// Reader has a device in a namespace for each device of some hosts. Its methods may be called
+// concurrently.
+type Reader struct {
+	nc     *nats.Conn
+	cfg    ReaderConfig
+	query  Query
+	ctx    context.Context // until Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // goroutines of devices, and follow
+
+	delivered delivery.Counts
+	batches   atomic.Uint64
+	received  atomic.Uint64
+	sessions  atomic.Uint64
+
+	mu      sync.Mutex
+	started bool
+	devices []*device
+	lost    Losses
+}
+
+// rediscover is the time between discoveries.
+const rediscover = 10 * time.Second
+
+// NewReader adds a device for each device of hosts to c.Namespace. Several hosts' devices are
+// called HOST.DEVICE; names of more than 15 bytes are shortened. Nothing is requested before
+// Start. nc stays open after Close.
+func NewReader(nc *nats.Conn, hosts []Host, c ReaderConfig) (*Reader, error) {
+	r := &Reader{nc: nc, cfg: c, query: c.Query}
+	if c.Namespace == nil {
+		return nil, errors.New("fleet: no Namespace: want the one to add devices to")
+	}
+	if c.Compress == "" {
+		r.cfg.Compress = Auto
+	}
+	if err := errors.Join(r.cfg.Compress.check(), r.query.check()); err != nil {
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	total := 0
+	for _, h := range hosts {
+		total += len(h.Devices)
+	}
+	if c.Name != "" && total != 1 {
+		return nil, fmt.Errorf("fleet: name %q: there are %d devices: want no name, or a query for one", c.Name, total)
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	for _, h := range hosts {
+		for _, far := range h.Devices {
+			d, err := r.add(h.Name, far, c.Name, len(hosts) > 1)
+			if err != nil {
+				return nil, errors.Join(err, r.removeDevices())
+			}
+			r.devices = append(r.devices, d)
+		}
+	}
+	return r, nil
+}
+
+// add adds a device to the namespace.
+func (r *Reader) add(host string, far Device, name string, several bool) (*device, error) {
+	link, _ := linktype.OfDevice(far.Type)
+	l, err := linktype.Of(link)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: device %s of host %s: %w", far.Name, host, err)
+	}
+	if name == "" {
+		name = localName(host, far.Name, several, func(name string) bool {
+			_, taken := r.cfg.Namespace.DeviceByName(name)
+			return taken && name != "lo"
+		})
+	}
+	dev, err := r.cfg.Namespace.AddDevice(rxring.DeviceConfig{Name: name, Type: far.Type, MTU: far.MTU, MaxLen: far.maxLen(), HardwareAddr: far.HardwareAddr, Prefixes: far.Prefixes})
+	if err != nil {
+		return nil, fmt.Errorf("fleet: device %s of host %s: %w", far.Name, host, err)
+	}
+	dev.SetUp(far.Up)
+	return newDevice(r, host, far, l, dev), nil
+}
+
+// maxLen bounds what a host says: a ring's slots are sized by it.
+func (d Device) maxLen() int { return min(max(d.MaxLen, d.MTU), 8*math.MaxUint16) }
+
+// Start begins to request packets as sockets want them.
+func (r *Reader) Start() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.started || r.ctx.Err() != nil {
+		return errors.New("fleet: the reader was started or closed before")
+	}
+	r.started = true
+	for _, d := range r.devices {
+		if err := d.start(); err != nil {
+			return fmt.Errorf("fleet: device %s of host %s: %w", d.far.Name, d.host, err)
+		}
+	}
+	r.wg.Go(r.follow)
+	return nil
+}
+
+// Devices returns the devices so far.
+func (r *Reader) Devices() []*rxring.Device {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*rxring.Device, len(r.devices))
+	for i, d := range r.devices {
+		all[i] = d.dev
+	}
+	return all
+}
+
+// Origin returns where a device's packets are from, as HOST/DEVICE; "" if it is not the reader's.
+func (r *Reader) Origin(dev *rxring.Device) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.devices, func(d *device) bool { return d.dev == dev })
+	if i < 0 {
+		return ""
+	}
+	return r.devices[i].host + "/" + r.devices[i].far.Name
+}
+
+// Counts returns the counts so far.
+func (r *Reader) Counts() Counts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Counts{
+		Packets:  r.delivered.Packets.Load(),
+		Bytes:    r.delivered.Bytes.Load(),
+		Unseen:   r.delivered.Unseen.Load(),
+		Cut:      r.delivered.Cut.Load(),
+		Batches:  r.batches.Load(),
+		Received: r.received.Load(),
+		Sessions: r.sessions.Load(),
+		Lost:     r.lost,
+	}
+}
+
+// Close ends the sessions, and returns once nothing more is delivered. The devices stay.
+func (r *Reader) Close() error {
+	r.mu.Lock()
+	r.cancel()
+	r.mu.Unlock()
+	r.wg.Wait()
+	return nil
+}
+
+func (r *Reader) failed(err error) {
+	if r.cfg.Failed != nil && r.ctx.Err() == nil {
+		r.cfg.Failed(err)
+	}
+}
+
+func (r *Reader) removeDevices() error {
+	var errs []error
+	for _, d := range r.devices {
+		errs = append(errs, r.cfg.Namespace.RemoveDevice(d.dev))
+	}
+	return errors.Join(errs...)
+}
+
+// follow adds devices that appear, and passes on what changes of the others.
+func (r *Reader) follow() {
+	for delivery.Sleep(r.ctx, rediscover) == nil {
+		if hosts, _, err := discover(r.ctx, r.nc, &r.query); err == nil {
+			r.update(hosts)
+		}
+	}
+}
+
+func (r *Reader) update(hosts []Host) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	several := isPattern(r.query.Hosts)
+	for _, h := range hosts {
+		for _, far := range h.Devices {
+			i := slices.IndexFunc(r.devices, func(d *device) bool { return d.host == h.Name && d.far.Name == far.Name })
+			if i >= 0 || r.ctx.Err() != nil || r.cfg.Name != "" {
+				continue
+			}
+			d, err := r.add(h.Name, far, "", several)
+			if err == nil {
+				err = d.start()
+			}
+			if err != nil {
+				r.failed(err)
+				continue
+			}
+			r.devices = append(r.devices, d)
+		}
+	}
+}
+
+// count adds to the losses.
+func (r *Reader) count(l Losses) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost.add(l)
+}

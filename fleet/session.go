@@ -1,0 +1,202 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/source/file/capfile"
+	"github.com/rxring/rxring/source/file/tap"
+)
+
+// Why a session ends, in the header of its last batch.
+const (
+	endRemoved = "device removed"
+	endClosed  = "shipper closed"
+	endExpired = "lease expired"
+	endLeft    = "no reader is left"
+)
+
+// session sends the packets of one device that one filter accepts to all readers that want them.
+type session struct {
+	s      *Shipper
+	name   string // unique among all sessions that ever were
+	dev    *rxring.Device
+	class  string
+	tap    *tap.Tap
+	ctx    context.Context // until end
+	cancel context.CancelFunc
+
+	// The session's readers, with the ends of their leases; guarded by Shipper.mu.
+	readers map[string]time.Time
+
+	mu      sync.Mutex
+	what    what
+	subject string
+	encoder encoder
+	counts  counts // Batches, Packets and Cut are those published, or refused by the connection
+	ended   bool
+}
+
+// newSession opens a tap and returns a session that does not send yet: see run.
+func newSession(s *Shipper, d *rxring.Device, class string, w what) (*session, error) {
+	prog, err := w.program()
+	if err != nil {
+		return nil, refusef(codeInvalid, "%v", err)
+	}
+	c := &session{s: s, name: nuid.Next(), dev: d, class: class, readers: make(map[string]time.Time)}
+	c.tap, err = tap.Open(d, tap.Config{Program: prog, Snaplen: w.Snaplen, Promiscuous: w.Promiscuous, Buffer: s.cfg.Buffer, Retire: retire, Open: s.cfg.Open})
+	if err != nil {
+		return nil, err
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.encoder.start = time.Now()
+	c.setWhatLocked(w)
+	return c, nil
+}
+
+// setWhatLocked names what the session has from now on.
+func (c *session) setWhatLocked(w what) {
+	c.what = w
+	c.subject = sessionSubject(c.s.cfg.Fleet, c.s.cfg.Host, c.dev.Name(), c.class, w.id())
+	c.encoder.compressor.is = w.Compress
+	c.encoder.iface = capfile.Interface{Name: c.dev.Name(), Description: c.s.cfg.Host + "/" + c.dev.Name(), LinkType: c.tap.LinkType(), SnapLen: uint32(c.tap.Snaplen())}
+}
+
+// run sends packets until the session ends.
+func (c *session) run() {
+	for {
+		p, ok, err := c.tap.Next(c.ctx)
+		switch {
+		case c.ctx.Err() != nil:
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			c.mu.Lock()
+			c.publishLocked("")
+			c.mu.Unlock()
+		case errors.Is(err, syscall.ENETDOWN) && slices.Contains(c.dev.Namespace().Devices(), c.dev):
+			// It is down; reported once.
+		case err != nil:
+			c.s.remove(c, endRemoved)
+			return
+		case ok:
+			c.mu.Lock()
+			c.addLocked(&p)
+			c.mu.Unlock()
+		}
+	}
+}
+
+// addLocked adds a packet to the batch, and publishes batches that are full.
+func (c *session) addLocked(p *capfile.Packet) {
+	if !c.encoder.room(p) {
+		c.publishLocked("")
+	}
+	first := c.encoder.n == 0
+	if first {
+		c.encoder.limit = c.s.batchLimit()
+	}
+	if err := c.encoder.add(p); err != nil {
+		c.s.log.Error("fleet: a packet cannot be encoded", "device", c.dev.Name(), "err", err) // it is counted as lost in transit
+	}
+	switch {
+	case c.encoder.size >= c.encoder.limit, time.Since(c.encoder.began) >= linger:
+		c.publishLocked("")
+	case first:
+		c.tap.SetDeadline(c.encoder.began.Add(linger))
+	}
+}
+
+// publishLocked publishes the batch, which may be empty, with the counts. It may block.
+func (c *session) publishLocked(end string) {
+	c.tap.SetDeadline(time.Time{})
+	b := batch{Session: c.name, Sent: time.Now(), End: end, counts: c.totalsLocked()}
+	n := c.encoder.n
+	payload, encoding, err := c.encoder.end(b.counts)
+	if err != nil {
+		c.s.log.Error("fleet: a batch cannot be encoded", "device", c.dev.Name(), "packets", n, "err", err)
+	}
+	b.Encoding = encoding
+	// What the connection refuses is lost in transit: the next batch's numbers show it.
+	if err := c.s.nc.PublishMsg(&nats.Msg{Subject: c.subject, Header: b.header(), Data: payload}); err != nil {
+		c.s.log.Debug("fleet: batch lost", "device", c.dev.Name(), "packets", n, "err", err)
+	}
+	c.counts.Batches++
+	c.counts.Packets += uint64(n)
+}
+
+// totalsLocked returns the counts before the batch.
+func (c *session) totalsLocked() counts {
+	total, st := c.counts, c.tap.Stats()
+	total.Cut = c.encoder.cut
+	total.Dropped, total.Lost = st.Dropped, st.Lost
+	total.Offered = max(st.Offered-min(st.Refused, st.Offered), total.Packets+uint64(c.encoder.n)+st.Dropped+st.Lost)
+	return total
+}
+
+// beat publishes the counts.
+func (c *session) beat() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.publishLocked("")
+	}
+}
+
+// change makes the session one that has w, with the packets still in the ring. Only its one
+// reader may call for it.
+func (c *session) change(w what) error {
+	prog, err := w.program()
+	if err != nil {
+		return refusef(codeInvalid, "%v", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.tap.SetFilter(prog, w.Snaplen); err != nil {
+		return err
+	}
+	c.publishLocked("") // on the subject that the reader has
+	c.setWhatLocked(w)
+	return nil
+}
+
+// drainTime bounds the wait of drained.
+const drainTime = time.Second
+
+// drained publishes all packets that were offered before the call, and returns the counts of what
+// was published and dropped until then.
+func (c *session) drained() counts {
+	mark := c.tap.Stats()
+	for start := time.Now(); time.Since(start) < drainTime; time.Sleep(time.Millisecond) {
+		if now := c.tap.Stats(); now.Read+now.Dropped+now.Lost >= mark.Offered {
+			break
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.publishLocked("")
+	had := c.totalsLocked()
+	had.Offered = had.Packets + had.Dropped + had.Lost
+	return had
+}
+
+// end ends the session and returns its last counts.
+func (c *session) end(why string) counts {
+	c.cancel()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.ended = true
+		c.tap.Close()
+		c.publishLocked(why)
+	}
+	return c.totalsLocked()
+}

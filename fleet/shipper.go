@@ -1,0 +1,388 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/capture"
+)
+
+// ShipConfig configures a [Shipper]. The zero value works.
+type ShipConfig struct {
+	Fleet string // "": DefaultFleet
+	Host  string // unique in the fleet; "": the system's name
+
+	Devices func(*rxring.Device) bool // those that are offered; nil: all
+
+	// Open opens a capture on a device; nil: [capture.OpenDevice]. A namespace of another process
+	// needs [capture.OpenAttached].
+	Open func(*rxring.Device, capture.Config) (*capture.Handle, error)
+
+	Buffer      int           // size of each session's ring, in bytes; 0: 16 MiB
+	MaxSessions int           // at a time; 0: 64
+	Lease       time.Duration // 0: 15 s
+
+	Logger *slog.Logger // of sessions; nil: no log
+}
+
+const (
+	defaultSessions = 64
+	defaultLease    = 15 * time.Second
+	defaultBuffer   = 16 << 20
+	maxReaders      = 1024 // of a session
+	maxPast         = 256  // ended sessions whose counts are kept
+)
+
+func (c *ShipConfig) check() error {
+	c.Fleet = orFleet(c.Fleet)
+	if c.Host == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("fleet: the system has no name: want one for this host: %w", err)
+		}
+		c.Host = name
+	}
+	for what, name := range map[string]string{"fleet": c.Fleet, "host": c.Host} {
+		if err := checkName(what, name); err != nil {
+			return fmt.Errorf("fleet: %w", err)
+		}
+	}
+	if c.Buffer < 0 || c.MaxSessions < 0 || c.Lease < 0 {
+		return fmt.Errorf("fleet: Buffer %d, MaxSessions %d, Lease %v: want no negative values", c.Buffer, c.MaxSessions, c.Lease)
+	}
+	if c.MaxSessions == 0 {
+		c.MaxSessions = defaultSessions
+	}
+	if c.Buffer == 0 {
+		c.Buffer = defaultBuffer
+	}
+	if c.Lease == 0 {
+		c.Lease = defaultLease
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Shipper offers the devices of a namespace to readers. Its methods may be called concurrently.
+type Shipper struct {
+	nc      *nats.Conn
+	ns      *rxring.Namespace
+	cfg     ShipConfig
+	log     *slog.Logger
+	service micro.Service
+	wg      sync.WaitGroup // goroutines of sessions, and expire
+	quit    chan struct{}
+
+	mu       sync.Mutex
+	closed   bool
+	sessions []*session
+	past     []pastSession // the newest last
+}
+
+// pastSession is a session that has ended.
+type pastSession struct {
+	name   string
+	counts counts
+}
+
+// duplicateTime is how long Ship waits for another host of the same name to answer.
+const duplicateTime = 300 * time.Millisecond
+
+// Ship offers the devices of ns, also those that are added later, until Close. It fails if
+// another shipper of the fleet has the same host name. nc stays open after Close.
+func Ship(nc *nats.Conn, ns *rxring.Namespace, c ShipConfig) (*Shipper, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	s := &Shipper{nc: nc, ns: ns, cfg: c, log: c.Logger, quit: make(chan struct{})}
+	subject := controlSubject(c.Fleet, c.Host, DefaultClass)
+	_, err := nc.Request(subject, []byte(`{"op":"list"}`), duplicateTime)
+	switch {
+	case err == nil:
+		return nil, fmt.Errorf("fleet: host %q: another process ships under this name: want a host name that is unique in fleet %q", c.Host, c.Fleet)
+	case !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, nats.ErrTimeout):
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	s.service, err = micro.AddService(nc, micro.Config{
+		Name:               serviceName,
+		Version:            "1.0.0",
+		Description:        "packets of this host's devices",
+		Metadata:           map[string]string{"fleet": c.Fleet, "host": c.Host, "os": runtime.GOOS},
+		QueueGroupDisabled: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	handler := micro.HandlerFunc(func(r micro.Request) { s.serve(r, DefaultClass) })
+	if err := s.service.AddEndpoint("ctl", handler, micro.WithEndpointSubject(subject)); err != nil {
+		s.service.Stop()
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	s.wg.Go(s.expire)
+	return s, nc.Flush()
+}
+
+// Host returns the name of this host in the fleet.
+func (s *Shipper) Host() string { return s.cfg.Host }
+
+// Close ends all sessions. Their readers' devices go down.
+func (s *Shipper) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	all := s.sessions
+	s.sessions = nil
+	s.mu.Unlock()
+	err := s.service.Stop()
+	for _, c := range all {
+		c.end(endClosed)
+	}
+	close(s.quit)
+	s.wg.Wait()
+	if s.nc.IsConnected() {
+		s.nc.FlushTimeout(drainTime)
+	}
+	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrReconnectBufExceeded) {
+		err = nil
+	}
+	return err
+}
+
+// batchLimit is the size of a batch, in bytes, that the server accepts.
+func (s *Shipper) batchLimit() int {
+	const headers = 4 << 10 // more than those of a batch
+	if most := s.nc.MaxPayload(); most > 0 && most < maxBatch+headers {
+		return max(int(most)-headers, minLimit)
+	}
+	return maxBatch
+}
+
+// serve answers a request.
+func (s *Shipper) serve(r micro.Request, class string) {
+	respond := func(a *answer) { r.RespondJSON(a) }
+	var q request
+	if err := json.Unmarshal(r.Data(), &q); err != nil {
+		respond(&answer{Error: refusef(codeInvalid, "request: %v: want JSON such as {\"op\":\"list\"}", err)})
+		return
+	}
+	switch q.Op {
+	case opList:
+		respond(&answer{Devices: s.devices()})
+	case opOpen:
+		if err := s.open(&q, class, respond); err != nil {
+			s.log.Warn("fleet: session refused", "device", q.Device, "reader", q.Reader, "err", err)
+			respond(&answer{Error: asProblem(err)})
+		}
+	case opKeep:
+		if a := s.keep(&q); a != nil {
+			respond(a)
+		}
+	case opClose:
+		respond(s.leave(&q))
+	default:
+		respond(&answer{Error: refusef(codeInvalid, "request %q: want %s, %s, %s or %s", q.Op, opOpen, opKeep, opClose, opList)})
+	}
+}
+
+func (s *Shipper) offered(d *rxring.Device) bool { return s.cfg.Devices == nil || s.cfg.Devices(d) }
+
+func (s *Shipper) devices() []Device {
+	all := []Device{}
+	for _, d := range s.ns.Devices() {
+		if s.offered(d) {
+			all = append(all, describe(d))
+		}
+	}
+	return all
+}
+
+// open opens a session for a reader, or adds the reader to one that has the same. The answer
+// precedes what the session publishes from then on.
+func (s *Shipper) open(q *request, class string, respond func(*answer)) error {
+	d, ok := s.ns.DeviceByName(q.Device)
+	if !ok || !s.offered(d) {
+		return refusef(codeDevice, "device %q: host %s has no such device: %s", q.Device, s.cfg.Host, s.names())
+	}
+	if q.Reader == "" || len(q.Reader) > maxToken {
+		return refusef(codeInvalid, "reader %.20q: want a unique name of at most %d bytes", q.Reader, maxToken)
+	}
+	if err := q.What.check(); err != nil {
+		return refusef(codeInvalid, "%v", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return refusef(codeFailed, "%s", endClosed)
+	}
+	old := s.findLocked(q.Session)
+	if old != nil && (old.dev != d || old.readers[q.Reader].IsZero()) {
+		old = nil
+	}
+	c := s.sharedLocked(d, class, q.What)
+	switch {
+	case c != nil && c == old:
+		old = nil
+	case c == nil && old != nil && len(old.readers) == 1:
+		if err := old.change(q.What); err != nil {
+			return err
+		}
+		c, old = old, nil
+		s.log.Info("fleet: session changed", "session", c.name, "device", d.Name(), "instructions", len(q.What.Program), "snaplen", q.What.Snaplen)
+	case c == nil && len(s.sessions) >= s.cfg.MaxSessions:
+		return refusef(codeLimit, "there are %d sessions already: try again later", s.cfg.MaxSessions)
+	case c == nil:
+		var err error
+		if c, err = newSession(s, d, class, q.What); err != nil {
+			return err
+		}
+		s.sessions = append(s.sessions, c)
+		defer s.wg.Go(c.run)
+		s.log.Info("fleet: session opened", "session", c.name, "device", d.Name(), "class", class, "reader", q.Reader, "instructions", len(q.What.Program), "snaplen", q.What.Snaplen)
+	case len(c.readers) >= maxReaders && c.readers[q.Reader].IsZero():
+		return refusef(codeLimit, "the session has %d readers already: try again later", maxReaders)
+	}
+	c.readers[q.Reader] = time.Now().Add(s.cfg.Lease)
+
+	c.mu.Lock() // it publishes nothing until the answer is sent
+	defer c.mu.Unlock()
+	a := &answer{Session: c.name, Subject: c.subject, Lease: s.cfg.Lease, Past: s.pastLocked(q.Session)}
+	a.Counts = c.totalsLocked()
+	if old != nil { // what it had before this moment is the reader's, too
+		had := old.drained()
+		a.Past = &had
+		s.leaveLocked(old, q.Reader, endLeft)
+	}
+	respond(a)
+	return nil
+}
+
+func (s *Shipper) names() string {
+	var names []string
+	for _, d := range s.devices() {
+		names = append(names, d.Name)
+	}
+	if names == nil {
+		return "it offers none"
+	}
+	return "it offers " + strings.Join(names, ", ")
+}
+
+// keep renews a lease. The answer is a batch, in order with the others; nil.
+func (s *Shipper) keep(q *request) *answer {
+	s.mu.Lock()
+	c := s.findLocked(q.Session)
+	if c == nil || c.readers[q.Reader].IsZero() {
+		defer s.mu.Unlock()
+		return &answer{Error: refusef(codeSession, "session %.40q has no such reader: want %s", q.Session, opOpen), Past: s.pastLocked(q.Session)}
+	}
+	c.readers[q.Reader] = time.Now().Add(s.cfg.Lease)
+	s.mu.Unlock()
+	c.beat()
+	return nil
+}
+
+// leave ends a reader's lease.
+func (s *Shipper) leave(q *request) *answer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.findLocked(q.Session); c != nil && !c.readers[q.Reader].IsZero() {
+		s.leaveLocked(c, q.Reader, endLeft)
+	}
+	return &answer{Past: s.pastLocked(q.Session)}
+}
+
+// leaveLocked removes a reader, and ends the session if it was the last one.
+func (s *Shipper) leaveLocked(c *session, reader, why string) {
+	if delete(c.readers, reader); len(c.readers) == 0 {
+		s.endLocked(c, why)
+	}
+}
+
+func (s *Shipper) endLocked(c *session, why string) {
+	i := slices.Index(s.sessions, c)
+	if i < 0 {
+		return
+	}
+	s.sessions = slices.Delete(s.sessions, i, i+1)
+	last := c.end(why)
+	if s.past = append(s.past, pastSession{c.name, last}); len(s.past) > maxPast {
+		s.past = slices.Delete(s.past, 0, 1)
+	}
+	s.log.Info("fleet: session ended", "session", c.name, "device", c.dev.Name(), "why", why, "packets", last.Packets, "dropped", last.Dropped, "lost", last.Lost)
+}
+
+// remove ends a session that has no more packets.
+func (s *Shipper) remove(c *session, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endLocked(c, why)
+}
+
+func (s *Shipper) findLocked(name string) *session {
+	i := slices.IndexFunc(s.sessions, func(c *session) bool { return c.name == name })
+	if i < 0 {
+		return nil
+	}
+	return s.sessions[i]
+}
+
+// sharedLocked returns the session that has w, if there is one.
+func (s *Shipper) sharedLocked(d *rxring.Device, class string, w what) *session {
+	i := slices.IndexFunc(s.sessions, func(c *session) bool { return c.dev == d && c.class == class && c.what.equal(w) })
+	if i < 0 {
+		return nil
+	}
+	return s.sessions[i]
+}
+
+// pastLocked returns the last counts of a session that has ended; nil if they are not known.
+func (s *Shipper) pastLocked(name string) *counts {
+	i := slices.IndexFunc(s.past, func(p pastSession) bool { return p.name == name })
+	if i < 0 {
+		return nil
+	}
+	return &s.past[i].counts
+}
+
+// expire ends leases.
+func (s *Shipper) expire() {
+	tick := time.NewTicker(max(s.cfg.Lease/5, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.quit:
+			return
+		case now := <-tick.C:
+			s.expireAt(now)
+		}
+	}
+}
+
+func (s *Shipper) expireAt(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range slices.Clone(s.sessions) {
+		for reader, end := range c.readers {
+			if now.After(end) {
+				s.leaveLocked(c, reader, endExpired)
+			}
+		}
+	}
+}
