@@ -172,7 +172,7 @@ func (c *session) change(w what) error {
 const drainTime = time.Second
 
 // drained publishes all packets that were offered before the call, and returns the counts of what
-// was published and dropped until then.
+// was published and dropped until then. What is not published in time is offered, and so is lost.
 func (c *session) drained() counts {
 	mark := c.tap.Stats()
 	for start := time.Now(); time.Since(start) < drainTime; time.Sleep(time.Millisecond) {
@@ -184,7 +184,7 @@ func (c *session) drained() counts {
 	defer c.mu.Unlock()
 	c.publishLocked("")
 	had := c.totalsLocked()
-	had.Offered = had.Packets + had.Dropped + had.Lost
+	had.Offered = max(had.Packets+had.Dropped+had.Lost, mark.Offered-min(mark.Refused, mark.Offered))
 	return had
 }
 

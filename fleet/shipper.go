@@ -236,6 +236,7 @@ func (s *Shipper) open(q *request, class string, respond func(*answer)) error {
 		old = nil
 	}
 	c := s.sharedLocked(d, class, q.What)
+	fresh := false
 	switch {
 	case c != nil && c == old:
 		old = nil
@@ -252,6 +253,7 @@ func (s *Shipper) open(q *request, class string, respond func(*answer)) error {
 		if c, err = newSession(s, d, class, q.What); err != nil {
 			return err
 		}
+		fresh = true
 		s.sessions = append(s.sessions, c)
 		defer s.wg.Go(c.run)
 		s.log.Info("fleet: session opened", "session", c.name, "device", d.Name(), "class", class, "reader", q.Reader, "instructions", len(q.What.Program), "snaplen", q.What.Snaplen)
@@ -263,7 +265,9 @@ func (s *Shipper) open(q *request, class string, respond func(*answer)) error {
 	c.mu.Lock() // it publishes nothing until the answer is sent
 	defer c.mu.Unlock()
 	a := &answer{Session: c.name, Subject: c.subject, Lease: s.cfg.Lease, Past: s.pastLocked(q.Session)}
-	a.Counts = c.totalsLocked()
+	if !fresh { // of a new one, all that its tap was offered is this reader's
+		a.Counts = c.totalsLocked()
+	}
 	if old != nil { // what it had before this moment is the reader's, too
 		had := old.drained()
 		a.Past = &had
