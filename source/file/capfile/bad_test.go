@@ -59,7 +59,7 @@ func TestFilesCutAnywhere(t *testing.T) {
 			case "zstd":
 				whole = zstded(t, whole)
 			}
-			ends := 0 // cuts between packets or blocks, which nobody can know of
+			ends := 0 // cuts between packets or blocks, which cannot be noticed
 			for cut := 4; cut < len(whole); cut++ {
 				ps, _, err := readAll(bytes.NewReader(whole[:cut]))
 				switch {

@@ -46,8 +46,8 @@ func TestExtrasAreKeptOnce(t *testing.T) {
 func TestExtrasAreBounded(t *testing.T) {
 	var x Extras
 	var e Events
-	var told []string
-	x.Collect(&e, func(err error) { told = append(told, err.Error()) })
+	var reported []string
+	x.Collect(&e, func(err error) { reported = append(reported, err.Error()) })
 	for n := range 40 {
 		e.Secrets(Secrets{uint32(n), make([]byte, 1<<20)})
 	}
@@ -58,7 +58,7 @@ func TestExtrasAreBounded(t *testing.T) {
 	if x.bytes > MaxExtras || len(all.Secrets) != 15 || len(all.Comments) > MaxExtras/extraOverhead {
 		t.Errorf("%d bytes, %d secrets, %d comments", x.bytes, len(all.Secrets), len(all.Comments))
 	}
-	if want := "secrets, names and comments of more than 16777216 bytes: the rest is left out"; len(told) != 1 || told[0] != want {
-		t.Errorf("%q", told)
+	if want := "secrets, names and comments of more than 16777216 bytes: the rest is left out"; len(reported) != 1 || reported[0] != want {
+		t.Errorf("%q", reported)
 	}
 }

@@ -163,7 +163,7 @@ func TestBlocksOfEitherByteOrder(t *testing.T) {
 			data := frame(7, 61)
 			b.iface(LinkEthernet, 20, append(b.option(nil, optName, []byte("eth0")...), b.option(nil, optResolution, 9)...))
 			b.iface(LinkIPv4, 0, nil)                         // no resolution: microseconds
-			b.block(4, bytes.Repeat([]byte{1}, 3*readBuffer)) // names, which nobody needs
+			b.block(4, bytes.Repeat([]byte{1}, 3*readBuffer)) // names, which no event needs
 			b.packet(0, 5, data, append(b.option(nil, 1, []byte("a comment")...), b.flags(2)...))
 			b.packet(1, 1<<33+1, data[:1], b.flags(0xffff0001))
 			b.block(blockSimple, append(order.AppendUint32(nil, 61), data[:20]...))

@@ -61,7 +61,7 @@ func (c *connection) deliver(p *capfile.Packet) error {
 }
 
 // lost counts the packets that the writer has lost since its last report. Of a report before the
-// delivery begins no reader is told.
+// delivery begins readers learn nothing.
 func (c *connection) lost(number int, st capfile.Stats) {
 	total := uint64(0)
 	for _, n := range []*uint64{st.Dropped, st.OSDropped} {

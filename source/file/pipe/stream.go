@@ -147,11 +147,11 @@ const (
 
 // reopen opens the stream again and again, and reads it. err is why the first one ended.
 func (s *Stream) reopen(err error) error {
-	told := ""
+	reported := ""
 	wait := minRetry
 	for {
-		if err != nil && s.ctx.Err() == nil && err.Error() != told {
-			told = err.Error()
+		if err != nil && s.ctx.Err() == nil && err.Error() != reported {
+			reported = err.Error()
 			s.source.failed(err)
 		}
 		if err := delivery.Sleep(s.ctx, wait); err != nil {
@@ -170,7 +170,7 @@ func (s *Stream) reopen(err error) error {
 		err = s.read(in)
 		in.Close()
 		if s.counts.Packets.Load() > before {
-			wait, told = minRetry, ""
+			wait, reported = minRetry, ""
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/rxring/rxring/source/file/capfile"
 )
 
-// A client for whose rings there is no memory is told the limit and what to do. Clients leave half
+// A client for whose rings there is no memory gets a line with the limit and the cure. Clients leave half
 // of the namespace's memory to other readers.
 func TestMemoryOfAllClients(t *testing.T) {
 	s := newScene(t, Config{}, "eth0", "eth1")
@@ -108,7 +108,7 @@ func TestADeviceWaitsForMemory(t *testing.T) {
 
 // A device that is removed and added again, up or down, has the interface that it had, whose
 // counts continue.
-func TestADeviceThatComesAndGoes(t *testing.T) {
+func TestADeviceThatIsAddedAgain(t *testing.T) {
 	s := newScene(t, Config{})
 	c, err := s.request(Request{})
 	if err != nil {

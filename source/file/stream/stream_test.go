@@ -323,7 +323,7 @@ func TestWritersRunShortFiltersOnly(t *testing.T) {
 	}
 }
 
-// A client that stops in the middle of its request is told, and another one is served meanwhile.
+// A client that stops in the middle of its request gets an error, and another one is served meanwhile.
 func TestStalledRequest(t *testing.T) {
 	s := newScene(t, Config{}, "eth0")
 	conn := s.dial()
@@ -410,7 +410,7 @@ func TestTooManyClientsAreRefused(t *testing.T) {
 	}
 }
 
-func TestOnlyLocalClientsUnlessTold(t *testing.T) {
+func TestOnlyLocalClientsUnlessPublic(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	l, err := net.Listen("tcp", "0.0.0.0:0")
 	if err != nil {

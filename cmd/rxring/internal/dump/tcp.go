@@ -17,7 +17,7 @@ import (
 	"github.com/rxring/rxring/source/file/stream"
 )
 
-// tcpScheme starts a Config.File that is an address to serve, as PCAP-over-IP: who connects
+// tcpScheme starts a Config.File that is an address to serve, as PCAP-over-IP: each client that connects
 // receives a pcapng stream.
 const tcpScheme = "tcp:"
 
@@ -61,16 +61,16 @@ type tcpOutput struct {
 	first    chan struct{} // closed when a client has connected
 	wg       sync.WaitGroup
 
-	mu      sync.Mutex
-	encoder *capfile.Writer
-	encoded bytes.Buffer // what encoder has written since it was reset
-	header  []byte       // the section, what it has besides packets, and its interfaces
-	extras  *capfile.ExtraCursor
-	ids     map[*device]int
-	clients map[*client]bool
-	began   bool // a client has connected
-	closed  bool
-	told    time.Time // when drops were last reported
+	mu         sync.Mutex
+	encoder    *capfile.Writer
+	encoded    bytes.Buffer // what encoder has written since it was reset
+	header     []byte       // the section, what it has besides packets, and its interfaces
+	extras     *capfile.ExtraCursor
+	ids        map[*device]int
+	clients    map[*client]bool
+	began      bool // a client has connected
+	closed     bool
+	lastReport time.Time // of drops
 }
 
 // newTCPOutput listens, and returns once a client has connected or ctx has ended.
@@ -263,8 +263,8 @@ func (t *tcpOutput) write(p *packet) error {
 	for c := range t.clients {
 		c.queuePacket(block)
 	}
-	if now := time.Now(); now.Sub(t.told) >= statsInterval {
-		t.told = now
+	if now := time.Now(); now.Sub(t.lastReport) >= statsInterval {
+		t.lastReport = now
 		t.reportDropsLocked(t.stats().Drops)
 	}
 	return nil

@@ -79,7 +79,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestADeviceComesAndGoesWithItsFeed(t *testing.T) {
+func TestAFeedAddsAndRemovesItsDevice(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	open := func(text string) (*Feed, error) {
 		s, err := Parse(text)
@@ -123,8 +123,8 @@ func TestADeviceComesAndGoesWithItsFeed(t *testing.T) {
 }
 
 // Sources are inspected side by side: one that takes long does not hide another's error, and
-// neither keeps the context from being heard.
-func TestInspectHearsOthersWhileAFileIsRead(t *testing.T) {
+// the end of the context ends them.
+func TestInspectReturnsTheFirstErrorWhileAFileIsRead(t *testing.T) {
 	specs := func(texts ...string) (all []Spec) {
 		for _, text := range texts {
 			s, err := Parse(text)

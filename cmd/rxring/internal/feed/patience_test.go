@@ -17,9 +17,9 @@ func TestPatienceIsForReaders(t *testing.T) {
 		read   bool // before the socket is full
 		gaveUp time.Duration
 	}{
-		{"nobody has read", false, false, unreadPatience},
+		{"no socket was read", false, false, unreadPatience},
 		{"a reader that stopped", false, true, 0},
-		{"nobody has read, at a speed", true, false, pacedPatience},
+		{"no socket was read, at a speed", true, false, pacedPatience},
 		{"a reader that stopped, at a speed", true, true, pacedPatience},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

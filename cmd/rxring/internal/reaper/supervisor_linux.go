@@ -32,17 +32,17 @@ func Init() {
 
 // supervisor runs in a process of its own, with one goroutine that reaps.
 type supervisor struct {
-	control *os.File
-	shell   int           // its pid
-	grace   time.Duration // between SIGTERM and SIGKILL
-	told    map[int]bool  // which cannot be signalled
+	control  *os.File
+	shell    int           // its pid
+	grace    time.Duration // between SIGTERM and SIGKILL
+	reported map[int]bool  // which cannot be signalled
 }
 
 // supervise runs a command until it and all its descendants have ended.
 func supervise(grace, command string) (code int) {
 	runtime.LockOSThread() // the kernel signals the shell when the thread that started it ends
 	unix.CloseOnExec(controlFD)
-	s := &supervisor{control: os.NewFile(controlFD, "control"), told: make(map[int]bool)}
+	s := &supervisor{control: os.NewFile(controlFD, "control"), reported: make(map[int]bool)}
 	var err error
 	if s.grace, err = time.ParseDuration(grace); err == nil {
 		err = s.start(command)
@@ -160,8 +160,8 @@ func (s *supervisor) kill() (denied bool) {
 	for _, pid := range children {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err == nil {
 			denied = false
-		} else if !s.told[pid] {
-			s.told[pid] = true
+		} else if !s.reported[pid] {
+			s.reported[pid] = true
 			fmt.Fprintf(os.Stderr, "process %d, of another user, cannot be ended (%v): end it by hand\n", pid, err)
 		}
 	}
