@@ -158,6 +158,7 @@ type Device struct {
 	HardwareAddr [6]byte           `json:"address,omitzero"`
 	Prefixes     []netip.Prefix    `json:"prefixes,omitempty"`
 	Up           bool              `json:"up"`
+	Recordings   []RecordingInfo   `json:"recordings,omitempty"`
 }
 
 func describe(d *rxring.Device) Device {

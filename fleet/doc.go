@@ -42,12 +42,26 @@
 // so a session's messages in a row are a capture file. Its headers have the number of packets
 // before it, and the tap's counts.
 //
+// # Recordings
+//
+// A shipper records, all the time, what the filters of its [Recording] list accept, in a JetStream
+// stream for each device, compressed with zstd. The server is the hub or, better, a leaf node in the
+// shipper's own process (hub.StartLeaf): then nothing crosses the network until it is read, and
+// recording goes on while the hub is away. Batches that cannot be stored are published again, in
+// order and once each; meanwhile the tap's ring is the buffer, and what it drops is counted.
+//
+// A [Replay] delivers recordings to devices here, waiting for their sockets. A stream deletes its
+// oldest batches at its size or age. What is deleted before a replay has read it is counted as
+// lost, too; a replay that begins at a time counts from there on. If a shipper was killed, how many
+// packets its ring still had is not known, which is reported.
+//
 // # Subjects
 //
 // Tokens are percent-encoded.
 //
 //	rxring.v1.FLEET.HOST.ctl.CLASS             requests: open, keep, close, list
 //	rxring.v1.FLEET.HOST.DEVICE.s.CLASS.ID     a session's batches
+//	rxring.v1.FLEET.HOST.DEVICE.r.NAME         a recording's batches
 //	$SRV.INFO.rxring                           discovery, by package micro of nats.go
 //
 // # Files
@@ -61,9 +75,15 @@
 //	compression.go   content encodings
 //	shipper.go       a host: its requests, and the leases of its sessions
 //	session.go       a session on the host, from its tap to its batches
+//	record.go        the recordings of a host and their streams
+//	record_device.go one recording of a device, from its tap to its batches
+//	record_stream.go batches to a stream, each once and in order
 //	discover.go      which hosts have which devices
 //	name.go          devices' names here
 //	reader.go        devices of hosts as devices here
 //	device.go        a device here: interest, session, loss, up and down
 //	ledger.go        what a reader knows of a session's counts
+//	replay.go        recordings to devices here, in the order of time
+//	replay_track.go  one recording in a replay: packets and losses
+//	replay_stream.go a stream's messages, in order
 package fleet

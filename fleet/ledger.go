@@ -6,14 +6,16 @@ type Losses struct {
 	BeforeDevice uint64 // before the far device, such as in the ring of the far kernel
 	FarRing      uint64 // the ring of the session's tap was full
 	Transit      uint64 // between the far ring and here
+	Retention    uint64 // deleted from the recording before they were read
 }
 
-func (l Losses) sum() uint64 { return l.BeforeDevice + l.FarRing + l.Transit }
+func (l Losses) sum() uint64 { return l.BeforeDevice + l.FarRing + l.Transit + l.Retention }
 
 func (l *Losses) add(m Losses) {
 	l.BeforeDevice += m.BeforeDevice
 	l.FarRing += m.FarRing
 	l.Transit += m.Transit
+	l.Retention += m.Retention
 }
 
 // ledger has what is known of a session's packets: each is delivered, or counted as lost.
@@ -37,7 +39,7 @@ func (l *ledger) settle(c counts) Losses {
 		}
 		return n
 	}
-	return Losses{advance(&l.lost, c.Lost), advance(&l.dropped, c.Dropped), advance(&l.packets, c.Packets)}
+	return Losses{BeforeDevice: advance(&l.lost, c.Lost), FarRing: advance(&l.dropped, c.Dropped), Transit: advance(&l.packets, c.Packets)}
 }
 
 // close is settle at the end of the session, with its last counts: packets that it was offered and

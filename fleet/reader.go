@@ -100,23 +100,32 @@ func NewReader(nc *nats.Conn, hosts []Host, c ReaderConfig) (*Reader, error) {
 
 // add adds a device to the namespace.
 func (r *Reader) add(host string, far Device, name string, several bool) (*device, error) {
+	dev, link, err := addDevice(r.cfg.Namespace, host, far, name, several)
+	if err != nil {
+		return nil, err
+	}
+	dev.SetUp(far.Up)
+	return newDevice(r, host, far, link, dev), nil
+}
+
+// addDevice adds a device that shows a device of a host.
+func addDevice(ns *rxring.Namespace, host string, far Device, name string, several bool) (*rxring.Device, *linktype.Link, error) {
 	link, _ := linktype.OfDevice(far.Type)
 	l, err := linktype.Of(link)
 	if err != nil {
-		return nil, fmt.Errorf("fleet: device %s of host %s: %w", far.Name, host, err)
+		return nil, nil, fmt.Errorf("fleet: device %s of host %s: %w", far.Name, host, err)
 	}
 	if name == "" {
 		name = localName(host, far.Name, several, func(name string) bool {
-			_, taken := r.cfg.Namespace.DeviceByName(name)
+			_, taken := ns.DeviceByName(name)
 			return taken && name != "lo"
 		})
 	}
-	dev, err := r.cfg.Namespace.AddDevice(rxring.DeviceConfig{Name: name, Type: far.Type, MTU: far.MTU, MaxLen: far.maxLen(), HardwareAddr: far.HardwareAddr, Prefixes: far.Prefixes})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: name, Type: far.Type, MTU: far.MTU, MaxLen: far.maxLen(), HardwareAddr: far.HardwareAddr, Prefixes: far.Prefixes})
 	if err != nil {
-		return nil, fmt.Errorf("fleet: device %s of host %s: %w", far.Name, host, err)
+		return nil, nil, fmt.Errorf("fleet: device %s of host %s: %w", far.Name, host, err)
 	}
-	dev.SetUp(far.Up)
-	return newDevice(r, host, far, l, dev), nil
+	return dev, l, nil
 }
 
 // maxLen bounds what a host says: a ring's slots are sized by it.

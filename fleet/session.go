@@ -134,12 +134,14 @@ func (c *session) publishLocked(end string) {
 }
 
 // totalsLocked returns the counts before the batch.
-func (c *session) totalsLocked() counts {
-	total, st := c.counts, c.tap.Stats()
-	total.Cut = c.encoder.cut
-	total.Dropped, total.Lost = st.Dropped, st.Lost
-	total.Offered = max(st.Offered-min(st.Refused, st.Offered), total.Packets+uint64(c.encoder.n)+st.Dropped+st.Lost)
-	return total
+func (c *session) totalsLocked() counts { return c.counts.with(c.tap.Stats(), &c.encoder) }
+
+// with returns the counts before the batch that e has.
+func (c counts) with(st tap.Stats, e *encoder) counts {
+	c.Cut = e.cut
+	c.Dropped, c.Lost = st.Dropped, st.Lost
+	c.Offered = max(st.Offered-min(st.Refused, st.Offered), c.Packets+uint64(e.n)+st.Dropped+st.Lost)
+	return c
 }
 
 // beat publishes the counts.

@@ -34,7 +34,9 @@ type ShipConfig struct {
 	MaxSessions int           // at a time; 0: 64
 	Lease       time.Duration // 0: 15 s
 
-	Logger *slog.Logger // of sessions; nil: no log
+	Recordings []Recording // of each device that is offered
+
+	Logger *slog.Logger // of sessions and recordings; nil: no log
 }
 
 const (
@@ -58,6 +60,10 @@ func (c *ShipConfig) check() error {
 		if err := checkName(what, name); err != nil {
 			return fmt.Errorf("fleet: %w", err)
 		}
+	}
+	c.Recordings = slices.Clone(c.Recordings)
+	if err := checkRecordings(c.Recordings); err != nil {
+		return fmt.Errorf("fleet: %w", err)
 	}
 	if c.Buffer < 0 || c.MaxSessions < 0 || c.Lease < 0 {
 		return fmt.Errorf("fleet: Buffer %d, MaxSessions %d, Lease %v: want no negative values", c.Buffer, c.MaxSessions, c.Lease)
@@ -86,6 +92,7 @@ type Shipper struct {
 	service micro.Service
 	wg      sync.WaitGroup // goroutines of sessions, and expire
 	quit    chan struct{}
+	records *records
 
 	mu       sync.Mutex
 	closed   bool
@@ -117,6 +124,9 @@ func Ship(nc *nats.Conn, ns *rxring.Namespace, c ShipConfig) (*Shipper, error) {
 	case !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, nats.ErrTimeout):
 		return nil, fmt.Errorf("fleet: %w", err)
 	}
+	if s.records, err = startRecords(s); err != nil {
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
 	s.service, err = micro.AddService(nc, micro.Config{
 		Name:               serviceName,
 		Version:            "1.0.0",
@@ -125,11 +135,13 @@ func Ship(nc *nats.Conn, ns *rxring.Namespace, c ShipConfig) (*Shipper, error) {
 		QueueGroupDisabled: true,
 	})
 	if err != nil {
+		s.records.close()
 		return nil, fmt.Errorf("fleet: %w", err)
 	}
 	handler := micro.HandlerFunc(func(r micro.Request) { s.serve(r, DefaultClass) })
 	if err := s.service.AddEndpoint("ctl", handler, micro.WithEndpointSubject(subject)); err != nil {
 		s.service.Stop()
+		s.records.close()
 		return nil, fmt.Errorf("fleet: %w", err)
 	}
 	s.wg.Go(s.expire)
@@ -139,7 +151,7 @@ func Ship(nc *nats.Conn, ns *rxring.Namespace, c ShipConfig) (*Shipper, error) {
 // Host returns the name of this host in the fleet.
 func (s *Shipper) Host() string { return s.cfg.Host }
 
-// Close ends all sessions. Their readers' devices go down.
+// Close ends all sessions and recordings. Their readers' devices go down.
 func (s *Shipper) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -154,6 +166,7 @@ func (s *Shipper) Close() error {
 	for _, c := range all {
 		c.end(endClosed)
 	}
+	s.records.close()
 	close(s.quit)
 	s.wg.Wait()
 	if s.nc.IsConnected() {
@@ -207,7 +220,9 @@ func (s *Shipper) devices() []Device {
 	all := []Device{}
 	for _, d := range s.ns.Devices() {
 		if s.offered(d) {
-			all = append(all, describe(d))
+			far := describe(d)
+			far.Recordings = s.records.of(d)
+			all = append(all, far)
 		}
 	}
 	return all

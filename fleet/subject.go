@@ -53,5 +53,10 @@ func sessionSubject(fleet, host, device, class, id string) string {
 	return strings.Join([]string{root, token(fleet), token(host), token(device), "s", token(class), token(id)}, ".")
 }
 
+// recordSubject is where a recording's batches are published.
+func recordSubject(fleet, host, device, name string) string {
+	return strings.Join([]string{root, token(fleet), token(host), token(device), "r", token(name)}, ".")
+}
+
 func orFleet(name string) string { return cmp.Or(name, DefaultFleet) }
 func orClass(name string) string { return cmp.Or(name, DefaultClass) }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/rxring/rxring"
@@ -24,13 +25,15 @@ type shipFlags struct {
 	to   string
 	from []string
 	at   string
+	keep []string
+	leaf leafFlags
 	cfg  fleet.ShipConfig
 }
 
 func newShip() *cobra.Command {
 	var f shipFlags
 	cmd := &cobra.Command{
-		Use:   "ship --to URL {--from SOURCE... | --at PATH} [--host NAME] [--fleet NAME]",
+		Use:   "ship {--to URL | --leaf URL --store DIR} {--from SOURCE... | --at PATH} [--keep RECORDING]... [--host NAME] [--fleet NAME]",
 		Short: "Offer this host's devices to readers on other hosts, through NATS",
 		Long: `Offer this host's devices to readers on other hosts, through the NATS server at --to:
 'rxring hub', or an existing one. The devices are those of --from or, with --at, those that
@@ -39,10 +42,18 @@ another process offers at a unix socket. Readers use 'rxring run --from nats://S
 Nothing is captured or sent while nobody reads. A reader's filter and snapshot length are
 applied here. Each session is a line on standard error.
 
+--keep records all the time what a filter accepts, of each device, within a size and an age.
+Readers get it with 'rxring run --from nats://SERVER/HOST/DEVICE?since=10m'. The recordings are
+at the server of --to, which needs JetStream ('rxring hub --store'), or on this host: with
+--leaf and --store this process has a server of its own, a leaf node of the hub's. Then what
+is recorded does not cross the network until it is read, and goes on while the hub is away.
+
 SIGTERM and SIGINT end it; so does the end of all files of --from.`,
 		Example: `  rxring ship --to nats://hub:4222 --from iface:eth0
   rxring ship --to nats://127.0.0.1:4222 --from streams:4 --host web-1
-  rxring ship --to nats://hub:4222 --at /run/rxring.sock`,
+  rxring ship --to nats://hub:4222 --at /run/rxring.sock
+  rxring ship --leaf nats://hub:7422 --store /var/lib/rxring --from iface:eth0 \
+      --keep 'control=tcp port 179 or arp,snaplen=256,size=2GiB,age=24h'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(cmd); err != nil {
@@ -57,12 +68,23 @@ SIGTERM and SIGINT end it; so does the end of all files of --from.`,
 	flags.StringVar(&f.to, "to", "", "`URL` of the NATS server, such as nats://hub:4222")
 	flags.StringArrayVar(&f.from, "from", nil, fromHelp)
 	flags.StringVar(&f.at, "at", "", "offer the devices that another process offers at this unix socket, or publishes by this name (rxring ps), instead of --from")
+	flags.StringArrayVar(&f.keep, "keep", nil, "`RECORDING` of each device, as NAME=FILTER[,snaplen=N][,size=SIZE][,age=TIME] (size: 1GiB unless given); may be repeated")
+	f.leaf.register(flags)
 	flags.StringVar(&f.cfg.Host, "host", "", "`NAME` of this host in the fleet (default: the system's)")
 	flags.StringVar(&f.cfg.Fleet, "fleet", fleet.DefaultFleet, "`NAME` of the fleet")
 	return cmd
 }
 
 func (f *shipFlags) check(cmd *cobra.Command) error {
+	if err := f.parseKeep(); err != nil {
+		return err
+	}
+	if f.leaf.used() {
+		if err := f.leaf.check(f.to); err != nil {
+			return err
+		}
+		f.to = f.leaf.url
+	}
 	switch u, err := url.Parse(f.to); {
 	case f.to == "":
 		return errors.New("ship: no server: want --to URL, for instance --to nats://hub:4222; `rxring hub` runs one")
@@ -81,11 +103,11 @@ func (f *shipFlags) check(cmd *cobra.Command) error {
 
 // run ships until ctx ends, or all files of --from have been played, or the process at --at ends.
 func (f *shipFlags) run(ctx context.Context) error {
-	nc, err := fleet.Dial(f.to)
+	nc, disconnect, err := f.dial()
 	if err != nil {
-		return &exitError{exitFailure, fmt.Errorf("--to %w", err)}
+		return &exitError{exitFailure, err}
 	}
-	defer nc.Close()
+	defer disconnect()
 	ns, devices, ended, err := f.open(ctx)
 	if err != nil {
 		return err
@@ -108,6 +130,17 @@ func (f *shipFlags) run(ctx context.Context) error {
 		return &exitError{exitFailure, err}
 	}
 	return nil
+}
+
+// dial connects to the server: the hub, or this process's own.
+func (f *shipFlags) dial() (nc *nats.Conn, disconnect func(), err error) {
+	if f.leaf.used() {
+		return f.leaf.dial(f.cfg.Host)
+	}
+	if nc, err = fleet.Dial(f.to); err != nil {
+		return nil, nil, fmt.Errorf("--to %w", err)
+	}
+	return nc, nc.Close, nil
 }
 
 // open opens the devices. ended receives a value, or is closed, when they have no more packets.

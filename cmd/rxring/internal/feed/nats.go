@@ -20,10 +20,11 @@ type natsPlan struct {
 	server   string // URL
 	query    fleet.Query
 	compress fleet.Compression
+	replay   *replayPlan // nil: live
 }
 
 // natsOptions are those of the URL's query.
-var natsOptions = []string{"compress", "fleet"}
+var natsOptions = []string{"compress", "fleet", "recording", "since", "to"}
 
 // leaveTime bounds the time in which a hub receives the sessions' ends.
 const leaveTime = 500 * time.Millisecond
@@ -65,6 +66,9 @@ func parseNATS(s *Spec) (plan, error) {
 	if p.compress, err = fleet.ParseCompression(options.Get("compress")); err != nil {
 		return nil, err
 	}
+	if p.replay, err = parseReplay(options, time.Now()); err != nil {
+		return nil, err
+	}
 	return p, p.query.Check()
 }
 
@@ -79,7 +83,12 @@ func (p natsPlan) inspect(ctx context.Context) (opener, func(), error) {
 		nc.Close()
 		return nil, nil, err
 	}
-	return func(c Config) (*Feed, error) { return p.open(nc, hosts, c) }, nc.Close, nil
+	return func(c Config) (*Feed, error) {
+		if p.replay != nil {
+			return p.openReplay(nc, hosts, c)
+		}
+		return p.open(nc, hosts, c)
+	}, nc.Close, nil
 }
 
 func (p natsPlan) open(nc *nats.Conn, hosts []fleet.Host, c Config) (*Feed, error) {

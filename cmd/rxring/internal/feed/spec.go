@@ -85,7 +85,7 @@ func parse(text string) (s Spec, err error) {
 			return s, err
 		}
 	}
-	words := split(rest)
+	words := Split(rest)
 	s.kind, s.arg, s.hasArg = strings.Cut(words[0], ":")
 	for _, w := range words[1:] {
 		var o option
@@ -110,8 +110,8 @@ func checkName(name string) error {
 	return err
 }
 
-// split splits text at commas. A doubled comma stands for one, and does not split.
-func split(text string) []string {
+// Split splits text at commas. A doubled comma stands for one, and does not split.
+func Split(text string) []string {
 	words := []string{""}
 	for i := 0; i < len(text); i++ {
 		last := &words[len(words)-1]

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/pflag"
+
+	"github.com/rxring/rxring/fleet"
+	"github.com/rxring/rxring/fleet/hub"
+)
+
+// leafFlags are the flags of ship for a server in this process.
+type leafFlags struct{ url, store string }
+
+// linkTime is how long ship waits for the hub before it begins without it.
+const linkTime = 3 * time.Second
+
+func (f *leafFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&f.url, "leaf", "", "`URL` of the hub's address for leaf nodes, such as nats://hub:7422 (rxring hub --leaf), instead of --to: this process has a server of its own")
+	flags.StringVar(&f.store, "store", "", "`DIRECTORY` of that server's recordings")
+}
+
+func (f *leafFlags) used() bool { return f.url != "" || f.store != "" }
+
+func (f *leafFlags) check(to string) error {
+	switch {
+	case f.url == "":
+		return errors.New("--store: it is the directory of a leaf node: want --leaf URL, for instance --leaf nats://hub:7422; with --to, recordings are where `rxring hub --store` says")
+	case f.store == "":
+		return errors.New("--leaf: want --store DIR, for instance --store /var/lib/rxring, for the recordings")
+	case to != "":
+		return fmt.Errorf("--leaf %s and --to %s: want one of them", f.url, to)
+	}
+	return nil
+}
+
+// dial starts the server, and connects to it.
+func (f *leafFlags) dial(host string) (nc *nats.Conn, disconnect func(), err error) {
+	if host == "" {
+		if host, err = os.Hostname(); err != nil {
+			return nil, nil, err
+		}
+	}
+	leaf, err := hub.StartLeaf(hub.LeafConfig{URL: f.url, Store: f.store, Name: fleet.Domain(host)})
+	if err != nil {
+		return nil, nil, fmt.Errorf("--leaf: %w", err)
+	}
+	if !leaf.Linked(linkTime) {
+		say("ship: no hub answers at %s: beginning without it; `rxring hub --leaf` runs one", f.url)
+	}
+	if nc, err = fleet.Dial("", nats.InProcessServer(leaf)); err != nil {
+		leaf.Close()
+		return nil, nil, fmt.Errorf("--leaf: %w", err)
+	}
+	return nc, func() { nc.Close(); leaf.Close() }, nil
+}

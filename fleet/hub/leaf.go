@@ -1,0 +1,89 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// LeafConfig configures a leaf node. All fields must be set.
+type LeafConfig struct {
+	URL   string // of a hub's address for leaf nodes, such as nats://hub:7422
+	Store string // directory of JetStream
+
+	// Name is the leaf node's, unique among those of the hub. It is the domain of its
+	// JetStream, too.
+	Name string
+}
+
+// Leaf is a server in this process that is a leaf node of a hub. It listens at no address: clients
+// are in this process (nats.InProcessServer). What is published to it crosses the network only if
+// a client of the hub has subscribed. It works, and records, also while the hub is away.
+type Leaf struct{ server *server.Server }
+
+// linkWait is the time between attempts to connect to the hub.
+const linkWait = time.Second
+
+// StartLeaf starts a leaf node. It does not wait for the hub.
+func StartLeaf(c LeafConfig) (*Leaf, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Scheme != "nats" || u.Host == "" || u.Path != "" || u.RawQuery != "" {
+		return nil, fmt.Errorf("hub: leaf %q: want the hub's address for leaf nodes, such as nats://hub:7422", c.URL)
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), fmt.Sprint(server.DEFAULT_LEAFNODE_PORT))
+	}
+	if c.Store == "" || c.Name == "" {
+		return nil, fmt.Errorf("hub: leaf with Store %q and Name %q: want both", c.Store, c.Name)
+	}
+	o := &server.Options{
+		ServerName:          c.Name,
+		DontListen:          true,
+		NoFastProducerStall: true,
+		NoLog:               true,
+		NoSigs:              true,
+		JetStream:           true,
+		JetStreamDomain:     c.Name,
+		StoreDir:            c.Store,
+	}
+	o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{u}}}
+	o.LeafNode.ReconnectInterval = linkWait
+	s, err := server.NewServer(o)
+	if err != nil {
+		return nil, fmt.Errorf("hub: leaf: %w", err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(startTime) {
+		s.Shutdown()
+		return nil, fmt.Errorf("hub: leaf: the server did not start: is the store %q not writable?", c.Store)
+	}
+	if !s.JetStreamEnabled() {
+		s.Shutdown()
+		return nil, errors.New("hub: leaf: the server has no JetStream")
+	}
+	return &Leaf{s}, nil
+}
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (l *Leaf) InProcessConn() (net.Conn, error) { return l.server.InProcessConn() }
+
+// Linked waits until the leaf node is connected to the hub, for d at most, and reports whether it
+// is.
+func (l *Leaf) Linked(d time.Duration) bool {
+	for start := time.Now(); l.server.NumLeafNodes() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(start) >= d {
+			return false
+		}
+	}
+	return true
+}
+
+// Close ends the server, and returns once all is stored.
+func (l *Leaf) Close() {
+	l.server.Shutdown()
+	l.server.WaitForShutdown()
+}
