@@ -55,6 +55,9 @@ func (s *sections) names(block []byte) {
 		}
 		size := map[uint16]int{recordIPv4: 4, recordIPv6: 16}[kind]
 		if size > 0 && n > size {
+			if b[n-1] != 0 { // each name ends with a zero byte; with another one, the record may be too long to be written
+				return
+			}
 			name := Name{}
 			name.Addr, _ = netip.AddrFromSlice(b[:size])
 			for _, text := range bytes.Split(bytes.TrimRight(b[size:n], "\x00"), []byte{0}) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -93,6 +94,54 @@ func TestInvalidExtras(t *testing.T) {
 		want := Extra{Secrets: []Secrets{{7, []byte{8, 9}}}, Names: []Name{{netip.MustParseAddr("192.0.2.9"), []string{"a"}}}}
 		if got, n := readExtra(t, &b.Buffer); n != 1 || !reflect.DeepEqual(got, want) {
 			t.Errorf("%v: %d packets, %+v", order, n, got)
+		}
+	}
+}
+
+// A record of names whose last name does not end is invalid: with its end it might be too long to be
+// written again.
+func TestANameThatDoesNotEnd(t *testing.T) {
+	for length, want := range map[int]int{math.MaxUint16: 1, math.MaxUint16 - 1: 1, 9: 1, 8: 2} {
+		var names []Name
+		var x Extras
+		var events Events
+		x.Collect(&events, func(err error) { t.Error(err) })
+		record := func(b []byte) []byte {
+			b = append(appendOptionHead(nil, recordIPv4, len(b)), b...)
+			return append(b, make([]byte, padded(len(b))-len(b))...)
+		}
+		var file bytes.Buffer
+		w, err := NewWriter(&file, Section{})
+		if err == nil {
+			w.begin(blockNames)
+			w.block = append(w.block, record(append([]byte{192, 0, 2, 1}, "first\x00"...))...)
+			last := append([]byte{192, 0, 2, 2}, bytes.Repeat([]byte("x"), length-4)...)
+			if length == 8 {
+				last[7] = 0
+			}
+			w.block = append(w.block, record(last)...)
+			err = w.end()
+		}
+		if err == nil {
+			err = w.Flush()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := NewReader(&file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.SetEvents(events)
+		if _, err := r.Next(); err != io.EOF {
+			t.Error(err)
+		}
+		r.Close()
+		if names = x.Since(new(ExtraMark)).Names; len(names) != want {
+			t.Errorf("last record of %d bytes: %d names, want %d", length, len(names), want)
+		}
+		if w, err := NewWriter(io.Discard, Section{}); err != nil || w.WriteExtra(Extra{Names: names}) != nil {
+			t.Errorf("last record of %d bytes: it cannot be written", length)
 		}
 	}
 }
