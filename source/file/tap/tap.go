@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,7 @@ type Tap struct {
 	handle  *capture.Handle
 	link    capfile.LinkType
 	cooked  bool
+	setting sync.Mutex // held by SetFilter
 	rule    atomic.Pointer[rule]
 	buffer  []byte
 	read    atomic.Uint64 // packets from the ring
@@ -98,13 +100,27 @@ func (t *Tap) divide(prog []cbpf.Instruction, snaplen int) (r rule, inRing []cbp
 }
 
 // SetFilter replaces the filter and the snapshot length, as in [Config]. The ring may still hold
-// packets that the previous filter accepted. After an error the previous ones stay.
+// packets that the previous filter accepted; Next returns none that both refuse. After an error
+// the previous ones stay.
 func (t *Tap) SetFilter(prog []cbpf.Instruction, snaplen int) error {
 	r, inRing, err := t.divide(prog, snaplen)
 	if err != nil {
 		return err
 	}
+	t.setting.Lock()
+	defer t.setting.Unlock()
+	before := t.rule.Load()
+	if before.own != nil && prog != nil && r.own == nil { // no filter has run yet on what is in the ring
+		if r.own, err = cbpf.Compile(prog); err != nil {
+			return err
+		}
+		inRing = nil
+	}
+	if r.own != nil { // before the ring receives everything
+		t.rule.Store(&r)
+	}
 	if err := t.handle.SetFilter(inRing); err != nil {
+		t.rule.Store(before)
 		return err
 	}
 	t.rule.Store(&r)
