@@ -19,7 +19,8 @@ type Config struct {
 
 	// Send writes what packet sockets send through the device to the connection, between
 	// the frames that its user writes. It costs a goroutine, and a lock around each Write.
-	// Frames that wait when the connection is closed are lost, as in a card's queue.
+	// Frames that wait when the connection is closed are lost, as in a card's queue; so is a
+	// datagram that cannot be written, which the next one's sender is told (ENOBUFS).
 	// Without Send, what is sent is shown to the other sockets and discarded.
 	Send bool
 }

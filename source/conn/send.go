@@ -31,7 +31,7 @@ type sending struct {
 	turn    chan struct{} // Write was called while a frame was waiting
 	closed  chan struct{}
 	closing sync.Once
-	failed  atomic.Pointer[error] // of the last Write of a frame; nil: none
+	failed  atomic.Pointer[error] // that ended run, or lost the last datagram; nil: none
 
 	// mu guards what is written: a Write of the user, or a frame.
 	mu   sync.Mutex
@@ -85,6 +85,10 @@ func (s *sending) Close() error {
 // ready implements [rxring.Device.SetTransmitReady].
 func (s *sending) ready(p *rxring.Packet) error {
 	if err := s.failed.Load(); err != nil {
+		if s.datagrams() { // reported once, as an error of a UDP socket
+			s.failed.CompareAndSwap(err, nil)
+			return explain.Errorf(syscall.ENOBUFS, "an earlier frame is lost, as it could not be written to the connection (%v): send this one again", *err)
+		}
 		return explain.Errorf(syscall.ENETDOWN, "the connection has failed: %v", *err)
 	}
 	if longest := s.written.framing.longest(); len(p.Data) > longest {
@@ -159,12 +163,20 @@ func (s *sending) advanceLocked() error {
 	return s.flushLocked()
 }
 
+// datagrams reports whether a frame that cannot be written affects no other.
+func (s *sending) datagrams() bool { return s.written.framing.lengthLen == 0 }
+
 // flushLocked writes what is left of a frame.
 func (s *sending) flushLocked() error {
 	if len(s.rest) == 0 {
 		return nil
 	}
 	n, err := s.Conn.Write(s.rest)
+	if err != nil && s.datagrams() && !temporary(err) { // such as EMSGSIZE: others can still be sent
+		s.rest = nil
+		s.failed.Store(&err) // pairs with the load in ready
+		return nil
+	}
 	s.rest = s.rest[n:]
 	if err == nil && len(s.rest) > 0 {
 		return io.ErrShortWrite

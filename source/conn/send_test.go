@@ -269,3 +269,60 @@ func answerARP(machine net.Conn) {
 		machine.Write(b[:4+len(f)])
 	}
 }
+
+// A datagram that the connection refuses costs its sender a frame, and the connection's user nothing.
+func TestADatagramThatCannotBeWritten(t *testing.T) {
+	lower, peer := datagrams(t)
+	rxtest.Must(t, lower.(*net.UnixConn).SetWriteBuffer(4096)) // which Linux doubles
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	c, err := conn.Add(ns, lower, conn.Datagram, conn.Config{Name: "vm0", MTU: 65000, Send: true})
+	rxtest.Must(t, err)
+	defer c.Close()
+	dev, _ := ns.DeviceByName("vm0")
+	sender := rxtest.OpenSender(t, ns, dev, rxring.SockRaw)
+	_, err = sender.Send(frame(1, 60000))
+	rxtest.Must(t, err)
+	var lost error
+	for deadline := time.Now().Add(time.Minute); lost == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if _, err := c.Write(frame(2, 60)); err != nil {
+			t.Fatalf("the user's Write: %v", err)
+		}
+		receive(t, peer, frame(2, 60))
+		if _, lost = sender.Send(frame(3, 60)); lost == nil {
+			receive(t, peer, frame(3, 60))
+		}
+	}
+	if want := "an earlier frame is lost, as it could not be written to the connection ("; !errors.Is(lost, syscall.ENOBUFS) || !strings.Contains(lost.Error(), want) || !strings.Contains(lost.Error(), "message too long") {
+		t.Errorf("%v, want %s", lost, want)
+	}
+	_, err = sender.Send(frame(4, 60))
+	rxtest.Must(t, err)
+	receive(t, peer, frame(4, 60))
+}
+
+// datagrams returns the ends of a pair of datagram sockets.
+func datagrams(t *testing.T) (a, b net.Conn) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "peer")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EPROTONOSUPPORT) {
+		need.Skip(t, need.System, "%v", err)
+	}
+	rxtest.Must(t, err)
+	t.Cleanup(func() { l.Close() })
+	a, err = net.Dial("unixgram", path)
+	rxtest.Must(t, err)
+	return a, l
+}
+
+// receive checks the next datagram.
+func receive(t *testing.T, peer net.Conn, want []byte) {
+	t.Helper()
+	b := make([]byte, 1<<16)
+	rxtest.Must(t, peer.SetReadDeadline(time.Now().Add(time.Minute)))
+	n, err := peer.Read(b)
+	rxtest.Must(t, err)
+	if !bytes.Equal(b[:n], want) {
+		t.Fatalf("%d bytes, %.20x; want %d, %.20x", n, b[:n], len(want), want)
+	}
+}
