@@ -26,11 +26,7 @@ func (c *session) interfaceOf(in capfile.Interface) (*streamInterface, error) {
 	}
 	if len(c.interfaces) == capfile.MaxInterfaces {
 		err := fmt.Errorf("device %q: the stream has described %d interfaces, which is the most, and ends: connect again", in.Name, len(c.interfaces))
-		for _, first := range c.interfaces {
-			if first.id == 0 {
-				c.writeStatsLocked(first, err.Error())
-			}
-		}
+		c.writeStatsLocked(c.firstLocked(), err.Error())
 		return nil, err
 	}
 	id, err := c.w.AddInterface(in)
@@ -40,6 +36,24 @@ func (c *session) interfaceOf(in capfile.Interface) (*streamInterface, error) {
 	i := &streamInterface{id: id, start: time.Now().UnixNano()}
 	c.interfaces[in] = i
 	return i, nil
+}
+
+// firstLocked returns the interface that was described first; nil: there is none.
+func (c *session) firstLocked() *streamInterface {
+	for _, i := range c.interfaces {
+		if i.id == 0 {
+			return i
+		}
+	}
+	return nil
+}
+
+// probeLocked writes the statistics of an interface again: see probeInterval.
+func (c *session) probeLocked() error {
+	if first := c.firstLocked(); first != nil {
+		return c.writeStatsLocked(first, "")
+	}
+	return nil
 }
 
 // writeStatsLocked writes an interface's counts.

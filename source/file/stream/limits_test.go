@@ -202,3 +202,53 @@ func TestAsManyInterfacesAsAFileCanHave(t *testing.T) {
 		t.Errorf("%d bytes are held", s.rings.Held())
 	}
 }
+
+// A client that leaves before the beginning of its stream was written holds no memory.
+func TestAClientThatLeavesAtTheBeginning(t *testing.T) {
+	var extras capfile.Extras
+	var source capfile.Events
+	extras.Collect(&source, func(err error) { t.Error(err) })
+	source.Secrets(capfile.Secrets{Data: make([]byte, capfile.MaxExtras-1024)}) // more than the kernel's buffers have room for
+	s := newScene(t, Config{Extras: []*capfile.Extras{&extras}}, "eth0")
+	for range 2 * maxMemory / (4 << 20) {
+		conn := s.dial()
+		if _, err := conn.Write([]byte("{}\n")); err != nil {
+			t.Fatal(err)
+		}
+		conn.(*net.TCPConn).CloseWrite()
+		await(t, "a reader", s.device("eth0").HasListeners)
+		conn.(*net.TCPConn).SetLinger(0) // a reset
+		conn.Close()
+		await(t, "the release of the ring", func() bool { return s.rings.Held() == 0 && s.Clients() == 0 })
+	}
+}
+
+// Clients that leave are forgotten, with the memory of their rings, although no packet is sent that
+// they would refuse. One that has only ended its own side stays.
+func TestClientsThatLeaveWhenNoPacketArrives(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		s := newSceneAt(t, network, Config{}, "eth0")
+		stays := s.dial()
+		if err := stays.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.read(stays)
+		if err != nil {
+			t.Fatal(err)
+		}
+		await(t, "a reader", s.device("eth0").HasListeners)
+		held := s.rings.Held()
+		for range 3 {
+			conn := s.dial()
+			if _, err := s.read(conn); err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+		}
+		await(t, "the release of the rings", func() bool { return s.Clients() == 1 && s.rings.Held() == held })
+		s.device("eth0").Deliver(frame(1, 60))
+		if got := c.next(); got != "eth0: 60 of 60: 1" {
+			t.Errorf("%s: %s", network, got)
+		}
+	}
+}

@@ -20,16 +20,17 @@ import (
 
 // session is a client.
 type session struct {
-	s        *Server
-	conn     net.Conn
-	ctx      context.Context // until the client or the server ends
-	cancel   context.CancelCauseFunc
-	request  Request
-	packets  atomic.Uint64 // sent
-	dropped  atomic.Uint64
-	wg       sync.WaitGroup                    // the goroutine that reads from the client
-	captured sync.WaitGroup                    // of deviceCapture.send
-	served   map[*rxring.Device]*deviceCapture // used by run
+	s          *Server
+	conn       net.Conn
+	ctx        context.Context // until the client or the server ends
+	cancel     context.CancelCauseFunc
+	request    Request
+	packets    atomic.Uint64 // sent
+	dropped    atomic.Uint64
+	wg         sync.WaitGroup                    // the goroutine that reads from the client
+	inputEnded atomic.Bool                       // it has ended
+	captured   sync.WaitGroup                    // of deviceCapture.send
+	served     map[*rxring.Device]*deviceCapture // used by run
 
 	mu         sync.Mutex
 	w          *capfile.Writer // nil: nothing was sent
@@ -58,6 +59,10 @@ func (w deadlineWriter) Write(b []byte) (int, error) {
 // deviceInterval is the time between checks for new devices. Tests change it.
 var deviceInterval = 500 * time.Millisecond
 
+// probeInterval is the time between blocks of statistics to a client that sends nothing any more:
+// only a Write shows whether it has also stopped receiving. Tests change it.
+var probeInterval = 5 * time.Second
+
 // run serves the client until it leaves or the server is closed. The error is why.
 func (c *session) run() (err error) {
 	if c.request, err = readRequest(c.conn); err != nil {
@@ -68,21 +73,32 @@ func (c *session) run() (err error) {
 		return err
 	}
 	if err := c.begin(); err != nil {
+		closeAll(captures)
 		return err
 	}
 	// Unread bytes would make the system reset the connection when it is closed. Many clients
-	// close their sending side at once, so the end of what they send means nothing.
-	c.wg.Go(func() { io.Copy(io.Discard, c.conn) })
+	// close their sending side at once, so the end of what they send does not end the stream.
+	c.wg.Go(func() {
+		if _, err := io.Copy(io.Discard, c.conn); err != nil {
+			c.cancel(err)
+		}
+		c.inputEnded.Store(true)
+	})
 	// The server's end must not wait for a client that stalls.
 	defer context.AfterFunc(c.ctx, func() { c.conn.SetWriteDeadline(time.Now().Add(endTime)) })()
 	tick := time.NewTicker(deviceInterval)
 	defer tick.Stop()
+	probed := time.Now()
 	for {
 		for _, capture := range captures {
 			c.start(capture)
 		}
 		c.mu.Lock()
 		err := c.sendExtrasLocked()
+		if err == nil && c.inputEnded.Load() && time.Since(probed) >= probeInterval {
+			probed = time.Now()
+			err = c.probeLocked()
+		}
 		c.mu.Unlock()
 		if err == nil {
 			err = c.flush()
@@ -151,9 +167,7 @@ func (c *session) openNew() (opened []*deviceCapture, err error) {
 	c.forgetRemoved(devices)
 	defer func() {
 		if err != nil {
-			for _, a := range opened {
-				a.close()
-			}
+			closeAll(opened)
 		}
 	}()
 	var names []string
@@ -180,6 +194,13 @@ func (c *session) openNew() (opened []*deviceCapture, err error) {
 		return opened, fmt.Errorf("device %s was removed", c.request.Device)
 	}
 	return opened, refusef("device %q: there is no such device: %s", c.request.Device, suggest.Among(c.request.Device, names))
+}
+
+// closeAll closes captures that were not started.
+func closeAll(captures []*deviceCapture) {
+	for _, a := range captures {
+		a.close()
+	}
 }
 
 // openOne opens a capture of a device, unless it has one. Once the stream has begun, a device

@@ -25,7 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	deviceInterval = 10 * time.Millisecond
+	deviceInterval, probeInterval = 10*time.Millisecond, 20*time.Millisecond
 	goleak.VerifyTestMain(m)
 }
 
@@ -41,11 +41,21 @@ const maxMemory = 32 << 20
 
 func newScene(t *testing.T, c Config, names ...string) *scene {
 	t.Helper()
+	return newSceneAt(t, "tcp", c, names...)
+}
+
+// newSceneAt is newScene with a listener at a loopback address, or a unix socket.
+func newSceneAt(t *testing.T, network string, c Config, names ...string) *scene {
+	t.Helper()
 	s := &scene{t: t, ns: rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: maxMemory})}
 	for _, name := range names {
 		s.add(rxring.DeviceConfig{Name: name})
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		address = filepath.Join(t.TempDir(), "socket")
+	}
+	l, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +86,7 @@ func (s *scene) device(name string) *rxring.Device {
 
 func (s *scene) dial() net.Conn {
 	s.t.Helper()
-	conn, err := net.Dial("tcp", s.l.Addr().String())
+	conn, err := net.Dial(s.l.Addr().Network(), s.l.Addr().String())
 	if err != nil {
 		s.t.Fatal(err)
 	}

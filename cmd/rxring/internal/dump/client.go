@@ -31,6 +31,8 @@ type client struct {
 	dropped  uint64 // packets for which the queue had no room
 	reported uint64 // drops that the client knows of
 
+	left chan struct{} // closed when send has returned
+
 	mu       sync.Mutex
 	changed  sync.Cond
 	pending  []byte
@@ -38,7 +40,7 @@ type client struct {
 }
 
 func newClient(conn net.Conn, stall time.Duration, header []byte, drops uint64) *client {
-	c := &client{conn: conn, stall: stall, since: time.Now(), before: drops, pending: append([]byte(nil), header...)}
+	c := &client{conn: conn, stall: stall, since: time.Now(), before: drops, left: make(chan struct{}), pending: append([]byte(nil), header...)}
 	c.changed.L = &c.mu
 	return c
 }
@@ -116,6 +118,7 @@ func (c *client) extendDeadline() {
 
 // send sends what is queued until the client has left or stalls, or the capture has ended.
 func (c *client) send() {
+	defer close(c.left)
 	var sent []byte
 	for {
 		if sent = c.next(sent); sent == nil {
@@ -130,4 +133,9 @@ func (c *client) send() {
 
 // discard reads what the client sends: unread bytes would make the kernel reset the connection
 // when it is closed, and the last packets would be lost.
-func (c *client) discard() { io.Copy(io.Discard, c.conn) }
+//
+// It returns nil at the end of what the client sends, which may still receive.
+func (c *client) discard() error {
+	_, err := io.Copy(io.Discard, c.conn)
+	return err
+}

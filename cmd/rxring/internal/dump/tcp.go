@@ -216,10 +216,37 @@ func (t *tcpOutput) add(conn net.Conn) {
 		c.send()
 		t.remove(c)
 	})
-	t.wg.Go(c.discard)
+	t.wg.Go(func() { t.watch(c) })
 	if !t.began {
 		t.began = true
 		close(t.first)
+	}
+}
+
+// probeInterval is the time between reports to a client that sends nothing any more: only a Write
+// shows whether it has also stopped receiving. Tests change it.
+var probeInterval = 5 * time.Second
+
+// watch returns once the client has left. Without packets no Write would fail, and clients that
+// have left would keep others out.
+func (t *tcpOutput) watch(c *client) {
+	if c.discard() != nil {
+		c.finish()
+	}
+	tick := time.NewTicker(probeInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.left:
+			return
+		case <-tick.C:
+		}
+		t.mu.Lock()
+		if !t.closed && c.hasRoom() {
+			c.reported = c.dropsSince(t.stats().Drops)
+			t.queueStatsLocked(c, c.reported)
+		}
+		t.mu.Unlock()
 	}
 }
 

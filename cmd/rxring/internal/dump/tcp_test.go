@@ -56,6 +56,8 @@ func serveTCP(t *testing.T) (out *tcpOutput, first net.Conn, connect func() net.
 	return out, <-connected, connect
 }
 
+func init() { probeInterval = 20 * time.Millisecond }
+
 // device returns the one device.
 func (t *tcpOutput) device() *device {
 	for d := range t.ids {
@@ -124,6 +126,34 @@ func TestASlowClientLosesItsOwnPacketsOnly(t *testing.T) {
 	packets, dropped := received(t, slow)
 	if packets == n || packets+dropped != n+7 {
 		t.Errorf("the slow client has %d packets and %d drops, want less than %d packets, with the drops %d", packets, dropped, n, n+7)
+	}
+}
+
+// Clients that have left make room for others, although no packet was sent that they would refuse.
+// One that has only ended its own side stays.
+func TestClientsThatLeaveWhenNoPacketArrives(t *testing.T) {
+	out, stays, connect := serveTCP(t)
+	if err := stays.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * maxClients {
+		conn := connect()
+		if _, err := io.ReadFull(conn, make([]byte, 4)); err != nil { // it is served
+			t.Fatal(err)
+		}
+		conn.Close()
+		for deadline := time.Now().Add(time.Minute); out.clientCount() > 1; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("a client that has left is served")
+			}
+		}
+	}
+	if err := out.write(&packet{device: out.device(), time: 1e9, len: 60, data: make([]byte, 60)}); err != nil {
+		t.Fatal(err)
+	}
+	go out.close(capture.Stats{})
+	if packets, _ := received(t, stays); packets != 1 {
+		t.Errorf("%d packets", packets)
 	}
 }
 
