@@ -2,6 +2,8 @@
 # when run as root, and otherwise print what to install.
 GO ?= go
 export CGO_ENABLED ?= 0
+# Then Go's build cache serves every clone, and the modules that are built as a user gets them.
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 
 # The packages of every module in go.work.
 PACKAGES = $(shell $(GO) list -m -f '{{.Dir}}/...')
