@@ -69,6 +69,10 @@ func (s *sections) names(block []byte) {
 	}
 }
 
+// maxNames is the length in bytes at which another block of names begins. libpcap reads none, and
+// nothing behind one, of more than 16 MiB (MAX_BLOCKSIZE).
+const maxNames = 1 << 20
+
 // WriteExtra writes secrets and names. A file's comments are part of its [Section].
 func (f *Writer) WriteExtra(e Extra) error {
 	for _, s := range e.Secrets {
@@ -86,6 +90,13 @@ func (f *Writer) WriteExtra(e Extra) error {
 	}
 	f.begin(blockNames)
 	for _, n := range e.Names {
+		if len(f.block) >= maxNames {
+			f.block = appendOptionHead(f.block, recordEnd, 0)
+			if err := f.end(); err != nil {
+				return err
+			}
+			f.begin(blockNames)
+		}
 		value := n.Addr.AsSlice()
 		for _, name := range n.Names {
 			value = append(append(value, name...), 0)

@@ -3,12 +3,14 @@ package capfile
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -143,5 +145,56 @@ func TestANameThatDoesNotEnd(t *testing.T) {
 		if w, err := NewWriter(io.Discard, Section{}); err != nil || w.WriteExtra(Extra{Names: names}) != nil {
 			t.Errorf("last record of %d bytes: it cannot be written", length)
 		}
+	}
+}
+
+// What several sources have besides packets may be more than a reader accepts in a block: names are
+// divided among several, and comments that have no room are counted.
+func TestExtrasOfSeveralSources(t *testing.T) {
+	var e Extra
+	const names, comments = 400, 3000
+	for n := range names {
+		e.Names = append(e.Names, Name{netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), []string{strings.Repeat("x", 60000)}})
+	}
+	for n := range comments {
+		e.Comments = append(e.Comments, fmt.Sprintf("%04096d", n))
+	}
+	var file bytes.Buffer
+	w, err := NewWriter(&file, Section{Hardware: strings.Repeat("h", 60000), OS: strings.Repeat("o", 60000), Application: strings.Repeat("a", 60000), Comments: e.Comments})
+	if err == nil {
+		err = w.WriteExtra(e)
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for b := file.Bytes(); len(b) > 0; {
+		n := int(binary.LittleEndian.Uint32(b[4:]))
+		if n > maxNames+1<<16+blockFrame || binary.LittleEndian.Uint32(b) == blockSection && n > 1<<20 {
+			t.Errorf("block of type %#x with %d bytes", binary.LittleEndian.Uint32(b), n)
+		}
+		b = b[n:]
+	}
+	r, err := NewReader(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var got Extra
+	r.SetEvents(Events{
+		Comment: func(text string) { got.Comments = append(got.Comments, text) },
+		Name:    func(n Name) { got.Names = append(got.Names, n) },
+	})
+	if _, err := r.Next(); err != io.EOF {
+		t.Error(err)
+	}
+	if !reflect.DeepEqual(got.Names, e.Names) {
+		t.Errorf("%d names, want %d", len(got.Names), names)
+	}
+	kept := len(got.Comments) - 1
+	if want := fmt.Sprintf("%d of %d comments are left out: all together they may have %d bytes", comments-kept, comments, maxComments); kept < 100 || !slices.Equal(got.Comments[:kept], e.Comments[:kept]) || got.Comments[kept] != want {
+		t.Errorf("%d comments, the last is %.100q, want %q", len(got.Comments), got.Comments[kept], want)
 	}
 }

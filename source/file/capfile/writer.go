@@ -12,7 +12,7 @@ import (
 type Section struct {
 	Hardware, OS, Application string
 
-	Comments []string
+	Comments []string // up to 768 KiB; the others are counted in a last one
 }
 
 // Writer writes a pcapng file, little-endian, with times in nanoseconds. It must
@@ -46,13 +46,26 @@ func (f *Writer) BeginSection(s Section) error {
 	f.uint16(versionMinor)
 	f.uint64(unknownLength)
 	options := []textOption{{optHardware, s.Hardware}, {optOS, s.OS}, {optApplication, s.Application}}
-	for _, c := range s.Comments {
-		options = append(options, textOption{optComment, c})
-	}
-	if err := f.textOptions(options); err != nil {
+	if err := f.textOptions(append(options, commentOptions(s.Comments)...)); err != nil {
 		return err
 	}
 	return f.end()
+}
+
+// maxComments bounds the comments of a section, in bytes: libpcap reads no section header of more than
+// 1 MiB (BT_SHB_INSANE_MAX), and so nothing of the file.
+const maxComments = 768 << 10
+
+// commentOptions returns the comments for which there is room, and one that says how many are left out.
+func commentOptions(comments []string) (options []textOption) {
+	size := 0
+	for i, c := range comments {
+		if size += optionHead + padded(len(c)); size > maxComments {
+			return append(options, textOption{optComment, fmt.Sprintf("%d of %d comments are left out: all together they may have %d bytes", len(comments)-i, len(comments), maxComments)})
+		}
+		options = append(options, textOption{optComment, c})
+	}
+	return options
 }
 
 // AddInterface describes an interface, and returns its number for packets and statistics: 0, 1
