@@ -63,7 +63,7 @@ type tcpOutput struct {
 
 	mu         sync.Mutex
 	encoder    *capfile.Writer
-	encoded    bytes.Buffer // what encoder has written since it was reset
+	encoded    bytes.Buffer // what encoder has written since takeLocked
 	header     []byte       // the section, what it has besides packets, and its interfaces
 	extras     *capfile.ExtraCursor
 	ids        map[*device]int
@@ -172,10 +172,11 @@ func (t *tcpOutput) addExtrasLocked() error {
 	return nil
 }
 
-// takeLocked returns the blocks that were encoded, valid until the next call.
+// takeLocked returns the blocks that were encoded since the last call, valid until another one is
+// encoded.
 func (t *tcpOutput) takeLocked() []byte {
-	t.encoded.Reset()
-	t.encoder.Flush() // to memory
+	t.encoder.Flush() // to memory, as some of a long block was before
+	defer t.encoded.Reset()
 	return t.encoded.Bytes()
 }
 

@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -126,6 +127,47 @@ func TestASlowClientLosesItsOwnPacketsOnly(t *testing.T) {
 	packets, dropped := received(t, slow)
 	if packets == n || packets+dropped != n+7 {
 		t.Errorf("the slow client has %d packets and %d drops, want less than %d packets, with the drops %d", packets, dropped, n, n+7)
+	}
+}
+
+// Blocks that are longer than the encoder's buffer arrive whole: packets, and what a source has
+// besides them, also at a client that connects later.
+func TestLongBlocks(t *testing.T) {
+	const size = 1 << 20 // more than the buffer has
+	out, first, connect := serveTCP(t)
+	var extras capfile.Extras
+	var source capfile.Events
+	extras.Collect(&source, func(err error) { t.Error(err) })
+	out.extras = capfile.NewExtraCursor([]*capfile.Extras{&extras})
+	source.Secrets(capfile.Secrets{Type: 1, Data: bytes.Repeat([]byte{1}, size)})
+	source.Secrets(capfile.Secrets{Type: 2, Data: []byte{2}})
+	if err := out.idle(); err != nil {
+		t.Fatal(err)
+	}
+	second := connect()
+	for out.clientCount() < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	p := packet{device: out.device(), time: 1e9, len: capfile.MaxPacket, data: bytes.Repeat([]byte{3}, capfile.MaxPacket)}
+	if err := out.write(&p); err != nil {
+		t.Fatal(err)
+	}
+	go out.close(capture.Stats{})
+	for _, conn := range []net.Conn{first, second} {
+		r, err := capfile.NewReader(conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		secrets := 0
+		r.SetEvents(capfile.Events{Secrets: func(s capfile.Secrets) { secrets += len(s.Data) }})
+		got, err := r.Next()
+		if err != nil || !bytes.Equal(got.Data, p.data) || secrets != size+1 {
+			t.Errorf("packet of %d bytes, %d bytes of secrets, %v", len(got.Data), secrets, err)
+		}
+		if _, err := r.Next(); err != io.EOF {
+			t.Error(err)
+		}
 	}
 }
 
