@@ -3,6 +3,7 @@ package rxring
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -58,7 +59,14 @@ type DeviceConfig struct {
 	// programs see when they ask for the device's. Only the device's source can
 	// answer on them.
 	Prefixes []netip.Prefix
+
+	// Alias is a longer name for people (IFLA_IFALIAS), at most 255 bytes without line breaks
+	// and NUL; "": none.
+	Alias string
 }
+
+// maxAlias is IFALIASZ without its NUL.
+const maxAlias = 255
 
 // maxGivenIndex leaves numbers to count up to: an index is an int32.
 const maxGivenIndex = 1 << 30
@@ -79,6 +87,9 @@ func (c *DeviceConfig) check() error {
 	if c.Index < 0 || c.Index > maxGivenIndex {
 		return explain.Errorf(syscall.EINVAL, "device %s: index %d: want 1 to %d, or 0 for the next", c.Name, c.Index, maxGivenIndex)
 	}
+	if len(c.Alias) > maxAlias || strings.ContainsAny(c.Alias, "\x00\n") {
+		return explain.Errorf(syscall.EINVAL, "device %s: alias %.40q: want at most %d bytes, without line breaks and NUL", c.Name, c.Alias, maxAlias)
+	}
 	return checkPrefixes(c.Name, c.Prefixes)
 }
 
@@ -91,6 +102,7 @@ type Device struct {
 	taps atomic.Pointer[[]tap]
 
 	name   string
+	alias  string
 	index  int
 	typ    DeviceType
 	addr   [6]byte
@@ -123,7 +135,7 @@ const etherLen = 14
 const etherAddrLen = 6
 
 func newDevice(ns *Namespace, c DeviceConfig) *Device {
-	d := &Device{ns: ns, name: c.Name, index: c.Index, typ: c.Type, addr: c.HardwareAddr}
+	d := &Device{ns: ns, name: c.Name, alias: c.Alias, index: c.Index, typ: c.Type, addr: c.HardwareAddr}
 	d.settings.Store(&settings{c.MTU, c.MaxLen, slices.Clone(c.Prefixes)})
 	d.up.Store(true)
 	d.rxFilter.Store(new(rxFilter))
@@ -149,6 +161,9 @@ func (d *Device) Namespace() *Namespace { return d.ns }
 
 // Name is the device's name.
 func (d *Device) Name() string { return d.name }
+
+// Alias returns the device's longer name; "": none.
+func (d *Device) Alias() string { return d.alias }
 
 // Index is the device's index, unique in its namespace; see
 // NamespaceConfig.FirstIndex.

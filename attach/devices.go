@@ -20,6 +20,7 @@ type device struct {
 	MaxLen int               `json:"maxlen"`
 	Addr   [6]byte           `json:"addr"`
 	Addrs  []netip.Prefix    `json:"addrs,omitempty"`
+	Alias  string            `json:"alias,omitempty"`
 	Up     bool              `json:"up"`
 }
 
@@ -42,7 +43,7 @@ func (p *peer) currentDevices() []device {
 	}
 	list := []device{}
 	for _, d := range visible {
-		list = append(list, device{d.Index(), d.Name(), d.Type(), d.MTU(), d.MaxLen(), d.HardwareAddr(), d.Prefixes(), d.Up()})
+		list = append(list, device{d.Index(), d.Name(), d.Type(), d.MTU(), d.MaxLen(), d.HardwareAddr(), d.Prefixes(), d.Alias(), d.Up()})
 	}
 	return list
 }
@@ -105,7 +106,7 @@ func (o device) mirror(ns *rxring.Namespace) error {
 	d, ok := ns.DeviceByIndex(o.Index)
 	if !ok {
 		var err error
-		d, err = ns.AddDevice(rxring.DeviceConfig{Index: o.Index, Name: o.Name, Type: o.Type, MTU: o.MTU, MaxLen: o.MaxLen, HardwareAddr: o.Addr, Prefixes: o.Addrs})
+		d, err = ns.AddDevice(rxring.DeviceConfig{Index: o.Index, Name: o.Name, Type: o.Type, MTU: o.MTU, MaxLen: o.MaxLen, HardwareAddr: o.Addr, Prefixes: o.Addrs, Alias: o.Alias})
 		if err != nil {
 			return err
 		}
@@ -118,5 +119,5 @@ func (o device) mirror(ns *rxring.Namespace) error {
 
 // represents reports whether d is the device o, whose settings may have changed.
 func (o device) represents(d *rxring.Device) bool {
-	return o.Index == d.Index() && o.Name == d.Name() && o.Type == d.Type() && o.Addr == d.HardwareAddr()
+	return o.Index == d.Index() && o.Name == d.Name() && o.Type == d.Type() && o.Addr == d.HardwareAddr() && o.Alias == d.Alias()
 }

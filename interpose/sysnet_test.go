@@ -17,18 +17,18 @@ import (
 // A device's files are the kernel's for such devices and for lo.
 func TestFilesOfSysClassNetAreTheKernels(t *testing.T) {
 	need.Root(t, "compare with the kernel's devices")
-	files := []string{"addr_len", "address", "broadcast", "carrier", "flags", "ifindex", "iflink", "link_mode", "mtu", "operstate", "tx_queue_len", "type", "wireless", "nosuch", "statistics/nosuch"}
+	files := []string{"addr_len", "address", "broadcast", "carrier", "flags", "ifalias", "ifindex", "iflink", "link_mode", "mtu", "operstate", "tx_queue_len", "type", "wireless", "nosuch", "statistics/nosuch"}
 	for _, s := range netdev.Statistics {
 		files = append(files, "statistics/"+s)
 	}
 	for _, c := range []rxring.DeviceConfig{
-		{Name: "tap2", MTU: 1400, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
+		{Name: "tap2", MTU: 1400, Alias: "web-1/eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
 		{Name: "tun2", Type: rxring.RawIP, MTU: 1280},
 	} {
 		t.Run(c.Name, func(t *testing.T) {
 			ours, ns := namespacesAlike(t, c)
 			script := fmt.Sprintf("for d in lo %s none0; do for f in %s; do echo $d $f $(cat /sys/class/net/$d/$f 2>&1); done; done", c.Name, strings.Join(files, " "))
-			kernel, err := in(ns, exec.Command("unshare", "--mount", "sh", "-c", "ip link set lo up && mount -t sysfs none /sys && "+script))
+			kernel, err := in(ns, exec.Command("unshare", "--mount", "sh", "-c", "ip link set lo up && ip link set "+c.Name+" alias '"+c.Alias+"' && mount -t sysfs none /sys && "+script))
 			if err != nil {
 				need.Skip(t, need.Kernel, "no sysfs: %v: %s", err, kernel)
 			}

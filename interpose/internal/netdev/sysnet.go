@@ -71,6 +71,11 @@ func SysFile(d *rxring.Device, flags uint32, file string) (content []byte, ok bo
 		value = carrier
 	case "flags": // dev->flags, which has neither of these
 		value = fmt.Sprintf("%#x", flags&^(unix.IFF_RUNNING|unix.IFF_LOWER_UP))
+	case "ifalias":
+		if d.Alias() == "" {
+			return nil, true
+		}
+		value = d.Alias()
 	case "ifindex", "iflink":
 		value = d.Index()
 	case "link_mode":

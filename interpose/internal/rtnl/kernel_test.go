@@ -29,7 +29,7 @@ import (
 
 // Devices that the kernel and a namespace have alike.
 var alike = []rxring.DeviceConfig{
-	{Name: "tap2", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 2}, Prefixes: prefixes("192.0.2.1/24", "192.0.2.77/24", "2001:db8::1/64", "198.51.100.1/32", "fe80::1/64", "2001:db8:1::1/64", "127.0.1.1/8")},
+	{Name: "tap2", Alias: "web-1.example.org/eth0", HardwareAddr: [6]byte{2, 0, 0, 0, 0, 2}, Prefixes: prefixes("192.0.2.1/24", "192.0.2.77/24", "2001:db8::1/64", "198.51.100.1/32", "fe80::1/64", "2001:db8:1::1/64", "127.0.1.1/8")},
 	{Name: "tun3", Type: rxring.RawIP, MTU: 1280, Prefixes: append(prefixes("203.0.113.9/31"), many(100)...)},
 }
 
@@ -80,6 +80,9 @@ func compare(t *testing.T, fn func(t *testing.T, bus *Bus, setUp func(name strin
 			fmt.Fprintf(&links, "link set %s multicast on mtu %d addrgenmode none\n", c.Name, d.MTU())
 			if c.Type != rxring.RawIP {
 				fmt.Fprintf(&links, "link set %s arp on\n", c.Name)
+			}
+			if c.Alias != "" {
+				fmt.Fprintf(&links, "link set %s alias %s\n", c.Name, c.Alias)
 			}
 			for _, a := range c.Prefixes {
 				fmt.Fprintf(&addrs, "addr add %v dev %s\n", a, c.Name)

@@ -184,6 +184,9 @@ func (b *Bus) linkMessage(d *rxring.Device, h header) []byte {
 	a.uint32(iflaMaxPacingOffloadHorizon, 0)
 	a.uint32(unix.IFLA_NUM_RX_QUEUES, 1)
 	a.uint8(unix.IFLA_CARRIER, 1)
+	if alias := d.Alias(); alias != "" {
+		a.string(unix.IFLA_IFALIAS, alias)
+	}
 	a.uint32(unix.IFLA_CARRIER_CHANGES, 0)
 	a.uint32(unix.IFLA_CARRIER_UP_COUNT, 0)
 	a.uint32(unix.IFLA_CARRIER_DOWN_COUNT, 0)
