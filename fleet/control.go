@@ -22,6 +22,7 @@ const (
 	opKeep  = "keep"
 	opClose = "close"
 	opList  = "list"
+	opTime  = "time"
 )
 
 // request is what a reader asks of a host. The subject has the class.
@@ -91,7 +92,8 @@ func (w what) id() string {
 type answer struct {
 	Error *problem `json:"error,omitempty"` // nil: none, and the rest is valid
 
-	Devices []Device `json:"devices,omitempty"` // of opList
+	Devices []Device  `json:"devices,omitempty"` // of opList
+	Time    *instants `json:"time,omitempty"`    // of opTime
 
 	// Of opOpen.
 	Session string        `json:"session,omitempty"` // unique among all sessions that ever were

@@ -44,8 +44,12 @@ type device struct {
 	followed uint64        // of changes
 	progress chan struct{} // closed when followed grows
 
+	counts    Counts // of batches, bytes and losses; guarded by Reader.mu
+	delivered delivery.Counts
+
+	batch delivery.Batch // used by run, or by the merger if there is one
+
 	// Used by run only.
-	batch   delivery.Batch
 	decoder decoder
 	open    *opening
 	cur     *reading
@@ -97,7 +101,7 @@ func newDevice(r *Reader, host string, far Device, link *linktype.Link, dev *rxr
 		kick:     make(chan struct{}, 1),
 		progress: make(chan struct{}),
 	}
-	d.batch.Context, d.batch.Counts = r.ctx, &r.delivered
+	d.batch.Context, d.batch.Counts = r.ctx, &d.delivered
 	d.decoder.link = link.Type
 	return d
 }
@@ -333,7 +337,7 @@ func (d *device) adopt(a *answer) {
 		}
 	}
 	d.cur = next
-	d.r.sessions.Add(1)
+	d.count(func(c *Counts) { c.Sessions++ })
 }
 
 // receiveBatch delivers a batch of the current session.
@@ -351,14 +355,16 @@ func (d *device) receiveBatch(m *nats.Msg) {
 		return // before ours was opened
 	}
 	d.lose(d.cur.settle(b.counts))
-	d.r.batches.Add(1)
-	d.r.received.Add(uint64(len(m.Data)))
+	d.count(func(c *Counts) {
+		c.Batches++
+		c.Received += uint64(len(m.Data))
+	})
 	n := uint64(0)
 	err = d.decoder.each(m.Data, b.Encoding, func(p *capfile.Packet) error {
 		n++
-		return d.batch.Add(d.dev, d.link, p)
+		return d.deliver(p)
 	})
-	if flushed := d.batch.Flush(); flushed != nil {
+	if flushed := d.flush(); flushed != nil {
 		return // closed
 	}
 	d.cur.packets += n
@@ -370,10 +376,44 @@ func (d *device) receiveBatch(m *nats.Msg) {
 	}
 }
 
+// deliver delivers a packet, at the latest with flush or, if packets of several hosts are put in
+// order, at its time.
+func (d *device) deliver(p *capfile.Packet) error {
+	if d.r.merger != nil {
+		return d.r.merger.add(&d.batch, d.dev, d.link, p)
+	}
+	return d.batch.Add(d.dev, d.link, p)
+}
+
+func (d *device) flush() error {
+	if d.r.merger != nil {
+		return nil
+	}
+	return d.batch.Flush()
+}
+
+// origin is HOST/DEVICE.
+func (d *device) origin() string { return d.host + "/" + d.far.Name }
+
+// countsLocked returns the counts so far.
+func (d *device) countsLocked() Counts {
+	c := d.counts
+	c.Packets, c.Bytes = d.delivered.Packets.Load(), d.delivered.Bytes.Load()
+	c.Unseen, c.Cut = d.delivered.Unseen.Load(), d.delivered.Cut.Load()
+	return c
+}
+
+// count changes the counts.
+func (d *device) count(change func(*Counts)) {
+	d.r.mu.Lock()
+	defer d.r.mu.Unlock()
+	change(&d.counts)
+}
+
 // lose counts lost packets, after those before them.
 func (d *device) lose(l Losses) {
 	if n := l.sum(); n > 0 {
-		d.r.count(l)
+		d.count(func(c *Counts) { c.Lost.add(l) })
 		d.dev.Lost(n)
 	}
 }
@@ -409,6 +449,9 @@ func (d *device) revive(devices []Device) {
 }
 
 func (d *device) setUp(up bool) {
+	if d.r.merger != nil {
+		d.r.merger.deliverAll() // sockets on a device that is down would miss them
+	}
 	d.inside.Add(1)
 	defer d.inside.Add(-1)
 	d.dev.SetUp(up)

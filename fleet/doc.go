@@ -59,7 +59,7 @@
 //
 // Tokens are percent-encoded.
 //
-//	rxring.v1.FLEET.HOST.ctl.CLASS             requests: open, keep, close, list
+//	rxring.v1.FLEET.HOST.ctl.CLASS             requests: open, keep, close, list, time
 //	rxring.v1.FLEET.HOST.DEVICE.s.CLASS.ID     a session's batches
 //	rxring.v1.FLEET.HOST.DEVICE.r.NAME         a recording's batches
 //	$SRV.INFO.rxring                           discovery, by package micro of nats.go
@@ -81,6 +81,8 @@
 //	discover.go      which hosts have which devices
 //	name.go          devices' names here
 //	reader.go        devices of hosts as devices here
+//	reorder.go       packets of several hosts in the order of their stamps
+//	clock.go         how hosts' clocks differ from the one here
 //	device.go        a device here: interest, session, loss, up and down
 //	ledger.go        what a reader knows of a session's counts
 //	replay.go        recordings to devices here, in the order of time

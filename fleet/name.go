@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+	"unicode"
 
 	"github.com/rxring/rxring/source/file/delivery"
 )
@@ -42,4 +43,18 @@ func localName(host, device string, several bool, taken func(string) bool) strin
 		}
 	}
 	return name
+}
+
+// maxAlias is the length of the longest alias of a device, in bytes: IFALIASZ without its NUL.
+const maxAlias = 255
+
+// alias returns the device's long name here, HOST/DEVICE, without what an alias cannot have.
+func alias(host, device string) string {
+	whole := strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return '_'
+		}
+		return c
+	}, host+"/"+device)
+	return whole[:min(len(whole), maxAlias)]
 }

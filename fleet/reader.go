@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,12 +23,17 @@ type ReaderConfig struct {
 	Compress  Compression // "": Auto
 	Name      string      // of the device, if there is one; "": its own
 
+	// Reorder delivers the packets of all devices in the order of their time stamps, if they
+	// arrive within this time of each other, and so delays each by it; at most 10 s. 0:
+	// packets are delivered as they arrive.
+	Reorder time.Duration
+
 	// Failed is called with errors that do not end the reader, such as a host's refusal of a
 	// session. It may be called concurrently. nil: not called.
 	Failed func(error)
 }
 
-// Counts are those of a [Reader] since its start.
+// Counts are those of a [Reader], or of one of its devices, since its start.
 type Counts struct {
 	Packets, Bytes uint64 // delivered
 	Unseen         uint64 // delivered while their device had no sockets any more
@@ -37,6 +41,7 @@ type Counts struct {
 	Batches        uint64
 	Received       uint64 // bytes of batches, as they crossed the network
 	Sessions       uint64 // opened or changed
+	Late           uint64 // delivered after a packet with a later stamp, in spite of ReaderConfig.Reorder; of a Reader only
 	Lost           Losses
 }
 
@@ -48,17 +53,12 @@ type Reader struct {
 	query  Query
 	ctx    context.Context // until Close
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // goroutines of devices, and follow
-
-	delivered delivery.Counts
-	batches   atomic.Uint64
-	received  atomic.Uint64
-	sessions  atomic.Uint64
+	wg     sync.WaitGroup // goroutines of devices, follow, and the merger's
+	merger *merger        // nil: none
 
 	mu      sync.Mutex
 	started bool
 	devices []*device
-	lost    Losses
 }
 
 // rediscover is the time between discoveries.
@@ -77,6 +77,12 @@ func NewReader(nc *nats.Conn, hosts []Host, c ReaderConfig) (*Reader, error) {
 	}
 	if err := errors.Join(r.cfg.Compress.check(), r.query.check()); err != nil {
 		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	if c.Reorder < 0 || c.Reorder > maxReorder {
+		return nil, fmt.Errorf("fleet: reorder %v: want at most %v, or 0 for packets as they arrive", c.Reorder, maxReorder)
+	}
+	if c.Reorder > 0 {
+		r.merger = newMerger(c.Reorder)
 	}
 	total := 0
 	for _, h := range hosts {
@@ -121,7 +127,7 @@ func addDevice(ns *rxring.Namespace, host string, far Device, name string, sever
 			return taken && name != "lo"
 		})
 	}
-	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: name, Type: far.Type, MTU: far.MTU, MaxLen: far.maxLen(), HardwareAddr: far.HardwareAddr, Prefixes: far.Prefixes})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: name, Type: far.Type, MTU: far.MTU, MaxLen: far.maxLen(), HardwareAddr: far.HardwareAddr, Prefixes: far.Prefixes, Alias: alias(host, far.Name)})
 	if err != nil {
 		return nil, nil, fmt.Errorf("fleet: device %s of host %s: %w", far.Name, host, err)
 	}
@@ -145,6 +151,9 @@ func (r *Reader) Start() error {
 		}
 	}
 	r.wg.Go(r.follow)
+	if r.merger != nil {
+		r.wg.Go(func() { r.merger.run(r.ctx) })
+	}
 	return nil
 }
 
@@ -159,31 +168,54 @@ func (r *Reader) Devices() []*rxring.Device {
 	return all
 }
 
+// findLocked returns the reader's device that dev is; nil if it is not the reader's.
+func (r *Reader) findLocked(dev *rxring.Device) *device {
+	i := slices.IndexFunc(r.devices, func(d *device) bool { return d.dev == dev })
+	if i < 0 {
+		return nil
+	}
+	return r.devices[i]
+}
+
 // Origin returns where a device's packets are from, as HOST/DEVICE; "" if it is not the reader's.
 func (r *Reader) Origin(dev *rxring.Device) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := slices.IndexFunc(r.devices, func(d *device) bool { return d.dev == dev })
-	if i < 0 {
-		return ""
+	if d := r.findLocked(dev); d != nil {
+		return d.origin()
 	}
-	return r.devices[i].host + "/" + r.devices[i].far.Name
+	return ""
 }
 
-// Counts returns the counts so far.
-func (r *Reader) Counts() Counts {
+// Counts returns the counts of all devices together so far.
+func (r *Reader) Counts() (all Counts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Counts{
-		Packets:  r.delivered.Packets.Load(),
-		Bytes:    r.delivered.Bytes.Load(),
-		Unseen:   r.delivered.Unseen.Load(),
-		Cut:      r.delivered.Cut.Load(),
-		Batches:  r.batches.Load(),
-		Received: r.received.Load(),
-		Sessions: r.sessions.Load(),
-		Lost:     r.lost,
+	for _, d := range r.devices {
+		c := d.countsLocked()
+		all.Packets += c.Packets
+		all.Bytes += c.Bytes
+		all.Unseen += c.Unseen
+		all.Cut += c.Cut
+		all.Batches += c.Batches
+		all.Received += c.Received
+		all.Sessions += c.Sessions
+		all.Lost.add(c.Lost)
 	}
+	if r.merger != nil {
+		all.Late = r.merger.late.Load()
+	}
+	return all
+}
+
+// DeviceCounts returns the counts of one device so far, zero if it is not the reader's.
+func (r *Reader) DeviceCounts(dev *rxring.Device) Counts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d := r.findLocked(dev); d != nil {
+		return d.countsLocked()
+	}
+	return Counts{}
 }
 
 // Close ends the sessions, and returns once nothing more is delivered. The devices stay.
@@ -239,11 +271,4 @@ func (r *Reader) update(hosts []Host) {
 			r.devices = append(r.devices, d)
 		}
 	}
-}
-
-// count adds to the losses.
-func (r *Reader) count(l Losses) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.lost.add(l)
 }

@@ -31,7 +31,8 @@ func twoHosts(t *testing.T, c fleet.ReaderConfig) (a, b *rxring.Device, r *readi
 // Several hosts' packets are in the order of their stamps, although the one that is read later
 // has the earlier ones.
 func TestReorder(t *testing.T) {
-	a, b, r, h := twoHosts(t, fleet.ReaderConfig{Reorder: time.Second})
+	t.Parallel()
+	a, b, r, h := twoHosts(t, fleet.ReaderConfig{Reorder: 3 * time.Second})
 	const n = 500
 	for i := range n {
 		send(a, 4*i, 4*i+2)
@@ -62,6 +63,7 @@ func TestReorder(t *testing.T) {
 // A packet that arrives after those with later stamps were delivered is delivered nevertheless,
 // and counted.
 func TestReorderLate(t *testing.T) {
+	t.Parallel()
 	a, b, r, h := twoHosts(t, fleet.ReaderConfig{Reorder: time.Millisecond})
 	send(a, 10, 20)
 	eventually(t, "the first host's packets are delivered", func() bool { return r.Counts().Packets == 10 })
@@ -78,6 +80,7 @@ func TestReorderLate(t *testing.T) {
 
 // What is held when a host goes is delivered before its device goes down.
 func TestReorderDeliversBeforeTheDeviceGoesDown(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{Reorder: 10 * time.Second})
 	h := open(t, s.reader.dev, capture.Config{})
 	send(s.far, 0, 100)

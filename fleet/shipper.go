@@ -61,6 +61,9 @@ func (c *ShipConfig) check() error {
 			return fmt.Errorf("fleet: %w", err)
 		}
 	}
+	if strings.Contains(c.Host, "/") {
+		return fmt.Errorf("fleet: host %q: want a name without '/', which is between it and a device's in HOST/DEVICE", c.Host)
+	}
 	c.Recordings = slices.Clone(c.Recordings)
 	if err := checkRecordings(c.Recordings); err != nil {
 		return fmt.Errorf("fleet: %w", err)
@@ -189,6 +192,7 @@ func (s *Shipper) batchLimit() int {
 
 // serve answers a request.
 func (s *Shipper) serve(r micro.Request, class string) {
+	received := time.Now()
 	respond := func(a *answer) { r.RespondJSON(a) }
 	var q request
 	if err := json.Unmarshal(r.Data(), &q); err != nil {
@@ -209,8 +213,10 @@ func (s *Shipper) serve(r micro.Request, class string) {
 		}
 	case opClose:
 		respond(s.leave(&q))
+	case opTime:
+		respond(&answer{Time: &instants{received.UnixNano(), received.Add(time.Since(received)).UnixNano()}})
 	default:
-		respond(&answer{Error: refusef(codeInvalid, "request %q: want %s, %s, %s or %s", q.Op, opOpen, opKeep, opClose, opList)})
+		respond(&answer{Error: refusef(codeInvalid, "request %q: want %s, %s, %s, %s or %s", q.Op, opOpen, opKeep, opClose, opList, opTime)})
 	}
 }
 
