@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/internal/printable"
 )
 
@@ -28,7 +31,8 @@ func newDevices() *cobra.Command {
 		Use:   "devices [--from SOURCE] [--name NAME] | --at PATH",
 		Short: "List the devices that a program under 'rxring run' would see",
 		Long: `List the devices that a program under 'rxring run' would see: those of --from or, with
---at, those that 'rxring serve' or a program with package attach offers to this user.`,
+--at, those that 'rxring serve' or a program with package attach offers to this user. Of a
+fleet's devices, the clock is their host's time minus this one's, with the largest error.`,
 		Example: `  rxring devices
   rxring devices --from streams:16 --name wg0
   rxring devices --from 'nats://hub/*/*'
@@ -36,7 +40,7 @@ func newDevices() *cobra.Command {
   rxring devices --at /run/rxring.sock --json | jq -r '.[].name'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var devices []attach.DeviceStatus
+			var devices []listedDevice
 			var err error
 			if cmd.Flags().Changed("at") {
 				if err := alone(cmd, "at", "from", "name"); err != nil {
@@ -64,7 +68,7 @@ func newDevices() *cobra.Command {
 }
 
 // offered returns the devices that are offered at a unix socket.
-func offered(ctx context.Context, path string) ([]attach.DeviceStatus, error) {
+func offered(ctx context.Context, path string) (all []listedDevice, err error) {
 	c, err := dialer.Dial(ctx, path)
 	if err != nil {
 		return nil, &exitError{exitFailure, err}
@@ -74,43 +78,68 @@ func offered(ctx context.Context, path string) ([]attach.DeviceStatus, error) {
 	if err != nil {
 		return nil, &exitError{exitFailure, err}
 	}
-	return st.Devices, nil
+	all = []listedDevice{}
+	for _, d := range st.Devices {
+		all = append(all, listedDevice{DeviceStatus: d})
+	}
+	return all, nil
 }
 
 // devices returns the devices that --from makes.
-func (f *sourceFlags) devices(ctx context.Context) ([]attach.DeviceStatus, error) {
+func (f *sourceFlags) devices(ctx context.Context) (all []listedDevice, err error) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	feeds, err := f.open(ctx, feed.Config{Namespace: ns})
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
 	defer feeds.Close()
-	fedBy := make(map[*rxring.Device]string)
+	origin, clock := make(map[*rxring.Device]string), make(map[*rxring.Device]fleet.Clock)
 	for _, f := range feeds.List() {
+		maps.Copy(clock, f.Clocks(ctx))
 		for _, d := range f.Devices() {
-			fedBy[d] = f.Origin(d)
+			origin[d] = f.Origin(d)
 		}
 	}
-	var all []attach.DeviceStatus
+	all = []listedDevice{}
 	for _, d := range ns.Devices() {
-		st := attach.StatusOf(d)
-		st.Source = fedBy[d]
-		all = append(all, st)
+		l := listedDevice{DeviceStatus: attach.StatusOf(d)}
+		l.Source = origin[d]
+		if c, ok := clock[d]; ok {
+			l.Clock = &c
+		}
+		all = append(all, l)
 	}
 	return all, nil
 }
 
-func listDevices(out io.Writer, devices []attach.DeviceStatus) error {
+// listedDevice is a device with what is printed beside its status.
+type listedDevice struct {
+	attach.DeviceStatus
+	Clock *fleet.Clock `json:"clock,omitempty"` // of its host beside this one's; nil: this host, or not known
+}
+
+func listDevices(out io.Writer, devices []listedDevice) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "INDEX\tNAME\tTYPE\tADDRESS\tMTU\tIP\tUP\tFED BY")
+	clocks := slices.ContainsFunc(devices, func(d listedDevice) bool { return d.Clock != nil })
+	heading := "INDEX\tNAME\tTYPE\tADDRESS\tMTU\tIP\tUP\t"
+	if clocks {
+		heading += "CLOCK\t"
+	}
+	fmt.Fprintln(w, heading+"FED BY")
 	for _, d := range devices {
-		up := "no"
+		up, clock := "no", ""
 		if d.Up {
 			up = "yes"
 		}
+		switch {
+		case d.Clock != nil:
+			clock = d.Clock.String() + "\t"
+		case clocks:
+			clock = "-\t"
+		}
 		clean := func(s string) string { return printable.Text(cmp.Or(s, "-"), '?') } // text of another process
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", d.Index, clean(d.Name), clean(d.Type), clean(d.Addr), d.MTU,
-			clean(strings.Join(d.Addrs, " ")), up, clean(d.Source))
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s%s\n", d.Index, clean(d.Name), clean(d.Type), clean(d.Addr), d.MTU,
+			clean(strings.Join(d.Addrs, " ")), up, clock, clean(d.Source))
 	}
 	return w.Flush()
 }

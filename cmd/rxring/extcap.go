@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -14,13 +15,14 @@ import (
 
 	"github.com/rxring/rxring/cmd/rxring/internal/dump"
 	"github.com/rxring/rxring/cmd/rxring/internal/extcap"
+	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 )
 
 // extcapFlags are the flags of extcap.
 type extcapFlags struct {
 	install, uninstall bool
 	dir                string
-	at                 []string
+	at, from           []string
 
 	// Wireshark's: extcap(4).
 	interfaces, dlts, config, capture, postkill bool
@@ -46,12 +48,14 @@ Wireshark lists the devices
   rxring:system:DEVICE  of root's, at /run/rxring.sock
   rxring:NAME:DEVICE    of what 'rxring ps' lists as NAME, and of each --at, whose NAME is the
                         socket's file name without .sock
+  rxring:SERVER:HOST:DEVICE  of a fleet, of each --from nats://SERVER
 
 The capture filter and the snapshot length are applied where the packets are.`,
 		Example: `  rxring extcap --install
   tshark -D
   tshark -i rxring:eth0 -f 'tcp port 443'
   rxring extcap --install --at /run/user/1000/wg0.sock
+  rxring extcap --install --from 'nats://hub/web-*'
   rxring extcap --uninstall`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.execute(cmd) },
@@ -61,6 +65,7 @@ The capture filter and the snapshot length are applied where the packets are.`,
 	flags.BoolVar(&f.uninstall, "uninstall", false, "remove what --install has written")
 	flags.StringVar(&f.dir, "dir", "", "extcap `DIRECTORY` to install into, such as Wireshark's global one")
 	flags.StringArrayVar(&f.at, "at", nil, "also list devices that are offered at this unix socket; may be repeated")
+	flags.StringArrayVar(&f.from, "from", nil, "also list the devices of a fleet, nats://SERVER[/HOSTS[/DEVICES]]; may be repeated")
 
 	flags.BoolVar(&f.interfaces, "extcap-interfaces", false, "")
 	flags.BoolVar(&f.dlts, "extcap-dlts", false, "")
@@ -93,6 +98,15 @@ func (f *extcapFlags) execute(cmd *cobra.Command) error {
 			return &exitError{exitUsage, fmt.Errorf("--at %q: want the path of a unix socket, such as ./wg0.sock; names that rxring ps lists are found without --at", path)}
 		}
 	}
+	for _, from := range f.from {
+		spec, err := feed.Parse(from)
+		if err != nil {
+			return &exitError{exitUsage, fmt.Errorf("--from %w", err)}
+		}
+		if _, ok := spec.FleetServer(); !ok || spec.Name() != "" {
+			return &exitError{exitUsage, fmt.Errorf("--from %q: want nats://SERVER[/HOSTS[/DEVICES]]; `rxring serve` offers other sources to Wireshark", from)}
+		}
+	}
 	var err error
 	switch {
 	case f.install && f.uninstall:
@@ -102,7 +116,7 @@ func (f *extcapFlags) execute(cmd *cobra.Command) error {
 	case f.uninstall:
 		err = f.uninstallScripts()
 	case f.interfaces:
-		all, errs := extcap.List(ctx, f.at)
+		all, errs := extcap.List(ctx, f.others())
 		for _, err := range errs {
 			if !errors.Is(err, os.ErrNotExist) {
 				say("%v", err)
@@ -113,13 +127,13 @@ func (f *extcapFlags) execute(cmd *cobra.Command) error {
 	case f.run.Interface == "":
 		return &exitError{exitUsage, errors.New("extcap: want --install or --uninstall, or the flags with which Wireshark runs it, such as --extcap-interfaces")}
 	case f.dlts:
-		err = extcap.PrintLinkTypes(ctx, out, f.run.Interface, f.at)
+		err = extcap.PrintLinkTypes(ctx, out, f.run.Interface, f.others())
 	case f.config:
 		err = extcap.PrintConfig(out)
 	case f.capture && f.run.FIFO != "":
 		return f.runCapture(ctx)
 	case cmd.Flags().Changed("extcap-capture-filter"):
-		err = extcap.PrintFilterError(ctx, out, f.run.Interface, f.at, f.run.Filter)
+		err = extcap.PrintFilterError(ctx, out, f.run.Interface, f.others(), f.run.Filter)
 	default:
 		return &exitError{exitUsage, fmt.Errorf("--extcap-interface %s: want --extcap-dlts, --extcap-config, --extcap-capture-filter FILTER, or --capture --fifo PATH with it", f.run.Interface)}
 	}
@@ -129,9 +143,12 @@ func (f *extcapFlags) execute(cmd *cobra.Command) error {
 	return nil
 }
 
+// others are the namespaces that the flags name.
+func (f *extcapFlags) others() []string { return slices.Concat(f.at, f.from) }
+
 func (f *extcapFlags) runCapture(ctx context.Context) error {
 	c := f.run
-	c.Others = f.at
+	c.Others = f.others()
 	c.Version = version()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -168,14 +185,14 @@ func (f *extcapFlags) installScripts(ctx context.Context) error {
 			return err
 		}
 	}
-	paths, err := extcap.Install(dirs, program, f.at)
+	paths, err := extcap.Install(dirs, program, f.others())
 	for _, path := range paths {
 		say("wrote %s", path)
 	}
 	if err != nil {
 		return err
 	}
-	all, errs := extcap.List(ctx, f.at)
+	all, errs := extcap.List(ctx, f.others())
 	for _, err := range errs {
 		if !errors.Is(err, os.ErrNotExist) {
 			say("%v", err)

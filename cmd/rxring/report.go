@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/bits"
 	"net"
+	"strings"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/suggest"
@@ -56,6 +57,36 @@ func report(w io.Writer, r interpose.Result) {
 	}
 	if r.Omitted > 0 {
 		fmt.Fprintf(w, "rxring: %d more sockets not listed\n", r.Omitted)
+	}
+}
+
+// places are the counters of packets that a fleet's device lost, with where that was.
+var places = []struct{ counter, where string }{
+	{"lost_before_device", "before the far device"},
+	{"lost_far_ring", "in the far ring"},
+	{"lost_retention", "to retention"},
+	{"lost_transit", "in transit"},
+}
+
+// reportLosses prints where packets of a fleet were lost, for each device that lost some.
+func reportLosses(w io.Writer, feeds io.Closer) {
+	s, ok := feeds.(*sources)
+	if !ok {
+		return
+	}
+	for _, f := range s.List() {
+		for _, d := range f.Devices() {
+			var lost []string
+			counters := f.DeviceCounters(d)
+			for _, p := range places {
+				if n := counters[p.counter]; n > 0 {
+					lost = append(lost, fmt.Sprintf("%d %s", n, p.where))
+				}
+			}
+			if lost != nil {
+				fmt.Fprintf(w, "rxring: %s: lost: %s\n", f.Origin(d), strings.Join(lost, ", "))
+			}
+		}
 	}
 }
 

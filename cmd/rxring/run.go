@@ -110,6 +110,7 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 		stderr := printable.Writer(os.Stderr)
 		reportMissing(stderr, devices, feeds, result)
 		report(stderr, result)
+		reportLosses(stderr, feeds)
 	}
 	if sourceErr != nil {
 		say("%v", sourceErr)

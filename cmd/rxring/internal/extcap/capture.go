@@ -18,7 +18,7 @@ import (
 // Config has the flags with which Wireshark starts a capture.
 type Config struct {
 	Interface string
-	Others    []string // sockets of further namespaces
+	Others    []string // further namespaces: sockets, and fleets as nats://SERVER
 	FIFO      string   // path of the FIFO for the packets
 	Filter    string
 	Snaplen   string // bytes; "": whole packets
@@ -61,6 +61,18 @@ func parseNumber(flag, text string, limit int, unit string) (int, error) {
 // the capture.
 const endTime = 2 * time.Second
 
+// openDevice opens a capture. It returns what closes it, too.
+func (ns namespace) openDevice(ctx context.Context, device string, c capture.Config) (*dump.Input, func() error, error) {
+	if ns.fleet {
+		return ns.openFleetDevice(ctx, device, c)
+	}
+	in, err := dump.OpenAttached(ctx, ns.path, []string{device}, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return in, in.Close, nil
+}
+
 // Run captures until ctx ends, or Wireshark closes the FIFO. Without a toolbar it prints to stderr
 // how many packets were dropped: tshark may end before it has read the file's last block, which
 // says so.
@@ -87,14 +99,14 @@ func Run(ctx context.Context, c Config, stderr *os.File) error {
 	if err != nil {
 		return err
 	}
-	in, err := dump.OpenAttached(ctx, ns.path, []string{device}, cc)
+	in, closeInput, err := ns.openDevice(ctx, device, cc)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	defer in.Close()
+	defer closeInput()
 
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -6,6 +6,7 @@
 // as pcapng into a FIFO.
 //
 //	namespaces.go  the namespaces of which a socket is known
+//	fleet.go       namespaces that are the devices of a fleet
 //	interface.go   the devices as Wireshark names them
 //	sentences.go   what Wireshark asks for before a capture
 //	capture.go     a capture, from beginning to end

@@ -37,8 +37,12 @@ func Dirs() ([]string, error) {
 // of further namespaces. It returns the paths of the scripts.
 func Install(dirs []string, program string, others []string) (paths []string, err error) {
 	script := scriptHead + "exec " + quote(program) + " extcap"
-	for _, at := range others {
-		script += " --at " + quote(at)
+	for _, other := range others {
+		flag := " --at "
+		if _, fleet := fleetServer(other); fleet {
+			flag = " --from "
+		}
+		script += flag + quote(other)
 	}
 	script += " \"$@\"\n"
 	for _, dir := range dirs {

@@ -48,6 +48,9 @@ func List(ctx context.Context, others []string) (all []Interface, errs []error) 
 
 // interfaces returns the devices of a namespace.
 func (ns namespace) interfaces(ctx context.Context) (all []Interface, err error) {
+	if ns.fleet {
+		return ns.fleetInterfaces(ctx)
+	}
 	c, err := attach.Dial(ctx, ns.path)
 	if err != nil {
 		return nil, err
@@ -64,12 +67,20 @@ func (ns namespace) interfaces(ctx context.Context) (all []Interface, err error)
 	return all, nil
 }
 
-// interfaceName returns the name of a device's interface. A device's name has no colon.
+// interfaceName returns the name of a device's interface: a device's name has no colon, and no
+// slash unless it is HOST/DEVICE of a fleet.
 func (ns namespace) interfaceName(device string) string {
-	if ns.name == "" {
-		return prefix + escape(device)
+	words := []string{device}
+	if ns.fleet {
+		i := strings.LastIndexByte(device, '/')
+		words = []string{ns.name, device[:max(i, 0)], device[i+1:]}
+	} else if ns.name != "" {
+		words = []string{ns.name, device}
 	}
-	return prefix + escape(ns.name) + ":" + escape(device)
+	for i, w := range words {
+		words[i] = escape(w)
+	}
+	return prefix + strings.Join(words, ":")
 }
 
 // escape escapes what has a meaning in names of interfaces, in Wireshark's sentences, in file
@@ -78,21 +89,28 @@ func escape(s string) string { return strings.ReplaceAll(url.PathEscape(s), ":",
 
 // find returns the namespace and the device of an interface. The device may not exist.
 func find(name string, others []string) (ns namespace, device string, err error) {
-	const want = "want rxring:DEVICE or rxring:NAMESPACE:DEVICE, as tshark -D lists them"
+	const want = "want rxring:DEVICE, rxring:NAMESPACE:DEVICE or rxring:FLEET:HOST:DEVICE, as tshark -D lists them"
 	rest, ok := strings.CutPrefix(name, prefix)
-	if !ok {
+	words := strings.Split(rest, ":")
+	for i, w := range words {
+		var err error
+		if words[i], err = url.PathUnescape(w); err != nil {
+			return ns, "", fmt.Errorf("interface %q: %s", name, want)
+		}
+	}
+	last := len(words) - 1
+	if device = words[last]; !ok || last > 2 || device == "" {
 		return ns, "", fmt.Errorf("interface %q: %s", name, want)
 	}
-	i := strings.LastIndexByte(rest, ':')
-	inNamespace, err := url.PathUnescape(rest[:max(i, 0)])
-	if err != nil {
-		return ns, "", fmt.Errorf("interface %q: %w: %s", name, err, want)
+	inNamespace := ""
+	if last > 0 {
+		inNamespace = words[0]
 	}
-	if device, err = url.PathUnescape(rest[i+1:]); err != nil || device == "" {
-		return ns, "", fmt.Errorf("interface %q: %s", name, want)
+	if last == 2 {
+		device = words[1] + "/" + device
 	}
 	all := namespaces(others)
-	j := slices.IndexFunc(all, func(ns namespace) bool { return ns.name == inNamespace })
+	j := slices.IndexFunc(all, func(ns namespace) bool { return ns.name == inNamespace && ns.fleet == (last == 2) })
 	if j < 0 {
 		var names []string
 		for _, ns := range all {

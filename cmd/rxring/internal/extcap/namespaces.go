@@ -14,14 +14,16 @@ import (
 type namespace struct {
 	name string // in names of interfaces; "" for this user's rxring serve
 	at   string // as --at names it
-	path string // of its socket, which may not exist
+	path string // of its socket, which may not exist; of a fleet, the source
+
+	fleet bool
 }
 
 // systemSocket is the socket of root's rxring serve.
 const systemSocket = "/run/rxring.sock"
 
 // namespaces returns the namespaces at well-known sockets, those that this user's processes
-// publish, and those at the sockets in others. Their names are unique.
+// publish, and those of others: sockets, and fleets as nats://SERVER. Their names are unique.
 func namespaces(others []string) []namespace {
 	var all []namespace
 	add := func(name, at, path string) {
@@ -32,7 +34,7 @@ func namespaces(others []string) []namespace {
 		for n := 2; slices.ContainsFunc(all, func(ns namespace) bool { return ns.name == unique }); n++ {
 			unique = name + "-" + strconv.Itoa(n)
 		}
-		all = append(all, namespace{unique, at, path})
+		all = append(all, namespace{name: unique, at: at, path: path})
 	}
 	if own, err := serve.DefaultPath(); err == nil {
 		add("", own, own)
@@ -51,6 +53,11 @@ func namespaces(others []string) []namespace {
 		add(name, name, p.Path)
 	}
 	for _, path := range others {
+		if server, ok := fleetServer(path); ok {
+			add(server, "nats://"+server, path)
+			all[len(all)-1].fleet = true
+			continue
+		}
 		add(strings.TrimSuffix(filepath.Base(path), ".sock"), path, path)
 	}
 	return all

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/source/file"
 	"github.com/rxring/rxring/source/file/capfile"
 )
@@ -61,6 +62,7 @@ type Feed struct {
 
 	devices func() []*rxring.Device
 	origin  func(*rxring.Device) string // nil: the spec
+	clocks  func(context.Context) map[*rxring.Device]fleet.Clock
 	start   func() (Running, error)
 	discard func()  // closes what is open before start; nil: nothing
 	running Running // nil: not started
@@ -136,6 +138,17 @@ func (f *Feed) Counters() map[string]uint64 {
 		return nil
 	}
 	return f.running.Counters()
+}
+
+// DeviceCounters returns the source's counters of one of its devices, or those of all together
+// where it has no others.
+func (f *Feed) DeviceCounters(d *rxring.Device) map[string]uint64 {
+	if r, ok := f.running.(interface {
+		DeviceCounters(*rxring.Device) map[string]uint64
+	}); ok {
+		return r.DeviceCounters(d)
+	}
+	return f.Counters()
 }
 
 // Stop stops the source, or what Inspect has opened for it, and keeps the devices. Its error is why the source had ended before.

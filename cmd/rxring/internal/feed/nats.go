@@ -1,10 +1,13 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,10 +24,14 @@ type natsPlan struct {
 	query    fleet.Query
 	compress fleet.Compression
 	replay   *replayPlan // nil: live
+	reorder  time.Duration
 }
 
 // natsOptions are those of the URL's query.
-var natsOptions = []string{"compress", "fleet", "recording", "since", "to"}
+var natsOptions = []string{"compress", "fleet", "recording", "reorder", "since", "to"}
+
+// mostReorder is what fleet.ReaderConfig allows.
+const mostReorder = 10 * time.Second
 
 // leaveTime bounds the time in which a hub receives the sessions' ends.
 const leaveTime = 500 * time.Millisecond
@@ -66,10 +73,24 @@ func parseNATS(s *Spec) (plan, error) {
 	if p.compress, err = fleet.ParseCompression(options.Get("compress")); err != nil {
 		return nil, err
 	}
+	if value := options.Get("reorder"); value != "" {
+		if p.reorder, err = time.ParseDuration(value); err != nil || p.reorder <= 0 || p.reorder > mostReorder {
+			return nil, fmt.Errorf("reorder %q: want a time up to %v, such as 200ms", value, mostReorder)
+		}
+	}
 	if p.replay, err = parseReplay(options, time.Now()); err != nil {
 		return nil, err
 	}
 	return p, p.query.Check()
+}
+
+// address returns HOST:PORT of the server.
+func (p natsPlan) address() string {
+	u, err := url.Parse(p.server)
+	if err != nil {
+		return "" // parseNATS has made it
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), strconv.Itoa(nats.DefaultPort)))
 }
 
 // inspect connects, and finds the devices.
@@ -92,11 +113,11 @@ func (p natsPlan) inspect(ctx context.Context) (opener, func(), error) {
 }
 
 func (p natsPlan) open(nc *nats.Conn, hosts []fleet.Host, c Config) (*Feed, error) {
-	r, err := fleet.NewReader(nc, hosts, fleet.ReaderConfig{Namespace: c.Namespace, Query: p.query, Compress: p.compress, Name: c.name, Failed: c.Failed})
+	r, err := fleet.NewReader(nc, hosts, fleet.ReaderConfig{Namespace: c.Namespace, Query: p.query, Compress: p.compress, Reorder: p.reorder, Name: c.name, Failed: c.Failed})
 	if err != nil {
 		return nil, err
 	}
-	return &Feed{devices: r.Devices, origin: r.Origin, discard: func() { r.Close(); nc.Close() }, start: func() (Running, error) {
+	return &Feed{devices: r.Devices, origin: r.Origin, clocks: r.Clocks, discard: func() { r.Close(); nc.Close() }, start: func() (Running, error) {
 		return runningFleet{r, nc}, r.Start()
 	}}, nil
 }
@@ -117,11 +138,30 @@ func (runningFleet) Done() <-chan struct{} { return nil }
 
 func (r runningFleet) Counters() map[string]uint64 {
 	c := r.Reader.Counts()
+	all := fleetCounters(c)
+	all["late"] = c.Late
+	return all
+}
+
+// DeviceCounters are those of one device.
+func (r runningFleet) DeviceCounters(d *rxring.Device) map[string]uint64 {
+	return fleetCounters(r.Reader.DeviceCounts(d))
+}
+
+func fleetCounters(c fleet.Counts) map[string]uint64 {
 	return map[string]uint64{
 		"packets": c.Packets, "bytes": c.Bytes, "cut": c.Cut, "unseen": c.Unseen,
 		"batches": c.Batches, "received_bytes": c.Received, "sessions": c.Sessions,
 		"lost_before_device": c.Lost.BeforeDevice, "lost_far_ring": c.Lost.FarRing, "lost_transit": c.Lost.Transit,
 	}
+}
+
+// Clocks measures the clocks of the hosts of a fleet's devices; nil for other sources.
+func (f *Feed) Clocks(ctx context.Context) map[*rxring.Device]fleet.Clock {
+	if f.clocks == nil {
+		return nil
+	}
+	return f.clocks(ctx)
 }
 
 // Origin returns where a device's packets are from: the spec or, in a fleet, HOST/DEVICE.

@@ -200,6 +200,16 @@ func (s Spec) TCP() (address string, ok bool) {
 	return n.address, ok && n.network == "tcp"
 }
 
+// FleetServer returns HOST:PORT of the NATS server from which the source reads a fleet's devices;
+// ok is false for other sources.
+func (s Spec) FleetServer() (address string, ok bool) {
+	p, ok := s.plan.(natsPlan)
+	if !ok {
+		return "", false
+	}
+	return p.address(), true
+}
+
 // Stream reports whether the source is a stream, whose writer Inspect waits for.
 func (s Spec) Stream() bool {
 	_, ok := s.plan.(pipePlan)

@@ -92,6 +92,9 @@ func (s *server) confine(ctx context.Context, c *Config) error {
 		if address, ok := from.TCP(); ok {
 			box.Connect = append(box.Connect, port(address))
 		}
+		if address, ok := from.FleetServer(); ok {
+			box.Connect = append(box.Connect, port(address))
+		}
 	}
 	if s.opts.Confine.Release != nil {
 		s.opts.Confine.Release()

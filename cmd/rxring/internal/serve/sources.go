@@ -228,7 +228,7 @@ func closeAll(feeds []*feed.Feed) error {
 func (s *sources) describe(d *rxring.Device) attach.Description {
 	for _, f := range s.List() {
 		if slices.Contains(f.Devices(), d) {
-			return attach.Description{Source: f.Spec.WithoutName(), Counters: f.Counters()}
+			return attach.Description{Source: f.Origin(d), Counters: f.DeviceCounters(d)}
 		}
 	}
 	return attach.Description{}
