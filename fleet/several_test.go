@@ -37,7 +37,7 @@ func TestReorder(t *testing.T) {
 	for i := range n {
 		send(a, 4*i, 4*i+2)
 	}
-	eventually(t, "the first host's packets arrive", func() bool { return r.Counts().Batches > 0 })
+	eventually(t, "the first host's packets arrive", func() bool { return r.Counts().Received > 0 })
 	for i := range n {
 		send(b, 4*i+2, 4*i+4)
 	}
@@ -83,8 +83,9 @@ func TestReorderDeliversBeforeTheDeviceGoesDown(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{Reorder: 10 * time.Second})
 	h := open(t, s.reader.dev, capture.Config{})
+	eventually(t, "the host captures", s.far.HasListeners)
 	send(s.far, 0, 100)
-	eventually(t, "the packets arrive", func() bool { return s.reader.Counts().Batches > 0 })
+	eventually(t, "the packets arrive", func() bool { return s.reader.Counts().Received > 0 })
 	s.shipper.Close()
 	eventually(t, "the device is down", func() bool { return !s.reader.dev.Up() })
 	if captured, drops := sum(t, h); captured+drops.Sum() != 100 || captured == 0 {

@@ -81,6 +81,9 @@ func parseNATS(s *Spec) (plan, error) {
 	if p.replay, err = parseReplay(options, time.Now()); err != nil {
 		return nil, err
 	}
+	if p.replay != nil && p.reorder > 0 {
+		return nil, fmt.Errorf("reorder %v: a recording is replayed in the order of its stamps: want reorder without since, to and recording", p.reorder)
+	}
 	return p, p.query.Check()
 }
 
