@@ -2,6 +2,7 @@ package rxring
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"syscall"
 
@@ -128,11 +129,11 @@ func (d *Device) Filters() (programs [][]cbpf.Instruction, all bool) {
 			return nil, true // such sockets see no VLAN tags
 		}
 		for _, s := range sockets {
-			f := s.sourceFilter()
-			if f == nil {
+			p := d.sourceFilter(s)
+			if p == nil {
 				return nil, true
 			}
-			if p := f.Program(); !slices.ContainsFunc(programs, func(q []cbpf.Instruction) bool { return slices.Equal(p, q) }) {
+			if !slices.ContainsFunc(programs, func(q []cbpf.Instruction) bool { return slices.Equal(p, q) }) {
 				programs = append(programs, p)
 			}
 			if len(programs) > maxFilters {
@@ -149,23 +150,73 @@ const (
 	// maxShortFilter is the most instructions of a filter of a socket with an Account that
 	// Filters returns.
 	maxShortFilter = 96
+	// maxInstructions is BPF_MAXINSNS.
+	maxInstructions = 4096
 )
 
 // sourceFilter returns a filter that refuses, from the link-layer header on, only packets that
 // the socket would not accept; nil: there is none. With a grant that hides bytes it is the
 // grant's: the socket's own filter would show what hidden bytes are by how many packets
 // arrive.
-func (s *Socket) sourceFilter() *cbpf.Filter {
+func (d *Device) sourceFilter(s *Socket) []cbpf.Instruction {
 	rx := s.rx.Load()
-	switch {
-	case rx.grant.limitsBytes():
-		return rx.grant.filter
-	case s.typ != SockRaw || rx.filter == nil:
-		return nil
-	case s.grant.account() != nil && (len(rx.filter.Program()) > maxShortFilter || cbpf.Walks(rx.filter.Program()) > 0):
+	if rx.grant.limitsBytes() {
+		if rx.grant.filter == nil {
+			return nil
+		}
+		return rx.grant.filter.Program()
+	}
+	if rx.filter == nil {
 		return nil
 	}
-	return rx.filter
+	p := rx.filter.Program()
+	if s.typ == SockDgram {
+		p = d.fromLinkHeader(p)
+	}
+	if s.grant.account() != nil && (len(p) > maxShortFilter || cbpf.Walks(p) > 0) {
+		return nil
+	}
+	return p
+}
+
+// fromLinkHeader returns a filter that refuses, from the link-layer header on, only packets that
+// a SOCK_DGRAM socket's filter refuses, which is run from the network header on; nil if there is
+// none.
+func (d *Device) fromLinkHeader(prog []cbpf.Instruction) []cbpf.Instruction {
+	if !d.ethernet() {
+		p, _ := cbpf.Shifted(prog, cbpf.NetOff, math.MaxUint32)
+		return p
+	}
+	p, ok := cbpf.Shifted(prog, etherLen, etherLen)
+	if p = append(acceptOutgoingTagged(prog), p...); !ok || len(p) > maxInstructions {
+		return nil
+	}
+	return p
+}
+
+// acceptOutgoingTagged returns the beginning of a program. It accepts, with as many bytes as prog
+// at most returns, outgoing packets with VLAN tags in the frame, which belong to its link-layer
+// header.
+func acceptOutgoingTagged(prog []cbpf.Instruction) []cbpf.Instruction {
+	keep := uint32(0)
+	for _, in := range prog {
+		switch in.Op {
+		case cbpf.OpRetK:
+			keep = max(keep, in.K)
+		case cbpf.OpRetA:
+			keep = math.MaxUint32
+		}
+	}
+	keep += min(etherLen+maxTags*vlanLen, math.MaxUint32-keep)
+	return []cbpf.Instruction{
+		{Op: cbpf.OpLdAbsW, K: cbpf.AdOff + cbpf.AdPktType},
+		{Op: cbpf.OpJEQ, K: uint32(tpacket.PacketOutgoing), Jf: 4},
+		{Op: cbpf.OpLdAbsH, K: tagOffset},
+		{Op: cbpf.OpJEQ, K: tpacket.ETHP8021Q, Jt: 1},
+		{Op: cbpf.OpJEQ, K: tpacket.ETHP8021AD, Jf: 1},
+		{Op: cbpf.OpRetK, K: keep},
+		{Op: cbpf.OpLdImm}, // A is 0 at the beginning of a program
+	}
 }
 
 // notifyFilterChange is called when a socket's filter was replaced.

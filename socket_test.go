@@ -299,6 +299,14 @@ func TestWatchSeesTheLastState(t *testing.T) {
 // to be.
 func TestFiltersBoundWhatSocketsTake(t *testing.T) {
 	one, two := rxtest.Keep(1), rxtest.Keep(2)
+	const tagged = 14 + 7*4 // bytes before the network header of an outgoing packet, at most
+	cooked := []cbpf.Instruction{
+		{Op: 0x20, K: cbpf.AdOff + cbpf.AdPktType}, {Op: 0x15, K: 4, Jf: 4},
+		{Op: 0x28, K: 12}, {Op: 0x15, K: 0x8100, Jt: 1}, {Op: 0x15, K: 0x88a8, Jf: 1},
+		{Op: 0x06, K: 1 + tagged}, {Op: 0x00},
+		{Op: 0x06, K: 1 + 14},
+	}
+	walking := []cbpf.Instruction{{Op: 0x20, K: cbpf.AdOff + 52}, {Op: 0x06, K: 1}}
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	other := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net1"})
@@ -326,7 +334,8 @@ func TestFiltersBoundWhatSocketsTake(t *testing.T) {
 		{"two alike", func() { raw(one); raw(one) }, [][]cbpf.Instruction{one}, false},
 		{"two that differ", func() { raw(one); raw(two) }, [][]cbpf.Instruction{one, two}, false},
 		{"one without", func() { raw(one); raw(nil) }, nil, true},
-		{"one that sees no link-layer header", func() { add(nil, rxring.SockDgram, all, one) }, nil, true},
+		{"one that sees no link-layer header", func() { add(nil, rxring.SockDgram, all, one) }, [][]cbpf.Instruction{cooked}, false},
+		{"one that sees no link-layer header, and searches the packet", func() { add(nil, rxring.SockDgram, all, walking) }, nil, true},
 		{"one protocol, which sees no tag", func() { add(nil, rxring.SockRaw, tpacket.ETHPIP, one) }, nil, true},
 		{"on another device", func() {
 			rxtest.Must(t, add(nil, rxring.SockRaw, all, nil).BindDevice(other, all))

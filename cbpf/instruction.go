@@ -59,7 +59,9 @@ const (
 
 // Operations that programs written by hand use.
 const (
+	OpLdImm  = classLD | modeIMM         // A = K
 	OpLdAbsW = classLD | sizeW | modeABS // A = the 32-bit word at K
+	OpLdAbsH = classLD | sizeH | modeABS // A = the 16-bit word at K
 	OpJA     = classJMP | jmpJA          // jump by K
 	OpJEQ    = classJMP | jmpJEQ | srcK  // jump by Jt if A == K, by Jf if not
 	OpRetK   = classRET | srcK           // return K

@@ -109,8 +109,9 @@ type pastSession struct {
 	counts counts
 }
 
-// duplicateTime is how long Ship waits for another host of the same name to answer.
-const duplicateTime = 300 * time.Millisecond
+// duplicateTime is how long Ship waits for another host of the same name to answer. It waits only
+// if there is one, or if the server has not noticed yet that it is gone.
+const duplicateTime = 5 * time.Second
 
 // Ship offers the devices of ns, also those that are added later, until Close. It fails if
 // another shipper of the fleet has the same host name. nc stays open after Close.
