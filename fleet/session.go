@@ -53,7 +53,7 @@ func newSession(s *Shipper, d *rxring.Device, class string, w what) (*session, e
 		return nil, refusef(codeInvalid, "%v", err)
 	}
 	c := &session{s: s, name: nuid.Next(), dev: d, class: class, readers: make(map[string]time.Time)}
-	c.tap, err = tap.Open(d, tap.Config{Program: prog, Snaplen: w.Snaplen, Promiscuous: w.Promiscuous, Buffer: s.cfg.Buffer, Retire: retire, Open: s.cfg.Open})
+	c.tap, err = tap.Open(d, tap.Config{Program: prog, Snaplen: w.Snaplen, Socket: true, Promiscuous: w.Promiscuous, Buffer: s.cfg.Buffer, Retire: retire, Open: s.cfg.Open})
 	if err != nil {
 		return nil, err
 	}

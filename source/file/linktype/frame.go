@@ -16,6 +16,14 @@ func Tagged(f *ring.Frame) bool {
 	return f.Status&tpacket.StatusVLANValid != 0 && len(f.Data) >= macs
 }
 
+// TPID returns the type of the VLAN tag beside a packet's bytes.
+func TPID(f *ring.Frame) uint16 {
+	if f.Status&tpacket.StatusVLANTPID != 0 {
+		return f.VLANTPID
+	}
+	return tpacket.ETHP8021Q
+}
+
 // AppendFrame appends a packet from a ring to b as files of its device's link type store it: see
 // [OfDevice]. Of a cooked packet the link-layer header is replaced by that of LINUX_SLL2, and a VLAN
 // tag that is beside an Ethernet frame is inserted. The packet's length changes by as many bytes as
@@ -28,12 +36,8 @@ func AppendFrame(b []byte, link capfile.LinkType, cooked bool, f *ring.Frame) []
 		b = binary.BigEndian.AppendUint32(b, binary.NativeEndian.Uint32(f.Data))
 		return append(b, f.Data[4:]...)
 	case link == capfile.LinkEthernet && Tagged(f):
-		tpid := uint16(tpacket.ETHP8021Q)
-		if f.Status&tpacket.StatusVLANTPID != 0 {
-			tpid = f.VLANTPID
-		}
 		b = append(b, f.Data[:macs]...)
-		b = binary.BigEndian.AppendUint16(b, tpid)
+		b = binary.BigEndian.AppendUint16(b, TPID(f))
 		b = binary.BigEndian.AppendUint16(b, f.VLANTCI)
 		return append(b, f.Data[macs:]...)
 	}

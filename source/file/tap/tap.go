@@ -21,8 +21,9 @@ import (
 // Config configures a tap. The zero value captures whole packets, of which other hosts' are not
 // requested.
 type Config struct {
-	Program     []cbpf.Instruction // for packets of the device's link type; nil: everything
+	Program     []cbpf.Instruction // for packets in the form of files of the device's link type; nil: everything
 	Snaplen     int                // bytes of each packet, at most 262144; 0: all
+	Socket      bool               // Program and Snaplen are for packets as a packet socket receives them
 	Promiscuous bool               // also packets to other hosts
 	Buffer      int                // size of the ring in bytes; 0: 4 MiB
 	Retire      time.Duration      // as of [capture.Config]
@@ -42,6 +43,7 @@ type Tap struct {
 	link    capfile.LinkType
 	cooked  bool
 	setting sync.Mutex // held by SetFilter
+	socket  bool       // Config.Socket
 	rule    atomic.Pointer[rule]
 	buffer  []byte
 	read    atomic.Uint64 // packets from the ring
@@ -50,13 +52,13 @@ type Tap struct {
 
 // rule is what Next does to packets.
 type rule struct {
-	own  *cbpf.Filter // run on packets in the form of files; nil: none
+	own  *cbpf.Filter // nil: none
 	snap int          // bytes of each packet
 }
 
 // Open opens a tap. A program that Linux would refuse is a [*cbpf.CheckError].
 func Open(d *rxring.Device, c Config) (*Tap, error) {
-	t := new(Tap)
+	t := &Tap{socket: c.Socket}
 	t.link, t.cooked = linktype.OfDevice(d.Type())
 	r, inRing, err := t.divide(c.Program, c.Snaplen)
 	if err != nil {
@@ -88,8 +90,8 @@ func (t *Tap) divide(prog []cbpf.Instruction, snaplen int) (r rule, inRing []cbp
 		if err != nil {
 			return r, nil, err
 		}
-		if t.cooked || t.link == linktype.CAN || len(prog) > maxWriterFilter || cbpf.Walks(prog) > 0 {
-			r.own = f // it sees whole packets
+		if reshaped := t.cooked || t.link == linktype.CAN; reshaped && !t.socket || len(prog) > maxWriterFilter || cbpf.Walks(prog) > 0 {
+			r.own = f // it is run on whole packets
 			return r, nil, nil
 		}
 	}
@@ -131,7 +133,16 @@ func (t *Tap) SetFilter(prog []cbpf.Instruction, snaplen int) error {
 func (t *Tap) LinkType() capfile.LinkType { return t.link }
 
 // Snaplen returns how many bytes of each packet Next returns at most.
-func (t *Tap) Snaplen() int { return t.rule.Load().snap }
+func (t *Tap) Snaplen() int {
+	snap := t.rule.Load().snap
+	if t.socket {
+		snap = min(snap+mostAdded, MaxSnaplen)
+	}
+	return snap
+}
+
+// mostAdded is how many bytes the form of files has more at most: those of LINUX_SLL2's header.
+const mostAdded = 20
 
 // Ready reports whether Next has a packet without waiting.
 func (t *Tap) Ready() bool { return t.handle.Ready() }
@@ -169,11 +180,22 @@ func (t *Tap) Next(ctx context.Context) (p capfile.Packet, ok bool, err error) {
 // accept returns how many bytes of the packet in buffer are kept.
 func (t *Tap) accept(f *ring.Frame, length int) (keep int, ok bool) {
 	r := t.rule.Load()
-	if r.own == nil {
-		return r.snap, true
+	keep, ok = r.snap, true
+	if r.own != nil {
+		q := cbpf.Packet{Data: t.buffer, Len: uint32(length), Ifindex: uint32(f.From.Ifindex), Protocol: tpacket.Htons(f.From.Protocol), Hatype: f.From.Hatype, PacketType: uint8(f.From.Pkttype)}
+		if t.socket {
+			q.Data, q.Len, q.NetOff = f.Data, uint32(f.Len), uint32(f.Net)
+			if q.VLANPresent = f.Status&tpacket.StatusVLANValid != 0; q.VLANPresent {
+				q.VLANTCI, q.VLANTPID = f.VLANTCI, linktype.TPID(f)
+			}
+		}
+		n := r.own.Run(&q)
+		keep, ok = min(keep, int(min(n, math.MaxInt32))), n > 0
 	}
-	n := r.own.Run(&cbpf.Packet{Data: t.buffer, Len: uint32(length), Ifindex: uint32(f.From.Ifindex), Protocol: tpacket.Htons(f.From.Protocol), Hatype: f.From.Hatype, PacketType: uint8(f.From.Pkttype)})
-	return min(r.snap, int(min(n, math.MaxInt32))), n > 0
+	if t.socket {
+		keep = min(keep+length-f.Len, MaxSnaplen) // the form of files has more
+	}
+	return keep, ok
 }
 
 // Stats counts a tap's packets. Offered is the sum of Read, those in the ring, Dropped and Lost.
