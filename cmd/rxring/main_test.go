@@ -97,6 +97,7 @@ func params(dirs ...string) testscript.Params {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TMPDIR", env.WorkDir)
 			env.Setenv("GORACE", os.Getenv("GORACE"))
+			env.Setenv("RXRING_LONG", os.Getenv("RXRING_LONG")) // not empty: what takes longer, too
 			dist, err := filepath.Abs("../../dist")
 			env.Setenv("DIST", dist)
 			return err
