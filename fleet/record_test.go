@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,17 +32,6 @@ func startStore(t testing.TB, listen, dir string) *hub.Hub {
 	}
 	t.Cleanup(h.Close)
 	return h
-}
-
-// freeAddress returns an address of this machine at which nothing listens.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func startLeaf(t testing.TB, url, dir string) *hub.Leaf {
@@ -239,14 +227,13 @@ func TestRecordingIsReplayedUnchanged(t *testing.T) {
 func TestHostRecordsWhileTheHubIsAway(t *testing.T) {
 	t.Parallel()
 	const listen = "127.0.0.1:0"
-	leafListen := freeAddress(t)
-	h, err := hub.Start(hub.Config{Listen: listen, Leaf: leafListen})
+	h, err := hub.Start(hub.Config{Listen: listen, Leaf: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.Close)
 	far := newDevice(t, eth0)
-	l := startLeaf(t, "nats://"+leafListen, t.TempDir())
+	l := startLeaf(t, h.LeafURL(), t.TempDir())
 	if !l.Linked(10 * time.Second) {
 		t.Fatal("the leaf node is not connected")
 	}
@@ -257,7 +244,7 @@ func TestHostRecordsWhileTheHubIsAway(t *testing.T) {
 	h.Close()
 	send(far, 1000, 2000)
 	stored(t, leaf, "web-1", 2000)
-	if h, err = hub.Start(hub.Config{Listen: listen, Leaf: leafListen, Store: t.TempDir()}); err != nil {
+	if h, err = hub.Start(hub.Config{Listen: listen, Leaf: strings.TrimPrefix(h.LeafURL(), "nats://"), Store: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.Close)
@@ -266,6 +253,52 @@ func TestHostRecordsWhileTheHubIsAway(t *testing.T) {
 	}
 	r := newReplay(t, dial(t, h.URL()), fleet.ReplayConfig{})
 	inOrder(t, play(t, r), 0, 2000)
+	if c := r.Counts(); c.Lost != (fleet.Losses{}) {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A replay goes on after a restart of the hub.
+func TestReplayOutlivesTheHub(t *testing.T) {
+	t.Parallel()
+	h, err := hub.Start(hub.Config{Listen: "127.0.0.1:0", Leaf: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	l := startLeaf(t, h.LeafURL(), t.TempDir())
+	leaf := dialLeaf(t, l)
+	if !l.Linked(10 * time.Second) {
+		t.Fatal("the leaf node is not connected")
+	}
+	far := newDevice(t, eth0)
+	ship(t, leaf, far, fleet.ShipConfig{Host: "web-1", Recordings: everything, Buffer: 64 << 20})
+	const n = 600
+	for i := 0; i < n; i += 20 { // more batches than are requested ahead
+		send(far, i, i+20)
+		time.Sleep(60 * time.Millisecond)
+	}
+	stored(t, leaf, "web-1", n)
+	var room atomic.Int64
+	room.Store(50)
+	r := newReplay(t, dial(t, h.URL()), fleet.ReplayConfig{Room: func(n int) int {
+		n = min(n, int(room.Load()))
+		room.Add(int64(-n))
+		return n
+	}})
+	go func() {
+		for r.Counts().Packets < 50 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		address, leafAddress := strings.TrimPrefix(h.URL(), "nats://"), strings.TrimPrefix(h.LeafURL(), "nats://")
+		h.Close()
+		room.Store(n)
+		time.Sleep(100 * time.Millisecond)
+		if again, err := hub.Start(hub.Config{Listen: address, Leaf: leafAddress}); err == nil {
+			t.Cleanup(again.Close)
+		}
+	}()
+	inOrder(t, play(t, r), 0, n)
 	if c := r.Counts(); c.Lost != (fleet.Losses{}) {
 		t.Errorf("%+v", c)
 	}
@@ -323,7 +356,7 @@ func TestHubThatStoresIsRestarted(t *testing.T) {
 	var address string
 	fmt.Sscanf(h.URL(), "nats://%s", &address)
 	far := newDevice(t, eth0)
-	ship(t, dial(t, h.URL()), far, fleet.ShipConfig{Host: "web-1", Recordings: everything, Buffer: 1 << 20})
+	ship(t, dial(t, h.URL()), far, fleet.ShipConfig{Host: "web-1", Recordings: everything, Buffer: 4 << 20})
 	send(far, 0, 1000)
 	stored(t, dial(t, h.URL()), "", 1000)
 	h.Close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -44,6 +45,9 @@ const (
 
 func newRecordStream(nc *nats.Conn, info RecordingInfo) (s recordStream, err error) {
 	s.info = info
+	if strings.ContainsAny(info.Domain, ". *>\t\r\n") {
+		return s, fmt.Errorf("recording %q: domain %q: want that of a JetStream server: is its host's rxring of another version?", info.Name, info.Domain)
+	}
 	if info.Domain == "" {
 		s.js, err = jetstream.New(nc)
 	} else {

@@ -29,6 +29,9 @@ SIGTERM and SIGINT end it.`,
 			if err != nil {
 				return &exitError{exitFailure, err}
 			}
+			if c.Leaf != "" {
+				say("hub: leaf nodes at %s", h.LeafURL())
+			}
 			say("hub: listening at %s", h.URL())
 			<-ctx.Done()
 			h.Close()

@@ -34,7 +34,10 @@ type Config struct {
 const startTime = 10 * time.Second
 
 // Hub is a running server.
-type Hub struct{ server *server.Server }
+type Hub struct {
+	server *server.Server
+	leaf   string // URL for leaf nodes; "": none
+}
 
 // Start starts a server and returns once it accepts connections.
 func Start(c Config) (*Hub, error) {
@@ -81,7 +84,11 @@ func Start(c Config) (*Hub, error) {
 		s.Shutdown()
 		return nil, errors.New("hub: the server did not start: is another one listening there, or the store not writable?")
 	}
-	return &Hub{s}, nil
+	h := &Hub{server: s}
+	if c.Leaf != "" {
+		h.leaf = "nats://" + net.JoinHostPort(o.LeafNode.Host, strconv.Itoa(o.LeafNode.Port)) // the server has set it
+	}
+	return h, nil
 }
 
 // address parses HOST:PORT.
@@ -109,6 +116,9 @@ func loopback(host string) bool {
 
 // URL is where clients connect to.
 func (h *Hub) URL() string { return h.server.ClientURL() }
+
+// LeafURL is where leaf nodes connect to; "" without Config.Leaf.
+func (h *Hub) LeafURL() string { return h.leaf }
 
 // Done returns a channel that is closed once the server has ended.
 func (h *Hub) Done() <-chan struct{} {

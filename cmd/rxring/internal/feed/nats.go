@@ -120,7 +120,8 @@ func (p natsPlan) open(nc *nats.Conn, hosts []fleet.Host, c Config) (*Feed, erro
 	if err != nil {
 		return nil, err
 	}
-	return &Feed{devices: r.Devices, origin: r.Origin, clocks: r.Clocks, discard: func() { r.Close(); nc.Close() }, start: func() (Running, error) {
+	origin := func(d *rxring.Device) string { return withRecordings(r.Origin(d), hosts) }
+	return &Feed{devices: r.Devices, origin: origin, clocks: r.Clocks, discard: func() { r.Close(); nc.Close() }, start: func() (Running, error) {
 		return runningFleet{r, nc}, r.Start()
 	}}, nil
 }

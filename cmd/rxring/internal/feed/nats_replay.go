@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -55,6 +56,23 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 		return now.Add(-ago), nil
 	}
 	return time.Parse(time.RFC3339Nano, text)
+}
+
+// withRecordings returns a device's origin, HOST/DEVICE, with the names of its recordings.
+func withRecordings(origin string, hosts []fleet.Host) string {
+	for _, h := range hosts {
+		for _, d := range h.Devices {
+			if h.Name+"/"+d.Name != origin || d.Recordings == nil {
+				continue
+			}
+			var names []string
+			for _, r := range d.Recordings {
+				names = append(names, r.Name)
+			}
+			return origin + ", recorded: " + strings.Join(names, ", ")
+		}
+	}
+	return origin
 }
 
 func (p natsPlan) openReplay(nc *nats.Conn, hosts []fleet.Host, c Config) (*Feed, error) {
