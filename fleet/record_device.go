@@ -92,14 +92,12 @@ func (r *recorder) run() {
 
 func (r *recorder) record() (why string) {
 	r.tap.SetDeadline(time.Now().Add(idleTime))
-	for {
+	for r.ctx.Err() == nil { // Next does not inspect it while it has packets
 		p, ok, err := r.tap.Next(r.ctx)
 		switch {
 		case err == nil && ok:
 			r.add(r.ctx, &p)
-		case err == nil:
-		case r.ctx.Err() != nil:
-			return endClosed
+		case err == nil, r.ctx.Err() != nil:
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			r.tick()
 		case errors.Is(err, syscall.ENETDOWN) && slices.Contains(r.dev.Namespace().Devices(), r.dev):
@@ -108,6 +106,7 @@ func (r *recorder) record() (why string) {
 			return endRemoved
 		}
 	}
+	return endClosed
 }
 
 // drain records the packets that are in the ring, for drainTime at most.
