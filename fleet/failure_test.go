@@ -133,9 +133,7 @@ func TestReaderVanishes(t *testing.T) {
 	nc.Close()
 	eventually(t, "one tap", func() bool { return sockets(far) == 1 })
 	send(far, 0, 10)
-	if captured, drops := whole(t, h, 10); captured != 10 {
-		t.Errorf("captured %d, dropped %v", captured, drops)
-	}
+	whole(t, h, 10)
 }
 
 // cluster is three NATS servers that know each other.
@@ -361,7 +359,5 @@ func TestRefusedSession(t *testing.T) {
 	first.Close()
 	eventually(t, "the session of the other reader", func() bool { return other.Counts().Sessions == 1 })
 	send(s.far, 0, 10)
-	if captured, drops := whole(t, second, 10); captured != 10 {
-		t.Errorf("captured %d, dropped %v", captured, drops)
-	}
+	whole(t, second, 10)
 }
