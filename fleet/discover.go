@@ -33,8 +33,8 @@ type Host struct {
 }
 
 const (
-	quietTime    = 200 * time.Millisecond // without an answer ends the discovery of hosts
-	discoverTime = 2 * time.Second        // bounds it
+	quietTime    = 200 * time.Millisecond // without an answer ends the discovery of hosts, or four times that of the first answer
+	discoverTime = 5 * time.Second        // bounds it
 	askTime      = 2 * time.Second        // for a host to answer a request
 	maxAsked     = 64                     // hosts that are asked at once
 	maxHosts     = 100000                 // that a discovery finds
@@ -144,7 +144,7 @@ func hostNames(ctx context.Context, nc *nats.Conn, fleet string) (names []string
 	}
 	ctx, cancel := context.WithTimeout(ctx, discoverTime)
 	defer cancel()
-	wait := discoverTime // for the first answer
+	wait, begin := discoverTime, time.Now() // for the first answer
 	for len(names) < maxHosts {
 		quiet, cancel := context.WithTimeout(ctx, wait)
 		m, err := sub.NextMsgWithContext(quiet)
@@ -159,7 +159,9 @@ func hostNames(ctx context.Context, nc *nats.Conn, fleet string) (names []string
 		if json.Unmarshal(m.Data, &info) == nil && info.Metadata["fleet"] == fleet && checkName("host", info.Metadata["host"]) == nil {
 			names = append(names, info.Metadata["host"])
 		}
-		wait = quietTime
+		if wait == discoverTime { // hosts and networks that are slow have more time
+			wait = min(max(quietTime, 4*time.Since(begin)), discoverTime-1)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
