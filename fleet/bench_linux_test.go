@@ -62,6 +62,7 @@ func BenchmarkPath(b *testing.B) {
 func benchmarkPath(b *testing.B, through path, size int) {
 	far := newDevice(b, eth0)
 	h := through(b, far)
+	eventually(b, "the device there is captured", far.HasListeners)
 	const inFlight, each = 1 << 14, 32 // so that no ring is ever full
 	var packets [each]rxring.Packet
 	for i := range packets {
