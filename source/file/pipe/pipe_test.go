@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -494,4 +495,53 @@ func FuzzStream(f *testing.F) {
 			t.Errorf("%d packets, %+v, %v", read, st, ended)
 		}
 	})
+}
+
+// slow is an input whose Close takes long, as that of a command that ignores SIGTERM.
+type slow struct {
+	io.ReadCloser
+	closing sync.Once
+	begun   chan struct{}
+	end     chan struct{}
+}
+
+func (s *slow) Close() error {
+	s.closing.Do(func() { close(s.begun) })
+	<-s.end
+	return s.ReadCloser.Close()
+}
+
+// While a stream that is slow to close is closed, its devices can be listed.
+func TestDevicesWhileTheInputIsClosed(t *testing.T) {
+	w := newWriter(t)
+	go w.begin(named("eth0"))
+	in := &slow{ReadCloser: w.r, begun: make(chan struct{}), end: make(chan struct{})}
+	s, err := Open(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := s.Add(Config{Namespace: rxring.NewNamespace(rxring.NamespaceConfig{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Start(); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error)
+	go func() { closed <- src.Close() }()
+	<-in.begun
+	listed := make(chan int)
+	go func() { listed <- len(src.Devices()) }()
+	select {
+	case n := <-listed:
+		if n != 1 {
+			t.Errorf("%d devices", n)
+		}
+	case <-time.After(time.Minute):
+		t.Error("Devices waits")
+	}
+	close(in.end)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
 }

@@ -102,8 +102,9 @@ func (s *Stream) missExtras(err error) {
 func (s *Stream) Close() error {
 	s.stop()
 	s.mu.Lock()
-	s.in.Close()
+	in := s.in
 	s.mu.Unlock()
+	in.Close() // without the lock: a command may take seconds to end, and Devices must not wait for it
 	<-s.done
 	return s.err
 }
@@ -178,9 +179,9 @@ func (s *Stream) reopen(err error) error {
 // replaceInput makes Close close in. It returns false, with in closed, if the stream is closed.
 func (s *Stream) replaceInput(in io.Closer) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.in = in
-	if s.ctx.Err() != nil {
+	s.mu.Unlock()
+	if s.ctx.Err() != nil { // Close may have seen the input before
 		in.Close()
 		return false
 	}
