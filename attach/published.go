@@ -82,6 +82,9 @@ func Find(name string) (Published, error) {
 	}
 	switch len(found) {
 	case 0:
+		if len(all) == 0 {
+			return Published{}, explain.Errorf(syscall.ENOENT, "no process of this user publishes %q: set %s=1 in the environment of the program that publishes it", name, PublishEnv)
+		}
 		return Published{}, explain.Errorf(syscall.ENOENT, "no process of this user publishes %q: %s", name, suggest.Among(name, texts(all)))
 	case 1:
 		return found[0], nil

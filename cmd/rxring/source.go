@@ -23,7 +23,8 @@ streams[:N], N TCP streams in an embedded stack, which also answers what program
 iface:NAME[,immediate][,buffer=SIZE][,snaplen=N][,fanout=N][,nosend], a live interface, with CAP_NET_RAW;
 file:PATH[,speed=N|max][,loop[=N]][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], a pcap or pcapng file;
 pcap:-|FIFO|tcp:HOST:PORT|unix:PATH[,reconnect][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], pcap or
-pcapng while another program writes it; exec:COMMAND[,reconnect]..., the same from a command that a shell runs;
+pcapng while another program writes it; exec:COMMAND[,reconnect]..., the same from a command that a shell runs
+(rxring serve: with --no-sandbox);
 nats://SERVER[/HOSTS[/DEVICES]][?compress=auto|none|s2|zstd][&fleet=NAME][&reorder=TIME], devices of hosts that rxring ship offers;
 nats://...?since=10m|TIME|start[&to=TIME][&recording=NAME], what rxring ship --keep has recorded of them.
 iface: nosend refuses what programs send (EPERM). file: speed is a multiple of the speed of the capture,

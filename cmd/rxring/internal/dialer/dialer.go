@@ -29,7 +29,7 @@ func Dial(ctx context.Context, at string) (*attach.Client, error) {
 		// directory.
 		return attach.DialPublished(ctx, at)
 	} else if _, statErr := os.Lstat(at); statErr != nil {
-		return nil, &fs.PathError{Op: "attach", Path: at, Err: explain.Errorf(err, "%w, and there is no such socket here: `rxring ps` lists what there is", err)}
+		return nil, &fs.PathError{Op: "attach", Path: at, Err: explain.Errorf(err, "there is no such socket here, and %w", err)}
 	}
 	return attach.Dial(ctx, at)
 }
