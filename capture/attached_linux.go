@@ -28,7 +28,7 @@ import (
 // any time, and does so when it ends in good order; see [ring.Frame.Intact]. Closing the
 // handle leaves c open.
 func OpenAttached(c *attach.Client, device string, cfg Config) (*Handle, error) {
-	if err := errors.Join(cfg.noBudget(), cfg.check()); err != nil {
+	if err := errors.Join(cfg.noGrant(), cfg.check()); err != nil {
 		return nil, err
 	}
 	h, err := openAttached(c, device, &cfg)

@@ -69,7 +69,7 @@ func TestAttachedErrors(t *testing.T) {
 	for want, err := range map[string]error{
 		"capture: device net7: there is no such device: there is net0": second(capture.OpenAttached(w.client, "net7", capture.Config{})),
 		"Snaplen -1: want":       second(w.tryOpen(capture.Config{Snaplen: -1})),
-		"Budget: want none":      second(w.tryOpen(capture.Config{Budget: rxring.NewBudget(0)})),
+		"Grant: want none":       second(w.tryOpen(capture.Config{Grant: new(rxring.Grant)})),
 		"net0: fanout group 3: ": second(w.tryOpen(capture.Config{Fanout: &rxring.FanoutConfig{ID: 3, Mode: 99}})),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {

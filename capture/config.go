@@ -42,7 +42,7 @@ type Config struct {
 	Comments   bool // packets' comments: see [ring.Frame.Comment]; the kernel has none
 	Hash       bool // each packet's flow hash; not with Immediate: TPACKET_V2 has no field for it
 
-	Budget *rxring.Budget // charged for the ring; nil: the namespace's limit alone applies. Only for devices of this program
+	Grant *rxring.Grant // limits what the handle receives, and its memory; nil: no limit. Only for devices of this program
 
 	Fanout *rxring.FanoutConfig // shares the packets with other handles; nil: this handle gets all packets
 }
@@ -63,10 +63,10 @@ func refuse(field string, value any, want string, args ...any) error {
 	return explain.Errorf(syscall.EINVAL, "capture: %s %v: want %s", field, value, fmt.Sprintf(want, args...))
 }
 
-// noBudget refuses a Budget for a ring that is charged to another process.
-func (c *Config) noBudget() error {
-	if c.Budget != nil {
-		return explain.Errorf(syscall.EINVAL, "capture: Budget: want none, unless the device is of this program")
+// noGrant refuses a Grant for a device of another process, which grants what it wants.
+func (c *Config) noGrant() error {
+	if c.Grant != nil {
+		return explain.Errorf(syscall.EINVAL, "capture: Grant: want none, unless the device is of this program")
 	}
 	return nil
 }

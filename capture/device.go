@@ -43,18 +43,12 @@ func openNamespace(ns *rxring.Namespace, ifindex int, c *Config) (*Handle, error
 	if c.Cooked {
 		typ = rxring.SockDgram
 	}
-	s, err := ns.Socket(typ, 0)
+	s, err := ns.SocketFor(c.Grant, typ, 0)
 	if err != nil {
 		return nil, err
 	}
 	h := &Handle{socket: deviceSocket{s}, snaplen: c.Snaplen}
-	if c.Budget != nil {
-		err = s.SetGrant(&rxring.Grant{Budget: c.Budget})
-	}
-	if err == nil {
-		err = h.setUp(ifindex, c)
-	}
-	if err != nil {
+	if err := h.setUp(ifindex, c); err != nil {
 		s.Close()
 		return nil, err
 	}

@@ -24,7 +24,7 @@ import (
 // Open captures the packets of a live interface; the name "" means all interfaces. It
 // needs CAP_NET_RAW in the network namespace of the calling thread.
 func Open(name string, c Config) (*Handle, error) {
-	if err := errors.Join(c.noBudget(), c.check()); err != nil {
+	if err := errors.Join(c.noGrant(), c.check()); err != nil {
 		return nil, err
 	}
 	typ := unix.SOCK_RAW

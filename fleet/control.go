@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,10 +26,14 @@ const (
 	opTime  = "time"
 )
 
+// listRequest is a request of opList.
+const listRequest = `{"op":"list"}`
+
 // request is what a reader asks of a host. The subject has the class.
 type request struct {
 	Op     string `json:"op"`
-	Reader string `json:"reader,omitempty"` // who asks: unique for each device of a reader
+	Reader string `json:"reader,omitempty"` // unique for each device of a reader
+	User   string `json:"user,omitempty"`   // of the reader's process, as it says, for the host's log
 
 	Device string `json:"device,omitempty"` // of opOpen
 	What   what   `json:"what,omitzero"`    // of opOpen
@@ -36,6 +41,11 @@ type request struct {
 	// Session is that of opKeep and opClose. With opOpen it is the session that the reader had
 	// for the device; it is closed for this reader, and the answer has its last counts.
 	Session string `json:"session,omitempty"`
+}
+
+// audit returns what the log of a host has of a request for a session.
+func (q *request) audit(class *Class) []any {
+	return []any{"device", q.Device, "class", class.Name, "user", q.User, "reader", q.Reader, "snaplen", q.What.Snaplen, "instructions", len(q.What.Program), "filter", q.What.filter()}
 }
 
 // what is what a session has. Readers that ask for the same of a device share one session.
@@ -65,6 +75,25 @@ func (w what) program() (prog []cbpf.Instruction, err error) {
 		prog = append(prog, cbpf.Instruction{Op: uint16(in[0]), Jt: uint8(in[1]), Jf: uint8(in[2]), K: in[3]})
 	}
 	return prog, nil
+}
+
+// maxLogged is how many instructions of a filter the log has.
+const maxLogged = 256
+
+// filter returns the program on one line, as tcpdump -ddd prints it with commas for newlines.
+func (w what) filter() string {
+	if w.Program == nil {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprint(&b, len(w.Program))
+	for _, in := range w.Program[:min(len(w.Program), maxLogged)] {
+		fmt.Fprintf(&b, ",%d %d %d %d", in[0], in[1], in[2], in[3])
+	}
+	if n := len(w.Program) - maxLogged; n > 0 {
+		fmt.Fprintf(&b, ",... %d more", n)
+	}
+	return b.String()
 }
 
 func (w what) equal(v what) bool {

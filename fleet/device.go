@@ -95,7 +95,7 @@ func newDevice(r *Reader, host string, far Device, link *linktype.Link, dev *rxr
 	d := &device{
 		r: r, host: host, far: far, link: link, dev: dev,
 		id:       nuid.Next(),
-		control:  controlSubject(r.query.Fleet, host, DefaultClass),
+		control:  controlSubject(r.query.Fleet, host, r.query.Class),
 		inbox:    r.nc.NewRespInbox() + ".",
 		msgs:     make(chan *nats.Msg, waiting),
 		kick:     make(chan struct{}, 1),
@@ -224,11 +224,11 @@ func (d *device) follow() {
 
 // request asks for a session. Its batches are subscribed before.
 func (d *device) request(w what) error {
-	sub, err := d.r.nc.ChanSubscribe(sessionSubject(d.r.query.Fleet, d.host, d.far.Name, DefaultClass, w.id()), d.msgs)
+	sub, err := d.r.nc.ChanSubscribe(sessionSubject(d.r.query.Fleet, d.host, d.far.Name, d.r.query.Class, w.id()), d.msgs)
 	if err != nil {
 		return err
 	}
-	q := request{Op: opOpen, Reader: d.id, Device: d.far.Name, What: w}
+	q := request{Op: opOpen, Reader: d.id, User: d.r.user, Device: d.far.Name, What: w}
 	switch {
 	case d.cur != nil:
 		q.Session = d.cur.session
@@ -460,6 +460,9 @@ func (d *device) setUp(up bool) {
 // check does what is due.
 func (d *device) check(now time.Time) {
 	if d.open != nil && now.Sub(d.open.sent) > askTime {
+		if err := denied(d.r.nc, &d.r.query, d.control, d.open.sub.Subject); err != nil {
+			d.fail(err)
+		}
 		d.dropOpening()
 		d.retryLater()
 	}

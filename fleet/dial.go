@@ -3,34 +3,100 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // reconnectWait is the time between attempts to reconnect, plus up to as much again.
 const reconnectWait = 250 * time.Millisecond
 
-// Dial connects to a NATS server or cluster, such as nats://hub:4222. The connection reconnects
-// for ever, and while it is not connected a message is refused at once instead of kept: the
-// shipper counts it. Options, such as nats.UserCredentials, are added to these.
+// Dial connects to a NATS server or cluster, such as nats://hub:4222, or tls://hub:4222 to require
+// TLS. The connection reconnects for ever, and while it is not connected a message is refused at
+// once instead of kept: the shipper counts it. Options, such as those of [Access], are added to these.
+//
+// Whoever authenticates to a server that is not at a loopback address, by options or in the URL,
+// gets TLS or an error. A server that everyone may use is used without, if it has none.
 //
 // [Ship] and [NewReader] work with any connection, but count what a connection keeps and then
 // loses only when the other side has told so.
 func Dial(url string, options ...nats.Option) (*nats.Conn, error) {
-	options = append([]nats.Option{
+	o := nats.GetDefaultOptions()
+	o.Url = url
+	for _, set := range append([]nats.Option{
 		nats.Name("rxring"),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectWait, reconnectWait),
 		nats.ReconnectBufSize(-1),
-	}, options...)
-	nc, err := nats.Connect(url, options...)
+	}, options...) {
+		if err := set(&o); err != nil {
+			return nil, fmt.Errorf("%s: %w", url, err)
+		}
+	}
+	o.Secure = o.Secure || needsTLS(&o)
+	nc, err := o.Connect()
 	switch {
 	case errors.Is(err, nats.ErrNoServers):
 		return nil, fmt.Errorf("%s: no NATS server answers there: `rxring hub` runs one: %w", url, err)
+	case errors.Is(err, nats.ErrSecureConnWanted):
+		return nil, fmt.Errorf("%s: the server has no TLS: want one, since this user authenticates to it (rxring hub --tls-cert FILE --tls-key FILE): %w", url, err)
+	case errors.Is(err, nats.ErrAuthorization) && !authenticates(&o):
+		return nil, explain.Errorf(syscall.EACCES, "%s: the server wants to know who this is: want credentials, such as read.creds of `rxring hub --init`: %w", url, err)
+	case errors.Is(err, nats.ErrAuthorization):
+		return nil, explain.Errorf(syscall.EACCES, "%s: the server does not accept these credentials: want those that its operator has made: %w", url, err)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
 	return nc, nil
+}
+
+// authenticates reports whether the options or URLs prove who the client is.
+func authenticates(o *nats.Options) bool {
+	if o.UserJWT != nil || o.Nkey != "" || o.User != "" || o.Token != "" || o.TokenHandler != nil || o.UserInfo != nil {
+		return true
+	}
+	for _, u := range urls(o) {
+		if u.User != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// needsTLS reports whether the connection must be encrypted.
+func needsTLS(o *nats.Options) bool {
+	if !authenticates(o) {
+		return false
+	}
+	for _, u := range urls(o) {
+		a, err := netip.ParseAddr(u.Hostname())
+		if !(u.Hostname() == "localhost" || err == nil && a.IsLoopback()) {
+			return true
+		}
+	}
+	return false
+}
+
+// urls returns the servers' URLs. One that cannot be parsed is refused when it is connected to.
+func urls(o *nats.Options) (all []*url.URL) {
+	for _, text := range append(strings.Split(o.Url, ","), o.Servers...) {
+		text = strings.TrimSpace(text)
+		if text == "" {
+			continue
+		}
+		if !strings.Contains(text, "://") {
+			text = "nats://" + text
+		}
+		if u, err := url.Parse(text); err == nil {
+			all = append(all, u)
+		}
+	}
+	return all
 }

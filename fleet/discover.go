@@ -10,18 +10,21 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/internal/suggest"
 )
 
-// Query says which devices of which hosts. Hosts and Devices are names or patterns as of
-// [path.Match]; "": all.
+// Query says which devices of which hosts, and how they are read. Hosts and Devices are names or
+// patterns as of [path.Match]; "": all.
 type Query struct {
 	Fleet   string // "": DefaultFleet
+	Class   string // "": DefaultClass
 	Hosts   string
 	Devices string
 }
@@ -44,11 +47,14 @@ const (
 func (q Query) Check() error { return q.check() }
 
 func (q *Query) check() error {
-	q.Fleet, q.Hosts, q.Devices = orFleet(q.Fleet), cmp.Or(q.Hosts, "*"), cmp.Or(q.Devices, "*")
+	q.Fleet, q.Class, q.Hosts, q.Devices = orFleet(q.Fleet), orClass(q.Class), cmp.Or(q.Hosts, "*"), cmp.Or(q.Devices, "*")
 	for what, name := range map[string]string{"fleet": q.Fleet, "hosts": q.Hosts, "devices": q.Devices} {
 		if err := checkName(what, name); err != nil {
 			return err
 		}
+	}
+	if err := checkClass(q.Class); err != nil {
+		return err
 	}
 	for what, pattern := range map[string]string{"hosts": q.Hosts, "devices": q.Devices} {
 		if _, err := path.Match(pattern, ""); err != nil {
@@ -66,51 +72,103 @@ func matches(pattern, name string) bool {
 	return ok
 }
 
-// Discover returns the hosts that have devices, by name. Finding none is an error that says what
-// there is.
+// Discover returns the hosts that have devices for q, by name. Finding none is an error that says
+// what there is. It is EACCES if NATS does not allow the requests.
 func Discover(ctx context.Context, nc *nats.Conn, q Query) ([]Host, error) {
-	found, names, err := discover(ctx, nc, &q)
+	f, err := discover(ctx, nc, &q)
+	if err == nil && f.found == nil {
+		err = f.nothing(&q)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("fleet: %w", err)
 	}
-	if found == nil {
-		return nil, fmt.Errorf("fleet: %w", q.nothing(names))
-	}
-	return found, nil
+	return f.found, nil
 }
 
-// nothing says why nothing was found among hosts.
-func (q *Query) nothing(hosts []string) error {
+// discovery is what was found of a fleet.
+type discovery struct {
+	found []Host     // with devices
+	hosts []hostInfo // all
+	err   error      // why a host was not asked, if NATS does not allow it
+}
+
+// hostInfo is what every reader may know of a host.
+type hostInfo struct {
+	name    string
+	classes []string
+}
+
+// nothing says why nothing was found.
+func (f *discovery) nothing(q *Query) error {
+	var names, classes []string
+	matched, offered := false, false
+	for _, h := range f.hosts {
+		names = append(names, h.name)
+		if matches(q.Hosts, h.name) {
+			matched = true
+			offered = offered || slices.Contains(h.classes, q.Class)
+			classes = append(classes, h.classes...)
+		}
+	}
+	slices.Sort(classes)
 	switch {
-	case hosts == nil:
+	case f.err != nil:
+		return f.err
+	case names == nil:
 		return fmt.Errorf("no host of fleet %q ships devices: start `rxring ship --to URL` on one", q.Fleet)
-	case !slices.ContainsFunc(hosts, func(h string) bool { return matches(q.Hosts, h) }):
-		return fmt.Errorf("no host matches %q: %s", q.Hosts, suggest.Among(q.Hosts, hosts))
+	case !matched:
+		return fmt.Errorf("no host matches %q: %s", q.Hosts, suggest.Among(q.Hosts, names))
+	case !offered:
+		return explain.Errorf(syscall.EACCES, "class %q: hosts %q do not have it: %s", q.Class, q.Hosts, suggest.Among(q.Class, slices.Compact(classes)))
 	}
 	return fmt.Errorf("no device of hosts %q matches %q: `rxring devices --from nats://HUB` lists them", q.Hosts, q.Devices)
 }
 
-// discover returns the hosts that have devices, and the names of all that it knows of.
-func discover(ctx context.Context, nc *nats.Conn, q *Query) (found []Host, names []string, err error) {
-	if err := q.check(); err != nil {
-		return nil, nil, err
+// denied returns an error if the last thing that the server did not allow nc is one of subjects.
+func denied(nc *nats.Conn, q *Query, subjects ...string) error {
+	err := nc.LastError()
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return nil
 	}
-	if names, err = hostNames(ctx, nc, q.Fleet); err != nil {
-		return nil, nil, err
+	for _, s := range subjects {
+		if strings.Contains(err.Error(), `"`+s+`"`) {
+			return explain.Errorf(syscall.EACCES, "class %q: the NATS server does not allow this user %s: ask who runs it, or want another class", q.Class, s)
+		}
+	}
+	return nil
+}
+
+// discover asks the hosts for the devices that q selects.
+func discover(ctx context.Context, nc *nats.Conn, q *Query) (*discovery, error) {
+	if err := q.check(); err != nil {
+		return nil, err
+	}
+	f := new(discovery)
+	var err error
+	if f.hosts, err = findHosts(ctx, nc, q); err != nil {
+		return nil, err
 	}
 	var (
 		mu   sync.Mutex
 		wg   sync.WaitGroup
 		free = make(chan struct{}, maxAsked)
 	)
-	for _, name := range names {
-		if !matches(q.Hosts, name) {
+	allowed := false
+	for _, h := range f.hosts {
+		if !matches(q.Hosts, h.name) || !slices.Contains(h.classes, q.Class) {
 			continue
+		}
+		if !allowed { // one that is not would be asked until askTime is over
+			if err := allows(ctx, nc, q, h.name); err != nil {
+				f.err = err
+				continue
+			}
+			allowed = true
 		}
 		free <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-free }()
-			devices, err := list(ctx, nc, q.Fleet, name)
+			devices, err := list(ctx, nc, q, h.name)
 			if err != nil {
 				return // it has ended meanwhile, or does not answer
 			}
@@ -118,17 +176,28 @@ func discover(ctx context.Context, nc *nats.Conn, q *Query) (found []Host, names
 			if len(devices) > 0 {
 				mu.Lock()
 				defer mu.Unlock()
-				found = append(found, Host{name, devices})
+				f.found = append(f.found, Host{h.name, devices})
 			}
 		})
 	}
 	wg.Wait()
-	slices.SortFunc(found, func(a, b Host) int { return strings.Compare(a.Name, b.Name) })
-	return found, names, ctx.Err()
+	slices.SortFunc(f.found, func(a, b Host) int { return strings.Compare(a.Name, b.Name) })
+	return f, ctx.Err()
 }
 
-// hostNames asks all hosts of a fleet for their names.
-func hostNames(ctx context.Context, nc *nats.Conn, fleet string) (names []string, err error) {
+// allows returns an error if the server does not allow requests to a host.
+func allows(ctx context.Context, nc *nats.Conn, q *Query, host string) error {
+	subject := controlSubject(q.Fleet, host, q.Class)
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if err := errors.Join(nc.Publish(subject, []byte(listRequest)), nc.FlushWithContext(ctx)); err != nil {
+		return err
+	}
+	return denied(nc, q, subject)
+}
+
+// findHosts asks all hosts of a fleet what they have.
+func findHosts(ctx context.Context, nc *nats.Conn, q *Query) (hosts []hostInfo, err error) {
 	inbox := nc.NewRespInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
@@ -144,8 +213,14 @@ func hostNames(ctx context.Context, nc *nats.Conn, fleet string) (names []string
 	}
 	ctx, cancel := context.WithTimeout(ctx, discoverTime)
 	defer cancel()
+	if err := nc.FlushWithContext(ctx); err != nil {
+		return nil, err
+	}
+	if err := denied(nc, q, subject, inbox); err != nil {
+		return nil, err
+	}
 	wait, begin := discoverTime, time.Now() // for the first answer
-	for len(names) < maxHosts {
+	for len(hosts) < maxHosts {
 		quiet, cancel := context.WithTimeout(ctx, wait)
 		m, err := sub.NextMsgWithContext(quiet)
 		cancel()
@@ -156,22 +231,22 @@ func hostNames(ctx context.Context, nc *nats.Conn, fleet string) (names []string
 			return nil, err
 		}
 		var info micro.Info
-		if json.Unmarshal(m.Data, &info) == nil && info.Metadata["fleet"] == fleet && checkName("host", info.Metadata["host"]) == nil {
-			names = append(names, info.Metadata["host"])
+		if json.Unmarshal(m.Data, &info) == nil && info.Metadata["fleet"] == q.Fleet && checkName("host", info.Metadata["host"]) == nil {
+			hosts = append(hosts, hostInfo{info.Metadata["host"], strings.Split(info.Metadata["classes"], ",")})
 		}
 		if wait == discoverTime { // hosts and networks that are slow have more time
 			wait = min(max(quietTime, 4*time.Since(begin)), discoverTime-1)
 		}
 	}
-	slices.Sort(names)
-	return slices.Compact(names), nil
+	slices.SortFunc(hosts, func(a, b hostInfo) int { return strings.Compare(a.name, b.name) })
+	return slices.CompactFunc(hosts, func(a, b hostInfo) bool { return a.name == b.name }), nil
 }
 
 // list asks a host for its devices.
-func list(ctx context.Context, nc *nats.Conn, fleet, host string) ([]Device, error) {
+func list(ctx context.Context, nc *nats.Conn, q *Query, host string) ([]Device, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	m, err := nc.RequestWithContext(ctx, controlSubject(fleet, host, DefaultClass), []byte(`{"op":"list"}`))
+	m, err := nc.RequestWithContext(ctx, controlSubject(q.Fleet, host, q.Class), []byte(listRequest))
 	if err != nil {
 		return nil, err
 	}

@@ -55,10 +55,19 @@
 // lost, too; a replay that begins at a time counts from there on. If a shipper was killed, how many
 // packets its ring still had is not known, which is reported.
 //
+// # Classes
+//
+// A host has classes ([Class]): each is a limit on devices, packets and bytes, by [rxring.Grant].
+// A reader uses one. Its requests and batches are on subjects of the class, so NATS permissions say
+// who may use it: a user of class C publishes to rxring.v1.*.*.ctl.C and $SRV.INFO.rxring, and
+// subscribes to rxring.v1.*.*.*.s.C.* and its inbox. A reader of one class has no access to the
+// sessions of another, and each class has its own limit of sessions.
+//
 // # Subjects
 //
 // Tokens are percent-encoded.
 //
+//	rxring.v1.FLEET.HOST.ctl                   answers if the host has a shipper
 //	rxring.v1.FLEET.HOST.ctl.CLASS             requests: open, keep, close, list, time
 //	rxring.v1.FLEET.HOST.DEVICE.s.CLASS.ID     a session's batches
 //	rxring.v1.FLEET.HOST.DEVICE.r.NAME         a recording's batches
@@ -73,6 +82,7 @@
 //	encode.go        packets to batches
 //	decode.go        batches to packets
 //	compression.go   content encodings
+//	class.go         what readers of a class receive
 //	shipper.go       a host: its requests, and the leases of its sessions
 //	session.go       a session on the host, from its tap to its batches
 //	record.go        the recordings of a host and their streams

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"os/user"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -51,6 +54,7 @@ type Reader struct {
 	nc     *nats.Conn
 	cfg    ReaderConfig
 	query  Query
+	user   string          // of this process, for hosts' logs
 	ctx    context.Context // until Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // goroutines of devices, follow, and the merger's
@@ -68,7 +72,7 @@ const rediscover = 10 * time.Second
 // called HOST.DEVICE; names of more than 15 bytes are shortened. Nothing is requested before
 // Start. nc stays open after Close.
 func NewReader(nc *nats.Conn, hosts []Host, c ReaderConfig) (*Reader, error) {
-	r := &Reader{nc: nc, cfg: c, query: c.Query}
+	r := &Reader{nc: nc, cfg: c, query: c.Query, user: userAndHost()}
 	if c.Namespace == nil {
 		return nil, errors.New("fleet: no Namespace: want the one to add devices to")
 	}
@@ -102,6 +106,17 @@ func NewReader(nc *nats.Conn, hosts []Host, c ReaderConfig) (*Reader, error) {
 		}
 	}
 	return r, nil
+}
+
+// userAndHost returns USER@HOST of this process, as far as they are known.
+func userAndHost() string {
+	name := strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	host, _ := os.Hostname()
+	name += "@" + host
+	return name[:min(len(name), maxToken)]
 }
 
 // add adds a device to the namespace.
@@ -244,8 +259,8 @@ func (r *Reader) removeDevices() error {
 // follow adds devices that appear, and passes on what changes of the others.
 func (r *Reader) follow() {
 	for delivery.Sleep(r.ctx, rediscover) == nil {
-		if hosts, _, err := discover(r.ctx, r.nc, &r.query); err == nil {
-			r.update(hosts)
+		if f, err := discover(r.ctx, r.nc, &r.query); err == nil {
+			r.update(f.found)
 		}
 	}
 }

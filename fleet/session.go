@@ -30,13 +30,12 @@ type session struct {
 	s      *Shipper
 	name   string // unique among all sessions that ever were
 	dev    *rxring.Device
-	class  string
+	class  *Class
 	tap    *tap.Tap
 	ctx    context.Context // until end
 	cancel context.CancelFunc
 
-	// The session's readers, with the ends of their leases; guarded by Shipper.mu.
-	readers map[string]time.Time
+	readers map[string]lease // by request.Reader; guarded by Shipper.mu
 
 	mu      sync.Mutex
 	what    what
@@ -46,14 +45,26 @@ type session struct {
 	ended   bool
 }
 
+// lease is a reader's.
+type lease struct {
+	end  time.Time
+	user string // request.User
+}
+
+// has reports whether the session has a reader. Shipper.mu must be held.
+func (c *session) has(reader string) bool {
+	_, ok := c.readers[reader]
+	return ok
+}
+
 // newSession opens a tap and returns a session that does not send yet: see run.
-func newSession(s *Shipper, d *rxring.Device, class string, w what) (*session, error) {
+func newSession(s *Shipper, d *rxring.Device, class *Class, w what) (*session, error) {
 	prog, err := w.program()
 	if err != nil {
 		return nil, refusef(codeInvalid, "%v", err)
 	}
-	c := &session{s: s, name: nuid.Next(), dev: d, class: class, readers: make(map[string]time.Time)}
-	c.tap, err = tap.Open(d, tap.Config{Program: prog, Snaplen: w.Snaplen, Socket: true, Promiscuous: w.Promiscuous, Buffer: s.cfg.Buffer, Retire: retire, Open: s.cfg.Open})
+	c := &session{s: s, name: nuid.Next(), dev: d, class: class, readers: make(map[string]lease)}
+	c.tap, err = tap.Open(d, tap.Config{Program: prog, Snaplen: w.Snaplen, Socket: true, Promiscuous: w.Promiscuous && !class.Grant.NoPromiscuous, Buffer: s.cfg.Buffer, Retire: retire, Grant: class.grant(), Open: s.cfg.Open})
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +77,7 @@ func newSession(s *Shipper, d *rxring.Device, class string, w what) (*session, e
 // setWhatLocked names what the session has from now on.
 func (c *session) setWhatLocked(w what) {
 	c.what = w
-	c.subject = sessionSubject(c.s.cfg.Fleet, c.s.cfg.Host, c.dev.Name(), c.class, w.id())
+	c.subject = sessionSubject(c.s.cfg.Fleet, c.s.cfg.Host, c.dev.Name(), c.class.Name, w.id())
 	c.encoder.compressor.is = w.Compress
 	c.encoder.iface = capfile.Interface{Name: c.dev.Name(), Description: c.s.cfg.Host + "/" + c.dev.Name(), LinkType: c.tap.LinkType(), SnapLen: uint32(c.tap.Snaplen())}
 }

@@ -25,13 +25,14 @@ type ShipConfig struct {
 	Host  string // unique in the fleet; "": the system's name
 
 	Devices func(*rxring.Device) bool // those that are offered; nil: all
+	Classes []Class                   // nil: DefaultClass, which allows everything
 
 	// Open opens a capture on a device; nil: [capture.OpenDevice]. A namespace of another process
-	// needs [capture.OpenAttached].
+	// needs [capture.OpenAttached], and classes that limit nothing but devices and promiscuous mode.
 	Open func(*rxring.Device, capture.Config) (*capture.Handle, error)
 
 	Buffer      int           // size of each session's ring, in bytes; 0: 16 MiB
-	MaxSessions int           // at a time; 0: 64
+	MaxSessions int           // of each class, at a time; 0: 64
 	Lease       time.Duration // 0: 15 s
 
 	Recordings []Recording // of each device that is offered
@@ -63,6 +64,9 @@ func (c *ShipConfig) check() error {
 	}
 	if strings.Contains(c.Host, "/") {
 		return fmt.Errorf("fleet: host %q: want a name without '/', which is between it and a device's in HOST/DEVICE", c.Host)
+	}
+	if err := c.checkClasses(); err != nil {
+		return fmt.Errorf("fleet: %w", err)
 	}
 	c.Recordings = slices.Clone(c.Recordings)
 	if err := checkRecordings(c.Recordings); err != nil {
@@ -106,6 +110,7 @@ type Shipper struct {
 // pastSession is a session that has ended.
 type pastSession struct {
 	name   string
+	class  *Class
 	counts counts
 }
 
@@ -120,8 +125,8 @@ func Ship(nc *nats.Conn, ns *rxring.Namespace, c ShipConfig) (*Shipper, error) {
 		return nil, err
 	}
 	s := &Shipper{nc: nc, ns: ns, cfg: c, log: c.Logger, quit: make(chan struct{})}
-	subject := controlSubject(c.Fleet, c.Host, DefaultClass)
-	_, err := nc.Request(subject, []byte(`{"op":"list"}`), duplicateTime)
+	present := hostSubject(c.Fleet, c.Host)
+	_, err := nc.Request(present, nil, duplicateTime)
 	switch {
 	case err == nil:
 		return nil, fmt.Errorf("fleet: host %q: another process ships under this name: want a host name that is unique in fleet %q", c.Host, c.Fleet)
@@ -135,15 +140,23 @@ func Ship(nc *nats.Conn, ns *rxring.Namespace, c ShipConfig) (*Shipper, error) {
 		Name:               serviceName,
 		Version:            "1.0.0",
 		Description:        "packets of this host's devices",
-		Metadata:           map[string]string{"fleet": c.Fleet, "host": c.Host, "os": runtime.GOOS},
+		Metadata:           map[string]string{"fleet": c.Fleet, "host": c.Host, "os": runtime.GOOS, "classes": strings.Join(names(c.Classes), ",")},
 		QueueGroupDisabled: true,
 	})
 	if err != nil {
 		s.records.close()
 		return nil, fmt.Errorf("fleet: %w", err)
 	}
-	handler := micro.HandlerFunc(func(r micro.Request) { s.serve(r, DefaultClass) })
-	if err := s.service.AddEndpoint("ctl", handler, micro.WithEndpointSubject(subject)); err != nil {
+	endpoint := func(name, subject string, f micro.HandlerFunc) {
+		if err == nil {
+			err = s.service.AddEndpoint(name, f, micro.WithEndpointSubject(subject))
+		}
+	}
+	endpoint("host", present, func(r micro.Request) { r.Respond(nil) })
+	for i := range c.Classes {
+		endpoint(fmt.Sprint("class", i), controlSubject(c.Fleet, c.Host, c.Classes[i].Name), func(r micro.Request) { s.serve(r, &c.Classes[i]) })
+	}
+	if err != nil {
 		s.service.Stop()
 		s.records.close()
 		return nil, fmt.Errorf("fleet: %w", err)
@@ -192,7 +205,7 @@ func (s *Shipper) batchLimit() int {
 }
 
 // serve answers a request.
-func (s *Shipper) serve(r micro.Request, class string) {
+func (s *Shipper) serve(r micro.Request, class *Class) {
 	received := time.Now()
 	respond := func(a *answer) { r.RespondJSON(a) }
 	var q request
@@ -202,18 +215,18 @@ func (s *Shipper) serve(r micro.Request, class string) {
 	}
 	switch q.Op {
 	case opList:
-		respond(&answer{Devices: s.devices()})
+		respond(&answer{Devices: s.devices(class)})
 	case opOpen:
 		if err := s.open(&q, class, respond); err != nil {
-			s.log.Warn("fleet: session refused", "device", q.Device, "reader", q.Reader, "err", err)
+			s.log.Warn("fleet: session refused", append(q.audit(class), "err", err)...)
 			respond(&answer{Error: asProblem(err)})
 		}
 	case opKeep:
-		if a := s.keep(&q); a != nil {
+		if a := s.keep(&q, class); a != nil {
 			respond(a)
 		}
 	case opClose:
-		respond(s.leave(&q))
+		respond(s.leave(&q, class))
 	case opTime:
 		respond(&answer{Time: &instants{received.UnixNano(), received.Add(time.Since(received)).UnixNano()}})
 	default:
@@ -221,14 +234,22 @@ func (s *Shipper) serve(r micro.Request, class string) {
 	}
 }
 
+// offered reports whether the shipper has the device for anyone.
 func (s *Shipper) offered(d *rxring.Device) bool { return s.cfg.Devices == nil || s.cfg.Devices(d) }
 
-func (s *Shipper) devices() []Device {
+// offers reports whether there is a device for the class's readers.
+func (s *Shipper) offers(d *rxring.Device, class *Class) bool {
+	return s.offered(d) && class.allows(d)
+}
+
+func (s *Shipper) devices(class *Class) []Device {
 	all := []Device{}
 	for _, d := range s.ns.Devices() {
-		if s.offered(d) {
+		if s.offers(d, class) {
 			far := describe(d)
-			far.Recordings = s.records.of(d)
+			if class.Grant.Filter == nil && class.Grant.Snaplen == 0 { // recordings have other packets
+				far.Recordings = s.records.of(d)
+			}
 			all = append(all, far)
 		}
 	}
@@ -237,13 +258,16 @@ func (s *Shipper) devices() []Device {
 
 // open opens a session for a reader, or adds the reader to one that has the same. The answer
 // precedes what the session publishes from then on.
-func (s *Shipper) open(q *request, class string, respond func(*answer)) error {
+func (s *Shipper) open(q *request, class *Class, respond func(*answer)) error {
 	d, ok := s.ns.DeviceByName(q.Device)
-	if !ok || !s.offered(d) {
-		return refusef(codeDevice, "device %q: host %s has no such device: %s", q.Device, s.cfg.Host, s.names())
+	if !ok || !s.offers(d, class) {
+		return refusef(codeDevice, "device %q: host %s has no such device: %s", q.Device, s.cfg.Host, s.names(class))
 	}
 	if q.Reader == "" || len(q.Reader) > maxToken {
 		return refusef(codeInvalid, "reader %.20q: want a unique name of at most %d bytes", q.Reader, maxToken)
+	}
+	if len(q.User) > maxToken {
+		return refusef(codeInvalid, "user %.20q: want at most %d bytes", q.User, maxToken)
 	}
 	if err := q.What.check(); err != nil {
 		return refusef(codeInvalid, "%v", err)
@@ -253,8 +277,8 @@ func (s *Shipper) open(q *request, class string, respond func(*answer)) error {
 	if s.closed {
 		return refusef(codeFailed, "%s", endClosed)
 	}
-	old := s.findLocked(q.Session)
-	if old != nil && (old.dev != d || old.readers[q.Reader].IsZero()) {
+	old := s.findLocked(q.Session, class)
+	if old != nil && (old.dev != d || !old.has(q.Reader)) {
 		old = nil
 	}
 	c := s.sharedLocked(d, class, q.What)
@@ -267,8 +291,8 @@ func (s *Shipper) open(q *request, class string, respond func(*answer)) error {
 			return err
 		}
 		c, old = old, nil
-		s.log.Info("fleet: session changed", "session", c.name, "device", d.Name(), "instructions", len(q.What.Program), "snaplen", q.What.Snaplen)
-	case c == nil && len(s.sessions) >= s.cfg.MaxSessions:
+		s.log.Info("fleet: session changed", append(q.audit(class), "session", c.name)...)
+	case c == nil && s.countLocked(class) >= s.cfg.MaxSessions:
 		return refusef(codeLimit, "there are %d sessions already: try again later", s.cfg.MaxSessions)
 	case c == nil:
 		var err error
@@ -278,15 +302,18 @@ func (s *Shipper) open(q *request, class string, respond func(*answer)) error {
 		fresh = true
 		s.sessions = append(s.sessions, c)
 		defer s.wg.Go(c.run)
-		s.log.Info("fleet: session opened", "session", c.name, "device", d.Name(), "class", class, "reader", q.Reader, "instructions", len(q.What.Program), "snaplen", q.What.Snaplen)
-	case len(c.readers) >= maxReaders && c.readers[q.Reader].IsZero():
+		s.log.Info("fleet: session opened", append(q.audit(class), "session", c.name)...)
+	case c.has(q.Reader):
+	case len(c.readers) >= maxReaders:
 		return refusef(codeLimit, "the session has %d readers already: try again later", maxReaders)
+	default:
+		s.log.Info("fleet: session joined", append(q.audit(class), "session", c.name)...)
 	}
-	c.readers[q.Reader] = time.Now().Add(s.cfg.Lease)
+	c.readers[q.Reader] = lease{time.Now().Add(s.cfg.Lease), q.User}
 
 	c.mu.Lock() // it publishes nothing until the answer is sent
 	defer c.mu.Unlock()
-	a := &answer{Session: c.name, Subject: c.subject, Lease: s.cfg.Lease, Past: s.pastLocked(q.Session)}
+	a := &answer{Session: c.name, Subject: c.subject, Lease: s.cfg.Lease, Past: s.pastLocked(q.Session, class)}
 	if !fresh { // of a new one, all that its tap was offered is this reader's
 		a.Counts = c.totalsLocked()
 	}
@@ -299,9 +326,9 @@ func (s *Shipper) open(q *request, class string, respond func(*answer)) error {
 	return nil
 }
 
-func (s *Shipper) names() string {
+func (s *Shipper) names(class *Class) string {
 	var names []string
-	for _, d := range s.devices() {
+	for _, d := range s.devices(class) {
 		names = append(names, d.Name)
 	}
 	if names == nil {
@@ -311,32 +338,35 @@ func (s *Shipper) names() string {
 }
 
 // keep renews a lease. The answer is a batch, in order with the others; nil.
-func (s *Shipper) keep(q *request) *answer {
+func (s *Shipper) keep(q *request, class *Class) *answer {
 	s.mu.Lock()
-	c := s.findLocked(q.Session)
-	if c == nil || c.readers[q.Reader].IsZero() {
+	c := s.findLocked(q.Session, class)
+	if c == nil || !c.has(q.Reader) {
 		defer s.mu.Unlock()
-		return &answer{Error: refusef(codeSession, "session %.40q has no such reader: want %s", q.Session, opOpen), Past: s.pastLocked(q.Session)}
+		return &answer{Error: refusef(codeSession, "session %.40q has no such reader: want %s", q.Session, opOpen), Past: s.pastLocked(q.Session, class)}
 	}
-	c.readers[q.Reader] = time.Now().Add(s.cfg.Lease)
+	c.readers[q.Reader] = lease{time.Now().Add(s.cfg.Lease), c.readers[q.Reader].user}
 	s.mu.Unlock()
 	c.beat()
 	return nil
 }
 
 // leave ends a reader's lease.
-func (s *Shipper) leave(q *request) *answer {
+func (s *Shipper) leave(q *request, class *Class) *answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.findLocked(q.Session); c != nil && !c.readers[q.Reader].IsZero() {
+	if c := s.findLocked(q.Session, class); c != nil && c.has(q.Reader) {
 		s.leaveLocked(c, q.Reader, endLeft)
 	}
-	return &answer{Past: s.pastLocked(q.Session)}
+	return &answer{Past: s.pastLocked(q.Session, class)}
 }
 
 // leaveLocked removes a reader, and ends the session if it was the last one.
 func (s *Shipper) leaveLocked(c *session, reader, why string) {
-	if delete(c.readers, reader); len(c.readers) == 0 {
+	user := c.readers[reader].user
+	delete(c.readers, reader)
+	s.log.Info("fleet: session left", "session", c.name, "device", c.dev.Name(), "class", c.class.Name, "user", user, "reader", reader, "why", why, "readers", len(c.readers))
+	if len(c.readers) == 0 {
 		s.endLocked(c, why)
 	}
 }
@@ -348,10 +378,10 @@ func (s *Shipper) endLocked(c *session, why string) {
 	}
 	s.sessions = slices.Delete(s.sessions, i, i+1)
 	last := c.end(why)
-	if s.past = append(s.past, pastSession{c.name, last}); len(s.past) > maxPast {
+	if s.past = append(s.past, pastSession{c.name, c.class, last}); len(s.past) > maxPast {
 		s.past = slices.Delete(s.past, 0, 1)
 	}
-	s.log.Info("fleet: session ended", "session", c.name, "device", c.dev.Name(), "why", why, "packets", last.Packets, "dropped", last.Dropped, "lost", last.Lost)
+	s.log.Info("fleet: session ended", "session", c.name, "device", c.dev.Name(), "class", c.class.Name, "why", why, "packets", last.Packets, "dropped", last.Dropped, "lost", last.Lost)
 }
 
 // remove ends a session that has no more packets.
@@ -361,8 +391,19 @@ func (s *Shipper) remove(c *session, why string) {
 	s.endLocked(c, why)
 }
 
-func (s *Shipper) findLocked(name string) *session {
-	i := slices.IndexFunc(s.sessions, func(c *session) bool { return c.name == name })
+// countLocked returns how many sessions a class has.
+func (s *Shipper) countLocked(class *Class) (n int) {
+	for _, c := range s.sessions {
+		if c.class == class {
+			n++
+		}
+	}
+	return n
+}
+
+// findLocked returns a session of a class: a reader of one class has no access to another's.
+func (s *Shipper) findLocked(name string, class *Class) *session {
+	i := slices.IndexFunc(s.sessions, func(c *session) bool { return c.name == name && c.class == class })
 	if i < 0 {
 		return nil
 	}
@@ -370,7 +411,7 @@ func (s *Shipper) findLocked(name string) *session {
 }
 
 // sharedLocked returns the session that has w, if there is one.
-func (s *Shipper) sharedLocked(d *rxring.Device, class string, w what) *session {
+func (s *Shipper) sharedLocked(d *rxring.Device, class *Class, w what) *session {
 	i := slices.IndexFunc(s.sessions, func(c *session) bool { return c.dev == d && c.class == class && c.what.equal(w) })
 	if i < 0 {
 		return nil
@@ -379,8 +420,8 @@ func (s *Shipper) sharedLocked(d *rxring.Device, class string, w what) *session 
 }
 
 // pastLocked returns the last counts of a session that has ended; nil if they are not known.
-func (s *Shipper) pastLocked(name string) *counts {
-	i := slices.IndexFunc(s.past, func(p pastSession) bool { return p.name == name })
+func (s *Shipper) pastLocked(name string, class *Class) *counts {
+	i := slices.IndexFunc(s.past, func(p pastSession) bool { return p.name == name && p.class == class })
 	if i < 0 {
 		return nil
 	}
@@ -405,8 +446,8 @@ func (s *Shipper) expireAt(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range slices.Clone(s.sessions) {
-		for reader, end := range c.readers {
-			if now.After(end) {
+		for reader, l := range c.readers {
+			if now.After(l.end) {
 				s.leaveLocked(c, reader, endExpired)
 			}
 		}

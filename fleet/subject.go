@@ -43,6 +43,11 @@ func checkName(what, name string) error {
 	return nil
 }
 
+// hostSubject is where a host answers that it is there, to another one that has its name.
+func hostSubject(fleet, host string) string {
+	return strings.Join([]string{root, token(fleet), token(host), "ctl"}, ".")
+}
+
 // controlSubject is where a host receives requests.
 func controlSubject(fleet, host, class string) string {
 	return strings.Join([]string{root, token(fleet), token(host), "ctl", token(class)}, ".")

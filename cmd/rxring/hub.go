@@ -1,28 +1,52 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rxring/rxring/fleet/hub"
 )
 
 func newHub() *cobra.Command {
-	var c hub.Config
+	var (
+		c       hub.Config
+		initDir string
+		classes []string
+	)
 	cmd := &cobra.Command{
-		Use:   "hub [--listen HOST:PORT] [--leaf HOST:PORT] [--store DIR] [--public]",
+		Use:   "hub [--listen HOST:PORT] [--leaf HOST:PORT] [--store DIR] [--tls-cert FILE --tls-key FILE] [--auth DIR] | --init DIR [--class NAME]...",
 		Short: "Run a NATS server that ships packets from hosts to readers",
 		Long: `Run a NATS server through which 'rxring ship' offers hosts' devices and
 'rxring run --from nats://SERVER/HOSTS/DEVICES' reads them. An existing NATS server or
 cluster does as well: no hub is needed then.
 
-The hub listens at ` + hub.DefaultAddress + ` unless it is told otherwise. Packets are not
-encrypted, and whoever can connect may read them: other addresses need --public.
-SIGTERM and SIGINT end it.`,
+The hub listens at ` + hub.DefaultAddress + ` unless --listen is given. Addresses that are not
+loopback ones need --tls-cert and --tls-key, since packets would cross the network in clear text,
+and --auth, since everyone who can connect could read them; or --public. SIGTERM and SIGINT end it.
+
+--init makes what is missing in a directory, and ends: the keys of a NATS operator and of its
+account, and credentials of users: ship.creds for 'rxring ship --creds', read.creds for readers
+('?creds=FILE' in nats://..., or NATS_CREDS=FILE) and, for each --class, read-NAME.creds for readers
+that may use this class alone. --auth accepts these users, and no others. It needs the files *.jwt
+only: keep *.nk elsewhere.`,
 		Example: `  rxring hub
+  rxring hub --init /etc/rxring/hub --class headers
+  rxring hub --listen 192.0.2.1:4222 --tls-cert hub.pem --tls-key hub.key --auth /etc/rxring/hub
   rxring hub --listen 192.0.2.1:4222 --public
   rxring hub --store /var/lib/rxring`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("init") {
+				return initHub(cmd, initDir, classes)
+			}
+			if cmd.Flags().Changed("class") {
+				return &exitError{exitUsage, errors.New("--class: it names a class of --init: want --init DIR, too")}
+			}
 			ctx, release := endedBySignals(cmd.Context())
 			defer release()
 			h, err := hub.Start(c)
@@ -42,6 +66,38 @@ SIGTERM and SIGINT end it.`,
 	flags.StringVar(&c.Listen, "listen", hub.DefaultAddress, "address to listen at, as `HOST:PORT`")
 	flags.StringVar(&c.Leaf, "leaf", "", "address for leaf nodes, as `HOST:PORT` (default: none)")
 	flags.StringVar(&c.Store, "store", "", "`DIRECTORY` of JetStream's streams (default: no JetStream)")
-	flags.BoolVar(&c.Public, "public", false, "allow addresses that are not loopback ones: whoever can connect receives the packets, unencrypted")
+	flags.StringVar(&c.TLSCert, "tls-cert", "", "PEM `FILE` of the server's certificate (default: no TLS)")
+	flags.StringVar(&c.TLSKey, "tls-key", "", "PEM `FILE` of the certificate's key")
+	flags.StringVar(&c.Auth, "auth", "", "`DIRECTORY` of --init, whose users alone may connect (default: everyone may)")
+	flags.BoolVar(&c.Public, "public", false, "allow addresses that are not loopback ones without TLS, or without --auth: everyone can read the packets")
+	flags.StringVar(&initDir, "init", "", "make keys, and credentials of users, in this `DIRECTORY`, and exit")
+	flags.StringArrayVar(&classes, "class", nil, "with --init: make credentials of readers of this `CLASS`; may be repeated (default: all)")
 	return cmd
+}
+
+// initHub makes the directory of --auth.
+func initHub(cmd *cobra.Command, dir string, classes []string) error {
+	if dir == "" {
+		return &exitError{exitUsage, errors.New("--init \"\": want a directory, such as /etc/rxring/hub")}
+	}
+	var others []string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Name != "init" && f.Name != "class" {
+			others = append(others, "--"+f.Name)
+		}
+	})
+	if others != nil {
+		return &exitError{exitUsage, fmt.Errorf("--init and %s exclude each other: --init starts no hub", strings.Join(others, ", "))}
+	}
+	made, err := hub.Init(dir, classes...)
+	for _, name := range made {
+		fmt.Fprintln(cmd.OutOrStdout(), filepath.Join(dir, name))
+	}
+	if err != nil {
+		return &exitError{exitFailure, err}
+	}
+	if made == nil {
+		say("hub: %s has everything", dir)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@
 package hub
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -25,8 +26,11 @@ type Config struct {
 	Leaf   string // HOST:PORT for leaf nodes; "": none
 	Store  string // directory of JetStream; "": no JetStream
 
-	// Public allows addresses that are not loopback ones: everyone who can connect receives
-	// the packets, unencrypted.
+	TLSCert, TLSKey string // PEM files of the server's certificate and its key; "": no TLS
+	Auth            string // directory of Init, whose users alone may connect; "": everyone may
+
+	// Public allows addresses that are not loopback ones although TLSCert or Auth is not set:
+	// everyone on the way, or everyone who can connect, receives the packets.
 	Public bool
 }
 
@@ -60,6 +64,9 @@ func Start(c Config) (*Hub, error) {
 		if o.LeafNode.Host, o.LeafNode.Port, err = c.address("Leaf", c.Leaf); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.protect(o); err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
 	}
 	// The server only logs that it cannot listen: find out here.
 	for _, a := range []struct {
@@ -100,13 +107,36 @@ func (c *Config) address(what, text string) (host string, port int, err error) {
 	if err != nil || port < 0 || port > 65535 {
 		return "", 0, fmt.Errorf("hub: %s %q: want HOST:PORT, such as %s", what, text, DefaultAddress)
 	}
-	if !c.Public && !loopback(host) {
-		return "", 0, fmt.Errorf("hub: %s %q: want a loopback address, such as %s, or Public: everyone who can connect receives the packets, unencrypted", what, text, DefaultAddress)
+	switch private := c.Public || loopback(host); {
+	case !private && c.TLSCert == "":
+		return "", 0, fmt.Errorf("hub: %s %q: everyone on the way could read the packets: want TLSCert and TLSKey, or a loopback address, such as %s, or Public", what, text, DefaultAddress)
+	case !private && c.Auth == "":
+		return "", 0, fmt.Errorf("hub: %s %q: everyone who can connect could read the packets: want Auth, or a loopback address, such as %s, or Public", what, text, DefaultAddress)
 	}
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
 	return host, port, nil
+}
+
+// protect sets TLS and users.
+func (c *Config) protect(o *server.Options) error {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return fmt.Errorf("TLSCert %q, TLSKey %q: want both, or neither", c.TLSCert, c.TLSKey)
+	}
+	if c.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+		if err != nil {
+			return fmt.Errorf("TLSCert %q, TLSKey %q: %w: want PEM files of a certificate and of its key", c.TLSCert, c.TLSKey, err)
+		}
+		t := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+		o.TLS, o.TLSConfig = true, t
+		o.LeafNode.TLSConfig = t.Clone()
+	}
+	if c.Auth != "" {
+		return trust(o, c.Auth)
+	}
+	return nil
 }
 
 func loopback(host string) bool {

@@ -65,7 +65,7 @@ func (a *deviceCapture) description() capfile.Interface {
 // open opens the ring, with the request's filter and snapshot length.
 func (a *deviceCapture) open() error {
 	c := a.c
-	cfg := capture.Config{Buffer: c.s.cfg.Buffer, Snaplen: c.request.SnapLen, Cooked: a.cooked, Promiscuous: true, Comments: true, IgnoreOutgoing: a.dev.Type() == rxring.Loopback, Budget: c.s.rings}
+	cfg := capture.Config{Buffer: c.s.cfg.Buffer, Snaplen: c.request.SnapLen, Cooked: a.cooked, Promiscuous: true, Comments: true, IgnoreOutgoing: a.dev.Type() == rxring.Loopback, Grant: &rxring.Grant{Budget: c.s.rings}}
 	prog, err := c.program(a.link)
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ type Config struct {
 	Promiscuous bool               // also packets to other hosts
 	Buffer      int                // size of the ring in bytes; 0: 4 MiB
 	Retire      time.Duration      // as of [capture.Config]
+	Grant       *rxring.Grant      // as of [capture.Config]
 
 	// Open opens the capture; nil: [capture.OpenDevice].
 	Open func(*rxring.Device, capture.Config) (*capture.Handle, error)
@@ -65,7 +66,7 @@ func Open(d *rxring.Device, c Config) (*Tap, error) {
 		return nil, err
 	}
 	t.rule.Store(&r)
-	cfg := capture.Config{Buffer: c.Buffer, Retire: c.Retire, Filter: inRing, Cooked: t.cooked, Promiscuous: c.Promiscuous, Comments: true, IgnoreOutgoing: d.Type() == rxring.Loopback}
+	cfg := capture.Config{Buffer: c.Buffer, Retire: c.Retire, Filter: inRing, Cooked: t.cooked, Promiscuous: c.Promiscuous, Comments: true, IgnoreOutgoing: d.Type() == rxring.Loopback, Grant: c.Grant}
 	open := c.Open
 	if open == nil {
 		open = capture.OpenDevice

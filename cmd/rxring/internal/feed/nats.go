@@ -28,7 +28,7 @@ type natsPlan struct {
 }
 
 // natsOptions are those of the URL's query.
-var natsOptions = []string{"compress", "fleet", "recording", "reorder", "since", "to"}
+var natsOptions = []string{"class", "compress", "fleet", "recording", "reorder", "since", "to"}
 
 // mostReorder is what fleet.ReaderConfig allows.
 const mostReorder = 10 * time.Second
@@ -69,7 +69,7 @@ func parseNATS(s *Spec) (plan, error) {
 			return nil, fmt.Errorf("option %q: want it once, with a value", key)
 		}
 	}
-	p.query.Fleet = options.Get("fleet")
+	p.query.Fleet, p.query.Class = options.Get("fleet"), options.Get("class")
 	if p.compress, err = fleet.ParseCompression(options.Get("compress")); err != nil {
 		return nil, err
 	}
