@@ -20,6 +20,9 @@ type Class struct {
 	Grant rxring.Grant
 }
 
+// ErrDenied is in the error of a class that a reader may not use, or that no host has. It is EACCES.
+var ErrDenied = explain.Errorf(syscall.EACCES, "the class may not be used")
+
 func (c *Class) check() error {
 	c.Name = orClass(c.Name)
 	if err := checkClass(c.Name); err != nil {

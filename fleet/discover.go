@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -119,7 +118,7 @@ func (f *discovery) nothing(q *Query) error {
 	case !matched:
 		return fmt.Errorf("no host matches %q: %s", q.Hosts, suggest.Among(q.Hosts, names))
 	case !offered:
-		return explain.Errorf(syscall.EACCES, "class %q: hosts %q do not have it: %s", q.Class, q.Hosts, suggest.Among(q.Class, slices.Compact(classes)))
+		return explain.Errorf(ErrDenied, "class %q: hosts %q do not have it: %s", q.Class, q.Hosts, suggest.Among(q.Class, slices.Compact(classes)))
 	}
 	return fmt.Errorf("no device of hosts %q matches %q: `rxring devices --from nats://HUB` lists them", q.Hosts, q.Devices)
 }
@@ -132,7 +131,7 @@ func denied(nc *nats.Conn, q *Query, subjects ...string) error {
 	}
 	for _, s := range subjects {
 		if strings.Contains(err.Error(), `"`+s+`"`) {
-			return explain.Errorf(syscall.EACCES, "class %q: the NATS server does not allow this user %s: ask who runs it, or want another class", q.Class, s)
+			return explain.Errorf(ErrDenied, "class %q: the NATS server does not allow this user %s: ask who runs it, or want another class", q.Class, s)
 		}
 	}
 	return nil

@@ -62,6 +62,9 @@ func (c *Config) opener() opener {
 type localSocket struct{ *rxring.Socket }
 
 func (c *Config) local(t rxring.SockType, protocol uint16) (backend, error) {
+	if c.Refused != nil {
+		return nil, c.Refused
+	}
 	s, err := c.Namespace.Socket(t, protocol)
 	if err != nil {
 		return nil, err

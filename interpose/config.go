@@ -21,6 +21,10 @@ type Config struct {
 	// sockets fail with ENETDOWN.
 	At *attach.Client
 
+	// Refused is the error of the program's calls of socket for AF_PACKET, which return its
+	// errno; nil: they create sockets.
+	Refused error
+
 	// Args is the program, which is looked up in PATH, and its arguments.
 	Args []string
 

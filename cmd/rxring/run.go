@@ -15,6 +15,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 	"github.com/rxring/rxring/cmd/rxring/internal/progress"
+	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/internal/printable"
 	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/interpose"
@@ -150,6 +151,11 @@ func (f *runFlags) provide(cmd *cobra.Command, cfg *interpose.Config) (*rxring.N
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{MaxMemory: f.maxMemory << 20})
 	failed := func(err error) { say("%v", err) }
 	feeds, err := f.source.open(cmd.Context(), feed.Config{Namespace: ns, Patient: true, Failed: failed, Progress: replayBar(f.quiet)})
+	if errors.Is(err, fleet.ErrDenied) { // the program reports it as its own error
+		say("%v", err)
+		cfg.Namespace, cfg.Refused = ns, err
+		return ns, newSources(), nil
+	}
 	if err != nil {
 		return nil, nil, &exitError{exitUsage, err}
 	}

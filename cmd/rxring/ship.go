@@ -16,6 +16,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/serve"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/internal/printable"
 )
@@ -27,7 +28,10 @@ type shipFlags struct {
 	at   string
 	keep []string
 	leaf leafFlags
-	cfg  fleet.ShipConfig
+
+	config string // file
+	access fleet.Access
+	cfg    fleet.ShipConfig
 }
 
 func newShip() *cobra.Command {
@@ -42,6 +46,12 @@ another process offers at a unix socket. Readers use 'rxring run --from nats://S
 Nothing is captured or sent while nobody reads. A reader's filter and snapshot length are
 applied here. Each session is a line on standard error.
 
+Readers use a class of the host. Without --config there is one, all, that limits nothing. A file
+has an [[allow]] for each class: its name, and limits of devices, packets and bytes. Who may use a
+class is up to the permissions of NATS: see 'rxring hub --init', and docs/fleet-access.md.
+--creds or --nkey authenticate this host (NATS_CREDS, NATS_NKEY and NATS_CA are their defaults);
+then the connection has TLS, unless the server is at a loopback address.
+
 --keep records all the time what a filter accepts, of each device, within a size and an age.
 Readers get it with 'rxring run --from nats://SERVER/HOST/DEVICE?since=10m'. The recordings are
 at the server of --to, which needs JetStream ('rxring hub --store'), or on this host: with
@@ -52,6 +62,7 @@ SIGTERM and SIGINT end it; so does the end of all files of --from.`,
 		Example: `  rxring ship --to nats://hub:4222 --from iface:eth0
   rxring ship --to nats://127.0.0.1:4222 --from streams:4 --host web-1
   rxring ship --to nats://hub:4222 --at /run/rxring.sock
+  rxring ship --to tls://hub:4222 --creds ship.creds --config ship.toml --from iface:eth0
   rxring ship --leaf nats://hub:7422 --store /var/lib/rxring --from iface:eth0 \
       --keep 'control=tcp port 179 or arp,snaplen=256,size=2GiB,age=24h'`,
 		Args: noArgs,
@@ -70,6 +81,10 @@ SIGTERM and SIGINT end it; so does the end of all files of --from.`,
 	flags.StringVar(&f.at, "at", "", "offer the devices that another process offers at this unix socket, or publishes by this name (rxring ps), instead of --from")
 	flags.StringArrayVar(&f.keep, "keep", nil, "`RECORDING` of each device, as NAME=FILTER[,snaplen=N][,size=SIZE][,age=TIME] (size: 1GiB unless given); may be repeated")
 	f.leaf.register(flags)
+	flags.StringVar(&f.config, "config", "", "TOML `FILE` with the classes of readers (default: one class, all, without limits)")
+	flags.StringVar(&f.access.Creds, "creds", "", "`FILE` of credentials for the server, such as ship.creds of rxring hub --init")
+	flags.StringVar(&f.access.NKey, "nkey", "", "`FILE` with the seed of a key, instead of --creds")
+	flags.StringVar(&f.access.CA, "ca", "", "PEM `FILE` of the authorities that may sign the server's certificate (default: the system's)")
 	flags.StringVar(&f.cfg.Host, "host", "", "`NAME` of this host in the fleet (default: the system's)")
 	flags.StringVar(&f.cfg.Fleet, "fleet", fleet.DefaultFleet, "`NAME` of the fleet")
 	return cmd
@@ -78,6 +93,12 @@ SIGTERM and SIGINT end it; so does the end of all files of --from.`,
 func (f *shipFlags) check(cmd *cobra.Command) error {
 	if err := f.parseKeep(); err != nil {
 		return err
+	}
+	if cmd.Flags().Changed("config") {
+		var err error
+		if f.cfg.Classes, err = serve.LoadClasses(f.config, serve.SystemResolver); err != nil {
+			return err
+		}
 	}
 	if f.leaf.used() {
 		if err := f.leaf.check(f.to); err != nil {
@@ -88,8 +109,8 @@ func (f *shipFlags) check(cmd *cobra.Command) error {
 	switch u, err := url.Parse(f.to); {
 	case f.to == "":
 		return errors.New("ship: no server: want --to URL, for instance --to nats://hub:4222; `rxring hub` runs one")
-	case err != nil || u.Scheme != "nats" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
-		return fmt.Errorf("--to %q: want nats://HOST[:PORT]", f.to)
+	case err != nil || u.Scheme != "nats" && u.Scheme != "tls" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
+		return fmt.Errorf("--to %q: want nats://HOST[:PORT], or tls://HOST[:PORT]", f.to)
 	case cmd.Flags().Changed("at"):
 		if err := emptyAt(cmd, f.at); err != nil {
 			return err
@@ -135,9 +156,9 @@ func (f *shipFlags) run(ctx context.Context) error {
 // dial connects to the server: the hub, or this process's own.
 func (f *shipFlags) dial() (nc *nats.Conn, disconnect func(), err error) {
 	if f.leaf.used() {
-		return f.leaf.dial(f.cfg.Host)
+		return f.leaf.dial(f.cfg.Host, f.access)
 	}
-	if nc, err = fleet.Dial(f.to); err != nil {
+	if nc, err = dialer.NATS(f.to, f.access); err != nil {
 		return nil, nil, fmt.Errorf("--to %w", err)
 	}
 	return nc, nc.Close, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/pflag"
 
+	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/fleet/hub"
 )
@@ -39,13 +40,17 @@ func (f *leafFlags) check(to string) error {
 }
 
 // dial starts the server, and connects to it.
-func (f *leafFlags) dial(host string) (nc *nats.Conn, disconnect func(), err error) {
+func (f *leafFlags) dial(host string, access fleet.Access) (nc *nats.Conn, disconnect func(), err error) {
 	if host == "" {
 		if host, err = os.Hostname(); err != nil {
 			return nil, nil, err
 		}
 	}
-	leaf, err := hub.StartLeaf(hub.LeafConfig{URL: f.url, Store: f.store, Name: fleet.Domain(host)})
+	access = dialer.NATSAccess(access)
+	if access.NKey != "" {
+		return nil, nil, fmt.Errorf("--nkey %s: a leaf node authenticates by credentials: want --creds FILE", access.NKey)
+	}
+	leaf, err := hub.StartLeaf(hub.LeafConfig{URL: f.url, Store: f.store, Name: fleet.Domain(host), Creds: access.Creds, CA: access.CA})
 	if err != nil {
 		return nil, nil, fmt.Errorf("--leaf: %w", err)
 	}

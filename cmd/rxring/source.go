@@ -25,7 +25,8 @@ file:PATH[,speed=N|max][,loop[=N]][,now][,after=TIME][,readers=N][,stay][,addr=I
 pcap:-|FIFO|tcp:HOST:PORT|unix:PATH[,reconnect][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], pcap or
 pcapng while another program writes it; exec:COMMAND[,reconnect]..., the same from a command that a shell runs
 (rxring serve: with --no-sandbox);
-nats://SERVER[/HOSTS[/DEVICES]][?class=NAME][&compress=auto|none|s2|zstd][&fleet=NAME][&reorder=TIME], devices of hosts that rxring ship offers;
+nats://SERVER[/HOSTS[/DEVICES]][?class=NAME][&compress=auto|none|s2|zstd][&creds=FILE][&nkey=FILE][&ca=FILE][&fleet=NAME][&reorder=TIME],
+devices of hosts that rxring ship offers; tls:// requires TLS;
 nats://...?since=10m|TIME|start[&to=TIME][&recording=NAME], what rxring ship --keep has recorded of them.
 iface: nosend refuses what programs send (EPERM). file: speed is a multiple of the speed of the capture,
 loop repeats the file N times or for ever, now gives packets the present time, addr gives the device an

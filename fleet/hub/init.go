@@ -184,7 +184,7 @@ func shipPermissions() (p jwt.Permissions) {
 		"rxring.v1.*.*.ctl", "rxring.v1.*.*.*.s.*.*", "rxring.v1.*.*.*.r.*", "_INBOX.>",
 		"$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*",
 	)
-	p.Sub.Allow.Add("$SRV.>", "rxring.v1.*.*.ctl", "rxring.v1.*.*.ctl.*", "$JS.*.API.>")
+	p.Sub.Allow.Add("$SRV.>", "rxring.v1.*.*.ctl", "rxring.v1.*.*.ctl.*", "$JS.*.API.>", "$JS.ACK.>", "$JS.FC.>")
 	return p
 }
 

@@ -1,16 +1,21 @@
 package hub
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/rxring/rxring/fleet"
 )
 
-// LeafConfig configures a leaf node. All fields must be set.
+// LeafConfig configures a leaf node. URL, Store and Name must be set.
 type LeafConfig struct {
 	URL   string // of a hub's address for leaf nodes, such as nats://hub:7422
 	Store string // directory of JetStream
@@ -18,6 +23,9 @@ type LeafConfig struct {
 	// Name is the leaf node's, unique among those of the hub. It is the domain of its
 	// JetStream, too.
 	Name string
+
+	Creds string // file of credentials of a host, such as ship.creds of Init; "": none
+	CA    string // PEM file of authorities that sign the hub's certificate; "": the system's
 }
 
 // Leaf is a server in this process that is a leaf node of a hub. It listens at no address: clients
@@ -31,7 +39,7 @@ const linkWait = time.Second
 // StartLeaf starts a leaf node. It does not wait for the hub.
 func StartLeaf(c LeafConfig) (*Leaf, error) {
 	u, err := url.Parse(c.URL)
-	if err != nil || u.Scheme != "nats" || u.Host == "" || u.Path != "" || u.RawQuery != "" {
+	if err != nil || u.Scheme != "nats" && u.Scheme != "tls" || u.Host == "" || u.Path != "" || u.RawQuery != "" {
 		return nil, fmt.Errorf("hub: leaf %q: want the hub's address for leaf nodes, such as nats://hub:7422", c.URL)
 	}
 	if u.Port() == "" {
@@ -50,7 +58,11 @@ func StartLeaf(c LeafConfig) (*Leaf, error) {
 		JetStreamDomain:     c.Name,
 		StoreDir:            c.Store,
 	}
-	o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{u}}}
+	remote, err := c.remote(u)
+	if err != nil {
+		return nil, fmt.Errorf("hub: leaf: %w", err)
+	}
+	o.LeafNode.Remotes = []*server.RemoteLeafOpts{remote}
 	o.LeafNode.ReconnectInterval = linkWait
 	s, err := server.NewServer(o)
 	if err != nil {
@@ -66,6 +78,28 @@ func StartLeaf(c LeafConfig) (*Leaf, error) {
 		return nil, errors.New("hub: leaf: the server has no JetStream")
 	}
 	return &Leaf{s}, nil
+}
+
+// remote describes the connection to the hub: encrypted if it authenticates, unless the hub is at
+// a loopback address.
+func (c *LeafConfig) remote(u *url.URL) (*server.RemoteLeafOpts, error) {
+	r := &server.RemoteLeafOpts{URLs: []*url.URL{u}, Credentials: c.Creds}
+	if _, err := (fleet.Access{Creds: c.Creds, CA: c.CA}).Options(); err != nil {
+		return nil, err // the server would retry for ever
+	}
+	if u.Scheme == "tls" || c.CA != "" || c.Creds != "" && !loopback(u.Hostname()) {
+		r.TLS, r.TLSConfig = true, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname()}
+		u.Scheme = "tls"
+	}
+	if c.CA != "" {
+		text, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, err
+		}
+		r.TLSConfig.RootCAs = x509.NewCertPool()
+		r.TLSConfig.RootCAs.AppendCertsFromPEM(text)
+	}
+	return r, nil
 }
 
 // InProcessConn implements nats.InProcessConnProvider.

@@ -14,13 +14,15 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/internal/suggest"
 )
 
-// natsPlan is nats://SERVER[/HOSTS[/DEVICES]][?OPTION=VALUE&…].
+// natsPlan is nats://SERVER[/HOSTS[/DEVICES]][?OPTION=VALUE&…], or tls://… to require TLS.
 type natsPlan struct {
 	server   string // URL
+	access   fleet.Access
 	query    fleet.Query
 	compress fleet.Compression
 	replay   *replayPlan // nil: live
@@ -28,7 +30,7 @@ type natsPlan struct {
 }
 
 // natsOptions are those of the URL's query.
-var natsOptions = []string{"class", "compress", "fleet", "recording", "reorder", "since", "to"}
+var natsOptions = []string{"ca", "class", "compress", "creds", "fleet", "nkey", "recording", "reorder", "since", "to"}
 
 // mostReorder is what fleet.ReaderConfig allows.
 const mostReorder = 10 * time.Second
@@ -42,12 +44,12 @@ func parseNATS(s *Spec) (plan, error) {
 	if err := s.want(nil); err != nil {
 		return nil, fmt.Errorf("%w: options are in the URL, as ?compress=zstd, and a comma in it is doubled", err)
 	}
-	u, err := url.Parse("nats:" + s.arg)
+	u, err := url.Parse(s.kind + ":" + s.arg)
 	if err != nil || u.Host == "" || u.Fragment != "" {
-		return nil, fmt.Errorf("%q: %s", "nats:"+s.arg, wantNATS)
+		return nil, fmt.Errorf("%q: %s", s.kind+":"+s.arg, wantNATS)
 	}
 	var p natsPlan
-	p.server = (&url.URL{Scheme: "nats", User: u.User, Host: u.Host}).String()
+	p.server = (&url.URL{Scheme: s.kind, User: u.User, Host: u.Host}).String()
 	path := strings.Split(strings.Trim(u.EscapedPath(), "/"), "/")
 	if len(path) > 2 {
 		return nil, fmt.Errorf("path %q: %s", u.Path, wantNATS)
@@ -70,6 +72,7 @@ func parseNATS(s *Spec) (plan, error) {
 		}
 	}
 	p.query.Fleet, p.query.Class = options.Get("fleet"), options.Get("class")
+	p.access = fleet.Access{Creds: options.Get("creds"), NKey: options.Get("nkey"), CA: options.Get("ca")}
 	if p.compress, err = fleet.ParseCompression(options.Get("compress")); err != nil {
 		return nil, err
 	}
@@ -98,7 +101,7 @@ func (p natsPlan) address() string {
 
 // inspect connects, and finds the devices.
 func (p natsPlan) inspect(ctx context.Context) (opener, func(), error) {
-	nc, err := fleet.Dial(p.server)
+	nc, err := dialer.NATS(p.server, p.access)
 	if err != nil {
 		return nil, nil, err
 	}

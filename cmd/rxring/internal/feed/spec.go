@@ -41,7 +41,7 @@ type opener func(Config) (*Feed, error)
 
 type kind struct {
 	name  string
-	form  string // for messages
+	form  string // for messages; "": not in them
 	parse func(*Spec) (plan, error)
 }
 
@@ -53,13 +53,16 @@ var kinds = []kind{
 	{"pcap", "pcap:FIFO", parsePipe},
 	{"exec", "exec:COMMAND", parseExec},
 	{"nats", "nats://SERVER", parseNATS},
+	{"tls", "", parseNATS}, // nats with TLS
 }
 
 // Forms lists what Parse accepts, for messages.
 func Forms() string {
 	var forms []string
 	for _, k := range kinds {
-		forms = append(forms, k.form)
+		if k.form != "" {
+			forms = append(forms, k.form)
+		}
 	}
 	return suggest.Or(forms)
 }

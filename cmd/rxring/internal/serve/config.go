@@ -62,9 +62,18 @@ const maxConfig = 1 << 20
 
 // Load reads the file at path.
 func Load(path string, res Resolver) (*Config, error) {
+	data, err := readConfig(path, "docs/serve.md")
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data, res)
+}
+
+// readConfig reads the file at path; doc describes such files.
+func readConfig(path, doc string) ([]byte, error) {
 	name := strings.ReplaceAll(path, "\n", `\n`) // the message may have several lines
 	unreadable := func(err error) error {
-		return fmt.Errorf("--config %s: %w: want a TOML file that user %s can read, as in docs/serve.md", name, withoutPath(err), UserName(uint32(os.Geteuid())))
+		return fmt.Errorf("--config %s: %w: want a TOML file that user %s can read, as in %s", name, withoutPath(err), UserName(uint32(os.Geteuid())), doc)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -78,7 +87,7 @@ func Load(path string, res Resolver) (*Config, error) {
 	if len(data) > maxConfig {
 		return nil, fmt.Errorf("--config %s: it has more than %d bytes: want a TOML file of at most that size", name, maxConfig)
 	}
-	return Parse(path, data, res)
+	return data, nil
 }
 
 // Parse parses a file's content. The error has a line for each fault: its place in the file,

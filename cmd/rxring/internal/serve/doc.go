@@ -3,6 +3,7 @@
 //
 //	daemon.go          the daemon, from its start to SIGTERM
 //	config.go          the file; rule.go: its [[allow]] tables; toml_document.go: its lines
+//	classes.go         the classes of rxring ship, from the same tables
 //	grant.go           a rule becomes the attach.Grant of a peer; principal.go: users and groups
 //	filter_headers.go  the filter of snaplen = "headers"
 //	sources.go         the feeds, and what a reload changes of them

@@ -50,6 +50,21 @@ func readRule(t *table, res Resolver) Rule {
 	if !t.has("users") && !t.has("groups") {
 		t.doc.fault(t.path, `allow: it names no user or group: want users or groups, or users = ["*"] for all`)
 	}
+	r.readLimits(t, res)
+	if n, ok := t.integer("max_sockets", 1, maxSockets, fmt.Sprintf("1 to %d", maxSockets)); ok {
+		r.MaxSockets = int(n)
+	}
+	r.Send, _ = get[bool](t, "send", "true or false")
+	if s, ok := get[string](t, "status", `"own" or "all"`); ok {
+		if r.AllStatus = s == "all"; s != "all" && s != "own" {
+			t.fault("status", `%q: want "own" or "all"`, s)
+		}
+	}
+	return r
+}
+
+// readLimits reads what rules of rxring serve and of rxring ship limit.
+func (r *Rule) readLimits(t *table, res Resolver) {
 	r.Devices = items(t, "devices", `devices' names, such as "eth0" or "wg*"`, func(v any) (string, error) {
 		name, ok := v.(string)
 		if _, err := path.Match(name, ""); !ok || name == "" || err != nil {
@@ -65,19 +80,9 @@ func readRule(t *table, res Resolver) Rule {
 		}
 	}
 	r.MaxMemory = t.size("max_memory")
-	if n, ok := t.integer("max_sockets", 1, maxSockets, fmt.Sprintf("1 to %d", maxSockets)); ok {
-		r.MaxSockets = int(n)
-	}
-	r.Send, _ = get[bool](t, "send", "true or false")
 	if promiscuous, ok := get[bool](t, "promiscuous", "true or false"); ok {
 		r.NoPromiscuous = !promiscuous
 	}
-	if s, ok := get[string](t, "status", `"own" or "all"`); ok {
-		if r.AllStatus = s == "all"; s != "all" && s != "own" {
-			t.fault("status", `%q: want "own" or "all"`, s)
-		}
-	}
-	return r
 }
 
 func (r *Rule) readFilter(t *table, res Resolver) {
