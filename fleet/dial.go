@@ -28,7 +28,9 @@ const reconnectWait = 250 * time.Millisecond
 // loses only when the other side has told so.
 func Dial(url string, options ...nats.Option) (*nats.Conn, error) {
 	o := nats.GetDefaultOptions()
-	o.Url = url
+	for s := range strings.SplitSeq(url, ",") {
+		o.Servers = append(o.Servers, strings.TrimSpace(s))
+	}
 	for _, set := range append([]nats.Option{
 		nats.Name("rxring"),
 		nats.MaxReconnects(-1),
@@ -86,7 +88,7 @@ func needsTLS(o *nats.Options) bool {
 
 // urls returns the servers' URLs. One that cannot be parsed is refused when it is connected to.
 func urls(o *nats.Options) (all []*url.URL) {
-	for _, text := range append(strings.Split(o.Url, ","), o.Servers...) {
+	for _, text := range o.Servers {
 		text = strings.TrimSpace(text)
 		if text == "" {
 			continue
