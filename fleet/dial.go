@@ -37,6 +37,7 @@ func Dial(url string, options ...nats.Option) (*nats.Conn, error) {
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectWait, reconnectWait),
 		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // the default prints; callers report what fails
 	}, options...) {
 		if err := set(&o); err != nil {
 			return nil, fmt.Errorf("%s: %w", url, err)
