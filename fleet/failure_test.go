@@ -73,7 +73,7 @@ func TestHubDies(t *testing.T) {
 	s.hub.Close()
 	send(s.far, 100, 600)
 	if !s.far.HasListeners() {
-		t.Skip("the machine is so slow that the lease has ended: nothing is known of the packets since")
+		need.Skip(t, need.System, "the machine is so slow that the lease has ended: nothing is known of the packets since")
 	}
 	eventually(t, "the host's tap is closed", func() bool { return !s.far.HasListeners() })
 	isDown(t, s.reader.dev, reads)
