@@ -218,7 +218,8 @@ func findHosts(ctx context.Context, nc *nats.Conn, q *Query) (hosts []hostInfo, 
 	if err := denied(nc, q, subject, inbox); err != nil {
 		return nil, err
 	}
-	wait, begin := discoverTime, time.Now() // for the first answer
+	named := !strings.ContainsAny(q.Hosts, `*?[\`) // one host, and no pattern
+	wait, begin := discoverTime, time.Now()        // for the first answer, or for that of the one host
 	for len(hosts) < maxHosts {
 		quiet, cancel := context.WithTimeout(ctx, wait)
 		m, err := sub.NextMsgWithContext(quiet)
@@ -233,7 +234,10 @@ func findHosts(ctx context.Context, nc *nats.Conn, q *Query) (hosts []hostInfo, 
 		if json.Unmarshal(m.Data, &info) == nil && info.Metadata["fleet"] == q.Fleet && checkName("host", info.Metadata["host"]) == nil {
 			hosts = append(hosts, hostInfo{info.Metadata["host"], strings.Split(info.Metadata["classes"], ",")})
 		}
-		if wait == discoverTime { // hosts and networks that are slow have more time
+		if named && len(hosts) > 0 && hosts[len(hosts)-1].name == q.Hosts {
+			break
+		}
+		if !named && wait == discoverTime { // hosts and networks that are slow have more time
 			wait = min(max(quietTime, 4*time.Since(begin)), discoverTime-1)
 		}
 	}

@@ -416,7 +416,7 @@ func TestSendErrors(t *testing.T) {
 		{"interface down", func(w *wire) { w.link(netlink.LinkSetDown) }, 100, 1, unix.ENETDOWN, true},
 		{"smaller MTU than it was", func(w *wire) {
 			w.link(func(l netlink.Link) error { return netlink.LinkSetMTU(l, 600) })
-		}, 1000, 1, unix.EMSGSIZE, false},
+		}, 1000, 1, unix.EMSGSIZE, true},
 		{"full queue", func(w *wire) { w.slow(4000) }, 1000, 100, unix.ENOBUFS, false},
 		{"full send buffer", func(w *wire) { w.slow(10 << 20) }, 1000, 10000, unix.EAGAIN, true},
 	} {
@@ -434,6 +434,9 @@ func TestSendErrors(t *testing.T) {
 					must(t, p.bind(w.dev.Index(), 0))
 					if c.want == unix.ENETDOWN && world.name == "iface" {
 						eventually(t, "down", func() bool { return !w.dev.Up() })
+					}
+					if c.want == unix.EMSGSIZE && world.name == "iface" {
+						eventually(t, "the interface's MTU", func() bool { return w.dev.MTU() == 600 })
 					}
 					var err error
 					for range c.tries {
