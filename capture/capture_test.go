@@ -156,8 +156,10 @@ func testBatches(t *testing.T, w wire, c capture.Config) {
 		for _, f := range frames[:got] {
 			check(t, &f, i)
 			i++
-			wg.Go(f.Release) // in any order, from any goroutine
-			<-read
+			wg.Go(func() { // in any order, from any goroutine
+				f.Release()
+				<-read // the sender does not overrun goroutines that have not run yet
+			})
 		}
 	}
 	wg.Wait()
