@@ -185,7 +185,7 @@ func (d *device) end() {
 }
 
 // interest returns what the device's sockets want.
-func (d *device) interest() (w what, any bool) {
+func (d *device) interest() (w what, wanted bool) {
 	if !d.dev.HasListeners() {
 		return w, false
 	}
@@ -202,11 +202,11 @@ func (d *device) follow() {
 		return // the answer calls it
 	}
 	change := d.changes.Load()
-	want, any := d.interest()
+	want, wanted := d.interest()
 	d.unmet = false
 	switch {
 	case !d.dev.Up(): // its sockets are back when it is up
-	case !any:
+	case !wanted:
 		d.leave()
 	case d.cur != nil && d.cur.what.equal(want):
 	case time.Now().Before(d.retry):
