@@ -5,19 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"syscall"
 	"time"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/size"
-	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/source/file/capfile"
 	"github.com/rxring/rxring/source/file/linktype"
-	"github.com/rxring/rxring/tpacket"
+	"github.com/rxring/rxring/source/file/tap"
 )
 
 // statsInterval is the least time between reports of drops.
@@ -25,35 +22,27 @@ const statsInterval = 500 * time.Millisecond
 
 // deviceCapture sends the packets of a device to a client.
 type deviceCapture struct {
-	c      *session
-	dev    *rxring.Device
-	handle *capture.Handle // nil: there was no memory for its ring
-	link   capfile.LinkType
-	cooked bool
-	own    *cbpf.Filter // run in this goroutine, on packets in the form of files; nil: none
-	snap   int          // bytes of each packet that are sent
-	in     *streamInterface
-	buffer []byte
+	c    *session
+	dev  *rxring.Device
+	tap  *tap.Tap // nil: there was no memory for its ring
+	link capfile.LinkType
+	snap int // bytes of each packet that are sent
+	in   *streamInterface
 
 	ctx  context.Context // until the session's end, or some time after the device was removed
 	stop context.CancelFunc
 	gone bool // the device was removed; used by session.run
 
-	read     uint64    // packets from the ring
+	taken    uint64    // from the ring, before the session's end
 	received uint64    // as reported
 	dropped  uint64    // as reported
 	checked  time.Time // when drops were last looked at
 }
 
-// maxWriterFilter is the most instructions of a client's filter that writers run for each
-// packet, as for a source (rxring.Device.Filters). A longer filter, or one with loads that search
-// the packet, runs in the client's goroutine: writers and other readers do not pay for it.
-const maxWriterFilter = 96
-
 // newCapture returns a capture that is not open.
 func (c *session) newCapture(d *rxring.Device) *deviceCapture {
 	a := &deviceCapture{c: c, dev: d, snap: cmp.Or(c.request.SnapLen, maxSnapLen)}
-	a.link, a.cooked = linktype.OfDevice(d.Type())
+	a.link, _ = linktype.OfDevice(d.Type())
 	return a
 }
 
@@ -65,22 +54,14 @@ func (a *deviceCapture) description() capfile.Interface {
 // open opens the ring, with the request's filter and snapshot length.
 func (a *deviceCapture) open() error {
 	c := a.c
-	cfg := capture.Config{Buffer: c.s.cfg.Buffer, Snaplen: c.request.SnapLen, Cooked: a.cooked, Promiscuous: true, Comments: true, IgnoreOutgoing: a.dev.Type() == rxring.Loopback, Grant: &rxring.Grant{Budget: c.s.rings}}
 	prog, err := c.program(a.link)
 	if err != nil {
 		return err
 	}
-	switch {
-	case prog == nil:
-	case a.cooked || a.link == linktype.CAN || len(prog) > maxWriterFilter || cbpf.Walks(prog) > 0:
-		if a.own, err = cbpf.Compile(prog); err != nil {
-			return refusef("program: %v", err)
-		}
-		cfg.Snaplen = 0 // a filter sees whole packets
-	default:
-		cfg.Filter = prog
+	a.tap, err = tap.Open(a.dev, tap.Config{Program: prog, Snaplen: c.request.SnapLen, Promiscuous: true, Buffer: c.s.cfg.Buffer, Grant: &rxring.Grant{Budget: c.s.rings}})
+	if invalid := new(cbpf.CheckError); errors.As(err, &invalid) {
+		return refusef("program: %v", err)
 	}
-	a.handle, err = capture.OpenDevice(a.dev, cfg)
 	if errors.Is(err, syscall.ENOMEM) {
 		return a.noMemory()
 	}
@@ -135,13 +116,13 @@ func (c *session) start(a *deviceCapture) {
 
 func (a *deviceCapture) close() {
 	a.stop()
-	a.handle.Close()
+	a.tap.Close()
 }
 
 // send sends packets until the client leaves, or the device is removed.
 func (a *deviceCapture) send() error {
 	for {
-		if !a.handle.Ready() {
+		if !a.tap.Ready() {
 			if err := a.report(false); err != nil {
 				return err
 			}
@@ -149,7 +130,7 @@ func (a *deviceCapture) send() error {
 				return err
 			}
 		}
-		f, err := a.handle.Next(a.ctx)
+		p, ok, err := a.tap.Next(a.ctx)
 		switch {
 		case a.c.ctx.Err() != nil:
 			return context.Cause(a.c.ctx)
@@ -162,9 +143,11 @@ func (a *deviceCapture) send() error {
 		case err != nil:
 			return err
 		}
-		a.read++
-		if err := a.write(f); err != nil {
-			return err
+		a.taken++
+		if ok {
+			if err := a.write(&p); err != nil {
+				return err
+			}
 		}
 		if time.Since(a.checked) >= statsInterval {
 			if err := a.report(false); err != nil {
@@ -174,48 +157,34 @@ func (a *deviceCapture) send() error {
 	}
 }
 
-// write writes a packet, if the filter accepts it.
-func (a *deviceCapture) write(f *ring.Frame) error {
-	a.buffer = linktype.AppendFrame(a.buffer[:0], a.link, a.cooked, f)
-	length := f.Len + len(a.buffer) - len(f.Data)
-	keep := a.snap
-	if a.own != nil {
-		n := a.own.Run(&cbpf.Packet{Data: a.buffer, Len: uint32(length), Ifindex: uint32(f.From.Ifindex), Protocol: tpacket.Htons(f.From.Protocol), Hatype: f.From.Hatype, PacketType: uint8(f.From.Pkttype)})
-		if n == 0 {
-			return nil
-		}
-		keep = min(keep, int(min(n, math.MaxInt32)))
-	}
-	direction := capfile.Inbound
-	if f.From.Pkttype == tpacket.PacketOutgoing {
-		direction = capfile.Outbound
-	}
+func (a *deviceCapture) write(p *capfile.Packet) error {
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
 	if err := a.c.sendExtrasLocked(); err != nil {
 		return err
 	}
 	a.c.packets.Add(1)
-	return a.c.w.WriteCommented(a.in.id, max(f.Sec*1e9+f.Nsec, 0), length, a.buffer[:min(len(a.buffer), keep)], direction, f.Comment())
+	return a.c.w.WriteCommented(a.in.id, p.Timestamp, p.Len, p.Data, p.Direction, p.Comment)
 }
 
 // report writes the device's statistics if packets were dropped since the last report, or if
 // it is the last one. In that, packets that are left in the ring are dropped ones.
 func (a *deviceCapture) report(last bool) error {
 	a.checked = time.Now()
-	st, _ := a.handle.Stats() // with an error, the last known
+	st := a.tap.Stats()
+	drops := st.Dropped + st.Lost
 	if last {
-		st.Drops = st.Packets - a.read
+		drops = st.Offered - a.taken
 	}
-	if st.Drops == a.dropped && !last {
+	if drops == a.dropped && !last {
 		return nil
 	}
-	dropped := st.Drops - a.dropped
+	dropped := drops - a.dropped
 	a.c.dropped.Add(dropped)
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
-	a.in.received += st.Packets - a.received
+	a.in.received += st.Offered - a.received
 	a.in.dropped += dropped
-	a.received, a.dropped = st.Packets, st.Drops
+	a.received, a.dropped = st.Offered, drops
 	return a.c.writeStatsLocked(a.in, "")
 }

@@ -207,7 +207,7 @@ func closeAll(captures []*deviceCapture) {
 // for which there is no memory is tried again.
 func (c *session) openOne(d *rxring.Device) (*deviceCapture, error) {
 	a, known := c.served[d]
-	if known && a.handle != nil {
+	if known && a.tap != nil {
 		return nil, nil
 	}
 	if !known {
@@ -239,7 +239,7 @@ func (c *session) forgetRemoved(exist []*rxring.Device) {
 	for d, a := range c.served {
 		switch {
 		case slices.Contains(exist, d):
-		case a.handle == nil:
+		case a.tap == nil:
 			delete(c.served, d)
 		case a.gone:
 			a.stop()
