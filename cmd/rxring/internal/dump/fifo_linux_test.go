@@ -13,21 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
-	"github.com/rxring/rxring/capture"
 )
 
 // quiet returns a device without packets, and what closes when the capture of it has begun.
 func quiet(t *testing.T) (*Input, chan struct{}) {
 	t.Helper()
-	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	if _, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"}); err != nil {
-		t.Fatal(err)
-	}
-	in, err := OpenDevices(ns, nil, capture.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close() })
+	in := openNet0(t)
 	began := make(chan struct{})
 	in.Start = func() (<-chan struct{}, error) {
 		close(began)

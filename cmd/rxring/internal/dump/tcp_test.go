@@ -17,8 +17,8 @@ import (
 	"github.com/rxring/rxring/source/file/capfile"
 )
 
-// serveTCP returns an output with one client, and how to connect further ones.
-func serveTCP(t *testing.T) (out *tcpOutput, first net.Conn, connect func() net.Conn) {
+// openNet0 opens a device without packets.
+func openNet0(t *testing.T) *Input {
 	t.Helper()
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	if _, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"}); err != nil {
@@ -29,6 +29,13 @@ func serveTCP(t *testing.T) (out *tcpOutput, first net.Conn, connect func() net.
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { in.Close() })
+	return in
+}
+
+// serveTCP returns an output with one client, and how to connect further ones.
+func serveTCP(t *testing.T) (out *tcpOutput, first net.Conn, connect func() net.Conn) {
+	t.Helper()
+	in := openNet0(t)
 	probe, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
