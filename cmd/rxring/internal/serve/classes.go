@@ -9,9 +9,13 @@ import (
 func LoadClasses(path string, res Resolver) ([]fleet.Class, error) {
 	data, err := readConfig(path, "docs/fleet-access.md")
 	if err != nil {
-		return nil, err
+		return nil, ConfigError{err}
 	}
-	return ParseClasses(path, data, res)
+	classes, err := ParseClasses(path, data, res)
+	if err != nil {
+		return nil, ConfigError{err}
+	}
+	return classes, nil
 }
 
 // ParseClasses parses the file's content. Its error is as that of Parse.
