@@ -16,8 +16,8 @@ const (
 	orderPart    = 8
 )
 
-// orderSlack is the time that a busy machine may add to the time in which packets are handed
-// over.
+// orderSlack is how long packets of a capture in immediate mode wait: a busy machine may hand
+// over an earlier one by so much later.
 const orderSlack = 5 * time.Millisecond
 
 // orderer returns the packets of several devices in the order of time. Packets stay in the ring
@@ -46,7 +46,7 @@ func newOrderer(h *capture.Handle, c capture.Config) *orderer {
 	if hold == 0 {
 		hold = 64 * time.Millisecond // capture.Config's
 	}
-	o := &orderer{h: h, packets: orderPackets, bytes: ringBytes / orderPart, hold: hold + orderSlack}
+	o := &orderer{h: h, packets: orderPackets, bytes: ringBytes / orderPart, hold: 2 * hold} // a busy machine hands over the next block late
 	if c.Immediate {
 		slots := ringBytes / max(h.Snaplen(), 1)
 		o.packets, o.hold = min(slots/orderPart, orderPackets), orderSlack
