@@ -53,6 +53,7 @@ type device struct {
 	decoder decoder
 	open    *opening
 	cur     *reading
+	pace    pace
 	past    *ledger // of a session that ended, and whose last counts are not known
 	asked   int     // requests so far
 	unmet   bool    // the host does not have what is wanted: request it after retry
@@ -65,7 +66,7 @@ type opening struct {
 	what  what
 	sub   *nats.Subscription
 	inbox string
-	sent  time.Time
+	quiet int // periods without an answer
 }
 
 // reading is an open session.
@@ -74,14 +75,14 @@ type reading struct {
 	what  what
 	sub   *nats.Subscription
 	lease time.Duration
-	heard time.Time // of the last message
+	quiet int       // periods since the last message
 	kept  time.Time // the last time that it was kept
 }
 
 const (
 	// waiting is how many batches wait for run. More are lost in transit.
 	waiting = 128
-	// tickTime is the time between checks of times.
+	// tickTime is the period of checks.
 	tickTime = 100 * time.Millisecond
 	// followTime bounds how long a change of sockets waits for the host's answer.
 	followTime = 300 * time.Millisecond
@@ -158,6 +159,7 @@ func (d *device) run() {
 	defer d.end()
 	tick := time.NewTicker(tickTime)
 	defer tick.Stop()
+	d.pace = pace{tickTime, time.Now()}
 	d.follow()
 	for {
 		select {
@@ -240,7 +242,7 @@ func (d *device) request(w what) error {
 		sub.Unsubscribe()
 		return err
 	}
-	d.open = &opening{what: w, sub: sub, inbox: inbox, sent: time.Now()}
+	d.open = &opening{what: w, sub: sub, inbox: inbox}
 	return nil
 }
 
@@ -321,20 +323,19 @@ func (d *device) retryLater() {
 func (d *device) adopt(a *answer) {
 	o, before := d.open, d.past
 	d.open, d.past, d.told = nil, nil, ""
-	next := &reading{ledger: newLedger(a.Session, a.Counts), what: o.what, sub: o.sub, lease: max(a.Lease, tickTime), heard: time.Now(), kept: time.Now()}
+	next := &reading{ledger: newLedger(a.Session, a.Counts), what: o.what, sub: o.sub, lease: max(a.Lease, tickTime), kept: time.Now()}
 	if cur := d.cur; cur != nil {
 		before = cur.ledger
 		cur.sub.Unsubscribe()
-		if cur.session == a.Session {
-			next.ledger = cur.ledger
-		}
 	}
-	if before != nil && before.session != a.Session {
-		if a.Past == nil {
-			d.fail(fmt.Errorf("session %s ended with its host's knowledge of it: what was lost after packet %d of it is not counted", before.session, before.packets))
-		} else {
-			d.lose(before.close(*a.Past))
-		}
+	switch {
+	case before == nil:
+	case before.session == a.Session:
+		next.ledger = before
+	case a.Past == nil:
+		d.fail(fmt.Errorf("session %s ended with its host's knowledge of it: what was lost after packet %d of it is not counted", before.session, before.packets))
+	default:
+		d.lose(before.close(*a.Past))
 	}
 	d.cur = next
 	d.count(func(c *Counts) { c.Sessions++ })
@@ -350,7 +351,7 @@ func (d *device) receiveBatch(m *nats.Msg) {
 	if d.cur == nil || b.Session != d.cur.session {
 		return // of one that was closed, or of others' before ours was opened
 	}
-	d.cur.heard = time.Now()
+	d.cur.quiet = 0
 	if b.Packets < d.cur.packets {
 		return // before ours was opened
 	}
@@ -459,7 +460,8 @@ func (d *device) setUp(up bool) {
 
 // check does what is due.
 func (d *device) check(now time.Time) {
-	if d.open != nil && now.Sub(d.open.sent) > askTime {
+	d.wait()
+	if d.open != nil && d.open.quiet > int(askTime/tickTime) {
 		if err := denied(d.r.nc, &d.r.query, d.control, d.open.sub.Subject); err != nil {
 			d.fail(err)
 		}
@@ -467,7 +469,7 @@ func (d *device) check(now time.Time) {
 		d.retryLater()
 	}
 	switch c := d.cur; {
-	case c != nil && now.Sub(c.heard) > leases*c.lease:
+	case c != nil && c.quiet > int(leases*c.lease/tickTime):
 		d.fail(errors.New("it does not answer: the device is down until it does"))
 		d.sessionLost(nil)
 	case c != nil && now.Sub(c.kept) >= c.lease/3:
@@ -478,6 +480,19 @@ func (d *device) check(now time.Time) {
 		d.send(request{Op: opList})
 	case d.unmet && now.After(d.retry):
 		d.follow()
+	}
+}
+
+// wait counts a period without a message. Messages that have not been received yet end the silence.
+func (d *device) wait() {
+	if !d.pace.counts(time.Now()) || len(d.msgs) > 0 {
+		return
+	}
+	if d.open != nil {
+		d.open.quiet++
+	}
+	if d.cur != nil {
+		d.cur.quiet++
 	}
 }
 

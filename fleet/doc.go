@@ -31,7 +31,8 @@
 // Nothing is published while no socket here has an interest. Then a reader opens a session on the
 // far host, with the filter and the snapshot length that its sockets have in common
 // ([rxring.Device.Filters]). Readers that ask the same share the session. It is kept by a message
-// in each third of a lease, 15 s, and ends after a lease without one. The far host answers with
+// in each third of a lease, 15 s, and ends after a lease without one, not counting the time in which
+// the far process was stalled (load, SIGSTOP). The far host answers with
 // counts, in order with the packets. After two leases without a message the device here goes down
 // (ENETDOWN), and up again when the far device answers.
 //
@@ -84,6 +85,7 @@
 //	compression.go   content encodings
 //	class.go         what readers of a class receive
 //	shipper.go       a host: its requests, and the leases of its sessions
+//	pace.go          time without that in which this process was stalled
 //	session.go       a session on the host, from its tap to its batches
 //	record.go        the recordings of a host and their streams
 //	record_device.go one recording of a device, from its tap to its batches

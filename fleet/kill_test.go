@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,8 +61,12 @@ type shipStatus struct {
 
 // shipRole ships eth0, on which packets are delivered that have their number and the argument.
 func shipRole() error {
-	var url, life string
-	fmt.Sscan(os.Getenv(argVariable), &url, &life)
+	var url, life, lease string
+	fmt.Sscan(os.Getenv(argVariable), &url, &life, &lease)
+	leaseTime, err := time.ParseDuration(lease)
+	if err != nil {
+		return err
+	}
 	nc, err := fleet.Dial(url)
 	if err != nil {
 		return err
@@ -71,7 +76,7 @@ func shipRole() error {
 	if err != nil {
 		return err
 	}
-	if _, err := fleet.Ship(nc, ns, fleet.ShipConfig{Host: "h", Lease: killLease, Buffer: 256 << 20}); err != nil {
+	if _, err := fleet.Ship(nc, ns, fleet.ShipConfig{Host: "h", Lease: leaseTime, Buffer: 256 << 20}); err != nil {
 		return err
 	}
 	var mu sync.Mutex // held while it is paused
@@ -296,7 +301,7 @@ func (k *killScene) startHub() {
 func (k *killScene) newShip() {
 	k.t.Helper()
 	k.life++
-	k.ship, _ = startParty(k.t, "ship", fmt.Sprintf("nats://%s %c", k.address, k.life))
+	k.ship, _ = startParty(k.t, "ship", fmt.Sprintf("nats://%s %c %v", k.address, k.life, killLease))
 }
 
 // startShip starts a shipper and returns when the survivor captures there, with a reader more.
@@ -338,4 +343,34 @@ func (k *killScene) exact() {
 	k.t.Helper()
 	sent := k.ship.pause().Sent
 	whole(k.t, k.handle, k.base+uint64(sent))
+}
+
+// A host that is stopped for longer than a lease, while its reader's messages wait, keeps the session.
+func TestStoppedShipperKeepsItsSessions(t *testing.T) {
+	need.Time(t, "a lease passes")
+	t.Parallel()
+	const lease = 2 * time.Second
+	hub := startHub(t, "127.0.0.1:0")
+	host, _ := startParty(t, "ship", fmt.Sprintf("%s a %v", hub.URL(), lease))
+	r := read(t, dial(t, hub.URL()), fleet.ReaderConfig{})
+	h := open(t, r.dev, capture.Config{Buffer: 64 << 20})
+	eventually(t, "the host captures", func() bool { return host.pause().Taps > 0 })
+	host.resume()
+	eventually(t, "packets", func() bool { return r.Counts().Packets > 0 })
+	host.signal(syscall.SIGSTOP)
+	time.Sleep(lease * 3 / 2)
+	host.signal(syscall.SIGCONT)
+	before := r.Counts().Packets
+	eventually(t, "packets after the stop", func() bool { return r.Counts().Packets > before })
+	captured, drops := whole(t, h, uint64(host.pause().Sent))
+	if c := r.Counts(); c.Sessions != 1 || drops.Sum() > 0 {
+		t.Errorf("captured %d, dropped %v, %d sessions", captured, drops, c.Sessions)
+	}
+}
+
+func (p *party) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
 }

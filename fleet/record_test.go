@@ -72,10 +72,12 @@ func (r *replaying) errors() []string {
 // newReplay makes a replay that waits for room in the sockets, unless c has a Room.
 func newReplay(t testing.TB, nc *nats.Conn, c fleet.ReplayConfig) *replaying {
 	t.Helper()
-	hosts, err := fleet.Discover(t.Context(), nc, c.Query)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var hosts []fleet.Host
+	var err error
+	eventually(t, "the host is known here", func() bool { // a hub learns of a leaf node's subscriptions after it is linked
+		hosts, err = fleet.Discover(t.Context(), nc, c.Query)
+		return err == nil
+	})
 	r := new(replaying)
 	c.Namespace = rxring.NewNamespace(rxring.NamespaceConfig{})
 	c.Failed = func(err error) {

@@ -47,9 +47,12 @@ type session struct {
 
 // lease is a reader's.
 type lease struct {
-	end  time.Time
+	left int    // periods until it ends, as of pace
 	user string // request.User
 }
+
+// leasePeriods is how many periods a lease has. It ends after the one in which it began, too.
+const leasePeriods = 10
 
 // has reports whether the session has a reader. Shipper.mu must be held.
 func (c *session) has(reader string) bool {
@@ -155,14 +158,9 @@ func (c counts) with(st tap.Stats, e *encoder) counts {
 	return c
 }
 
-// beat publishes the counts.
-func (c *session) beat() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.ended {
-		c.publishLocked("")
-	}
-}
+// beat makes run publish the counts, at once or with the packets that it has. It does not wait, as
+// publishing may.
+func (c *session) beat() { c.tap.SetDeadline(time.Now()) }
 
 // change makes the session one that has w, with the packets still in the ring. Only its one
 // reader may call for it.

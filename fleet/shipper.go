@@ -309,7 +309,7 @@ func (s *Shipper) open(q *request, class *Class, respond func(*answer)) error {
 	default:
 		s.log.Info("fleet: session joined", append(q.audit(class), "session", c.name)...)
 	}
-	c.readers[q.Reader] = lease{time.Now().Add(s.cfg.Lease), q.User}
+	c.readers[q.Reader] = lease{leasePeriods, q.User}
 
 	c.mu.Lock() // it publishes nothing until the answer is sent
 	defer c.mu.Unlock()
@@ -345,7 +345,7 @@ func (s *Shipper) keep(q *request, class *Class) *answer {
 		defer s.mu.Unlock()
 		return &answer{Error: refusef(codeSession, "session %.40q has no such reader: want %s", q.Session, opOpen), Past: s.pastLocked(q.Session, class)}
 	}
-	c.readers[q.Reader] = lease{time.Now().Add(s.cfg.Lease), c.readers[q.Reader].user}
+	c.readers[q.Reader] = lease{leasePeriods, c.readers[q.Reader].user}
 	s.mu.Unlock()
 	c.beat()
 	return nil
@@ -430,25 +430,34 @@ func (s *Shipper) pastLocked(name string, class *Class) *counts {
 
 // expire ends leases.
 func (s *Shipper) expire() {
-	tick := time.NewTicker(max(s.cfg.Lease/5, time.Millisecond))
-	defer tick.Stop()
+	p := pace{max(s.cfg.Lease/leasePeriods, time.Millisecond), time.Now()}
+	t := time.NewTimer(p.period)
+	defer t.Stop()
 	for {
 		select {
 		case <-s.quit:
 			return
-		case now := <-tick.C:
-			s.expireAt(now)
+		case <-t.C:
+			s.endPeriod(&p)
+			t.Reset(p.period)
 		}
 	}
 }
 
-func (s *Shipper) expireAt(now time.Time) {
+// endPeriod ends the leases that were not renewed in time. While requests wait for s.mu, periods
+// end late.
+func (s *Shipper) endPeriod(p *pace) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !p.counts(time.Now()) {
+		return
+	}
 	for _, c := range slices.Clone(s.sessions) {
 		for reader, l := range c.readers {
-			if now.After(l.end) {
+			if l.left--; l.left < 0 {
 				s.leaveLocked(c, reader, endExpired)
+			} else {
+				c.readers[reader] = l
 			}
 		}
 	}
