@@ -65,6 +65,9 @@ func (q *Query) check() error {
 
 func isPattern(s string) bool { return strings.ContainsAny(s, `*?[\`) }
 
+// several reports whether q may find several hosts, now or later: then devices are named for them.
+func (q *Query) several() bool { return q.Hosts == "" || isPattern(q.Hosts) }
+
 // matches reports whether name matches a pattern that was checked.
 func matches(pattern, name string) bool {
 	ok, _ := path.Match(pattern, name)
@@ -218,8 +221,8 @@ func findHosts(ctx context.Context, nc *nats.Conn, q *Query) (hosts []hostInfo, 
 	if err := denied(nc, q, subject, inbox); err != nil {
 		return nil, err
 	}
-	named := !strings.ContainsAny(q.Hosts, `*?[\`) // one host, and no pattern
-	wait, begin := discoverTime, time.Now()        // for the first answer, or for that of the one host
+	named := !q.several()
+	wait, begin := discoverTime, time.Now() // for the first answer, or for that of the one host
 	for len(hosts) < maxHosts {
 		quiet, cancel := context.WithTimeout(ctx, wait)
 		m, err := sub.NextMsgWithContext(quiet)

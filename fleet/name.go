@@ -15,8 +15,8 @@ const maxName = 15
 // hashLen is how many hexadecimal digits stand for the rest of a name that is too long.
 const hashLen = 4
 
-// localName returns the name here of a host's device: the device's own if there is one host,
-// otherwise HOST.DEVICE. One that no device can have, or that is taken, is shortened and ends with
+// localName returns the name here of a host's device: the device's own or, if there may be several
+// hosts, HOST.DEVICE. One that no device can have, or that is taken, is shortened and ends with
 // a hash of HOST.DEVICE.
 func localName(host, device string, several bool, taken func(string) bool) string {
 	whole := host + "." + device

@@ -68,8 +68,8 @@ type Reader struct {
 // rediscover is the time between discoveries.
 const rediscover = 10 * time.Second
 
-// NewReader adds a device for each device of hosts to c.Namespace. Several hosts' devices are
-// called HOST.DEVICE; names of more than 15 bytes are shortened. Nothing is requested before
+// NewReader adds a device for each device of hosts to c.Namespace. If c.Query.Hosts is a pattern,
+// devices are called HOST.DEVICE; names of more than 15 bytes are shortened. Nothing is requested before
 // Start. nc stays open after Close.
 func NewReader(nc *nats.Conn, hosts []Host, c ReaderConfig) (*Reader, error) {
 	r := &Reader{nc: nc, cfg: c, query: c.Query, user: userAndHost()}
@@ -98,7 +98,7 @@ func NewReader(nc *nats.Conn, hosts []Host, c ReaderConfig) (*Reader, error) {
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	for _, h := range hosts {
 		for _, far := range h.Devices {
-			d, err := r.add(h.Name, far, c.Name, len(hosts) > 1)
+			d, err := r.add(h.Name, far, c.Name)
 			if err != nil {
 				return nil, errors.Join(err, r.removeDevices())
 			}
@@ -120,8 +120,8 @@ func userAndHost() string {
 }
 
 // add adds a device to the namespace.
-func (r *Reader) add(host string, far Device, name string, several bool) (*device, error) {
-	dev, link, err := addDevice(r.cfg.Namespace, host, far, name, several)
+func (r *Reader) add(host string, far Device, name string) (*device, error) {
+	dev, link, err := addDevice(r.cfg.Namespace, host, far, name, r.query.several())
 	if err != nil {
 		return nil, err
 	}
@@ -268,14 +268,13 @@ func (r *Reader) follow() {
 func (r *Reader) update(hosts []Host) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	several := isPattern(r.query.Hosts)
 	for _, h := range hosts {
 		for _, far := range h.Devices {
 			i := slices.IndexFunc(r.devices, func(d *device) bool { return d.host == h.Name && d.far.Name == far.Name })
 			if i >= 0 || r.ctx.Err() != nil || r.cfg.Name != "" {
 				continue
 			}
-			d, err := r.add(h.Name, far, "", several)
+			d, err := r.add(h.Name, far, "")
 			if err == nil {
 				err = d.start()
 			}

@@ -80,9 +80,8 @@ func NewReplay(nc *nats.Conn, hosts []Host, c ReplayConfig) (*Replay, error) {
 	if c.Name != "" && len(found) != 1 {
 		return nil, fmt.Errorf("fleet: name %q: there are %d devices: want no name, or a query for one", c.Name, len(found))
 	}
-	several := slices.ContainsFunc(found, func(f recordedDevice) bool { return f.host != found[0].host })
 	for _, f := range found {
-		t, err := newTrack(r, nc, f, several)
+		t, err := newTrack(r, nc, f)
 		if err != nil {
 			return nil, errors.Join(err, r.removeDevices())
 		}

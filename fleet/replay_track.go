@@ -33,12 +33,12 @@ type track struct {
 	found   string           // the last error
 }
 
-func newTrack(r *Replay, nc *nats.Conn, f recordedDevice, several bool) (*track, error) {
+func newTrack(r *Replay, nc *nats.Conn, f recordedDevice) (*track, error) {
 	stream, err := newRecordStream(nc, f.info)
 	if err != nil {
 		return nil, err
 	}
-	dev, link, err := addDevice(r.cfg.Namespace, f.host, f.far, r.cfg.Name, several)
+	dev, link, err := addDevice(r.cfg.Namespace, f.host, f.far, r.cfg.Name, r.cfg.Query.several())
 	if err != nil {
 		return nil, err
 	}
