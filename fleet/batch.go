@@ -11,7 +11,7 @@ import (
 // Limits of a batch.
 const (
 	maxBatch = 256 << 10             // bytes of pcapng, unless it has one longer packet
-	linger   = 40 * time.Millisecond // age of its first packet, beside retire
+	linger   = 40 * time.Millisecond // after the previous one, beside retire
 	retire   = 10 * time.Millisecond // a packet is in the tap's ring at most
 )
 

@@ -41,7 +41,8 @@ type session struct {
 	what    what
 	subject string
 	encoder encoder
-	counts  counts // Batches, Packets and Cut are those published, or refused by the connection
+	counts  counts    // Batches, Packets and Cut are those published, or refused by the connection
+	sent    time.Time // of the last batch with packets
 	ended   bool
 }
 
@@ -124,8 +125,8 @@ func (c *session) addLocked(p *capfile.Packet) {
 	switch {
 	case c.encoder.size >= c.encoder.limit, time.Since(c.encoder.began) >= linger:
 		c.publishLocked("")
-	case first:
-		c.tap.SetDeadline(c.encoder.began.Add(linger))
+	case first: // without delay if it has been quiet
+		c.tap.SetDeadline(c.sent.Add(linger))
 	}
 }
 
@@ -145,6 +146,9 @@ func (c *session) publishLocked(end string) {
 	}
 	c.counts.Batches++
 	c.counts.Packets += uint64(n)
+	if n > 0 {
+		c.sent = b.Sent
+	}
 }
 
 // totalsLocked returns the counts before the batch.
