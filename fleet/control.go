@@ -45,64 +45,94 @@ type request struct {
 
 // audit returns what the log of a host has of a request for a session.
 func (q *request) audit(class *Class) []any {
-	return []any{"device", q.Device, "class", class.Name, "user", q.User, "reader", q.Reader, "snaplen", q.What.Snaplen, "instructions", len(q.What.Program), "filter", q.What.filter()}
+	return []any{"device", q.Device, "class", class.Name, "user", q.User, "reader", q.Reader, "snaplen", q.What.Snaplen, "instructions", q.What.instructions(), "filter", q.What.filter()}
 }
 
 // what is what a session has. Readers that ask for the same of a device share one session.
 type what struct {
-	Program     []instruction `json:"program,omitempty"` // null: everything
-	Snaplen     int           `json:"snaplen,omitempty"` // bytes of each packet; 0: all
-	Promiscuous bool          `json:"promiscuous,omitempty"`
-	Compress    Compression   `json:"compress,omitempty"`
+	Programs    []program   `json:"programs,omitempty"` // one of which accepts a packet; null: everything
+	Snaplen     int         `json:"snaplen,omitempty"`  // bytes of each packet; 0: all
+	Promiscuous bool        `json:"promiscuous,omitempty"`
+	Compress    Compression `json:"compress,omitempty"`
 }
+
+// maxPrograms is how many filters a session has at most, since the host runs each on each packet.
+const maxPrograms = 4
+
+type program []instruction
 
 // instruction is code, jt, jf and k, as tcpdump -ddd prints them.
 type instruction [4]uint32
 
-func instructions(prog []cbpf.Instruction) (all []instruction) {
-	for _, in := range prog {
-		all = append(all, instruction{uint32(in.Op), uint32(in.Jt), uint32(in.Jf), in.K})
+// programsOf returns filters as a request has them.
+func programsOf(filters [][]cbpf.Instruction) (all []program) {
+	for _, f := range filters {
+		var p program
+		for _, in := range f {
+			p = append(p, instruction{uint32(in.Op), uint32(in.Jt), uint32(in.Jf), in.K})
+		}
+		all = append(all, p)
 	}
 	return all
 }
 
-// program returns the filter, which is checked when a tap is opened with it.
-func (w what) program() (prog []cbpf.Instruction, err error) {
-	for i, in := range w.Program {
-		if in[0] > 0xffff || in[1] > 0xff || in[2] > 0xff {
-			return nil, fmt.Errorf("program: instruction %d, %v: want code, jt, jf and k, as tcpdump -ddd prints them", i, in)
+// filters returns the programs, which are checked when a tap is opened with them.
+func (w what) filters() (all [][]cbpf.Instruction, err error) {
+	for _, p := range w.Programs {
+		f := []cbpf.Instruction{}
+		for i, in := range p {
+			if in[0] > 0xffff || in[1] > 0xff || in[2] > 0xff {
+				return nil, fmt.Errorf("program: instruction %d, %v: want code, jt, jf and k, as tcpdump -ddd prints them", i, in)
+			}
+			f = append(f, cbpf.Instruction{Op: uint16(in[0]), Jt: uint8(in[1]), Jf: uint8(in[2]), K: in[3]})
 		}
-		prog = append(prog, cbpf.Instruction{Op: uint16(in[0]), Jt: uint8(in[1]), Jf: uint8(in[2]), K: in[3]})
+		all = append(all, f)
 	}
-	return prog, nil
+	return all, nil
+}
+
+// instructions returns how many all programs have.
+func (w what) instructions() (n int) {
+	for _, p := range w.Programs {
+		n += len(p)
+	}
+	return n
 }
 
 // maxLogged is how many instructions of a filter the log has.
 const maxLogged = 256
 
-// filter returns the program on one line, as tcpdump -ddd prints it with commas for newlines.
+// filter returns the programs on one line: each as tcpdump -ddd prints it with commas for newlines,
+// with a semicolon between them.
 func (w what) filter() string {
-	if w.Program == nil {
-		return ""
-	}
 	var b strings.Builder
-	fmt.Fprint(&b, len(w.Program))
-	for _, in := range w.Program[:min(len(w.Program), maxLogged)] {
-		fmt.Fprintf(&b, ",%d %d %d %d", in[0], in[1], in[2], in[3])
-	}
-	if n := len(w.Program) - maxLogged; n > 0 {
-		fmt.Fprintf(&b, ",... %d more", n)
+	left := maxLogged
+	for i, p := range w.Programs {
+		if i > 0 {
+			b.WriteByte(';')
+		}
+		fmt.Fprint(&b, len(p))
+		for _, in := range p[:min(len(p), left)] {
+			fmt.Fprintf(&b, ",%d %d %d %d", in[0], in[1], in[2], in[3])
+		}
+		if n := len(p) - left; n > 0 {
+			fmt.Fprintf(&b, ",... %d more", n)
+		}
+		left -= min(len(p), left)
 	}
 	return b.String()
 }
 
 func (w what) equal(v what) bool {
-	return slices.Equal(w.Program, v.Program) && w.Snaplen == v.Snaplen && w.Promiscuous == v.Promiscuous && w.Compress == v.Compress
+	return slices.EqualFunc(w.Programs, v.Programs, slices.Equal) && w.Snaplen == v.Snaplen && w.Promiscuous == v.Promiscuous && w.Compress == v.Compress
 }
 
 func (w what) check() error {
 	if w.Snaplen < 0 || w.Snaplen > tap.MaxSnaplen {
 		return fmt.Errorf("snaplen %d: want 1 to %d bytes, or 0 for whole packets", w.Snaplen, tap.MaxSnaplen)
+	}
+	if len(w.Programs) > maxPrograms {
+		return fmt.Errorf("%d programs: want at most %d, or none for everything", len(w.Programs), maxPrograms)
 	}
 	return w.Compress.check()
 }

@@ -193,7 +193,7 @@ func (d *device) interest() (w what, wanted bool) {
 	}
 	w = what{Promiscuous: d.dev.Promiscuous(), Compress: d.r.cfg.Compress}
 	programs, all := d.dev.Filters()
-	w.Program = instructions(pushfilter.Common(programs, all))
+	w.Programs = programsOf(pushfilter.Programs(programs, all, maxPrograms))
 	w.Snaplen = pushfilter.Snaplen(programs, all, tap.MaxSnaplen)
 	return w, true
 }

@@ -29,8 +29,8 @@
 // # A session
 //
 // Nothing is published while no socket here has an interest. Then a reader opens a session on the
-// far host, with the filter and the snapshot length that its sockets have in common
-// ([rxring.Device.Filters]). Readers that ask the same share the session. It is kept by a message
+// far host, with the filters of its sockets ([rxring.Device.Filters]), at most four, and the snapshot
+// length that is enough for all of them. A packet that several of the filters accept crosses once. Readers that ask the same share the session. It is kept by a message
 // in each third of a lease, 15 s, and ends after a lease without one, not counting the time in which
 // the far process was stalled (load, SIGSTOP). The far host answers with
 // counts, in order with the packets. After two leases without a message the device here goes down

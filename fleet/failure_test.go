@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -329,21 +330,96 @@ func TestServerDropsASlowReader(t *testing.T) {
 	}
 }
 
-// Sockets with different filters on one device here share a session without a filter.
+// Sockets with different filters share a session: a packet that some of them accept crosses once, and
+// what none accepts does not. More than four filters are none.
 func TestSeveralFiltersHere(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{})
-	long, longer := open(t, s.reader.dev, capture.Config{Filter: only(500)}), open(t, s.reader.dev, capture.Config{Filter: only(900)})
-	eventually(t, "one tap without a filter", func() bool {
-		programs, _ := s.far.Filters()
-		accepts := len(programs) == 0 || len(programs) == 1 && len(programs[0]) == 1 && programs[0][0].Op == cbpf.OpRetK
-		return accepts && sockets(s.far) == 1
-	})
+	log := new(logBuffer)
+	s := newScene(t, eth0, fleet.ShipConfig{Logger: slog.New(slog.NewTextHandler(log, nil))}, fleet.ReaderConfig{})
+	var handles []*capture.Handle
+	for _, f := range [][]cbpf.Instruction{only(500), only(900), short(200), only(500)} {
+		handles = append(handles, open(t, s.reader.dev, capture.Config{Filter: f}))
+	}
+	const most = 0xffff
+	eventually(t, "the host has three filters", func() bool { return log.has("instructions=12") })
+	if n := sockets(s.far); n != 1 {
+		t.Errorf("%d taps", n)
+	}
 	send(s.far, 0, 1000)
-	for h, want := range map[*capture.Handle]uint64{long: 559, longer: 159} {
-		if captured, drops := whole(t, h, want); captured != want {
-			t.Errorf("captured %d, dropped %v, want %d", captured, drops, want)
+	for i, want := range []uint64{559, 159, 141, 559} {
+		if captured, drops := whole(t, handles[i], want); captured != want {
+			t.Errorf("socket %d captured %d, dropped %v, want %d", i, captured, drops, want)
 		}
+	}
+	if n := s.reader.Counts().Packets; n != 141+559 {
+		t.Errorf("%d packets crossed: want %d", n, 141+559)
+	}
+	for n := range uint32(3) {
+		open(t, s.reader.dev, capture.Config{Filter: only(most + n)})
+	}
+	eventually(t, "the host has no filter", func() bool { return log.has("instructions=0") })
+	send(s.far, 0, 1000)
+	eventually(t, "every packet crosses", func() bool { return s.reader.Counts().Packets == 141+559+1000 })
+	if captured, drops := whole(t, handles[0], 2*559); captured != 2*559 {
+		t.Errorf("captured %d, dropped %v", captured, drops)
+	}
+}
+
+// logBuffer is a log.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logBuffer) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), text)
+}
+
+// A socket that stays captures every packet once, while others with other filters, snapshot lengths
+// and their own sockets come and go.
+func TestFiltersChangeWhilePacketsArrive(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 256 << 20}, fleet.ReaderConfig{})
+	stays := open(t, s.reader.dev, capture.Config{Filter: only(500), Buffer: 256 << 20})
+	const n = 30000
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for i := 0; i < n; i += 100 {
+			send(s.far, i, i+100)
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	others := []capture.Config{{Filter: only(900), Snaplen: 20}, {Filter: short(200)}, {}, {Filter: only(14)}}
+	for i := 0; ; i++ {
+		h := open(t, s.reader.dev, others[i%len(others)])
+		if i%2 == 0 {
+			if err := h.SetFilter(only(uint32(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.Close()
+		select {
+		case <-sent:
+		default:
+			continue
+		}
+		break
+	}
+	want := uint64(n / 1000 * 559)
+	if captured, drops := whole(t, stays, want); captured != want {
+		t.Errorf("captured %d, dropped %v, want %d", captured, drops, want)
+	}
+	if c := s.reader.Counts(); c.Lost != (fleet.Losses{}) {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -149,7 +149,7 @@ func (c *client) open(prog []cbpf.Instruction, snaplen int) (session string) {
 		for _, in := range prog {
 			rows = append(rows, [4]uint32{uint32(in.Op), uint32(in.Jt), uint32(in.Jf), in.K})
 		}
-		what["program"] = rows
+		what["programs"] = [][][4]uint32{rows}
 	}
 	var a struct {
 		Session string

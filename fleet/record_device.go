@@ -52,11 +52,14 @@ const (
 
 // newRecorder creates the stream, and opens the tap.
 func (r *records) newRecorder(d *rxring.Device, c Recording) (*recorder, error) {
-	var prog []cbpf.Instruction
+	var programs [][]cbpf.Instruction
 	if c.Program != nil {
-		var err error
-		if prog, err = c.Program(d); err != nil {
+		prog, err := c.Program(d)
+		if err != nil {
 			return nil, err
+		}
+		if prog != nil {
+			programs = append(programs, prog)
 		}
 	}
 	stream, err := r.createStream(d, c)
@@ -65,7 +68,7 @@ func (r *records) newRecorder(d *rxring.Device, c Recording) (*recorder, error) 
 	}
 	rec := &recorder{s: r.s, name: c.Name, session: nuid.Next(), dev: d, ctx: r.ctx}
 	rec.out = newAppender(r.js, stream, rec.session, r.s.log)
-	rec.tap, err = tap.Open(d, tap.Config{Program: prog, Snaplen: c.Snaplen, Promiscuous: true, Buffer: r.s.cfg.Buffer, Retire: retire, Open: r.s.cfg.Open})
+	rec.tap, err = tap.Open(d, tap.Config{Programs: programs, Snaplen: c.Snaplen, Promiscuous: true, Buffer: r.s.cfg.Buffer, Retire: retire, Open: r.s.cfg.Open})
 	if err != nil {
 		return nil, err
 	}

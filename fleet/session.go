@@ -25,7 +25,7 @@ const (
 	endLeft    = "no reader is left"
 )
 
-// session sends the packets of one device that one filter accepts to all readers that want them.
+// session sends the packets of one device that its filters accept to all readers that want them.
 type session struct {
 	s      *Shipper
 	name   string // unique among all sessions that ever were
@@ -63,12 +63,12 @@ func (c *session) has(reader string) bool {
 
 // newSession opens a tap and returns a session that does not send yet: see run.
 func newSession(s *Shipper, d *rxring.Device, class *Class, w what) (*session, error) {
-	prog, err := w.program()
+	filters, err := w.filters()
 	if err != nil {
 		return nil, refusef(codeInvalid, "%v", err)
 	}
 	c := &session{s: s, name: nuid.Next(), dev: d, class: class, readers: make(map[string]lease)}
-	c.tap, err = tap.Open(d, tap.Config{Program: prog, Snaplen: w.Snaplen, Socket: true, Promiscuous: w.Promiscuous && !class.Grant.NoPromiscuous, Buffer: s.cfg.Buffer, Retire: retire, Grant: class.grant(), Open: s.cfg.Open})
+	c.tap, err = tap.Open(d, tap.Config{Programs: filters, Snaplen: w.Snaplen, Socket: true, Promiscuous: w.Promiscuous && !class.Grant.NoPromiscuous, Buffer: s.cfg.Buffer, Retire: retire, Grant: class.grant(), Open: s.cfg.Open})
 	if err != nil {
 		return nil, err
 	}
@@ -169,13 +169,13 @@ func (c *session) beat() { c.tap.SetDeadline(time.Now()) }
 // change makes the session one that has w, with the packets still in the ring. Only its one
 // reader may call for it.
 func (c *session) change(w what) error {
-	prog, err := w.program()
+	filters, err := w.filters()
 	if err != nil {
 		return refusef(codeInvalid, "%v", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.tap.SetFilter(prog, w.Snaplen); err != nil {
+	if err := c.tap.SetFilter(filters, w.Snaplen); err != nil {
 		return err
 	}
 	c.publishLocked("") // on the subject that the reader has

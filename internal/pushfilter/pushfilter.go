@@ -3,6 +3,7 @@
 package pushfilter
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -21,63 +22,80 @@ var sameThere = []uint32{
 	60, // VLAN_TPID
 }
 
-// Common returns a program that accepts every packet that a socket of a device accepts, given
-// the results of [github.com/rxring/rxring.Device.Filters]; nil accepts all. It truncates no
-// packet, since each reader's own filter does.
+// Programs returns at most n programs, of which at least one accepts each packet that a socket of a
+// device accepts, given the results of [github.com/rxring/rxring.Device.Filters]; nil accepts all.
+// They truncate no packet, since each reader's own filter does, and have an order that does not
+// depend on that of the sockets.
 //
-// Different filters cannot be joined: a load outside the packet ends a program with a reject,
-// whatever the next one would return.
-func Common(programs [][]cbpf.Instruction, all bool) (common []cbpf.Instruction) {
+// They cannot be joined to one: a load outside the packet ends a program with a reject, whatever
+// the next one would return.
+func Programs(programs [][]cbpf.Instruction, all bool, n int) (distinct [][]cbpf.Instruction) {
 	if all {
 		return nil
 	}
 	for _, p := range programs {
-		p = uncut(p)
-		if p == nil || common != nil && !slices.Equal(p, common) {
+		if p = uncut(p); p == nil {
 			return nil
 		}
-		common = p
+		i, found := slices.BinarySearchFunc(distinct, p, compare)
+		if !found {
+			distinct = slices.Insert(distinct, i, p)
+		}
+		if len(distinct) > n {
+			return nil
+		}
 	}
-	return common
+	return distinct
 }
 
-// Snaplen returns how many bytes of a packet the sockets read at most, given the results of
-// Device.Filters; 0: there is no limit below most, or none is known.
+func compare(a, b []cbpf.Instruction) int {
+	return slices.CompareFunc(a, b, func(a, b cbpf.Instruction) int {
+		return cmp.Or(cmp.Compare(a.Op, b.Op), cmp.Compare(a.K, b.K), cmp.Compare(a.Jt, b.Jt), cmp.Compare(a.Jf, b.Jf))
+	})
+}
+
+// Common returns the one program of Programs; nil accepts all.
+func Common(programs [][]cbpf.Instruction, all bool) []cbpf.Instruction {
+	if one := Programs(programs, all, 1); one != nil {
+		return one[0]
+	}
+	return nil
+}
+
+// Snaplen returns how many bytes of a packet the sockets and their filters read at most, given the
+// results of Device.Filters; 0: there is no limit below most, or none is known.
 func Snaplen(programs [][]cbpf.Instruction, all bool, most int) int {
 	if all {
 		return 0
 	}
-	snaplen := uint32(0)
+	snaplen := 0
 	for _, p := range programs {
+		n, known := cbpf.Extent(p) // the filters run again on the truncated packets
+		if !known {
+			return 0
+		}
+		snaplen = max(snaplen, n)
 		for _, in := range p {
 			switch in.Op {
 			case cbpf.OpRetA:
 				return 0
 			case cbpf.OpRetK:
-				snaplen = max(snaplen, in.K)
+				snaplen = max(snaplen, int(min(in.K, math.MaxInt32)))
 			}
 		}
 	}
-	if snaplen >= uint32(most) {
+	if snaplen >= most {
 		return 0
 	}
-	return int(snaplen)
+	return snaplen
 }
 
 // uncut returns prog as it may be run for the readers, without truncation; nil if it may not.
 func uncut(prog []cbpf.Instruction) []cbpf.Instruction {
-	prog = slices.Clone(prog)
-	for i := range prog {
-		in := &prog[i]
-		ad, ancillary := in.Ancillary()
-		switch {
-		case in.Op == cbpf.OpRetA:
-			return nil
-		case in.Op == cbpf.OpRetK && in.K != 0:
-			in.K = math.MaxUint32
-		case ancillary && !slices.Contains(sameThere, ad):
+	for _, in := range prog {
+		if ad, ancillary := in.Ancillary(); ancillary && !slices.Contains(sameThere, ad) {
 			return nil
 		}
 	}
-	return prog
+	return cbpf.Untruncated(prog)
 }

@@ -68,9 +68,28 @@ func TestSnaplen(t *testing.T) {
 		"a socket with no limit": {[][]cbpf.Instruction{ret(cbpf.OpRetK, 96)}, true, 0},
 		"a computed length":      {[][]cbpf.Instruction{ret(cbpf.OpRetA, 96)}, false, 0},
 		"no packet at all":       {[][]cbpf.Instruction{ret(cbpf.OpRetK, 0)}, false, 0},
+		"a filter that reads more than the socket": {[][]cbpf.Instruction{append([]cbpf.Instruction{{Op: cbpf.OpLdAbsH, K: 36}}, ret(cbpf.OpRetK, 20)...)}, false, 38},
+		"a filter that reads anywhere":             {[][]cbpf.Instruction{append([]cbpf.Instruction{{Op: 0x07}, {Op: 0x40}}, ret(cbpf.OpRetK, 20)...)}, false, 0},
 	} {
 		if got := Snaplen(c.programs, c.all, most); got != c.want {
 			t.Errorf("%s: %d, want %d", what, got, c.want)
 		}
+	}
+}
+
+func TestPrograms(t *testing.T) {
+	reads := func(k uint32) []cbpf.Instruction {
+		return []cbpf.Instruction{{Op: cbpf.OpLdAbsH, K: k}, {Op: cbpf.OpRetK, K: 96}}
+	}
+	a := Programs([][]cbpf.Instruction{reads(3), reads(1), reads(2), reads(1)}, false, 3)
+	b := Programs([][]cbpf.Instruction{reads(2), reads(3), reads(1)}, false, 3)
+	if len(a) != 3 || !slices.EqualFunc(a, b, slices.Equal) {
+		t.Errorf("%v, and in another order %v", a, b)
+	}
+	if got := Programs([][]cbpf.Instruction{reads(3), reads(1), reads(2)}, false, 2); got != nil {
+		t.Errorf("three programs, of which two are allowed: %v", got)
+	}
+	if got := Programs([][]cbpf.Instruction{reads(3), {{Op: cbpf.OpRetA}}}, false, 2); got != nil {
+		t.Errorf("with one that cannot be run elsewhere: %v", got)
 	}
 }

@@ -54,11 +54,11 @@ func (a *deviceCapture) description() capfile.Interface {
 // open opens the ring, with the request's filter and snapshot length.
 func (a *deviceCapture) open() error {
 	c := a.c
-	prog, err := c.program(a.link)
+	programs, err := c.programs(a.link)
 	if err != nil {
 		return err
 	}
-	a.tap, err = tap.Open(a.dev, tap.Config{Program: prog, Snaplen: c.request.SnapLen, Promiscuous: true, Buffer: c.s.cfg.Buffer, Grant: &rxring.Grant{Budget: c.s.rings}})
+	a.tap, err = tap.Open(a.dev, tap.Config{Programs: programs, Snaplen: c.request.SnapLen, Promiscuous: true, Buffer: c.s.cfg.Buffer, Grant: &rxring.Grant{Budget: c.s.rings}})
 	if invalid := new(cbpf.CheckError); errors.As(err, &invalid) {
 		return refusef("program: %v", err)
 	}
@@ -82,7 +82,15 @@ func (a *deviceCapture) noMemory() error {
 		a.dev.Name(), size.Format(int64(s.cfg.Buffer)), s.rings.Held(), size.Format(s.cfg.Memory), size.Format(s.ns.MaxMemory()))}
 }
 
-// program returns the request's filter for a link type; nil: everything.
+// programs returns the request's filter for a link type; nil: everything.
+func (c *session) programs(link capfile.LinkType) ([][]cbpf.Instruction, error) {
+	prog, err := c.program(link)
+	if prog == nil || err != nil {
+		return nil, err
+	}
+	return [][]cbpf.Instruction{prog}, nil
+}
+
 func (c *session) program(link capfile.LinkType) ([]cbpf.Instruction, error) {
 	if c.request.Filter == "" {
 		return parseProgram(c.request.Program)

@@ -41,7 +41,7 @@ func TestProgramsForSockets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tap, err := Open(d, Config{Program: isIPv4(c.nops), Snaplen: 40, Socket: c.socket, Promiscuous: true, Retire: time.Millisecond})
+		tap, err := Open(d, Config{Programs: [][]cbpf.Instruction{isIPv4(c.nops)}, Snaplen: 40, Socket: c.socket, Promiscuous: true, Retire: time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}

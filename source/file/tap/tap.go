@@ -21,13 +21,13 @@ import (
 // Config configures a tap. The zero value captures whole packets, of which other hosts' are not
 // requested.
 type Config struct {
-	Program     []cbpf.Instruction // for packets in the form of files of the device's link type; nil: everything
-	Snaplen     int                // bytes of each packet, at most 262144; 0: all
-	Socket      bool               // Program and Snaplen are for packets as a packet socket receives them
-	Promiscuous bool               // also packets to other hosts
-	Buffer      int                // size of the ring in bytes; 0: 4 MiB
-	Retire      time.Duration      // as of [capture.Config]
-	Grant       *rxring.Grant      // as of [capture.Config]
+	Programs    [][]cbpf.Instruction // one of which accepts a packet in the form of files of the device's link type; nil: everything
+	Snaplen     int                  // bytes of each packet, at most 262144; 0: all
+	Socket      bool                 // Programs and Snaplen are for packets as a packet socket receives them
+	Promiscuous bool                 // also packets to other hosts
+	Buffer      int                  // size of the ring in bytes; 0: 4 MiB
+	Retire      time.Duration        // as of [capture.Config]
+	Grant       *rxring.Grant        // as of [capture.Config]
 
 	// Open opens the capture; nil: [capture.OpenDevice].
 	Open func(*rxring.Device, capture.Config) (*capture.Handle, error)
@@ -48,20 +48,20 @@ type Tap struct {
 	rule    atomic.Pointer[rule]
 	buffer  []byte
 	read    atomic.Uint64 // packets from the ring
-	refused atomic.Uint64 // of those, by rule.own
+	refused atomic.Uint64 // of those, by all of rule.own
 }
 
 // rule is what Next does to packets.
 type rule struct {
-	own  *cbpf.Filter // nil: none
-	snap int          // bytes of each packet
+	own  []*cbpf.Filter // one of which accepts the packet; nil: all do
+	snap int            // bytes of each packet
 }
 
 // Open opens a tap. A program that Linux would refuse is a [*cbpf.CheckError].
 func Open(d *rxring.Device, c Config) (*Tap, error) {
 	t := &Tap{socket: c.Socket}
 	t.link, t.cooked = linktype.OfDevice(d.Type())
-	r, inRing, err := t.divide(c.Program, c.Snaplen)
+	r, inRing, err := t.divide(c.Programs, c.Snaplen)
 	if err != nil {
 		return nil, err
 	}
@@ -81,43 +81,59 @@ func Open(d *rxring.Device, c Config) (*Tap, error) {
 const MaxSnaplen = 262144
 
 // divide returns what Next does, and the program that the writers run.
-func (t *Tap) divide(prog []cbpf.Instruction, snaplen int) (r rule, inRing []cbpf.Instruction, err error) {
+func (t *Tap) divide(programs [][]cbpf.Instruction, snaplen int) (r rule, inRing []cbpf.Instruction, err error) {
 	if snaplen < 0 || snaplen > MaxSnaplen {
 		return r, nil, fmt.Errorf("snaplen %d: want 1 to %d bytes, or 0 for whole packets", snaplen, MaxSnaplen)
 	}
 	r.snap = cmp.Or(snaplen, MaxSnaplen)
-	if prog != nil {
-		f, err := cbpf.Compile(prog)
-		if err != nil {
-			return r, nil, err
-		}
-		if reshaped := t.cooked || t.link == linktype.CAN; reshaped && !t.socket || len(prog) > maxWriterFilter || cbpf.Walks(prog) > 0 {
-			r.own = f // it is run on whole packets
-			return r, nil, nil
-		}
-	}
-	if prog == nil && r.snap == MaxSnaplen {
+	filters, err := compile(programs)
+	switch {
+	case err != nil:
+		return r, nil, err
+	case len(programs) > 1 || len(programs) == 1 && !t.forWriters(programs[0]):
+		r.own = filters // they are run on whole packets
+		return r, nil, nil
+	case len(programs) == 1:
+		return r, cbpf.Truncated(programs[0], r.snap), nil
+	case r.snap == MaxSnaplen:
 		return r, nil, nil
 	}
-	return r, cbpf.Truncated(prog, r.snap), nil
+	return r, cbpf.Truncated(nil, r.snap), nil
+}
+
+// forWriters reports whether the writers may run a program.
+func (t *Tap) forWriters(prog []cbpf.Instruction) bool {
+	reshaped := t.cooked || t.link == linktype.CAN
+	return (!reshaped || t.socket) && len(prog) <= maxWriterFilter && cbpf.Walks(prog) == 0
+}
+
+func compile(programs [][]cbpf.Instruction) (filters []*cbpf.Filter, err error) {
+	for _, prog := range programs {
+		f, err := cbpf.Compile(prog)
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, f)
+	}
+	return filters, nil
 }
 
 // SetFilter replaces the filter and the snapshot length, as in [Config]. The ring may still hold
 // packets that the previous filter accepted; Next returns none that both refuse. After an error
 // the previous ones stay.
-func (t *Tap) SetFilter(prog []cbpf.Instruction, snaplen int) error {
-	r, inRing, err := t.divide(prog, snaplen)
+func (t *Tap) SetFilter(programs [][]cbpf.Instruction, snaplen int) error {
+	r, inRing, err := t.divide(programs, snaplen)
 	if err != nil {
 		return err
 	}
 	t.setting.Lock()
 	defer t.setting.Unlock()
 	before := t.rule.Load()
-	if before.own != nil && prog != nil && r.own == nil { // no filter has run yet on what is in the ring
-		if r.own, err = cbpf.Compile(prog); err != nil {
+	if before.own != nil && programs != nil && r.own == nil { // no filter has run yet on what is in the ring
+		if r.own, err = compile(programs); err != nil {
 			return err
 		}
-		inRing = nil
+		inRing = cbpf.Untruncated(programs[0]) // r.own runs on whole packets
 	}
 	if r.own != nil { // before the ring receives everything
 		t.rule.Store(&r)
@@ -183,20 +199,29 @@ func (t *Tap) accept(f *ring.Frame, length int) (keep int, ok bool) {
 	r := t.rule.Load()
 	keep, ok = r.snap, true
 	if r.own != nil {
-		q := cbpf.Packet{Data: t.buffer, Len: uint32(length), Ifindex: uint32(f.From.Ifindex), Protocol: tpacket.Htons(f.From.Protocol), Hatype: f.From.Hatype, PacketType: uint8(f.From.Pkttype)}
-		if t.socket {
-			q.Data, q.Len, q.NetOff = f.Data, uint32(f.Len), uint32(f.Net)
-			if q.VLANPresent = f.Status&tpacket.StatusVLANValid != 0; q.VLANPresent {
-				q.VLANTCI, q.VLANTPID = f.VLANTCI, linktype.TPID(f)
-			}
+		p := t.packet(f, length)
+		n := uint32(0)
+		for _, f := range r.own {
+			n = max(n, f.Run(&p))
 		}
-		n := r.own.Run(&q)
 		keep, ok = min(keep, int(min(n, math.MaxInt32))), n > 0
 	}
 	if t.socket {
 		keep = min(keep+length-f.Len, MaxSnaplen) // the form of files has more
 	}
 	return keep, ok
+}
+
+// packet returns the packet as a filter reads it.
+func (t *Tap) packet(f *ring.Frame, length int) cbpf.Packet {
+	p := cbpf.Packet{Data: t.buffer, Len: uint32(length), Ifindex: uint32(f.From.Ifindex), Protocol: tpacket.Htons(f.From.Protocol), Hatype: f.From.Hatype, PacketType: uint8(f.From.Pkttype)}
+	if t.socket {
+		p.Data, p.Len, p.NetOff = f.Data, uint32(f.Len), uint32(f.Net)
+		if p.VLANPresent = f.Status&tpacket.StatusVLANValid != 0; p.VLANPresent {
+			p.VLANTCI, p.VLANTPID = f.VLANTCI, linktype.TPID(f)
+		}
+	}
+	return p
 }
 
 // Stats counts a tap's packets. Offered is the sum of Read, those in the ring, Dropped and Lost.

@@ -32,7 +32,7 @@ func TestSetFilterShowsNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tap, err := Open(d, Config{Program: accepts(1, 0), Retire: time.Millisecond})
+	tap, err := Open(d, Config{Programs: [][]cbpf.Instruction{accepts(1, 0)}, Retire: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestSetFilterShowsNothingElse(t *testing.T) {
 	}
 	for n, prog := range [][]cbpf.Instruction{accepts(2, maxWriterFilter+1), accepts(1, 0), accepts(2, 0), accepts(1, maxWriterFilter+1), accepts(2, 0)} {
 		deliver()
-		if err := tap.SetFilter(prog, 0); err != nil {
+		if err := tap.SetFilter([][]cbpf.Instruction{prog}, 0); err != nil {
 			t.Fatal(err)
 		}
 		deliver()
