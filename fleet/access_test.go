@@ -35,11 +35,11 @@ func dialAs(t *testing.T, url string, a fleet.Access) (*nats.Conn, error) {
 // A user of a class reads through it and no other; without credentials there is no connection.
 func TestUsersOfAHub(t *testing.T) {
 	dir := t.TempDir()
-	made, err := hub.Init(dir, fleet.DefaultClass, "start")
+	made, err := hub.Init(dir, hub.InitConfig{Classes: []string{fleet.DefaultClass, "start"}})
 	if err != nil || len(made) != 9 {
 		t.Fatalf("%v, %v", made, err)
 	}
-	if made, err := hub.Init(dir); made != nil || err != nil {
+	if made, err := hub.Init(dir, hub.InitConfig{}); made != nil || err != nil {
 		t.Errorf("again: %v, %v", made, err)
 	}
 	h, err := hub.Start(hub.Config{Listen: "127.0.0.1:0", Auth: dir})

@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/rxring/rxring"
@@ -48,6 +49,15 @@ func checkClass(name string) error {
 	return nil
 }
 
+// findClass returns the class of that name, nil if there is none.
+func findClass(classes []Class, name string) *Class {
+	i := slices.IndexFunc(classes, func(c Class) bool { return c.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &classes[i]
+}
+
 // names returns the classes' names.
 func names(classes []Class) (all []string) {
 	for _, c := range classes {
@@ -66,6 +76,17 @@ func (c *Class) grant() *rxring.Grant {
 		return g
 	}
 	return nil
+}
+
+// recordingGrant returns the grant of a recording's tap, whose memory is the host's own; nil: it
+// needs none.
+func (c *Class) recordingGrant() *rxring.Grant {
+	if c.Grant.Filter == nil && c.Grant.Snaplen == 0 {
+		return nil
+	}
+	g := c.Grant
+	g.Budget, g.Account = nil, nil
+	return &g
 }
 
 // checkClasses completes and checks the classes of a host. A capture of another process's device

@@ -26,6 +26,9 @@ type Query struct {
 	Class   string // "": DefaultClass
 	Hosts   string
 	Devices string
+
+	// Recorded selects devices of hosts that do not answer, too, if the server has recordings of them.
+	Recorded bool
 }
 
 // Host is a host with the devices that a [Query] has found.
@@ -78,6 +81,9 @@ func matches(pattern, name string) bool {
 // what there is. It is EACCES if NATS does not allow the requests.
 func Discover(ctx context.Context, nc *nats.Conn, q Query) ([]Host, error) {
 	f, err := discover(ctx, nc, &q)
+	if err == nil && q.Recorded {
+		f.found, err = addIndexed(ctx, nc, &q, f.found)
+	}
 	if err == nil && f.found == nil {
 		err = f.nothing(&q)
 	}
@@ -128,16 +134,24 @@ func (f *discovery) nothing(q *Query) error {
 
 // denied returns an error if the last thing that the server did not allow nc is one of subjects.
 func denied(nc *nats.Conn, q *Query, subjects ...string) error {
+	if s := refusedSubject(nc, subjects...); s != "" {
+		return explain.Errorf(ErrDenied, "class %q: the NATS server does not allow this user %s: ask who runs it, or want another class", q.Class, s)
+	}
+	return nil
+}
+
+// refusedSubject returns the one of subjects that the server did not allow last; "": none of them.
+func refusedSubject(nc *nats.Conn, subjects ...string) string {
 	err := nc.LastError()
 	if !errors.Is(err, nats.ErrPermissionViolation) {
-		return nil
+		return ""
 	}
 	for _, s := range subjects {
 		if strings.Contains(err.Error(), `"`+s+`"`) {
-			return explain.Errorf(ErrDenied, "class %q: the NATS server does not allow this user %s: ask who runs it, or want another class", q.Class, s)
+			return s
 		}
 	}
-	return nil
+	return ""
 }
 
 // discover asks the hosts for the devices that q selects.

@@ -56,6 +56,9 @@
 // lost, too; a replay that begins at a time counts from there on. If a shipper was killed, how many
 // packets its ring still had is not known, which is reported.
 //
+// A stream of the same server, rxring-index, describes the recordings. So [Query.Recorded] finds
+// those of hosts that do not answer.
+//
 // # Classes
 //
 // A host has classes ([Class]): each is a limit on devices, packets and bytes, by [rxring.Grant].
@@ -64,6 +67,10 @@
 // subscribes to rxring.v1.*.*.*.s.C.* and its inbox. A reader of one class has no access to the
 // sessions of another, and each class has its own limit of sessions.
 //
+// A [Recording] has a class, too: its grant limits what is recorded, and its readers alone replay
+// it. They use JetStream's consumers with a filter of the class's subjects, which a user may make
+// by CONSUMER.CREATE.*.*.rxring.v1.*.*.*.r.C.* and no other request.
+//
 // # Subjects
 //
 // Tokens are percent-encoded.
@@ -71,7 +78,8 @@
 //	rxring.v1.FLEET.HOST.ctl                   answers if the host has a shipper
 //	rxring.v1.FLEET.HOST.ctl.CLASS             requests: open, keep, close, list, time
 //	rxring.v1.FLEET.HOST.DEVICE.s.CLASS.ID     a session's batches
-//	rxring.v1.FLEET.HOST.DEVICE.r.NAME         a recording's batches
+//	rxring.v1.FLEET.HOST.DEVICE.r.CLASS.NAME   a recording's batches
+//	rxring.v1.FLEET.HOST.DEVICE.i.CLASS.NAME   a recording's description
 //	$SRV.INFO.rxring                           discovery, by package micro of nats.go
 //
 // # Files
@@ -100,4 +108,6 @@
 //	replay.go        recordings to devices here, in the order of time
 //	replay_track.go  one recording in a replay: packets and losses
 //	replay_stream.go a stream's messages, in order
+//	stream_reader.go consumers of a stream, by subject
+//	record_index.go  which recordings a server has
 package fleet

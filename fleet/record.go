@@ -15,13 +15,15 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/source/file/tap"
 )
 
 // Recording says what a [Shipper] records of each of its devices, all the time. Each device has a
 // JetStream stream for it, in the server of the shipper's connection. Only Name must be set.
 type Recording struct {
-	Name string
+	Name  string
+	Class string // whose readers alone may replay it, and whose grant limits it; "": DefaultClass
 
 	// Program returns the filter for a device, for packets of its link type in files; nil, or no
 	// program: everything. Filter is the expression that it was compiled from, for readers.
@@ -41,12 +43,14 @@ const (
 	maxRecords  = 64 // recordings of a device
 )
 
-func (r *Recording) check() error {
+func (r *Recording) check(classes []Class) error {
 	if err := checkName("recording", r.Name); err != nil {
 		return err
 	}
-	r.Size = cmp.Or(r.Size, defaultSize)
+	r.Size, r.Class = cmp.Or(r.Size, defaultSize), orClass(r.Class)
 	switch {
+	case findClass(classes, r.Class) == nil:
+		return fmt.Errorf("recording %q: class %q: %s", r.Name, r.Class, suggest.Among(r.Class, names(classes)))
 	case r.Snaplen < 0 || r.Snaplen > tap.MaxSnaplen:
 		return fmt.Errorf("recording %q: snaplen %d: want 1 to %d bytes, or 0 for whole packets", r.Name, r.Snaplen, tap.MaxSnaplen)
 	case r.Size < minSize:
@@ -57,12 +61,12 @@ func (r *Recording) check() error {
 	return nil
 }
 
-func checkRecordings(all []Recording) error {
+func checkRecordings(all []Recording, classes []Class) error {
 	if len(all) > maxRecords {
 		return fmt.Errorf("%d recordings: want at most %d", len(all), maxRecords)
 	}
 	for i := range all {
-		if err := all[i].check(); err != nil {
+		if err := all[i].check(classes); err != nil {
 			return err
 		}
 		if slices.ContainsFunc(all[:i], func(r Recording) bool { return r.Name == all[i].Name }) {
@@ -75,6 +79,7 @@ func checkRecordings(all []Recording) error {
 // RecordingInfo describes a recording of a device to readers.
 type RecordingInfo struct {
 	Name    string        `json:"name"`
+	Class   string        `json:"class"`
 	Filter  string        `json:"filter,omitempty"`
 	Snaplen int           `json:"snaplen,omitempty"`
 	Size    int64         `json:"size"`
@@ -87,9 +92,9 @@ type RecordingInfo struct {
 const maxStream = 200
 
 // streamName returns the name of a recording's stream: readable, and unique by its hash.
-func streamName(fleet, host, device, recording string) string {
-	sum := sha256.Sum256([]byte(recordSubject(fleet, host, device, recording)))
-	name := "rxring-" + token(host) + "-" + token(device) + "-" + token(recording)
+func streamName(fleet, host, device, class, recording string) string {
+	sum := sha256.Sum256([]byte(recordSubject(fleet, host, device, class, recording)))
+	name := "rxring-" + token(host) + "-" + token(device) + "-" + token(class) + "-" + token(recording)
 	return name[:min(len(name), maxStream)] + "-" + hex.EncodeToString(sum[:6])
 }
 
@@ -138,6 +143,9 @@ func startRecords(s *Shipper) (*records, error) {
 		return nil, fmt.Errorf("recordings: the server has no JetStream for them (%w): want `rxring hub --store DIR`, or a leaf node on this host: `rxring ship --leaf URL --store DIR`", err)
 	}
 	r.domain = account.Domain
+	if err := r.createIndex(ctx); err != nil {
+		return nil, fmt.Errorf("recordings: stream %s: %w", indexStream, err)
+	}
 	if err := r.update(); err != nil {
 		r.close()
 		return nil, err
@@ -190,15 +198,22 @@ func (r *records) startLocked(d *rxring.Device) *deviceRecords {
 	var all []*recorder
 	var infos []RecordingInfo
 	for _, c := range r.s.cfg.Recordings {
-		rec, err := r.newRecorder(d, c)
+		class := findClass(r.s.cfg.Classes, c.Class)
+		if !class.allows(d) {
+			continue
+		}
+		rec, err := r.newRecorder(d, class, c)
+		if err == nil {
+			infos = append(infos, RecordingInfo{Name: c.Name, Class: c.Class, Filter: c.Filter, Snaplen: c.Snaplen, Size: c.Size, Age: c.Age, Stream: rec.out.stream, Domain: r.domain})
+			all = append(all, rec)
+			err = r.addToIndex(d, infos[len(infos)-1])
+		}
 		if err != nil {
 			for _, rec := range all {
 				rec.tap.Close()
 			}
 			return &deviceRecords{err: fmt.Sprintf("recording %q: %v", c.Name, err)}
 		}
-		all = append(all, rec)
-		infos = append(infos, RecordingInfo{Name: c.Name, Filter: c.Filter, Snaplen: c.Snaplen, Size: c.Size, Age: c.Age, Stream: rec.out.stream, Domain: r.domain})
 	}
 	for _, rec := range all {
 		r.wg.Go(rec.run)
@@ -206,14 +221,18 @@ func (r *records) startLocked(d *rxring.Device) *deviceRecords {
 	return &deviceRecords{infos: infos}
 }
 
-// of returns the recordings of a device.
-func (r *records) of(d *rxring.Device) []RecordingInfo {
+// of returns the recordings of a device for a class's readers.
+func (r *records) of(d *rxring.Device, class *Class) (all []RecordingInfo) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if known := r.devices[d]; known != nil {
-		return known.infos
+		for _, info := range known.infos {
+			if info.Class == class.Name {
+				all = append(all, info)
+			}
+		}
 	}
-	return nil
+	return all
 }
 
 // close ends the recordings: what was captured is stored, if the server is there.
@@ -230,9 +249,9 @@ func (r *records) createStream(d *rxring.Device, c Recording) (jetstream.Stream,
 	ctx, cancel := context.WithTimeout(r.ctx, streamTime)
 	defer cancel()
 	cfg := jetstream.StreamConfig{
-		Name:        streamName(r.s.cfg.Fleet, r.s.cfg.Host, d.Name(), c.Name),
+		Name:        streamName(r.s.cfg.Fleet, r.s.cfg.Host, d.Name(), c.Class, c.Name),
 		Description: fmt.Sprintf("rxring: recording %s of device %s of host %s", c.Name, d.Name(), r.s.cfg.Host),
-		Subjects:    []string{recordSubject(r.s.cfg.Fleet, r.s.cfg.Host, d.Name(), c.Name)},
+		Subjects:    []string{recordSubject(r.s.cfg.Fleet, r.s.cfg.Host, d.Name(), c.Class, c.Name)},
 		MaxBytes:    c.Size,
 		MaxAge:      c.Age,
 		Duplicates:  duplicateWindow,

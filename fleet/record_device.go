@@ -51,7 +51,7 @@ const (
 )
 
 // newRecorder creates the stream, and opens the tap.
-func (r *records) newRecorder(d *rxring.Device, c Recording) (*recorder, error) {
+func (r *records) newRecorder(d *rxring.Device, class *Class, c Recording) (*recorder, error) {
 	var programs [][]cbpf.Instruction
 	if c.Program != nil {
 		prog, err := c.Program(d)
@@ -68,7 +68,7 @@ func (r *records) newRecorder(d *rxring.Device, c Recording) (*recorder, error) 
 	}
 	rec := &recorder{s: r.s, name: c.Name, session: nuid.Next(), dev: d, ctx: r.ctx}
 	rec.out = newAppender(r.js, stream, rec.session, r.s.log)
-	rec.tap, err = tap.Open(d, tap.Config{Programs: programs, Snaplen: c.Snaplen, Promiscuous: true, Buffer: r.s.cfg.Buffer, Retire: retire, Open: r.s.cfg.Open})
+	rec.tap, err = tap.Open(d, tap.Config{Programs: programs, Snaplen: c.Snaplen, Promiscuous: !class.Grant.NoPromiscuous, Buffer: r.s.cfg.Buffer, Retire: retire, Grant: class.recordingGrant(), Open: r.s.cfg.Open})
 	if err != nil {
 		return nil, err
 	}

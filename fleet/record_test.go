@@ -462,6 +462,7 @@ func TestBadRecordings(t *testing.T) {
 		`recording "a": want each name once`:                                {{Name: "a"}, {Name: "a"}},
 		`recording "a": snaplen -1: want 1 to 262144 bytes, or 0`:           {{Name: "a", Snaplen: -1}},
 		`recording "a": size 1000: want at least 1048576 bytes`:             {{Name: "a", Size: 1000}},
+		`recording "a": class "headers": there is all`:                      {{Name: "a", Class: "headers"}},
 		`recording "a": age 1ms: want at least 1s, or 0 for no limit`:       {{Name: "a", Age: time.Millisecond}},
 		"the server has no JetStream for them":                              {{Name: "a"}},
 		"or a leaf node on this host: `rxring ship --leaf URL --store DIR`": {{Name: "b"}},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,14 +16,14 @@ import (
 // opened. It requests few at a time: what is not read yet stays in the stream. It must not be used
 // concurrently.
 type recordStream struct {
-	info   RecordingInfo
-	js     jetstream.JetStream
+	streamReader
+	name   string // of the recording
 	failed func(error)
 
 	since      time.Time
 	last       uint64      // sequence number of the last message
-	lastHeader nats.Header // its header; nil: it was deleted before
-	firstTime  time.Time   // of the first message at open
+	lastHeader nats.Header // its header; nil: there was none
+	firstTime  time.Time   // of the first message at open, if since is not zero
 	late       bool        // messages since the time wanted were deleted before open
 
 	held     jetstream.Msg             // the first message, read by open; nil: none, or it was returned
@@ -37,50 +36,50 @@ type recordStream struct {
 const (
 	// ahead is how many messages are requested ahead.
 	ahead = 8
-	// quietStream is the time without a message after which the stream is inspected.
+	// quietStream is the time without a message after which another consumer is made.
 	quietStream = time.Second
-	// inactiveTime is how long the server keeps a consumer that requests nothing.
-	inactiveTime = time.Minute
 )
 
-func newRecordStream(nc *nats.Conn, info RecordingInfo) (s recordStream, err error) {
-	s.info = info
-	if strings.ContainsAny(info.Domain, ". *>\t\r\n") {
-		return s, fmt.Errorf("recording %q: domain %q: want that of a JetStream server: is its host's rxring of another version?", info.Name, info.Domain)
-	}
-	if info.Domain == "" {
-		s.js, err = jetstream.New(nc)
-	} else {
-		s.js, err = jetstream.NewWithDomain(nc, info.Domain)
-	}
-	if err != nil {
-		return s, fmt.Errorf("recording %q: %w", info.Name, err)
-	}
-	return s, nil
-}
-
 // open finds the last message, and reads the first one: what is deleted from then on is known.
-func (s *recordStream) open(ctx context.Context, since time.Time) (err error) {
+func (s *recordStream) open(ctx context.Context, since time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, streamTime)
 	defer cancel()
-	stream, err := s.js.Stream(ctx, s.info.Stream)
+	s.since = since
+	last, err := s.one(ctx, jetstream.DeliverLastPolicy)
+	if err != nil || last == nil {
+		return err
+	}
+	meta, err := last.Metadata()
 	if err != nil {
 		return err
 	}
-	st := stream.CachedInfo().State
-	s.since, s.last, s.firstTime = since, st.LastSeq, st.FirstTime
-	s.late = st.FirstSeq > 1 && st.FirstTime.After(since)
-	if st.Msgs == 0 || st.LastTime.Before(since) {
+	s.last, s.lastHeader = meta.Sequence.Stream, last.Headers()
+	if meta.Timestamp.Before(since) {
 		s.at = s.last
 		return nil
 	}
-	m, err := stream.GetMsg(ctx, s.last)
+	if !since.IsZero() {
+		if err := s.findFirst(ctx); err != nil {
+			return err
+		}
+	}
+	s.held, s.heldGap, err = s.read(ctx)
+	return err
+}
+
+// findFirst finds out what is deleted already.
+func (s *recordStream) findFirst(ctx context.Context) error {
+	m, err := s.one(ctx, jetstream.DeliverAllPolicy)
+	if err != nil || m == nil {
+		return err
+	}
+	meta, err := m.Metadata()
 	if err != nil {
 		return err
 	}
-	s.lastHeader = m.Header
-	s.held, s.heldGap, err = s.read(ctx)
-	return err
+	s.firstTime = meta.Timestamp
+	s.late = meta.Sequence.Stream > 1 && s.firstTime.After(s.since)
+	return nil
 }
 
 // next returns the next message, nil after the last one. gap says that messages between it, or the
@@ -102,10 +101,15 @@ func (s *recordStream) read(ctx context.Context) (m jetstream.Msg, gap bool, err
 			return nil, false, ctx.Err()
 		}
 		if s.messages == nil {
-			if err := s.consume(ctx); err != nil {
-				if errors.Is(err, jetstream.ErrStreamNotFound) {
-					return nil, false, errDeleted
-				}
+			switch err := s.consume(ctx); {
+			case err == errNoneLeft:
+				s.at = s.last
+				return nil, true, nil
+			case errors.Is(err, jetstream.ErrStreamNotFound):
+				return nil, false, errDeleted
+			case errors.Is(err, ErrDenied):
+				return nil, false, err
+			case err != nil:
 				s.failed(fmt.Errorf("it cannot be read, and is tried again: %w", err))
 				delivery.Sleep(ctx, retryTime)
 				continue
@@ -113,16 +117,7 @@ func (s *recordStream) read(ctx context.Context) (m jetstream.Msg, gap bool, err
 		}
 		m, err := s.receive(ctx)
 		if err != nil {
-			s.close()
-			gone, err := s.gone(ctx)
-			if gone {
-				s.at = s.last
-				return nil, true, nil
-			}
-			if err != nil {
-				s.failed(fmt.Errorf("it cannot be read, and is tried again: %w", err))
-				delivery.Sleep(ctx, retryTime)
-			}
+			s.close() // the next consumer finds out whether any are left
 			continue
 		}
 		meta, err := m.Metadata()
@@ -149,39 +144,30 @@ func (s *recordStream) receive(ctx context.Context) (jetstream.Msg, error) {
 	return s.messages.Next(jetstream.NextContext(ctx))
 }
 
-// consume requests the messages after the last one.
+// errNoneLeft says that all messages up to the last one were deleted.
+var errNoneLeft = errors.New("no message is left")
+
+// consume requests the messages after the last one that was read.
 func (s *recordStream) consume(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, streamTime)
 	defer cancel()
-	c := jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: inactiveTime}
+	var c jetstream.ConsumerConfig
 	switch {
 	case s.at > 0:
 		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.at+1
 	case !s.since.IsZero():
 		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &s.since
 	}
-	consumer, err := s.js.CreateConsumer(ctx, s.info.Stream, c)
+	consumer, err := s.consumer(ctx, c)
 	if err != nil {
 		return err
+	}
+	if consumer.CachedInfo().NumPending == 0 {
+		return errNoneLeft
 	}
 	s.received = 0
 	s.messages, err = consumer.Messages(jetstream.PullMaxMessages(ahead))
 	return err
-}
-
-// gone reports whether no message up to the last one is left.
-func (s *recordStream) gone(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, streamTime)
-	defer cancel()
-	stream, err := s.js.Stream(ctx, s.info.Stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return false, nil // consume reports it
-	}
-	if err != nil {
-		return false, err
-	}
-	st := stream.CachedInfo().State
-	return st.Msgs == 0 || st.FirstSeq > s.last, nil
 }
 
 func (s *recordStream) close() {

@@ -34,7 +34,7 @@ type track struct {
 }
 
 func newTrack(r *Replay, nc *nats.Conn, f recordedDevice) (*track, error) {
-	stream, err := newRecordStream(nc, f.info)
+	reader, err := newRecordingReader(nc, &r.cfg.Query, f.host, f.far.Name, &f.info)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func newTrack(r *Replay, nc *nats.Conn, f recordedDevice) (*track, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &track{r: r, host: f.host, far: f.far, link: link, dev: dev, stream: stream}
+	t := &track{r: r, host: f.host, far: f.far, link: link, dev: dev, stream: recordStream{streamReader: reader, name: f.info.Name}}
 	t.stream.failed = t.fail
 	t.decoder.link = link.Type
 	return t, nil
@@ -196,7 +196,7 @@ func (t *track) close() {
 }
 
 func (t *track) wrap(err error) error {
-	return fmt.Errorf("recording %s of device %s of host %s: %w", t.stream.info.Name, t.far.Name, t.host, err)
+	return fmt.Errorf("recording %s of device %s of host %s: %w", t.stream.name, t.far.Name, t.host, err)
 }
 
 // fail reports an error once.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // ShipConfig configures a [Shipper]. The zero value works.
@@ -35,7 +37,7 @@ type ShipConfig struct {
 	MaxSessions int           // of each class, at a time; 0: 64
 	Lease       time.Duration // 0: 15 s
 
-	Recordings []Recording // of each device that is offered
+	Recordings []Recording // of each device that is offered to their classes
 
 	Logger *slog.Logger // of sessions and recordings; nil: no log
 }
@@ -69,7 +71,7 @@ func (c *ShipConfig) check() error {
 		return fmt.Errorf("fleet: %w", err)
 	}
 	c.Recordings = slices.Clone(c.Recordings)
-	if err := checkRecordings(c.Recordings); err != nil {
+	if err := checkRecordings(c.Recordings, c.Classes); err != nil {
 		return fmt.Errorf("fleet: %w", err)
 	}
 	if c.Buffer < 0 || c.MaxSessions < 0 || c.Lease < 0 {
@@ -126,6 +128,12 @@ func Ship(nc *nats.Conn, ns *rxring.Namespace, c ShipConfig) (*Shipper, error) {
 	}
 	s := &Shipper{nc: nc, ns: ns, cfg: c, log: c.Logger, quit: make(chan struct{})}
 	present := hostSubject(c.Fleet, c.Host)
+	if err := errors.Join(nc.Publish(present, nil), nc.FlushTimeout(duplicateTime)); err != nil {
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	if refused := refusedSubject(nc, present); refused != "" {
+		return nil, explain.Errorf(syscall.EACCES, "fleet: host %q: the NATS server does not allow this user %s: want the name that the credentials are for, or ask who runs it", c.Host, refused)
+	}
 	_, err := nc.Request(present, nil, duplicateTime)
 	switch {
 	case err == nil:
@@ -247,9 +255,7 @@ func (s *Shipper) devices(class *Class) []Device {
 	for _, d := range s.ns.Devices() {
 		if s.offers(d, class) {
 			far := describe(d)
-			if class.Grant.Filter == nil && class.Grant.Snaplen == 0 { // recordings have other packets
-				far.Recordings = s.records.of(d)
-			}
+			far.Recordings = s.records.of(d, class)
 			all = append(all, far)
 		}
 	}

@@ -59,8 +59,13 @@ func sessionSubject(fleet, host, device, class, id string) string {
 }
 
 // recordSubject is where a recording's batches are published.
-func recordSubject(fleet, host, device, name string) string {
-	return strings.Join([]string{root, token(fleet), token(host), token(device), "r", token(name)}, ".")
+func recordSubject(fleet, host, device, class, name string) string {
+	return strings.Join([]string{root, token(fleet), token(host), token(device), "r", token(class), token(name)}, ".")
+}
+
+// indexSubject is where a recording is described. Its arguments are tokens, or "*".
+func indexSubject(fleet, host, device, class, name string) string {
+	return strings.Join([]string{root, fleet, host, device, "i", class, name}, ".")
 }
 
 func orFleet(name string) string { return cmp.Or(name, DefaultFleet) }

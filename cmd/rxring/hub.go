@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,10 +17,10 @@ func newHub() *cobra.Command {
 	var (
 		c       hub.Config
 		initDir string
-		classes []string
+		users   hub.InitConfig
 	)
 	cmd := &cobra.Command{
-		Use:   "hub [--listen HOST:PORT] [--leaf HOST:PORT] [--store DIR] [--tls-cert FILE --tls-key FILE] [--auth DIR] | --init DIR [--class NAME]...",
+		Use:   "hub [--listen HOST:PORT] [--leaf HOST:PORT] [--store DIR] [--tls-cert FILE --tls-key FILE] [--auth DIR] | --init DIR [--class NAME]... [--host NAME]...",
 		Short: "Run a NATS server that ships packets from hosts to readers",
 		Long: `Run a NATS server through which 'rxring ship' offers hosts' devices and
 'rxring run --from nats://SERVER/HOSTS/DEVICES' reads them. An existing NATS server or
@@ -30,22 +31,24 @@ loopback ones need --tls-cert and --tls-key, since packets would cross the netwo
 and --auth, since everyone who can connect could read them; or --public. SIGTERM and SIGINT end it.
 
 --init makes what is missing in a directory, and ends: the keys of a NATS operator and of its
-account, and credentials of users: ship.creds for 'rxring ship --creds', read.creds for readers
-('?creds=FILE' in nats://..., or NATS_CREDS=FILE) and, for each --class, read-NAME.creds for readers
-that may use this class alone. --auth accepts these users, and no others. It needs the files *.jwt
-only: keep *.nk elsewhere.`,
+account, and credentials of users: ship.creds for 'rxring ship --creds', as any host; for each
+--host, ship-NAME.creds, as this host alone; read.creds for readers ('?creds=FILE' in nats://...,
+or NATS_CREDS=FILE) and, for each --class, read-NAME.creds for readers that may use this class
+alone. --auth accepts these users, and no others. It needs the files *.jwt only: keep *.nk elsewhere.`,
 		Example: `  rxring hub
-  rxring hub --init /etc/rxring/hub --class headers
+  rxring hub --init /etc/rxring/hub --class headers --host web-1 --host web-2
   rxring hub --listen 192.0.2.1:4222 --tls-cert hub.pem --tls-key hub.key --auth /etc/rxring/hub
   rxring hub --listen 192.0.2.1:4222 --public
   rxring hub --store /var/lib/rxring`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("init") {
-				return initHub(cmd, initDir, classes)
+				return initHub(cmd, initDir, users)
 			}
-			if cmd.Flags().Changed("class") {
-				return &exitError{exitUsage, errors.New("--class: it names a class of --init: want --init DIR, too")}
+			for _, name := range initFlags {
+				if cmd.Flags().Changed(name) {
+					return &exitError{exitUsage, fmt.Errorf("--%s: it names a user of --init: want --init DIR, too", name)}
+				}
 			}
 			ctx, release := endedBySignals(cmd.Context())
 			defer release()
@@ -71,25 +74,29 @@ only: keep *.nk elsewhere.`,
 	flags.StringVar(&c.Auth, "auth", "", "`DIRECTORY` of --init, whose users alone may connect (default: everyone may)")
 	flags.BoolVar(&c.Public, "public", false, "allow addresses that are not loopback ones without TLS, or without --auth: everyone can read the packets")
 	flags.StringVar(&initDir, "init", "", "make keys, and credentials of users, in this `DIRECTORY`, and exit")
-	flags.StringArrayVar(&classes, "class", nil, "with --init: make credentials of readers of this `CLASS`; may be repeated (default: all)")
+	flags.StringArrayVar(&users.Classes, "class", nil, "with --init: make credentials of readers of this `CLASS`; may be repeated (default: all)")
+	flags.StringArrayVar(&users.Hosts, "host", nil, "with --init: make credentials of the host of this `NAME` alone; may be repeated")
 	return cmd
 }
 
+// initFlags name users of --init.
+var initFlags = []string{"class", "host"}
+
 // initHub makes the directory of --auth.
-func initHub(cmd *cobra.Command, dir string, classes []string) error {
+func initHub(cmd *cobra.Command, dir string, users hub.InitConfig) error {
 	if dir == "" {
 		return &exitError{exitUsage, errors.New("--init \"\": want a directory, such as /etc/rxring/hub")}
 	}
 	var others []string
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if f.Name != "init" && f.Name != "class" {
+		if f.Name != "init" && !slices.Contains(initFlags, f.Name) {
 			others = append(others, "--"+f.Name)
 		}
 	})
 	if others != nil {
 		return &exitError{exitUsage, fmt.Errorf("--init and %s exclude each other: --init starts no hub", strings.Join(others, ", "))}
 	}
-	made, err := hub.Init(dir, classes...)
+	made, err := hub.Init(dir, users)
 	for _, name := range made {
 		fmt.Fprintln(cmd.OutOrStdout(), filepath.Join(dir, name))
 	}

@@ -53,7 +53,8 @@ class is up to the permissions of NATS: see 'rxring hub --init', and docs/fleet-
 then the connection has TLS, unless the server is at a loopback address.
 
 --keep records all the time what a filter accepts, of each device, within a size and an age.
-Readers get it with 'rxring run --from nats://SERVER/HOST/DEVICE?since=10m'. The recordings are
+Readers of its class get it with 'rxring run --from nats://SERVER/HOST/DEVICE?since=10m'; the
+class limits what is recorded. The recordings are
 at the server of --to, which needs JetStream ('rxring hub --store'), or on this host: with
 --leaf and --store this process has a server of its own, a leaf node of the hub's. Then what
 is recorded does not cross the network until it is read, and goes on while the hub is away.
@@ -79,7 +80,7 @@ SIGTERM and SIGINT end it; so does the end of all files of --from.`,
 	flags.StringVar(&f.to, "to", "", "`URL` of the NATS server, such as nats://hub:4222")
 	flags.StringArrayVar(&f.from, "from", nil, fromHelp)
 	flags.StringVar(&f.at, "at", "", "offer the devices that another process offers at this unix socket, or publishes by this name (rxring ps), instead of --from")
-	flags.StringArrayVar(&f.keep, "keep", nil, "`RECORDING` of each device, as NAME=FILTER[,snaplen=N][,size=SIZE][,age=TIME] (size: 1GiB unless given); may be repeated")
+	flags.StringArrayVar(&f.keep, "keep", nil, "`RECORDING` of each device, as NAME=FILTER[,snaplen=N][,size=SIZE][,age=TIME][,class=NAME] (size: 1GiB, class: all, unless given); may be repeated")
 	f.leaf.register(flags)
 	flags.StringVar(&f.config, "config", "", "TOML `FILE` with the classes of readers (default: one class, all, without limits)")
 	flags.StringVar(&f.access.Creds, "creds", "", "`FILE` of credentials for the server, such as ship.creds of rxring hub --init")

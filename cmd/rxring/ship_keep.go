@@ -18,10 +18,10 @@ import (
 	"github.com/rxring/rxring/source/file/linktype"
 )
 
-const wantKeep = "want NAME=FILTER[,snaplen=N][,size=SIZE][,age=TIME], for instance control=tcp port 179,size=2GiB,age=24h"
+const wantKeep = "want NAME=FILTER[,snaplen=N][,size=SIZE][,age=TIME][,class=NAME], for instance control=tcp port 179,size=2GiB,age=24h"
 
 // keepOptions are those of --keep.
-var keepOptions = []string{"age", "size", "snaplen"}
+var keepOptions = []string{"age", "class", "size", "snaplen"}
 
 // parseKeep parses a value of --keep. A comma in the filter is doubled; an empty filter accepts
 // everything.
@@ -48,6 +48,11 @@ func parseKeep(text string) (fleet.Recording, error) {
 			if r.Age, err = time.ParseDuration(value); err != nil || r.Age <= 0 {
 				return r, fmt.Errorf("age=%s: want a time such as 24h or 30m", value)
 			}
+		case "class":
+			if value == "" {
+				return r, errors.New("class=: want the name of a class")
+			}
+			r.Class = value
 		default:
 			return r, fmt.Errorf("option %q: %swant %s; double a comma that belongs to the filter", key, suggest.DidYouMean(key, keepOptions), strings.Join(keepOptions, ", "))
 		}

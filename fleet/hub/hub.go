@@ -93,7 +93,11 @@ func Start(c Config) (*Hub, error) {
 	}
 	h := &Hub{server: s}
 	if c.Leaf != "" {
-		h.leaf = "nats://" + net.JoinHostPort(o.LeafNode.Host, strconv.Itoa(o.LeafNode.Port)) // the server has set it
+		scheme := "nats://"
+		if c.TLSCert != "" {
+			scheme = "tls://"
+		}
+		h.leaf = scheme + net.JoinHostPort(o.LeafNode.Host, strconv.Itoa(o.LeafNode.Port)) // the server has set it
 	}
 	return h, nil
 }

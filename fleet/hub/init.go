@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
@@ -19,7 +20,6 @@ const (
 	operatorKey, operatorJWT = "operator.nk", "operator.jwt"
 	accountKey, accountJWT   = "account.nk", "account.jwt"
 	systemKey, systemJWT     = "system.nk", "system.jwt"
-	shipCreds                = "ship.creds"
 )
 
 // readCreds is the file of the user that may use a class.
@@ -30,24 +30,45 @@ func readCreds(class string) string {
 	return "read-" + class + ".creds"
 }
 
-// Init makes what is missing in a directory of an operator of NATS: its key, an account, and
-// credentials of users: ship, which may offer devices, and a reader for each class; without
-// classes, for fleet.DefaultClass. It returns the names of the files that it has made. What is
-// there stays as it is.
-func Init(dir string, classes ...string) (made []string, err error) {
-	if len(classes) == 0 {
-		classes = []string{fleet.DefaultClass}
+// maxName is the length of a host's longest name, in bytes.
+const maxName = 200
+
+// InitConfig says which users Init makes. The zero value: readers of fleet.DefaultClass, and ship,
+// which may offer devices as any host.
+type InitConfig struct {
+	Classes []string // of readers; nil: fleet.DefaultClass
+	Hosts   []string // each gets a user that offers devices as this host alone
+}
+
+func (c *InitConfig) check() error {
+	if len(c.Classes) == 0 {
+		c.Classes = []string{fleet.DefaultClass}
 	}
-	for _, c := range classes {
-		if err := (fleet.Query{Class: c}).Check(); err != nil {
-			return nil, fmt.Errorf("hub: %w", err)
+	for _, class := range c.Classes {
+		if err := (fleet.Query{Class: class}).Check(); err != nil {
+			return err
 		}
+	}
+	for _, host := range c.Hosts {
+		if host == "" || len(host) > maxName || strings.Contains(host, "/") {
+			return fmt.Errorf("host %q: want its name in the fleet, 1 to %d bytes without '/', such as web-1", host, maxName)
+		}
+	}
+	return nil
+}
+
+// Init makes what is missing in a directory of an operator of NATS: its key, an account, and
+// credentials of users. It returns the names of the files that it has made. What is there stays as
+// it is.
+func Init(dir string, c InitConfig) (made []string, err error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
 	d := &directory{path: dir}
-	if err := d.fill(classes); err != nil {
+	if err := d.fill(&c); err != nil {
 		return d.made, fmt.Errorf("hub: %w", err)
 	}
 	return d.made, nil
@@ -59,7 +80,7 @@ type directory struct {
 	made []string // names of files
 }
 
-func (d *directory) fill(classes []string) error {
+func (d *directory) fill(c *InitConfig) error {
 	operator, err := d.key(operatorKey, nkeys.CreateOperator)
 	if err != nil {
 		return err
@@ -90,8 +111,12 @@ func (d *directory) fill(classes []string) error {
 			c.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit, Streams: jwt.NoLimit, Consumer: jwt.NoLimit, MaxAckPending: jwt.NoLimit}
 			return encode(c, operator)
 		}),
-		d.user(shipCreds, "ship", shipPermissions(), account))
-	for _, class := range classes {
+		d.user("ship.creds", "ship", shipPermissions("*"), account))
+	for _, host := range c.Hosts {
+		name := strings.TrimPrefix(fleet.Domain(host), fleet.Domain("")) // a token of subjects
+		err = errors.Join(err, d.user("ship-"+name+".creds", "ship-"+name, shipPermissions(name), account))
+	}
+	for _, class := range c.Classes {
 		err = errors.Join(err, d.user(readCreds(class), "read-"+class, readPermissions(class), account))
 	}
 	return err
@@ -177,28 +202,37 @@ func encode(c jwt.Claims, by nkeys.KeyPair) ([]byte, error) {
 // Each user has inboxes of its own: a reader of one class does not receive answers, or recordings,
 // that are for another.
 
-// shipPermissions are those of hosts: to receive requests and to publish batches, of their own
-// name and of each other's.
-func shipPermissions() (p jwt.Permissions) {
-	p.Pub.Allow.Add(
-		"rxring.v1.*.*.ctl", "rxring.v1.*.*.*.s.*.*", "rxring.v1.*.*.*.r.*", "_INBOX.>",
-		"$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*",
-	)
-	p.Sub.Allow.Add("$SRV.>", "rxring.v1.*.*.ctl", "rxring.v1.*.*.ctl.*", "$JS.*.API.>", "$JS.ACK.>", "$JS.FC.>")
+// shipPermissions are those of a host, which is a token of subjects, or of all, "*": to receive
+// requests and to publish batches. A leaf node of the host records in its own JetStream, to which
+// readers' requests cross. Streams of the hub have no host in their names, so a user of all hosts
+// alone makes them.
+func shipPermissions(host string) (p jwt.Permissions) {
+	p.Pub.Allow.Add("_INBOX.>")
+	for _, s := range []string{"ctl", "*.s.*.*", "*.r.*.*", "*.i.*.*"} {
+		p.Pub.Allow.Add("rxring.v1.*." + host + "." + s)
+	}
+	p.Sub.Allow.Add("$SRV.>", "rxring.v1.*."+host+".ctl", "rxring.v1.*."+host+".ctl.*")
+	if host != "*" {
+		p.Sub.Allow.Add("$JS." + fleet.Domain("") + host + ".API.>")
+		return p
+	}
+	p.Pub.Allow.Add("$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.DIRECT.GET.*.rxring.v1.*.*.*.r.*.*")
+	p.Sub.Allow.Add("$JS.*.API.>")
 	return p
 }
 
-// readPermissions are those of a class's readers. Recordings have no class: only readers of
-// fleet.DefaultClass have them.
+// readPermissions are those of a class's readers. They read a stream by consumers, which may be
+// made for the subjects of the class alone; who does not know a consumer's name cannot request its
+// messages.
 func readPermissions(class string) (p jwt.Permissions) {
 	p.Pub.Allow.Add("$SRV.INFO.rxring", "rxring.v1.*.*.ctl."+class)
-	p.Sub.Allow.Add("rxring.v1.*.*.*.s." + class + ".*")
-	if class == fleet.DefaultClass {
-		for _, api := range []string{"$JS.API", "$JS.*.API"} {
-			p.Pub.Allow.Add(api+".INFO", api+".STREAM.LIST", api+".STREAM.NAMES", api+".STREAM.INFO.*", api+".STREAM.MSG.GET.*", api+".DIRECT.GET.>", api+".CONSUMER.>")
+	for _, api := range []string{"$JS.API", "$JS.*.API"} {
+		for _, kind := range []string{"r", "i"} {
+			p.Pub.Allow.Add(api + ".CONSUMER.CREATE.*.*.rxring.v1.*.*.*." + kind + "." + class + ".*")
 		}
-		p.Pub.Allow.Add("$JS.ACK.>", "$JS.FC.>")
+		p.Pub.Allow.Add(api+".CONSUMER.INFO.*.*", api+".CONSUMER.MSG.NEXT.*.*")
 	}
+	p.Sub.Allow.Add("rxring.v1.*.*.*.s." + class + ".*")
 	return p
 }
 

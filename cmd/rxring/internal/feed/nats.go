@@ -105,7 +105,9 @@ func (p natsPlan) inspect(ctx context.Context) (opener, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	hosts, err := fleet.Discover(ctx, nc, p.query)
+	query := p.query
+	query.Recorded = p.replay != nil
+	hosts, err := fleet.Discover(ctx, nc, query)
 	if err != nil {
 		nc.Close()
 		return nil, nil, err
