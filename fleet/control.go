@@ -23,6 +23,7 @@ const (
 	opKeep  = "keep"
 	opClose = "close"
 	opList  = "list"
+	opStat  = "stat"
 	opTime  = "time"
 )
 
@@ -41,6 +42,8 @@ type request struct {
 	// Session is that of opKeep and opClose. With opOpen it is the session that the reader had
 	// for the device; it is closed for this reader, and the answer has its last counts.
 	Session string `json:"session,omitempty"`
+
+	Transit uint64 `json:"transit,omitempty"` // of opKeep: packets that the reader has lost in transit so far, for opStat
 }
 
 // audit returns what the log of a host has of a request for a session.
@@ -151,8 +154,9 @@ func (w what) id() string {
 type answer struct {
 	Error *problem `json:"error,omitempty"` // nil: none, and the rest is valid
 
-	Devices []Device  `json:"devices,omitempty"` // of opList
-	Time    *instants `json:"time,omitempty"`    // of opTime
+	Devices  []Device        `json:"devices,omitempty"`  // of opList and opStat
+	Sessions []SessionStatus `json:"sessions,omitempty"` // of opStat
+	Time     *instants       `json:"time,omitempty"`     // of opTime
 
 	// Of opOpen.
 	Session string        `json:"session,omitempty"` // unique among all sessions that ever were

@@ -411,6 +411,13 @@ func (d *device) count(change func(*Counts)) {
 	change(&d.counts)
 }
 
+// lostInTransit returns how many packets were lost in transit so far.
+func (d *device) lostInTransit() uint64 {
+	d.r.mu.Lock()
+	defer d.r.mu.Unlock()
+	return d.counts.Lost.Transit
+}
+
 // lose counts lost packets, after those before them.
 func (d *device) lose(l Losses) {
 	if n := l.sum(); n > 0 {
@@ -474,7 +481,7 @@ func (d *device) check(now time.Time) {
 		d.sessionLost(nil)
 	case c != nil && now.Sub(c.kept) >= c.lease/3:
 		c.kept = now
-		d.send(request{Op: opKeep, Reader: d.id, Session: c.session})
+		d.send(request{Op: opKeep, Reader: d.id, Session: c.session, Transit: d.lostInTransit()})
 	case !d.dev.Up() && now.After(d.retry):
 		d.retry = now.Add(retryTime)
 		d.send(request{Op: opList})

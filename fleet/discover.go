@@ -264,18 +264,9 @@ func findHosts(ctx context.Context, nc *nats.Conn, q *Query) (hosts []hostInfo, 
 
 // list asks a host for its devices.
 func list(ctx context.Context, nc *nats.Conn, q *Query, host string) ([]Device, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	m, err := nc.RequestWithContext(ctx, controlSubject(q.Fleet, host, q.Class), []byte(listRequest))
+	a, err := ask(ctx, nc, controlSubject(q.Fleet, host, q.Class), request{Op: opList})
 	if err != nil {
 		return nil, err
-	}
-	var a answer
-	if err := json.Unmarshal(m.Data, &a); err != nil {
-		return nil, err
-	}
-	if a.Error != nil {
-		return nil, a.Error
 	}
 	return a.Devices, nil
 }

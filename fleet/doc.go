@@ -76,7 +76,7 @@
 // Tokens are percent-encoded.
 //
 //	rxring.v1.FLEET.HOST.ctl                   answers if the host has a shipper
-//	rxring.v1.FLEET.HOST.ctl.CLASS             requests: open, keep, close, list, time
+//	rxring.v1.FLEET.HOST.ctl.CLASS             requests: open, keep, close, list, stat, time
 //	rxring.v1.FLEET.HOST.DEVICE.s.CLASS.ID     a session's batches
 //	rxring.v1.FLEET.HOST.DEVICE.r.CLASS.NAME   a recording's batches
 //	rxring.v1.FLEET.HOST.DEVICE.i.CLASS.NAME   a recording's description
@@ -99,6 +99,7 @@
 //	record_device.go one recording of a device, from its tap to its batches
 //	record_stream.go batches to a stream, each once and in order
 //	discover.go      which hosts have which devices
+//	stat.go          the sessions of hosts
 //	name.go          devices' names here
 //	reader.go        devices of hosts as devices here
 //	reorder.go       packets of several hosts in the order of their stamps

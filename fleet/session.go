@@ -42,14 +42,16 @@ type session struct {
 	subject string
 	encoder encoder
 	counts  counts    // Batches, Packets and Cut are those published, or refused by the connection
+	bytes   uint64    // of batches
 	sent    time.Time // of the last batch with packets
 	ended   bool
 }
 
 // lease is a reader's.
 type lease struct {
-	left int    // periods until it ends, as of pace
-	user string // request.User
+	left    int    // periods until it ends, as of pace
+	user    string // request.User
+	transit uint64 // request.Transit
 }
 
 // leasePeriods is how many periods a lease has. It ends after the one in which it began, too.
@@ -145,6 +147,7 @@ func (c *session) publishLocked(end string) {
 		c.s.log.Debug("fleet: batch lost", "device", c.dev.Name(), "packets", n, "err", err)
 	}
 	c.counts.Batches++
+	c.bytes += uint64(len(payload))
 	c.counts.Packets += uint64(n)
 	if n > 0 {
 		c.sent = b.Sent

@@ -106,7 +106,8 @@ type Shipper struct {
 	mu       sync.Mutex
 	closed   bool
 	sessions []*session
-	past     []pastSession // the newest last
+	past     []pastSession      // the newest last
+	totals   map[totalKey]Total // of sessions that have ended
 }
 
 // pastSession is a session that has ended.
@@ -126,7 +127,7 @@ func Ship(nc *nats.Conn, ns *rxring.Namespace, c ShipConfig) (*Shipper, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	s := &Shipper{nc: nc, ns: ns, cfg: c, log: c.Logger, quit: make(chan struct{})}
+	s := &Shipper{nc: nc, ns: ns, cfg: c, log: c.Logger, quit: make(chan struct{}), totals: make(map[totalKey]Total)}
 	present := hostSubject(c.Fleet, c.Host)
 	if err := errors.Join(nc.Publish(present, nil), nc.FlushTimeout(duplicateTime)); err != nil {
 		return nil, fmt.Errorf("fleet: %w", err)
@@ -235,10 +236,12 @@ func (s *Shipper) serve(r micro.Request, class *Class) {
 		}
 	case opClose:
 		respond(s.leave(&q, class))
+	case opStat:
+		respond(&answer{Devices: s.devices(class), Sessions: s.sessionsOf(class)})
 	case opTime:
 		respond(&answer{Time: &instants{received.UnixNano(), received.Add(time.Since(received)).UnixNano()}})
 	default:
-		respond(&answer{Error: refusef(codeInvalid, "request %q: want %s, %s, %s, %s or %s", q.Op, opOpen, opKeep, opClose, opList, opTime)})
+		respond(&answer{Error: refusef(codeInvalid, "request %q: want %s, %s, %s, %s, %s or %s", q.Op, opOpen, opKeep, opClose, opList, opStat, opTime)})
 	}
 }
 
@@ -315,7 +318,7 @@ func (s *Shipper) open(q *request, class *Class, respond func(*answer)) error {
 	default:
 		s.log.Info("fleet: session joined", append(q.audit(class), "session", c.name)...)
 	}
-	c.readers[q.Reader] = lease{leasePeriods, q.User}
+	c.readers[q.Reader] = lease{left: leasePeriods, user: q.User}
 
 	c.mu.Lock() // it publishes nothing until the answer is sent
 	defer c.mu.Unlock()
@@ -351,7 +354,7 @@ func (s *Shipper) keep(q *request, class *Class) *answer {
 		defer s.mu.Unlock()
 		return &answer{Error: refusef(codeSession, "session %.40q has no such reader: want %s", q.Session, opOpen), Past: s.pastLocked(q.Session, class)}
 	}
-	c.readers[q.Reader] = lease{leasePeriods, c.readers[q.Reader].user}
+	c.readers[q.Reader] = lease{leasePeriods, c.readers[q.Reader].user, q.Transit}
 	s.mu.Unlock()
 	c.beat()
 	return nil
@@ -384,6 +387,7 @@ func (s *Shipper) endLocked(c *session, why string) {
 	}
 	s.sessions = slices.Delete(s.sessions, i, i+1)
 	last := c.end(why)
+	s.addTotalLocked(c)
 	if s.past = append(s.past, pastSession{c.name, c.class, last}); len(s.past) > maxPast {
 		s.past = slices.Delete(s.past, 0, 1)
 	}
