@@ -153,7 +153,7 @@ func (c *session) status() SessionStatus {
 	n := c.totalsLocked()
 	return SessionStatus{
 		Session: c.name, Device: c.dev.Name(), Class: c.class.Name, Opened: c.encoder.start,
-		Filter: c.what.filter(), Instructions: len(c.what.Program), Snaplen: c.what.Snaplen, Compress: c.what.Compress,
+		Filter: c.what.filter(), Instructions: c.what.instructions(), Snaplen: c.what.Snaplen, Compress: c.what.Compress,
 		Offered: n.Offered, Packets: n.Packets, Dropped: n.Dropped, Lost: n.Lost, Cut: n.Cut, Batches: n.Batches, Bytes: c.bytes,
 	}
 }
