@@ -180,10 +180,20 @@ func (f *extcapFlags) installScripts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i, path := range f.at { // Wireshark has another working directory
+	for i, path := range f.at { // Wireshark has another working directory and environment
 		if f.at[i], err = filepath.Abs(path); err != nil {
 			return err
 		}
+	}
+	for i, from := range f.from {
+		spec, err := feed.Parse(from)
+		if err != nil {
+			return err
+		}
+		if spec, err = spec.WithAbsoluteFiles(); err != nil {
+			return err
+		}
+		f.from[i] = spec.String()
 	}
 	paths, err := extcap.Install(dirs, program, f.others())
 	for _, path := range paths {

@@ -215,6 +215,7 @@ func (s *server) fileNames(c *Config) (names []string) {
 		if path, ok := from.File(); ok {
 			names = append(names, path)
 		}
+		names = append(names, from.FleetFiles()...)
 	}
 	return names
 }
