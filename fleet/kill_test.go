@@ -32,9 +32,9 @@ var kills = flag.Int("kills", 3, "rounds of TestKills")
 // killLease is longer than a hub is away.
 const killLease = 6 * time.Second
 
-// roles are the programs that TestKills kills: this one, with roleVariable in its environment and
-// what it needs in argVariable. They end with their standard input.
-var roles = map[string]func() error{"hub": hubRole, "ship": shipRole, "read": readRole}
+// roles are programs that TestKills kills, and that benchmarks measure: this one, with roleVariable
+// in its environment and what it needs in argVariable. They end with their standard input.
+var roles = map[string]func() error{"hub": hubRole, "ship": shipRole, "read": readRole, "send": sendRole}
 
 const (
 	roleVariable = "RXRING_FLEET_TEST_ROLE"
@@ -150,14 +150,14 @@ func readRole() error {
 
 // party is a process that may be killed.
 type party struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	out    *bufio.Reader
 	stderr bytes.Buffer
 }
 
-func startParty(t *testing.T, role, arg string) (p *party, line string) {
+func startParty(t testing.TB, role, arg string) (p *party, line string) {
 	t.Helper()
 	p = &party{t: t, cmd: exec.Command("/proc/self/exe")}
 	p.cmd.Env = append(os.Environ(), roleVariable+"="+role, argVariable+"="+arg)
