@@ -24,9 +24,11 @@ check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, s
 	$(GO) test -vet=off -short -p 4 -timeout 5m $(PACKAGES)
 
 # The steps before the tests need processors only, and run side by side; the tests have the
-# machine to themselves. The last step prints which tests were skipped.
+# machine to themselves. The last step prints which tests were skipped. Without DWARF, dozens of
+# test programs are linked in two thirds of the time.
 .PHONY: test
 test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
+test: export GOFLAGS := $(GOFLAGS) -ldflags=-w
 test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
 	@$(MAKE) --no-print-directory -j3 lint serial explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short
@@ -35,10 +37,10 @@ test: deps ## everything that must hold: lint, explorations, fuzz targets, all t
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
 # Packages whose tests take longest begin first.
-LONGEST = ./interpose ./cmd/rxring ./cmd/rxring/internal/hostile ./source/iface ./conformance ./cmd/rxring/internal/dump
+LONGEST = ./interpose ./cmd/rxring ./cmd/rxring/internal/hostile ./source/iface ./cmd/rxring/internal/dump
 # Packages whose tests have one goroutine, or measure, are tested without -race. The leases of
 # fleet's tests are short, so these have the machine to themselves. lint has vetted all packages.
-RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|fleet|conformance/(grants|twin))(/|$$)')
+RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|fleet|conformance)(/|$$)')
 
 .PHONY: serial
 serial:
@@ -95,12 +97,15 @@ fuzz-smoke: ## each fuzz target for FUZZTIME, 2000 inputs
 	@scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: deps ## rxring beside its peers: a table of medians and ratios, in some minutes
+bench: deps ## rxring beside its peers: a table of medians and ratios, in some minutes; then a fleet
 	$(GO) run -C bench ./cmd/table $(BENCHFLAGS)
+	$(GO) test -C fleet -run '^$$' -bench Path -benchtime 1000000x
+	$(GO) test -C fleet -run '^$$' -bench 'Hosts|FirstPacket' -benchtime 10x
 
 .PHONY: bench-smoke
 bench-smoke: ## check that every contender of bench moves the packets it claims to
 	$(GO) test -C bench -vet=off ./...
+	$(GO) test -C fleet -vet=off -run '^$$' -bench Path -benchtime 2000x
 
 .PHONY: api
 api: tools ## changes of the exported API since the last tag

@@ -34,6 +34,8 @@ func residentMemory(b *testing.B, pid int) (kib int) {
 
 // BenchmarkHosts discovers hosts that ship nothing: an operation is one discovery. It reports the
 // hub's memory and the CPU time of an idle shipper, too.
+//
+//	go test -run '^$' -bench 'Hosts|FirstPacket' -benchtime 10x
 func BenchmarkHosts(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -68,6 +68,9 @@ const (
 
 func (p *path) measure(b *testing.B) {
 	h := open(b, p.dev, capture.Config{Buffer: benchBuffer})
+	if p.reader != nil {
+		eventually(b, "a session", func() bool { return p.reader.Counts().Sessions > 0 })
+	}
 	left := b.N
 	credit := func(n int) {
 		if n = min(n, left); n > 0 {
