@@ -93,17 +93,18 @@ func (f *sourceFlags) devices(ctx context.Context) (all []listedDevice, err erro
 		return nil, &exitError{exitUsage, err}
 	}
 	defer feeds.Close()
-	origin, clock := make(map[*rxring.Device]string), make(map[*rxring.Device]fleet.Clock)
+	byDevice, clock := make(map[*rxring.Device]listedDevice), make(map[*rxring.Device]fleet.Clock)
 	for _, f := range feeds.List() {
 		maps.Copy(clock, f.Clocks(ctx))
 		for _, d := range f.Devices() {
-			origin[d] = f.Origin(d)
+			l := listedDevice{DeviceStatus: attach.StatusOf(d), Recordings: f.Recordings(d)}
+			l.Source = f.Origin(d)
+			byDevice[d] = l
 		}
 	}
 	all = []listedDevice{}
 	for _, d := range ns.Devices() {
-		l := listedDevice{DeviceStatus: attach.StatusOf(d)}
-		l.Source = origin[d]
+		l := byDevice[d]
 		if c, ok := clock[d]; ok {
 			l.Clock = &c
 		}
@@ -115,7 +116,8 @@ func (f *sourceFlags) devices(ctx context.Context) (all []listedDevice, err erro
 // listedDevice is a device with what is printed beside its status.
 type listedDevice struct {
 	attach.DeviceStatus
-	Clock *fleet.Clock `json:"clock,omitempty"` // of its host beside this one's; nil: this host, or not known
+	Clock      *fleet.Clock `json:"clock,omitempty"`      // of its host beside this one's; nil: this host, or not known
+	Recordings []string     `json:"recordings,omitempty"` // names
 }
 
 func listDevices(out io.Writer, devices []listedDevice) error {
@@ -137,9 +139,13 @@ func listDevices(out io.Writer, devices []listedDevice) error {
 		case clocks:
 			clock = "-\t"
 		}
+		fedBy := cmp.Or(d.Source, "-")
+		if d.Recordings != nil {
+			fedBy += ", recorded: " + strings.Join(d.Recordings, ", ")
+		}
 		clean := func(s string) string { return printable.Text(cmp.Or(s, "-"), '?') } // text of another process
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s%s\n", d.Index, clean(d.Name), clean(d.Type), clean(d.Addr), d.MTU,
-			clean(strings.Join(d.Addrs, " ")), up, clock, clean(d.Source))
+			clean(strings.Join(d.Addrs, " ")), up, clock, clean(fedBy))
 	}
 	return w.Flush()
 }

@@ -62,6 +62,7 @@ type Feed struct {
 
 	devices func() []*rxring.Device
 	origin  func(*rxring.Device) string // nil: the spec
+	hosts   []fleet.Host                // of a fleet; nil: none
 	clocks  func(context.Context) map[*rxring.Device]fleet.Clock
 	start   func() (Running, error)
 	discard func()  // closes what is open before start; nil: nothing

@@ -125,8 +125,7 @@ func (p natsPlan) open(nc *nats.Conn, hosts []fleet.Host, c Config) (*Feed, erro
 	if err != nil {
 		return nil, err
 	}
-	origin := func(d *rxring.Device) string { return withRecordings(r.Origin(d), hosts) }
-	return &Feed{devices: r.Devices, origin: origin, clocks: r.Clocks, discard: func() { r.Close(); nc.Close() }, start: func() (Running, error) {
+	return &Feed{devices: r.Devices, origin: r.Origin, hosts: hosts, clocks: r.Clocks, discard: func() { r.Close(); nc.Close() }, start: func() (Running, error) {
 		return runningFleet{r, nc}, r.Start()
 	}}, nil
 }

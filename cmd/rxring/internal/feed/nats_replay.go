@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/fleet"
 )
 
@@ -58,21 +58,19 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 	return time.Parse(time.RFC3339Nano, text)
 }
 
-// withRecordings returns a device's origin, HOST/DEVICE, with the names of its recordings.
-func withRecordings(origin string, hosts []fleet.Host) string {
-	for _, h := range hosts {
-		for _, d := range h.Devices {
-			if h.Name+"/"+d.Name != origin || d.Recordings == nil {
+// Recordings returns the names of a device's recordings, when the feed was opened.
+func (f *Feed) Recordings(d *rxring.Device) (names []string) {
+	for _, h := range f.hosts {
+		for _, far := range h.Devices {
+			if h.Name+"/"+far.Name != f.Origin(d) {
 				continue
 			}
-			var names []string
-			for _, r := range d.Recordings {
+			for _, r := range far.Recordings {
 				names = append(names, r.Name)
 			}
-			return origin + ", recorded: " + strings.Join(names, ", ")
 		}
 	}
-	return origin
+	return names
 }
 
 func (p natsPlan) openReplay(nc *nats.Conn, hosts []fleet.Host, c Config) (*Feed, error) {
@@ -86,7 +84,7 @@ func (p natsPlan) openReplay(nc *nats.Conn, hosts []fleet.Host, c Config) (*Feed
 		return nil, err
 	}
 	waits.devices = r.Devices()
-	return &Feed{devices: r.Devices, origin: r.Origin, Finite: true, discard: func() { r.Close(); nc.Close() }, start: func() (Running, error) {
+	return &Feed{devices: r.Devices, origin: r.Origin, hosts: hosts, Finite: true, discard: func() { r.Close(); nc.Close() }, start: func() (Running, error) {
 		if !c.Patient {
 			return nil, errors.New("since: a recording waits for its readers, which must be one user's: want it without since, or with rxring run or dump")
 		}
