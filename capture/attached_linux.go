@@ -1,8 +1,6 @@
 package capture
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -85,9 +83,8 @@ type attachedSocket struct {
 	memory ring.Memory
 	closed atomic.Bool
 
-	ring.Sleeper
+	errorSleeper
 	events rxring.Events // at the time of Arm
-	down   error         // read from the socket and not returned yet
 }
 
 func (a *attachedSocket) setsockopt(opt int, val []byte) error {
@@ -122,16 +119,6 @@ func (a *attachedSocket) reader(g tpacket.Geometry) (*ring.Reader, error) {
 	return ring.NewReader(a.memory, g, a)
 }
 
-// Sleep implements [ring.Sleeper]. Only the reading goroutine calls it, and through it
-// Arm and endError.
-func (a *attachedSocket) Sleep(ctx context.Context, ready func() bool) error {
-	err := a.Sleeper.Sleep(ctx, ready)
-	if err == a.down {
-		a.down = nil
-	}
-	return err
-}
-
 // Arm implements [notify.Armer].
 func (a *attachedSocket) Arm(w ring.Waker) { a.events, _, _ = a.s.Poll(w) }
 
@@ -146,23 +133,16 @@ func (a *attachedSocket) endError() error {
 	if err := a.detached(); err != nil {
 		return err
 	}
-	if a.down == nil && a.events&rxring.EventErr != 0 {
-		a.down = a.socketError()
+	if a.pending == nil && a.events&rxring.EventErr == 0 {
+		return nil
 	}
-	return a.down
+	return a.take(a.soError)
 }
 
-// socketError reads and clears the socket's SO_ERROR, which is ENETDOWN after its device
-// went down.
-func (a *attachedSocket) socketError() error {
-	var b [4]byte
-	if _, err := a.s.Getsockopt(tpacket.SolSocket, tpacket.SoError, b[:]); err != nil {
-		return a.orClosed(err)
-	}
-	if errno := syscall.Errno(binary.NativeEndian.Uint32(b[:])); errno != 0 {
-		return fmt.Errorf("packet socket: %w", errno)
-	}
-	return nil // another call has read it
+// soError reads and clears SO_ERROR, which is ENETDOWN after the socket's device went down.
+func (a *attachedSocket) soError(val []byte) error {
+	_, err := a.s.Getsockopt(tpacket.SolSocket, tpacket.SoError, val)
+	return a.orClosed(err)
 }
 
 // memoryError returns why the ring's memory is no longer available. Its owner may take it

@@ -439,3 +439,38 @@ func TestReadingAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// A read returns ENETDOWN once when the device goes down, after the packets that are ready, and
+// continues when it is up again; it returns it once when the device is removed, too.
+func TestDeviceGoesDown(t *testing.T) {
+	for _, immediate := range []bool{false, true} {
+		w := newOurs(t)
+		h := w.open(t, quick(immediate))
+		w.receive(t, packet(11))
+		for !h.Ready() {
+			time.Sleep(time.Millisecond)
+		}
+		w.dev.SetUp(false)
+		for want := range 2 {
+			if _, err := h.Next(soon(t)); (err != nil) != (want == 1) || want == 1 && !errors.Is(err, syscall.ENETDOWN) {
+				t.Fatalf("read %d: %v", want, err)
+			}
+		}
+		h.SetDeadline(time.Now().Add(10 * time.Millisecond))
+		if _, err := h.Next(soon(t)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the error is returned again: %v", err)
+		}
+		h.SetDeadline(time.Time{})
+		w.dev.SetUp(true)
+		w.receive(t, packet(12))
+		if _, err := h.Next(soon(t)); err != nil {
+			t.Error(err)
+		}
+		if err := w.dev.Namespace().RemoveDevice(w.dev); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Next(soon(t)); !errors.Is(err, syscall.ENETDOWN) {
+			t.Errorf("device removed: %v", err)
+		}
+	}
+}

@@ -24,8 +24,8 @@ func TestClassesLimitTheirReaders(t *testing.T) {
 	classes := []fleet.Class{{}, {Name: "start", Grant: rxring.Grant{Filter: short(500), Snaplen: 20}}}
 	s := newScene(t, eth0, fleet.ShipConfig{Classes: classes}, fleet.ReaderConfig{})
 	limited := read(t, dial(t, s.hub.URL()), fleet.ReaderConfig{Query: fleet.Query{Class: "start"}})
-	all := open(t, s.reader.dev, capture.Config{})
-	some := open(t, limited.dev, capture.Config{})
+	all := s.reader.open(t, capture.Config{})
+	some := limited.open(t, capture.Config{})
 	send(s.far, 0, 1000)
 	if captured, drops := whole(t, all, 1000); captured != 1000 {
 		t.Errorf("the other class captured %d, dropped %v", captured, drops)

@@ -30,11 +30,12 @@
 //
 // Nothing is published while no socket here has an interest. Then a reader opens a session on the
 // far host, with the filters of its sockets ([rxring.Device.Filters]), at most four, and the snapshot
-// length that is enough for all of them. A packet that several of the filters accept crosses once. Readers that ask the same share the session. It is kept by a message
-// in each third of a lease, 15 s, and ends after a lease without one, not counting the time in which
-// the far process was stalled (load, SIGSTOP). The far host answers with
-// counts, in order with the packets. After two leases without a message the device here goes down
-// (ENETDOWN), and up again when the far device answers.
+// length that is enough for all of them. A packet that several of the filters accept crosses once.
+// Readers that ask the same share the session. It is kept by a message in each third of a lease,
+// 15 s, and ends after a lease without one; time in which the far process was stalled, by load or
+// SIGSTOP, does not count. The far host answers with counts, in order with the packets. After two
+// leases without a message the device here goes down (ENETDOWN), and up again when the far device
+// answers.
 //
 // A filter that changes keeps its session if no other reader shares it: no packet is lost or
 // delivered twice. If others share it, packets between the two may be delivered, or counted, twice.

@@ -68,7 +68,7 @@ func TestHubDies(t *testing.T) {
 	need.Time(t, "two leases pass")
 	t.Parallel()
 	s := newScene(t, eth0, fleet.ShipConfig{Lease: 3 * time.Second}, fleet.ReaderConfig{})
-	h, reads := open(t, s.reader.dev, capture.Config{}), program(t, s.reader.dev)
+	h, reads := s.reader.open(t, capture.Config{}), program(t, s.reader.dev)
 	send(s.far, 0, 100)
 	whole(t, h, 100)
 	address := strings.TrimPrefix(s.hub.URL(), "nats://")
@@ -98,7 +98,7 @@ func TestShipperVanishes(t *testing.T) {
 	nc := dial(t, hub.URL())
 	ship(t, nc, far, fleet.ShipConfig{Host: "h", Lease: shortLease})
 	r := read(t, dial(t, hub.URL()), fleet.ReaderConfig{})
-	h, reads := open(t, r.dev, capture.Config{}), program(t, r.dev)
+	h, reads := r.open(t, capture.Config{}), program(t, r.dev)
 	send(far, 0, 10)
 	far.Lost(3)
 	send(far, 10, 20)
@@ -129,8 +129,8 @@ func TestReaderVanishes(t *testing.T) {
 	ship(t, dial(t, hub.URL()), far, fleet.ShipConfig{Host: "h", Lease: shortLease})
 	nc := dial(t, hub.URL())
 	vanishes, stays := read(t, nc, fleet.ReaderConfig{}), read(t, dial(t, hub.URL()), fleet.ReaderConfig{})
-	open(t, vanishes.dev, capture.Config{Filter: only(100)})
-	h := open(t, stays.dev, capture.Config{})
+	vanishes.open(t, capture.Config{Filter: only(100)})
+	h := stays.open(t, capture.Config{})
 	eventually(t, "two taps", func() bool { return sockets(far) == 2 })
 	nc.Close()
 	eventually(t, "one tap", func() bool { return sockets(far) == 1 })
@@ -188,7 +188,7 @@ func TestClusterLosesServers(t *testing.T) {
 		return err == nil && len(hosts) == 1
 	})
 	r := read(t, here, fleet.ReaderConfig{})
-	h := open(t, r.dev, capture.Config{Buffer: 64 << 20})
+	h := r.open(t, capture.Config{Buffer: 64 << 20})
 	n := 0
 	passes := func(what string) {
 		t.Helper()
@@ -301,7 +301,7 @@ func TestServerDropsASlowReader(t *testing.T) {
 	v := newValve(t, strings.TrimPrefix(hub.URL(), "nats://"))
 	config := fleet.ReaderConfig{Compress: fleet.None}
 	slow, fast := read(t, dial(t, "nats://"+v.listener.Addr().String()), config), read(t, dial(t, hub.URL()), config)
-	a, b := open(t, slow.dev, capture.Config{Buffer: 256 << 20}), open(t, fast.dev, capture.Config{Buffer: 256 << 20})
+	a, b := slow.open(t, capture.Config{Buffer: 256 << 20}), fast.open(t, capture.Config{Buffer: 256 << 20})
 	noise := make([]byte, 60000)
 	random := rand.NewChaCha8([32]byte{})
 	sendNoise := func(n int) {
@@ -338,7 +338,7 @@ func TestSeveralFiltersHere(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{Logger: slog.New(slog.NewTextHandler(log, nil))}, fleet.ReaderConfig{})
 	var handles []*capture.Handle
 	for _, f := range [][]cbpf.Instruction{only(500), only(900), short(200), only(500)} {
-		handles = append(handles, open(t, s.reader.dev, capture.Config{Filter: f}))
+		handles = append(handles, s.reader.open(t, capture.Config{Filter: f}))
 	}
 	const most = 0xffff
 	eventually(t, "the host has three filters", func() bool { return log.has("instructions=12") })
@@ -355,7 +355,7 @@ func TestSeveralFiltersHere(t *testing.T) {
 		t.Errorf("%d packets crossed: want %d", n, 141+559)
 	}
 	for n := range uint32(3) {
-		open(t, s.reader.dev, capture.Config{Filter: only(most + n)})
+		s.reader.open(t, capture.Config{Filter: only(most + n)})
 	}
 	eventually(t, "the host has no filter", func() bool { return log.has("instructions=0") })
 	send(s.far, 0, 1000)
@@ -388,7 +388,7 @@ func (l *logBuffer) has(text string) bool {
 func TestFiltersChangeWhilePacketsArrive(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 256 << 20}, fleet.ReaderConfig{})
-	stays := open(t, s.reader.dev, capture.Config{Filter: only(500), Buffer: 256 << 20})
+	stays := s.reader.open(t, capture.Config{Filter: only(500), Buffer: 256 << 20})
 	const n = 30000
 	sent := make(chan struct{})
 	go func() {
@@ -400,7 +400,7 @@ func TestFiltersChangeWhilePacketsArrive(t *testing.T) {
 	}()
 	others := []capture.Config{{Filter: only(900), Snaplen: 20}, {Filter: short(200)}, {}, {Filter: only(14)}}
 	for i := 0; ; i++ {
-		h := open(t, s.reader.dev, others[i%len(others)])
+		h := s.reader.open(t, others[i%len(others)])
 		if i%2 == 0 {
 			if err := h.SetFilter(only(uint32(i))); err != nil {
 				t.Fatal(err)
@@ -428,7 +428,7 @@ func TestRefusedSession(t *testing.T) {
 	need.Time(t, "a reader asks again after a second")
 	t.Parallel()
 	s := newScene(t, eth0, fleet.ShipConfig{MaxSessions: 1}, fleet.ReaderConfig{})
-	first := open(t, s.reader.dev, capture.Config{})
+	first := s.reader.open(t, capture.Config{})
 	other := read(t, dial(t, s.hub.URL()), fleet.ReaderConfig{})
 	second := open(t, other.dev, capture.Config{Filter: []cbpf.Instruction{{Op: cbpf.OpRetK, K: 96}}})
 	eventually(t, "the refusal", func() bool {

@@ -174,12 +174,20 @@ func open(t testing.TB, d *rxring.Device, c capture.Config) *capture.Handle {
 	return h
 }
 
+// open opens a socket of the device here, and returns when the host has a session for it.
+func (r *reading) open(t testing.TB, c capture.Config) *capture.Handle {
+	t.Helper()
+	h := open(t, r.dev, c)
+	eventually(t, "a session", func() bool { return r.Counts().Sessions > 0 })
+	return h
+}
+
 // Packets arrive in order, byte for byte and with their stamps, in each encoding.
 func TestPacketsAreThoseOfTheHost(t *testing.T) {
 	for _, c := range fleet.Compressions {
 		t.Run(string(c), func(t *testing.T) {
 			s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{Compress: c})
-			h := open(t, s.reader.dev, capture.Config{Buffer: 64 << 20})
+			h := s.reader.open(t, capture.Config{Buffer: 64 << 20})
 			const n = 3000
 			send(s.far, 0, n)
 			for i := range n {
@@ -208,7 +216,7 @@ func TestInterestReachesTheHost(t *testing.T) {
 	if s.far.HasListeners() {
 		t.Fatal("the host captures though no socket is open")
 	}
-	h := open(t, s.reader.dev, capture.Config{Filter: only(500), Snaplen: 100})
+	h := s.reader.open(t, capture.Config{Filter: only(500), Snaplen: 100})
 	eventually(t, "the filter at the host", func() bool { // usually when open returns: on a busy machine later
 		programs, all := s.far.Filters()
 		return !all && len(programs) == 1 && len(programs[0]) == 4 && programs[0][2].K == 100
@@ -254,7 +262,7 @@ func whole(t testing.TB, h *capture.Handle, sent uint64) (captured uint64, drops
 
 func TestFullRingOfTheHostIsCounted(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 1}, fleet.ReaderConfig{})
-	h := open(t, s.reader.dev, capture.Config{Buffer: 256 << 20})
+	h := s.reader.open(t, capture.Config{Buffer: 256 << 20})
 	const n = 100000
 	send(s.far, 0, n)
 	captured, drops := whole(t, h, n)
@@ -266,7 +274,7 @@ func TestFullRingOfTheHostIsCounted(t *testing.T) {
 
 func TestLossBeforeTheHostIsCounted(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{})
-	h := open(t, s.reader.dev, capture.Config{})
+	h := s.reader.open(t, capture.Config{})
 	send(s.far, 0, 10)
 	s.far.Lost(7)
 	send(s.far, 10, 20)
@@ -278,8 +286,8 @@ func TestLossBeforeTheHostIsCounted(t *testing.T) {
 // A reader that does not read drops in its own ring, and delays nobody.
 func TestSlowReaderHereIsCounted(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 256 << 20}, fleet.ReaderConfig{})
-	slow := open(t, s.reader.dev, capture.Config{Buffer: 1})
-	fast := open(t, s.reader.dev, capture.Config{Buffer: 256 << 20})
+	slow := s.reader.open(t, capture.Config{Buffer: 1})
+	fast := s.reader.open(t, capture.Config{Buffer: 256 << 20})
 	const n = 50000
 	send(s.far, 0, n)
 	if captured, drops := whole(t, slow, n); drops[ring.Full] == 0 {
@@ -293,7 +301,7 @@ func TestSlowReaderHereIsCounted(t *testing.T) {
 // While the hub is away, batches are lost in transit, and counted afterwards. The session goes on.
 func TestHubRestartIsCounted(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{})
-	h := open(t, s.reader.dev, capture.Config{Buffer: 64 << 20})
+	h := s.reader.open(t, capture.Config{Buffer: 64 << 20})
 	send(s.far, 0, 1000)
 	whole(t, h, 1000)
 	var address string
@@ -325,7 +333,7 @@ func TestHubRestartIsCounted(t *testing.T) {
 // After two leases of silence the device is down; it is up again when the host is back.
 func TestHostDiesAndReturns(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{})
-	h := open(t, s.reader.dev, capture.Config{})
+	h := s.reader.open(t, capture.Config{})
 	send(s.far, 0, 10)
 	whole(t, h, 10)
 	s.shipper.Close()
@@ -341,7 +349,7 @@ func TestHostDiesAndReturns(t *testing.T) {
 func TestReadersShareSessions(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 256 << 20}, fleet.ReaderConfig{})
 	other := read(t, dial(t, s.hub.URL()), fleet.ReaderConfig{})
-	a, b := open(t, s.reader.dev, capture.Config{Buffer: 64 << 20}), open(t, other.dev, capture.Config{Buffer: 64 << 20})
+	a, b := s.reader.open(t, capture.Config{Buffer: 64 << 20}), other.open(t, capture.Config{Buffer: 64 << 20})
 	if n := sockets(s.far); n != 1 {
 		t.Errorf("%d taps for two readers of the same", n)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -262,11 +263,14 @@ func newKillScene(t *testing.T) *killScene {
 	k.startHub()
 	k.newShip()
 	k.survivor = read(t, dial(t, "nats://"+k.address), fleet.ReaderConfig{})
-	k.handle = open(t, k.survivor.dev, capture.Config{Buffer: 256 << 20})
+	k.handle = k.survivor.open(t, capture.Config{Buffer: 256 << 20})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for last := uint64(0); ; {
 			p, err := k.handle.Next(t.Context())
+			if errors.Is(err, syscall.ENETDOWN) {
+				continue // the host was killed
+			}
 			if err != nil {
 				return
 			}
@@ -353,7 +357,7 @@ func TestStoppedShipperKeepsItsSessions(t *testing.T) {
 	hub := startHub(t, "127.0.0.1:0")
 	host, _ := startParty(t, "ship", fmt.Sprintf("%s a %v", hub.URL(), lease))
 	r := read(t, dial(t, hub.URL()), fleet.ReaderConfig{})
-	h := open(t, r.dev, capture.Config{Buffer: 64 << 20})
+	h := r.open(t, capture.Config{Buffer: 64 << 20})
 	eventually(t, "the host captures", func() bool { return host.pause().Taps > 0 })
 	host.resume()
 	eventually(t, "packets", func() bool { return r.Counts().Packets > 0 })

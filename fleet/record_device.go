@@ -121,10 +121,10 @@ func (r *recorder) drain(ctx context.Context) {
 		}
 		r.tap.SetDeadline(end)
 		p, ok, err := r.tap.Next(ctx)
-		if err != nil {
+		if err != nil && !errors.Is(err, syscall.ENETDOWN) {
 			return
 		}
-		if ok {
+		if err == nil && ok {
 			r.add(ctx, &p)
 		}
 	}

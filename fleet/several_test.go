@@ -82,7 +82,7 @@ func TestReorderLate(t *testing.T) {
 func TestReorderDeliversBeforeTheDeviceGoesDown(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{Reorder: 10 * time.Second})
-	h := open(t, s.reader.dev, capture.Config{})
+	h := s.reader.open(t, capture.Config{})
 	eventually(t, "the host captures", s.far.HasListeners)
 	send(s.far, 0, 100)
 	eventually(t, "the packets arrive", func() bool { return s.reader.Counts().Received > 0 })
