@@ -69,19 +69,26 @@ type RingStatus struct {
 
 // StatusOf returns the status of a device, without a Description.
 func StatusOf(d *rxring.Device) DeviceStatus {
-	st := DeviceStatus{Index: d.Index(), Name: d.Name(), Type: "raw-ip", MTU: d.MTU(), Up: d.Up()}
+	st := DeviceStatus{Index: d.Index(), Name: d.Name(), Type: TypeName(d.Type()), MTU: d.MTU(), Up: d.Up()}
 	if d.Type().Ethernet() {
 		addr := d.HardwareAddr()
-		st.Type, st.Addr = "ethernet", fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", addr[0], addr[1], addr[2], addr[3], addr[4], addr[5])
-	}
-	switch t := d.Type(); {
-	case t == rxring.Loopback:
-		st.Type = "loopback"
-	case t != rxring.RawIP && !t.Ethernet():
-		st.Type = fmt.Sprintf("arphrd-%d", t)
+		st.Addr = fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", addr[0], addr[1], addr[2], addr[3], addr[4], addr[5])
 	}
 	for _, a := range d.Prefixes() {
 		st.Addrs = append(st.Addrs, a.String())
 	}
 	return st
+}
+
+// TypeName returns a device's type as in [DeviceStatus].
+func TypeName(t rxring.DeviceType) string {
+	switch {
+	case t == rxring.Loopback:
+		return "loopback"
+	case t == rxring.RawIP:
+		return "raw-ip"
+	case t.Ethernet():
+		return "ethernet"
+	}
+	return fmt.Sprintf("arphrd-%d", t)
 }

@@ -90,6 +90,19 @@ func parseNATS(s *Spec) (plan, error) {
 	return p, p.query.Check()
 }
 
+// DialFleet connects to the server of a fleet's source, and returns which devices the source has.
+func (s Spec) DialFleet() (*nats.Conn, fleet.Query, error) {
+	p, ok := s.plan.(natsPlan)
+	switch {
+	case !ok:
+		return nil, fleet.Query{}, fmt.Errorf("%q: %s", s.String(), wantNATS)
+	case p.replay != nil:
+		return nil, fleet.Query{}, fmt.Errorf("%q: it is a recording: want it without since", s.String())
+	}
+	nc, err := dialer.NATS(p.server, p.access)
+	return nc, p.query, err
+}
+
 // address returns HOST:PORT of the server.
 func (p natsPlan) address() string {
 	u, err := url.Parse(p.server)

@@ -1,5 +1,6 @@
 // Package top implements `rxring top`: it shows the devices of a namespace that another
-// process offers (package attach), their readers, and the slots of each ring.
+// process offers (package attach), their readers, and the slots of each ring; or the devices of a
+// fleet's hosts, and the sessions there.
 //
 //	server → Status, a few times a second → History: rates → Report → screen: lines
 //

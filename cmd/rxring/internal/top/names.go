@@ -41,6 +41,9 @@ func (n *names) user(uid uint32) string {
 
 // describeReader names a reader: program, user, PID.
 func describeReader(s *Socket) string {
+	if s.Session != nil {
+		return describeReaders(s.Session)
+	}
 	text := ""
 	for _, word := range []string{s.Program, userName(s), "pid " + strconv.Itoa(s.Peer.PID)} {
 		if word != "" {

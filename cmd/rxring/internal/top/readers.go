@@ -80,6 +80,9 @@ func (s *screen) readers(room int) []string {
 		if len(s.report.Devices) > 0 {
 			device = clean(s.report.Devices[0].Name)
 		}
+		if s.report.Hosts != nil {
+			return []string{"  No readers. Try:", "  rxring run --from " + clean(s.path) + " -- tcpdump -i any"}
+		}
 		return []string{"  No readers. Try:", "  rxring run --at " + clean(s.path) + " -- tcpdump -i " + device}
 	}
 	heading := left("", markWidth) + left("READER", s.nameWidth()) + left("DEVICE", s.deviceWidth())
@@ -157,6 +160,9 @@ func (s *screen) reader(r *Socket, selected bool) []string {
 		default:
 			first += right(number(c.of(r.Rates)), rateWidth)
 		}
+	}
+	if r.Session != nil {
+		return append([]string{first}, s.session(r)...)
 	}
 	return []string{first, s.ring(r), "    " + s.shape(r), "    " + totals(r), "    " + drops(r)}
 }

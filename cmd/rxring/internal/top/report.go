@@ -4,13 +4,15 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/ring"
 )
 
 // Report is a Status with rates and with the readers' names.
 type Report struct {
 	Time     time.Time `json:"time"`
-	Interval float64   `json:"interval"` // seconds that the rates are measured over; 0: there are none
+	Interval float64   `json:"interval"`        // seconds that the rates are measured over; 0: there are none
+	Hosts    []Host    `json:"hosts,omitempty"` // of a fleet; nil: of a process
 	Devices  []Device  `json:"devices"`
 	Sockets  []Socket  `json:"sockets"`
 }
@@ -27,6 +29,9 @@ type Socket struct {
 	User    string `json:"user,omitempty"`    // the name of Peer.UID
 	Program string `json:"program,omitempty"` // "": not visible to this process
 	Rates   *Rates `json:"rates,omitempty"`   // nil: not known yet
+
+	// Session is the session of a fleet's host that the socket stands for; nil: none.
+	Session *fleet.SessionStatus `json:"session,omitempty"`
 }
 
 // Rates are the rates of a socket's counters, per second.

@@ -96,6 +96,10 @@ func (s *sampler) next(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	r := s.history.Next(st)
-	s.names.addTo(r)
+	if f, ok := s.source.(*fleetSource); ok {
+		f.describe(r)
+	} else {
+		s.names.addTo(r)
+	}
 	return r, nil
 }

@@ -89,7 +89,11 @@ func shorten(lines []string, room int, what string) []string {
 func (s *screen) header() []string {
 	title, clock := "rxring top  "+clean(s.path), ""
 	if r := s.report; r != nil {
-		title += "  " + plural(len(r.Devices), "device") + ", " + plural(len(r.Sockets), "reader")
+		title += "  "
+		if r.Hosts != nil {
+			title += plural(len(r.Hosts), "host") + ", "
+		}
+		title += plural(len(r.Devices), "device") + ", " + plural(len(r.Sockets), "reader")
 		clock = r.Time.Local().Format(time.TimeOnly)
 	}
 	if s.paused {
@@ -169,7 +173,7 @@ func (s *screen) legend() string {
 
 func (s *screen) footer() []string {
 	var lines []string
-	if (s.help || s.report != nil && len(s.report.Sockets) > 0) && (s.height == 0 || s.height >= legendHeight) {
+	if (s.help || s.report != nil && s.report.Hosts == nil && len(s.report.Sockets) > 0) && (s.height == 0 || s.height >= legendHeight) {
 		lines = append(lines, s.legend())
 	}
 	if s.live {
