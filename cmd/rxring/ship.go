@@ -16,6 +16,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/logqueue"
 	"github.com/rxring/rxring/cmd/rxring/internal/serve"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/internal/printable"
@@ -134,7 +135,9 @@ func (f *shipFlags) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.cfg.Logger = slog.New(slog.NewTextHandler(printable.Writer(os.Stderr), nil))
+	log := logqueue.New(printable.Writer(os.Stderr), false)
+	defer log.Close()
+	f.cfg.Logger = log.Logger(slog.LevelInfo)
 	s, err := fleet.Ship(nc, ns, f.cfg)
 	if err != nil {
 		return &exitError{exitFailure, errors.Join(err, devices.Close())}

@@ -18,6 +18,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/logqueue"
 	"github.com/rxring/rxring/cmd/rxring/internal/sandbox"
 )
 
@@ -78,10 +79,10 @@ func Run(ctx context.Context, o Options) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	queue := newLogQueue(o.Log, c.Log.JSON)
-	defer queue.close()
-	s.meter.lostLines = queue.lost
-	s.log = newLogger(queue, c.Log.JSON, &s.level)
+	queue := logqueue.New(o.Log, c.Log.JSON)
+	defer queue.Close()
+	s.meter.lostLines = queue.Lost
+	s.log = queue.Logger(&s.level)
 	feed.SetWarnings(func(text string) { s.log.Warn("the network stack of a streams: source warns", "text", text) })
 	feed.SetCommandErrors(func(command, line string) {
 		s.log.Warn("the command of a source prints", "command", command, "text", line)

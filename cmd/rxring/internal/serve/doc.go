@@ -11,7 +11,7 @@
 //	socket.go          the unix socket: made here, or passed by systemd
 //	confine.go         what the process gives up: user, capabilities, files, system calls
 //	check.go           --check: the configuration in words
-//	audit.go           the audit log; log_queue.go: a log that never blocks
+//	audit.go           the audit log
 //	metrics.go         Prometheus' counters; metrics_server.go: HTTP
 //
 // The one invariant: a peer is granted what the first rule that matches it allows and no
