@@ -185,6 +185,12 @@ func TestUserOfOneHost(t *testing.T) {
 	if _, err := fleet.Ship(host, far.Namespace(), fleet.ShipConfig{Host: "web-2"}); !errors.Is(err, syscall.EACCES) || !strings.Contains(fmt.Sprint(err), `host "web-2"`) {
 		t.Errorf("ship as another host: %v", err)
 	}
+	if _, err := hub.StartLeaf(hub.LeafConfig{URL: h.LeafURL(), Store: t.TempDir(), Name: fleet.Domain("web-2"), Creds: h.creds("ship-web-1")}); !errors.Is(err, syscall.EACCES) || !strings.Contains(fmt.Sprint(err), "may not subscribe to $JS.rxring-web-2.API.>") {
+		t.Errorf("leaf node of another host: %v", err)
+	}
+	if _, err := fleet.Ship(host, far.Namespace(), fleet.ShipConfig{Host: "web-1", Fleet: "other", Recordings: everything}); !errors.Is(err, syscall.EACCES) || !strings.Contains(fmt.Sprint(err), "want a leaf node on this host") {
+		t.Errorf("recordings at the hub: %v", err)
+	}
 	for _, subject := range []string{
 		"rxring.v1.default.web-2.eth0.s.all.x", "rxring.v1.default.web-2.eth0.r.all.whole", "rxring.v1.default.web-2.eth0.i.all.whole",
 		"rxring.v1.default.web-1.ctl.all", "$JS.API.STREAM.CREATE.x", "$JS.API.STREAM.UPDATE.x", "$JS.rxring-web-2.API.INFO",

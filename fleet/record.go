@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/source/file/tap"
 )
@@ -139,7 +141,10 @@ func startRecords(s *Shipper) (*records, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, streamTime)
 	defer cancel()
 	account, err := r.js.AccountInfo(ctx)
-	if err != nil {
+	switch refused := refusedSubject(s.nc, "$JS.API.INFO"); {
+	case err != nil && refused != "":
+		return nil, explain.Errorf(syscall.EACCES, "recordings: the NATS server does not allow this user %s: want a leaf node on this host for them, `rxring ship --leaf URL --store DIR`, or credentials that allow recordings at the hub, such as ship.creds of `rxring hub --init`", refused)
+	case err != nil:
 		return nil, fmt.Errorf("recordings: the server has no JetStream for them (%w): want `rxring hub --store DIR`, or a leaf node on this host: `rxring ship --leaf URL --store DIR`", err)
 	}
 	r.domain = account.Domain

@@ -19,6 +19,7 @@ import (
 const indexStream = "rxring-index"
 
 const (
+	maxIndex   = 64 << 20 // bytes of the stream
 	maxIndexed = 64 << 10 // bytes of a description
 	indexFetch = 1000     // descriptions that are requested at once
 )
@@ -39,6 +40,7 @@ func (r *records) createIndex(ctx context.Context) error {
 		Subjects:          []string{indexSubject("*", "*", "*", "*", "*")},
 		MaxMsgsPerSubject: 1,
 		MaxMsgSize:        maxIndexed,
+		MaxBytes:          maxIndex,
 	})
 	return err
 }

@@ -8,11 +8,16 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
+	"syscall"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
 
 	"github.com/rxring/rxring/fleet"
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // LeafConfig configures a leaf node. URL, Store and Name must be set.
@@ -87,6 +92,9 @@ func (c *LeafConfig) remote(u *url.URL) (*server.RemoteLeafOpts, error) {
 	if _, err := (fleet.Access{Creds: c.Creds, CA: c.CA}).Options(); err != nil {
 		return nil, err // the server would retry for ever
 	}
+	if err := c.checkUser(); err != nil {
+		return nil, err
+	}
 	if u.Scheme == "tls" || c.CA != "" || c.Creds != "" && !loopback(u.Hostname()) {
 		r.TLS, r.TLSConfig = true, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname()}
 		u.Scheme = "tls"
@@ -100,6 +108,31 @@ func (c *LeafConfig) remote(u *url.URL) (*server.RemoteLeafOpts, error) {
 		r.TLSConfig.RootCAs.AppendCertsFromPEM(text)
 	}
 	return r, nil
+}
+
+// checkUser returns an error if the credentials are of another host: the hub would not forward
+// requests to this one.
+func (c *LeafConfig) checkUser() error {
+	if c.Creds == "" {
+		return nil
+	}
+	text, err := os.ReadFile(c.Creds)
+	if err != nil {
+		return err
+	}
+	token, err := nkeys.ParseDecoratedJWT(text)
+	if err != nil {
+		return err
+	}
+	user, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		return fmt.Errorf("creds %q: %w", c.Creds, err)
+	}
+	requests := "$JS." + c.Name + ".API.>"
+	if allow := user.Sub.Allow; len(allow) > 0 && !slices.ContainsFunc(allow, func(s string) bool { return server.SubjectsCollide(s, requests) }) {
+		return explain.Errorf(syscall.EACCES, "creds %q: user %s may not subscribe to %s: want the name that the credentials are for, or those of this host, as `rxring hub --init DIR --host NAME` makes them", c.Creds, user.Name, requests)
+	}
+	return nil
 }
 
 // InProcessConn implements nats.InProcessConnProvider.
