@@ -87,15 +87,10 @@ func dial(s *stack.Stack, l *socket, addr tcpip.FullAddress) (sender, receiver *
 	}
 }
 
-// send writes a stream, a segment at a time, until stop is closed.
-func (s *socket) send(stream uint16, stop <-chan struct{}) error {
+// send writes a stream, a segment at a time, until stop is closed. It waits for the audience.
+func (s *socket) send(stream uint16, a *audience, stop <-chan struct{}) error {
 	r := &segmentReader{at: payload.Position{Stream: stream}}
-	for {
-		select {
-		case <-stop:
-			return nil
-		default:
-		}
+	for a.wait(stop) {
 		r.left = segmentSize
 		_, err := s.Write(r, tcpip.WriteOptions{})
 		switch err.(type) {
@@ -117,6 +112,7 @@ func (s *socket) send(stream uint16, stop <-chan struct{}) error {
 			return nil
 		}
 	}
+	return nil
 }
 
 // segmentReader is the payload of one write. It fills gVisor's buffer in place, without a copy.

@@ -50,6 +50,7 @@ type Config struct {
 // Source is a running set of streams.
 type Source struct {
 	dev    *rxring.Device
+	wanted *audience
 	link   *link
 	stacks []*stack.Stack
 
@@ -76,7 +77,8 @@ type Stats struct {
 	ProgramFrames                 uint64 // frames that packet sockets sent
 }
 
-// Start connects the flows and runs them until Close. The device must be an
+// Start connects the flows and runs them until Close. They pause while no socket receives from the
+// device, and use its OnInterestChange. The device must be an
 // Ethernet device with an MTU of 576 to 65535 bytes; the streams are sent in segments
 // if its MaxLen is more than that. Several goroutines at once deliver packets to it; only one
 // Source at a time should feed a device.
@@ -104,7 +106,7 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 		return nil, fmt.Errorf("streams: MTU of %d bytes: must be %d to %d", mtu, minMTU, maxMTU)
 	}
 
-	s := &Source{dev: dev, link: newLink(dev), stop: make(chan struct{})}
+	s := &Source{dev: dev, wanted: newAudience(dev), link: newLink(dev), stop: make(chan struct{})}
 	dev.SetTransmit(s.link.transmit) // in place of the netstack.Endpoint's
 	if err := s.connect(flows); err != nil {
 		s.shutdown()
@@ -112,7 +114,7 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	}
 	for i := 0; i < flows; i++ {
 		stream, sender, receiver := uint16(i), s.sockets[2*i], s.sockets[2*i+1]
-		s.flows.Go(func() { s.fail(sender.send(stream, s.stop)) })
+		s.flows.Go(func() { s.fail(sender.send(stream, s.wanted, s.stop)) })
 		s.flows.Go(func() { s.fail(receiver.receive(stream, &s.received, s.stop)) })
 	}
 	s.flows.Go(func() { s.serve(s.listener) })
@@ -177,6 +179,7 @@ func (s *Source) Close() error {
 // shutdown closes sockets, link and stacks, after the flows have ended.
 func (s *Source) shutdown() {
 	s.dev.SetTransmit(nil)
+	s.wanted.close()
 	for _, socket := range s.sockets {
 		socket.reset()
 	}
