@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/rxring/rxring/cmd/rxring/internal/metrics"
 	"github.com/rxring/rxring/fleet/hub"
 )
 
@@ -17,10 +18,11 @@ func newHub() *cobra.Command {
 	var (
 		c       hub.Config
 		initDir string
+		export  metricsFlag
 		users   hub.InitConfig
 	)
 	cmd := &cobra.Command{
-		Use:   "hub [--listen HOST:PORT] [--leaf HOST:PORT] [--store DIR] [--tls-cert FILE --tls-key FILE] [--auth DIR] | --init DIR [--class NAME]... [--host NAME]...",
+		Use:   "hub [--listen HOST:PORT] [--leaf HOST:PORT] [--store DIR] [--tls-cert FILE --tls-key FILE] [--auth DIR] [--metrics ADDRESS] | --init DIR [--class NAME]... [--host NAME]...",
 		Short: "Run a NATS server that ships packets from hosts to readers",
 		Long: `Run a NATS server through which 'rxring ship' offers hosts' devices and
 'rxring run --from nats://SERVER/HOSTS/DEVICES' reads them. An existing NATS server or
@@ -50,18 +52,26 @@ alone. --auth accepts these users, and no others. It needs the files *.jwt only:
 					return &exitError{exitUsage, fmt.Errorf("--%s: it names a user of --init: want --init DIR, too", name)}
 				}
 			}
+			if err := export.parse(cmd); err != nil {
+				return err
+			}
 			ctx, release := endedBySignals(cmd.Context())
 			defer release()
 			h, err := hub.Start(c)
 			if err != nil {
 				return &exitError{exitFailure, err}
 			}
+			defer h.Close()
+			stop, err := export.serve("hub", metrics.Hub(h))
+			if err != nil {
+				return err
+			}
+			defer stop()
 			if c.Leaf != "" {
 				say("hub: leaf nodes at %s", h.LeafURL())
 			}
 			say("hub: listening at %s", h.URL())
 			<-ctx.Done()
-			h.Close()
 			return nil
 		},
 	}
@@ -73,6 +83,7 @@ alone. --auth accepts these users, and no others. It needs the files *.jwt only:
 	flags.StringVar(&c.TLSKey, "tls-key", "", "PEM `FILE` of the certificate's key")
 	flags.StringVar(&c.Auth, "auth", "", "`DIRECTORY` of --init, whose users alone may connect (default: everyone may)")
 	flags.BoolVar(&c.Public, "public", false, "allow addresses that are not loopback ones without TLS, or without --auth: everyone can read the packets")
+	export.register(flags)
 	flags.StringVar(&initDir, "init", "", "make keys, and credentials of users, in this `DIRECTORY`, and exit")
 	flags.StringArrayVar(&users.Classes, "class", nil, "with --init: make credentials of readers of this `CLASS`; may be repeated (default: all)")
 	flags.StringArrayVar(&users.Hosts, "host", nil, "with --init: make credentials of the host of this `NAME` alone; may be repeated")

@@ -17,6 +17,7 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 	"github.com/rxring/rxring/cmd/rxring/internal/logqueue"
+	"github.com/rxring/rxring/cmd/rxring/internal/metrics"
 	"github.com/rxring/rxring/cmd/rxring/internal/serve"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/internal/printable"
@@ -30,6 +31,8 @@ type shipFlags struct {
 	keep []string
 	leaf leafFlags
 
+	export metricsFlag
+
 	config string // file
 	access fleet.Access
 	cfg    fleet.ShipConfig
@@ -38,7 +41,7 @@ type shipFlags struct {
 func newShip() *cobra.Command {
 	var f shipFlags
 	cmd := &cobra.Command{
-		Use:   "ship {--to URL | --leaf URL --store DIR} {--from SOURCE... | --at PATH} [--keep RECORDING]... [--host NAME] [--fleet NAME]",
+		Use:   "ship {--to URL | --leaf URL --store DIR} {--from SOURCE... | --at PATH} [--keep RECORDING]... [--host NAME] [--fleet NAME] [--metrics ADDRESS]",
 		Short: "Offer this host's devices to readers on other hosts, through NATS",
 		Long: `Offer this host's devices to readers on other hosts, through the NATS server at --to:
 'rxring hub', or an existing one. The devices are those of --from or, with --at, those that
@@ -72,6 +75,9 @@ SIGTERM and SIGINT end it; so does the end of all files of --from.`,
 			if err := f.check(cmd); err != nil {
 				return &exitError{exitUsage, err}
 			}
+			if err := f.export.parse(cmd); err != nil {
+				return err
+			}
 			ctx, release := endedBySignals(cmd.Context())
 			defer release()
 			return f.run(ctx)
@@ -83,6 +89,7 @@ SIGTERM and SIGINT end it; so does the end of all files of --from.`,
 	flags.StringVar(&f.at, "at", "", "offer the devices that another process offers at this unix socket, or publishes by this name (rxring ps), instead of --from")
 	flags.StringArrayVar(&f.keep, "keep", nil, "`RECORDING` of each device, as NAME=FILTER[,snaplen=N][,size=SIZE][,age=TIME][,class=NAME] (size: 1GiB, class: all, unless given); may be repeated")
 	f.leaf.register(flags)
+	f.export.register(flags)
 	flags.StringVar(&f.config, "config", "", "TOML `FILE` with the classes of readers (default: one class, all, without limits)")
 	flags.StringVar(&f.access.Creds, "creds", "", "`FILE` of credentials for the server, such as ship.creds of rxring hub --init")
 	flags.StringVar(&f.access.NKey, "nkey", "", "`FILE` with the seed of a key, instead of --creds")
@@ -142,6 +149,11 @@ func (f *shipFlags) run(ctx context.Context) error {
 	if err != nil {
 		return &exitError{exitFailure, errors.Join(err, devices.Close())}
 	}
+	stop, err := f.export.serve("ship", metrics.Ship(s, nc))
+	if err != nil {
+		return errors.Join(err, s.Close(), devices.Close())
+	}
+	defer stop()
 	var names []string
 	for _, d := range ns.Devices() {
 		names = append(names, d.Name())

@@ -1,18 +1,19 @@
-package serve
+package metrics
 
 import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
-// maxMetricsConns limits the connections to the metrics, which any local process may open.
+// maxConns limits the connections to the metrics, which any local process may open.
 // One more replaces the one that has been without a complete request for the longest time,
 // or else one that has not read its answer for answerTime.
-const maxMetricsConns = 16
+const maxConns = 16
 
 // answerTime is more than a client takes to read an answer.
 const answerTime = time.Second
@@ -38,7 +39,7 @@ func (l *connLimit) note(c net.Conn, state http.ConnState) {
 	l.busy = slices.DeleteFunc(l.busy, func(o answered) bool { return o.Conn == c })
 	switch state {
 	case http.StateNew:
-		if l.open++; l.open > maxMetricsConns && !l.evictLocked(time.Now()) {
+		if l.open++; l.open > maxConns && !l.evictLocked(time.Now()) {
 			c.Close()
 			return
 		}
@@ -78,7 +79,7 @@ func loopbackOnly(h http.Handler) http.Handler {
 			host = r.Host
 		}
 		if ip := net.ParseIP(trimBrackets(host)); !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
-			http.Error(w, "host "+quote(r.Host)+": want localhost or a loopback address such as 127.0.0.1", http.StatusForbidden)
+			http.Error(w, "host "+strconv.Quote(r.Host)+": want localhost or a loopback address such as 127.0.0.1", http.StatusForbidden)
 			return
 		}
 		h.ServeHTTP(w, r)

@@ -1,4 +1,4 @@
-package serve
+package metrics
 
 import (
 	"bufio"
@@ -11,22 +11,32 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/rxring/rxring/internal/need"
 )
 
-func metricsServer(t *testing.T) *exporter {
+// nothing has no metrics.
+type nothing struct{}
+
+func (nothing) Describe(ch chan<- *prometheus.Desc) {
+	ch <- prometheus.NewDesc("rxring_nothing", "", nil, nil)
+}
+func (nothing) Collect(chan<- prometheus.Metric) {}
+
+func metricsServer(t *testing.T) *Server {
 	t.Helper()
-	e, err := newExporter(Metrics{"tcp", "127.0.0.1:0"}, newMeter(), slog.New(slog.DiscardHandler))
+	e, err := Serve(Address{"tcp", "127.0.0.1:0"}, nothing{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { e.close() })
+	t.Cleanup(func() { e.Close() })
 	return e
 }
 
 func TestMetricsAreForThisMachinesNames(t *testing.T) {
 	e := metricsServer(t)
-	_, port, _ := net.SplitHostPort(e.addr)
+	_, port, _ := net.SplitHostPort(e.Addr())
 	for host, want := range map[string]int{
 		"127.0.0.1:" + port:    http.StatusOK,
 		"localhost":            http.StatusOK,
@@ -41,7 +51,7 @@ func TestMetricsAreForThisMachinesNames(t *testing.T) {
 		"192.0.2.1:" + port:    http.StatusForbidden,
 		"localhost.":           http.StatusForbidden,
 	} {
-		c, err := net.Dial("tcp", e.addr)
+		c, err := net.Dial("tcp", e.Addr())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,12 +68,12 @@ func TestMetricsAreForThisMachinesNames(t *testing.T) {
 	}
 }
 
-// Whoever holds connections keeps nobody from the metrics, and no more than 16 stay open.
-func TestIdleConnectionsToTheMetricsGiveWay(t *testing.T) {
+// Idle connections keep no client from the metrics, and no more than 16 stay open.
+func TestIdleConnectionsAreClosed(t *testing.T) {
 	e := metricsServer(t)
 	var conns []net.Conn
-	for range 3 * maxMetricsConns {
-		c, err := net.Dial("tcp", e.addr)
+	for range 3 * maxConns {
+		c, err := net.Dial("tcp", e.Addr())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +81,7 @@ func TestIdleConnectionsToTheMetricsGiveWay(t *testing.T) {
 		conns = append(conns, c)
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + e.addr + "/metrics")
+	resp, err := client.Get("http://" + e.Addr() + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,14 +91,14 @@ func TestIdleConnectionsToTheMetricsGiveWay(t *testing.T) {
 		t.Error(resp.Status)
 	}
 	closed := 0
-	for _, c := range conns[:2*maxMetricsConns] { // the oldest: as many as are too many
+	for _, c := range conns[:2*maxConns] { // the oldest: as many as are too many
 		c.SetReadDeadline(time.Now().Add(time.Minute))
 		if _, err := c.Read(make([]byte, 1)); err == io.EOF || strings.Contains(fmt.Sprint(err), "reset") {
 			closed++
 		}
 	}
-	if closed != 2*maxMetricsConns {
-		t.Errorf("%d of %d connections were closed", closed, 2*maxMetricsConns)
+	if closed != 2*maxConns {
+		t.Errorf("%d of %d connections were closed", closed, 2*maxConns)
 	}
 }
 
@@ -115,7 +125,7 @@ func TestUnreadAnswers(t *testing.T) {
 		srv.Close()
 		<-served
 	}()
-	for range maxMetricsConns {
+	for range maxConns {
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
@@ -142,12 +152,12 @@ func TestUnreadAnswers(t *testing.T) {
 // The log has the path of the metrics' socket, not the name by which it was bound.
 func TestTheMetricsSocketIsNamed(t *testing.T) {
 	path := t.TempDir() + "/m.sock"
-	e, err := newExporter(Metrics{"unix", path}, newMeter(), slog.New(slog.DiscardHandler))
+	e, err := Serve(Address{"unix", path}, nothing{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.close()
-	if e.addr != "unix:"+path {
-		t.Error(e.addr)
+	defer e.Close()
+	if e.Addr() != "unix:"+path {
+		t.Error(e.Addr())
 	}
 }

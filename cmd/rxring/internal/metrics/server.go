@@ -1,4 +1,4 @@
-package serve
+package metrics
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 	"github.com/rxring/rxring/internal/sockfile"
 )
 
-// exporter serves GET /metrics.
-type exporter struct {
+// Server serves GET /metrics.
+type Server struct {
 	http *http.Server
 	done chan struct{}
 	addr string
@@ -31,20 +31,21 @@ const (
 	maxHeader = 16 << 10
 )
 
-func newExporter(at Metrics, m *meter, log *slog.Logger) (*exporter, error) {
-	l, file, err := listenMetrics(at)
+// Serve serves the metrics of c, of Go, and of this process.
+func Serve(at Address, c prometheus.Collector, log *slog.Logger) (*Server, error) {
+	l, file, err := listen(at)
 	if err != nil {
-		return nil, fmt.Errorf("metrics: %w", err)
+		return nil, fmt.Errorf("metrics at %v: %w", at, err)
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError)}))
 	var handler http.Handler = mux
 	if at.Network == "tcp" {
 		handler = loopbackOnly(mux)
 	}
-	e := &exporter{
+	s := &Server{
 		http: &http.Server{
 			ConnState: new(connLimit).note,
 			Handler:   handler, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
@@ -55,42 +56,41 @@ func newExporter(at Metrics, m *meter, log *slog.Logger) (*exporter, error) {
 		file: file,
 	}
 	if file != nil { // it was bound to another name
-		e.addr = "unix:" + at.Address
+		s.addr = at.String()
 	}
 	go func() {
-		defer close(e.done)
-		if err := e.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		defer close(s.done)
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("metrics are no longer served", "err", err)
 		}
 	}()
-	return e, nil
+	return s, nil
 }
 
-// listenMetrics listens for the exporter. A unix socket has mode 0600 and replaces a socket
+// Addr returns where the metrics are, as ParseAddress accepts it.
+func (s *Server) Addr() string { return s.addr }
+
+// listen listens at an address. A unix socket has mode 0600 and replaces a socket
 // file that no process listens at any more.
-func listenMetrics(at Metrics) (net.Listener, *sockfile.File, error) {
+func listen(at Address) (net.Listener, *sockfile.File, error) {
 	if at.Network != "unix" {
 		l, err := net.Listen(at.Network, at.Address)
 		return l, nil, err
 	}
-	l, file, err := sockfile.Listen(at.Network, at.Address, nil)
-	if err != nil {
-		return nil, nil, fmt.Errorf("listen = \"unix:%s\": %w", at.Address, err)
-	}
-	return l, file, nil
+	return sockfile.Listen(at.Network, at.Address, nil)
 }
 
-// close ends the server and waits for its goroutines.
-func (e *exporter) close() error {
+// Close ends the server and waits for its goroutines.
+func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	err := e.http.Shutdown(ctx)
+	err := s.http.Shutdown(ctx)
 	if err != nil {
-		err = e.http.Close() // ends requests that are in progress
+		err = s.http.Close() // ends requests that are in progress
 	}
-	<-e.done
-	if e.file != nil {
-		err = errors.Join(err, e.file.Close())
+	<-s.done
+	if s.file != nil {
+		err = errors.Join(err, s.file.Close())
 	}
 	return err
 }

@@ -7,8 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/metrics"
 )
 
 // Config is the content of a configuration file. [Default] returns that of an empty file.
@@ -28,22 +27,9 @@ type Config struct {
 	Sandbox   bool        // see package sandbox
 
 	Sources []feed.Spec
-	Rules   []Rule // nil: this process's user and root have every right
-	Metrics Metrics
+	Rules   []Rule          // nil: this process's user and root have every right
+	Metrics metrics.Address // where Prometheus reads metrics
 	Log     Log
-}
-
-// Metrics is where Prometheus reads metrics. The zero value: nowhere.
-type Metrics struct {
-	Network string // unix, tcp or "": nowhere
-	Address string // a path, or a loopback address with a port
-}
-
-func (m Metrics) String() string {
-	if m.Network == "unix" {
-		return "unix:" + m.Address
-	}
-	return m.Address
 }
 
 // Log configures the log.
@@ -167,47 +153,19 @@ func readMode(t *table) fs.FileMode {
 	return fs.FileMode(mode)
 }
 
-func readMetrics(t *table) (m Metrics) {
-	text, ok := get[string](t, "listen", wantListen)
+func readMetrics(t *table) (m metrics.Address) {
+	text, ok := get[string](t, "listen", metrics.WantAddress)
 	if !ok {
 		if !t.has("listen") {
-			t.fault("listen", "it is missing: want %s", wantListen)
+			t.fault("listen", "it is missing: want %s", metrics.WantAddress)
 		}
 		return m
 	}
-	m, err := parseListen(text)
+	m, err := metrics.ParseAddress(text)
 	if err != nil {
 		t.fault("listen", "%v", err)
 	}
 	return m
-}
-
-const wantListen = `"unix:/run/rxring-metrics.sock", or a loopback address and port such as "127.0.0.1:9100"`
-
-// parseListen parses the address of the metrics. It must not be reachable from other machines:
-// a process that can connect reads all metrics.
-func parseListen(text string) (Metrics, error) {
-	if path, ok := strings.CutPrefix(text, "unix:"); ok {
-		if !filepath.IsAbs(path) {
-			return Metrics{}, fmt.Errorf("%q: want a path that starts at /, as %s", text, wantListen)
-		}
-		return Metrics{"unix", path}, nil
-	}
-	host, port, err := net.SplitHostPort(text)
-	if err != nil {
-		return Metrics{}, fmt.Errorf("%q: want %s", text, wantListen)
-	}
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil || !ip.IsLoopback() {
-		return Metrics{}, fmt.Errorf("%q: other machines may reach it: want %s", text, wantListen)
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return Metrics{}, fmt.Errorf("%q: port %q: want a number from 1 to 65535, or 0 for any that is free", text, port)
-	}
-	return Metrics{"tcp", net.JoinHostPort(ip.String(), port)}, nil
 }
 
 func readLog(t *table) (l Log) {

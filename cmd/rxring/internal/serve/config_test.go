@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
+	"github.com/rxring/rxring/cmd/rxring/internal/metrics"
 	"github.com/rxring/rxring/cmd/rxring/internal/pcapfilter"
 	"github.com/rxring/rxring/internal/need"
 )
@@ -110,7 +111,7 @@ func TestAFileSaysAllThis(t *testing.T) {
 	if len(c.Sources) != 2 || c.Sources[0].String() != "lan=iface:eth0,buffer=64MiB" {
 		t.Errorf("sources: %v", c.Sources)
 	}
-	if c.Metrics != (Metrics{"tcp", "127.0.0.1:9100"}) || c.Log != (Log{JSON: true, Level: slog.LevelDebug}) {
+	if c.Metrics != (metrics.Address{Network: "tcp", Address: "127.0.0.1:9100"}) || c.Log != (Log{JSON: true, Level: slog.LevelDebug}) {
 		t.Errorf("%+v %+v", c.Metrics, c.Log)
 	}
 	r := c.Rules[0]
@@ -280,7 +281,7 @@ func TestTheFileInTheDocsIsRead(t *testing.T) {
 		t.Fatal("docs/serve.md does not show two files")
 	}
 	c := mustParse(t, file)
-	if len(c.Sources) != 1 || len(c.Rules) != 1 || c.Metrics == (Metrics{}) || c.Log == (Log{}) {
+	if len(c.Sources) != 1 || len(c.Rules) != 1 || c.Metrics == (metrics.Address{}) || c.Log == (Log{}) {
 		t.Errorf("%+v", c)
 	}
 	for line := range strings.Lines(file) {

@@ -19,6 +19,7 @@ import (
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 	"github.com/rxring/rxring/cmd/rxring/internal/logqueue"
+	"github.com/rxring/rxring/cmd/rxring/internal/metrics"
 	"github.com/rxring/rxring/cmd/rxring/internal/sandbox"
 )
 
@@ -52,7 +53,7 @@ type server struct {
 	sources  *sources
 	attach   *attach.Server
 	handed   bool // the socket was passed, by systemd or by the process that entered the sandbox
-	exporter *exporter
+	exporter *metrics.Server
 }
 
 // ConfigError is a mistake in the command line or the file.
@@ -162,10 +163,10 @@ func (s *server) open(ctx context.Context, c *Config) error {
 		return err
 	}
 	if c.Metrics.Network != "" {
-		if s.exporter, err = newExporter(c.Metrics, s.meter, s.log); err != nil {
+		if s.exporter, err = metrics.Serve(c.Metrics, s.meter, s.log); err != nil {
 			return err
 		}
-		s.log.Info("metrics", "listen", s.exporter.addr)
+		s.log.Info("metrics", "listen", s.exporter.Addr())
 	}
 	s.attach, s.handed, err = listen(c, attach.Config{
 		Namespace: ns,
@@ -240,7 +241,7 @@ func (s *server) close() error {
 		errs = append(errs, s.attach.Close())
 	}
 	if s.exporter != nil {
-		errs = append(errs, s.exporter.close())
+		errs = append(errs, s.exporter.Close())
 	}
 	if s.sources != nil {
 		errs = append(errs, s.sources.Close())

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rxring/rxring/cmd/rxring/internal/metrics"
 )
 
 // The dashboard asks for metrics that exist, with labels that they have, and for each of them.
@@ -26,7 +28,9 @@ func TestDashboardHasTheMetrics(t *testing.T) {
 	}
 	exists := make(map[string]string) // labels by metric
 	described := make(chan *prometheus.Desc, 100)
-	newMeter().Describe(described)
+	for _, c := range []prometheus.Collector{newMeter(), metrics.Ship(nil, nil), metrics.Hub(nil)} {
+		c.Describe(described)
+	}
 	close(described)
 	parts := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{(.*)\}`)
 	for d := range described {

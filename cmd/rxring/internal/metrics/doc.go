@@ -1,0 +1,6 @@
+// Package metrics serves metrics to Prometheus, over HTTP at a loopback address or a unix socket,
+// and has those of a fleet's hosts and hub. Those of `rxring serve` are in package serve.
+//
+// The one invariant: a client costs at most a connection of 16. One that is slow, idle, or a web
+// page in a local browser, keeps no other from the metrics.
+package metrics

@@ -1,0 +1,79 @@
+package metrics
+
+import (
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rxring/rxring/fleet"
+)
+
+// shipCollector has the metrics of a host that ships its devices.
+type shipCollector struct {
+	shipper *fleet.Shipper
+	nc      *nats.Conn
+}
+
+// Ship returns the metrics of a shipper, and of its connection.
+func Ship(s *fleet.Shipper, nc *nats.Conn) prometheus.Collector { return shipCollector{s, nc} }
+
+var (
+	session = []string{"device", "class"}
+
+	descShipUp        = prometheus.NewDesc("rxring_ship_device_up", "1 if the device is up, else 0.", []string{"device"}, nil)
+	descShipSessions  = prometheus.NewDesc("rxring_ship_sessions", "Open sessions of the device.", session, nil)
+	descShipReaders   = prometheus.NewDesc("rxring_ship_readers", "Readers of the device's open sessions.", session, nil)
+	descShipOffered   = prometheus.NewDesc("rxring_ship_offered_packets_total", "Packets that the sessions' filters accepted.", session, nil)
+	descShipPublished = prometheus.NewDesc("rxring_ship_published_packets_total", "Packets published.", session, nil)
+	descShipBytes     = prometheus.NewDesc("rxring_ship_published_bytes_total", "Bytes of the batches published.", session, nil)
+	descShipBatches   = prometheus.NewDesc("rxring_ship_published_batches_total", "Batches published.", session, nil)
+	descShipLost      = prometheus.NewDesc("rxring_ship_lost_packets_total", "Packets lost before they were published, by place: before_device, far_ring.", []string{"device", "class", "place"}, nil)
+	descShipCut       = prometheus.NewDesc("rxring_ship_cut_packets_total", "Packets truncated.", session, nil)
+	descShipConnected = prometheus.NewDesc("rxring_ship_connected", "1 if the host is connected to the NATS server, else 0.", nil, nil)
+	descShipReconnect = prometheus.NewDesc("rxring_ship_reconnects_total", "Times that the host has connected to the NATS server again.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c shipCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descShipUp, descShipSessions, descShipReaders, descShipOffered, descShipPublished, descShipBytes,
+		descShipBatches, descShipLost, descShipCut, descShipConnected, descShipReconnect,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c shipCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, d := range c.shipper.Status().Devices {
+		gauge(ch, descShipUp, number(d.Up), d.Name)
+	}
+	for _, t := range c.shipper.Totals() {
+		gauge(ch, descShipSessions, float64(t.Sessions), t.Device, t.Class)
+		gauge(ch, descShipReaders, float64(t.Readers), t.Device, t.Class)
+		counter(ch, descShipOffered, t.Offered, t.Device, t.Class)
+		counter(ch, descShipPublished, t.Packets, t.Device, t.Class)
+		counter(ch, descShipBytes, t.Bytes, t.Device, t.Class)
+		counter(ch, descShipBatches, t.Batches, t.Device, t.Class)
+		counter(ch, descShipLost, t.Lost, t.Device, t.Class, "before_device")
+		counter(ch, descShipLost, t.Dropped, t.Device, t.Class, "far_ring")
+		counter(ch, descShipCut, t.Cut, t.Device, t.Class)
+	}
+	gauge(ch, descShipConnected, number(c.nc.IsConnected()))
+	counter(ch, descShipReconnect, c.nc.Stats().Reconnects)
+}
+
+func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, n uint64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+}
+
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, n float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, labels...)
+}
+
+// number returns 1 for true, 0 for false.
+func number(ok bool) float64 {
+	if ok {
+		return 1
+	}
+	return 0
+}
