@@ -175,7 +175,7 @@ func TestUserOfOneHost(t *testing.T) {
 
 	// A session crosses the link, too.
 	r := read(t, start, fleet.ReaderConfig{Query: fleet.Query{Class: "start"}})
-	c := open(t, r.dev, capture.Config{})
+	c := r.open(t, capture.Config{})
 	send(far, 0, 100)
 	if captured, drops := whole(t, c, 100); captured != 100 {
 		t.Errorf("captured %d, dropped %v", captured, drops)
