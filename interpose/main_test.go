@@ -151,13 +151,15 @@ func makeWorld(c rxring.NamespaceConfig, p place) (*world, func(), error) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		tick := time.NewTicker(every)
-		defer tick.Stop()
 		for seq := uint32(0); ; seq++ {
+			pause := every
+			if !w.busy.HasListeners() {
+				pause = 5 * time.Millisecond // the stories of other devices run beside others
+			}
 			select {
 			case <-stop:
 				return
-			case <-tick.C:
+			case <-time.After(pause):
 				w.busy.Deliver(&rxring.Packet{Data: (*w.frames.Load())(seq)})
 			}
 		}
