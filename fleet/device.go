@@ -53,7 +53,6 @@ type device struct {
 	decoder decoder
 	open    *opening
 	cur     *reading
-	pace    pace
 	past    *ledger // of a session that ended, and whose last counts are not known
 	asked   int     // requests so far
 	unmet   bool    // the host does not have what is wanted: request it after retry
@@ -159,7 +158,6 @@ func (d *device) run() {
 	defer d.end()
 	tick := time.NewTicker(tickTime)
 	defer tick.Stop()
-	d.pace = pace{tickTime, time.Now()}
 	d.follow()
 	for {
 		select {
@@ -490,9 +488,10 @@ func (d *device) check(now time.Time) {
 	}
 }
 
-// wait counts a period without a message. Messages that have not been received yet end the silence.
+// wait counts a period without a message, which is longer if this process was stalled. Messages
+// that have not been received yet end the silence.
 func (d *device) wait() {
-	if !d.pace.counts(time.Now()) || len(d.msgs) > 0 {
+	if len(d.msgs) > 0 {
 		return
 	}
 	if d.open != nil {

@@ -94,7 +94,6 @@
 //	compression.go   content encodings
 //	class.go         what readers of a class receive
 //	shipper.go       a host: its requests, and the leases of its sessions
-//	pace.go          time without that in which this process was stalled
 //	session.go       a session on the host, from its tap to its batches
 //	record.go        the recordings of a host and their streams
 //	record_device.go one recording of a device, from its tap to its batches

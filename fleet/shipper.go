@@ -438,30 +438,27 @@ func (s *Shipper) pastLocked(name string, class *Class) *counts {
 	return &s.past[i].counts
 }
 
-// expire ends leases.
+// expire ends leases. A period may be longer than a tenth of a lease: if this process was stalled,
+// by load or by SIGSTOP, requests that would have renewed a lease still wait in its queues.
 func (s *Shipper) expire() {
-	p := pace{max(s.cfg.Lease/leasePeriods, time.Millisecond), time.Now()}
-	t := time.NewTimer(p.period)
+	period := max(s.cfg.Lease/leasePeriods, time.Millisecond)
+	t := time.NewTimer(period)
 	defer t.Stop()
 	for {
 		select {
 		case <-s.quit:
 			return
 		case <-t.C:
-			s.endPeriod(&p)
-			t.Reset(p.period)
+			s.endPeriod()
+			t.Reset(period)
 		}
 	}
 }
 
-// endPeriod ends the leases that were not renewed in time. While requests wait for s.mu, periods
-// end late.
-func (s *Shipper) endPeriod(p *pace) {
+// endPeriod ends the leases that were not renewed in time.
+func (s *Shipper) endPeriod() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !p.counts(time.Now()) {
-		return
-	}
 	for _, c := range slices.Clone(s.sessions) {
 		for reader, l := range c.readers {
 			if l.left--; l.left < 0 {
