@@ -35,6 +35,7 @@ type Query struct {
 type Host struct {
 	Name    string   `json:"name"`
 	Devices []Device `json:"devices"`
+	Err     error    `json:"-"` // why its devices are not known: it does not answer; nil: they are
 }
 
 const (
@@ -77,14 +78,15 @@ func matches(pattern, name string) bool {
 	return ok
 }
 
-// Discover returns the hosts that have devices for q, by name. Finding none is an error that says
-// what there is. It is EACCES if NATS does not allow the requests.
+// Discover returns the hosts that have devices for q, by name, and those that do not answer, with
+// Err. Finding no device is an error that says what there is. It is EACCES if NATS does not allow
+// the requests.
 func Discover(ctx context.Context, nc *nats.Conn, q Query) ([]Host, error) {
 	f, err := discover(ctx, nc, &q)
 	if err == nil && q.Recorded {
 		f.found, err = addIndexed(ctx, nc, &q, f.found)
 	}
-	if err == nil && f.found == nil {
+	if err == nil && !slices.ContainsFunc(f.found, func(h Host) bool { return h.Devices != nil }) {
 		err = f.nothing(&q)
 	}
 	if err != nil {
@@ -95,7 +97,7 @@ func Discover(ctx context.Context, nc *nats.Conn, q Query) ([]Host, error) {
 
 // discovery is what was found of a fleet.
 type discovery struct {
-	found []Host     // with devices
+	found []Host     // with devices, or an error
 	hosts []hostInfo // all
 	err   error      // why a host was not asked, if NATS does not allow it
 }
@@ -128,6 +130,9 @@ func (f *discovery) nothing(q *Query) error {
 		return fmt.Errorf("no host matches %q: %s", q.Hosts, suggest.Among(q.Hosts, names))
 	case !offered:
 		return explain.Errorf(ErrDenied, "class %q: hosts %q do not have it: %s", q.Class, q.Hosts, suggest.Among(q.Class, slices.Compact(classes)))
+	}
+	if err := errors.Join(errs(f.found)...); err != nil {
+		return err
 	}
 	return fmt.Errorf("no device of hosts %q matches %q: `rxring devices --from nats://HUB` lists them", q.Hosts, q.Devices)
 }
@@ -184,16 +189,19 @@ func discover(ctx context.Context, nc *nats.Conn, q *Query) (*discovery, error) 
 		free <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-free }()
-			devices, err := list(ctx, nc, q, h.name)
+			a, err := ask(ctx, nc, controlSubject(q.Fleet, h.name, q.Class), request{Op: opList})
+			if errors.Is(err, nats.ErrNoResponders) || ctx.Err() != nil {
+				return // it has ended meanwhile
+			}
+			host := Host{Name: h.name}
 			if err != nil {
-				return // it has ended meanwhile, or does not answer
+				host.Err = fmt.Errorf("host %s: its devices are not known, and missing: %w", h.name, err)
+			} else if host.Devices = slices.DeleteFunc(a.Devices, func(d Device) bool { return !matches(q.Devices, d.Name) }); len(host.Devices) == 0 {
+				return
 			}
-			devices = slices.DeleteFunc(devices, func(d Device) bool { return !matches(q.Devices, d.Name) })
-			if len(devices) > 0 {
-				mu.Lock()
-				defer mu.Unlock()
-				f.found = append(f.found, Host{h.name, devices})
-			}
+			mu.Lock()
+			defer mu.Unlock()
+			f.found = append(f.found, host)
 		})
 	}
 	wg.Wait()
@@ -262,11 +270,12 @@ func findHosts(ctx context.Context, nc *nats.Conn, q *Query) (hosts []hostInfo, 
 	return slices.CompactFunc(hosts, func(a, b hostInfo) bool { return a.name == b.name }), nil
 }
 
-// list asks a host for its devices.
-func list(ctx context.Context, nc *nats.Conn, q *Query, host string) ([]Device, error) {
-	a, err := ask(ctx, nc, controlSubject(q.Fleet, host, q.Class), request{Op: opList})
-	if err != nil {
-		return nil, err
+// errs returns why hosts' devices are not known.
+func errs(hosts []Host) (all []error) {
+	for _, h := range hosts {
+		if h.Err != nil {
+			all = append(all, h.Err)
+		}
 	}
-	return a.Devices, nil
+	return all
 }

@@ -32,7 +32,8 @@ type ReaderConfig struct {
 	Reorder time.Duration
 
 	// Failed is called with errors that do not end the reader, such as a host's refusal of a
-	// session. It may be called concurrently. nil: not called.
+	// session, or a host whose devices are not known. It may be called concurrently, and before
+	// NewReader returns. nil: not called.
 	Failed func(error)
 }
 
@@ -63,6 +64,7 @@ type Reader struct {
 	mu      sync.Mutex
 	started bool
 	devices []*device
+	silent  map[string]bool // hosts whose devices are not known, which is reported once
 }
 
 // rediscover is the time between discoveries.
@@ -104,6 +106,9 @@ func NewReader(nc *nats.Conn, hosts []Host, c ReaderConfig) (*Reader, error) {
 			}
 			r.devices = append(r.devices, d)
 		}
+	}
+	for _, err := range r.newlySilent(hosts) {
+		r.failed(err)
 	}
 	return r, nil
 }
@@ -256,16 +261,21 @@ func (r *Reader) removeDevices() error {
 	return errors.Join(errs...)
 }
 
-// follow adds devices that appear, and passes on what changes of the others.
+// follow adds devices that appear.
 func (r *Reader) follow() {
 	for delivery.Sleep(r.ctx, rediscover) == nil {
-		if f, err := discover(r.ctx, r.nc, &r.query); err == nil {
-			r.update(f.found)
+		f, err := discover(r.ctx, r.nc, &r.query)
+		if err != nil {
+			continue
+		}
+		for _, err := range append(r.addNew(f.found), r.newlySilent(f.found)...) {
+			r.failed(err)
 		}
 	}
 }
 
-func (r *Reader) update(hosts []Host) {
+// addNew adds the devices that the reader does not have.
+func (r *Reader) addNew(hosts []Host) (errs []error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, h := range hosts {
@@ -279,10 +289,29 @@ func (r *Reader) update(hosts []Host) {
 				err = d.start()
 			}
 			if err != nil {
-				r.failed(err)
+				errs = append(errs, err)
 				continue
 			}
 			r.devices = append(r.devices, d)
 		}
 	}
+	return errs
+}
+
+// newlySilent returns the errors of hosts that did answer in the discovery before. If the reader
+// has devices of a host, these report that it is silent.
+func (r *Reader) newlySilent(hosts []Host) (errs []error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.silent
+	r.silent = make(map[string]bool)
+	for _, h := range hosts {
+		if h.Err == nil || slices.ContainsFunc(r.devices, func(d *device) bool { return d.host == h.Name }) {
+			continue
+		}
+		if r.silent[h.Name] = true; !before[h.Name] {
+			errs = append(errs, h.Err)
+		}
+	}
+	return errs
 }

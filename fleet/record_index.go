@@ -160,9 +160,10 @@ func stored(ctx context.Context, nc *nats.Conn, q *Query, e *indexed) bool {
 func addRecorded(hosts []Host, e *indexed) []Host {
 	i := slices.IndexFunc(hosts, func(h Host) bool { return h.Name == e.Host })
 	if i < 0 {
-		return append(hosts, Host{e.Host, []Device{e.Device}})
+		return append(hosts, Host{Name: e.Host, Devices: []Device{e.Device}})
 	}
 	h := &hosts[i]
+	h.Err = nil // the index has what is missing
 	j := slices.IndexFunc(h.Devices, func(d Device) bool { return d.Name == e.Device.Name })
 	if j < 0 {
 		h.Devices = append(h.Devices, e.Device)

@@ -89,6 +89,9 @@ func NewReplay(nc *nats.Conn, hosts []Host, c ReplayConfig) (*Replay, error) {
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.batch = delivery.Batch{Context: r.ctx, Counts: &r.delivered, Room: c.Room}
+	for _, err := range errs(hosts) {
+		r.failed(err)
+	}
 	return r, nil
 }
 

@@ -1,13 +1,17 @@
 package fleet_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/micro"
+
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/fleet"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // twoHosts are read through one hub by one reader, with a socket on all its devices.
@@ -126,5 +130,34 @@ func TestClocks(t *testing.T) {
 		if c.Offset.Abs() > c.Error+time.Millisecond { // it is measured in nanoseconds, and read twice
 			t.Errorf("%s: %v", d.Name(), c)
 		}
+	}
+}
+
+// A host that does not say what devices it has is reported, by its name; alone, it is the error.
+func TestSilentHosts(t *testing.T) {
+	need.Time(t, "a host has two seconds to answer")
+	t.Parallel()
+	hub := startHub(t, "127.0.0.1:0")
+	nc := dial(t, hub.URL())
+	for _, host := range []string{"web-2", "web-3"} { // they answer who they are, and nothing else
+		_, err := micro.AddService(nc, micro.Config{Name: "rxring", Version: "1.0.0", Metadata: map[string]string{"fleet": "default", "host": host, "classes": "all"}})
+		if err == nil {
+			_, err = nc.SubscribeSync("rxring.v1.default." + host + ".ctl.all")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	missing := func(host string) string {
+		return "host " + host + ": its devices are not known, and missing: it does not answer"
+	}
+	_, err := fleet.Discover(t.Context(), dial(t, hub.URL()), fleet.Query{})
+	if err == nil || !strings.Contains(err.Error(), missing("web-2")) || !strings.Contains(err.Error(), missing("web-3")) {
+		t.Errorf("%v", err)
+	}
+	ship(t, dial(t, hub.URL()), newDevice(t, eth0), fleet.ShipConfig{Host: "web-1"})
+	r := read(t, dial(t, hub.URL()), fleet.ReaderConfig{})
+	if len(r.Devices()) != 1 || r.dev.Alias() != "web-1/eth0" || !slices.Equal(r.failed, []string{missing("web-2"), missing("web-3")}) {
+		t.Errorf("%d devices, %s, %q", len(r.Devices()), r.dev.Alias(), r.failed)
 	}
 }

@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/rxring/rxring/internal/explain"
 )
 
 // HostStatus has the devices of a host, and its sessions.
@@ -96,14 +99,14 @@ func ask(ctx context.Context, nc *nats.Conn, control string, q request) (*answer
 	}
 	m, err := nc.RequestWithContext(ctx, control, text)
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
-		return nil, errors.New("it does not answer")
+		return nil, explain.Errorf(err, "it does not answer")
 	}
 	if err != nil {
 		return nil, err
 	}
 	a := new(answer)
 	if err := json.Unmarshal(m.Data, a); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("answer of %d bytes: %w", len(m.Data), err)
 	}
 	if a.Error != nil {
 		return nil, a.Error

@@ -88,7 +88,7 @@ func offered(ctx context.Context, path string) (all []listedDevice, err error) {
 // devices returns the devices that --from makes.
 func (f *sourceFlags) devices(ctx context.Context) (all []listedDevice, err error) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	feeds, err := f.open(ctx, feed.Config{Namespace: ns})
+	feeds, err := f.open(ctx, feed.Config{Namespace: ns, Failed: func(err error) { say("%v", err) }})
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}

@@ -81,7 +81,7 @@ func (f *fleetSource) discover(ctx context.Context) error {
 		i := slices.IndexFunc(f.hosts, func(known fleet.Host) bool { return known.Name == h.Name })
 		if i < 0 {
 			f.hosts = append(f.hosts, h)
-		} else {
+		} else if h.Err == nil { // those that were known stay
 			f.hosts[i] = h
 		}
 	}
