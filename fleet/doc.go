@@ -100,6 +100,7 @@
 //	record_stream.go batches to a stream, each once and in order
 //	discover.go      which hosts have which devices
 //	stat.go          the sessions of hosts
+//	probe.go         whether a server delays publishers
 //	name.go          devices' names here
 //	reader.go        devices of hosts as devices here
 //	reorder.go       packets of several hosts in the order of their stamps

@@ -26,16 +26,22 @@ func newDevices() *cobra.Command {
 		source sourceFlags
 		at     string
 		asJSON bool
+		probe  bool
 	)
 	cmd := &cobra.Command{
-		Use:   "devices [--from SOURCE] [--name NAME] | --at PATH",
+		Use:   "devices [--from SOURCE] [--name NAME] [--probe] | --at PATH",
 		Short: "List the devices that a program under 'rxring run' would see",
 		Long: `List the devices that a program under 'rxring run' would see: those of --from or, with
 --at, those that 'rxring serve' or a program with package attach offers to this user. Of a
-fleet's devices, the clock is their host's time minus this one's, with the largest error.`,
+fleet's devices, the clock is their host's time minus this one's, with the largest error.
+
+--probe also finds out whether a reader that is slow costs other readers of a fleet packets, as
+at NATS servers without no_fast_producer_stall. It takes a second, sends 2 MiB at most to the
+server, and has that keep 48 MiB meanwhile.`,
 		Example: `  rxring devices
   rxring devices --from streams:16 --name wg0
   rxring devices --from 'nats://hub/*/*'
+  rxring devices --from nats://nats.example --probe
   rxring devices --at /run/rxring.sock
   rxring devices --at /run/rxring.sock --json | jq -r '.[].name'`,
 		Args: noArgs,
@@ -43,7 +49,7 @@ fleet's devices, the clock is their host's time minus this one's, with the large
 			var devices []listedDevice
 			var err error
 			if cmd.Flags().Changed("at") {
-				if err := alone(cmd, "at", "from", "name"); err != nil {
+				if err := alone(cmd, "at", "from", "name", "probe"); err != nil {
 					return &exitError{exitUsage, err}
 				}
 				devices, err = offered(cmd.Context(), at)
@@ -56,13 +62,19 @@ fleet's devices, the clock is their host's time minus this one's, with the large
 			if asJSON {
 				e := json.NewEncoder(printable.JSONWriter(cmd.OutOrStdout()))
 				e.SetIndent("", "  ")
-				return e.Encode(devices)
+				err = e.Encode(devices)
+			} else {
+				err = listDevices(cmd.OutOrStdout(), devices)
 			}
-			return listDevices(cmd.OutOrStdout(), devices)
+			if err == nil && probe {
+				err = probeServers(cmd.Context(), source.from)
+			}
+			return err
 		},
 	}
 	source.register(cmd)
 	cmd.Flags().StringVar(&at, "at", "", "list the devices that another process offers at this unix socket, or publishes by this name (rxring ps), instead of --from")
+	cmd.Flags().BoolVar(&probe, "probe", false, "find out whether slow readers cost others packets at a fleet's server")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array, with the counters of each source")
 	return cmd
 }
