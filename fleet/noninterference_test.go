@@ -23,15 +23,19 @@ import (
 // that test hidden bytes; all packets, counts and answers must be equal.
 func TestNoninterference(t *testing.T) {
 	t.Parallel()
-	const seed = 1
-	one, other := observe(t, "limited", seed, 0), observe(t, "limited", seed, 1)
-	if len(one) != len(other) {
-		t.Fatalf("%d observations in one world, %d in the other", len(one), len(other))
-	}
-	for i := range one {
-		if one[i] != other[i] {
-			t.Fatalf("a reader sees what is hidden from it, in step %d:\n%s\nand in another world:\n%s", i, one[i], other[i])
-		}
+	for _, class := range []string{"limited", "headers"} {
+		t.Run(class, func(t *testing.T) {
+			const seed = 1
+			one, other := observe(t, class, seed, 0), observe(t, class, seed, 1)
+			if len(one) != len(other) {
+				t.Fatalf("%d observations in one world, %d in the other", len(one), len(other))
+			}
+			for i := range one {
+				if one[i] != other[i] {
+					t.Fatalf("a reader sees what is hidden from it, in step %d:\n%s\nand in another world:\n%s", i, one[i], other[i])
+				}
+			}
+		})
 	}
 }
 
@@ -51,15 +55,45 @@ func TestNoninterferenceLooks(t *testing.T) {
 	}
 }
 
-const visible = 20 // bytes of each packet of the class
+// Bytes of each packet that the classes may see: some of them or, of class headers, as many as the
+// packet's own bytes say, as a filter does that ends after a packet's headers (snaplen = "headers" in
+// a file of rxring ship).
+const (
+	visible = 20
+	longer  = 30
+)
 
-// observedFilters are on what the class may see, and on what it may not.
-var observedFilters = [][]cbpf.Instruction{
+// headers accepts packets of at most n bytes, up to where they say that their headers end.
+func headers(n uint32) []cbpf.Instruction {
+	return []cbpf.Instruction{
+		{Op: 0x80}, {Op: 0x25, K: n, Jt: 4}, // longer ones: none
+		{Op: 0x30, K: 14}, {Op: 0x25, K: 128, Jf: 1}, {Op: 0x06, K: longer}, {Op: 0x06, K: visible},
+		{Op: 0x06},
+	}
+}
+
+// visibleOf returns how many bytes of a packet the class may see.
+func visibleOf(class string, b []byte) int {
+	if class == "headers" && b[14] > 128 {
+		return longer
+	}
+	return visible
+}
+
+// observedFilters are sessions' filters, on what the class may see, and on what it may not.
+var observedFilters = [][][]cbpf.Instruction{
 	nil,
-	{{Op: 0x30, K: 17}, {Op: 0x25, K: 128, Jf: 1}, {Op: 0x06}, {Op: 0x06, K: 0xffff}}, // a visible byte
-	{{Op: 0x30, K: 50}, {Op: 0x25, K: 128, Jf: 1}, {Op: 0x06}, {Op: 0x06, K: 0xffff}}, // a hidden byte
-	{{Op: 0xb1, K: 50}, {Op: 0x87}, {Op: 0x04, K: 1}, {Op: 0x16}},                     // computes from a hidden byte
-	{{Op: 0x80}, {Op: 0x25, K: 500, Jf: 1}, {Op: 0x06, K: 0xffff}, {Op: 0x06}},        // hidden packets
+	{onByte(17)}, // visible
+	{onByte(50)}, // hidden
+	{onByte(25)}, // hidden in some packets
+	{{{Op: 0xb1, K: 50}, {Op: 0x87}, {Op: 0x04, K: 1}, {Op: 0x16}}},              // computes from a hidden byte
+	{{{Op: 0x80}, {Op: 0x25, K: 500, Jf: 1}, {Op: 0x06, K: 0xffff}, {Op: 0x06}}}, // hidden packets
+	{onByte(50), onByte(17), onByte(25)},                                         // several
+}
+
+// onByte accepts packets whose byte n is at most 128.
+func onByte(n uint32) []cbpf.Instruction {
+	return []cbpf.Instruction{{Op: 0x30, K: n}, {Op: 0x25, K: 128, Jf: 1}, {Op: 0x06}, {Op: 0x06, K: 0xffff}}
 }
 
 // observe returns what a client of a class receives in a world, 0 or 1: a line for each step.
@@ -75,18 +109,18 @@ func observe(t *testing.T, class string, seed uint64, world int) (lines []string
 	ship(t, dial(t, h.URL()), far, fleet.ShipConfig{Host: "h", Buffer: 1 << 20, Lease: time.Minute, Classes: []fleet.Class{
 		{},
 		{Name: "limited", Grant: rxring.Grant{Filter: short(500), Snaplen: visible, Devices: func(d *rxring.Device) bool { return d == far }}},
+		{Name: "headers", Grant: rxring.Grant{Filter: headers(500), Devices: func(d *rxring.Device) bool { return d == far }}},
 	}})
 	c := newClient(t, h.URL(), class)
 	lines = append(lines, string(c.ask(map[string]any{"op": "list"})))
-	for step := range 30 {
-		prog := observedFilters[step%len(observedFilters)]
-		session := c.open(prog, rnd.IntN(100))
+	for step := range 6 * len(observedFilters) {
+		session := c.open(observedFilters[step%len(observedFilters)], rnd.IntN(100))
 		for range 20 {
 			switch rnd.IntN(3) {
 			case 0:
 				b := frame(rnd.IntN(400))
-				rand.NewChaCha8([32]byte{byte(rnd.IntN(256))}).Read(b[14:visible])
-				for i := visible; i < len(b); i++ {
+				rand.NewChaCha8([32]byte{byte(rnd.IntN(256))}).Read(b[14:longer])
+				for i := visibleOf(class, b); i < len(b); i++ {
 					b[i] = byte(hidden.Uint32())
 				}
 				far.Deliver(&rxring.Packet{Data: b, Timestamp: 1e18})
@@ -141,16 +175,17 @@ func (c *client) ask(q map[string]any) []byte {
 	return m.Data
 }
 
-func (c *client) open(prog []cbpf.Instruction, snaplen int) (session string) {
+func (c *client) open(filters [][]cbpf.Instruction, snaplen int) (session string) {
 	c.t.Helper()
-	what := map[string]any{"snaplen": snaplen, "promiscuous": true, "compress": "none"}
-	if prog != nil {
+	var programs [][][4]uint32
+	for _, f := range filters {
 		var rows [][4]uint32
-		for _, in := range prog {
+		for _, in := range f {
 			rows = append(rows, [4]uint32{uint32(in.Op), uint32(in.Jt), uint32(in.Jf), in.K})
 		}
-		what["programs"] = [][][4]uint32{rows}
+		programs = append(programs, rows)
 	}
+	what := map[string]any{"snaplen": snaplen, "promiscuous": true, "compress": "none", "programs": programs}
 	var a struct {
 		Session string
 		Error   any
