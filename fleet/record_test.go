@@ -480,6 +480,11 @@ func TestBadRecordings(t *testing.T) {
 			t.Errorf("%v: want %s", err, want)
 		}
 	}
+	dir := t.TempDir()
+	startStore(t, "127.0.0.1:0", dir)
+	if _, err := hub.Start(hub.Config{Listen: "127.0.0.1:0", Store: dir}); err == nil || !strings.Contains(err.Error(), "another process has it: want a directory of its own for each") {
+		t.Errorf("a hub with the store of another: %v", err)
+	}
 	for want, c := range map[string]hub.LeafConfig{
 		`leaf "http://x": want the hub's address for leaf nodes, such as nats://hub:7422`: {URL: "http://x", Store: "s", Name: "n"},
 		`leaf with Store "" and Name "n": want both`:                                      {URL: "nats://x", Name: "n"},

@@ -7,7 +7,6 @@ package hub
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -39,7 +38,7 @@ const startTime = 10 * time.Second
 
 // Hub is a running server.
 type Hub struct {
-	server *server.Server
+	server running
 	leaf   string // URL for leaf nodes; "": none
 }
 
@@ -82,14 +81,9 @@ func Start(c Config) (*Hub, error) {
 		}
 		l.Close()
 	}
-	s, err := server.NewServer(o)
+	s, err := start(o)
 	if err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(startTime) {
-		s.Shutdown()
-		return nil, errors.New("hub: the server did not start: is another one listening there, or the store not writable?")
 	}
 	h := &Hub{server: s}
 	if c.Leaf != "" {
@@ -166,6 +160,5 @@ func (h *Hub) Done() <-chan struct{} {
 
 // Close ends the server, and returns once all its connections are closed.
 func (h *Hub) Close() {
-	h.server.Shutdown()
-	h.server.WaitForShutdown()
+	h.server.stop()
 }

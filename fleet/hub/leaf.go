@@ -3,7 +3,6 @@ package hub
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -36,7 +35,7 @@ type LeafConfig struct {
 // Leaf is a server in this process that is a leaf node of a hub. It listens at no address: clients
 // are in this process (nats.InProcessServer). What is published to it crosses the network only if
 // a client of the hub has subscribed. It works, and records, also while the hub is away.
-type Leaf struct{ server *server.Server }
+type Leaf struct{ server running }
 
 // linkWait is the time between attempts to connect to the hub.
 const linkWait = time.Second
@@ -69,18 +68,9 @@ func StartLeaf(c LeafConfig) (*Leaf, error) {
 	}
 	o.LeafNode.Remotes = []*server.RemoteLeafOpts{remote}
 	o.LeafNode.ReconnectInterval = linkWait
-	s, err := server.NewServer(o)
+	s, err := start(o)
 	if err != nil {
 		return nil, fmt.Errorf("hub: leaf: %w", err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(startTime) {
-		s.Shutdown()
-		return nil, fmt.Errorf("hub: leaf: the server did not start: is the store %q not writable?", c.Store)
-	}
-	if !s.JetStreamEnabled() {
-		s.Shutdown()
-		return nil, errors.New("hub: leaf: the server has no JetStream")
 	}
 	return &Leaf{s}, nil
 }
@@ -151,6 +141,5 @@ func (l *Leaf) Linked(d time.Duration) bool {
 
 // Close ends the server, and returns once all is stored.
 func (l *Leaf) Close() {
-	l.server.Shutdown()
-	l.server.WaitForShutdown()
+	l.server.stop()
 }
