@@ -154,9 +154,10 @@ func (w what) id() string {
 type answer struct {
 	Error *problem `json:"error,omitempty"` // nil: none, and the rest is valid
 
-	Devices  []Device        `json:"devices,omitempty"`  // of opList and opStat
-	Sessions []SessionStatus `json:"sessions,omitempty"` // of opStat
-	Time     *instants       `json:"time,omitempty"`     // of opTime
+	Devices    []Device          `json:"devices,omitempty"`    // of opList and opStat
+	Sessions   []SessionStatus   `json:"sessions,omitempty"`   // of opStat
+	Recordings []RecordingStatus `json:"recordings,omitempty"` // of opStat
+	Time       *instants         `json:"time,omitempty"`       // of opTime
 
 	// Of opOpen.
 	Session string        `json:"session,omitempty"` // unique among all sessions that ever were

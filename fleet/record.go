@@ -116,8 +116,9 @@ type records struct {
 // deviceRecords are the recordings of a device. A device without one, because of err, is tried
 // again.
 type deviceRecords struct {
-	infos []RecordingInfo
-	err   string
+	infos     []RecordingInfo
+	recorders []*recorder // one for each of infos
+	err       string
 }
 
 const (
@@ -223,7 +224,7 @@ func (r *records) startLocked(d *rxring.Device) *deviceRecords {
 	for _, rec := range all {
 		r.wg.Go(rec.run)
 	}
-	return &deviceRecords{infos: infos}
+	return &deviceRecords{infos: infos, recorders: all}
 }
 
 // of returns the recordings of a device for a class's readers.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,6 +40,8 @@ type recorder struct {
 	encoder encoder
 	counts  counts // Batches and Packets are those given to out
 	told    counts // those that readers know
+
+	packets, batches, bytes atomic.Uint64 // given to out
 }
 
 const (
@@ -180,6 +183,9 @@ func (r *recorder) publish(ctx context.Context, end string) {
 	r.told = b.counts
 	r.counts.Batches++
 	r.counts.Packets += uint64(n)
+	r.packets.Store(r.counts.Packets)
+	r.batches.Store(r.counts.Batches)
+	r.bytes.Add(uint64(len(payload)))
 	r.out.append(ctx, h, payload, b.Batches, n)
 	r.tap.SetDeadline(time.Now().Add(ackPoll))
 }

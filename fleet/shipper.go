@@ -237,7 +237,7 @@ func (s *Shipper) serve(r micro.Request, class *Class) {
 	case opClose:
 		respond(s.leave(&q, class))
 	case opStat:
-		respond(&answer{Devices: s.devices(class), Sessions: s.sessionsOf(class)})
+		respond(&answer{Devices: s.devices(class), Sessions: s.sessionsOf(class), Recordings: s.records.status(class)})
 	case opTime:
 		respond(&answer{Time: &instants{received.UnixNano(), received.Add(time.Since(received)).UnixNano()}})
 	default:

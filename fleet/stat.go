@@ -15,12 +15,27 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// HostStatus has the devices of a host, and its sessions.
+// HostStatus has the devices of a host, its sessions and its recordings.
 type HostStatus struct {
-	Name     string          `json:"name"`
-	Devices  []Device        `json:"devices"`
-	Sessions []SessionStatus `json:"sessions"` // the oldest first
-	Err      error           `json:"-"`        // why the rest is missing
+	Name       string            `json:"name"`
+	Devices    []Device          `json:"devices"`
+	Sessions   []SessionStatus   `json:"sessions"` // the oldest first
+	Recordings []RecordingStatus `json:"recordings"`
+	Err        error             `json:"-"` // why the rest is missing
+}
+
+// RecordingStatus has what a recording of a device has counted since it began: as those of
+// [SessionStatus], except that Packets are stored, or wait for the server to store them.
+type RecordingStatus struct {
+	Recording string `json:"recording"`
+	Device    string `json:"device"`
+	Class     string `json:"class"`
+	Offered   uint64 `json:"offered"`
+	Packets   uint64 `json:"packets"`
+	Dropped   uint64 `json:"dropped"`
+	Lost      uint64 `json:"lost"`
+	Batches   uint64 `json:"batches"`
+	Bytes     uint64 `json:"bytes"` // of batches
 }
 
 // SessionStatus describes a session. Its counts are of packets since it was opened: Offered is the
@@ -86,6 +101,7 @@ func statusOf(ctx context.Context, nc *nats.Conn, q *Query, host string) HostSta
 	unasked := func(device string) bool { return !matches(q.Devices, device) }
 	h.Devices = slices.DeleteFunc(a.Devices, func(d Device) bool { return unasked(d.Name) })
 	h.Sessions = slices.DeleteFunc(a.Sessions, func(s SessionStatus) bool { return unasked(s.Device) })
+	h.Recordings = slices.DeleteFunc(a.Recordings, func(r RecordingStatus) bool { return unasked(r.Device) })
 	return h
 }
 
@@ -116,7 +132,7 @@ func ask(ctx context.Context, nc *nats.Conn, control string, q request) (*answer
 
 // Status returns the status of all classes.
 func (s *Shipper) Status() HostStatus {
-	h := HostStatus{Name: s.cfg.Host, Sessions: s.sessionsOf(nil)}
+	h := HostStatus{Name: s.cfg.Host, Sessions: s.sessionsOf(nil), Recordings: s.records.status(nil)}
 	for _, d := range s.ns.Devices() {
 		if s.offered(d) {
 			h.Devices = append(h.Devices, describe(d))
@@ -159,6 +175,28 @@ func (c *session) status() SessionStatus {
 		Filter: c.what.filter(), Instructions: c.what.instructions(), Snaplen: c.what.Snaplen, Compress: c.what.Compress,
 		Offered: n.Offered, Packets: n.Packets, Dropped: n.Dropped, Lost: n.Lost, Cut: n.Cut, Batches: n.Batches, Bytes: c.bytes,
 	}
+}
+
+// status returns the status of the recordings of a class; nil: of all classes.
+func (r *records) status(class *Class) (all []RecordingStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for d, known := range r.devices {
+		for i, rec := range known.recorders {
+			if info := known.infos[i]; class == nil || info.Class == class.Name {
+				st := rec.tap.Stats()
+				all = append(all, RecordingStatus{
+					Recording: info.Name, Device: d.Name(), Class: info.Class,
+					Offered: st.Offered - min(st.Refused, st.Offered), Packets: rec.packets.Load(), Dropped: st.Dropped, Lost: st.Lost,
+					Batches: rec.batches.Load(), Bytes: rec.bytes.Load(),
+				})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b RecordingStatus) int {
+		return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.Recording, b.Recording))
+	})
+	return all
 }
 
 // Total has what all sessions of a device and class together have counted since the shipper

@@ -17,7 +17,8 @@ type shipCollector struct {
 func Ship(s *fleet.Shipper, nc *nats.Conn) prometheus.Collector { return shipCollector{s, nc} }
 
 var (
-	session = []string{"device", "class"}
+	session   = []string{"device", "class"}
+	recording = []string{"device", "recording"}
 
 	descShipUp        = prometheus.NewDesc("rxring_ship_device_up", "1 if the device is up, else 0.", []string{"device"}, nil)
 	descShipSessions  = prometheus.NewDesc("rxring_ship_sessions", "Open sessions of the device.", session, nil)
@@ -28,6 +29,9 @@ var (
 	descShipBatches   = prometheus.NewDesc("rxring_ship_published_batches_total", "Batches published.", session, nil)
 	descShipLost      = prometheus.NewDesc("rxring_ship_lost_packets_total", "Packets lost before they were published, by place: before_device, far_ring.", []string{"device", "class", "place"}, nil)
 	descShipCut       = prometheus.NewDesc("rxring_ship_cut_packets_total", "Packets truncated.", session, nil)
+	descShipRecorded  = prometheus.NewDesc("rxring_ship_recorded_packets_total", "Packets recorded.", recording, nil)
+	descShipStored    = prometheus.NewDesc("rxring_ship_recorded_bytes_total", "Bytes of the batches recorded.", recording, nil)
+	descShipUnstored  = prometheus.NewDesc("rxring_ship_recording_lost_packets_total", "Packets lost before they were recorded, by place: before_device, far_ring.", []string{"device", "recording", "place"}, nil)
 	descShipConnected = prometheus.NewDesc("rxring_ship_connected", "1 if the host is connected to the NATS server, else 0.", nil, nil)
 	descShipReconnect = prometheus.NewDesc("rxring_ship_reconnects_total", "Times that the host has connected to the NATS server again.", nil, nil)
 )
@@ -36,7 +40,7 @@ var (
 func (c shipCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descShipUp, descShipSessions, descShipReaders, descShipOffered, descShipPublished, descShipBytes,
-		descShipBatches, descShipLost, descShipCut, descShipConnected, descShipReconnect,
+		descShipBatches, descShipLost, descShipCut, descShipRecorded, descShipStored, descShipUnstored, descShipConnected, descShipReconnect,
 	} {
 		ch <- d
 	}
@@ -44,8 +48,15 @@ func (c shipCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c shipCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, d := range c.shipper.Status().Devices {
+	status := c.shipper.Status()
+	for _, d := range status.Devices {
 		gauge(ch, descShipUp, number(d.Up), d.Name)
+	}
+	for _, r := range status.Recordings {
+		counter(ch, descShipRecorded, r.Packets, r.Device, r.Recording)
+		counter(ch, descShipStored, r.Bytes, r.Device, r.Recording)
+		counter(ch, descShipUnstored, r.Lost, r.Device, r.Recording, "before_device")
+		counter(ch, descShipUnstored, r.Dropped, r.Device, r.Recording, "far_ring")
 	}
 	for _, t := range c.shipper.Totals() {
 		gauge(ch, descShipSessions, float64(t.Sessions), t.Device, t.Class)

@@ -111,6 +111,12 @@ func (f *fleetSource) add(st *attach.Status, h *fleet.HostStatus) {
 				s.Counters["lost_transit"] += lostInTransit(&session)
 			}
 		}
+		for _, r := range h.Recordings {
+			if r.Device == d.Name {
+				s.Counters["recorded_packets"] += r.Packets
+				s.Counters["lost_recording"] += r.Dropped + r.Lost
+			}
+		}
 		st.Devices = append(st.Devices, s)
 	}
 	for i := range h.Sessions {
