@@ -423,6 +423,25 @@ func TestFiltersChangeWhilePacketsArrive(t *testing.T) {
 	}
 }
 
+// A host whose filter refuses packets more slowly than they arrive still sends its counts: the device
+// here stays up.
+func TestFloodThatAFilterRefuses(t *testing.T) {
+	need.Time(t, "two leases pass")
+	t.Parallel()
+	s := newScene(t, eth0, fleet.ShipConfig{Lease: shortLease, Buffer: 1 << 20}, fleet.ReaderConfig{})
+	slow := slices.Concat(slices.Repeat([]cbpf.Instruction{{Op: cbpf.OpLdImm}}, 4000), only(500))
+	s.reader.open(t, capture.Config{Filter: slow})
+	refused := rxring.Packet{Data: frame(0)}
+	for start := time.Now(); time.Since(start) < 5*shortLease/2; time.Sleep(100 * time.Microsecond) {
+		for range 500 {
+			s.far.Deliver(&refused)
+		}
+	}
+	if c := s.reader.Counts(); !s.reader.dev.Up() || c.Sessions > 1 || c.Lost.FarRing == 0 {
+		t.Errorf("up %v, %+v", s.reader.dev.Up(), c)
+	}
+}
+
 // A session that the host refuses is an error of the reader, which asks again.
 func TestRefusedSession(t *testing.T) {
 	need.Time(t, "a reader asks again after a second")

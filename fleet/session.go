@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,6 +37,7 @@ type session struct {
 	cancel context.CancelFunc
 
 	readers map[string]lease // by request.Reader; guarded by Shipper.mu
+	due     atomic.Bool      // a reader wants the counts
 
 	mu      sync.Mutex
 	what    what
@@ -88,9 +90,13 @@ func (c *session) setWhatLocked(w what) {
 	c.encoder.iface = capfile.Interface{Name: c.dev.Name(), Description: c.s.cfg.Host + "/" + c.dev.Name(), LinkType: c.tap.LinkType(), SnapLen: uint32(c.tap.Snaplen())}
 }
 
+// maxRefused is how many packets in a row that the filters refuse delay a batch, and the counts: Next
+// does not check its deadline while the ring has packets.
+const maxRefused = 64
+
 // run sends packets until the session ends.
 func (c *session) run() {
-	for {
+	for refused := 0; ; {
 		p, ok, err := c.tap.Next(c.ctx)
 		switch {
 		case c.ctx.Err() != nil:
@@ -108,6 +114,10 @@ func (c *session) run() {
 			c.mu.Lock()
 			c.addLocked(&p)
 			c.mu.Unlock()
+		default:
+			if refused++; refused%maxRefused == 0 {
+				c.publishDue()
+			}
 		}
 	}
 }
@@ -132,8 +142,18 @@ func (c *session) addLocked(p *capfile.Packet) {
 	}
 }
 
+// publishDue publishes the batch if it has waited for linger, or a reader wants the counts.
+func (c *session) publishDue() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.due.Load() || c.encoder.n > 0 && time.Since(c.encoder.began) >= linger {
+		c.publishLocked("")
+	}
+}
+
 // publishLocked publishes the batch, which may be empty, with the counts. It may block.
 func (c *session) publishLocked(end string) {
+	c.due.Store(false)
 	c.tap.SetDeadline(time.Time{})
 	b := batch{Session: c.name, Sent: time.Now(), End: end, counts: c.totalsLocked()}
 	n := c.encoder.n
@@ -167,7 +187,10 @@ func (c counts) with(st tap.Stats, e *encoder) counts {
 
 // beat makes run publish the counts, at once or with the packets that it has. It does not wait, as
 // publishing may.
-func (c *session) beat() { c.tap.SetDeadline(time.Now()) }
+func (c *session) beat() {
+	c.due.Store(true)
+	c.tap.SetDeadline(time.Now())
+}
 
 // change makes the session one that has w, with the packets still in the ring. Only its one
 // reader may call for it.
