@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -200,5 +201,26 @@ func TestUserOfOneHost(t *testing.T) {
 		if err := host.LastError(); !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), `"`+subject+`"`) {
 			t.Errorf("published to %s: %v", subject, err)
 		}
+	}
+}
+
+// A class records only the devices that its readers may use; one without any is in the host's log.
+func TestRecordingsOfDevices(t *testing.T) {
+	t.Parallel()
+	nc := dial(t, startStore(t, "127.0.0.1:0", t.TempDir()).URL())
+	c := limited("a")
+	c.Classes[1].Grant.Devices = func(d *rxring.Device) bool { return d.Name() == "wg0" }
+	var log bytes.Buffer
+	c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	ship(t, nc, newDevice(t, eth0), c).Close()
+	if want := `msg="fleet: a recording has no device: none is offered to its class" recording=starts class=start`; !strings.Contains(log.String(), want) {
+		t.Errorf("log: %s: want %s", log.String(), want)
+	}
+	hosts, err := fleet.Discover(t.Context(), nc, fleet.Query{Recorded: true})
+	if err != nil || len(hosts[0].Devices[0].Recordings) != 1 {
+		t.Errorf("%+v, %v", hosts, err)
+	}
+	if hosts, err := fleet.Discover(t.Context(), nc, fleet.Query{Recorded: true, Class: "start"}); err == nil {
+		t.Errorf("class start: %+v", hosts)
 	}
 }

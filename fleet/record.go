@@ -156,8 +156,19 @@ func startRecords(s *Shipper) (*records, error) {
 		r.close()
 		return nil, err
 	}
+	r.warnOfNone()
 	r.wg.Go(r.follow)
 	return r, nil
+}
+
+// warnOfNone warns of recordings that have no device.
+func (r *records) warnOfNone() {
+	for _, c := range r.s.cfg.Recordings {
+		class := findClass(r.s.cfg.Classes, c.Class)
+		if !slices.ContainsFunc(r.s.ns.Devices(), func(d *rxring.Device) bool { return r.s.offers(d, class) }) {
+			r.s.log.Warn("fleet: a recording has no device: none is offered to its class", "recording", c.Name, "class", c.Class)
+		}
+	}
 }
 
 // follow starts the recordings of devices that are added later.

@@ -47,7 +47,7 @@ func newShip() *cobra.Command {
 'rxring hub', or an existing one. The devices are those of --from or, with --at, those that
 another process offers at a unix socket. Readers use 'rxring run --from nats://SERVER/HOST/DEVICE'.
 
-Nothing is captured or sent while nobody reads. A reader's filter and snapshot length are
+Nothing is captured or sent while there is no reader. A reader's filter and snapshot length are
 applied here. Each session is a line on standard error.
 
 Readers use a class of the host. Without --config there is one, all, that limits nothing. A file
