@@ -202,6 +202,7 @@ func (c *client) end(session string) string {
 	c.t.Helper()
 	var seen bytes.Buffer
 	keep := []byte(`{"op":"keep","reader":"r","session":"` + session + `"}`)
+	begin := int(time.Now().UnixNano()) // batches that were sent before do not have all packets in their counts
 	for ; ; time.Sleep(time.Millisecond) {
 		c.nc.Publish("rxring.v1.default.h.ctl."+c.class, keep)
 		m, err := c.batches.NextMsg(time.Minute)
@@ -212,7 +213,7 @@ func (c *client) end(session string) string {
 			continue
 		}
 		read := c.packets(&seen, m.Data) + number(c.t, m, "Rxring-Packets-Before")
-		if offered := number(c.t, m, "Rxring-Offered"); read == offered {
+		if offered := number(c.t, m, "Rxring-Offered"); read == offered && number(c.t, m, "Rxring-Sent") >= begin {
 			fmt.Fprintf(&seen, "offered %d, cut %s, lost %s", offered, m.Header.Get("Rxring-Cut"), m.Header.Get("Rxring-Lost"))
 			break
 		}
