@@ -277,7 +277,19 @@ func (r *records) createStream(d *rxring.Device, c Recording) (jetstream.Stream,
 	if c.Age > 0 {
 		cfg.Duplicates = min(c.Age, duplicateWindow)
 	}
-	return r.js.CreateOrUpdateStream(ctx, cfg)
+	return r.createOrUpdate(ctx, cfg)
+}
+
+// storageExceeded is the code of an error of JetStream (JSStorageResourcesExceededErr).
+const storageExceeded jetstream.ErrorCode = 10047
+
+// createOrUpdate creates or updates a stream. The store must have room for its size.
+func (r *records) createOrUpdate(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := r.js.CreateOrUpdateStream(ctx, c)
+	if e := new(jetstream.APIError); errors.As(err, &e) && e.ErrorCode == storageExceeded {
+		return nil, fmt.Errorf("the store has no room for %d MiB: want a smaller size, or a store with more room", c.MaxBytes>>20)
+	}
+	return s, err
 }
 
 // Domain returns the name of a JetStream domain, and of a leaf node, for the server of a host.

@@ -19,7 +19,7 @@ import (
 const indexStream = "rxring-index"
 
 const (
-	maxIndex   = 64 << 20 // bytes of the stream
+	maxIndex   = 16 << 20 // bytes of the stream
 	maxIndexed = 64 << 10 // bytes of a description
 	indexFetch = 1000     // descriptions that are requested at once
 )
@@ -34,7 +34,7 @@ func (e *indexed) recording() *RecordingInfo { return &e.Device.Recordings[0] }
 
 // createIndex creates the index of the server, which all its hosts have in common.
 func (r *records) createIndex(ctx context.Context) error {
-	_, err := r.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	_, err := r.createOrUpdate(ctx, jetstream.StreamConfig{
 		Name:              indexStream,
 		Description:       "rxring: which recordings there are",
 		Subjects:          []string{indexSubject("*", "*", "*", "*", "*")},

@@ -145,7 +145,8 @@ func (u *unacked) settle(ack *jetstream.PubAck) {
 func (a *appender) recover(ctx context.Context, why error) bool {
 	if !a.failed {
 		a.failed = true
-		a.log.Warn("fleet: batches cannot be stored: they are kept, and later packets wait in the ring", "stream", a.stream, "err", why)
+		a.log.Warn("fleet: batches cannot be stored: they are kept, and later packets wait in the ring", "stream", a.stream, "err", why,
+			"advice", "a server whose disk was full stores again once it is restarted")
 	}
 	for _, u := range a.pending { // none is on its way any more
 		if !u.wait(ctx) {

@@ -481,7 +481,10 @@ func TestBadRecordings(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	startStore(t, "127.0.0.1:0", dir)
+	h := startStore(t, "127.0.0.1:0", dir)
+	if _, err := fleet.Ship(dial(t, h.URL()), far.Namespace(), fleet.ShipConfig{Host: "h", Recordings: []fleet.Recording{{Name: "a", Size: 1 << 60}}}); err == nil || !strings.Contains(err.Error(), "the store has no room for") {
+		t.Errorf("a recording that is larger than the disk: %v", err)
+	}
 	if _, err := hub.Start(hub.Config{Listen: "127.0.0.1:0", Store: dir}); err == nil || !strings.Contains(err.Error(), "another process has it: want a directory of its own for each") {
 		t.Errorf("a hub with the store of another: %v", err)
 	}
