@@ -203,7 +203,7 @@ func (s *screen) helpText() []string {
   A strip shows a ring's slots, or blocks, in order. Where several slots share a
   letter, it is the letter of the slot that is furthest from free.
 
-  You see your own user's readers, and all readers where the server grants it;
-  of a fleet, the sessions of your class.
+  You see your own user's readers, all where the server grants it, and of a
+  fleet those of your class.
 `, "\n")
 }
