@@ -25,7 +25,7 @@ var sameThere = []uint32{
 // Programs returns at most n programs, of which at least one accepts each packet that a socket of a
 // device accepts, given the results of [github.com/rxring/rxring.Device.Filters]; nil accepts all.
 // They truncate no packet, since each reader's own filter does, and have an order that does not
-// depend on that of the sockets.
+// depend on that of the sockets. One that accepts nothing is left out, unless it is the only one.
 //
 // They cannot be joined to one: a load outside the packet ends a program with a reject, whatever
 // the next one would return.
@@ -37,6 +37,9 @@ func Programs(programs [][]cbpf.Instruction, all bool, n int) (distinct [][]cbpf
 		if p = uncut(p); p == nil {
 			return nil
 		}
+		if len(programs) > 1 && rejects(p) {
+			continue
+		}
 		i, found := slices.BinarySearchFunc(distinct, p, compare)
 		if !found {
 			distinct = slices.Insert(distinct, i, p)
@@ -45,7 +48,17 @@ func Programs(programs [][]cbpf.Instruction, all bool, n int) (distinct [][]cbpf
 			return nil
 		}
 	}
+	if distinct == nil && len(programs) > 0 {
+		return [][]cbpf.Instruction{rejectAll}
+	}
 	return distinct
+}
+
+var rejectAll = []cbpf.Instruction{{Op: cbpf.OpRetK}}
+
+// rejects reports whether a program accepts no packet, as that with which libpcap begins.
+func rejects(prog []cbpf.Instruction) bool {
+	return !slices.ContainsFunc(prog, func(in cbpf.Instruction) bool { return in.Op == cbpf.OpRetA || in.Op == cbpf.OpRetK && in.K != 0 })
 }
 
 func compare(a, b []cbpf.Instruction) int {

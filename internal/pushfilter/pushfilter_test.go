@@ -92,4 +92,14 @@ func TestPrograms(t *testing.T) {
 	if got := Programs([][]cbpf.Instruction{reads(3), {{Op: cbpf.OpRetA}}}, false, 2); got != nil {
 		t.Errorf("with one that cannot be run elsewhere: %v", got)
 	}
+	none := []cbpf.Instruction{{Op: cbpf.OpRetK}}
+	for _, c := range []struct{ programs, want [][]cbpf.Instruction }{
+		{[][]cbpf.Instruction{none}, [][]cbpf.Instruction{none}},
+		{[][]cbpf.Instruction{none, {{Op: cbpf.OpLdImm}, {Op: cbpf.OpRetK}}}, [][]cbpf.Instruction{none}},
+		{[][]cbpf.Instruction{none, reads(3), none}, Programs([][]cbpf.Instruction{reads(3)}, false, 1)},
+	} {
+		if got := Programs(c.programs, false, 1); !slices.EqualFunc(got, c.want, slices.Equal) {
+			t.Errorf("%v: %v: want %v", c.programs, got, c.want)
+		}
+	}
 }
