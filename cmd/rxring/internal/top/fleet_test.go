@@ -1,6 +1,7 @@
 package top
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/fleet/hub"
@@ -84,4 +86,26 @@ func TestFleet(t *testing.T) {
 
 	shipper.Close()
 	want(text(), "  web-1/eth0  ethernet  down", "host web-1: it does not answer", "0 readers")
+}
+
+// Text of hosts and readers is escaped: they are other machines.
+func TestFleetTextIsEscaped(t *testing.T) {
+	f := new(fleetSource)
+	f.sessions = make(map[key]*fleet.SessionStatus)
+	f.latest = []fleet.HostStatus{{
+		Name:     "web\x1b[2J",
+		Devices:  []fleet.Device{{Name: "eth\x1b0"}},
+		Sessions: []fleet.SessionStatus{{Device: "eth\x1b0", Class: "a\x1b", Readers: []fleet.ReaderStatus{{User: "mallory\x1b[2J", Transit: 7}}, ReaderCount: 2}},
+	}, {Name: "db", Err: errors.New("\x1b]0;x\a")}}
+	f.hosts = []fleet.Host{{Name: "web\x1b[2J"}, {Name: "db", Devices: []fleet.Device{{Name: "eth\x1b1"}}}}
+	st := attach.Status{Time: time.Now()}
+	for i := range f.latest {
+		f.add(&st, &f.latest[i])
+	}
+	r := Compare(attach.Status{}, st)
+	f.describe(r)
+	text := strings.Join((&screen{path: "nats://hub", report: r}).lines(), "\n")
+	if strings.ContainsAny(text, "\x1b\a") || !strings.Contains(text, "mallory?[2J and 1 more") || !strings.Contains(text, "in transit 7 (mallory?[2J 7)") {
+		t.Errorf("%q", text)
+	}
 }
