@@ -30,6 +30,7 @@ const (
 type recorder struct {
 	s       *Shipper
 	name    string // of the recording
+	class   string
 	session string // unique among all sessions that ever were
 	dev     *rxring.Device
 	tap     *tap.Tap
@@ -69,7 +70,7 @@ func (r *records) newRecorder(d *rxring.Device, class *Class, c Recording) (*rec
 	if err != nil {
 		return nil, err
 	}
-	rec := &recorder{s: r.s, name: c.Name, session: nuid.Next(), dev: d, ctx: r.ctx}
+	rec := &recorder{s: r.s, name: c.Name, class: c.Class, session: nuid.Next(), dev: d, ctx: r.ctx}
 	rec.out = newAppender(r.js, stream, rec.session, r.s.log)
 	rec.tap, err = tap.Open(d, tap.Config{Programs: programs, Snaplen: c.Snaplen, Promiscuous: !class.Grant.NoPromiscuous, Buffer: r.s.cfg.Buffer, Retire: retire, Grant: class.recordingGrant(), Open: r.s.cfg.Open})
 	if err != nil {
@@ -84,7 +85,7 @@ func (r *records) newRecorder(d *rxring.Device, class *Class, c Recording) (*rec
 
 // run records until the shipper is closed or the device removed.
 func (r *recorder) run() {
-	r.s.log.Info("fleet: recording", "recording", r.name, "device", r.dev.Name(), "stream", r.out.stream)
+	r.s.log.Info("fleet: recording", "recording", r.name, "device", r.dev.Name(), "class", r.class, "stream", r.out.stream)
 	why := r.record()
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
