@@ -160,7 +160,7 @@ type answer struct {
 	Time       *instants         `json:"time,omitempty"`       // of opTime
 
 	// Of opOpen.
-	Session string        `json:"session,omitempty"` // unique among all sessions that ever were
+	Session string        `json:"session,omitempty"` // unique among all sessions, also those that have ended
 	Subject string        `json:"subject,omitempty"` // of its batches
 	Lease   time.Duration `json:"lease,omitempty"`
 	Counts  counts        `json:"counts,omitzero"` // at this moment: what follows is the reader's

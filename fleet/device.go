@@ -50,14 +50,14 @@ type device struct {
 	batch delivery.Batch // used by run, or by the merger if there is one
 
 	// Used by run only.
-	decoder decoder
-	open    *opening
-	cur     *reading
-	past    *ledger // of a session that ended, and whose last counts are not known
-	asked   int     // requests so far
-	unmet   bool    // the host does not have what is wanted: request it after retry
-	retry   time.Time
-	told    string // the last error
+	decoder  decoder
+	open     *opening
+	cur      *reading
+	past     *ledger // of a session that ended, and whose last counts are not known
+	asked    int     // requests so far
+	unmet    bool    // the host does not have what is wanted: request it after retry
+	retry    time.Time
+	reported string // the last error
 }
 
 // opening is a request that is not answered yet.
@@ -87,7 +87,7 @@ const (
 	followTime = 300 * time.Millisecond
 	// retryTime is the time between attempts.
 	retryTime = time.Second
-	// leases of silence after which a device goes down.
+	// leases is how many leases without a message set a device down.
 	leases = 2
 )
 
@@ -116,7 +116,7 @@ func (d *device) start() (err error) {
 }
 
 // interestChanged is the device's function of OnInterestChange. It returns when the host has the
-// new filter, so that a program that says "listening" does, but waits for followTime at most.
+// new filter, so that a program that prints "listening" is, but waits for followTime at most.
 func (d *device) interestChanged() {
 	change := d.changes.Add(1)
 	select {
@@ -145,7 +145,7 @@ func (d *device) interestChanged() {
 	}
 }
 
-// setFollowed says that the host has what was wanted at a change.
+// setFollowed notes that the host has what was wanted at a change.
 func (d *device) setFollowed(change uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -320,7 +320,7 @@ func (d *device) retryLater() {
 // adopt makes the session that was opened the current one.
 func (d *device) adopt(a *answer) {
 	o, before := d.open, d.past
-	d.open, d.past, d.told = nil, nil, ""
+	d.open, d.past, d.reported = nil, nil, ""
 	next := &reading{ledger: newLedger(a.Session, a.Counts), what: o.what, sub: o.sub, lease: max(a.Lease, tickTime), kept: time.Now()}
 	if cur := d.cur; cur != nil {
 		before = cur.ledger
@@ -504,9 +504,9 @@ func (d *device) wait() {
 
 // fail reports an error once.
 func (d *device) fail(err error) {
-	if err.Error() == d.told {
+	if err.Error() == d.reported {
 		return
 	}
-	d.told = err.Error()
+	d.reported = err.Error()
 	d.r.failed(fmt.Errorf("device %s of host %s: %w", d.far.Name, d.host, err))
 }

@@ -52,7 +52,7 @@ func program(t *testing.T, dev *rxring.Device) *rxring.Socket {
 	return s
 }
 
-// isDown waits until dev is down, and checks that the program is told.
+// isDown waits until dev is down, and the program has received ENETDOWN.
 func isDown(t *testing.T, dev *rxring.Device, s *rxring.Socket) {
 	t.Helper()
 	eventually(t, "the device is down", func() bool { return !dev.Up() })
@@ -79,7 +79,7 @@ func TestHubDies(t *testing.T) {
 	}
 	eventually(t, "the host's tap is closed", func() bool { return !s.far.HasListeners() })
 	isDown(t, s.reader.dev, reads)
-	send(s.far, 600, 700) // nobody captures
+	send(s.far, 600, 700) // no session captures
 	startHub(t, address)
 	eventually(t, "the device is up and the host captures", func() bool { return s.reader.dev.Up() && s.far.HasListeners() })
 	send(s.far, 700, 800)
@@ -383,8 +383,8 @@ func (l *logBuffer) has(text string) bool {
 	return strings.Contains(l.text.String(), text)
 }
 
-// A socket that stays captures every packet once, while others with other filters, snapshot lengths
-// and their own sockets come and go.
+// A socket that stays captures every packet once, while others with other filters and snapshot lengths
+// are opened and closed.
 func TestFiltersChangeWhilePacketsArrive(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 256 << 20}, fleet.ReaderConfig{})

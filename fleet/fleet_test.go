@@ -283,7 +283,7 @@ func TestLossBeforeTheHostIsCounted(t *testing.T) {
 	}
 }
 
-// A reader that does not read drops in its own ring, and delays nobody.
+// A reader that does not read drops in its own ring, and delays no other.
 func TestSlowReaderHereIsCounted(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 256 << 20}, fleet.ReaderConfig{})
 	slow := s.reader.open(t, capture.Config{Buffer: 1})

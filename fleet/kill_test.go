@@ -117,7 +117,7 @@ func shipRole() error {
 	return nil
 }
 
-// readRole captures what the host ships, with a filter that nobody else has.
+// readRole captures what the host ships, with a filter of its own.
 func readRole() error {
 	nc, err := fleet.Dial(os.Getenv(argVariable))
 	if err != nil {

@@ -31,7 +31,7 @@ type recorder struct {
 	s       *Shipper
 	name    string // of the recording
 	class   string
-	session string // unique among all sessions that ever were
+	session string // unique among all sessions, also those that have ended
 	dev     *rxring.Device
 	tap     *tap.Tap
 	out     *appender

@@ -29,7 +29,7 @@ const (
 // session sends the packets of one device that its filters accept to all readers that want them.
 type session struct {
 	s      *Shipper
-	name   string // unique among all sessions that ever were
+	name   string // unique among all sessions, also those that have ended
 	dev    *rxring.Device
 	class  *Class
 	tap    *tap.Tap

@@ -82,7 +82,7 @@ func TestReorderLate(t *testing.T) {
 	}
 }
 
-// What is held when a host goes is delivered before its device goes down.
+// Packets that wait for their order are delivered before their device goes down.
 func TestReorderDeliversBeforeTheDeviceGoesDown(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{Reorder: 10 * time.Second})
@@ -133,7 +133,7 @@ func TestClocks(t *testing.T) {
 	}
 }
 
-// A host that does not say what devices it has is reported, by its name; alone, it is the error.
+// A host that does not list its devices is reported by name. If there is no other, it is the error.
 func TestSilentHosts(t *testing.T) {
 	need.Time(t, "a host has two seconds to answer")
 	t.Parallel()

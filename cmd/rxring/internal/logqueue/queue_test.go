@@ -32,7 +32,7 @@ func (b blocked) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// A log's reader that does not read delays nobody, and lines are counted that it does not get.
+// A log's reader that does not read delays no writer, and the lines that it misses are counted.
 func TestALogThatIsNotRead(t *testing.T) {
 	b := blocked{make(chan struct{})}
 	q := New(b, false)
