@@ -169,6 +169,8 @@ func processStat(pid int) (parent int, ticks time.Duration) {
 	return parent, ticks
 }
 
+func init() { roles["send"] = sendRole }
+
 // sendRole delivers packets to a device that it ships to a hub, or writes as pcapng to a TCP
 // address or to its standard output, as its arguments say. Each line of its standard input is a
 // number of packets.

@@ -35,7 +35,7 @@ const killLease = 6 * time.Second
 
 // roles are programs that TestKills kills, and that benchmarks measure: this one, with roleVariable
 // in its environment and what it needs in argVariable. They end with their standard input.
-var roles = map[string]func() error{"hub": hubRole, "ship": shipRole, "read": readRole, "send": sendRole}
+var roles = map[string]func() error{"hub": hubRole, "ship": shipRole, "read": readRole}
 
 const (
 	roleVariable = "RXRING_FLEET_TEST_ROLE"
