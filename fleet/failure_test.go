@@ -30,7 +30,7 @@ import (
 
 // outageLease is longer than an outage in which sessions go on. A reader learns what was lost at
 // the latest with its next request to keep the session, after a third of it.
-const outageLease = 6 * time.Second
+const outageLease = 30 * time.Second
 
 // reported reports whether the reader reported an error with text in it.
 func (r *reading) reported(text string) bool {
