@@ -32,15 +32,14 @@ test: export GOFLAGS := $(GOFLAGS) -ldflags=-w
 test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
 	@$(MAKE) --no-print-directory -j3 lint serial explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short
-	CGO_ENABLED=1 $(GO) test -race -vet=off -p 3 -timeout 30m $(LONGEST) $(RACED) && \
-	CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 10m ./fleet/...; status=$$?; \
+	CGO_ENABLED=1 $(GO) test -race -vet=off -p 3 -timeout 30m $(LONGEST) $(RACED); status=$$?; \
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
 # Packages whose tests take longest begin first.
-LONGEST = ./interpose ./cmd/rxring ./cmd/rxring/internal/hostile ./source/iface ./cmd/rxring/internal/dump
-# Packages whose tests have one goroutine, or measure, are tested without -race. The leases of
-# fleet's tests are short, so these have the machine to themselves. lint has vetted all packages.
-RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|fleet|conformance)(/|$$)')
+LONGEST = ./interpose ./cmd/rxring ./cmd/rxring/internal/hostile ./source/iface ./fleet ./cmd/rxring/internal/dump
+# Packages whose tests have one goroutine, or measure, are tested without -race. lint has vetted
+# all packages.
+RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|conformance)(/|$$)')
 
 .PHONY: serial
 serial:
