@@ -48,8 +48,11 @@ type request struct {
 
 // audit returns what the log of a host has of a request for a session.
 func (q *request) audit(class *Class) []any {
-	return []any{"device", q.Device, "class", class.Name, "user", q.User, "reader", q.Reader, "snaplen", q.What.Snaplen, "instructions", q.What.instructions(), "filter", q.What.filter()}
+	return []any{"device", clip(q.Device), "class", class.Name, "user", clip(q.User), "reader", clip(q.Reader), "snaplen", q.What.Snaplen, "instructions", q.What.instructions(), "filter", q.What.filter()}
 }
+
+// clip returns what a log has of a text that a reader has sent: a refused one may be of any length.
+func clip(text string) string { return text[:min(len(text), maxToken)] }
 
 // what is what a session has. Readers that ask for the same of a device share one session.
 type what struct {
@@ -111,6 +114,10 @@ func (w what) filter() string {
 	var b strings.Builder
 	left := maxLogged
 	for i, p := range w.Programs {
+		if i == maxPrograms { // it will be refused
+			fmt.Fprintf(&b, ";... %d more", len(w.Programs)-i)
+			break
+		}
 		if i > 0 {
 			b.WriteByte(';')
 		}
@@ -200,8 +207,12 @@ func (p *problem) Unwrap() error {
 	return nil
 }
 
+// maxProblem is how many bytes of what a reader has sent the text of a problem has at most.
+const maxProblem = 4 << 10
+
 func refusef(code, format string, args ...any) *problem {
-	return &problem{code, fmt.Sprintf(format, args...)}
+	text := fmt.Sprintf(format, args...)
+	return &problem{code, text[:min(len(text), maxProblem)]}
 }
 
 // asProblem returns err as an answer has it.

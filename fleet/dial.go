@@ -3,9 +3,11 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,6 +35,7 @@ func Dial(url string, options ...nats.Option) (*nats.Conn, error) {
 	}
 	for _, set := range append([]nats.Option{
 		nats.Name("rxring"),
+		nats.SetCustomDialer(&dialer{Dialer: net.Dialer{Timeout: nats.DefaultTimeout}}),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectWait, reconnectWait),
@@ -58,6 +61,34 @@ func Dial(url string, options ...nats.Option) (*nats.Conn, error) {
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
 	return nc, nil
+}
+
+// dialer connects to servers, and can end the newest connection. A write to a server that does not
+// receive holds nats.Conn's lock for up to a minute, so that its Close waits, too.
+type dialer struct {
+	net.Dialer
+	mu   sync.Mutex
+	conn net.Conn // the newest; nil: none yet
+}
+
+// Dial makes a *dialer a nats.CustomDialer.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	c, err := d.Dialer.Dial(network, address)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.conn = c
+	return c, nil
+}
+
+func (d *dialer) hangUp() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conn != nil {
+		d.conn.Close()
+	}
 }
 
 // authenticates reports whether the options or URLs prove who the client is.

@@ -44,6 +44,7 @@ const (
 	askTime      = 2 * time.Second        // for a host to answer a request
 	maxAsked     = 64                     // hosts that are asked at once
 	maxHosts     = 100000                 // that a discovery finds
+	maxDevices   = 4096                   // of a host
 )
 
 // Check returns an error that says what is wrong with q.
@@ -196,7 +197,7 @@ func discover(ctx context.Context, nc *nats.Conn, q *Query) (*discovery, error) 
 			host := Host{Name: h.name}
 			if err != nil {
 				host.Err = fmt.Errorf("host %s: its devices are not known, and missing: %w", h.name, err)
-			} else if host.Devices = slices.DeleteFunc(a.Devices, func(d Device) bool { return !matches(q.Devices, d.Name) }); len(host.Devices) == 0 {
+			} else if host.Devices = selected(a.Devices, q); len(host.Devices) == 0 {
 				return
 			}
 			mu.Lock()
@@ -207,6 +208,13 @@ func discover(ctx context.Context, nc *nats.Conn, q *Query) (*discovery, error) 
 	wg.Wait()
 	slices.SortFunc(f.found, func(a, b Host) int { return strings.Compare(a.Name, b.Name) })
 	return f, ctx.Err()
+}
+
+// selected returns the devices that q selects. A server ends the connection of a reader that uses a
+// subject with a longer name.
+func selected(devices []Device, q *Query) []Device {
+	all := slices.DeleteFunc(devices, func(d Device) bool { return checkName("device", d.Name) != nil || !matches(q.Devices, d.Name) })
+	return all[:min(len(all), maxDevices)]
 }
 
 // allows returns an error if the server does not allow requests to a host.

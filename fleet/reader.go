@@ -65,6 +65,8 @@ type Reader struct {
 	started bool
 	devices []*device
 	silent  map[string]bool // hosts whose devices are not known, which is reported once
+
+	unusable map[string]bool // devices that cannot be added, as HOST/DEVICE
 }
 
 // rediscover is the time between discoveries.
@@ -74,7 +76,7 @@ const rediscover = 10 * time.Second
 // devices are called HOST.DEVICE; names of more than 15 bytes are shortened. Nothing is requested before
 // Start. nc stays open after Close.
 func NewReader(nc *nats.Conn, hosts []Host, c ReaderConfig) (*Reader, error) {
-	r := &Reader{nc: nc, cfg: c, query: c.Query, user: userAndHost()}
+	r := &Reader{nc: nc, cfg: c, query: c.Query, user: userAndHost(), unusable: make(map[string]bool)}
 	if c.Namespace == nil {
 		return nil, errors.New("fleet: no Namespace: want the one to add devices to")
 	}
@@ -98,16 +100,21 @@ func NewReader(nc *nats.Conn, hosts []Host, c ReaderConfig) (*Reader, error) {
 		return nil, fmt.Errorf("fleet: name %q: there are %d devices: want no name, or a query for one", c.Name, total)
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
+	var errs []error // of devices, such as one of a type that is not known here: others are read
 	for _, h := range hosts {
 		for _, far := range h.Devices {
 			d, err := r.add(h.Name, far, c.Name)
 			if err != nil {
-				return nil, errors.Join(err, r.removeDevices())
+				errs = append(errs, err)
+				continue
 			}
 			r.devices = append(r.devices, d)
 		}
 	}
-	for _, err := range r.newlySilent(hosts) {
+	if len(r.devices) == 0 && errs != nil {
+		return nil, errors.Join(errs...)
+	}
+	for _, err := range append(errs, r.newlySilent(hosts)...) {
 		r.failed(err)
 	}
 	return r, nil
@@ -124,10 +131,11 @@ func userAndHost() string {
 	return name[:min(len(name), maxToken)]
 }
 
-// add adds a device to the namespace.
+// add adds a device to the namespace. One that cannot be added is not tried again.
 func (r *Reader) add(host string, far Device, name string) (*device, error) {
 	dev, link, err := addDevice(r.cfg.Namespace, host, far, name, r.query.several())
 	if err != nil {
+		r.unusable[host+"/"+far.Name] = true
 		return nil, err
 	}
 	dev.SetUp(far.Up)
@@ -253,14 +261,6 @@ func (r *Reader) failed(err error) {
 	}
 }
 
-func (r *Reader) removeDevices() error {
-	var errs []error
-	for _, d := range r.devices {
-		errs = append(errs, r.cfg.Namespace.RemoveDevice(d.dev))
-	}
-	return errors.Join(errs...)
-}
-
 // follow adds devices that appear.
 func (r *Reader) follow() {
 	for delivery.Sleep(r.ctx, rediscover) == nil {
@@ -281,7 +281,7 @@ func (r *Reader) addNew(hosts []Host) (errs []error) {
 	for _, h := range hosts {
 		for _, far := range h.Devices {
 			i := slices.IndexFunc(r.devices, func(d *device) bool { return d.host == h.Name && d.far.Name == far.Name })
-			if i >= 0 || r.ctx.Err() != nil || r.cfg.Name != "" {
+			if i >= 0 || r.unusable[h.Name+"/"+far.Name] || r.ctx.Err() != nil || r.cfg.Name != "" {
 				continue
 			}
 			d, err := r.add(h.Name, far, "")

@@ -80,16 +80,21 @@ func NewReplay(nc *nats.Conn, hosts []Host, c ReplayConfig) (*Replay, error) {
 	if c.Name != "" && len(found) != 1 {
 		return nil, fmt.Errorf("fleet: name %q: there are %d devices: want no name, or a query for one", c.Name, len(found))
 	}
+	var unusable []error // of devices, as of NewReader
 	for _, f := range found {
 		t, err := newTrack(r, nc, f)
 		if err != nil {
-			return nil, errors.Join(err, r.removeDevices())
+			unusable = append(unusable, err)
+			continue
 		}
 		r.tracks = append(r.tracks, t)
 	}
+	if len(r.tracks) == 0 {
+		return nil, errors.Join(unusable...)
+	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.batch = delivery.Batch{Context: r.ctx, Counts: &r.delivered, Room: c.Room}
-	for _, err := range errs(hosts) {
+	for _, err := range append(unusable, errs(hosts)...) {
 		r.failed(err)
 	}
 	return r, nil
@@ -301,12 +306,4 @@ func (r *Replay) closeTracks() {
 	for _, t := range r.tracks {
 		t.close()
 	}
-}
-
-func (r *Replay) removeDevices() error {
-	var errs []error
-	for _, t := range r.tracks {
-		errs = append(errs, r.cfg.Namespace.RemoveDevice(t.dev))
-	}
-	return errors.Join(errs...)
 }

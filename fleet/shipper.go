@@ -177,8 +177,16 @@ func Ship(nc *nats.Conn, ns *rxring.Namespace, c ShipConfig) (*Shipper, error) {
 // Host returns the name of this host in the fleet.
 func (s *Shipper) Host() string { return s.cfg.Host }
 
-// Close ends all sessions and recordings. Their readers' devices go down.
+// closeTime is how long Close waits for a server that does not receive, longer than recordings take
+// to be stored.
+const closeTime = drainTime + storeTime + time.Second
+
+// Close ends all sessions and recordings. Their readers' devices go down. If the server does not
+// receive, a connection of [Dial] reconnects.
 func (s *Shipper) Close() error {
+	if d, ok := s.nc.Opts.CustomDialer.(*dialer); ok {
+		defer time.AfterFunc(closeTime, d.hangUp).Stop()
+	}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -237,11 +245,11 @@ func (s *Shipper) serve(r micro.Request, class *Class) {
 	case opClose:
 		respond(s.leave(&q, class))
 	case opStat:
-		respond(&answer{Devices: s.devices(class), Sessions: s.sessionsOf(class), Recordings: s.records.status(class)})
+		respond(s.status(class))
 	case opTime:
 		respond(&answer{Time: &instants{received.UnixNano(), received.Add(time.Since(received)).UnixNano()}})
 	default:
-		respond(&answer{Error: refusef(codeInvalid, "request %q: want %s, %s, %s, %s, %s or %s", q.Op, opOpen, opKeep, opClose, opList, opStat, opTime)})
+		respond(&answer{Error: refusef(codeInvalid, "request %.20q: want %s, %s, %s, %s, %s or %s", q.Op, opOpen, opKeep, opClose, opList, opStat, opTime)})
 	}
 }
 
@@ -270,7 +278,7 @@ func (s *Shipper) devices(class *Class) []Device {
 func (s *Shipper) open(q *request, class *Class, respond func(*answer)) error {
 	d, ok := s.ns.DeviceByName(q.Device)
 	if !ok || !s.offers(d, class) {
-		return refusef(codeDevice, "device %q: host %s has no such device: %s", q.Device, s.cfg.Host, s.names(class))
+		return refusef(codeDevice, "device %.255q: host %s has no such device: %s", q.Device, s.cfg.Host, s.names(class))
 	}
 	if q.Reader == "" || len(q.Reader) > maxToken {
 		return refusef(codeInvalid, "reader %.20q: want a unique name of at most %d bytes", q.Reader, maxToken)

@@ -45,12 +45,12 @@ type SessionStatus struct {
 	Device       string         `json:"device"`
 	Class        string         `json:"class"`
 	Opened       time.Time      `json:"opened"`            // by the host's clock
-	Filter       string         `json:"filter,omitempty"`  // as tcpdump -ddd prints it, with commas for newlines; "": none
+	Filter       string         `json:"filter,omitempty"`  // as tcpdump -ddd prints it, with commas for newlines; "": none, or no room
 	Instructions int            `json:"instructions"`      // of the filter
 	Snaplen      int            `json:"snaplen,omitempty"` // bytes of each packet; 0: all
 	Compress     Compression    `json:"compress"`
 	ReaderCount  int            `json:"reader_count"`
-	Readers      []ReaderStatus `json:"readers"` // at most 16, those with the most Transit first
+	Readers      []ReaderStatus `json:"readers"` // at most 16, those with the most Transit first; none: no room
 
 	Offered uint64 `json:"offered"` // accepted by the filter
 	Packets uint64 `json:"packets"` // published
@@ -139,6 +139,17 @@ func (s *Shipper) Status() HostStatus {
 		}
 	}
 	return h
+}
+
+// status answers opStat. What readers have sent is left out if a message has no room for it.
+func (s *Shipper) status(class *Class) *answer {
+	a := &answer{Devices: s.devices(class), Sessions: s.sessionsOf(class), Recordings: s.records.status(class)}
+	if text, err := json.Marshal(a); err == nil && int64(len(text)) > s.nc.MaxPayload() {
+		for i := range a.Sessions {
+			a.Sessions[i].Filter, a.Sessions[i].Readers = "", []ReaderStatus{}
+		}
+	}
+	return a
 }
 
 // sessionsOf returns the sessions of a class; nil: of all classes.

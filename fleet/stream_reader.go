@@ -37,10 +37,16 @@ func newStreamReader(nc *nats.Conn, domain, stream, subject string) (s streamRea
 	return s, err
 }
 
+// maxDomain is the length of the longest name of a domain, in bytes: Domain of a name of maxToken.
+const maxDomain = len("rxring-") + 3*maxToken
+
 // newRecordingReader returns a reader of a host's recording.
 func newRecordingReader(nc *nats.Conn, q *Query, host, device string, info *RecordingInfo) (s streamReader, err error) {
-	if strings.ContainsAny(info.Domain, ". *>\t\r\n") {
-		return s, fmt.Errorf("recording %q: domain %q: want that of a JetStream server: is its host's rxring of another version?", info.Name, info.Domain)
+	if err := checkName("recording", info.Name); err != nil {
+		return s, err
+	}
+	if len(info.Domain) > maxDomain || strings.ContainsAny(info.Domain, ". *>\t\r\n") {
+		return s, fmt.Errorf("recording %q: domain %.40q: want that of a JetStream server: is its host's rxring of another version?", info.Name, info.Domain)
 	}
 	s, err = newStreamReader(nc, info.Domain, info.Stream, recordSubject(orFleet(q.Fleet), host, device, orClass(q.Class), info.Name))
 	if err != nil {
