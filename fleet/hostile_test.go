@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/internal/need"
 )
@@ -198,5 +200,54 @@ func TestCloseWithoutAServer(t *testing.T) {
 	nc.Close()
 	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// A reader that leaves a session with much to filter for another one does not delay those who have it.
+func TestReaderThatLeavesASlowSession(t *testing.T) {
+	need.Time(t, "many packets are filtered slowly")
+	t.Parallel()
+	hub := startHub(t, "127.0.0.1:0")
+	far := newDevice(t, eth0)
+	ship(t, dial(t, hub.URL()), far, fleet.ShipConfig{Host: "h"})
+	slow := slices.Repeat([][]cbpf.Instruction{append(slices.Repeat([]cbpf.Instruction{{Op: cbpf.OpLdImm}}, 4000), cbpf.Instruction{Op: cbpf.OpRetK})}, 4)
+	other := newClient(t, hub.URL(), "all")
+	if err := other.batches.SetPendingLimits(-1, -1); err != nil {
+		t.Fatal(err)
+	}
+	other.open(slow, 0)
+	c := newClient(t, hub.URL(), "all")
+	whole := map[string]any{"compress": "none"}
+	c.ask(map[string]any{"op": "open", "device": "eth0", "reader": "stays", "what": whole})
+	var a struct{ Session string }
+	if err := json.Unmarshal(c.ask(map[string]any{"op": "open", "device": "eth0", "reader": "leaves", "what": map[string]any{"compress": "none", "snaplen": 0, "promiscuous": true, "programs": rows(slow)}}), &a); err != nil {
+		t.Fatal(err)
+	}
+	for range 60_000 {
+		far.Deliver(&rxring.Packet{Data: frame(0)})
+	}
+	time.Sleep(100 * time.Millisecond) // the session of everything has sent these
+	joined := make(chan []byte)
+	go func() {
+		joined <- c.ask(map[string]any{"op": "open", "device": "eth0", "reader": "leaves", "session": a.Session, "what": whole})
+	}()
+	var longest time.Duration
+	for {
+		select {
+		case <-joined:
+			if longest > 500*time.Millisecond {
+				t.Errorf("a packet was sent after %v", longest)
+			}
+			return
+		default:
+		}
+		begin := time.Now()
+		for {
+			far.Deliver(&rxring.Packet{Data: frame(0)})
+			if m, err := other.batches.NextMsg(time.Millisecond); err == nil && len(m.Data) > 0 {
+				break
+			}
+		}
+		longest = max(longest, time.Since(begin))
 	}
 }

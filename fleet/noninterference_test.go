@@ -175,9 +175,8 @@ func (c *client) ask(q map[string]any) []byte {
 	return m.Data
 }
 
-func (c *client) open(filters [][]cbpf.Instruction, snaplen int) (session string) {
-	c.t.Helper()
-	var programs [][][4]uint32
+// rows returns filters as a request has them.
+func rows(filters [][]cbpf.Instruction) (programs [][][4]uint32) {
 	for _, f := range filters {
 		var rows [][4]uint32
 		for _, in := range f {
@@ -185,7 +184,12 @@ func (c *client) open(filters [][]cbpf.Instruction, snaplen int) (session string
 		}
 		programs = append(programs, rows)
 	}
-	what := map[string]any{"snaplen": snaplen, "promiscuous": true, "compress": "none", "programs": programs}
+	return programs
+}
+
+func (c *client) open(filters [][]cbpf.Instruction, snaplen int) (session string) {
+	c.t.Helper()
+	what := map[string]any{"snaplen": snaplen, "promiscuous": true, "compress": "none", "programs": rows(filters)}
 	var a struct {
 		Session string
 		Error   any

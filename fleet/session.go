@@ -209,18 +209,28 @@ func (c *session) change(w what) error {
 	return nil
 }
 
-// drainTime bounds the wait of drained.
-const drainTime = time.Second
+// Bounds of the wait for a session that a reader leaves for another one.
+const (
+	drainTime = time.Second            // before the other one is delayed by it
+	leaveTime = 100 * time.Millisecond // while it is
+)
 
-// drained publishes all packets that were offered before the call, and returns the counts of what
-// was published and dropped until then. What is not published in time is offered, and so is lost.
-func (c *session) drained() counts {
-	mark := c.tap.Stats()
-	for start := time.Now(); time.Since(start) < drainTime; time.Sleep(time.Millisecond) {
+// drain waits until all packets that were offered before the call are read, and returns the tap's
+// counts at the call.
+func (c *session) drain(limit time.Duration) (mark tap.Stats) {
+	mark = c.tap.Stats()
+	for start := time.Now(); time.Since(start) < limit; time.Sleep(time.Millisecond) {
 		if now := c.tap.Stats(); now.Read+now.Dropped+now.Lost >= mark.Offered {
 			break
 		}
 	}
+	return mark
+}
+
+// drained publishes all packets that were offered before the call, and returns the counts of what
+// was published and dropped until then. What is not published in time is offered, and so is lost.
+func (c *session) drained() counts {
+	mark := c.drain(leaveTime)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.publishLocked("")

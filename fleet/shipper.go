@@ -289,15 +289,15 @@ func (s *Shipper) open(q *request, class *Class, respond func(*answer)) error {
 	if err := q.What.check(); err != nil {
 		return refusef(codeInvalid, "%v", err)
 	}
+	if left := s.leftBy(q, d, class); left != nil {
+		left.drain(drainTime)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return refusef(codeFailed, "%s", endClosed)
 	}
-	old := s.findLocked(q.Session, class)
-	if old != nil && (old.dev != d || !old.has(q.Reader)) {
-		old = nil
-	}
+	old := s.hadLocked(q, d, class)
 	c := s.sharedLocked(d, class, q.What)
 	fresh := false
 	switch {
@@ -341,6 +341,26 @@ func (s *Shipper) open(q *request, class *Class, respond func(*answer)) error {
 	}
 	respond(a)
 	return nil
+}
+
+// hadLocked returns the session that the reader has; nil if there is none.
+func (s *Shipper) hadLocked(q *request, d *rxring.Device, class *Class) *session {
+	c := s.findLocked(q.Session, class)
+	if c == nil || c.dev != d || !c.has(q.Reader) {
+		return nil
+	}
+	return c
+}
+
+// leftBy returns the session that the reader has if it will leave it for another one.
+func (s *Shipper) leftBy(q *request, d *rxring.Device, class *Class) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, shared := s.hadLocked(q, d, class), s.sharedLocked(d, class, q.What)
+	if old == nil || old == shared || shared == nil && len(old.readers) == 1 {
+		return nil
+	}
+	return old
 }
 
 func (s *Shipper) names(class *Class) string {
