@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"syscall"
@@ -185,33 +186,34 @@ func (r *records) follow() {
 	}
 }
 
+// update starts the recordings that devices do not have. One goroutine at a time may call it.
+// Readers' requests do not wait for it, as it does for JetStream.
 func (r *records) update() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	var errs []error
 	devices := r.s.ns.Devices()
-	for d := range r.devices {
-		if !slices.Contains(devices, d) {
-			delete(r.devices, d) // its recorders end by themselves
-		}
-	}
+	r.mu.Lock()
+	maps.DeleteFunc(r.devices, func(d *rxring.Device, _ *deviceRecords) bool { return !slices.Contains(devices, d) }) // their recorders end by themselves
+	before := maps.Clone(r.devices)
+	r.mu.Unlock()
 	for _, d := range devices {
-		known := r.devices[d]
+		known := before[d]
 		if !r.s.offered(d) || known != nil && known.err == "" {
 			continue
 		}
-		now := r.startLocked(d)
+		now := r.start(d)
 		if now.err != "" && (known == nil || known.err != now.err) {
 			r.s.log.Error("fleet: a device is not recorded", "device", d.Name(), "err", now.err)
 			errs = append(errs, fmt.Errorf("device %s: %s", d.Name(), now.err))
 		}
+		r.mu.Lock()
 		r.devices[d] = now
+		r.mu.Unlock()
 	}
 	return errors.Join(errs...)
 }
 
-// startLocked starts all recordings of a device, or none.
-func (r *records) startLocked(d *rxring.Device) *deviceRecords {
+// start starts all recordings of a device, or none.
+func (r *records) start(d *rxring.Device) *deviceRecords {
 	var all []*recorder
 	var infos []RecordingInfo
 	for _, c := range r.s.cfg.Recordings {
