@@ -47,11 +47,14 @@ type heldPacket struct {
 	batch *delivery.Batch
 }
 
-// arrival is when a packet of a stamp must be delivered.
+// arrival is when the packets that arrived within grain of each other must be delivered.
 type arrival struct {
 	due   time.Time
-	stamp int64
+	stamp int64 // their latest
 }
+
+// grain bounds how many arrivals there are, as maxHeld does packets.
+const grain = time.Millisecond
 
 func newMerger(window time.Duration) *merger {
 	return &merger{window: window, wake: make(chan struct{}, 1), newest: math.MinInt64}
@@ -69,7 +72,7 @@ func (m *merger) add(b *delivery.Batch, dev *rxring.Device, link *linktype.Link,
 	m.added++
 	m.bytes += len(h.Data) + heldOverhead
 	heap.Push(&m.packets, h)
-	m.arrivals = append(m.arrivals, arrival{time.Now().Add(m.window), p.Timestamp})
+	m.arriveLocked(p.Timestamp)
 	select {
 	case m.wake <- struct{}{}:
 	default:
@@ -80,6 +83,16 @@ func (m *merger) add(b *delivery.Batch, dev *rxring.Device, link *linktype.Link,
 		}
 	}
 	return nil
+}
+
+// arriveLocked notes when a packet of a stamp must be delivered: after window, and grain at most.
+func (m *merger) arriveLocked(stamp int64) {
+	due := time.Now().Add(m.window)
+	if n := len(m.arrivals); n > 0 && !m.arrivals[n-1].due.Before(due) {
+		m.arrivals[n-1].stamp = max(m.arrivals[n-1].stamp, stamp)
+		return
+	}
+	m.arrivals = append(m.arrivals, arrival{due.Add(grain), stamp})
 }
 
 // deliverLocked adds the packet with the earliest stamp to its batch.
