@@ -139,6 +139,9 @@ func (f *shipFlags) run(ctx context.Context) error {
 	}
 	defer disconnect()
 	ns, devices, ended, err := f.open(ctx)
+	if ctx.Err() != nil && err != nil {
+		return nil // a signal ended it while it began
+	}
 	if err != nil {
 		return err
 	}
