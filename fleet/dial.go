@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -54,9 +55,11 @@ func Dial(url string, options ...nats.Option) (*nats.Conn, error) {
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return nil, fmt.Errorf("%s: the server has no TLS: want one, since this user authenticates to it (rxring hub --tls-cert FILE --tls-key FILE): %w", url, err)
 	case errors.Is(err, nats.ErrAuthorization) && !authenticates(&o):
-		return nil, explain.Errorf(syscall.EACCES, "%s: the server wants to know who this is: want credentials, such as read.creds of `rxring hub --init`: %w", url, err)
+		return nil, explain.Errorf(syscall.EACCES, "%s: the server wants to know who this is: want credentials of `rxring hub --init`, such as read.creds, or ship-HOST.creds for a host: %w", url, err)
 	case errors.Is(err, nats.ErrAuthorization):
 		return nil, explain.Errorf(syscall.EACCES, "%s: the server does not accept these credentials: want those that its operator has made: %w", url, err)
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return nil, fmt.Errorf("%s: no known authority signed the server's certificate: want its PEM file, by --ca, ca= in the URL, or NATS_CA: %w", url, err)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}

@@ -55,7 +55,7 @@ func (f *leafFlags) dial(host string, access fleet.Access) (nc *nats.Conn, disco
 		return nil, nil, fmt.Errorf("--leaf: %w", err)
 	}
 	if !leaf.Linked(linkTime) {
-		say("ship: no hub answers at %s: beginning without it; `rxring hub --leaf` runs one", f.url)
+		say("ship: not linked to a hub at %s yet: beginning without it; want `rxring hub --leaf` there and, if it has users and TLS, --creds and --ca", f.url)
 	}
 	if nc, err = fleet.Dial("", nats.InProcessServer(leaf)); err != nil {
 		leaf.Close()

@@ -107,9 +107,9 @@ func (c *Config) address(what, text string) (host string, port int, err error) {
 	}
 	switch private := c.Public || loopback(host); {
 	case !private && c.TLSCert == "":
-		return "", 0, fmt.Errorf("hub: %s %q: everyone on the way could read the packets: want TLSCert and TLSKey, or a loopback address, such as %s, or Public", what, text, DefaultAddress)
+		return "", 0, fmt.Errorf("hub: %s %q: everyone on the way could read the packets: want --tls-cert and --tls-key, or a loopback address, such as %s, or --public", what, text, DefaultAddress)
 	case !private && c.Auth == "":
-		return "", 0, fmt.Errorf("hub: %s %q: everyone who can connect could read the packets: want Auth, or a loopback address, such as %s, or Public", what, text, DefaultAddress)
+		return "", 0, fmt.Errorf("hub: %s %q: everyone who can connect could read the packets: want --auth, or a loopback address, such as %s, or --public", what, text, DefaultAddress)
 	}
 	if port == 0 {
 		port = server.RANDOM_PORT
@@ -120,12 +120,12 @@ func (c *Config) address(what, text string) (host string, port int, err error) {
 // protect sets TLS and users.
 func (c *Config) protect(o *server.Options) error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return fmt.Errorf("TLSCert %q, TLSKey %q: want both, or neither", c.TLSCert, c.TLSKey)
+		return fmt.Errorf("--tls-cert %q, --tls-key %q: want both, or neither", c.TLSCert, c.TLSKey)
 	}
 	if c.TLSCert != "" {
 		pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 		if err != nil {
-			return fmt.Errorf("TLSCert %q, TLSKey %q: %w: want PEM files of a certificate and of its key", c.TLSCert, c.TLSKey, err)
+			return fmt.Errorf("--tls-cert %q, --tls-key %q: %w: want PEM files of a certificate and of its key", c.TLSCert, c.TLSKey, err)
 		}
 		t := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 		o.TLS, o.TLSConfig = true, t
