@@ -71,11 +71,19 @@ func Dial(url string, options ...nats.Option) (*nats.Conn, error) {
 type dialer struct {
 	net.Dialer
 	mu   sync.Mutex
-	conn net.Conn // the newest; nil: none yet
+	conn net.Conn    // the newest; nil: none yet
+	end  *time.Timer // of hangUpAfter; nil: none
+	away bool        // it was ended: until resume there is no other
 }
 
 // Dial makes a *dialer a nats.CustomDialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	d.mu.Lock()
+	away := d.away
+	d.mu.Unlock()
+	if away {
+		return nil, nats.ErrConnectionClosed
+	}
 	c, err := d.Dialer.Dial(network, address)
 	if err != nil {
 		return nil, err
@@ -86,12 +94,32 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	return c, nil
 }
 
-func (d *dialer) hangUp() {
+// hangUpAfter ends the connection after limit unless resume is called before. To connect to a server
+// that is stopped holds the lock, too, so that waits for resume.
+func (d *dialer) hangUpAfter(limit time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.conn != nil {
-		d.conn.Close()
+	var end *time.Timer
+	end = time.AfterFunc(limit, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.end != end {
+			return
+		}
+		if d.away = true; d.conn != nil {
+			d.conn.Close()
+		}
+	})
+	d.end = end
+}
+
+func (d *dialer) resume() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.end != nil {
+		d.end.Stop()
 	}
+	d.end, d.away = nil, false
 }
 
 // authenticates reports whether the options or URLs prove who the client is.

@@ -185,7 +185,8 @@ const closeTime = drainTime + storeTime + time.Second
 // receive, a connection of [Dial] reconnects.
 func (s *Shipper) Close() error {
 	if d, ok := s.nc.Opts.CustomDialer.(*dialer); ok {
-		defer time.AfterFunc(closeTime, d.hangUp).Stop()
+		d.hangUpAfter(closeTime)
+		defer d.resume()
 	}
 	s.mu.Lock()
 	if s.closed {
