@@ -105,7 +105,7 @@ func (p *probe) close() {
 // dropped messages, or closed the connection because more than max_pending were kept for it, which
 // it delays before.
 func (p *probe) run(ctx context.Context) (delays bool, err error) {
-	shortest, slow := probeTime, 0
+	shortest, slow, busy := probeTime, 0, false
 	for range probeLimit / (probeMessage * probeCopies) {
 		took, err := p.publish(ctx)
 		if err != nil {
@@ -113,12 +113,14 @@ func (p *probe) run(ctx context.Context) (delays bool, err error) {
 		}
 		dropped := len(p.none) > 0 // 503, no responders
 		switch {
-		case dropped && slow > 0:
+		case dropped && (slow > 0 || busy):
 			return false, fmt.Errorf("not known: the server, the network or this machine was busy, or max_pending is small")
 		case dropped:
 			return false, nil
 		case took < shortest+probeDelay:
 			slow = 0
+		case p.busy(ctx, shortest):
+			busy = true
 		default:
 			slow++
 		}
@@ -128,6 +130,13 @@ func (p *probe) run(ctx context.Context) (delays bool, err error) {
 		shortest = min(shortest, took)
 	}
 	return false, fmt.Errorf("not known: the server keeps more than %d MiB for a slow subscriber", probeLimit>>20)
+}
+
+// busy reports whether the server, the network or this machine delays a round trip that publishes
+// nothing, too.
+func (p *probe) busy(ctx context.Context, shortest time.Duration) bool {
+	begin := time.Now()
+	return p.nc.FlushWithContext(ctx) == nil && time.Since(begin) >= shortest+probeDelay/2
 }
 
 // publish publishes a message, and returns the time in which the server has received and copied it.

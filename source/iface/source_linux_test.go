@@ -327,6 +327,9 @@ func TestTheInterfaceGoesAndComes(t *testing.T) {
 		}))
 		eventually(t, "up", func() bool { return w.dev.Up() && s.Stats().Open })
 		w.comes(frame(5))
+		if _, err := ours.Next(t.Context()); !errors.Is(err, syscall.ENETDOWN) {
+			t.Errorf("%v, want ENETDOWN once", err)
+		}
 		for {
 			if got := read(t, ours, 1); got[0].data == string(frame(5)) {
 				break // others are the kernel's own, about addresses

@@ -27,7 +27,8 @@ type orderer struct {
 	packets int           // the most that wait
 	bytes   int           // the most that their data may have
 	hold    time.Duration // the longest that they wait while no packet arrives
-	flush   bool          // they do not wait while no packet arrives
+	flush   bool          // they wait for rest, and no longer while no packet arrives
+	rest    uint64        // packets that the ring will hand over
 
 	waiting []ring.Frame // from first, in the order of time
 	first   int
@@ -70,8 +71,9 @@ func (o *orderer) pending() int { return len(o.waiting) - o.first }
 // after the packets that were received before.
 func (o *orderer) next(ctx context.Context) (*ring.Frame, error) {
 	o.frame.Release()
-	for !o.due() && (o.pending() == 0 || !o.flush || o.h.Ready()) {
+	for !o.due() && (o.pending() == 0 || !o.flush || o.rest > 0 || o.h.Ready()) {
 		n, err := o.h.ReadBatch(ctx, o.batch[:])
+		o.rest -= min(o.rest, uint64(n))
 		for i := range o.batch[:n] {
 			o.insert(o.batch[i])
 		}

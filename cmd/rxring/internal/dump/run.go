@@ -260,6 +260,9 @@ func (d *dumper) drain() error {
 		if left == 0 {
 			return nil
 		}
+		if d.order != nil && err == nil {
+			d.order.rest = left - min(left, uint64(d.order.pending()))
+		}
 		err = d.receive(context.Background(), left)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
