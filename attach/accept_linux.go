@@ -74,7 +74,7 @@ func (s *Server) accepted(fd int) bool {
 		s.refusals.add(p, errTooFast)
 		return false
 	}
-	s.wg.Go(func() { s.serve(fd, p) })
+	s.wg.Go(func() { s.serve(fd, p, s.config.Grant, false) })
 	return true
 }
 

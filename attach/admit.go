@@ -11,8 +11,9 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// serve serves a connection of from, whose groups are not yet known, and closes fd.
-func (s *Server) serve(fd int, from Peer) {
+// serve serves a connection of from, whose groups are not yet known, and closes fd. ask returns
+// its grant; inside: see peer.
+func (s *Server) serve(fd int, from Peer, ask func(Peer) (Grant, error), inside bool) {
 	f := os.NewFile(uintptr(fd), "connection")
 	c, err := unixConn(f)
 	if err != nil {
@@ -25,7 +26,7 @@ func (s *Server) serve(fd int, from Peer) {
 		return
 	}
 	defer closeAndDiscard(c)
-	p := &peer{Peer: from, server: s, events: eventConn{fd: -1}, passed: -1, sockets: make(map[uint32]*peerSocket)}
+	p := &peer{Peer: from, server: s, ask: ask, inside: inside, events: eventConn{fd: -1}, passed: -1, sockets: make(map[uint32]*peerSocket)}
 	if p.raw, err = c.SyscallConn(); err != nil {
 		return
 	}
@@ -67,7 +68,7 @@ func (s *Server) admit(p *peer, c *net.UnixConn) error {
 		s.mu.Lock()
 		asked := s.regrants
 		s.mu.Unlock()
-		g, err := s.config.Grant(p.Peer)
+		g, err := p.ask(p.Peer)
 		if err != nil {
 			return err
 		}
@@ -142,7 +143,7 @@ func (p *peer) withDefaults(g Grant) Grant {
 
 // regrant asks for p's grant again and applies it, or ends p.
 func (p *peer) regrant() {
-	g, err := p.server.config.Grant(p.Peer)
+	g, err := p.ask(p.Peer)
 	if err != nil {
 		p.mu.Lock()
 		p.revoked = err

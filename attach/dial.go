@@ -38,7 +38,7 @@ func DialPublished(ctx context.Context, name string) (*Client, error) {
 func dial(ctx context.Context, path, name string) (*Client, error) {
 	var busy *busyError
 	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
-		c := &Client{path: path, name: name, ns: rxring.NewNamespace(rxring.NamespaceConfig{}), done: make(chan struct{}), sockets: make(map[uint32]*Socket)}
+		c := newClient(path, name)
 		switch err := c.dial(ctx); {
 		case err == nil:
 			c.wg.Go(c.readEvents)
@@ -53,6 +53,10 @@ func dial(ctx context.Context, path, name string) (*Client, error) {
 		case <-time.After(wait/2 + rand.N(wait)): // clients spread out
 		}
 	}
+}
+
+func newClient(path, name string) *Client {
+	return &Client{path: path, name: name, ns: rxring.NewNamespace(rxring.NamespaceConfig{}), done: make(chan struct{}), sockets: make(map[uint32]*Socket)}
 }
 
 // minRetry and maxRetry limit how long Dial waits before it tries again.
@@ -81,11 +85,18 @@ func (c *Client) dial(ctx context.Context) error {
 	if err != nil {
 		return asBusy(c.connectError(err))
 	}
-	c.conn = newConn(uc.(*net.UnixConn))
+	return c.begin(ctx, uc.(*net.UnixConn))
+}
+
+// begin is the first exchange on a connection, which it closes on an error. No other goroutine
+// has c yet.
+func (c *Client) begin(ctx context.Context, uc *net.UnixConn) error {
+	c.conn = newConn(uc)
 	c.conn.in = make([]byte, maxMessage)
 	stop := context.AfterFunc(ctx, func() { uc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err = asBusy(c.helloLocked()); err == nil {
+	err := asBusy(c.helloLocked())
+	if err == nil {
 		err = c.followDevices()
 	}
 	if err == nil && !stop() { // from here on ctx does not end the connection

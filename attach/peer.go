@@ -19,6 +19,8 @@ import (
 type peer struct {
 	Peer
 	server  *Server
+	ask     func(Peer) (Grant, error) // Config.Grant, or the argument of Server.Connect
+	inside  bool                      // it is this process: see Server.Connect
 	user    *user
 	conn    *conn
 	events  eventConn

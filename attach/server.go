@@ -177,7 +177,9 @@ func (s *Server) Close() error {
 	if s.ctx.Err() != nil {
 		return errServerClosed
 	}
-	s.cancel()
+	s.mu.Lock()
+	s.cancel() // from here on Connect fails
+	s.mu.Unlock()
 	var err error
 	if s.file != nil {
 		err = s.file.Close() // before the listener: no other process can bind the path yet

@@ -28,7 +28,7 @@ func (s *Server) statusFor(p *peer) Status {
 		st.Devices = append(st.Devices, ds)
 	}
 	for _, o := range s.listPeers() {
-		if p == nil || p.UID == o.UID || p.currentGrant().AllStatus {
+		if p == nil || p.seesSocketsOf(o) {
 			st.Sockets = append(st.Sockets, o.socketStatuses()...)
 		}
 	}
@@ -36,6 +36,12 @@ func (s *Server) statusFor(p *peer) Status {
 		return cmp.Or(cmp.Compare(a.Peer.ID, b.Peer.ID), cmp.Compare(a.ID, b.ID))
 	})
 	return st
+}
+
+// seesSocketsOf reports whether the status for p has o's sockets. A peer of Server.Connect has
+// the user of this process, whose other peers may have been granted more.
+func (p *peer) seesSocketsOf(o *peer) bool {
+	return p == o || p.UID == o.UID && !p.inside || p.currentGrant().AllStatus
 }
 
 // showsCounters reports whether a peer may see the sources' counters. They count every

@@ -59,6 +59,15 @@ func eventPair(sendBuffer int) (ours, theirs int, err error) {
 	return pair[0], pair[1], nil
 }
 
+// connectionPair returns the two ends of a connection.
+func connectionPair() (ours, theirs int, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, -1, os.NewSyscallError("socketpair", err)
+	}
+	return pair[0], pair[1], nil
+}
+
 // sendEvent sends an event, or drops it if the peer has not read earlier ones. It never
 // waits.
 func sendEvent(fd int, event []byte) { unix.Send(fd, event, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) }
