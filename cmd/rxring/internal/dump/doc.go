@@ -10,7 +10,7 @@
 //	reshape.go      packets as files of their link type store them
 //	run.go          a capture, from beginning to end
 //	receive.go      a packet's life: received, copied, filtered, written
-//	text.go         packets as lines; line.go formats one
+//	text.go         packets as lines, which package line formats
 //	files.go        packets in a sequence of files; names.go names them
 //	capturefile.go  one file, its interfaces and statistics
 //	fifo_unix.go    FIFOs as outputs, and whether their readers are gone

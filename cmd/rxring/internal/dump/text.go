@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/rxring/rxring/cmd/rxring/internal/line"
 	"github.com/rxring/rxring/cmd/rxring/internal/progress"
 
 	"github.com/rxring/rxring/capture"
@@ -19,25 +20,28 @@ type text struct {
 	w      *bufio.Writer
 	each   bool // flush each line, for a terminal
 	named  bool // lines have the device's name
-	liners map[capfile.LinkType]*liner
+	liners map[capfile.LinkType]*line.Liner
 	buffer []byte
 }
 
 func newText(stdout *os.File, named bool) *text {
 	return &text{
 		w: bufio.NewWriterSize(stdout, textBuffer), each: progress.IsTerminal(stdout),
-		named: named, liners: make(map[capfile.LinkType]*liner),
+		named: named, liners: make(map[capfile.LinkType]*line.Liner),
 	}
 }
 
 func (t *text) write(p *packet) error {
 	l := t.liners[p.device.link]
 	if l == nil {
-		l = newLiner(p.device.link)
-		l.named = t.named
+		l = line.New(p.device.link)
 		t.liners[p.device.link] = l
 	}
-	t.buffer = l.append(t.buffer[:0], p)
+	q := line.Packet{Time: p.time, Outgoing: p.outgoing, Data: p.data, Len: p.len}
+	if t.named {
+		q.Device = p.device.name
+	}
+	t.buffer = l.Append(t.buffer[:0], &q)
 	if _, err := t.w.Write(t.buffer); err != nil {
 		return err
 	}

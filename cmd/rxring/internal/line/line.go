@@ -1,4 +1,6 @@
-package dump
+// Package line describes packets in a line, or in the columns of a table. It looks up no names:
+// addresses and ports are numbers.
+package line
 
 import (
 	"encoding/binary"
@@ -17,12 +19,19 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// liner formats a packet as a line: time, direction, addresses, protocol. It looks up no
-// names: addresses and ports are numbers.
-type liner struct {
+// Packet is a packet to describe.
+type Packet struct {
+	Time     int64  // nanoseconds since 1970
+	Device   string // "": the line does not name it
+	Outgoing bool
+	Data     []byte // in the form of files of the link type
+	Len      int    // bytes before truncation
+}
+
+// Liner describes packets of one link type. It must not be used concurrently.
+type Liner struct {
 	ether, four, six, address *gopacket.DecodingLayerParser // by a packet's first header
 	link                      capfile.LinkType
-	named                     bool // lines have the device's name
 
 	found []gopacket.LayerType
 	eth   layers.Ethernet
@@ -36,8 +45,9 @@ type liner struct {
 	icmp6 layers.ICMPv6
 }
 
-func newLiner(link capfile.LinkType) *liner {
-	l := &liner{link: link}
+// New returns a Liner for packets of a link type.
+func New(link capfile.LinkType) *Liner {
+	l := &Liner{link: link}
 	for first, parser := range map[gopacket.LayerType]**gopacket.DecodingLayerParser{
 		layers.LayerTypeEthernet: &l.ether, layers.LayerTypeIPv4: &l.four, layers.LayerTypeIPv6: &l.six, layers.LayerTypeARP: &l.address,
 	} {
@@ -48,24 +58,44 @@ func newLiner(link capfile.LinkType) *liner {
 	return l
 }
 
-func (l *liner) append(b []byte, p *packet) []byte {
-	b = time.Unix(0, p.time).AppendFormat(b, "15:04:05.000000")
-	if l.named {
-		b = append(append(b, ' '), p.device.name...)
+// Append appends the packet's line: time, device, direction, headers, length.
+func (l *Liner) Append(b []byte, p *Packet) []byte {
+	b = time.Unix(0, p.Time).AppendFormat(b, "15:04:05.000000")
+	if p.Device != "" {
+		b = append(append(b, ' '), p.Device...)
 	}
-	if p.outgoing {
+	if p.Outgoing {
 		b = append(b, " Out "...)
 	} else {
 		b = append(b, " In  "...)
 	}
-	b = l.headers(b, p.data)
+	b = l.headers(b, p.Data)
 	b = append(b, ", "...)
-	b = strconv.AppendInt(b, int64(p.len), 10)
+	b = strconv.AppendInt(b, int64(p.Len), 10)
 	return append(b, " bytes\n"...)
 }
 
 // headers appends a description of the headers, as far as they can be decoded.
-func (l *liner) headers(b, data []byte) []byte {
+func (l *Liner) headers(b, data []byte) []byte {
+	other, whole := l.decode(data)
+	if other != "" {
+		return append(b, other...)
+	}
+	if l.tagged() {
+		b = append(b, "vlan "...)
+		b = strconv.AppendUint(b, uint64(l.vlan.VLANIdentifier), 10)
+		b = append(b, ' ')
+	}
+	b = l.innermost(b, l.last())
+	if !whole {
+		b = append(append(b, ' '), truncated...)
+	}
+	return b
+}
+
+// decode decodes the headers into l. other is the description of a packet without a header
+// that it knows; whole is false if the last header is truncated or malformed.
+func (l *Liner) decode(data []byte) (other string, whole bool) {
 	parser := l.ether
 	switch l.link {
 	case capfile.LinkEthernet:
@@ -76,7 +106,7 @@ func (l *liner) headers(b, data []byte) []byte {
 		}
 	case capfile.LinkLinuxSLL2:
 		if len(data) < linktype.SLL2Len {
-			return append(b, truncated...)
+			return truncated, false
 		}
 		protocol := binary.BigEndian.Uint16(data)
 		switch data = data[linktype.SLL2Len:]; protocol {
@@ -87,32 +117,29 @@ func (l *liner) headers(b, data []byte) []byte {
 		case tpacket.ETHPARP:
 			parser = l.address
 		default:
-			return fmt.Appendf(b, "protocol %#04x", protocol)
+			return fmt.Sprintf("protocol %#04x", protocol), true
 		}
 	default:
-		return append(b, l.link.String()...)
+		return l.link.String(), true
 	}
 	l.found = l.found[:0]
 	err := parser.DecodeLayers(data, &l.found)
-	if slices.Contains(l.found, layers.LayerTypeDot1Q) {
-		b = append(b, "vlan "...)
-		b = strconv.AppendUint(b, uint64(l.vlan.VLANIdentifier), 10)
-		b = append(b, ' ')
-	}
 	if len(l.found) == 0 {
-		return append(b, truncated...)
+		return truncated, false
 	}
-	b = l.innermost(b, l.found[len(l.found)-1])
-	if err != nil {
-		b = append(append(b, ' '), truncated...)
-	}
-	return b
+	return "", err == nil
 }
+
+// last returns the type of the last header that was decoded.
+func (l *Liner) last() gopacket.LayerType { return l.found[len(l.found)-1] }
+
+// tagged reports whether a VLAN tag was decoded.
+func (l *Liner) tagged() bool { return slices.Contains(l.found, layers.LayerTypeDot1Q) }
 
 const truncated = "[truncated or malformed]"
 
 // innermost appends a description of the last header that was decoded.
-func (l *liner) innermost(b []byte, last gopacket.LayerType) []byte {
+func (l *Liner) innermost(b []byte, last gopacket.LayerType) []byte {
 	switch last {
 	case layers.LayerTypeTCP:
 		b = append(l.flow(b, uint16(l.tcp.SrcPort), uint16(l.tcp.DstPort), true), ": TCP ["...)
@@ -147,7 +174,7 @@ func (l *liner) innermost(b []byte, last gopacket.LayerType) []byte {
 }
 
 // etherLine appends source and destination of a frame whose payload is not decoded.
-func (l *liner) etherLine(b []byte, payload layers.EthernetType) []byte {
+func (l *Liner) etherLine(b []byte, payload layers.EthernetType) []byte {
 	b = append(b, l.eth.SrcMAC.String()...)
 	b = append(b, " > "...)
 	b = append(b, l.eth.DstMAC.String()...)
@@ -155,7 +182,7 @@ func (l *liner) etherLine(b []byte, payload layers.EthernetType) []byte {
 }
 
 // flow appends source and destination of an IP packet.
-func (l *liner) flow(b []byte, srcPort, dstPort uint16, ports bool) []byte {
+func (l *Liner) flow(b []byte, srcPort, dstPort uint16, ports bool) []byte {
 	src, dst, name := l.ip4.SrcIP, l.ip4.DstIP, "IP "
 	if slices.Contains(l.found, layers.LayerTypeIPv6) {
 		src, dst, name = l.ip6.SrcIP, l.ip6.DstIP, "IP6 "
@@ -172,7 +199,7 @@ func (l *liner) flow(b []byte, srcPort, dstPort uint16, ports bool) []byte {
 }
 
 // flags appends TCP's flags as tcpdump prints them.
-func (l *liner) flags(b []byte) []byte {
+func (l *Liner) flags(b []byte) []byte {
 	t := &l.tcp
 	for _, f := range []struct {
 		set    bool
@@ -185,7 +212,7 @@ func (l *liner) flags(b []byte) []byte {
 	return b
 }
 
-func (l *liner) arpLine(b []byte) []byte {
+func (l *Liner) arpLine(b []byte) []byte {
 	a := &l.arp
 	b = append(b, "ARP "...)
 	if len(a.SourceProtAddress) != 4 {
