@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/rxring/rxring/cmd/rxring/internal/httplimit"
 	"github.com/rxring/rxring/internal/sockfile"
 )
 
@@ -29,6 +31,10 @@ const (
 	requestTimeout = 10 * time.Second
 	// maxHeader limits a request's header, in bytes.
 	maxHeader = 16 << 10
+	// maxConns limits the connections, which any local process may open.
+	maxConns = 16
+	// answerTime is more than a client takes to read an answer.
+	answerTime = time.Second
 )
 
 // Serve serves the metrics of c, of Go, and of this process.
@@ -45,9 +51,10 @@ func Serve(at Address, c prometheus.Collector, log *slog.Logger) (*Server, error
 	if at.Network == "tcp" {
 		handler = loopbackOnly(mux)
 	}
+	limit := &httplimit.Conns{Max: maxConns, AnswerTime: answerTime}
 	s := &Server{
 		http: &http.Server{
-			ConnState: new(connLimit).note,
+			ConnState: limit.Note,
 			Handler:   handler, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		},
@@ -93,4 +100,15 @@ func (s *Server) Close() error {
 		err = errors.Join(err, s.file.Close())
 	}
 	return err
+}
+
+// loopbackOnly refuses requests whose Host is not a loopback name or address.
+func loopbackOnly(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !httplimit.IsLoopback(r.Host) {
+			http.Error(w, "host "+strconv.Quote(r.Host)+": want localhost or a loopback address such as 127.0.0.1", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
