@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rxring/rxring/cmd/rxring/internal/page"
 	"github.com/rxring/rxring/cmd/rxring/internal/serve"
 )
 
@@ -52,10 +53,12 @@ func newServe() *cobra.Command {
 		at, config string
 		from       []string
 		check      bool
+		http, cert string
+		key        string
 		confine    = serve.Confinement{On: true}
 	)
 	cmd := &cobra.Command{
-		Use:   "serve [--check] [--at PATH] [--from SOURCE]... [--config FILE]",
+		Use:   "serve [--check] [--at PATH] [--from SOURCE]... [--config FILE] [--http ADDRESS]",
 		Short: "Offer devices to other processes, as a daemon",
 		Long: `Offer devices on a unix socket to programs that other processes run with
 'rxring run --at PATH'. Without --config, only this user and root may read them. A
@@ -74,6 +77,9 @@ is with --check.`,
   # another:
   rxring run --at /run/rxring.sock -- tcpdump -i eth0
 
+  # a page in a browser (docs/page.md):
+  rxring serve --from iface:eth0 --http 127.0.0.1:8080
+
   # with rules for others (docs/serve.md):
   rxring serve --config /etc/rxring.toml
 
@@ -90,6 +96,9 @@ is with --check.`,
 			}
 			confine.File = config
 			o := serve.Options{At: at, From: specs, Log: os.Stderr, Confine: confine}
+			if o.Page, err = parsePage(cmd, http, cert, key); err != nil {
+				return &exitError{exitUsage, err}
+			}
 			if config != "" {
 				o.Config = func() (*serve.Config, error) { return serve.Load(config, serve.SystemResolver) }
 			}
@@ -108,9 +117,28 @@ is with --check.`,
 	cmd.Flags().StringArrayVar(&from, "from", nil, fromHelp)
 	cmd.Flags().StringVar(&config, "config", "", "a TOML file with sources and rules: see docs/serve.md")
 	cmd.Flags().BoolVar(&check, "check", false, "describe what would be offered to whom, list mistakes, and exit")
+	cmd.Flags().StringVar(&http, "http", "", "serve a page that shows devices, readers, losses and packets in a browser, at `ADDRESS`: 127.0.0.1:8080 or unix:/PATH (default: no page)")
+	cmd.Flags().StringVar(&cert, "http-cert", "", "PEM `FILE` of the page's certificate, which addresses other than loopback ones require")
+	cmd.Flags().StringVar(&key, "http-key", "", "PEM `FILE` of the certificate's key")
 	cmd.Flags().StringVar(&confine.User, "user", "", "when started as root, become this user and keep only CAP_NET_RAW")
 	cmd.Flags().BoolVar(&confine.Unsafe, "no-sandbox", false, "do not restrict files and system calls: see docs/serve.md")
 	return cmd
+}
+
+// parsePage parses --http and the flags of its certificate.
+func parsePage(cmd *cobra.Command, http, cert, key string) (p serve.Page, err error) {
+	p.Cert, p.Key = cert, key
+	if !cmd.Flags().Changed("http") {
+		if cert != "" || key != "" {
+			return p, errors.New("--http-cert and --http-key are of a page: want --http ADDRESS, too")
+		}
+		return p, nil
+	}
+	if p.Address, err = page.ParseAddress(http, cert != ""); err != nil {
+		return p, fmt.Errorf("--http %w", err)
+	}
+	_, err = page.LoadCertificate(cert, key)
+	return p, err
 }
 
 // runDaemon serves until SIGTERM or SIGINT, or the end of parent. SIGHUP reloads the file.

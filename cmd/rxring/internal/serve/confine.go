@@ -87,6 +87,12 @@ func (s *server) confine(ctx context.Context, c *Config) error {
 	case "tcp":
 		box.Bind = append(box.Bind, port(c.Metrics.Address))
 	}
+	switch a := s.opts.Page.Address; a.Network {
+	case "unix":
+		box.MakeSockets = append(box.MakeSockets, filepath.Dir(a.Path))
+	case "tcp":
+		box.Bind = append(box.Bind, a.Port)
+	}
 	box.Connect = []uint16{53} // DNS, for host names in filters
 	for _, from := range c.Sources {
 		if address, ok := from.TCP(); ok {
@@ -206,10 +212,14 @@ func (s *server) files(c *Config) (paths []string) {
 	return paths
 }
 
-// fileNames returns the configuration's file, if any, and those of its sources.
+// fileNames returns the configuration's file and the page's certificate, if any, and the files of
+// the sources.
 func (s *server) fileNames(c *Config) (names []string) {
 	if s.opts.Confine.File != "" {
 		names = append(names, s.opts.Confine.File)
+	}
+	if p := s.opts.Page; p.Cert != "" {
+		names = append(names, p.Cert, p.Key)
 	}
 	for _, from := range c.Sources {
 		if path, ok := from.File(); ok {

@@ -20,6 +20,7 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 	"github.com/rxring/rxring/cmd/rxring/internal/logqueue"
 	"github.com/rxring/rxring/cmd/rxring/internal/metrics"
+	"github.com/rxring/rxring/cmd/rxring/internal/page"
 	"github.com/rxring/rxring/cmd/rxring/internal/sandbox"
 )
 
@@ -34,6 +35,8 @@ type Options struct {
 	Reload <-chan os.Signal
 
 	Log io.Writer // it may block: only the log waits for it
+
+	Page Page
 
 	Confine Confinement
 }
@@ -54,6 +57,7 @@ type server struct {
 	attach   *attach.Server
 	handed   bool // the socket was passed, by systemd or by the process that entered the sandbox
 	exporter *metrics.Server
+	page     *page.Server // nil: there is none
 }
 
 // ConfigError is a mistake in the command line or the file.
@@ -182,7 +186,7 @@ func (s *server) open(ctx context.Context, c *Config) error {
 	}
 	s.meter.setStatus(s.attach.Status)
 	s.sources.announce(change) // after the socket exists
-	return nil
+	return s.openPage()
 }
 
 // ready logs that programs can attach, and notifies systemd.
@@ -237,6 +241,9 @@ func (s *server) changed(old, next *Config) {
 // close ends everything, readers first.
 func (s *server) close() error {
 	var errs []error
+	if s.page != nil {
+		errs = append(errs, s.page.Close())
+	}
 	if s.attach != nil {
 		errs = append(errs, s.attach.Close())
 	}

@@ -12,6 +12,7 @@
 //	confine.go         what the process gives up: user, capabilities, files, system calls
 //	check.go           --check: the configuration in words
 //	audit.go           the audit log
+//	page.go            the page of --http, and what it is granted
 //	metrics.go         Prometheus' counters; package metrics serves them
 //
 // The one invariant: a peer is granted what the first rule that matches it allows and no

@@ -29,6 +29,31 @@ func (c *Config) Grant(p attach.Peer) (attach.Grant, error) {
 	return r.grant(), nil
 }
 
+// pageGrant returns the grant of the page (--http): that of the first rule with page = true, or
+// else this process's user's.
+func (c *Config) pageGrant() (attach.Grant, error) {
+	if c.Rules == nil {
+		return attach.Grant{AllStatus: true}, nil
+	}
+	if r := c.pageRule(); r != nil {
+		return r.grant(), nil
+	}
+	own := uint32(os.Geteuid())
+	if r := c.rule(attach.Peer{UID: own, GID: uint32(os.Getegid())}); r != nil {
+		return r.grant(), nil
+	}
+	return attach.Grant{}, explain.Errorf(syscall.EACCES, "no rule allows the page of --http: want page = true in an [[allow]], or a rule for user %s", UserName(own))
+}
+
+// pageRule returns the first rule with page = true, nil if none has it.
+func (c *Config) pageRule() *Rule {
+	i := slices.IndexFunc(c.Rules, func(r Rule) bool { return r.Page })
+	if i < 0 {
+		return nil
+	}
+	return &c.Rules[i]
+}
+
 // rule returns the first rule that matches the peer, nil if none does.
 func (c *Config) rule(p attach.Peer) *Rule {
 	for i := range c.Rules {
@@ -99,5 +124,5 @@ func (r *Rule) equal(o *Rule) bool {
 		slices.Equal(r.Devices, o.Devices) && (r.Devices == nil) == (o.Devices == nil) &&
 		slices.Equal(r.selects, o.selects) && r.Headers == o.Headers && r.Snaplen == o.Snaplen &&
 		r.MaxMemory == o.MaxMemory && r.MaxSockets == o.MaxSockets && r.Send == o.Send && r.NoPromiscuous == o.NoPromiscuous &&
-		r.AllStatus == o.AllStatus
+		r.AllStatus == o.AllStatus && r.Page == o.Page
 }

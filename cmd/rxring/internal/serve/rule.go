@@ -27,6 +27,7 @@ type Rule struct {
 	AllStatus  bool // status = "all"
 
 	NoPromiscuous bool // promiscuous = false
+	Page          bool // it is the rule of the page: see pageGrant
 
 	selects []cbpf.Instruction // Filter's program, or FilterDDD
 }
@@ -47,8 +48,9 @@ func readRule(t *table, res Resolver) Rule {
 	r.Groups = items(t, "groups", "groups' names or numbers", func(v any) (Principal, error) {
 		return readPrincipal(v, res.Group, "group")
 	})
-	if !t.has("users") && !t.has("groups") {
-		t.doc.fault(t.path, `allow: it names no user or group: want users or groups, or users = ["*"] for all`)
+	r.Page, _ = get[bool](t, "page", "true or false")
+	if !t.has("users") && !t.has("groups") && !r.Page {
+		t.doc.fault(t.path, `allow: it names no user or group: want users or groups, or users = ["*"] for all, or page = true`)
 	}
 	r.readLimits(t, res)
 	if n, ok := t.integer("max_sockets", 1, maxSockets, fmt.Sprintf("1 to %d", maxSockets)); ok {

@@ -87,7 +87,7 @@ func (s *server) Close() error {
 type sampler struct {
 	source  Source
 	history History
-	names   names
+	names   Names
 }
 
 func (s *sampler) next(ctx context.Context) (*Report, error) {
@@ -99,7 +99,7 @@ func (s *sampler) next(ctx context.Context) (*Report, error) {
 	if f, ok := s.source.(*fleetSource); ok {
 		f.describe(r)
 	} else {
-		s.names.addTo(r)
+		s.names.AddTo(r)
 	}
 	return r, nil
 }
