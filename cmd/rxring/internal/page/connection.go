@@ -72,10 +72,11 @@ func (c *connection) status(ctx context.Context) (attach.Status, error) {
 // request is what a page captures.
 type request struct {
 	device, filter string
+	snaplen        int // bytes of a packet; 0: all
 }
 
 // ringSize is that of a page's ring, in bytes.
-const ringSize = 2 << 20
+const ringSize = 4 << 20
 
 // open opens a capture within the page's grant, until it is closed and release is called.
 func (c *connection) open(ctx context.Context, r request) (t *tap.Tap, release func(), err error) {
@@ -100,7 +101,7 @@ func openTap(client *attach.Client, r request) (*tap.Tap, error) {
 		return nil, &fieldError{"filter", err}
 	}
 	return tap.Open(d, tap.Config{
-		Programs: programs, Promiscuous: true, Buffer: ringSize, Retire: retireTime,
+		Programs: programs, Snaplen: r.snaplen, Promiscuous: true, Buffer: ringSize, Retire: retireTime,
 		Open: func(d *rxring.Device, cfg capture.Config) (*capture.Handle, error) {
 			return capture.OpenAttached(client, d.Name(), cfg)
 		},

@@ -19,7 +19,7 @@ type detail struct {
 	Number   uint64  `json:"number"`
 	Time     int64   `json:"time"`     // microseconds since 1970
 	Length   int     `json:"length"`   // bytes
-	Captured int     `json:"captured"` // bytes, of which Bytes has the first maxShown
+	Captured int     `json:"captured"` // bytes
 	Link     string  `json:"link"`
 	Comment  string  `json:"comment,omitempty"`
 	Layers   []layer `json:"layers"`
@@ -65,10 +65,9 @@ func (s *Server) serveDetail(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(newDetail(number, &p, t.tap.LinkType()))
 }
 
-func newDetail(number uint64, opened *kept, link capfile.LinkType) *detail {
-	p := &opened.packet
+func newDetail(number uint64, p *capfile.Packet, link capfile.LinkType) *detail {
 	return &detail{
-		Number: number, Time: p.Timestamp / 1e3, Length: p.Len, Captured: opened.captured, Link: link.String(), Comment: p.Comment,
+		Number: number, Time: p.Timestamp / 1e3, Length: p.Len, Captured: len(p.Data), Link: link.String(), Comment: p.Comment,
 		Layers: dissect(p.Data, link), Bytes: hex.EncodeToString(p.Data),
 	}
 }

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"bytes"
 	"sync"
 
 	"github.com/rxring/rxring/source/file/capfile"
@@ -11,23 +12,17 @@ const (
 	keptPackets = 10_000
 	// keptBytes limits their size. Beyond it the oldest go first.
 	keptBytes = 8 << 20
-	// maxShown is how many bytes of a packet are kept.
+	// maxShown is how many bytes of a packet are captured for a table.
 	maxShown = 16 << 10
 )
-
-// kept is a packet that can be opened.
-type kept struct {
-	packet   capfile.Packet // its Data has at most maxShown bytes
-	captured int            // bytes
-}
 
 // keeper has the latest packets of a table. Its methods may be called concurrently.
 type keeper struct {
 	mu     sync.Mutex
-	slots  []kept // packet n is at n % keptPackets
-	first  uint64 // number of the oldest packet
-	next   uint64 // number of the next packet
-	bytes  int
+	slots  []capfile.Packet // packet n is at n % keptPackets
+	first  uint64           // number of the oldest packet
+	next   uint64           // number of the next packet
+	size   int              // bytes
 	paused bool
 }
 
@@ -40,25 +35,25 @@ func (h *keeper) add(p *capfile.Packet) (number uint64, ok bool) {
 		return 0, false
 	}
 	if h.slots == nil {
-		h.slots = make([]kept, keptPackets)
+		h.slots = make([]capfile.Packet, keptPackets)
 	}
-	n := min(len(p.Data), maxShown)
-	for h.next-h.first == keptPackets || h.bytes+n > keptBytes {
+	n := len(p.Data)
+	for h.next-h.first == keptPackets || h.size+n > keptBytes {
 		oldest := &h.slots[h.first%keptPackets]
-		h.bytes -= len(oldest.packet.Data)
-		*oldest = kept{}
+		h.size -= len(oldest.Data)
+		*oldest = capfile.Packet{}
 		h.first++
 	}
 	slot := &h.slots[h.next%keptPackets]
-	*slot = kept{*p, len(p.Data)}
-	slot.packet.Data = append(make([]byte, 0, n), p.Data[:n]...) // p's is reused
-	h.bytes += n
+	*slot = *p
+	slot.Data = bytes.Clone(p.Data) // p's is reused
+	h.size += n
 	h.next++
 	return h.next - 1, true
 }
 
 // get returns a packet, or false if it is not kept any more.
-func (h *keeper) get(number uint64) (p kept, ok bool) {
+func (h *keeper) get(number uint64) (p capfile.Packet, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if number < h.first || number >= h.next {

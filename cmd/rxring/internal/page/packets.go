@@ -125,7 +125,7 @@ func (s *Server) servePackets(w http.ResponseWriter, r *http.Request) {
 	if events.sendJSON("devices", deviceNames(client)) != nil {
 		return
 	}
-	tap, err := openTap(client, request{q.Get("device"), q.Get("filter")})
+	tap, err := openTap(client, request{q.Get("device"), q.Get("filter"), maxShown})
 	if err != nil {
 		events.refuseField(err)
 		return

@@ -66,7 +66,7 @@ func (s *Server) serveTake(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	c := request{q.Get("device"), q.Get("filter")}
+	c := request{q.Get("device"), q.Get("filter"), 0}
 	tap, release, err := s.conn.open(r.Context(), c)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

@@ -8,6 +8,8 @@ function hatch(stroke, slope) {
   const tile = document.createElement("canvas");
   tile.width = tile.height = 8;
   const c = tile.getContext("2d");
+  c.fillStyle = color("back"); // it covers the parts below
+  c.fillRect(0, 0, 8, 8);
   c.strokeStyle = stroke;
   c.lineWidth = 2.5;
   for (const x of [-8, 0, 8]) {
@@ -40,7 +42,7 @@ function chart(height, series) {
     cursor: { show: false }, legend: { show: false }, select: { show: false },
     padding: [6, 4, 0, 0],
     scales: { x: { time: true, range: (u, low, high) => [high - 300, high] }, y: { range: (u, low, high) => [0, Math.max(high, 1) * 1.05] } },
-    axes: [axis({ size: 20, space: 90, values: (u, all) => all.map((t) => new Date(t * 1000).toTimeString().slice(0, 5)) }), axis({ size: 42, space: 28, values: (u, all) => all.map((v) => compact.format(v)) })],
+    axes: [axis({ size: 20, space: 60, incrs: [60, 120, 300], values: (u, all) => all.map((t) => new Date(t * 1000).toTimeString().slice(0, 5)) }), axis({ size: 42, space: 28, values: (u, all) => all.map((v) => compact.format(v)) })],
     series: [{}, ...series()],
   });
   const draw = () => {

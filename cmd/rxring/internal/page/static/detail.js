@@ -12,7 +12,7 @@ export function showPacket(p) {
     get("bytes").replaceChildren();
     return;
   }
-  const cut = p.captured < p.length ? `, of which ${count(p.captured)} may be seen here` : "";
+  const cut = p.captured < p.length ? `, of which ${count(p.captured)} were captured for this page` : "";
   title.textContent = `Packet ${count(p.number + 1)}, ${clock(p.time)}, ${count(p.length)} bytes${cut}`;
   const shown = p.layers.map((l, i) => {
     const button = element("button", { type: "button", "aria-pressed": "false" }, `${l.name}, bytes ${l.start} to ${l.start + l.length - 1}`);

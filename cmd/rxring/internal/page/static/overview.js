@@ -65,7 +65,7 @@ function strip(ring) {
     s.append(svg("rect", { class: name, x: i, y, width: end - i, height }));
     i = end;
   }
-  s.append(svg("rect", { class: "head", x: ring.head, y: 0, width: Math.max(n / 400, 0.3), height: 20 }));
+  s.append(svg("rect", { class: "head", x: ring.head, y: 0, width: n / 250, height: 20 }));
   const what = ring.version === "V3" ? "blocks" : "slots";
   const percent = n ? Math.round((100 * held) / n) : 0;
   const text = `${ring.version} ring, ${count(ring.slots)} ${what} of ${bytes(ring.slot_bytes)}: ${percent} % held by the reader${writing ? ", some being filled" : ""}`;
@@ -92,7 +92,7 @@ function showReader(view, s) {
     element("div", { class: "line" },
       ...(r ? [number("offered", rate(r.offered)), number("captured", rate(r.captured)), number("filtered", rate(r.filtered)), number("dropped", rate(Object.values(r.dropped).reduce((a, b) => a + b, 0)))] : []),
       number("offered in all", count(s.offered)), number("captured in all", count(s.captured)), number("filtered in all", count(s.filtered)), number("dropped in all", count(dropped)),
-      element("span", { class: "faint" }, s.filter > 0 ? `filter of ${s.filter} instructions` : "no filter")));
+      element("span", { class: "faint" }, s.filter > 0 ? `filter of ${s.filter} instruction${s.filter === 1 ? "" : "s"}` : "no filter")));
   view.root.classList.toggle("losing", losing.length > 0);
   view.losses.hidden = s.losses.length === 0;
   view.losses.classList.toggle("past", losing.length === 0);

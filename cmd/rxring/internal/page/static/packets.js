@@ -61,7 +61,7 @@ function showCounts(c) {
   if (c.paused) said.push(`${count(c.paused)} passed while paused`);
   const lost = [];
   if (c.skipped) lost.push(`${count(c.skipped)} not shown: more than 10,000 a second`);
-  if (c.dropped) lost.push(`${count(c.dropped)} dropped: this page is slow`);
+  if (c.dropped) lost.push(`${count(c.dropped)} dropped, as the ring of this page was full: use a filter`);
   if (c.lost) lost.push(`${count(c.lost)} lost before the device`);
   get("counts").replaceChildren(said.join(", "), lost.length ? ". " : "", element("span", { class: "loss" }, lost.length ? "⚠ " + lost.join(", ") : ""));
 }
