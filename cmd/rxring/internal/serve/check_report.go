@@ -108,6 +108,9 @@ func (r *report) rule(i int) {
 	for _, g := range rule.Groups {
 		who = append(who, "members of group "+g.group())
 	}
+	if rule.Page {
+		who = append(who, "the page of --http")
+	}
 	fmt.Fprintf(&r.b, "\nrule %d (line %d): %s\n", i+1, rule.Line, and(who))
 	line := func(label, format string, args ...any) {
 		r.line("  "+label, format, args...)

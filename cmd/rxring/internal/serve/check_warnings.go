@@ -27,8 +27,13 @@ func (r *report) warnings(i int) (all []string) {
 	for _, g := range rule.Groups {
 		note("members of group "+g.group(), r.groupBefore(g, i))
 	}
+	named := len(rule.Users) + len(rule.Groups)
+	if rule.Page {
+		named++
+		note("the page of --http", 1+slices.IndexFunc(r.c.Rules[:i], func(o Rule) bool { return o.Page }))
+	}
 	switch {
-	case len(taken) == len(rule.Users)+len(rule.Groups):
+	case len(taken) == named:
 		all = append(all, fmt.Sprintf("it never applies: rule %d, before it, matches all that it names", before))
 	case taken != nil:
 		all = append(all, fmt.Sprintf("it does not apply to %s: a rule before it does", and(taken)))

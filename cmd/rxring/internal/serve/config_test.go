@@ -80,6 +80,7 @@ max_sockets = 8
 send = true
 promiscuous = false
 status = "all"
+page = true
 
 [[allow]]
 users = ["*"]
@@ -118,7 +119,7 @@ func TestAFileSaysAllThis(t *testing.T) {
 	want := Rule{
 		Users: []Principal{{Name: "alice", ID: 1000}, {ID: 1001}}, Groups: []Principal{{Name: "staff", ID: 2001}},
 		Devices: []string{"lan", "net?"}, FilterDDD: r.FilterDDD, selects: r.FilterDDD, Headers: true,
-		MaxMemory: 64 << 20, MaxSockets: 8, Send: true, AllStatus: true, NoPromiscuous: true,
+		MaxMemory: 64 << 20, MaxSockets: 8, Send: true, AllStatus: true, NoPromiscuous: true, Page: true,
 	}
 	if d := cmp.Diff(want, r, parsed); d != "" || len(r.FilterDDD) != 4 {
 		t.Errorf("the first rule (-want +got):\n%s", d)
@@ -156,7 +157,7 @@ func TestAFaultHasItsLineAndARemedy(t *testing.T) {
 		{"a key twice", "at = \"/a\"\nat = \"/b\"", []string{`:2: column 1: `}},
 		{"an unknown key", "\nsnap = 3", []string{`:2: snap: unknown key: want allow, at, group, log, max_memory, metrics, mode, sandbox, source, user`}},
 		{"an unknown table", "\n\n[polcy]\nx = 1", []string{`:3: polcy: unknown key: want allow, at,`}},
-		{"an unknown key of a rule", allow + "snaplenn = 3", []string{`:4: snaplenn: unknown key: did you mean snaplen? want devices, filter, filter_ddd, groups, max_memory, max_sockets, promiscuous, send, snaplen, status, users`}},
+		{"an unknown key of a rule", allow + "snaplenn = 3", []string{`:4: snaplenn: unknown key: did you mean snaplen? want devices, filter, filter_ddd, groups, max_memory, max_sockets, page, promiscuous, send, snaplen, status, users`}},
 		{"an unknown key of a source", "[[source]]\nfrom = \"streams\"\nname = \"x\"", []string{`:3: name: unknown key: want from`}},
 		{"an unknown key of the log", "[log]\nfile = \"x\"", []string{`:2: file: unknown key: want format, level`}},
 		{"an unknown dotted key", "log.colour = true", []string{`:1: colour: unknown key: want format, level`}},
@@ -178,7 +179,7 @@ func TestAFaultHasItsLineAndARemedy(t *testing.T) {
 		{"a source that is a table", "[source]\nfrom = \"streams\"", []string{`:1: source: it is a table: want a table for each: [[source]]`}},
 		{"sources that are strings", "source = [\"streams\"]", []string{`:1: source: it is a string: want a table for each: [[source]]`}},
 
-		{"a rule for nobody", "\n[[allow]]\nsend = true", []string{`:2: allow: it names no user or group: want users or groups, or users = ["*"]`}},
+		{"a rule for nobody", "\n[[allow]]\nsend = true", []string{`:2: allow: it names no user or group: want users or groups, or users = ["*"] for all, or page = true`}},
 		{"no rules, in words", "allow = []", []string{`:1: allow: it is empty: want a table for each, [[allow]]`}},
 		{"an empty list of users", "[[allow]]\nusers = []", []string{`:2: users: it is empty: want users' names or numbers, or ["*"]`}},
 		{"an unknown user", "[[allow]]\nusers = [\"alice\",\n \"mallory\"]", []string{`:3: users: there is no user "mallory" here: want a name of this system, or a number without quotes`}},

@@ -67,6 +67,7 @@ func writeRule(r *Rule, line func(string, ...any)) {
 	}
 	line("send = %v", r.Send)
 	line("promiscuous = %v", !r.NoPromiscuous)
+	line("page = %v", r.Page)
 	line("status = %q", map[bool]string{true: "all", false: "own"}[r.AllStatus])
 }
 
