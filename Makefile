@@ -119,7 +119,7 @@ DEPS = tcpdump tshark ngrep netsniff-ng tcpreplay p0f tcpflow iproute2 net-tools
 	libnet-pcap-perl tmux iptraf-ng shellcheck
 # MORE are larger, or in bookworm-backports as suricata is.
 MORE = dpdk-dev librte-net-af-packet23 librte-bus-vdev23 librte-mempool-ring23 pmacct termshark suricata \
-	masscan zmap darkstat
+	masscan zmap darkstat chromium nodejs
 
 .PHONY: deps
 deps: ## the Debian packages that tests use
@@ -128,6 +128,10 @@ deps: ## the Debian packages that tests use
 .PHONY: deps-more
 deps-more: ## larger packages, whose tests are skipped otherwise
 	@scripts/deps --optional $(MORE)
+
+.PHONY: browser
+browser: ## playwright-core, with which TestPageInABrowser drives chromium; needs npm
+	npm ci --prefix cmd/rxring/testdata/browser --no-audit --no-fund
 
 .PHONY: tools
 tools: bin/imports ## the linters in tools/go.mod

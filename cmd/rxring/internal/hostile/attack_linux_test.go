@@ -33,6 +33,9 @@ type attack struct {
 	// "max_sockets = 1". By default the limits are rxring's.
 	rule string
 
+	// page: the daemon serves its page at pageOf, where every user may connect.
+	page bool
+
 	// group is the memory cgroup that the daemon runs in, nil: the test's.
 	group *memoryGroup
 

@@ -60,11 +60,17 @@ users = [%d]
 [[allow]]
 users = [%s]
 %s
+[[allow]]
+page = true
+snaplen = "headers"
 `, d.at, deviceName, victimUID, strings.Trim(strings.ReplaceAll(fmt.Sprint(a.attackers()), " ", ", "), "[]"), a.rule), 0o644))
 	log, err := os.Create(d.log)
 	must(t, err)
 	defer log.Close()
 	d.cmd = exec.Command(path, "serve", "--config", config)
+	if a.page {
+		d.cmd.Args = append(d.cmd.Args, "--http", "unix:"+pageOf(d.at))
+	}
 	d.cmd.Stderr = log
 	if a.group != nil {
 		a.group.enter(d.cmd)
@@ -87,8 +93,20 @@ users = [%s]
 // await waits until the daemon listens.
 func (d *daemon) await() {
 	d.t.Helper()
+	d.awaitFile(d.at)
+}
+
+// openPage lets every user connect to the page.
+func (d *daemon) openPage() {
+	d.t.Helper()
+	d.awaitFile(pageOf(d.at))
+	must(d.t, os.Chmod(pageOf(d.at), 0o666))
+}
+
+func (d *daemon) awaitFile(path string) {
+	d.t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(d.at); err == nil {
+		if _, err := os.Stat(path); err == nil {
 			return
 		}
 		if time.Now().After(end) {

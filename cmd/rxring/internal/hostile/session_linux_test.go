@@ -24,6 +24,9 @@ func newSession(t testing.TB, a attack, withAttacker bool) *session {
 	t.Helper()
 	s := &session{t: t, attack: a, wire: newWire(t)}
 	s.daemon = serve(t, s.wire, a)
+	if a.page {
+		s.daemon.openPage()
+	}
 	if withAttacker {
 		uids := a.attackers()
 		if a.stranger {

@@ -11,7 +11,7 @@ const (
 	// keptPackets is how many packets of a table can be opened: as many as it has rows.
 	keptPackets = 10_000
 	// keptBytes limits their size. Beyond it the oldest go first.
-	keptBytes = 8 << 20
+	keptBytes = 16 << 20
 	// maxShown is how many bytes of a packet are captured for a table.
 	maxShown = 16 << 10
 )

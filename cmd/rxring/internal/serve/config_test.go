@@ -127,7 +127,7 @@ func TestAFileSaysAllThis(t *testing.T) {
 	if d := cmp.Diff(Rule{Users: []Principal{{Any: true}}, Snaplen: 96}, c.Rules[1], parsed); d != "" {
 		t.Errorf("the second rule (-want +got):\n%s", d)
 	}
-	if c.Rules[1].Line != 32 {
+	if c.Rules[1].Line != 33 {
 		t.Errorf("the second rule is in line %d", c.Rules[1].Line)
 	}
 }

@@ -22,6 +22,7 @@ function connect() {
   fail("", "");
   closePacket();
   table.clear();
+  table.follow(true);
   get("counts").textContent = "";
   const q = new URLSearchParams(wanted);
   history.replaceState(null, "", "/packets?" + q);
