@@ -19,10 +19,11 @@ func newHub() *cobra.Command {
 		c       hub.Config
 		initDir string
 		export  metricsFlag
+		web     hubPageFlag
 		users   hub.InitConfig
 	)
 	cmd := &cobra.Command{
-		Use:   "hub [--listen HOST:PORT] [--leaf HOST:PORT] [--store DIR] [--tls-cert FILE --tls-key FILE] [--auth DIR] [--metrics ADDRESS] | --init DIR [--class NAME]... [--host NAME]...",
+		Use:   "hub [--listen HOST:PORT] [--leaf HOST:PORT] [--store DIR] [--tls-cert FILE --tls-key FILE] [--auth DIR] [--metrics ADDRESS] [--http ADDRESS] | --init DIR [--class NAME]... [--host NAME]...",
 		Short: "Run a NATS server that ships packets from hosts to readers",
 		Long: `Run a NATS server through which 'rxring ship' offers hosts' devices and
 'rxring run --from nats://SERVER/HOSTS/DEVICES' reads them. An existing NATS server or
@@ -41,7 +42,8 @@ alone. --auth accepts these users, and no others. It needs the files *.jwt only:
   rxring hub --init /etc/rxring/hub --class headers --host web-1 --host web-2
   rxring hub --listen 192.0.2.1:4222 --tls-cert hub.pem --tls-key hub.key --auth /etc/rxring/hub
   rxring hub --listen 192.0.2.1:4222 --public
-  rxring hub --store /var/lib/rxring`,
+  rxring hub --store /var/lib/rxring
+  rxring hub --http 127.0.0.1:8080    # and a page that shows all hosts: docs/page.md`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("init") {
@@ -53,6 +55,9 @@ alone. --auth accepts these users, and no others. It needs the files *.jwt only:
 				}
 			}
 			if err := export.parse(cmd); err != nil {
+				return err
+			}
+			if err := web.parse(cmd); err != nil {
 				return err
 			}
 			ctx, release := endedBySignals(cmd.Context())
@@ -71,6 +76,11 @@ alone. --auth accepts these users, and no others. It needs the files *.jwt only:
 				say("hub: leaf nodes at %s", h.LeafURL())
 			}
 			say("hub: listening at %s", h.URL())
+			closePage, err := web.serve(h.URL())
+			if err != nil {
+				return err
+			}
+			defer closePage()
 			<-ctx.Done()
 			return nil
 		},
@@ -84,6 +94,7 @@ alone. --auth accepts these users, and no others. It needs the files *.jwt only:
 	flags.StringVar(&c.Auth, "auth", "", "`DIRECTORY` of --init, whose users alone may connect (default: everyone may)")
 	flags.BoolVar(&c.Public, "public", false, "allow addresses that are not loopback ones without TLS, or without --auth: everyone can read the packets")
 	export.register(flags)
+	web.register(flags)
 	flags.StringVar(&initDir, "init", "", "make keys, and credentials of users, in this `DIRECTORY`, and exit")
 	flags.StringArrayVar(&users.Classes, "class", nil, "with --init: make credentials of readers of this `CLASS`; may be repeated (default: all)")
 	flags.StringArrayVar(&users.Hosts, "host", nil, "with --init: make credentials of the host of this `NAME` alone; may be repeated")

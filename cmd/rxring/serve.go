@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rxring/rxring/cmd/rxring/internal/page"
 	"github.com/rxring/rxring/cmd/rxring/internal/serve"
 )
 
@@ -53,8 +52,7 @@ func newServe() *cobra.Command {
 		at, config string
 		from       []string
 		check      bool
-		http, cert string
-		key        string
+		web        pageFlag
 		confine    = serve.Confinement{On: true}
 	)
 	cmd := &cobra.Command{
@@ -96,9 +94,10 @@ is with --check.`,
 			}
 			confine.File = config
 			o := serve.Options{At: at, From: specs, Log: os.Stderr, Confine: confine}
-			if o.Page, err = parsePage(cmd, http, cert, key); err != nil {
-				return &exitError{exitUsage, err}
+			if err := web.parse(cmd); err != nil {
+				return err
 			}
+			o.Page = serve.Page{Address: web.address, Cert: web.cert, Key: web.key}
 			if config != "" {
 				o.Config = func() (*serve.Config, error) { return serve.Load(config, serve.SystemResolver) }
 			}
@@ -117,28 +116,10 @@ is with --check.`,
 	cmd.Flags().StringArrayVar(&from, "from", nil, fromHelp)
 	cmd.Flags().StringVar(&config, "config", "", "a TOML file with sources and rules: see docs/serve.md")
 	cmd.Flags().BoolVar(&check, "check", false, "describe what would be offered to whom, list mistakes, and exit")
-	cmd.Flags().StringVar(&http, "http", "", "serve a page that shows devices, readers, losses and packets in a browser, at `ADDRESS`: 127.0.0.1:8080 or unix:/PATH (default: no page)")
-	cmd.Flags().StringVar(&cert, "http-cert", "", "PEM `FILE` of the page's certificate, which addresses other than loopback ones require")
-	cmd.Flags().StringVar(&key, "http-key", "", "PEM `FILE` of the certificate's key")
+	web.register(cmd.Flags())
 	cmd.Flags().StringVar(&confine.User, "user", "", "when started as root, become this user and keep only CAP_NET_RAW")
 	cmd.Flags().BoolVar(&confine.Unsafe, "no-sandbox", false, "do not restrict files and system calls: see docs/serve.md")
 	return cmd
-}
-
-// parsePage parses --http and the flags of its certificate.
-func parsePage(cmd *cobra.Command, http, cert, key string) (p serve.Page, err error) {
-	p.Cert, p.Key = cert, key
-	if !cmd.Flags().Changed("http") {
-		if cert != "" || key != "" {
-			return p, errors.New("--http-cert and --http-key are of a page: want --http ADDRESS, too")
-		}
-		return p, nil
-	}
-	if p.Address, err = page.ParseAddress(http, cert != ""); err != nil {
-		return p, fmt.Errorf("--http %w", err)
-	}
-	_, err = page.LoadCertificate(cert, key)
-	return p, err
 }
 
 // runDaemon serves until SIGTERM or SIGINT, or the end of parent. SIGHUP reloads the file.

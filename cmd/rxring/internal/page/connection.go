@@ -19,7 +19,7 @@ import (
 	"github.com/rxring/rxring/source/file/tap"
 )
 
-// connection is the page's client, which is attached while it is in use.
+// connection is the page's client, which is attached while it is in use. It is a [top.Source].
 type connection struct {
 	connect func(context.Context) (*attach.Client, error)
 
@@ -55,8 +55,8 @@ func (c *connection) release() {
 	}
 }
 
-// status returns what the page may see of the namespace.
-func (c *connection) status(ctx context.Context) (attach.Status, error) {
+// Status returns what the page may see of the namespace.
+func (c *connection) Status(ctx context.Context) (attach.Status, error) {
 	client, release, err := c.acquire(ctx)
 	if err != nil {
 		return attach.Status{}, err
@@ -68,6 +68,9 @@ func (c *connection) status(ctx context.Context) (attach.Status, error) {
 	}
 	return st, err
 }
+
+// Close does nothing: see release.
+func (c *connection) Close() error { return nil }
 
 // request is what a page captures.
 type request struct {

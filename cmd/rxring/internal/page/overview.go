@@ -38,6 +38,7 @@ type watcher struct {
 type snapshot struct {
 	Time    time.Time    `json:"time"`
 	Error   string       `json:"error,omitempty"` // there is nothing else then
+	Hosts   []top.Host   `json:"hosts,omitempty"` // of a fleet
 	Devices []top.Device `json:"devices"`
 	Sockets []reader     `json:"sockets"`
 	Sample  sample       `json:"sample"`
@@ -104,22 +105,22 @@ func (o *overview) run(ctx context.Context) {
 	if err == nil {
 		defer release()
 	}
-	var (
-		history top.History
-		names   top.Names
-	)
+	samplers, done, err := o.samplers()
+	if err != nil {
+		o.publish(ctx, &snapshot{Time: time.Now(), Error: err.Error()})
+		return
+	}
+	defer done()
 	tick := time.NewTicker(sampleInterval)
 	defer tick.Stop()
 	for {
-		st, err := o.server.conn.status(ctx)
+		r, err := nextReport(ctx, samplers)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
 			o.publish(ctx, &snapshot{Time: time.Now(), Error: err.Error()})
 		} else {
-			r := history.Next(st)
-			names.AddTo(r)
 			o.publish(ctx, newSnapshot(r))
 		}
 		select {
@@ -130,9 +131,40 @@ func (o *overview) run(ctx context.Context) {
 	}
 }
 
+// samplers returns those of the page's namespace and, with Config.Fleet, of the fleet's hosts.
+func (o *overview) samplers() (all []*top.Sampler, done func(), err error) {
+	all, done = []*top.Sampler{{Source: o.server.conn}}, func() {}
+	if o.server.config.Fleet != nil {
+		f, err := o.server.config.Fleet()
+		if err != nil {
+			return nil, nil, err
+		}
+		all, done = append(all, &top.Sampler{Source: f}), func() { f.Close() }
+	}
+	return all, done, nil
+}
+
+// nextReport returns the first sampler's report, with the sockets and hosts of the others.
+func nextReport(ctx context.Context, samplers []*top.Sampler) (*top.Report, error) {
+	var all *top.Report
+	for _, s := range samplers {
+		r, err := s.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if all == nil {
+			all = r
+			continue
+		}
+		all.Sockets = append(all.Sockets, r.Sockets...)
+		all.Hosts = append(all.Hosts, r.Hosts...)
+	}
+	return all, nil
+}
+
 // newSnapshot returns the event of a report.
 func newSnapshot(r *top.Report) *snapshot {
-	s := &snapshot{Time: r.Time, Devices: r.Devices, Sockets: []reader{}}
+	s := &snapshot{Time: r.Time, Hosts: r.Hosts, Devices: r.Devices, Sockets: []reader{}}
 	s.Sample = sample{Time: float64(r.Time.UnixMilli()) / 1e3, Devices: make(map[string]float64), Sockets: make(map[string]rates)}
 	for _, socket := range r.Sockets {
 		key := fmt.Sprintf("%d/%d/%d", socket.Peer.ID, socket.ID, socket.Opened.Unix())

@@ -16,10 +16,11 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cmd/rxring/internal/httplimit"
+	"github.com/rxring/rxring/cmd/rxring/internal/top"
 	"github.com/rxring/rxring/internal/sockfile"
 )
 
-// Config configures a Server. All fields but Certificate are required.
+// Config configures a Server. All fields but Certificate and Fleet are required.
 type Config struct {
 	Address     Address
 	Certificate *tls.Certificate // nil: no TLS
@@ -29,6 +30,10 @@ type Config struct {
 
 	// Budget limits the memory of all pages: that of their rings, if the grant has it, too.
 	Budget *rxring.Budget
+
+	// Fleet returns the hosts and sessions of a fleet, which the overview shows, too. nil:
+	// there is no fleet.
+	Fleet func() (top.Source, error)
 
 	Commands Commands
 	Log      *slog.Logger

@@ -40,11 +40,11 @@ func TestFleet(t *testing.T) {
 	}
 	defer shipper.Close()
 
-	s := sampler{source: NewFleet(dial(), fleet.Query{})}
-	defer s.source.Close()
+	s := Sampler{Source: NewFleet(dial(), fleet.Query{})}
+	defer s.Source.Close()
 	text := func() string {
 		t.Helper()
-		r, err := s.next(t.Context())
+		r, err := s.Next(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,13 +5,13 @@ import (
 	"strconv"
 )
 
-// Names looks up users and programs of peers. The zero value is ready to use. It must not be used concurrently.
-type Names struct {
+// names looks up users and programs of peers. It must not be used concurrently.
+type names struct {
 	users map[uint32]string
 }
 
-// AddTo sets the User and Program of r's sockets, as far as this process may see them.
-func (n *Names) AddTo(r *Report) {
+// addTo sets the User and Program of r's sockets, as far as this process may see them.
+func (n *names) addTo(r *Report) {
 	programs := make(map[int]string) // not kept: a PID's program changes
 	for i := range r.Sockets {
 		s := &r.Sockets[i]
@@ -25,7 +25,7 @@ func (n *Names) AddTo(r *Report) {
 	}
 }
 
-func (n *Names) user(uid uint32) string {
+func (n *names) user(uid uint32) string {
 	name, ok := n.users[uid]
 	if !ok {
 		if u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10)); err == nil {

@@ -83,23 +83,26 @@ func (s *server) Close() error {
 	return c.Close()
 }
 
-// sampler makes reports. It must not be used concurrently.
-type sampler struct {
-	source  Source
-	history History
-	names   Names
+// Sampler makes reports of a Source, with the names of readers. It must not be used
+// concurrently.
+type Sampler struct {
+	Source  Source
+	History History
+
+	names names
 }
 
-func (s *sampler) next(ctx context.Context) (*Report, error) {
-	st, err := s.source.Status(ctx)
+// Next returns a report of now, with rates since the last one.
+func (s *Sampler) Next(ctx context.Context) (*Report, error) {
+	st, err := s.Source.Status(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := s.history.Next(st)
-	if f, ok := s.source.(*fleetSource); ok {
+	r := s.History.Next(st)
+	if f, ok := s.Source.(*fleetSource); ok {
 		f.describe(r)
 	} else {
-		s.names.AddTo(r)
+		s.names.addTo(r)
 	}
 	return r, nil
 }

@@ -68,13 +68,13 @@ func live(ctx context.Context, c Config, options ...tea.ProgramOption) error {
 		c.Interval = LiveInterval
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	s := sampler{source: c.source(), history: History{Window: rateWindow}}
-	stop := context.AfterFunc(ctx, func() { s.source.Close() })
+	s := Sampler{Source: c.source(), History: History{Window: rateWindow}}
+	stop := context.AfterFunc(ctx, func() { s.Source.Close() })
 	defer stop()
-	defer s.source.Close()
+	defer s.Source.Close()
 	defer cancel()
 
-	first, err := s.next(ctx)
+	first, err := s.Next(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return nil
@@ -92,7 +92,7 @@ func live(ctx context.Context, c Config, options ...tea.ProgramOption) error {
 	requests.Go(func() {
 		wait := c.Interval
 		for sleep(ctx, wait) == nil {
-			r, err := s.next(ctx)
+			r, err := s.Next(ctx)
 			if err != nil {
 				wait = max(c.Interval, retryAfter)
 				p.Send(lostMsg{err})
@@ -133,18 +133,18 @@ func Print(ctx context.Context, c Config, w io.Writer, n int, printer Printer) e
 	if c.Interval == 0 {
 		c.Interval = PrintInterval
 	}
-	s := sampler{source: c.source()}
-	stop := context.AfterFunc(ctx, func() { s.source.Close() })
+	s := Sampler{Source: c.source()}
+	stop := context.AfterFunc(ctx, func() { s.Source.Close() })
 	defer stop()
-	defer s.source.Close()
+	defer s.Source.Close()
 
-	_, err := s.next(ctx)
+	_, err := s.Next(ctx)
 	for i := 0; err == nil && (n == Endless || i < n); i++ {
 		if sleep(ctx, c.Interval) != nil {
 			return nil
 		}
 		var r *Report
-		if r, err = s.next(ctx); err == nil {
+		if r, err = s.Next(ctx); err == nil {
 			err = printer(w, r, i)
 		}
 	}

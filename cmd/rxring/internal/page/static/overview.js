@@ -34,8 +34,13 @@ function newCard() {
   return view;
 }
 
+// isOf reports whether a socket reads a device: of a fleet, its device is HOST/DEVICE, which is the
+// source of the device here.
+const isOf = (s, d) => s.device === "" || s.device === d.name || (s.session && s.device === d.source);
+const rateOf = (sample, d) => sample?.devices[d.name] ?? sample?.devices[d.source] ?? 0;
+
 function showDevice(view, d, sockets) {
-  const mine = sockets.filter((s) => s.device === d.name || s.device === "");
+  const mine = sockets.filter((s) => isOf(s, d));
   const counters = Object.entries(d.counters ?? {}).map(([name, n]) => number(name, count(n)));
   set(view.head,
     element("div", { class: "line" },
@@ -45,8 +50,8 @@ function showDevice(view, d, sockets) {
     element("div", { class: "line faint" }, ...[d.address, ...(d.addresses ?? [])].filter(Boolean).map((a) => element("span", {}, a))),
     element("div", { class: "line" }, mine.length === 0
       ? element("span", {}, "no reader: packets are not counted")
-      : number("offered", rate(history.at(-1)?.devices[d.name] ?? 0)), mine.length > 0 ? number(mine.length === 1 ? "reader" : "readers", count(mine.length)) : "", ...counters));
-  view.chart.show(history.map((s) => s.t), history.map((s) => s.devices[d.name] ?? 0));
+      : number("offered", rate(rateOf(history.at(-1), d))), mine.length > 0 ? number(mine.length === 1 ? "reader" : "readers", count(mine.length)) : "", ...counters));
+  view.chart.show(history.map((s) => s.t), history.map((s) => rateOf(s, d)));
 }
 
 // strip draws a ring's slots: free ones low, those being filled of half height, held ones full.
@@ -73,6 +78,17 @@ function strip(ring) {
   return [s, element("div", { class: "faint" }, text)];
 }
 
+// readersOf names the readers of a fleet's session.
+function readersOf(session) {
+  const names = (session.readers ?? []).map((r) => r.user);
+  return names.length > 0 ? names.join(", ") : "a reader elsewhere";
+}
+
+function showHosts(hosts) {
+  document.getElementById("hosts-section").hidden = !hosts;
+  set(document.getElementById("hosts"), ...(hosts ?? []).map((h) => element("p", {}, element("strong", {}, h.name), h.error ? " ⚠ does not answer: " + h.error : " ✓ answers")));
+}
+
 function newReader() {
   const view = { root: element("article", { class: "reader" }), head: element("div"), ring: element("div"), losses: element("ul", { class: "losses" }), chart: area(), legend: element("ul", { class: "legend" }) };
   view.root.append(view.head, view.losses, view.chart.box, view.legend, view.ring);
@@ -81,12 +97,12 @@ function newReader() {
 
 function showReader(view, s) {
   const r = s.rates;
-  const name = s.page ? "a page of rxring, such as this one" : s.program || "a program";
+  const name = s.session ? readersOf(s.session) : s.page ? "a page of rxring, such as this one" : s.program || "a program";
   const losing = s.losses.filter((l) => l.rate > 0);
   const dropped = Object.values(s.dropped).reduce((a, b) => a + b, 0);
   set(view.head,
     element("div", { class: "line" },
-      element("h3", {}, name), element("span", { class: "faint" }, `pid ${s.peer.pid}, user ${s.user || s.peer.uid}`),
+      element("h3", {}, name), element("span", { class: "faint" }, s.session ? `session of a fleet, class ${s.session.class || "default"}` : `pid ${s.peer.pid}, user ${s.user || s.peer.uid}`),
       element("span", {}, "on " + (s.device || "all devices")),
       element("span", { class: "end" }, losing.length > 0 ? "⚠ losing packets" : dropped > 0 ? "△ has lost packets" : "✓ no loss")),
     element("div", { class: "line" },
@@ -111,6 +127,7 @@ function show(snapshot) {
     status.textContent = "no status (trying again): " + snapshot.error;
     return;
   }
+  showHosts(snapshot.hosts);
   status.textContent = "live, " + new Date(snapshot.time).toLocaleTimeString();
   history.push(snapshot.sample);
   history = history.slice(-historyLength);
