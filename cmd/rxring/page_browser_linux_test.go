@@ -63,7 +63,7 @@ func TestPageInABrowser(t *testing.T) {
 	b.order()
 
 	b.await("slow")
-	slow := exec.Command(rxring, "run", "--at", at, "--", "tcpdump", "-i", "net0", "-n", "-l", "-B", "256")
+	slow := exec.Command(rxring, "run", "--at", at, "--", "tcpdump", "-i", "net0", "-n", "-l", "-B", "1024")
 	_, err = slow.StdoutPipe() // it is not read
 	start(t, slow, err)
 	b.order()
