@@ -43,7 +43,9 @@ func TestPageInABrowser(t *testing.T) {
 	rxring := filepath.Join(sharedDir(t), "rxring")
 	dir := t.TempDir()
 	at, file := filepath.Join(dir, "s"), filepath.Join(dir, "taken.pcapng")
-	serve := exec.Command(rxring, "serve", "--from", "net0=file:"+pageTrace(t, dir)+",loop,now", "--at", at, "--http", "127.0.0.1:0")
+	serve := exec.Command(rxring, "serve", "--from", "net0=file:trace.pcapng,loop,now", "--at", at, "--http", "127.0.0.1:0")
+	serve.Dir = dir
+	writeTrace(t, filepath.Join(dir, "trace.pcapng"))
 	log, err := serve.StderrPipe()
 	start(t, serve, err)
 	chromium, _ := exec.LookPath("chromium")
@@ -86,10 +88,9 @@ func TestPageInABrowser(t *testing.T) {
 	}
 }
 
-// pageTrace writes a second of packets: TCP, and UDP with a comment that is HTML.
-func pageTrace(t *testing.T, dir string) (path string) {
+// writeTrace writes a second of packets: TCP, and UDP with a comment that is HTML.
+func writeTrace(t *testing.T, path string) {
 	t.Helper()
-	path = filepath.Join(dir, "trace.pcapng")
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +120,6 @@ func pageTrace(t *testing.T, dir string) (path string) {
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	return path
 }
 
 // start starts a program, and ends it with the test.

@@ -51,6 +51,7 @@ try {
   const text = await slow.innerText();
   for (const want of ["losing packets", "ring full", "tcpdump -B", "% held by the reader"]) assert.ok(text.includes(want), `${want}: ${text}`);
   await page.waitForTimeout(o.chartTime);
+  await page.setViewportSize({ width: 1280, height: 1080 });
   await screenshot("overview");
 
   // On a phone nothing is wider than the screen.
