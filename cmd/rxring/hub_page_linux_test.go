@@ -48,11 +48,11 @@ func TestPageOfAHub(t *testing.T) {
 	base, _ := url.Parse(page)
 	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		text := readUntil(t, client, base.ResolveReference(&url.URL{Path: "/packets/events", RawQuery: "device=web-1.net0"}).String(), "event: rows")
-		if strings.Contains(text, `["lo","web-1.net0"]`) && strings.Contains(text, `"From":"192.0.2.`) {
+		if strings.Contains(text, `["web-1.net0"]`) && strings.Contains(text, `"From":"192.0.2.`) {
 			break
 		}
 		if time.Now().After(end) { // the host was late
-			t.Fatalf("no packets of a host: %s", text)
+			t.Fatalf("no packets of a host: %.500s", text)
 		}
 	}
 	text := readUntil(t, client, base.ResolveReference(&url.URL{Path: "/overview/events"}).String(), "event: snapshot")

@@ -19,8 +19,11 @@ import (
 const (
 	// rowInterval is the time between two events with rows.
 	rowInterval = 100 * time.Millisecond
-	// maxRows limits the rows of an event: 10,000 a second. Further packets are counted.
-	maxRows = 1000
+	// rowRate is how many rows an event may have in the long run: 10,000 a second. Further
+	// packets are counted.
+	rowRate = 1000
+	// rowBurst is how many it may have after events with fewer rows.
+	rowBurst = 10 * rowRate
 	// countInterval is the time between two events with counts, in rowIntervals.
 	countInterval = 5
 )
@@ -62,6 +65,7 @@ type table struct {
 	keeper keeper
 	counts counts
 	rows   []row
+	room   int // for further rows
 }
 
 // row is a packet in a table.
@@ -146,6 +150,7 @@ func (s *Server) servePackets(w http.ResponseWriter, r *http.Request) {
 // run sends rows until ctx ends or the page does not receive them.
 func (t *table) run(ctx context.Context) error {
 	for n := 0; ; n++ {
+		t.room = min(t.room+rowRate, rowBurst)
 		if err := t.collect(ctx, time.Now().Add(rowInterval)); err != nil {
 			return err
 		}
@@ -186,7 +191,7 @@ const checkInterval = 64
 // add adds a packet to the rows, or counts it.
 func (t *table) add(p *capfile.Packet) {
 	t.counts.Received++
-	if len(t.rows) == maxRows {
+	if t.room == 0 {
 		t.counts.Skipped++
 		return
 	}
@@ -195,6 +200,7 @@ func (t *table) add(p *capfile.Packet) {
 		t.counts.Paused++
 		return
 	}
+	t.room--
 	t.counts.Shown++
 	t.rows = append(t.rows, row{number, p.Timestamp / 1e3, p.Direction == capfile.Outbound, p.Len, t.liner.Columns(p.Data)})
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -300,5 +302,43 @@ func readAll(t *testing.T, r io.Reader) (all []capfile.Packet) {
 		}
 		p.Data = bytes.Clone(p.Data)
 		all = append(all, p)
+	}
+}
+
+// TestSize limits what a browser loads: all pages together have less than 150,000 bytes, uncompressed.
+func TestSize(t *testing.T) {
+	sum := int64(0)
+	for _, pattern := range []string{"static/*", "templates/*"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, name := range names {
+			info, err := os.Stat(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += info.Size()
+		}
+	}
+	if t.Logf("%d bytes", sum); sum >= 150_000 {
+		t.Errorf("%d bytes: want less than 150000", sum)
+	}
+}
+
+// Every packet of a burst is shown or counted.
+func TestWhatATableDoesNotShowIsCounted(t *testing.T) {
+	s := newScene(t, attach.Grant{})
+	e := s.stream("/packets/events?device=wg0")
+	var id string
+	e.await("table", &id)
+	const sent = 60_000
+	deliver(s.device("wg0"), slices.Repeat([][]byte{udp(t, 53, "x")}, sent)...)
+	var c struct{ Received, Shown, Paused, Skipped, Dropped, Lost uint64 }
+	for c.Received+c.Dropped < sent {
+		e.await("counts", &c)
+	}
+	if c.Received+c.Dropped != sent || c.Shown+c.Skipped != c.Received || c.Skipped+c.Dropped == 0 || c.Paused+c.Lost != 0 {
+		t.Errorf("%+v of %d packets", c, sent)
 	}
 }

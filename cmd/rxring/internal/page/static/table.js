@@ -125,7 +125,7 @@ export class Table {
     row.setAttribute("aria-rowindex", at + 2);
     const flow = flowOf(p);
     const cells = row.children;
-    const texts = [clock(p.t), letters[flow % letters.length] + letters[(flow >> 5) % letters.length], p.From, p.To, p.Protocol, p.l, (p.o ? "out " : "in  ") + p.Info];
+    const texts = [clock(p.t), letters[flow % letters.length] + letters[(flow >>> 5) % letters.length], p.From, p.To, p.Protocol, p.l, (p.o ? "out " : "in  ") + p.Info];
     texts.forEach((text, i) => { cells[i].textContent = text; });
     cells[1].className = "flow f" + (flow % flows);
     cells[1].title = "flow";
