@@ -13,7 +13,7 @@
 //	assets.go      templates and static files
 //
 // The one invariant: everything that a response contains was read through the page's
-// attach.Client, so within its grant: no one sees more in a browser than in tcpdump.
+// attach.Client, so within its grant: a browser shows no more than tcpdump would.
 //
 // A page never delays a writer or another reader: a ring in this process is the only buffer,
 // and what a slow browser misses is counted.

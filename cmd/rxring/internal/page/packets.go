@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"strconv"
@@ -116,7 +117,7 @@ func (s *Server) servePackets(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	var memory rxring.Charge
 	if err := memory.Replace(s.config.Budget, keptBytes); err != nil { // released last, after the table
-		events.refuse("memory for the packets of a table: " + err.Error())
+		events.refuse(fmt.Sprintf("memory for the packets of a table: %v: close another page, or raise max_memory in the rule of the page", err))
 		return
 	}
 	defer memory.Release()

@@ -342,3 +342,19 @@ func TestWhatATableDoesNotShowIsCounted(t *testing.T) {
 		t.Errorf("%+v of %d packets", c, sent)
 	}
 }
+
+// A table that the page's budget has no memory for is refused, and says what to do.
+func TestMemoryOfPagesIsLimited(t *testing.T) {
+	s := newScene(t, attach.Grant{})
+	if err := s.taken.Replace(s.budget, attach.DefaultMaxMemory-20<<20); err != nil {
+		t.Fatal(err)
+	}
+	defer s.taken.Release()
+	var id string
+	s.stream("/packets/events?device=wg0").await("table", &id)
+	var why struct{ Text string }
+	s.stream("/packets/events?device=wg0").await("refused", &why)
+	if !strings.HasPrefix(why.Text, "memory for the packets of a table: 16777216 bytes: ") || !strings.HasSuffix(why.Text, "close another page, or raise max_memory in the rule of the page") {
+		t.Error(why)
+	}
+}

@@ -28,6 +28,9 @@ type scene struct {
 	base   string // the page's URL, without a path
 	client *http.Client
 
+	budget *rxring.Budget // the pages'
+	taken  rxring.Charge  // of budget
+
 	mu   sync.Mutex
 	urls []string // that were printed
 }
@@ -49,13 +52,14 @@ func newScene(t *testing.T, grant attach.Grant) *scene {
 func (s *scene) serve(at page.Address, grant attach.Grant) {
 	s.t.Helper()
 	path := s.t.TempDir() + "/s"
+	s.budget = rxring.NewBudget(attach.DefaultMaxMemory)
 	var err error
 	if s.attach, err = attach.Listen(path, attach.Config{Namespace: s.ns}); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { s.attach.Close() })
 	s.page, err = page.New(page.Config{
-		Address: at, Budget: rxring.NewBudget(attach.DefaultMaxMemory), Log: slog.New(slog.DiscardHandler),
+		Address: at, Budget: s.budget, Log: slog.New(slog.DiscardHandler),
 		Connect: func(ctx context.Context) (*attach.Client, error) {
 			return s.attach.Connect(ctx, func() (attach.Grant, error) { return grant, nil })
 		},
