@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -84,7 +83,7 @@ func (f *hubPageFlag) serve(url string) (stop func(), err error) {
 			}
 			return top.NewFleet(nc, q), nil
 		},
-		Commands: page.Commands{Read: "--from '" + strings.ReplaceAll(f.from, "'", `'\''`) + "'"},
+		Commands: page.Commands{Option: "--from", Value: f.from},
 		Print:    func(url string) { say("hub: page at %s", url) },
 	})
 	if err != nil {

@@ -27,6 +27,9 @@ func ParseAddress(text string, encrypted bool) (Address, error) {
 		if !filepath.IsAbs(path) {
 			return Address{}, fmt.Errorf("%q: want a path that starts at /, such as unix:/run/rxring-page.sock", text)
 		}
+		if encrypted {
+			return Address{}, fmt.Errorf("%q: a unix socket has no TLS: want it without --http-cert and --http-key", text)
+		}
 		return Address{Network: "unix", Path: path}, nil
 	}
 	host, port, err := net.SplitHostPort(text)

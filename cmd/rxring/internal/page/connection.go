@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,6 +40,9 @@ func (c *connection) acquire(ctx context.Context) (client *attach.Client, releas
 	if c.client == nil {
 		if c.client, err = c.connect(ctx); err != nil {
 			c.client = nil
+			if at := new(fs.PathError); errors.As(err, &at) { // it is the path in the sandbox
+				err = at.Err
+			}
 			return nil, nil, err
 		}
 	}
@@ -119,8 +123,10 @@ func deviceOf(client *attach.Client, name string) (*rxring.Device, error) {
 	if d, ok := client.Namespace().DeviceByName(name); ok {
 		return d, nil
 	}
-	names := deviceNames(client)
+	names, err := deviceNames(client)
 	switch {
+	case err != nil:
+		return nil, err
 	case len(names) == 0:
 		return nil, explain.Errorf(syscall.ENODEV, "device %q: this page may see no device", name)
 	case name == "":
@@ -129,13 +135,18 @@ func deviceOf(client *attach.Client, name string) (*rxring.Device, error) {
 	return nil, explain.Errorf(syscall.ENODEV, "device %q: want %s", name, strings.Join(names, ", "))
 }
 
-// deviceNames returns the devices that the page may see.
-func deviceNames(client *attach.Client) []string {
-	names := []string{}
-	for _, d := range client.Namespace().Devices() {
-		names = append(names, d.Name())
+// deviceNames requests the devices that the page may see. Devices of the client's namespace would
+// leave out a loopback device that the server offers.
+func deviceNames(client *attach.Client) ([]string, error) {
+	st, err := client.Status()
+	if err != nil {
+		return nil, err
 	}
-	return names
+	names := []string{}
+	for _, d := range st.Devices {
+		names = append(names, d.Name)
+	}
+	return names, nil
 }
 
 // maxFilter is the longest expression, in bytes.

@@ -48,7 +48,7 @@ const (
 func (s *Server) serveDetail(w http.ResponseWriter, r *http.Request) {
 	t := s.streams.table(r.PathValue("stream"))
 	if t == nil {
-		http.Error(w, "this table is closed: reload the page", http.StatusNotFound)
+		http.Error(w, tableClosed, http.StatusNotFound)
 		return
 	}
 	number, err := strconv.ParseUint(r.PathValue("number"), 10, 64)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/rxring/rxring/cmd/rxring/internal/httplimit"
 )
@@ -46,6 +47,7 @@ func (s *Server) guard(h http.Handler) http.Handler {
 
 func refuse(w http.ResponseWriter, why string) {
 	w.Header().Set("Connection", "close")
+	http.NewResponseController(w).SetReadDeadline(time.Now()) // do not wait for the rest of its body
 	http.Error(w, why, http.StatusForbidden)
 }
 

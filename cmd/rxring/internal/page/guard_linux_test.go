@@ -1,7 +1,9 @@
 package page_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
@@ -189,6 +192,9 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("with a certificate: %v", err)
 		}
 	}
+	if _, err := page.ParseAddress("unix:/run/p", true); err == nil || !strings.Contains(err.Error(), "a unix socket has no TLS") {
+		t.Error(err)
+	}
 	if _, err := page.LoadCertificate("", "k"); err == nil || !strings.Contains(err.Error(), "--http-key k: want its certificate, too: --http-cert FILE") {
 		t.Error(err)
 	}
@@ -197,5 +203,28 @@ func TestAddresses(t *testing.T) {
 	}
 	if _, err := page.LoadCertificate("/dev/null", "/dev/null"); err == nil || !strings.Contains(err.Error(), "want PEM files") {
 		t.Error(err)
+	}
+}
+
+// A request that is refused ends its connection, before the body that it announced.
+func TestRefusedRequestsDoNotWaitForABody(t *testing.T) {
+	s := newScene(t, attach.Grant{})
+	u, _ := url.Parse(s.base)
+	var all []net.Conn
+	for range 64 {
+		c, err := net.Dial("tcp", u.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "POST /packets/x/pause HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000\r\n\r\n", u.Host)
+		all = append(all, c)
+	}
+	for _, c := range all {
+		c.SetReadDeadline(time.Now().Add(4 * time.Second)) // sooner than the server's limit for a request
+		data, err := io.ReadAll(c)
+		if err != nil || !bytes.HasPrefix(data, []byte("HTTP/1.1 403")) {
+			t.Fatalf("%.40s, %v", data, err)
+		}
 	}
 }

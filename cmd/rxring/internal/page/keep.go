@@ -10,7 +10,7 @@ import (
 const (
 	// keptPackets is how many packets of a table can be opened: as many as it has rows.
 	keptPackets = 10_000
-	// keptBytes limits their size. Beyond it the oldest go first.
+	// keptBytes limits the size of their bytes and comments. Beyond it the oldest are removed.
 	keptBytes = 16 << 20
 	// maxShown is how many bytes of a packet are captured for a table.
 	maxShown = 16 << 10
@@ -37,10 +37,10 @@ func (h *keeper) add(p *capfile.Packet) (number uint64, ok bool) {
 	if h.slots == nil {
 		h.slots = make([]capfile.Packet, keptPackets)
 	}
-	n := len(p.Data)
+	n := keptSize(p)
 	for h.next-h.first == keptPackets || h.size+n > keptBytes {
 		oldest := &h.slots[h.first%keptPackets]
-		h.size -= len(oldest.Data)
+		h.size -= keptSize(oldest)
 		*oldest = capfile.Packet{}
 		h.first++
 	}
@@ -50,6 +50,15 @@ func (h *keeper) add(p *capfile.Packet) (number uint64, ok bool) {
 	h.size += n
 	h.next++
 	return h.next - 1, true
+}
+
+func keptSize(p *capfile.Packet) int { return len(p.Data) + len(p.Comment) }
+
+// span returns the number of the oldest packet and that of the next one.
+func (h *keeper) span() (first, next uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.first, h.next
 }
 
 // get returns a packet, or false if it is not kept any more.

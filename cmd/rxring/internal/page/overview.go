@@ -12,10 +12,7 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/top"
 )
 
-const (
-	sampleInterval = time.Second
-	historyLen     = 300 // samples: five minutes
-)
+const sampleInterval = time.Second
 
 // overview requests the namespace's status each second while a page shows it.
 type overview struct {
@@ -25,7 +22,8 @@ type overview struct {
 	watchers map[*watcher]struct{}
 	stop     context.CancelFunc // of the sampler; nil: it does not run
 	history  []sample
-	latest   []byte // the last event; nil: none
+	latest   []byte    // the last event; nil: none
+	shown    *snapshot // of latest
 }
 
 // watcher is a page that shows the overview.
@@ -70,12 +68,11 @@ func newOverview(s *Server) *overview {
 	return &overview{server: s, watchers: make(map[*watcher]struct{})}
 }
 
-// watch adds a page. The first starts the sampler. history is the JSON of the samples so far.
-func (o *overview) watch() (w *watcher, history []byte) {
-	w = &watcher{news: make(chan []byte, 1)}
+// watch adds a page. The first starts the sampler.
+func (o *overview) watch() *watcher {
+	w := &watcher{news: make(chan []byte, 1)}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	history, _ = json.Marshal(o.history) // numbers and strings have no error
 	if o.latest != nil && o.stop != nil {
 		w.news <- o.latest
 	}
@@ -85,7 +82,7 @@ func (o *overview) watch() (w *watcher, history []byte) {
 		ctx, o.stop = context.WithCancel(o.server.ctx)
 		o.server.wg.Go(func() { o.run(ctx) })
 	}
-	return w, history
+	return w
 }
 
 // leave removes a page. The last stops the sampler.
@@ -101,22 +98,19 @@ func (o *overview) leave(w *watcher) {
 
 // run samples until ctx ends. It is attached meanwhile.
 func (o *overview) run(ctx context.Context) {
-	_, release, err := o.server.conn.acquire(ctx)
-	if err == nil {
-		defer release()
-	}
-	samplers, done, err := o.samplers()
-	if err != nil {
-		o.publish(ctx, &snapshot{Time: time.Now(), Error: err.Error()})
-		return
-	}
-	defer done()
 	tick := time.NewTicker(sampleInterval)
 	defer tick.Stop()
-	for {
-		r, err := nextReport(ctx, samplers)
-		if ctx.Err() != nil {
-			return
+	var samplers []*top.Sampler
+	done := func() {}
+	defer func() { done() }()
+	for ctx.Err() == nil {
+		var r *top.Report
+		var err error
+		if samplers == nil {
+			samplers, done, err = o.open(ctx)
+		}
+		if err == nil {
+			r, err = nextReport(ctx, samplers)
 		}
 		if err != nil {
 			o.publish(ctx, &snapshot{Time: time.Now(), Error: err.Error()})
@@ -125,23 +119,28 @@ func (o *overview) run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			return
 		case <-tick.C:
 		}
 	}
 }
 
-// samplers returns those of the page's namespace and, with Config.Fleet, of the fleet's hosts.
-func (o *overview) samplers() (all []*top.Sampler, done func(), err error) {
-	all, done = []*top.Sampler{{Source: o.server.conn}}, func() {}
-	if o.server.config.Fleet != nil {
-		f, err := o.server.config.Fleet()
-		if err != nil {
-			return nil, nil, err
-		}
-		all, done = append(all, &top.Sampler{Source: f}), func() { f.Close() }
+// open attaches, and returns the samplers of the page's namespace and, with Config.Fleet, of the
+// fleet's hosts, until done is called. After an error there are none.
+func (o *overview) open(ctx context.Context) (all []*top.Sampler, done func(), err error) {
+	_, release, err := o.server.conn.acquire(ctx)
+	if err != nil {
+		return nil, func() {}, err
 	}
-	return all, done, nil
+	all = []*top.Sampler{{Source: o.server.conn}}
+	if o.server.config.Fleet == nil {
+		return all, release, nil
+	}
+	f, err := o.server.config.Fleet()
+	if err != nil {
+		release()
+		return nil, func() {}, err
+	}
+	return append(all, &top.Sampler{Source: f}), func() { f.Close(); release() }, nil
 }
 
 // nextReport returns the first sampler's report, with the sockets and hosts of the others.
@@ -172,6 +171,10 @@ func newSnapshot(r *top.Report) *snapshot {
 		if socket.Rates == nil {
 			continue
 		}
+		s.Sample.Devices[socket.Device] = max(s.Sample.Devices[socket.Device], socket.Rates.Offered)
+		if len(s.Sample.Sockets) == maxCharts {
+			continue
+		}
 		v := rates{Captured: socket.Rates.Captured, Filtered: socket.Rates.Filtered}
 		for why, n := range socket.Rates.Dropped.All() {
 			if n > 0 {
@@ -182,7 +185,6 @@ func newSnapshot(r *top.Report) *snapshot {
 			}
 		}
 		s.Sample.Sockets[key] = v
-		s.Sample.Devices[socket.Device] = max(s.Sample.Devices[socket.Device], socket.Rates.Offered)
 	}
 	return s
 }
@@ -200,7 +202,7 @@ func (o *overview) publish(ctx context.Context, s *snapshot) {
 	if ctx.Err() != nil {
 		return
 	}
-	o.latest = data
+	o.latest, o.shown = data, s
 	if s.Error == "" {
 		if o.history = append(o.history, s.Sample); len(o.history) > historyLen {
 			o.history = o.history[1:]
@@ -231,17 +233,18 @@ func (s *Server) serveOverview(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.streams.leave()
-	watcher, history := s.overview.watch()
+	watcher := s.overview.watch()
 	defer s.overview.leave(watcher)
-	if events.send("history", history) != nil {
-		return
-	}
-	lost := 0
+	sent, lost := false, 0
 	for {
 		select {
 		case <-r.Context().Done():
 			return
 		case data := <-watcher.news:
+			if !sent && events.sendJSON("history", s.overview.samples()) != nil {
+				return
+			}
+			sent = true
 			if events.send("snapshot", data) != nil {
 				return
 			}

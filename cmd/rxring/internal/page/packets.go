@@ -29,6 +29,8 @@ const (
 	countInterval = 5
 )
 
+const tableClosed = "this table is closed: reload the page"
+
 const tooManyPages = "As many pages are open as are allowed (16): close one, and reload this one."
 
 // streams are the pages that receive events.
@@ -59,14 +61,15 @@ func (s *streams) leave() {
 
 // table is the live table of a page.
 type table struct {
-	id     string
-	tap    *tap.Tap
-	events *eventStream
-	liner  *line.Liner
-	keeper keeper
-	counts counts
-	rows   []row
-	room   int // for further rows
+	id      string
+	tap     *tap.Tap
+	request request
+	events  *eventStream
+	liner   *line.Liner
+	keeper  keeper
+	counts  counts
+	rows    []row
+	room    int // for further rows
 }
 
 // row is a packet in a table.
@@ -127,16 +130,22 @@ func (s *Server) servePackets(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
-	if events.sendJSON("devices", deviceNames(client)) != nil {
+	names, err := deviceNames(client)
+	if err != nil {
+		events.refuse(err.Error())
 		return
 	}
-	tap, err := openTap(client, request{q.Get("device"), q.Get("filter"), maxShown})
+	if events.sendJSON("devices", names) != nil {
+		return
+	}
+	c := request{q.Get("device"), q.Get("filter"), maxShown}
+	tap, err := openTap(client, c)
 	if err != nil {
 		events.refuseField(err)
 		return
 	}
 	defer tap.Close()
-	t := &table{id: rand.Text(), tap: tap, events: events, liner: line.New(tap.LinkType())}
+	t := &table{id: rand.Text(), tap: tap, request: c, events: events, liner: line.New(tap.LinkType())}
 	s.streams.add(t)
 	defer s.streams.remove(t)
 	if events.sendJSON("table", t.id) != nil {
@@ -227,7 +236,7 @@ func (s *Server) servePause(w http.ResponseWriter, r *http.Request) {
 	on, err := strconv.ParseBool(r.URL.Query().Get("on"))
 	switch {
 	case t == nil:
-		http.Error(w, "this table is closed: reload the page", http.StatusNotFound)
+		http.Error(w, tableClosed, http.StatusNotFound)
 	case err != nil:
 		http.Error(w, "on: want true or false", http.StatusBadRequest)
 	default:

@@ -358,3 +358,16 @@ func TestMemoryOfPagesIsLimited(t *testing.T) {
 		t.Error(why)
 	}
 }
+
+// A loopback device that was added, as rxring serve --from iface:lo does, can be chosen.
+func TestDevicesHaveTheLoopbackDevice(t *testing.T) {
+	s := newScene(t, attach.Grant{})
+	if _, err := s.ns.AddDevice(rxring.DeviceConfig{Name: "lo", Type: rxring.Loopback}); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	s.stream("/packets/events?device=lo").await("devices", &names)
+	if !slices.Contains(names, "lo") {
+		t.Error(names)
+	}
+}

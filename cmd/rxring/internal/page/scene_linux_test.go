@@ -31,8 +31,9 @@ type scene struct {
 	budget *rxring.Budget // the pages'
 	taken  rxring.Charge  // of budget
 
-	mu   sync.Mutex
-	urls []string // that were printed
+	mu    sync.Mutex
+	urls  []string // that were printed
+	grant func() (attach.Grant, error)
 }
 
 // newScene makes devices wg0 and secret0. grant is the page's.
@@ -53,6 +54,7 @@ func (s *scene) serve(at page.Address, grant attach.Grant) {
 	s.t.Helper()
 	path := s.t.TempDir() + "/s"
 	s.budget = rxring.NewBudget(attach.DefaultMaxMemory)
+	s.setGrant(func() (attach.Grant, error) { return grant, nil })
 	var err error
 	if s.attach, err = attach.Listen(path, attach.Config{Namespace: s.ns}); err != nil {
 		s.t.Fatal(err)
@@ -61,9 +63,13 @@ func (s *scene) serve(at page.Address, grant attach.Grant) {
 	s.page, err = page.New(page.Config{
 		Address: at, Budget: s.budget, Log: slog.New(slog.DiscardHandler),
 		Connect: func(ctx context.Context) (*attach.Client, error) {
-			return s.attach.Connect(ctx, func() (attach.Grant, error) { return grant, nil })
+			return s.attach.Connect(ctx, func() (attach.Grant, error) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.grant()
+			})
 		},
-		Commands: page.Commands{Read: "--at " + path},
+		Commands: page.Commands{Option: "--at", Value: path},
 		Print: func(u string) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -77,6 +83,13 @@ func (s *scene) serve(at page.Address, grant attach.Grant) {
 	if u, err := url.Parse(s.lastURL()); err == nil { // that of a unix socket has PORT in place of a number
 		s.base = u.Scheme + "://" + u.Host
 	}
+}
+
+// setGrant replaces the page's grant from the next Connect or Regrant on.
+func (s *scene) setGrant(grant func() (attach.Grant, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grant = grant
 }
 
 // lastURL returns the last URL that was printed.

@@ -40,10 +40,9 @@ type Config struct {
 	Print    func(url string) // prints the URL of the page, and a new one each time that one was used
 }
 
-// Commands are the arguments of commands that show the same as the page.
-type Commands struct {
-	Read string // of rxring run and rxring dump, such as "--at /run/rxring.sock"
-}
+// Commands is the option of rxring run and rxring dump by which they show the same as the page,
+// such as --at /run/rxring.sock.
+type Commands struct{ Option, Value string }
 
 // Server serves the page. Close ends it.
 type Server struct {

@@ -64,7 +64,7 @@ func (s *server) openPage() (err error) {
 	s.page, err = page.New(page.Config{
 		Address: o.Address, Certificate: certificate, Budget: limits.budget,
 		Connect:  func(ctx context.Context) (*attach.Client, error) { return s.attach.Connect(ctx, grant) },
-		Commands: page.Commands{Read: "--at " + cmp.Or(s.confined.Path, s.attach.Addr())},
+		Commands: page.Commands{Option: "--at", Value: cmp.Or(s.confined.Path, s.attach.Addr())},
 		Log:      s.log,
 		Print:    func(url string) { s.log.Info("page", "url", url) },
 	})

@@ -33,10 +33,15 @@ export const parts = [
 const axis = (more) => ({ stroke: () => color("faint"), font: "11px system-ui", grid: { stroke: () => color("line"), width: 0.5 }, ticks: { show: false }, ...more });
 const compact = new Intl.NumberFormat("en-US", { notation: "compact" });
 
-// chart draws series of five minutes. show(times, ...series) replaces them.
+// redraws has a function for each chart that is in the page.
+const redraws = new Set();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { for (const redraw of redraws) redraw(); });
+
+// chart draws series of five minutes. show(times, ...series) replaces
+// them. A chart that is not in view is not drawn. end() is called when its element was removed.
 function chart(height, series) {
   const box = element("div", { class: "chart", role: "img" });
-  let plot, last;
+  let plot, last, inView = false;
   const options = (width) => ({
     width, height, pxAlign: true,
     cursor: { show: false }, legend: { show: false }, select: { show: false },
@@ -46,27 +51,40 @@ function chart(height, series) {
     series: [{}, ...series()],
   });
   const draw = () => {
-    if (!last || box.clientWidth === 0) return;
+    if (!last || !inView || box.clientWidth === 0) return;
     if (!plot) plot = new uPlot(options(box.clientWidth), last, box);
     else plot.setData(last);
   };
-  new ResizeObserver(() => {
+  const resized = new ResizeObserver(() => {
     if (plot && box.clientWidth > 0) plot.setSize({ width: box.clientWidth, height });
     draw();
-  }).observe(box);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    plot?.destroy();
-    plot = undefined;
+  });
+  const seen = new IntersectionObserver((entries) => {
+    inView = entries.at(-1).isIntersecting;
     draw();
   });
-  return { box, show(data, label) { last = data; box.setAttribute("aria-label", label); draw(); } };
+  const destroy = () => {
+    plot?.destroy();
+    plot = undefined;
+  };
+  const redraw = () => { destroy(); draw(); };
+  redraws.add(redraw);
+  resized.observe(box);
+  seen.observe(box);
+  const end = () => {
+    resized.disconnect();
+    seen.disconnect();
+    redraws.delete(redraw);
+    destroy();
+  };
+  return { box, end, show(data, label) { last = data; box.setAttribute("aria-label", label); draw(); } };
 }
 
 const points = { show: false };
 
 export function sparkline() {
   const c = chart(64, () => [{ stroke: color("captured"), width: 1.5, fill: color("captured") + "33", points }]);
-  return { box: c.box, show: (times, values) => c.show([times, values], "offered, five minutes: now " + rate(values.at(-1) ?? 0)) };
+  return { box: c.box, end: c.end, show: (times, values) => c.show([times, values], "offered, five minutes: now " + rate(values.at(-1) ?? 0)) };
 }
 
 // area draws what became of a reader's packets, each part on top of those before it.
@@ -77,7 +95,7 @@ export function area() {
     fill: p.slope ? hatch(color(p.color), p.slope) : color(p.color),
   })));
   return {
-    box: c.box,
+    box: c.box, end: c.end,
     show(times, samples) {
       const sums = [];
       let below = times.map(() => 0);

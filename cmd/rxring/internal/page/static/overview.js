@@ -1,7 +1,6 @@
 import { area, parts, sparkline, swatch } from "./charts.js";
-import { bytes, count, element, events, quote, rate, svg } from "./util.js";
+import { bytes, count, element, events, quote, rate, read, svg } from "./util.js";
 
-const read = document.body.dataset.read;
 const status = document.getElementById("status");
 const devices = document.getElementById("devices");
 const readers = document.getElementById("readers");
@@ -16,6 +15,7 @@ function keep(root, shown, keys) {
   for (const [key, view] of shown) {
     if (!keys.includes(key)) {
       view.root.remove();
+      view.chart.end();
       shown.delete(key);
     }
   }
@@ -117,6 +117,7 @@ function showReader(view, s) {
   const samples = history.map((h) => h.sockets[s.key]);
   view.chart.show(history.map((h) => h.t), samples);
   const now = samples.at(-1);
+  view.chart.box.hidden = !now; // there are too many sockets, or no rates yet
   set(view.legend, ...parts.filter((p) => p.name === "captured" || p.name === "filtered" || samples.some((v) => v && p.of(v) > 0))
     .map((p) => element("li", {}, swatch(p), p.name + " " + rate(now ? p.of(now) : 0))));
   set(view.ring, ...(s.ring ? strip(s.ring) : [element("div", { class: "faint" }, s.queue > 0 ? "no ring: packets are queued" : "no ring")]));

@@ -1,8 +1,7 @@
 import { showPacket } from "./detail.js";
 import { Table, mostRows } from "./table.js";
-import { count, element, events, quote } from "./util.js";
+import { count, element, events, quote, read } from "./util.js";
 
-const read = document.body.dataset.read;
 const get = (id) => document.getElementById(id);
 const status = get("status"), device = get("device"), filter = get("filter"), error = get("filter-error");
 const pause = get("pause"), follow = get("follow"), detail = get("detail");

@@ -54,3 +54,6 @@ export function events(url, handlers, status) {
   }
   return source;
 }
+
+// read is the option by which commands read what the page does.
+export const read = `${document.body.dataset.option} ${quote(document.body.dataset.value)}`;
