@@ -42,14 +42,14 @@ func TestPageInABrowser(t *testing.T) {
 	}
 	rxring := filepath.Join(sharedDir(t), "rxring")
 	dir := t.TempDir()
-	at, file := filepath.Join(dir, "s"), filepath.Join(dir, "taken.pcapng")
+	at, file, kept := filepath.Join(dir, "s"), filepath.Join(dir, "taken.pcapng"), filepath.Join(dir, "kept.pcapng")
 	serve := exec.Command(rxring, "serve", "--from", "net0=file:trace.pcapng,loop,now", "--at", at, "--http", "127.0.0.1:0")
 	serve.Dir = dir
 	writeTrace(t, filepath.Join(dir, "trace.pcapng"))
 	log, err := serve.StderrPipe()
 	start(t, serve, err)
 	chromium, _ := exec.LookPath("chromium")
-	settings := map[string]any{"url": pageURL(t, log), "chromium": chromium, "shots": dir, "file": file, "at": at, "chartTime": 0, "rateTime": 2000}
+	settings := map[string]any{"url": pageURL(t, log), "chromium": chromium, "shots": dir, "file": file, "kept": kept, "at": at, "chartTime": 0, "rateTime": 2000}
 	if shots := os.Getenv(screenshotsEnv); shots != "" {
 		settings["shots"], settings["chartTime"] = shots, 40_000 // so that charts show something
 	}
@@ -82,10 +82,22 @@ func TestPageInABrowser(t *testing.T) {
 	t.Logf("rxring serve at %d packets a second and two readers: %.1f %% of a processor with the page, %.1f %% without it",
 		pageRate, 100*open, 100*(cpuTime(t, serve.Process.Pid)-before).Seconds()/time.Since(begin).Seconds())
 
-	out, err := exec.Command("tcpdump", "-r", file, "-n", "-t").Output()
-	if n := bytes.Count(out, []byte("\n")); err != nil || n != 500 {
-		t.Errorf("tcpdump reads %d packets of the download, want 500: %v", n, err)
+	if n := countByTcpdump(t, file); n != 500 {
+		t.Errorf("tcpdump reads %d packets of the download, want 500", n)
 	}
+	if n := countByTcpdump(t, kept); n == 0 || n > 10_000 {
+		t.Errorf("tcpdump reads %d packets that the table has kept, want up to 10000", n)
+	}
+}
+
+// countByTcpdump returns the number of packets in a file.
+func countByTcpdump(t *testing.T, path string) int {
+	t.Helper()
+	out, err := exec.Command("tcpdump", "-r", path, "-n", "-t").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Count(out, []byte("\n"))
 }
 
 // writeTrace writes a second of packets: TCP, and UDP with a comment that is HTML.

@@ -6,10 +6,11 @@
 //	guard.go       which requests are answered at all
 //	connection.go  the page as a peer of the namespace (attach.Server.Connect)
 //	overview.go    a snapshot each second, for all pages; loss.go: what to do about losses
+//	history.go     the samples of five minutes
 //	events.go      server-sent events
 //	packets.go     the live table of a device; keep.go: the packets that can be opened
 //	detail.go      a packet that was opened: its layers and bytes
-//	take.go        the next packets as a pcapng file
+//	take.go        the next packets as a pcapng file; kept.go: those that a table has kept
 //	assets.go      templates and static files
 //
 // The one invariant: everything that a response contains was read through the page's

@@ -128,6 +128,12 @@ func observe(t *testing.T, grant attach.Grant, steps []worldStep, shown, world i
 		note("file", fmt.Sprintf("%+v", p))
 	}
 
+	kept := s.get("/packets/" + id + "/kept")
+	raw += kept
+	for _, p := range readAll(t, strings.NewReader(kept)) {
+		note("kept", fmt.Sprintf("%+v", p))
+	}
+
 	overview := s.stream("/overview/events")
 	var snap struct {
 		Devices json.RawMessage
@@ -193,7 +199,7 @@ func TestNoninterferenceLooks(t *testing.T) {
 			differ[what] = true
 		}
 	}
-	for _, what := range []string{"row", "detail", "counts", "file", "overview sockets"} {
+	for _, what := range []string{"row", "detail", "counts", "file", "kept", "overview sockets"} {
 		if !differ[what] {
 			t.Errorf("%s does not differ between the worlds", what)
 		}

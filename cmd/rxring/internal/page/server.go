@@ -146,6 +146,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /packets/events", s.servePackets)
 	mux.HandleFunc("POST /packets/{stream}/pause", s.servePause)
 	mux.HandleFunc("GET /packets/{stream}/{number}", s.serveDetail)
+	mux.HandleFunc("GET /packets/{stream}/kept", s.serveKept)
 	mux.HandleFunc("GET /take", s.serveTake)
 	return mux
 }

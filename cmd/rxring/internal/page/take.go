@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -53,13 +54,11 @@ func parseTake(q url.Values) (l takeLimits, err error) {
 
 // serveTake sends the next packets of a device as pcapng.
 func (s *Server) serveTake(w http.ResponseWriter, r *http.Request) {
-	select {
-	case s.takes <- struct{}{}:
-		defer func() { <-s.takes }()
-	default:
-		http.Error(w, fmt.Sprintf("%d downloads are in progress, the most that are allowed: wait for one, or cancel it", maxTakes), http.StatusServiceUnavailable)
+	done, ok := s.beginTake(w)
+	if !ok {
 		return
 	}
+	defer done()
 	q := r.URL.Query()
 	limits, err := parseTake(q)
 	if err != nil {
@@ -74,12 +73,21 @@ func (s *Server) serveTake(w http.ResponseWriter, r *http.Request) {
 	}
 	defer release()
 	defer tap.Close()
-	w.Header().Set("Content-Type", "application/x-pcapng")
-	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s-%s.pcapng"`, unsafeInNames.ReplaceAllString(c.device, "_"), time.Now().UTC().Format("20060102-150405")))
-	t := &take{tap: tap, control: http.NewResponseController(w), limits: limits}
-	t.control.SetReadDeadline(time.Time{}) // the server's ReadTimeout is for requests
+	t := newTake(w, tap, c.device)
+	t.limits = limits
 	if err := t.run(r.Context(), w, c); err != nil {
 		panic(http.ErrAbortHandler) // the browser notices that the file is not whole
+	}
+}
+
+// beginTake counts a download until done is called, or refuses it if there are too many.
+func (s *Server) beginTake(w http.ResponseWriter) (done func(), ok bool) {
+	select {
+	case s.takes <- struct{}{}:
+		return func() { <-s.takes }, true
+	default:
+		http.Error(w, fmt.Sprintf("%d downloads are in progress, the most that are allowed: wait for one, or cancel it", maxTakes), http.StatusServiceUnavailable)
+		return nil, false
 	}
 }
 
@@ -94,13 +102,27 @@ type take struct {
 	packets uint64
 }
 
+// newTake sets the header of the answer.
+func newTake(w http.ResponseWriter, tap *tap.Tap, device string) *take {
+	w.Header().Set("Content-Type", "application/x-pcapng")
+	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s-%s.pcapng"`, unsafeInNames.ReplaceAllString(device, "_"), time.Now().UTC().Format("20060102-150405")))
+	t := &take{tap: tap, control: http.NewResponseController(w)}
+	t.control.SetReadDeadline(time.Time{}) // the server's ReadTimeout is for requests
+	return t
+}
+
+// begin writes what precedes the packets, and returns the interface's number.
+func (t *take) begin(w io.Writer, c request) (id int, err error) {
+	if t.file, err = capfile.NewWriter(w, capfile.Section{Application: "rxring"}); err != nil {
+		return 0, err
+	}
+	return t.file.AddInterface(capfile.Interface{Name: c.device, Filter: c.filter, LinkType: t.tap.LinkType(), SnapLen: uint32(t.tap.Snaplen())})
+}
+
 // run writes the file. The statistics at its end have the packets that were dropped.
 func (t *take) run(ctx context.Context, w http.ResponseWriter, c request) (err error) {
 	begin := time.Now()
-	if t.file, err = capfile.NewWriter(w, capfile.Section{Application: "rxring"}); err != nil {
-		return err
-	}
-	id, err := t.file.AddInterface(capfile.Interface{Name: c.device, Filter: c.filter, LinkType: t.tap.LinkType(), SnapLen: uint32(t.tap.Snaplen())})
+	id, err := t.begin(w, c)
 	if err != nil {
 		return err
 	}
@@ -108,8 +130,9 @@ func (t *take) run(ctx context.Context, w http.ResponseWriter, c request) (err e
 		return err
 	}
 	st := t.tap.Stats()
+	end := time.Now().UnixNano()
 	received, dropped := st.Offered, st.Dropped+st.Lost
-	if err := t.file.WriteStats(id, capfile.Stats{Start: begin.UnixNano(), End: time.Now().UnixNano(), Received: &received, Dropped: &dropped}); err != nil {
+	if err := t.file.WriteStats(id, capfile.Stats{Time: end, Start: begin.UnixNano(), End: end, Received: &received, Dropped: &dropped}); err != nil {
 		return err
 	}
 	return t.flush()
@@ -135,7 +158,7 @@ func (t *take) receive(ctx context.Context, id int, begin time.Time) error {
 		case err != nil: // what was received so far is a whole file
 			return nil
 		case ok:
-			if err := t.file.WriteCommented(id, p.Timestamp, p.Len, p.Data, p.Direction, p.Comment); err != nil {
+			if err := t.write(id, &p); err != nil {
 				return err
 			}
 			if t.packets++; t.packets == t.limits.packets {
@@ -153,6 +176,10 @@ func (t *take) receive(ctx context.Context, id int, begin time.Time) error {
 			flushed = now
 		}
 	}
+}
+
+func (t *take) write(id int, p *capfile.Packet) error {
+	return t.file.WriteCommented(id, p.Timestamp, p.Len, p.Data, p.Direction, p.Comment)
 }
 
 func (t *take) flush() error {

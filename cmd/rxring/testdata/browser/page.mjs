@@ -119,8 +119,10 @@ try {
   await page.locator("#layers button").nth(1).click();
   await screenshot("packets");
 
-  // A download.
+  // Downloads: what the table has kept, and the next packets.
   await page.getByText("Take it along").click();
+  const [kept] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Download what this table has kept" }).click()]);
+  await kept.saveAs(o.kept);
   await page.fill("#amount", "500");
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download pcapng" }).click()]);
   await download.saveAs(o.file);

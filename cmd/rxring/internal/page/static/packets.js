@@ -17,6 +17,7 @@ table.onfollow = (on) => follow.setAttribute("aria-pressed", on);
 function connect() {
   source?.close();
   stream = undefined;
+  get("kept").removeAttribute("href"); // there is no table yet
   setPaused(false);
   fail("", "");
   closePacket();
@@ -28,7 +29,7 @@ function connect() {
   showCommands();
   source = events("/packets/events?" + q, {
     devices: showDevices,
-    table: (id) => { stream = id; table.clear(); closePacket(); setPaused(false); },
+    table: (id) => { stream = id; get("kept").href = `/packets/${id}/kept`; table.clear(); closePacket(); setPaused(false); },
     rows: (rows) => table.add(rows),
     counts: showCounts,
     refused: refused,
