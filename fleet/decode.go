@@ -15,7 +15,8 @@ type decoder struct {
 	r      *capfile.Reader
 	in     bytes.Reader
 	buffer []byte
-	err    error // of an interface
+	err    error          // of an interface
+	packet capfile.Packet // passed to f: a local one would be allocated
 }
 
 // each calls f with each packet of a batch. Packets before an error have been passed to f.
@@ -36,7 +37,8 @@ func (d *decoder) each(payload []byte, encoding string, f func(*capfile.Packet) 
 		return err
 	}
 	for {
-		p, err := d.r.Next()
+		var err error
+		d.packet, err = d.r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -44,7 +46,7 @@ func (d *decoder) each(payload []byte, encoding string, f func(*capfile.Packet) 
 			err = d.err
 		}
 		if err == nil {
-			err = f(&p)
+			err = f(&d.packet)
 		}
 		if err != nil {
 			return err

@@ -22,6 +22,9 @@ const maxSeconds = math.MaxInt64/1_000_000_000 - 1
 // nanoseconds are cut off, not rounded. Times that an int64 cannot hold become the
 // nearest ones.
 func (c clock) nanoseconds(t uint64) int64 {
+	if c == (clock{exponent: 9}) && t <= maxSeconds*1e9 {
+		return int64(t)
+	}
 	sec, ns := t, uint64(0)
 	switch {
 	case c.binary && c.exponent < 64:
