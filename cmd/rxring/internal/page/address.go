@@ -52,12 +52,6 @@ func ParseAddress(text string, encrypted bool) (Address, error) {
 	return a, nil
 }
 
-// loopback reports whether only this machine reaches the address.
-func (a Address) loopback() bool {
-	ip, err := netip.ParseAddr(a.Host)
-	return a.Network == "unix" || err == nil && ip.IsLoopback()
-}
-
 // listenAddress is the argument of net.Listen.
 func (a Address) listenAddress() string { return net.JoinHostPort(a.Host, strconv.Itoa(int(a.Port))) }
 

@@ -151,13 +151,13 @@ func (s *Server) servePackets(w http.ResponseWriter, r *http.Request) {
 	if events.sendJSON("table", t.id) != nil {
 		return
 	}
-	if err := t.run(r.Context()); err != nil && r.Context().Err() == nil {
+	if err := t.run(r.Context()); r.Context().Err() == nil {
 		t.sendCounts()
 		events.refuse(ended(err))
 	}
 }
 
-// run sends rows until ctx ends or the page does not receive them.
+// run sends rows until there is an error, such as that of ctx.
 func (t *table) run(ctx context.Context) error {
 	for n := 0; ; n++ {
 		t.room = min(t.room+rowRate, rowBurst)

@@ -19,16 +19,16 @@ const (
 // sessions exchanges tokens for cookies. A token is valid once: then the next one is printed.
 type sessions struct {
 	cookie string       // its name: cookies of a host are shared by all of its ports
-	print  func(string) // prints a new token
+	tell   func(string) // prints a new token
 
 	mu    sync.Mutex
 	token string
 	used  map[string]time.Time // sessions, with their last use
 }
 
-func newSessions(print func(token string)) *sessions {
-	s := &sessions{cookie: "rxring-" + rand.Text()[:8], print: print, token: rand.Text(), used: make(map[string]time.Time)}
-	print(s.token)
+func newSessions(tell func(token string)) *sessions {
+	s := &sessions{cookie: "rxring-" + rand.Text()[:8], tell: tell, token: rand.Text(), used: make(map[string]time.Time)}
+	tell(s.token)
 	return s
 }
 
@@ -44,7 +44,7 @@ func (s *sessions) exchange(token string, secure bool) *http.Cookie {
 	s.makeRoomLocked()
 	s.used[id] = time.Now()
 	s.mu.Unlock()
-	s.print(next)
+	s.tell(next)
 	return &http.Cookie{Name: s.cookie, Value: id, Path: "/", HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode}
 }
 

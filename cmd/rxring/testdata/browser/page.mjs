@@ -117,6 +117,11 @@ try {
   await page.locator("#rows .row:visible").nth(3).click();
   await page.locator("#layers .layer").first().waitFor();
   await page.locator("#layers button").nth(1).click();
+  assert.ok(await page.evaluate(() => {
+    const mark = document.querySelector("#bytes mark").getBoundingClientRect();
+    const pane = document.getElementById("bytes").getBoundingClientRect();
+    return mark.top >= pane.top - 1 && mark.bottom <= pane.bottom + 1;
+  }), "the bytes of a layer are in view");
   await screenshot("packets");
 
   // Downloads: what the table has kept, and the next packets.

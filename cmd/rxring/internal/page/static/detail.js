@@ -31,7 +31,7 @@ export function showPacket(p) {
 
 const width = 16;
 
-// showBytes shows lines of offset, bytes and characters. Those of a layer are marked.
+// showBytes shows lines of offset, bytes and characters. Those of a layer are marked, and in view.
 function showBytes(hex, layer) {
   const lines = [];
   const length = hex.length / 2;
@@ -48,6 +48,7 @@ function showBytes(hex, layer) {
     lines.push("\n");
   }
   get("bytes").replaceChildren(...lines);
+  get("bytes").querySelector("mark")?.scrollIntoView({ block: "nearest" });
 }
 
 // append appends the texts of bytes from at to end, those that are marked in an element.
