@@ -28,9 +28,10 @@ function keep(root, shown, keys) {
 const set = (e, ...children) => e.replaceChildren(...children.filter((c) => c !== undefined && c !== ""));
 const number = (label, text) => element("span", { class: "num" }, text + " ", element("span", { class: "faint" }, label));
 
+// newCard keeps the elements that may have the focus, which one that is replaced loses.
 function newCard() {
-  const view = { root: element("article", { class: "card" }), head: element("div"), chart: sparkline() };
-  view.root.append(view.head, view.chart.box);
+  const view = { root: element("article", { class: "card" }), name: element("h3"), state: element("span"), link: element("a", { class: "end" }, "Packets"), head: element("div"), chart: sparkline() };
+  view.root.append(element("div", { class: "line" }, view.name, view.state, view.link), view.head, view.chart.box);
   return view;
 }
 
@@ -42,10 +43,10 @@ const rateOf = (sample, d) => sample?.devices[d.name] ?? sample?.devices[d.sourc
 function showDevice(view, d, sockets) {
   const mine = sockets.filter((s) => isOf(s, d));
   const counters = Object.entries(d.counters ?? {}).map(([name, n]) => number(name, count(n)));
+  view.name.textContent = d.name;
+  view.state.textContent = d.up ? "▲ up" : "▽ down";
+  view.link.href = "/packets?device=" + encodeURIComponent(d.name);
   set(view.head,
-    element("div", { class: "line" },
-      element("h3", {}, d.name), element("span", {}, d.up ? "▲ up" : "▽ down"),
-      element("a", { class: "end", href: "/packets?device=" + encodeURIComponent(d.name) }, "Packets")),
     element("div", { class: "line faint" }, element("span", {}, d.type), element("span", {}, "MTU " + d.mtu), d.source ? element("span", {}, d.source) : ""),
     element("div", { class: "line faint" }, ...[d.address, ...(d.addresses ?? [])].filter(Boolean).map((a) => element("span", {}, a))),
     element("div", { class: "line" }, mine.length === 0
