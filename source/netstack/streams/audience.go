@@ -32,18 +32,10 @@ func (a *audience) change() {
 
 // wait waits until there is a socket. It returns false when stop is closed.
 func (a *audience) wait(stop <-chan struct{}) bool {
-	for {
-		a.mu.Lock()
-		changed := a.changed
-		a.mu.Unlock()
-		present := a.dev.HasListeners()
-		select {
-		case <-stop:
-			return false
-		default:
-		}
-		if present {
-			return true
+	for !a.dev.HasListeners() {
+		changed := a.nextChange()
+		if a.dev.HasListeners() { // since before that change
+			break
 		}
 		select {
 		case <-changed:
@@ -51,4 +43,17 @@ func (a *audience) wait(stop <-chan struct{}) bool {
 			return false
 		}
 	}
+	select {
+	case <-stop:
+		return false
+	default:
+		return true
+	}
+}
+
+// nextChange returns a channel that is closed at the next change.
+func (a *audience) nextChange() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.changed
 }
