@@ -21,7 +21,9 @@
 // its stamp, or counted: [rxring.Device.Lost] gets the packets that the far ring dropped, those
 // that were lost before the far device, and those that were lost in transit. So for a socket here,
 // captured and dropped packets add up to those offered there, from the time at which its session
-// was opened on.
+// was opened on. One exception: with several filters, or one of more than 96 instructions, the far
+// ring holds packets that are filtered later, so those that it drops may include some that no
+// filter accepts.
 //
 // A writer never waits for a network: the ring of a session's tap is the only buffer. Publishing
 // may block, Deliver on the far host does not.
@@ -86,6 +88,7 @@
 // # Files
 //
 //	dial.go          a connection with the options that the rest relies on
+//	access.go        credentials, keys and certificates
 //	subject.go       subjects and their tokens
 //	control.go       requests and answers
 //	batch.go         a batch: its headers
