@@ -24,6 +24,7 @@ type Config struct {
 	Programs    [][]cbpf.Instruction // one of which accepts a packet in the form of files of the device's link type; nil: everything
 	Snaplen     int                  // bytes of each packet, at most 262144; 0: all
 	Socket      bool                 // Programs and Snaplen are for packets as a packet socket receives them
+	Tags        bool                 // Programs read VLAN tags inside the frame, which in the ring are beside it
 	Promiscuous bool                 // also packets to other hosts
 	Buffer      int                  // size of the ring in bytes; 0: 4 MiB
 	Retire      time.Duration        // as of [capture.Config]
@@ -45,6 +46,7 @@ type Tap struct {
 	cooked  bool
 	setting sync.Mutex // held by SetFilter
 	socket  bool       // Config.Socket
+	tags    bool       // Config.Tags
 	rule    atomic.Pointer[rule]
 	buffer  []byte
 	read    atomic.Uint64 // packets from the ring
@@ -59,7 +61,7 @@ type rule struct {
 
 // Open opens a tap. A program that Linux would refuse is a [*cbpf.CheckError].
 func Open(d *rxring.Device, c Config) (*Tap, error) {
-	t := &Tap{socket: c.Socket}
+	t := &Tap{socket: c.Socket, tags: c.Tags}
 	t.link, t.cooked = linktype.OfDevice(d.Type())
 	r, inRing, err := t.divide(c.Programs, c.Snaplen)
 	if err != nil {
@@ -104,7 +106,7 @@ func (t *Tap) divide(programs [][]cbpf.Instruction, snaplen int) (r rule, inRing
 // forWriters reports whether the writers may run a program.
 func (t *Tap) forWriters(prog []cbpf.Instruction) bool {
 	reshaped := t.cooked || t.link == linktype.CAN
-	return (!reshaped || t.socket) && len(prog) <= maxWriterFilter && cbpf.Walks(prog) == 0
+	return (!reshaped || t.socket) && !t.tags && len(prog) <= maxWriterFilter && cbpf.Walks(prog) == 0
 }
 
 func compile(programs [][]cbpf.Instruction) (filters []*cbpf.Filter, err error) {

@@ -73,3 +73,34 @@ func TestSetFilterShowsNothingElse(t *testing.T) {
 		clear(got)
 	}
 }
+
+// In the ring a frame's tag is beside it: a program that reads it inside the frame accepts the
+// packet with Config.Tags alone.
+func TestTagsInsideTheFrame(t *testing.T) {
+	tagged := accepts(5, 0) // byte 14 is the first of the tag: priority and the upper bits of the VLAN
+	for _, inside := range []bool{false, true} {
+		d, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "eth0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tap, err := Open(d, Config{Programs: [][]cbpf.Instruction{tagged}, Tags: inside, Retire: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tap.Close()
+		data := make([]byte, 64)
+		copy(data[12:], "\x81\x00\x05\x07\x08\x00")
+		d.Deliver(&rxring.Packet{Data: data})
+		wait := 100 * time.Millisecond
+		if inside {
+			wait = time.Minute
+		}
+		tap.SetDeadline(time.Now().Add(wait))
+		p, ok, err := tap.Next(context.Background())
+		if accepted := err == nil && ok; accepted != inside {
+			t.Errorf("Tags %v: accepted %v, %v", inside, accepted, err)
+		} else if accepted && (p.Data[12] != 0x81 || p.Data[14] != 5) {
+			t.Errorf("% x: want the tag in its place", p.Data[:18])
+		}
+	}
+}

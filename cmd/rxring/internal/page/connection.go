@@ -108,7 +108,7 @@ func openTap(client *attach.Client, r request) (*tap.Tap, error) {
 		return nil, &fieldError{"filter", err}
 	}
 	return tap.Open(d, tap.Config{
-		Programs: programs, Snaplen: r.snaplen, Promiscuous: true, Buffer: ringSize, Retire: retireTime,
+		Programs: programs, Tags: pcapfilter.Tags(r.filter), Snaplen: r.snaplen, Promiscuous: true, Buffer: ringSize, Retire: retireTime,
 		Open: func(d *rxring.Device, cfg capture.Config) (*capture.Handle, error) {
 			return capture.OpenAttached(client, d.Name(), cfg)
 		},
@@ -164,9 +164,6 @@ func compile(d *rxring.Device, expr string) ([][]cbpf.Instruction, error) {
 	prog, err := pcapfilter.Compile(expr, int(link), 0)
 	if err != nil {
 		return nil, err
-	}
-	if pcapfilter.Tags(expr) { // it must see the tag: of two programs, neither runs in the ring
-		return [][]cbpf.Instruction{prog, prog}, nil
 	}
 	return [][]cbpf.Instruction{prog}, nil
 }
