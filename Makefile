@@ -97,7 +97,7 @@ fuzz-smoke: ## each fuzz target for FUZZTIME, 2000 inputs
 	@scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: deps ## rxring beside its peers: a table of medians and ratios, in some minutes; then a fleet
+bench: deps ## rxring beside its peers, its budgets and the last release, in some minutes; then a fleet
 	$(GO) run -C bench ./cmd/table $(BENCHFLAGS)
 	$(GO) test -C fleet -run '^$$' -bench Path -benchtime 1000000x
 	$(GO) test -C fleet -run '^$$' -bench 'Hosts|FirstPacket' -benchtime 10x

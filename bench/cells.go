@@ -20,6 +20,7 @@ func (c cell) name() string { return c.table + "/" + c.row + "/" + c.column }
 // Tables.
 const (
 	pathTable    = "Path"
+	largeTable   = "Large"
 	writersTable = "Writers"
 	unreadTable  = "Unread"
 	filterTable  = "Filter"
@@ -33,6 +34,12 @@ const (
 	rowDeliver     = "rxring"
 	rowStamped     = "rxring, caller's timestamp"
 	rowBatch       = "rxring, batch of 32, caller's timestamp"
+	rowGranted     = "rxring, with a grant, caller's timestamp"
+	rowHash        = "rxring, fanout of 2 by hash, caller's timestamp"
+	rowBlocks      = "rxring, V3, caller's timestamp"
+	rowGvisor      = "gVisor packetmmap"
+	rowSniffer     = "gVisor sniffer, pcap to a pipe"
+	rowTAP         = "TAP, tcpdump"
 	rowFill        = "Deliver fills the ring"
 	rowFillBatches = "DeliverBatch of 32 fills the ring"
 	rowFillBlocks  = "V3, Deliver fills the ring"
@@ -40,7 +47,9 @@ const (
 	rowReader      = "Deliver and a reader's goroutine"
 	rowReaders     = "fanout of 2, Deliver and two readers' goroutines"
 	rowCbpf        = "rxring/cbpf"
+	rowXnet        = "golang.org/x/net/bpf"
 	rowCapture     = "rxring/capture, V3"
+	rowLibpcap     = "libpcap in C, V3"
 )
 
 // contender is a way to capture packets that one writer hands over.
@@ -64,12 +73,14 @@ func contenders(tcpPort80 program) []contender {
 		{rowBatch, true, rx(deliverConfig{timestamp: stamp, batch: 32})},
 		{rowDeliver, true, rx(deliverConfig{})},
 		{"rxring, filter tcp port 80", true, rx(deliverConfig{filter: tcpPort80.instructions})},
-		{"rxring, V3, caller's timestamp", true, rx(deliverConfig{timestamp: stamp, version: tpacket.V3})},
+		{rowGranted, true, rx(deliverConfig{timestamp: stamp, granted: true})},
+		{rowHash, true, rx(deliverConfig{timestamp: stamp, fanout: 2, flows: 256})},
+		{rowBlocks, true, rx(deliverConfig{timestamp: stamp, version: tpacket.V3})},
 		{"rxring, reader on a goroutine", false, rx(deliverConfig{reader: true})},
 		{"rxring, unmodified tcpdump", false, openInterposed},
 		{"Go channel of copies, goroutine", false, openChannel},
-		{"gVisor packetmmap", true, openGvisorRing},
-		{"gVisor sniffer, pcap to a pipe", false, openGvisorSniffer},
+		{rowGvisor, true, openGvisorRing},
+		{rowSniffer, false, openGvisorSniffer},
 		{"TAP", true, func(size int) (session, error) {
 			t, err := openTAP(size)
 			if err != nil {
@@ -77,7 +88,7 @@ func contenders(tcpPort80 program) []contender {
 			}
 			return t, nil
 		}},
-		{"TAP, tcpdump", false, openWatchedTAP},
+		{rowTAP, false, openWatchedTAP},
 	}
 }
 
@@ -103,6 +114,7 @@ func cells() ([]cell, error) {
 			}})
 		}
 	}
+	all = append(all, largeCells()...)
 	for _, size := range Sizes {
 		for _, writers := range Writers {
 			add := func(table, row string, run func(budget time.Duration) (Sample, error)) {
@@ -138,7 +150,7 @@ func cells() ([]cell, error) {
 	for _, p := range programs {
 		all = append(all,
 			cell{filterTable, rowCbpf, p.name, func(budget time.Duration) (Sample, error) { return filter(rxringMachine, p, budget) }},
-			cell{filterTable, "golang.org/x/net/bpf", p.name, func(budget time.Duration) (Sample, error) { return filter(xnetMachine, p, budget) }},
+			cell{filterTable, rowXnet, p.name, func(budget time.Duration) (Sample, error) { return filter(xnetMachine, p, budget) }},
 		)
 	}
 	return append(all, drainCells()...), nil

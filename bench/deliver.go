@@ -21,7 +21,9 @@ type deliverConfig struct {
 	reader    bool               // a goroutine reads all the time, sleeping when there is nothing
 	ring      tpacket.Req        // zero: ringRequest's
 	version   tpacket.Version    // V1: V2
-	fanout    int                // packet sockets in a fanout group by CPU; 0: one, in none
+	granted   bool               // the socket has a grant that allows the device and the whole packet
+	fanout    int                // packet sockets in a fanout group; 0: one, in none
+	flows     int                // flows that the group divides by hash; 0: one flow, and a group by CPU
 }
 
 // deliver is an rxring device with a packet socket on it, or a group of them.
@@ -63,7 +65,10 @@ func openDeliver(size int, c deliverConfig) (session, error) {
 		}
 		d.sinks = append(d.sinks, s)
 		var packets []rxring.Packet
-		for range max(c.batch, 1) {
+		for i := range max(c.batch, c.flows, 1) {
+			if c.flows > 0 {
+				data = packetOfFlow(size, i)
+			}
 			packets = append(packets, rxring.Packet{Data: data, Timestamp: c.timestamp, CPU: uint16(cpu)})
 		}
 		d.packets = append(d.packets, packets)
@@ -94,8 +99,15 @@ func openSink(ns *rxring.Namespace, dev *rxring.Device, size int, c deliverConfi
 	if err == nil {
 		err = sock.BindDevice(dev, tpacket.ETHPAll)
 	}
+	if err == nil && c.granted {
+		err = sock.SetGrant(grant())
+	}
 	if err == nil && c.fanout > 0 {
-		err = sock.JoinFanout(rxring.FanoutConfig{Mode: rxring.FanoutCPU})
+		mode := rxring.FanoutCPU
+		if c.flows > 0 {
+			mode = rxring.FanoutHash
+		}
+		err = sock.JoinFanout(rxring.FanoutConfig{Mode: mode})
 	}
 	if err == nil {
 		s.rd, err = sock.NewReader()
@@ -106,6 +118,16 @@ func openSink(ns *rxring.Namespace, dev *rxring.Device, size int, c deliverConfi
 	return s, nil
 }
 
+// grant allows all that the rows without a grant deliver, so that every check runs and nothing is
+// truncated.
+func grant() *rxring.Grant {
+	return &rxring.Grant{
+		Devices: func(d *rxring.Device) bool { return d.Name() == "net0" },
+		Filter:  []cbpf.Instruction{{Op: cbpf.OpRetK, K: 1 << 18}},
+		Snaplen: 1 << 18,
+	}
+}
+
 func (d *deliver) send(n int) { d.sendOn(0, n) }
 
 // sendOn is send on one of many CPUs.
@@ -114,6 +136,14 @@ func (d *deliver) sendOn(cpu, n int) {
 	if d.batch {
 		for i := 0; i < n; i += len(packets) {
 			d.dev.DeliverBatch(packets)
+		}
+		return
+	}
+	if len(packets) > 1 {
+		for i := 0; i < n; i += len(packets) {
+			for j := range packets {
+				d.dev.Deliver(&packets[j])
+			}
 		}
 		return
 	}

@@ -62,7 +62,7 @@ var drainers = []drainer{
 	{"gopacket/afpacket, V3, zero copy", openAfpacket(afpacket.TPacketVersion3)},
 	{"gopacket/afpacket, V2, zero copy", openAfpacket(afpacket.TPacketVersion2)},
 	{"mdlayher/packet", openMdlayher},
-	{"libpcap in C, V3", openLibpcap},
+	{rowLibpcap, openLibpcap},
 }
 
 // drainCells measures each drainer's CPU time for a packet, kernel included.

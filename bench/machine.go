@@ -11,11 +11,11 @@ import (
 
 // Machine is where figures come from.
 type Machine struct {
-	Kernel string
-	CPU    string
-	Cores  int
-	Go     string
-	Load   string // the load average over a minute, before
+	Kernel string `json:"kernel"`
+	CPU    string `json:"cpu"`
+	Cores  int    `json:"cores"`
+	Go     string `json:"go"`
+	Load   string `json:"load"` // the load average over a minute, before
 }
 
 func thisMachine() Machine {

@@ -42,6 +42,13 @@ func packet(n int) []byte {
 	return b
 }
 
+// packetOfFlow is packet, from one of 256 ports.
+func packetOfFlow(n, flow int) []byte {
+	b := packet(n)
+	b[macLen+20+1] += byte(flow)
+	return b
+}
+
 // ringRequest is a V2 ring for packets of one size: the same for every
 // contender that has a ring, and for the bare copy.
 func ringRequest(size int) tpacket.Req {

@@ -11,11 +11,13 @@ import (
 	"time"
 )
 
-// Config says what to measure, and for how long. All fields but Only, Log and Raw must be set.
+// Config says what to measure, and for how long. Rounds and Budget must be set.
 type Config struct {
 	Rounds int            // samples of each cell
 	Budget time.Duration  // on the clock, a sample
 	Only   *regexp.Regexp // cells by name; nil: all
+
+	Against *Figures // of an older run, to compare with; nil: none
 
 	Log io.Writer // what was skipped, once; may be nil
 	Raw io.Writer // every sample in Go's benchmark format; may be nil
@@ -129,6 +131,8 @@ func median(of []Sample, value func(Sample) float64) float64 {
 	}
 	return middle(v)
 }
+
+func medianOf(v []float64) float64 { return middle(slices.Clone(v)) }
 
 // middle is the median of v, which it sorts.
 func middle(v []float64) float64 {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/rxring/rxring/internal/ringmem"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // bareCopy is what is left of a capture when everything but the copy is taken
@@ -19,8 +20,10 @@ type bareCopy struct {
 	sent   uint64
 }
 
-func openCopy(size int) (session, error) {
-	g, err := geometry(ringRequest(size))
+func openCopy(size int) (session, error) { return openCopyTo(size, ringRequest(size)) }
+
+func openCopyTo(size int, request tpacket.Req) (session, error) {
+	g, err := geometry(request)
 	if err != nil {
 		return nil, err
 	}

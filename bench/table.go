@@ -109,12 +109,25 @@ func (r *Report) tables() (all []table) {
 	drain.notes = []string{
 		"ns: the reader's CPU time per packet, in user space and in the kernel; ×: its ratio to the first row. The packets come from a TAP device and are all in the ring before the reader starts. mdlayher/packet has no ring: they are in its socket's queue. libpcap's reader is a separate program, whose allocations are not counted.",
 	}
-	for _, t := range []table{path, writers, unread, filters, drain, r.floodTable(), r.budgets()} {
+	large := r.grid(largeTable, "64 KiB packets, a ring of 512 MiB", rowCopy, true)
+	large.notes = []string{
+		"The ring is larger than the processor's caches. Columns as in the first table; ×: ratio to the bare copy into a ring of the same size.",
+	}
+	for _, t := range []table{path, large, writers, unread, filters, drain, r.floodTable(), r.budgetTable(), r.comparison()} {
 		if len(t.rows) > 0 {
 			all = append(all, t)
 		}
 	}
 	return all
+}
+
+// comparison is with the older run, if there is one.
+func (r *Report) comparison() table {
+	if r.Config.Against == nil {
+		return table{}
+	}
+	c := compare(r.Config.Against, r.Figures())
+	return c.table()
 }
 
 // grid lays the cells of one table out in rows and columns. Ratios are to the
@@ -139,7 +152,7 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 	t.head = []string{""}
 	for _, c := range columns {
 		switch name {
-		case pathTable:
+		case pathTable, largeTable:
 			t.head = append(t.head, c+": ns", "×", "ok", "M/s")
 		case writersTable, unreadTable:
 			t.head = append(t.head, c+": M/s", "×", "ok")
@@ -148,7 +161,7 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 		}
 	}
 	switch name {
-	case pathTable, drainTable:
+	case pathTable, largeTable, drainTable:
 		t.head = append(t.head, "allocs")
 	case writersTable, unreadTable:
 		t.head = append(t.head, "2+/1", "allocs")
@@ -185,7 +198,7 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 				share = shareText(f.Share)
 			}
 			line = append(line, share)
-			if name == pathTable {
+			if name == pathTable || name == largeTable {
 				rate := ""
 				if share != "" {
 					rate = number(f.Rate / 1e6)
@@ -194,7 +207,7 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 			}
 		}
 		switch name {
-		case pathTable, drainTable:
+		case pathTable, largeTable, drainTable:
 			line = append(line, allocsText(allocs))
 		case writersTable, unreadTable:
 			worst := ""
@@ -255,49 +268,4 @@ func allocsText(v float64) string {
 		return "0"
 	}
 	return fmt.Sprintf("%.2g", v)
-}
-
-// budgets compares the figures with the design's budgets.
-func (r *Report) budgets() table {
-	t := table{title: "Budgets", head: []string{"", "measured", "budget", ""}}
-	ns := func(row string, size int) (float64, bool) {
-		f, ok := r.figures[cell{table: pathTable, row: row, column: sizeName(size)}.name()]
-		return f.Ns, ok
-	}
-	add := func(what string, measured float64, ok bool, budget float64, least bool, unit string) {
-		if !ok {
-			return
-		}
-		verdict := "met"
-		switch {
-		case !least && measured > budget:
-			verdict = fmt.Sprintf("missed: %.2f × the budget", measured/budget)
-		case least && measured < budget:
-			verdict = fmt.Sprintf("missed: %.2f of the budget", measured/budget)
-		}
-		t.rows = append(t.rows, []string{what, number(measured) + unit, number(budget) + unit, verdict})
-	}
-	v, ok := ns(rowUnwatched, 64)
-	add("Deliver, no socket", v, ok, 2, false, " ns")
-	v, ok = ns(rowStamped, 64)
-	add("Deliver 64 B, caller's timestamp", v, ok, 35, false, " ns")
-	v, ok = ns(rowDeliver, 64)
-	add("Deliver 64 B, own timestamp", v, ok, 60, false, " ns")
-	v, ok = ns(rowStamped, 1500)
-	c, ok2 := ns(rowCopy, 1500)
-	add("Deliver 1500 B, caller's timestamp, against the bare copy", v/c, ok && ok2, 1.3, false, " ×")
-	v, ok = ns(rowBatch, 64)
-	add("batch of 32, 64 B", v, ok, 15, false, " ns")
-	f, ok := r.figures[cell{table: pathTable, row: rowStamped, column: sizeName(64)}.name()]
-	add("allocations, Deliver 64 B", math.Round(f.Allocs*10)/10, ok, 0, false, "")
-	for _, size := range Sizes {
-		for _, row := range []string{rowFill, rowFillBatches, fillsName(ownership.Ticket)} {
-			v, ok := r.againstOne(writersTable, writersRow(size, row), 2)
-			add(fmt.Sprintf("two writers against one, %s, %s", sizeName(size), row), v, ok, 1, true, " ×")
-		}
-	}
-	fx, ok := r.figures[cell{table: filterTable, row: "golang.org/x/net/bpf", column: "tcp port 80"}.name()]
-	fr, ok2 := r.figures[cell{table: filterTable, row: rowCbpf, column: "tcp port 80"}.name()]
-	add("tcp port 80, times as fast as golang.org/x/net/bpf", fx.Ns/fr.Ns, ok && ok2, 5, true, " ×")
-	return t
 }

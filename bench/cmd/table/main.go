@@ -33,6 +33,8 @@ func run() (err error) {
 	only := flag.String("only", "", "measure what matches this `regexp`, such as ^Path/rxring or /64.B$")
 	markdown := flag.Bool("markdown", false, "print markdown")
 	raw := flag.String("raw", "", "write each sample to this `file`, for benchstat")
+	figures := flag.String("json", "", "write all medians and samples to this `file`")
+	against := flag.String("against", "", "compare with the medians in this `file`, which -json wrote; none: do not compare (default the last release's)")
 	profile := flag.String("cpuprofile", "", "write a CPU profile to this `file`")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -42,6 +44,9 @@ func run() (err error) {
 		if c.Only, err = regexp.Compile(*only); err != nil {
 			return err
 		}
+	}
+	if c.Against, err = olderFigures(*against); err != nil {
+		return err
 	}
 	if *raw != "" {
 		f, err2 := os.Create(*raw)
@@ -68,10 +73,39 @@ func run() (err error) {
 	if err != nil {
 		return err
 	}
+	if *figures != "" {
+		if err := writeFigures(*figures, r.Figures()); err != nil {
+			return err
+		}
+	}
 	if *markdown {
 		r.Markdown(os.Stdout, strings.Join(append([]string{"go run ./cmd/table"}, os.Args[1:]...), " "))
 		return nil
 	}
 	r.Text(os.Stdout)
 	return nil
+}
+
+// olderFigures reads a file of figures: "" is the last release's, "none" is none.
+func olderFigures(path string) (*bench.Figures, error) {
+	switch path {
+	case "":
+		return bench.Release()
+	case "none":
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return bench.ReadFigures(f)
+}
+
+func writeFigures(path string, figures *bench.Figures) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(figures.Write(f), f.Close())
 }
