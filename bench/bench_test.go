@@ -35,12 +35,12 @@ func TestEveryCellMovesThePacketsItCounts(t *testing.T) {
 	if log.Len() > 0 {
 		t.Logf("%s", &log)
 	}
-	if got := strings.Count(raw.String(), "\n"); got+len(r.skipped) != len(r.cells)+skippedFloods(r) {
-		t.Errorf("%d samples and %d cells skipped, of %d cells", got, len(r.skipped), len(r.cells))
+	if got := strings.Count(raw.String(), "\n"); got+len(r.skipped) != len(r.cells)+len(r.floods) {
+		t.Errorf("%d samples and %d skipped, of %d cells and %d floods", got, len(r.skipped), len(r.cells), len(r.floods))
 	}
 	for _, f := range r.floods {
-		if f.skipped == "" && (f.most <= 0 || f.kept <= 0 || f.kept > 1) {
-			t.Errorf("%s: %+v: want packets sent, and a share of them received", f.row, f)
+		if f.skipped == "" && (f.sent <= 0 || f.kept <= 0 || f.kept > 1 || f.cpu <= 0) {
+			t.Errorf("%s: %+v: want packets sent, a share of them received, and CPU time", f.row, f)
 		}
 	}
 	lossless := make(map[string]bool)
@@ -96,15 +96,6 @@ func TestEveryCellMovesThePacketsItCounts(t *testing.T) {
 	if err := waitFor(func() bool { return len(openFiles(t)) <= descriptors+2 }); err != nil { // the poller's two
 		t.Errorf("%d descriptors before, now %q", descriptors, openFiles(t))
 	}
-}
-
-func skippedFloods(r *Report) (n int) {
-	for _, f := range r.floods {
-		if f.skipped != "" {
-			n++
-		}
-	}
-	return n
 }
 
 func openFiles(t *testing.T) (links []string) {

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -18,9 +17,10 @@ import (
 type flooded struct {
 	row     string
 	readers int
-	// prepare starts what stands between device and readers, if anything does,
-	// and returns a reader's command and what ends all that. Nil: nothing does.
-	prepare func(v *veth, dir string) (reader []string, end func() (cpu time.Duration, err error), err error)
+	// prepare starts a process between device and readers, and returns the command that
+	// readers are started with, the process's ID, and a function that ends it. nil: there
+	// is none.
+	prepare func(v *veth, dir string) (reader []string, pid int, end func() error, err error)
 }
 
 var floods = []flooded{
@@ -34,120 +34,95 @@ const (
 	floodSize  = 64
 	floodTable = "Flood"
 
-	// A trial floods for floodTime, and a contender has floodLimit for its
-	// trials: enough to halve a range of floodRange to a tenth, in less than 90 s
-	// for all contenders.
-	floodTime  = 700 * time.Millisecond
-	floodLimit = 15 * time.Second
-	floodRange = 256
-	floodSteps = 6
+	// A trial floods for floodWarmUp, in which programs start and touch their rings, then
+	// measures for floodTime.
+	floodWarmUp = 500 * time.Millisecond
+	floodTime   = 2 * time.Second
 
-	// A reader that has not got a packet for so long does not get any more.
-	floodSettle = 500 * time.Millisecond
+	// A reader whose count has not changed for floodSettle has all packets that it gets.
+	floodSettle = time.Second
 )
 
 func (f flooded) name() string { return floodTable + "/" + f.row + "/" + sizeName(floodSize) }
 
-// flood is what was found out about one of them.
+// flood holds the medians of one of them.
 type flood struct {
 	row     string
 	skipped string // why; empty: it was not
 
-	most float64 // packets that the sender sends a second when nothing holds it back
-	rate float64 // packets a second at the highest rate at which no reader lost any; 0: at none
-	cpu  float64 // ns of CPU time a packet at that rate, of the readers and what serves them
-	kept float64 // share that the reader with the fewest packets got of those sent as fast as it goes
+	sent float64 // packets that the sender sent a second, as fast as it could
+	kept float64 // share of them that the reader with the fewest got
+	cpu  float64 // ns of CPU time a packet, of the readers and what serves them
 }
 
-// run looks for the highest rate without a loss. short is not a measurement: does
-// it work?
-func (f flooded) run(ctx context.Context, short bool) (r flood, err error) {
-	r.row = f.row
+// medianFlood returns the medians of a row's trials.
+func (r *Report) medianFlood(row string) flood {
+	of := r.trials[row]
+	if len(of) == 0 {
+		return flood{row: row, skipped: r.skipped[flooded{row: row}.name()]}
+	}
+	return flood{row: row, sent: median(of, trial.rate), kept: median(of, trial.kept), cpu: median(of, trial.nsPerPacket)}
+}
+
+// run floods once. short is not a measurement: does it work?
+func (f flooded) run(short bool) (t trial, err error) {
 	dir, err := os.MkdirTemp("", "rxring-flood-")
 	if err != nil {
-		return r, err
+		return t, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	during := floodTime
-	if short {
-		during = 20 * time.Millisecond
+	if !short {
+		return f.trial(dir, floodWarmUp, floodTime)
 	}
-	deadline := time.Now().Add(floodLimit)
-	first, err := f.trial(dir, 0, during)
-	for tries := 1; short && err == nil && first.least == 0 && tries < 5; tries++ {
-		first, err = f.trial(dir, 0, during<<tries) // the machine is busy: a reader had no turn
-	}
-	if err != nil {
-		return r, err
-	}
-	r.most, r.kept = first.rate(), float64(first.least)/float64(first.sent)
-	if first.lossless() {
-		r.rate, r.cpu = first.rate(), first.nsPerPacket()
-		return r, nil
-	}
-	lossy, lossless := r.most, r.most/floodRange
-	for range floodSteps {
-		if short || time.Now().After(deadline) {
-			break
-		}
-		if err := ctx.Err(); err != nil {
-			return r, err
-		}
-		try := math.Sqrt(lossy * lossless)
-		t, err := f.trial(dir, try, during)
-		if err != nil {
-			return r, err
-		}
-		if t.lossless() {
-			lossless = try
-			r.rate, r.cpu = t.rate(), t.nsPerPacket()
-		} else {
-			lossy = try
+	for during := 20 * time.Millisecond; ; during *= 2 {
+		t, err := f.trial(dir, 0, during)
+		if err != nil || t.least > 0 || during > time.Second { // none: the machine is busy
+			return t, err
 		}
 	}
-	return r, nil
 }
 
-// trial is a flood at one rate.
+// trial is what a flood, after its warm-up, has measured.
 type trial struct {
-	sent    uint64
-	took    time.Duration
-	least   uint64 // packets that the reader with the fewest got
-	dropped uint64 // that the readers know of
-	cpu     time.Duration
+	sent  uint64
+	took  time.Duration
+	least uint64        // packets that the reader with the fewest got
+	read  uint64        // packets that all readers got
+	cpu   time.Duration // of the readers and what serves them
+
+	readers int
 }
 
-func (t trial) lossless() bool { return t.least == t.sent && t.dropped == 0 }
+// nsPerPacket is the CPU time, in ns, for a packet that all readers got.
+func (t trial) nsPerPacket() float64 {
+	return float64(t.cpu.Nanoseconds()) * float64(t.readers) / float64(t.read)
+}
 
 func (t trial) rate() float64 { return float64(t.sent) / t.took.Seconds() }
 
-func (t trial) nsPerPacket() float64 { return float64(t.cpu.Nanoseconds()) / float64(t.sent) }
+func (t trial) kept() float64 { return float64(t.least) / float64(t.sent) }
 
 // trial floods once, with devices and readers of its own.
-func (f flooded) trial(dir string, rate float64, during time.Duration) (t trial, err error) {
+func (f flooded) trial(dir string, warmUp, during time.Duration) (t trial, err error) {
 	v, err := openVeth()
 	if err != nil {
 		return t, err
 	}
 	defer v.close()
 	args := tcpdumpArgs(vethFar)
+	var pids []int
 	if f.prepare != nil {
-		reader, end, err2 := f.prepare(v, dir)
+		reader, pid, end, err2 := f.prepare(v, dir)
 		if err2 != nil {
 			return t, err2
 		}
-		defer func() {
-			cpu, err2 := end()
-			t.cpu += cpu
-			err = errors.Join(err, err2)
-		}()
-		args = append(reader, args...)
+		defer func() { err = errors.Join(err, end()) }()
+		args, pids = append(reader, args...), append(pids, pid)
 	}
 	var readers []*tcpdump
 	defer func() {
 		for _, r := range readers {
 			err = errors.Join(err, r.stop())
-			t.cpu += r.cpu
 		}
 	}()
 	for range f.readers {
@@ -155,82 +130,95 @@ func (f flooded) trial(dir string, rate float64, during time.Duration) (t trial,
 		if err != nil {
 			return t, err
 		}
-		readers = append(readers, r)
+		readers, pids = append(readers, r), append(pids, r.pid)
 	}
-
 	var s *sender
 	if err := v.near.Do(func() (err error) { s, err = openSender(v.index, floodSize); return err }); err != nil {
 		return t, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := v.near.Do(func() (err error) { t.sent, t.took, err = s.flood(rate, during); return err }); err != nil {
+
+	var sent uint64                         // in the warm-up
+	earlier := make([]uint64, len(readers)) // packets that each reader has of it
+	if warmUp > 0 {
+		if sent, _, err = v.flood(s, warmUp); err != nil {
+			return t, err
+		}
+		for i, r := range readers {
+			if earlier[i], err = r.settled(sent); err != nil {
+				return t, err
+			}
+		}
+	}
+	before, err := cpuTimeOf(pids)
+	if err != nil {
 		return t, err
 	}
-	if t.sent == 0 {
-		return t, errors.New("no packet was sent")
+	if t.sent, t.took, err = v.flood(s, during); err != nil {
+		return t, err
 	}
 	t.least = t.sent
-	for _, r := range readers {
-		captured, dropped, err := r.settled(t.sent)
+	for i, r := range readers {
+		n, err := r.settled(earlier[i] + t.sent)
 		if err != nil {
 			return t, err
 		}
-		if captured > t.sent {
-			return t, fmt.Errorf("%d packets sent, a reader got %d: want no more", t.sent, captured)
+		if n > sent+t.sent {
+			return t, fmt.Errorf("%d packets sent, a reader got %d: want no more", sent+t.sent, n)
 		}
-		t.least = min(t.least, captured)
-		t.dropped += dropped
+		n = min(n-earlier[i], t.sent) // more if the reader was late in the warm-up
+		t.least = min(t.least, n)
+		t.read += n
 	}
-	return t, nil
+	after, err := cpuTimeOf(pids)
+	t.cpu, t.readers = after-before, len(readers)
+	return t, err
 }
 
-// settled waits until tcpdump has read what was sent, or gets no more, and says
-// how many it has read and how many it knows that it has lost.
-func (d *tcpdump) settled(sent uint64) (captured, dropped uint64, err error) {
-	news := time.Now()
+// settled waits until tcpdump has read n packets, or gets no more, and returns how many it has
+// read.
+func (d *tcpdump) settled(n uint64) (captured uint64, err error) {
+	changed := time.Now()
 	for last := uint64(0); ; time.Sleep(20 * time.Millisecond) {
-		captured, dropped, err = d.ask()
-		if err != nil || captured >= sent {
-			return captured, dropped, err
+		captured, _, err = d.ask()
+		if err != nil || captured >= n {
+			return captured, err
 		}
 		if captured != last {
-			last, news = captured, time.Now()
-		} else if time.Since(news) > floodSettle {
-			return captured, dropped, nil
+			last, changed = captured, time.Now()
+		} else if time.Since(changed) > floodSettle {
+			return captured, nil
 		}
 	}
 }
 
-// serve has `rxring serve` read the device, and readers attach to it: errSkip as
-// long as rxring has no such command.
-func serve(v *veth, dir string) (reader []string, end func() (time.Duration, error), err error) {
+// serve starts `rxring serve` on the device, for readers that attach to it.
+func serve(v *veth, dir string) (reader []string, pid int, end func() error, err error) {
 	rxring, err := buildRxring(dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
 	at := filepath.Join(dir, "at")
 	if err := os.RemoveAll(at); err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
 	var said bytes.Buffer
 	cmd := exec.Command(rxring, "serve", "--at", at, "--from", "iface:"+vethFar)
 	cmd.Stderr = &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // with its namespace's thread
 	if err := v.far.Do(cmd.Start); err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
-	end = func() (time.Duration, error) {
-		cpu, err := terminate(cmd)
-		if err != nil {
-			err = fmt.Errorf("rxring serve: %w: %s", err, strings.TrimSpace(said.String()))
+	end = func() error {
+		if err := terminate(cmd); err != nil {
+			return fmt.Errorf("rxring serve: %w: %s", err, strings.TrimSpace(said.String()))
 		}
-		return cpu, err
+		return nil
 	}
 	if err := waitFor(func() bool { _, err := os.Stat(at); return err == nil }); err != nil {
-		_, err2 := end()
-		return nil, nil, errors.Join(fmt.Errorf("rxring serve is not there: %w", err), err2)
+		return nil, 0, nil, errors.Join(fmt.Errorf("rxring serve is not there: %w", err), end())
 	}
-	return []string{rxring, "run", "-q", "--at", at, "--"}, end, nil
+	return []string{rxring, "run", "-q", "--at", at, "--"}, cmd.Process.Pid, end, nil
 }
 
 // buildRxring builds the rxring of this tree in dir, unless it is there.
@@ -247,36 +235,30 @@ func buildRxring(dir string) (path string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("go build ./cmd/rxring: %w: %s", err, out)
 	}
-	// The flag is none of any command's: it is told apart from a command.
-	out, _ = exec.Command(path, "serve", "--no-such-flag").CombinedOutput()
-	if strings.Contains(string(out), "unknown command") {
-		return "", fmt.Errorf("%w: rxring has no command serve: %s", errSkip, strings.TrimSpace(string(out)))
-	}
 	return path, nil
 }
 
-// floodTable lays out what the floods found.
+// floodTable is the table of floods.
 func (r *Report) floodTable() table {
 	t := table{
 		title: "Packets arriving at a veth device while programs read it, " + sizeName(floodSize),
-		head:  []string{"", "without loss: M/s", "CPU: ns", "flooded: M/s", "kept"},
+		head:  []string{"", "sent: M/s", "kept", "CPU: ns", "×"},
 	}
+	base := 0.0
 	for _, f := range r.floods {
 		line := []string{f.row, "-", "-", "-", "-"}
-		switch {
-		case f.skipped != "":
+		if f.skipped != "" {
 			t.notes = append(t.notes, fmt.Sprintf("NOT MEASURED: %s: %s", f.row, f.skipped))
-		case f.rate == 0:
-			line = []string{f.row, "none", "-", number(f.most / 1e6), shareText(f.kept)}
-		case f.rate == f.most:
-			line = []string{f.row, "≥ " + number(f.rate/1e6), number(f.cpu), number(f.most / 1e6), shareText(f.kept)}
-		default:
-			line = []string{f.row, number(f.rate / 1e6), number(f.cpu), number(f.most / 1e6), shareText(f.kept)}
+		} else {
+			if base == 0 {
+				base = f.cpu
+			}
+			line = []string{f.row, number(f.sent / 1e6), shareText(f.kept), number(f.cpu), number(f.cpu / base)}
 		}
 		t.rows = append(t.rows, line)
 	}
 	if len(t.rows) > 0 {
-		t.notes = append(t.notes, fmt.Sprintf("without loss: the highest rate found, in millions of packets sent per second for %v, at which every reader got every packet (one bisection, to a tenth); ≥: the sender's maximum. CPU: time per packet at that rate, in user space and kernel, of all readers and rxring serve. The sender's time is not included, and its core also runs the kernel's receive path with the kernel's own packet rings. flooded: the sender's rate at full speed; kept: the share of those packets that the reader with the fewest got. Readers write to /dev/null and have buffers of %d MiB each.", floodTime, tcpdumpBuffer>>20))
+		t.notes = append(t.notes, fmt.Sprintf("sent: millions of packets sent per second, at full speed, for %v, after %v that do not count. kept: the share of those packets that the reader with the fewest got. CPU: time per packet, in user space and kernel, of all readers and rxring serve; ×: against the first row. The sender's time is not included, and its core also runs the kernel's receive path with the kernel's own packet rings. Readers write to /dev/null and have buffers of %d MiB each.", floodTime, floodWarmUp, tcpdumpBuffer>>20))
 	}
 	return t
 }

@@ -45,6 +45,7 @@ type Report struct {
 	figures map[string]Figure
 	samples map[string][]Sample // by the name of the cell, a round each
 	skipped map[string]string   // why, by the name of the cell
+	trials  map[string][]trial  // by the row of the flood, a round each
 	floods  []flood
 }
 
@@ -64,7 +65,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if len(all)+len(floods) == 0 || c.Rounds < 1 || c.Budget <= 0 {
 		return nil, fmt.Errorf("%d cells, %d rounds of %v a sample: want at least one of each", len(all)+len(floods), c.Rounds, c.Budget)
 	}
-	r := &Report{Config: c, Start: time.Now(), Machine: thisMachine(), cells: all, figures: make(map[string]Figure), samples: make(map[string][]Sample), skipped: make(map[string]string)}
+	r := &Report{Config: c, Start: time.Now(), Machine: thisMachine(), cells: all, figures: make(map[string]Figure), samples: make(map[string][]Sample), skipped: make(map[string]string), trials: make(map[string][]trial)}
 	for range c.Rounds {
 		for _, cell := range all {
 			name := cell.name()
@@ -85,17 +86,28 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 			r.samples[name] = append(r.samples[name], s)
 			c.raw(name, s)
 		}
-	}
-	for _, f := range floods { // once: each is a search
-		result, err := f.run(ctx, c.Budget < aMeasurement)
-		switch {
-		case errors.Is(err, errSkip):
-			result.skipped = err.Error()
-			r.skip(f.name(), err)
-		case err != nil:
-			return nil, fmt.Errorf("%s: %w", f.name(), err)
+		for _, f := range floods {
+			name := f.name()
+			if r.skipped[name] != "" {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			t, err := f.run(c.Budget < aMeasurement)
+			switch {
+			case errors.Is(err, errSkip):
+				r.skip(name, err)
+				continue
+			case err != nil:
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			r.trials[f.row] = append(r.trials[f.row], t)
+			c.rawFlood(name, t)
 		}
-		r.floods = append(r.floods, result)
+	}
+	for _, f := range floods {
+		r.floods = append(r.floods, r.medianFlood(f.row))
 	}
 	r.Took = time.Since(r.Start)
 	for name, of := range r.samples {
@@ -121,10 +133,21 @@ func (c *Config) raw(name string, s Sample) {
 		return
 	}
 	fmt.Fprintf(c.Raw, "Benchmark%s %d %.2f ns/op %.0f accepted/s %.4f accepted/op %.3f allocs/op\n",
-		strings.NewReplacer(" ", "_", ",", "").Replace(name), s.Offered, s.NsPerPacket(), s.Rate(), s.Share(), s.AllocsPerPacket())
+		rawName(name), s.Offered, s.NsPerPacket(), s.Rate(), s.Share(), s.AllocsPerPacket())
 }
 
-func median(of []Sample, value func(Sample) float64) float64 {
+// rawFlood writes a flood's CPU time for a packet.
+func (c *Config) rawFlood(name string, t trial) {
+	if c.Raw == nil {
+		return
+	}
+	fmt.Fprintf(c.Raw, "Benchmark%s %d %.2f ns/op %.0f sent/s %.4f accepted/op\n", rawName(name), t.sent, t.nsPerPacket(), t.rate(), t.kept())
+}
+
+func rawName(name string) string { return strings.NewReplacer(" ", "_", ",", "").Replace(name) }
+
+// median is the median of a value of samples or trials.
+func median[S any](of []S, value func(S) float64) float64 {
 	v := make([]float64, len(of))
 	for i, s := range of {
 		v[i] = value(s)

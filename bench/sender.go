@@ -50,24 +50,14 @@ func openSender(index, size int) (*sender, error) {
 	return s, nil
 }
 
-// flood sends packets at rate per second (0: as fast as possible) for a time, and returns how many it
-// sent, and in what time. It spins until the next packet is due, because a sleep would make it send in
-// bursts. For the same reason it does not catch up after it was preempted.
-func (s *sender) flood(rate float64, during time.Duration) (sent uint64, took time.Duration, err error) {
-	var gap, due time.Duration
-	if rate > 0 {
-		gap = time.Duration(burstOfSends / rate * float64(time.Second))
-	}
+// flood sends packets as fast as possible for a time, and returns how many it sent, and in what
+// time.
+func (s *sender) flood(during time.Duration) (sent uint64, took time.Duration, err error) {
 	begin := time.Now()
 	for {
-		took = time.Since(begin)
-		if took >= during {
+		if took = time.Since(begin); took >= during {
 			return sent, took, nil
 		}
-		if took < due {
-			continue
-		}
-		due = max(due, took-gap) + gap
 		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.messages[0])), burstOfSends, 0, 0, 0)
 		switch errno {
 		case 0:

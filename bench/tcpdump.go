@@ -25,7 +25,7 @@ type tcpdump struct {
 	signal func() error
 	end    func() error     // ends it and waits for it
 	result interpose.Result // after end, if it was interposed
-	cpu    time.Duration    // after end, if it was a process of its own
+	pid    int              // of the command, if it is a process of its own
 }
 
 const tcpdumpBuffer = 16 << 20
@@ -63,24 +63,20 @@ func startTcpdump(ns *kring.Namespace, args []string) (*tcpdump, error) {
 	d := &tcpdump{
 		lines:  lines(r),
 		signal: func() error { return cmd.Process.Signal(syscall.SIGUSR1) },
-	}
-	d.end = func() (err error) {
-		d.cpu, err = terminate(cmd)
-		return err
+		end:    func() error { return terminate(cmd) },
+		pid:    cmd.Process.Pid,
 	}
 	return d, d.start()
 }
 
-// terminate ends a program, and says what CPU time it took, its children
-// included that it waited for.
-func terminate(cmd *exec.Cmd) (cpu time.Duration, err error) {
+// terminate ends a program.
+func terminate(cmd *exec.Cmd) error {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return 0, err
+		return err
 	}
 	kill := time.AfterFunc(waitTimeout, func() { cmd.Process.Kill() })
 	defer kill.Stop()
-	err = cmd.Wait()
-	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), err
+	return cmd.Wait()
 }
 
 // interposedTcpdump runs tcpdump on an rxring namespace.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -82,6 +83,15 @@ func deviceIndex(name string) (int, error) {
 		return 0, fmt.Errorf("SIOCGIFINDEX %s: %w", name, err)
 	}
 	return int(ifr.Uint32()), nil
+}
+
+// flood sends from vethNear: see sender.flood.
+func (v *veth) flood(s *sender, during time.Duration) (sent uint64, took time.Duration, err error) {
+	err = v.near.Do(func() (err error) { sent, took, err = s.flood(during); return err })
+	if err == nil && sent == 0 {
+		err = errors.New("no packet was sent")
+	}
+	return sent, took, err
 }
 
 func (v *veth) close() {
