@@ -42,16 +42,25 @@ func (d *Device) SetBacklog(b Backlog) {
 	d.ns.mu.Lock()
 	defer d.ns.mu.UnlockAndNotify()
 	d.backlog = b
+	if b != nil && d.ns.devices.has(d) {
+		d.ns.backlogged[d] = struct{}{}
+	} else {
+		delete(d.ns.backlogged, d)
+	}
 }
 
 // backlogs returns the backlogs of the device with index ifindex, of all devices if it is 0.
 func (ns *Namespace) backlogs(ifindex int32) (all []Backlog) {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
-	for _, d := range ns.devices {
-		if d.backlog != nil && (ifindex == 0 || int(ifindex) == d.index) {
+	if ifindex != 0 {
+		if d, ok := ns.devices.byIndex[int(ifindex)]; ok && d.backlog != nil {
 			all = append(all, d.backlog)
 		}
+		return all
+	}
+	for d := range ns.backlogged {
+		all = append(all, d.backlog)
 	}
 	return all
 }

@@ -17,7 +17,7 @@ import (
 // Packets to other hosts are offered, too, promiscuous or not, as with frames written to a TAP
 // device. A source that stands for a network card calls AcceptsDst first.
 func (d *Device) Deliver(p *Packet) {
-	if taps := d.taps.Load(); taps != nil { // pairs with the store in rebuildTapsLocked
+	if taps := d.taps.Load(); taps != nil { // pairs with the store in publishTapsLocked
 		d.deliver(p, *taps)
 	}
 }
@@ -25,7 +25,7 @@ func (d *Device) Deliver(p *Packet) {
 // DeliverBatch delivers the packets in order. It costs less per packet than Deliver: a socket
 // acquires slots for up to 32 packets at once.
 func (d *Device) DeliverBatch(ps []Packet) {
-	taps := d.taps.Load() // pairs with the store in rebuildTapsLocked
+	taps := d.taps.Load() // pairs with the store in publishTapsLocked
 	if taps == nil {
 		return
 	}

@@ -98,7 +98,7 @@ func (c *DeviceConfig) check() error {
 // concurrently.
 type Device struct {
 	// taps is loaded by every Deliver: nil without attached sockets. Pairs with
-	// the stores in Namespace.rebuildTapsLocked.
+	// the store in publishTapsLocked.
 	taps atomic.Pointer[[]tap]
 
 	name   string
@@ -124,8 +124,11 @@ type Device struct {
 
 	// Namespace.mu guards these.
 	refs             filterRefs
-	onInterestChange func()  // nil: none
-	backlog          Backlog // nil: none
+	bound            []*Socket       // open sockets that are bound to it
+	members          map[*Socket]int // open sockets with memberships on it, and how many
+	onInterestChange func()          // nil: none
+	notifying        bool            // the function runs when Namespace.mu is unlocked
+	backlog          Backlog         // nil: none
 }
 
 // etherLen is ETH_HLEN: addresses and EtherType.
@@ -195,7 +198,7 @@ func (d *Device) Up() bool { return d.up.Load() }
 func (d *Device) SetUp(up bool) {
 	d.ns.mu.Lock()
 	defer d.ns.mu.UnlockAndNotify()
-	if slices.Contains(d.ns.devices, d) {
+	if d.ns.devices.has(d) {
 		d.ns.setUpLocked(d, up)
 	}
 }

@@ -76,15 +76,14 @@ func (g *group) checkJoinLocked(s *Socket, c FanoutConfig) error {
 	return nil
 }
 
-// linkLocked adds s to g's members (__fanout_link).
-func (ns *Namespace) linkLocked(g *group, s *Socket) {
+// linkLocked adds s to g's members (__fanout_link). The group takes the place of the tap old; the
+// zero tap: there is none.
+func (ns *Namespace) linkLocked(g *group, s *Socket, old tap) {
 	members := append(*g.members.Load(), s) // appends past the published slice, which does not change
 	g.countGrantLocked(s.grant, 1)
 	g.members.Store(&members) // pairs with the loads in deliverToMember and deliverBatch
 	g.publishGrantLocked()
-	if len(members) == 1 {
-		ns.taps = append(ns.taps, tap{group: g})
-	}
+	ns.updateTapLocked(old, tap{group: g}, true)
 }
 
 // relink makes s the last of its group's members: in Linux it is none while its
@@ -92,10 +91,9 @@ func (ns *Namespace) linkLocked(g *group, s *Socket) {
 func (ns *Namespace) relink(s *Socket) {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
-	if s.group != nil && s.running {
+	if s.group != nil && s.running && len(*s.group.members.Load()) > 1 {
 		ns.unlinkLocked(s.group, s)
-		ns.linkLocked(s.group, s)
-		ns.rebuildTapsLocked()
+		ns.linkLocked(s.group, s, tap{})
 	}
 }
 
@@ -110,9 +108,7 @@ func (ns *Namespace) unlinkLocked(g *group, s *Socket) {
 	g.countGrantLocked(s.grant, -1)
 	g.members.Store(&members)
 	g.publishGrantLocked()
-	if last == 0 {
-		ns.removeTapLocked(tap{group: g})
-	}
+	ns.updateTapLocked(tap{}, tap{group: g}, last > 0)
 }
 
 // wants reports whether the group is offered the packet: whether Linux would call its hook.
@@ -256,15 +252,11 @@ func (s *Socket) joinLocked(c FanoutConfig) error {
 	if g.usesRollover() {
 		s.rolloverState = new(rolloverState)
 	}
-	if s.running {
-		ns.removeTapLocked(tap{socket: s})
-	}
 	s.group = g
 	s.publishLocked()
 	if s.running {
-		ns.linkLocked(g, s)
+		ns.linkLocked(g, s, tap{socket: s})
 	}
-	ns.rebuildTapsLocked()
 	return nil
 }
 

@@ -226,9 +226,7 @@ func (ns *Namespace) notifyFilterChange(s *Socket) {
 	if !s.running {
 		return
 	}
-	for _, d := range ns.devices {
-		if i := int(s.ifindex.Load()); i == 0 || i == d.index {
-			ns.mu.notifyLocked(d)
-		}
+	for _, d := range ns.devices.matching(int(s.ifindex.Load())) {
+		ns.mu.notifyLocked(d)
 	}
 }

@@ -92,11 +92,21 @@ func newGranted(g *Grant) (*granted, error) {
 	return out, nil
 }
 
-// resolveDevicesLocked evaluates Devices. It must be called with Namespace.mu held.
-func (g *granted) resolveDevicesLocked(devices []*Device) {
-	if g == nil || g.Devices == nil {
+// restrictsDevices reports whether there may be devices that the socket may not use.
+func (g *granted) restrictsDevices() bool { return g != nil && g.Devices != nil }
+
+// resolveGrantLocked evaluates Grant.Devices for a socket that is new or has a new grant.
+func (s *Socket) resolveGrantLocked() {
+	if !s.grant.restrictsDevices() {
+		delete(s.ns.restricted, s)
 		return
 	}
+	s.ns.restricted[s] = struct{}{}
+	s.grant.resolveDevicesLocked(s.ns.devices.list())
+}
+
+// resolveDevicesLocked evaluates Devices. It must be called with Namespace.mu held.
+func (g *granted) resolveDevicesLocked(devices []*Device) {
 	seen := []int32{}
 	for _, d := range devices {
 		if g.Devices(d) {
@@ -104,6 +114,20 @@ func (g *granted) resolveDevicesLocked(devices []*Device) {
 		}
 	}
 	g.devices.Store(&seen)
+}
+
+// addDeviceLocked evaluates Devices for d, which was added to the table. It must be called with
+// Namespace.mu held.
+func (g *granted) addDeviceLocked(d *Device, devices *deviceTable) {
+	seen := *g.devices.Load()
+	n := len(seen)
+	switch {
+	case n > 2*len(devices.byIndex)+64, n > 0 && seen[n-1] >= int32(d.index):
+		g.resolveDevicesLocked(devices.list()) // most were removed, or it is not the last by index
+	case g.Devices(d):
+		seen = append(seen, int32(d.index)) // past the published slice, which does not change
+		g.devices.Store(&seen)
+	}
 }
 
 // allowsDevice reports whether the socket may use the device with that index.
@@ -260,18 +284,14 @@ func (s *Socket) setGrantLocked(g *granted) {
 	ns := s.ns
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
-	g.resolveDevicesLocked(ns.devices)
 	if s.group != nil && s.running {
 		s.group.countGrantLocked(s.grant, -1)
 		s.group.countGrantLocked(g, 1)
 	}
 	s.grant = g
-	s.publishLocked() // before devices are hooked: none delivers by what was granted before
-	for _, d := range ns.devices {
-		if !g.allowsDevice(int32(d.index)) {
-			ns.flushMembershipsLocked(s, d)
-		}
-	}
+	s.resolveGrantLocked()
+	s.publishLocked() // before the taps: no device delivers by what was granted before
+	ns.flushMembershipsLocked(s, func(d *Device) bool { return !g.allowsDevice(int32(d.index)) })
 	for i := range s.memberships {
 		if j := &s.memberships[i]; j.setCountedLocked(g.allowsMembership(&j.membership)) {
 			j.device.publishRxFilterLocked()
@@ -288,7 +308,9 @@ func (s *Socket) setGrantLocked(g *granted) {
 	if s.group != nil {
 		s.group.publishGrantLocked()
 	}
-	ns.rebuildTapsLocked()
+	if s.running {
+		ns.updateTapLocked(tap{}, s.tapLocked(), true)
+	}
 }
 
 // needsNetAdmin wraps an option that requires CAP_NET_ADMIN.

@@ -86,7 +86,7 @@ func (s *Socket) setMembership(val []byte, add bool) error {
 func (ns *Namespace) addMembership(s *Socket, m membership) error {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
-	d, ok := ns.findLocked(func(d *Device) bool { return d.index == int(m.ifindex) })
+	d, ok := ns.devices.byIndex[int(m.ifindex)]
 	if !ok || !s.grant.allowsDevice(m.ifindex) {
 		return explain.Errorf(syscall.ENODEV, "mr_ifindex %d: no such device", m.ifindex)
 	}
@@ -111,6 +111,7 @@ func (ns *Namespace) addMembership(s *Socket, m membership) error {
 		d.publishRxFilterLocked()
 	}
 	s.memberships = append(s.memberships, j)
+	d.countMemberLocked(s, 1)
 	return nil
 }
 
@@ -142,21 +143,36 @@ func (ns *Namespace) dropMembership(s *Socket, m membership) {
 			j.device.publishRxFilterLocked()
 		}
 		j.account.releaseMembership()
+		j.device.countMemberLocked(s, -1)
 		s.memberships = slices.Delete(s.memberships, i, i+1)
 	}
 }
 
-// flushMembershipsLocked drops the memberships of s on device d, or all if d is nil.
-func (ns *Namespace) flushMembershipsLocked(s *Socket, d *Device) {
+// countMemberLocked adds by to the number of the socket's memberships on d.
+func (d *Device) countMemberLocked(s *Socket, by int) {
+	if d.members == nil {
+		d.members = make(map[*Socket]int)
+	}
+	if d.members[s] += by; d.members[s] == 0 {
+		delete(d.members, s)
+	}
+}
+
+// flushMembershipsLocked drops the memberships of s on the devices for which on is true.
+func (ns *Namespace) flushMembershipsLocked(s *Socket, on func(*Device) bool) {
+	if len(s.memberships) == 0 {
+		return
+	}
 	changed := make(map[*Device]bool)
 	s.memberships = slices.DeleteFunc(s.memberships, func(j joinedMembership) bool {
-		if d != nil && j.device != d {
+		if !on(j.device) {
 			return false
 		}
 		if j.setCountedLocked(false) {
 			changed[j.device] = true
 		}
 		j.account.releaseMembership()
+		j.device.countMemberLocked(s, -1)
 		return true
 	})
 	for d := range changed { // once: there may be thousands of memberships

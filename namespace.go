@@ -1,6 +1,7 @@
 package rxring
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -38,14 +39,16 @@ type Namespace struct {
 	moment    atomic.Uint64 // how often a socket was bound: see Moment
 	pools     sync.Map      // device index (int32) -> *fairshare.Pool, where an Account has sockets
 
-	mu        notifyMutex
-	devices   []*Device // by index
-	lo        *Device   // in devices; nil: it was replaced or removed
-	nextIndex int
-	sockets   []*Socket // open ones, oldest first
-	taps      []tap     // oldest first
-	groups    map[groupKey]*group
-	nextGroup map[uint32]uint16 // by scope: the id that FanoutFlagUniqueID tries first
+	mu         notifyMutex
+	devices    deviceTable
+	lo         *Device // in devices; nil: it was replaced or removed
+	nextIndex  int
+	restricted map[*Socket]struct{} // open sockets with a Grant.Devices
+	backlogged map[*Device]struct{} // devices with a backlog
+	anyTaps    []tap                // of all devices, oldest first
+	newTaps    *[]tap               // what the last new device received of anyTaps: others share it
+	groups     map[groupKey]*group
+	nextGroup  map[uint32]uint16 // by scope: the id that FanoutFlagUniqueID tries first
 }
 
 // NewNamespace makes a namespace that has a loopback device and no others.
@@ -56,11 +59,19 @@ func NewNamespace(c NamespaceConfig) *Namespace {
 	if c.FirstIndex <= loopbackIndex {
 		c.FirstIndex = loopbackIndex + 1
 	}
-	ns := &Namespace{maxMemory: c.MaxMemory - c.Reserved, nextIndex: c.FirstIndex, groups: make(map[groupKey]*group), nextGroup: make(map[uint32]uint16)}
+	ns := &Namespace{
+		maxMemory:  c.MaxMemory - c.Reserved,
+		devices:    newDeviceTable(),
+		nextIndex:  c.FirstIndex,
+		restricted: make(map[*Socket]struct{}),
+		backlogged: make(map[*Device]struct{}),
+		groups:     make(map[groupKey]*group),
+		nextGroup:  make(map[uint32]uint16),
+	}
 	ns.lo = newDevice(ns, DeviceConfig{Name: loopbackName, Type: Loopback, MTU: loopbackMTU, MaxLen: loopbackMTU, Index: loopbackIndex, Prefixes: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128"),
 	}})
-	ns.devices = []*Device{ns.lo}
+	ns.devices.insert(ns.lo)
 	return ns
 }
 
@@ -93,11 +104,7 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 	}
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
-	taken := func(match func(*Device) bool) bool {
-		d, ok := ns.findLocked(match)
-		return ok && d != ns.lo
-	}
-	if taken(func(d *Device) bool { return d.name == c.Name }) {
+	if d, taken := ns.devices.byName[c.Name]; taken && d != ns.lo {
 		return nil, explain.Errorf(syscall.EEXIST, "device name %q: want one that is not taken", c.Name)
 	}
 	switch {
@@ -107,7 +114,7 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 	default:
 		c.Index = ns.nextIndex
 	}
-	if taken(func(d *Device) bool { return d.index == c.Index }) {
+	if d, taken := ns.devices.byIndex[c.Index]; taken && d != ns.lo {
 		return nil, explain.Errorf(syscall.EEXIST, "device %s: index %d: want one that is not taken", c.Name, c.Index)
 	}
 	if ns.lo != nil && (c.Name == loopbackName || c.Index == loopbackIndex) {
@@ -115,12 +122,11 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 	}
 	ns.nextIndex = max(ns.nextIndex, c.Index+1) // as dev_new_index does, which never gives one again
 	d := newDevice(ns, c)
-	i, _ := slices.BinarySearchFunc(ns.devices, c.Index, func(d *Device, index int) int { return d.index - index })
-	ns.devices = slices.Insert(ns.devices, i, d)
-	for _, s := range ns.sockets {
-		s.grant.resolveDevicesLocked(ns.devices)
+	ns.devices.insert(d)
+	for s := range ns.restricted {
+		s.grant.addDeviceLocked(d, &ns.devices)
 	}
-	ns.rebuildTapsLocked()
+	d.publishTapsLocked(ns.tapsForNewLocked(d))
 	return d, nil
 }
 
@@ -129,116 +135,23 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 func (ns *Namespace) Devices() []*Device {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
-	return slices.DeleteFunc(slices.Clone(ns.devices), func(d *Device) bool { return d == ns.lo })
+	return slices.DeleteFunc(slices.Clone(ns.devices.list()), func(d *Device) bool { return d == ns.lo })
 }
 
 // DeviceByName finds a device by its name.
 func (ns *Namespace) DeviceByName(name string) (*Device, bool) {
-	return ns.find(func(d *Device) bool { return d.name == name })
+	ns.mu.Lock()
+	defer ns.mu.UnlockAndNotify()
+	d, ok := ns.devices.byName[name]
+	return d, ok
 }
 
 // DeviceByIndex finds a device by its index (sll_ifindex).
 func (ns *Namespace) DeviceByIndex(index int) (*Device, bool) {
-	return ns.find(func(d *Device) bool { return d.index == index })
-}
-
-func (ns *Namespace) find(match func(*Device) bool) (*Device, bool) {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
-	return ns.findLocked(match)
-}
-
-func (ns *Namespace) findLocked(match func(*Device) bool) (*Device, bool) {
-	if i := slices.IndexFunc(ns.devices, match); i >= 0 {
-		return ns.devices[i], true
-	}
-	return nil, false
-}
-
-// tap receives a device's packets: a socket, or a fanout group of sockets. Exactly one field
-// is set. It mirrors struct packet_type (linux/netdevice.h).
-type tap struct {
-	socket *Socket
-	group  *group
-}
-
-func (t tap) ifindex() int {
-	if t.group != nil {
-		return t.group.ifindex
-	}
-	return int(t.socket.ifindex.Load())
-}
-
-func (t tap) protocol() uint16 {
-	if t.group != nil {
-		return t.group.protocol
-	}
-	return uint16(t.socket.protocol.Load()) // pairs with the store in bindLocked
-}
-
-// allowsDeviceLocked reports whether the tap's grants allow d.
-func (t tap) allowsDeviceLocked(d *Device) bool {
-	if t.group != nil {
-		return t.group.allowsDeviceLocked(d)
-	}
-	return t.socket.grant.allowsDevice(int32(d.index))
-}
-
-// receive delivers a packet for the tap's protocol.
-func (t tap) receive(p *Packet, meta *packetMeta) {
-	if t.group != nil {
-		t.group.deliver(p, meta)
-	} else {
-		t.socket.receive(p, meta)
-	}
-}
-
-// setRunningLocked sets whether devices deliver to s, by itself or in its group.
-func (ns *Namespace) setRunningLocked(s *Socket, hooked bool) {
-	if s.running == hooked {
-		return
-	}
-	s.running = hooked
-	switch {
-	case s.group != nil && hooked:
-		ns.linkLocked(s.group, s)
-	case s.group != nil:
-		ns.unlinkLocked(s.group, s)
-	case hooked:
-		ns.taps = append(ns.taps, tap{socket: s})
-	default:
-		ns.removeTapLocked(tap{socket: s})
-	}
-	ns.rebuildTapsLocked()
-}
-
-// removeTapLocked removes t from the taps. It is mostly among the latest.
-func (ns *Namespace) removeTapLocked(t tap) {
-	for i := len(ns.taps) - 1; i >= 0; i-- {
-		if ns.taps[i] == t {
-			ns.taps = slices.Delete(ns.taps, i, i+1)
-			return
-		}
-	}
-}
-
-// rebuildTapsLocked publishes every device's list of taps, as a new slice: writers continue
-// with the old one.
-func (ns *Namespace) rebuildTapsLocked() {
-	for _, d := range ns.devices {
-		var taps []tap
-		for _, t := range ns.taps {
-			if i := t.ifindex(); d.up.Load() && (i == 0 || i == d.index) && t.allowsDeviceLocked(d) {
-				taps = append(taps, t)
-			}
-		}
-		if taps == nil {
-			d.taps.Store(nil)
-		} else {
-			d.taps.Store(&taps)
-		}
-		ns.mu.notifyLocked(d)
-	}
+	d, ok := ns.devices.byIndex[index]
+	return d, ok
 }
 
 // checkName applies Linux's dev_valid_name.
@@ -252,13 +165,14 @@ func checkName(name string) error {
 // notifyMutex runs pending device callbacks when it is unlocked.
 type notifyMutex struct {
 	mu      sync.Mutex
-	pending []func() // callbacks to run; mu guards it
+	pending []*Device // whose callbacks are to run, each once; mu guards it
 }
 
 // notifyLocked has the device's OnInterestChange function run after the unlock.
 func (m *notifyMutex) notifyLocked(d *Device) {
-	if d.onInterestChange != nil {
-		m.pending = append(m.pending, d.onInterestChange)
+	if d.onInterestChange != nil && !d.notifying {
+		d.notifying = true
+		m.pending = append(m.pending, d)
 	}
 }
 
@@ -266,20 +180,25 @@ func (m *notifyMutex) Lock() { m.mu.Lock() }
 
 // UnlockAndNotify unlocks m, then runs the callbacks.
 func (m *notifyMutex) UnlockAndNotify() {
-	pending := m.pending
+	var callbacks []func()
+	for _, d := range m.pending {
+		d.notifying = false
+		if d.onInterestChange != nil {
+			callbacks = append(callbacks, d.onInterestChange)
+		}
+	}
 	m.pending = nil
 	m.mu.Unlock()
-	for _, f := range pending {
+	for _, f := range callbacks {
 		f()
 	}
 }
 
-// addSocket adds s to the namespace's sockets.
+// addSocket makes s a socket of the namespace.
 func (ns *Namespace) addSocket(s *Socket) {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
-	ns.sockets = append(ns.sockets, s)
-	s.grant.resolveDevicesLocked(ns.devices)
+	s.resolveGrantLocked()
 	ns.stampBindLocked(s)
 	if s.protocol.Load() != 0 {
 		ns.setRunningLocked(s, true)
@@ -291,9 +210,10 @@ func (ns *Namespace) removeSocket(s *Socket) {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
 	ns.setRunningLocked(s, false)
-	ns.flushMembershipsLocked(s, nil)
-	if i := slices.Index(ns.sockets, s); i >= 0 {
-		ns.sockets = slices.Delete(ns.sockets, i, i+1)
+	ns.flushMembershipsLocked(s, func(*Device) bool { return true })
+	delete(ns.restricted, s)
+	if s.device != nil {
+		s.device.removeBoundLocked(s) // the socket keeps its address
 	}
 }
 
@@ -302,9 +222,13 @@ func (ns *Namespace) setUpLocked(d *Device, up bool) {
 	if d.up.Swap(up) == up {
 		return
 	}
-	for _, s := range ns.sockets {
+	if up {
+		d.publishTapsLocked(ns.tapsForNewLocked(d))
+	} else {
+		d.publishTapsLocked(nil)
+	}
+	for _, s := range d.bound {
 		switch {
-		case s.device != d:
 		case up:
 			if s.protocol.Load() != 0 {
 				ns.setRunningLocked(s, true)
@@ -314,7 +238,6 @@ func (ns *Namespace) setUpLocked(d *Device, up bool) {
 			s.setError(syscall.ENETDOWN)
 		}
 	}
-	ns.rebuildTapsLocked()
 }
 
 // RemoveDevice sets the device down and removes it: its name is free, its index is not used
@@ -323,7 +246,7 @@ func (ns *Namespace) setUpLocked(d *Device, up bool) {
 func (ns *Namespace) RemoveDevice(d *Device) error {
 	ns.mu.Lock()
 	defer ns.mu.UnlockAndNotify()
-	if !slices.Contains(ns.devices, d) {
+	if !ns.devices.has(d) {
 		return explain.Errorf(syscall.ENODEV, "device %s: it is not in this namespace", d.name)
 	}
 	ns.removeDeviceLocked(d)
@@ -332,14 +255,15 @@ func (ns *Namespace) RemoveDevice(d *Device) error {
 
 func (ns *Namespace) removeDeviceLocked(d *Device) {
 	ns.setUpLocked(d, false)
-	for _, s := range ns.sockets { // packet_notifier for NETDEV_UNREGISTER
-		ns.flushMembershipsLocked(s, d)
-		if s.device == d {
-			s.setDeviceLocked(nil)
-			s.ifindex.Store(-1)
-		}
+	for s := range maps.Clone(d.members) { // packet_notifier for NETDEV_UNREGISTER
+		ns.flushMembershipsLocked(s, func(o *Device) bool { return o == d })
 	}
-	ns.devices = slices.DeleteFunc(ns.devices, func(o *Device) bool { return o == d })
+	for _, s := range slices.Clone(d.bound) {
+		s.setDeviceLocked(nil)
+		s.ifindex.Store(-1)
+	}
+	ns.devices.remove(d)
+	delete(ns.backlogged, d)
 	if ns.lo == d {
 		ns.lo = nil
 	}

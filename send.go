@@ -53,6 +53,12 @@ func (s *Socket) publishTxLocked() {
 // setDeviceLocked records the device that the socket is bound to and sends through, nil for
 // none. It must be called with Namespace.mu held.
 func (s *Socket) setDeviceLocked(d *Device) {
+	if s.device != nil {
+		s.device.removeBoundLocked(s)
+	}
+	if d != nil {
+		d.bound = append(d.bound, s)
+	}
 	s.device = d
 	s.boundDevice.Store(d) // pairs with the load in route
 }

@@ -270,7 +270,7 @@ func (s *Socket) bindLocked(ifindex int32, protocol uint16) error {
 	var d *Device
 	if ifindex != 0 {
 		var ok bool
-		if d, ok = ns.findLocked(func(d *Device) bool { return d.index == int(ifindex) }); !ok || !s.grant.allowsDevice(ifindex) {
+		if d, ok = ns.devices.byIndex[int(ifindex)]; !ok || !s.grant.allowsDevice(ifindex) {
 			return explain.Errorf(syscall.ENODEV, "sll_ifindex %d: no such device", ifindex)
 		}
 	}
