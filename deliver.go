@@ -2,9 +2,9 @@ package rxring
 
 import (
 	"math/bits"
-	"time"
 
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/clock"
 	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
@@ -86,7 +86,7 @@ func (c *batchClock) stamp(meta *packetMeta) {
 	}
 }
 
-func (c *batchClock) read() { *c = batchClock(time.Now().UnixNano()) }
+func (c *batchClock) read() { *c = batchClock(clock.Now()) }
 
 // batchMask is a set of a batch's packets, by number.
 type batchMask uint32

@@ -1,8 +1,7 @@
 package rxring
 
 import (
-	"time"
-
+	"github.com/rxring/rxring/internal/clock"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -116,7 +115,7 @@ func (meta *packetMeta) clock() int64 {
 	return meta.timestamp
 }
 
-func (meta *packetMeta) readClock() { meta.timestamp = time.Now().UnixNano() }
+func (meta *packetMeta) readClock() { meta.timestamp = clock.Now() }
 
 // maxOffset is what tp_net can hold: Linux drops a packet past it.
 const maxOffset = 1<<16 - 1
