@@ -23,28 +23,38 @@ demo: build ## capture packets longer than 60000 bytes, from streams in a Go pro
 check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, short tests
 	$(GO) test -vet=off -short -p 4 -timeout 5m $(PACKAGES)
 
-# The steps before the tests need processors only, and run side by side; the tests have the
-# machine to themselves. The last step prints which tests were skipped. Without DWARF, dozens of
-# test programs are linked in two thirds of the time.
+# Tests of three kinds run side by side: those with the race detector; those whose time counts,
+# without it; and, at the lowest priority, what needs processors only, which has the time that
+# the others wait. The last step prints which tests were skipped. Without DWARF, dozens of test
+# programs are linked in two thirds of the time.
 .PHONY: test
 test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
 test: export GOFLAGS := $(GOFLAGS) -ldflags=-w
 test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
 	@! command -v chromium npm >/dev/null || $(MAKE) --no-print-directory browser || true
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
-	@$(MAKE) --no-print-directory -j3 lint serial explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short
-	CGO_ENABLED=1 $(GO) test -race -vet=off -p 3 -timeout 30m $(LONGEST) $(RACED); status=$$?; \
+	@$(MAKE) --no-print-directory -k -j3 test-race test-plain test-background; status=$$?; \
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
 # Packages whose tests take longest begin first.
-LONGEST = ./interpose ./cmd/rxring ./cmd/rxring/internal/hostile ./source/iface ./fleet ./cmd/rxring/internal/dump
-# Packages whose tests have one goroutine, or measure, are tested without -race. lint has vetted
-# all packages.
-RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|conformance)(/|$$)')
+LONGEST = ./cmd/rxring ./cmd/rxring/internal/hostile ./source/iface ./fleet ./cmd/rxring/internal/dump
+# lint has vetted all packages.
+RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|conformance|interpose$$)(/|$$)')
 
-.PHONY: serial
-serial:
-	$(GO) test -vet=off ./spec ./conformance ./conformance/grants ./conformance/twin
+# Most of interpose's tests run programs. Those that take no time have the race detector, too.
+.PHONY: test-race test-plain test-background
+test-race: export CGO_ENABLED = 1
+test-race:
+	$(GO) test -race -vet=off -p 2 -timeout 30m $(LONGEST) $(RACED)
+	$(GO) test -race -vet=off -short ./interpose
+test-plain:
+	$(GO) test -vet=off -p 1 ./interpose ./conformance ./conformance/grants ./conformance/twin
+test-background:
+	@nice -n 19 $(MAKE) --no-print-directory -k -j2 lint explore-slots explore-blocks spec-test modules fuzz-smoke bench-smoke V=-short
+
+.PHONY: spec-test
+spec-test:
+	$(GO) test -vet=off ./spec
 
 ## Build
 
