@@ -3,7 +3,7 @@
 //
 // The program runs under a seccomp filter that allows nearly every system call and
 // traps the few that concern packet sockets and network devices: for those the kernel
-// asks the supervisor, two goroutines of this process. The namespace may be another
+// asks the supervisor, three goroutines of this process. The namespace may be another
 // process's: see [Config.At]. Wherever the program asks the kernel for network devices
 // (rtnetlink, ioctl, files), it finds the namespace's, and no others.
 //

@@ -4,125 +4,123 @@ package interpose
 
 import (
 	"errors"
-	"runtime"
+	"io"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Two goroutines serve a session, each on a thread of its own. A signal ends a trapped
-// call that has not been received, and WAIT_KILLABLE_RECV keeps it from doing so
-// afterwards, so the time from the trap until the call is received should be short:
-// receive waits for calls in the ioctl that receives them, and does nothing else. serve
-// does the rest: it wakes up when packets arrive, when the program uses a stand-in, and
-// by the clock. Before Linux 6.11, where the ioctl does not return when the program has
-// ended, serve receives calls, too.
+// Three goroutines serve a session, and all wait in Go's scheduler. A goroutine that waits in a
+// system call keeps one of Go's processors for up to 10 ms, and Go's monitor thread then wakes
+// up every 20 microseconds, which costs more than what a program's calls do.
+//
+// receive serves trapped calls. A signal ends a call that has not been received, and
+// WAIT_KILLABLE_RECV keeps it from doing so afterwards, so receive does nothing else. watchPairs
+// serves what the program does with stand-ins without a trapped call. serve does the rest: it
+// wakes up when packets arrive, and by the clock.
 
-// loop is what the two have between them.
+// loop is what the three have between them.
 type loop struct {
-	stop       *eventfd // ends serve
-	wakeup     *eventfd // wakes serve: a packet arrived for a call that waits, or for a socket without a ring
-	interrupts *eventfd // a value of Config.Interrupt arrived
+	stop       chan struct{} // closed to end serve
+	wakeup     wakeup        // wakes serve: a packet arrived for a call that waits, or for a socket without a ring
+	interrupts wakeup        // a value of Config.Interrupt arrived
 
-	sleep   int // serve polls for so many milliseconds; below 0: until something happens
-	waiters int // calls that waited when serve began to poll
+	sleep   int // serve sleeps for so many milliseconds; below 0: until something happens
+	waiters int // calls that waited when serve began to sleep
 }
 
-func newLoop() (l loop, err error) {
-	for _, e := range []**eventfd{&l.stop, &l.wakeup, &l.interrupts} {
-		if *e, err = newEventfd(); err != nil {
-			l.close()
-			return loop{}, err
-		}
-	}
-	return l, nil
+func newLoop() loop {
+	return loop{stop: make(chan struct{}), wakeup: make(wakeup, 1), interrupts: make(wakeup, 1)}
 }
 
-func (l *loop) close() {
-	for _, e := range []*eventfd{l.stop, l.wakeup, l.interrupts} {
-		if e != nil {
-			e.close()
-		}
+// wakeup wakes the goroutine that receives from it. It is a ring.Waker: any goroutine may call
+// Wake at any time.
+type wakeup chan struct{}
+
+// Wake implements ring.Waker.
+func (w wakeup) Wake() {
+	select {
+	case w <- struct{}{}:
+	default: // it is awake
 	}
 }
 
 // receive serves trapped calls until the last process under the filter has ended.
 func (s *session) receive() {
-	lockThread()
 	for {
 		n, err := s.l.Receive()
 		switch {
 		case err == nil:
 			s.mu.Lock()
 			s.handle(n)
-			if s.sleepsTooLong() {
-				s.wakeup.Wake()
-			}
+			s.wakeServeLocked()
 			s.mu.Unlock()
-		case !errors.Is(err, unix.ENOENT) || s.l.HungUp():
+		case errors.Is(err, io.EOF):
+			return
+		case !errors.Is(err, unix.ENOENT):
+			s.warnf("seccomp listener: %v", err)
 			return
 		}
 	}
 }
 
-// serve does what there is to do besides, until stop.
+// watchPairs serves what the program does with stand-ins without a trapped call, until pairs is
+// closed.
+func (s *session) watchPairs() {
+	for s.pairs.WaitReady() == nil {
+		s.mu.Lock()
+		s.pairs.handle(s)
+		s.wakeServeLocked()
+		s.mu.Unlock()
+	}
+}
+
+// serve does what there is to do besides, until stop. It returns once all goroutines have.
 func (s *session) serve() {
-	var receiving sync.WaitGroup
+	var others sync.WaitGroup
 	defer func() {
-		receiving.Wait()
+		s.pairs.Close()
+		others.Wait()
 		s.sweeper.running.Wait() // receive may have begun one
 	}()
-	calls := s.l.FD()
-	if s.l.EndsReceive() {
-		receiving.Go(s.receive)
-		calls = -1
-	}
-	lockThread()
-	fds := []unix.PollFd{
-		{Fd: int32(s.stop.fd), Events: unix.POLLIN},
-		{Fd: int32(calls), Events: unix.POLLIN},
-		{Fd: int32(s.wakeup.fd), Events: unix.POLLIN},
-		{Fd: int32(s.pairs.fd), Events: unix.POLLIN},
-		{Fd: int32(s.interrupts.fd), Events: unix.POLLIN},
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	others.Go(s.receive)
+	others.Go(s.watchPairs)
+	timer := time.NewTimer(0)
 	for {
-		s.sleep, s.waiters = s.tick(), s.waiting.count()
-		s.mu.Unlock()
-		_, err := unix.Poll(fds, s.sleep)
 		s.mu.Lock()
-		if err != nil && err != unix.EINTR {
-			s.warnf("seccomp listener: poll: %v", err)
+		s.sleep, s.waiters = s.tick(), s.waiting.count()
+		if s.sleep < 0 {
+			timer.Stop()
+		} else {
+			timer.Reset(time.Duration(s.sleep) * time.Millisecond)
+		}
+		s.mu.Unlock()
+		select {
+		case <-s.stop:
 			return
-		}
-		if fds[0].Revents != 0 {
-			return
-		}
-		if fds[1].Revents&unix.POLLIN != 0 {
-			if n, err := s.l.Receive(); err == nil {
-				s.handle(n)
-			}
-		} else if fds[1].Revents != 0 {
-			fds[1].Fd = -1 // POLLHUP: the last process under the filter has ended
-		}
-		if fds[2].Revents != 0 {
-			s.wakeup.drain()
+		case <-timer.C:
+		case <-s.wakeup:
+			s.mu.Lock()
 			s.retryReceives() // first: a packet is for the call that waits for it
 			s.stageArrivals()
-		}
-		if fds[3].Revents != 0 {
-			s.pairs.handle(s)
-		}
-		if fds[4].Revents != 0 {
-			s.interrupts.drain()
+			s.mu.Unlock()
+		case <-s.interrupts:
+			s.mu.Lock()
 			s.interrupt()
+			s.mu.Unlock()
 		}
 	}
 }
 
-// sleepsTooLong reports whether something is due before serve's poll ends.
+// wakeServeLocked wakes serve if something is due before it wakes up.
+func (s *session) wakeServeLocked() {
+	if s.sleepsTooLong() {
+		s.wakeup.Wake()
+	}
+}
+
+// sleepsTooLong reports whether something is due before serve wakes up.
 func (s *session) sleepsTooLong() bool {
 	if s.sleep < 0 {
 		return !s.idle()
@@ -170,19 +168,4 @@ func (s *session) tick() int {
 		next = min(next, glanceInterval-now.Sub(s.sweeper.glanced))
 	}
 	return int(min(every-now.Sub(s.sweeper.swept), next).Milliseconds()) + 1
-}
-
-// lockThread locks the goroutine to its thread, which ends with it, and blocks on it every
-// signal but those that its own faults raise. So no signal handler of this process
-// interrupts an ioctl there.
-func lockThread() {
-	runtime.LockOSThread()
-	set := unix.Sigset_t{}
-	for i := range set.Val {
-		set.Val[i] = ^set.Val[i]
-	}
-	for _, sig := range []unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP} {
-		set.Val[0] &^= 1 << (sig - 1)
-	}
-	unix.PthreadSigmask(unix.SIG_SETMASK, &set, nil)
 }

@@ -8,20 +8,22 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/interpose/internal/epoll"
 )
 
 // pairs watches our ends of the socket pairs that stand in for sockets of the program.
 // It is an epoll set, edge-triggered: an end is writable when the program has read
 // something from its end, and readable when the program has written something there,
 // neither of which is trapped.
-type pairs struct{ fd int }
+type pairs struct{ *epoll.Set }
 
 func newPairs() (pairs, error) {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	set, err := epoll.New()
 	if err != nil {
-		return pairs{-1}, fmt.Errorf("interpose: epoll: %w", err)
+		return pairs{}, fmt.Errorf("interpose: %w", err)
 	}
-	return pairs{fd}, nil
+	return pairs{set}, nil
 }
 
 func (ps pairs) add(end int) error { return ps.ctl(unix.EPOLL_CTL_ADD, end) }
@@ -30,20 +32,19 @@ func (ps pairs) add(end int) error { return ps.ctl(unix.EPOLL_CTL_ADD, end) }
 func (ps pairs) rearm(end int) { ps.ctl(unix.EPOLL_CTL_MOD, end) }
 
 func (ps pairs) ctl(op, end int) error {
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET, Fd: int32(end)}
-	return unix.EpollCtl(ps.fd, op, end, &ev)
+	return ps.Ctl(op, end, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLET)
 }
 
 // remove must be called before an end is closed. While this process is starting
 // another one, that one has a copy of the end, which would stay in the set and report
 // events for whatever has the number next.
-func (ps pairs) remove(end int) { unix.EpollCtl(ps.fd, unix.EPOLL_CTL_DEL, end, nil) }
+func (ps pairs) remove(end int) { ps.ctl(unix.EPOLL_CTL_DEL, end) }
 
 // handle attends to the ends with events.
 func (ps pairs) handle(s *session) {
 	var evs [32]unix.EpollEvent
-	n, _ := unix.EpollWait(ps.fd, evs[:], 0)
-	for _, ev := range evs[:max(n, 0)] {
+	n, _ := ps.Poll(evs[:])
+	for _, ev := range evs[:n] {
 		end := int(ev.Fd)
 		for _, r := range s.rtnl.open {
 			if r.end == end {

@@ -32,7 +32,7 @@ type source interface {
 	// nonblocking reports whether O_NONBLOCK is set on the source's descriptor fd.
 	nonblocking(tid int, fd int32) bool
 	receiveTimeout() time.Duration // SO_RCVTIMEO: see parseTimeval
-	arm(*eventfd)                  // wakes that when a datagram arrives
+	arm(wakeup)                    // wakes that when a datagram arrives
 	refresh()                      // makes the stand-in as readable as it should be
 }
 
@@ -214,6 +214,6 @@ func (s *session) peek(recv func([]byte) (rxring.Message, error), room uint64) (
 	}
 }
 
-func (p *packetSocket) arm(wakeup *eventfd)           { p.rx.Arm(wakeup) }
+func (p *packetSocket) arm(w wakeup)                  { p.rx.Arm(w) }
 func (p *packetSocket) nonblocking(int, int32) bool   { return nonblocking(p.end) != 0 }
 func (p *packetSocket) receiveTimeout() time.Duration { return p.timeout }

@@ -13,7 +13,7 @@ import (
 )
 
 func (r *rtnlSocket) refresh()                      { r.stage() }
-func (*rtnlSocket) arm(*eventfd)                    {} // this goroutine makes its datagrams
+func (*rtnlSocket) arm(wakeup)                      {} // this goroutine makes its datagrams
 func (r *rtnlSocket) receiveTimeout() time.Duration { return r.timeout }
 func (r *rtnlSocket) nonblocking(tid int, fd int32) bool {
 	if r.held >= 0 {

@@ -93,7 +93,7 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	})
 	res, err := p.run(ctx, path, signals)
 	p.end() // first: then no process is left to be served
-	s.stop.Wake()
+	close(s.stop)
 	<-served
 	interrupting.Wait()
 	s.end()

@@ -52,6 +52,7 @@ func newSession(cfg *Config, l *seccomp.Listener, root int) (*session, error) {
 		sockets:     newSockets(),
 		swaps:       swaps{seen: make(map[uint32]uint64)},
 		replays:     newReplayCache(),
+		loop:        newLoop(),
 		records:     newRecords(cfg.options().Records),
 		packet:      make([]byte, 1<<16),
 		frame:       make([]byte, frameBuffer),
@@ -59,10 +60,6 @@ func newSession(cfg *Config, l *seccomp.Listener, root int) (*session, error) {
 	s.rtnl = rtnlSockets{bus: rtnl.NewBus(s.ns, s.flags), open: make(map[uint64]*rtnlSocket)}
 	var err error
 	if s.pairs, err = newPairs(); err != nil {
-		return nil, err
-	}
-	if s.loop, err = newLoop(); err != nil {
-		unix.Close(s.pairs.fd)
 		return nil, err
 	}
 	return s, nil
@@ -92,7 +89,5 @@ func (s *session) end() {
 		r.close()
 	}
 	s.records.close()
-	s.loop.close()
-	unix.Close(s.pairs.fd)
 	s.l.Close()
 }

@@ -84,9 +84,10 @@ type packetSocket struct {
 
 	// For the search for closed sockets: see sweep.go.
 	born     time.Time
-	misses   int // searches in a row that did not find it
-	missedBy int // the number of the last one
-	seenTID  int // where it was found last: the first place to look
+	missing  bool // the last search did not find it
+	misses   int  // searches in a row that did not find it
+	missedBy int  // the number of the last one
+	seenTID  int  // where it was found last: the first place to look
 	seenFD   int32
 }
 

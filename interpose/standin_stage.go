@@ -75,7 +75,7 @@ func (p *packetSocket) first() ([]byte, bool) {
 // any goroutine.
 type arrivalWaker struct {
 	woken  atomic.Bool
-	wakeup *eventfd
+	wakeup wakeup
 }
 
 // Wake implements ring.Waker.

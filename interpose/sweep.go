@@ -3,7 +3,6 @@
 package interpose
 
 import (
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -56,12 +55,20 @@ type sweeper struct {
 // testHookSearch runs before a search on a goroutine of its own.
 var testHookSearch func()
 
-// glance searches for closed sockets, without closing them, if it is time.
+// glance searches for closed sockets, without closing them, if it is time. It needs no search
+// while each socket is still where it was seen last.
 func (s *session) glance(now time.Time) {
 	if s.glances(now) && now.Sub(s.sweeper.glanced) >= glanceInterval {
 		s.sweeper.glanced = now
-		s.searchApart(false)
+		if slices.ContainsFunc(s.sockets.open, func(p *packetSocket) bool { return !s.isStillHeld(p) }) {
+			s.searchApart(false)
+		}
 	}
+}
+
+// isStillHeld reports whether p was held at the last search and is where it was seen last.
+func (s *session) isStillHeld(p *packetSocket) bool {
+	return !p.missing && !p.disarmed && s.isAt(p, sighting{p.seenTID, p.seenFD})
 }
 
 // glances reports whether there is a new socket. The newest one is the last.
@@ -91,8 +98,6 @@ func (s *session) searchApart(sweeping bool) {
 	f := s.newSearch(rtnls, false)
 	w.busy = true
 	w.running.Go(func() {
-		runtime.LockOSThread() // descriptorsOf may change the thread's user for a moment
-		defer runtime.UnlockOSThread()
 		if testHookSearch != nil {
 			testHookSearch()
 		}
@@ -175,13 +180,13 @@ func (s *session) unheld(f *search) (unheld []*packetSocket) {
 	}
 	s.excludeReceiving(f) // calls that were made since the search began
 	for _, p := range s.sockets.open {
-		if f.missing[p] {
+		if p.missing = f.missing[p]; p.missing {
 			unheld = append(unheld, p)
 		} else {
 			p.misses = 0
 		}
 		if local, ok := p.rx.(localSocket); ok {
-			local.SetHeld(!f.missing[p])
+			local.SetHeld(!p.missing)
 		}
 	}
 	return unheld

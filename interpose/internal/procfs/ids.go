@@ -5,6 +5,7 @@ package procfs
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -39,8 +40,10 @@ func IDsOf(tid int) (ids IDs, ok bool) {
 }
 
 // Do runs f with the file system's user and group of this thread set to ids, and
-// returns f's error. The goroutine must be locked to its thread.
+// returns f's error.
 func (ids IDs) Do(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	dumpable, _ := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	defer unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(dumpable), 0, 0, 0) // the calls below clear it
 	defer unix.Setfsgid(os.Getgid())

@@ -3,12 +3,14 @@
 package seccomp
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
+	"io"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/interpose/internal/epoll"
 )
 
 // Notification mirrors struct seccomp_notif (linux/seccomp.h).
@@ -53,31 +55,24 @@ type Listener struct {
 	killable bool
 	// atomic means that the kernel can inject a descriptor and answer the call with it
 	// in one step (Linux 5.14).
-	atomic bool
-	// endsReceive means that Receive returns when the last process under the filter
-	// has ended (Linux 6.11).
-	endsReceive bool
+	atomic   bool
+	notified *epoll.Set // of fd; nil before Probe
 }
 
-// NewListener takes over a descriptor from [Install].
-func NewListener(fd int, killable bool) *Listener {
-	return &Listener{fd: fd, killable: killable, endsReceive: receiveEnds()}
-}
-
-// FD is the descriptor: poll reports POLLIN for a notification, and POLLHUP when the
-// last process under the filter has ended.
-func (l *Listener) FD() int { return l.fd }
+// NewListener takes over a descriptor from [Install]. Probe must be called before Receive.
+func NewListener(fd int, killable bool) *Listener { return &Listener{fd: fd, killable: killable} }
 
 // Killable reports whether only a fatal signal interrupts a call that was received
 // (Linux 5.19). Otherwise any signal does.
 func (l *Listener) Killable() bool { return l.killable }
 
-// EndsReceive reports whether [Listener.Receive] returns when the last process under
-// the filter has ended. On Linux before 6.11 it waits forever.
-func (l *Listener) EndsReceive() bool { return l.endsReceive }
-
 // Close closes the listener. Calls that wait get ENOSYS.
-func (l *Listener) Close() error { return unix.Close(l.fd) }
+func (l *Listener) Close() error {
+	if l.notified != nil {
+		l.notified.Close()
+	}
+	return unix.Close(l.fd)
+}
 
 func (l *Listener) ioctl(cmd uintptr, arg unsafe.Pointer) (int, error) {
 	for {
@@ -92,8 +87,8 @@ func (l *Listener) ioctl(cmd uintptr, arg unsafe.Pointer) (int, error) {
 	}
 }
 
-// Probe checks, with a notification id that does not exist, whether the kernel can do
-// what a supervisor needs. If not, it returns the missing feature, the Linux version
+// Probe prepares Receive, and checks, with a notification id that does not exist, whether the
+// kernel can do what a supervisor needs. If not, it returns the missing feature, the Linux version
 // that has it, and the error.
 func (l *Listener) Probe() (feature, since string, err error) {
 	r := response{flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
@@ -111,12 +106,26 @@ func (l *Listener) Probe() (feature, since string, err error) {
 	// The program and the supervisor run in turn: this lets the scheduler put them on
 	// one processor (Linux 6.6). Older kernels refuse, and nothing is lost.
 	unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
+	if l.notified, err = epoll.New(); err == nil {
+		err = l.notified.Ctl(unix.EPOLL_CTL_ADD, l.fd, unix.EPOLLIN) // not EPOLLOUT, which each answer causes
+	}
+	if err != nil {
+		return "waiting for seccomp user notification", "5.0", err
+	}
 	return "", "", nil
 }
 
 // Receive waits for the next notification. ENOENT means that a signal ended the call
-// before it was received.
+// before it was received, io.EOF that the last process under the filter has ended. One goroutine
+// at a time may call it.
 func (l *Listener) Receive() (n Notification, err error) {
+	var events [1]unix.EpollEvent
+	if _, err = l.notified.Wait(events[:]); err != nil {
+		return n, err
+	}
+	if events[0].Events&unix.EPOLLIN == 0 {
+		return n, io.EOF // EPOLLHUP
+	}
 	_, err = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))
 	return n, err
 }
@@ -153,7 +162,7 @@ func (l *Listener) ReturnFD(id uint64, fd int, cloexec bool) (int, error) {
 	if l.atomic {
 		a.flags = unix.SECCOMP_ADDFD_FLAG_SEND
 	}
-	n, err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
+	n, err := l.addFD(&a)
 	if err != nil || l.atomic {
 		return n, err
 	}
@@ -170,33 +179,37 @@ func (l *Listener) Replace(id uint64, fd int, n int32, cloexec bool) error {
 		newFD:      uint32(n),
 		newFDFlags: closeOnExec(cloexec),
 	}
-	_, err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
+	_, err := l.addFD(&a)
 	return err
 }
+
+// addFD blocks this thread's signals, such as those of Go's scheduler: when a signal interrupts
+// the ioctl, a call that was to return the descriptor returns 0.
+func (l *Listener) addFD(a *addfd) (n int, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &blockable, &before); err != nil {
+		return 0, err
+	}
+	defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
+	return l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(a))
+}
+
+// blockable is all signals but those that a thread's own faults raise.
+var blockable = func() (set unix.Sigset_t) {
+	for i := range set.Val {
+		set.Val[i] = ^set.Val[i]
+	}
+	for _, sig := range []unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP} {
+		set.Val[0] &^= 1 << (sig - 1)
+	}
+	return set
+}()
 
 func closeOnExec(on bool) uint32 {
 	if on {
 		return unix.O_CLOEXEC
 	}
 	return 0
-}
-
-// HungUp reports whether the last process under the filter has ended.
-func (l *Listener) HungUp() bool {
-	fds := []unix.PollFd{{Fd: int32(l.fd)}}
-	unix.Poll(fds, 0)
-	return fds[0].Revents&unix.POLLHUP != 0
-}
-
-func receiveEnds() bool {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return false
-	}
-	release, _, _ := bytes.Cut(u.Release[:], []byte{0})
-	var major, minor int
-	if n, _ := fmt.Sscanf(string(release), "%d.%d", &major, &minor); n != 2 {
-		return false
-	}
-	return major > 6 || major == 6 && minor >= 11
 }
