@@ -64,6 +64,7 @@ func (d *Device) changeSettings(change func(*settings)) {
 	s := *d.settings.Load()
 	change(&s)
 	d.settings.Store(&s)
+	d.ns.changes.Add(1)
 }
 
 // maxGSO is Linux's GSO_MAX_SIZE (linux/netdevice.h), in bytes.

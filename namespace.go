@@ -37,6 +37,7 @@ type Namespace struct {
 	maxMemory int64         // of memory
 	memory    atomic.Int64  // bytes held by rings and queues, past the reserves of their budgets
 	moment    atomic.Uint64 // how often a socket was bound: see Moment
+	changes   atomic.Uint64 // see DeviceChanges
 	pools     sync.Map      // device index (int32) -> *fairshare.Pool, where an Account has sockets
 
 	mu         notifyMutex
@@ -127,6 +128,7 @@ func (ns *Namespace) AddDevice(c DeviceConfig) (*Device, error) {
 		s.grant.addDeviceLocked(d, &ns.devices)
 	}
 	d.publishTapsLocked(ns.tapsForNewLocked(d))
+	ns.changes.Add(1)
 	return d, nil
 }
 
@@ -137,6 +139,10 @@ func (ns *Namespace) Devices() []*Device {
 	defer ns.mu.UnlockAndNotify()
 	return slices.DeleteFunc(slices.Clone(ns.devices.list()), func(d *Device) bool { return d == ns.lo })
 }
+
+// DeviceChanges counts the changes of the namespace's devices: one was added, removed, or set up
+// or down, or its MTU, MaxLen or prefixes were set. While it is the same, the devices are.
+func (ns *Namespace) DeviceChanges() uint64 { return ns.changes.Load() }
 
 // DeviceByName finds a device by its name.
 func (ns *Namespace) DeviceByName(name string) (*Device, bool) {
@@ -238,6 +244,7 @@ func (ns *Namespace) setUpLocked(d *Device, up bool) {
 			s.setError(syscall.ENETDOWN)
 		}
 	}
+	ns.changes.Add(1)
 }
 
 // RemoveDevice sets the device down and removes it: its name is free, its index is not used
@@ -264,6 +271,7 @@ func (ns *Namespace) removeDeviceLocked(d *Device) {
 	}
 	ns.devices.remove(d)
 	delete(ns.backlogged, d)
+	ns.changes.Add(1)
 	if ns.lo == d {
 		ns.lo = nil
 	}

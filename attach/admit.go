@@ -152,14 +152,7 @@ func (p *peer) regrant() {
 		p.hangUp() // p's goroutine does the rest
 		return
 	}
-	g = p.withDefaults(g)
-	p.mu.Lock()
-	p.grant = g
-	for _, s := range p.sockets {
-		s.SetGrant(&g.Socket) // on an error, too, the socket has lost what g forbids
-	}
-	p.mu.Unlock()
-	p.notifyOfDevices()
+	p.setGrant(p.withDefaults(g))
 }
 
 func (p *peer) currentGrant() Grant {

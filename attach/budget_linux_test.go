@@ -131,7 +131,7 @@ func TestUnreadAnswers(t *testing.T) {
 	}})
 	c, _ := greeted(t, o.Addr())
 	for seq := range uint32(2) {
-		_, err := c.Write(request(devices, 0, seq, 0))
+		_, err := c.Write(request(devices, 0, seq, 0, 1))
 		must(t, err)
 	}
 	if e := <-faults; !strings.Contains(e.Err.Error(), "a request before it has read the previous answer") {

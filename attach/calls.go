@@ -14,9 +14,10 @@ import (
 func (p *peer) call(o op, id uint32, m *message) (err error) {
 	switch o {
 	case opDevices:
-		return p.sendChunk(m, func() any { return p.listDevices() })
+		offset, all := m.word(), m.yes()
+		return p.sendChunk(m, offset, func() any { return p.listDevices(all) })
 	case opStatus:
-		return p.sendChunk(m, func() any { return p.server.statusFor(p) })
+		return p.sendChunk(m, m.word(), func() any { return p.server.statusFor(p) })
 	case opSocket:
 		return p.openSocket(m)
 	}

@@ -8,10 +8,9 @@ import (
 	"github.com/rxring/rxring/internal/explain"
 )
 
-// sendChunk appends to the answer the part of a list, as JSON, that starts at the offset
-// which m asks for. list returns the list; it is called for the first chunk.
-func (p *peer) sendChunk(m *message, list func() any) error {
-	offset := m.word()
+// sendChunk appends to the answer the part of a list, as JSON, that starts at an offset. list
+// returns the list; it is called for the first chunk. m has no more arguments.
+func (p *peer) sendChunk(m *message, offset uint32, list func() any) error {
 	if !m.end() {
 		return fault("a list, with arguments of %d bytes", len(m.b)-headerLen)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"math"
 	"net"
 	"os"
 	"slices"
@@ -27,11 +26,13 @@ type Client struct {
 	wg     sync.WaitGroup // readEvents
 	done   chan struct{}
 
-	listMu    sync.Mutex // held while a list is read, chunk by chunk
-	requested uint64     // lists of devices; guarded by listMu
+	followMu sync.Mutex // held by followDevices: changes are shown in order; acquired before the others
+	follows  bool       // the last list was read; guarded by followMu
+
+	listMu sync.Mutex // held while a list is read, chunk by chunk
 
 	nsMu  sync.Mutex // held while ns is changed
-	shown uint64     // the number of the list of devices that ns shows; guarded by nsMu
+	ended bool       // ns has no devices any more; guarded by nsMu
 
 	reqMu   sync.Mutex // held for a request and its answer; guards the fields below
 	conn    *conn
@@ -47,25 +48,24 @@ type Client struct {
 // device is down.
 var errDetached = explain.Errorf(syscall.ENETDOWN, "attach: the connection has ended")
 
-// followDevices requests the devices and shows them in ns, unless a newer list is shown
-// meanwhile.
+// followDevices requests what has changed of the devices, the first time all, and shows it in
+// ns.
 func (c *Client) followDevices() error {
-	var list []device
+	c.followMu.Lock()
+	defer c.followMu.Unlock()
+	var list deviceList
 	c.listMu.Lock()
-	c.requested++
-	n := c.requested
-	err := c.readListLocked(opDevices, &list)
+	err := c.readListLocked(opDevices, &list, func(m *message) { m.flag(!c.follows) })
 	c.listMu.Unlock()
-	if err != nil {
+	if c.follows = err == nil; err != nil {
 		return err
 	}
 	c.nsMu.Lock()
 	defer c.nsMu.Unlock()
-	if n < c.shown {
+	if c.ended {
 		return nil
 	}
-	c.shown = n
-	return mirror(c.ns, list)
+	return list.show(c.ns)
 }
 
 // readEvents handles events until the connection ends.
@@ -114,8 +114,8 @@ func (c *Client) end(err error) {
 	c.conn.hangUp()
 	c.events.Close()
 	c.nsMu.Lock()
-	c.shown = math.MaxUint64
-	mirror(c.ns, nil)
+	c.ended = true
+	(&deviceList{All: true}).show(c.ns)
 	c.nsMu.Unlock()
 	for _, s := range left {
 		s.setDown()
@@ -133,7 +133,7 @@ func (c *Client) Namespace() *rxring.Namespace { return c.ns }
 func (c *Client) Status() (st Status, err error) {
 	c.listMu.Lock()
 	defer c.listMu.Unlock()
-	err = c.readListLocked(opStatus, &st)
+	err = c.readListLocked(opStatus, &st, func(*message) {})
 	return st, err
 }
 

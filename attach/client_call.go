@@ -85,12 +85,13 @@ func (c *Client) callWithFD(fd int, o op, socket uint32, arguments, results func
 // maxList limits a list, in bytes. The sockets of all users are less.
 const maxList = 64 << 20
 
-// readListLocked reads a list, which is JSON, in chunks.
-func (c *Client) readListLocked(o op, v any) error {
+// readListLocked reads a list, which is JSON, in chunks. args appends the request's arguments
+// beside the offset.
+func (c *Client) readListLocked(o op, v any, args func(*message)) error {
 	var all []byte
 	for size := 1; len(all) < size; {
 		var chunk []byte
-		err := c.call(o, 0, func(m *message) { m.u32(uint32(len(all))) }, func(m *message) {
+		err := c.call(o, 0, func(m *message) { m.u32(uint32(len(all))); args(m) }, func(m *message) {
 			size = int(m.word())
 			chunk = append(chunk, m.rest()...)
 		})

@@ -1,10 +1,9 @@
 package attach
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -24,76 +23,119 @@ type device struct {
 	Up     bool              `json:"up"`
 }
 
+// newDevice returns d as it is now.
+func newDevice(d *rxring.Device) *device {
+	return &device{d.Index(), d.Name(), d.Type(), d.MTU(), d.MaxLen(), d.HardwareAddr(), d.Prefixes(), d.Alias(), d.Up()}
+}
+
+// allDevices lists a namespace's devices, with its own loopback device.
+func allDevices(ns *rxring.Namespace) []*rxring.Device {
+	devices := ns.Devices()
+	if lo := ns.Loopback(); lo != nil {
+		devices = append(devices, lo)
+	}
+	return devices
+}
+
+// deviceList is the answer to opDevices: all devices, or what has changed since the one before.
+type deviceList struct {
+	All     bool      `json:"all,omitempty"`
+	Removed []int     `json:"removed,omitempty"` // indexes; before Devices are added
+	Devices []*device `json:"devices"`
+}
+
 // visibleDevices returns the devices of Namespace.Devices that p may see.
 func (p *peer) visibleDevices() []*rxring.Device {
 	return slices.DeleteFunc(p.server.config.Namespace.Devices(), func(d *rxring.Device) bool { return !p.sees(d) })
 }
 
-func (p *peer) sees(d *rxring.Device) bool {
-	see := p.currentGrant().Socket.Devices
-	return see == nil || see(d)
-}
+func (p *peer) sees(d *rxring.Device) bool { return p.currentGrant().sees(d) }
 
-// currentDevices returns the devices that p may see, with the namespace's own loopback
-// device.
-func (p *peer) currentDevices() []device {
-	visible := p.visibleDevices()
-	if lo := p.server.config.Namespace.Loopback(); lo != nil && p.sees(lo) {
-		visible = append(visible, lo)
-	}
-	list := []device{}
-	for _, d := range visible {
-		list = append(list, device{d.Index(), d.Name(), d.Type(), d.MTU(), d.MaxLen(), d.HardwareAddr(), d.Prefixes(), d.Alias(), d.Up()})
-	}
-	return list
-}
+func (g Grant) sees(d *rxring.Device) bool { return g.Socket.Devices == nil || g.Socket.Devices(d) }
 
-// listDevices returns the devices to send, and remembers what they were.
-func (p *peer) listDevices() []device {
-	list := p.currentDevices()
-	if b, err := json.Marshal(list); err == nil {
-		p.mu.Lock()
-		p.knownDevices = hash(b)
-		p.mu.Unlock()
+// listDevices returns the devices to send: all, or what has changed since the last call.
+func (p *peer) listDevices(all bool) (list deviceList) {
+	p.mu.Lock()
+	grant, from := p.grant, p.listedUntil
+	if all || p.grantChanged {
+		from = 0
+	}
+	changes, until, complete := p.server.devices.since(from)
+	p.listedUntil, p.grantChanged = until, false
+	p.mu.Unlock()
+	list.All = complete
+	for _, c := range changes {
+		switch {
+		case !grant.sees(c.dev):
+		case c.now == nil:
+			list.Removed = append(list.Removed, c.dev.Index())
+		default:
+			list.Devices = append(list.Devices, c.now)
+		}
 	}
 	return list
 }
 
-// notifyOfDevices sends evDevices if the devices have changed since listDevices.
-func (p *peer) notifyOfDevices() {
-	b, err := json.Marshal(p.currentDevices())
-	if err != nil {
+// notifyOfDevices sends evDevices to the peers whose devices have changed since the last call.
+func (s *Server) notifyOfDevices() {
+	changes, until, _ := s.devices.since(s.notifiedUntil)
+	if s.notifiedUntil = until; len(changes) == 0 {
 		return
 	}
-	now := hash(b)
-	p.mu.Lock()
-	changed := p.knownDevices != 0 && p.knownDevices != now
-	if changed {
-		p.knownDevices = now
-	}
-	p.mu.Unlock()
-	if changed {
-		p.events.send(evDevices, 0)
+	for _, p := range s.listPeers() {
+		p.mu.Lock()
+		grant, listed := p.grant, p.listedUntil
+		p.mu.Unlock()
+		if listed != 0 && listed < until && slices.ContainsFunc(changes, func(c deviceChange) bool { return grant.sees(c.dev) }) {
+			p.events.send(evDevices, 0)
+		}
 	}
 }
 
-var hashSeed = maphash.MakeSeed()
-
-// hash is never 0.
-func hash(b []byte) uint64 { return maphash.Bytes(hashSeed, b) | 1 }
-
-// mirror makes the devices of ns, a client's namespace, those of the list.
-func mirror(ns *rxring.Namespace, list []device) error {
-	devices := ns.Devices()
-	if lo := ns.Loopback(); lo != nil {
-		devices = append(devices, lo)
+// setGrant replaces the peer's grant, and sends evDevices if it changes which devices the peer
+// sees.
+func (p *peer) setGrant(g Grant) {
+	p.mu.Lock()
+	old := p.grant
+	p.grant = g
+	for _, s := range p.sockets {
+		s.SetGrant(&g.Socket) // on an error, too, the socket has lost what g forbids
 	}
-	for _, d := range devices {
-		if !slices.ContainsFunc(list, func(o device) bool { return o.represents(d) }) {
+	p.mu.Unlock()
+	differs := func(d *rxring.Device) bool { return old.sees(d) != g.sees(d) }
+	if old.Socket.Devices == nil && g.Socket.Devices == nil || !slices.ContainsFunc(allDevices(p.server.config.Namespace), differs) {
+		return
+	}
+	p.mu.Lock()
+	p.grantChanged = true
+	p.mu.Unlock()
+	p.events.send(evDevices, 0)
+}
+
+// show makes the devices of ns, a client's namespace, those of the list.
+func (l *deviceList) show(ns *rxring.Namespace) error {
+	listed := make(map[int]*device)
+	for _, o := range l.Devices {
+		if o == nil {
+			return errMessage
+		}
+		listed[o.Index] = o
+	}
+	old := allDevices(ns)
+	if !l.All {
+		old = old[:0]
+		for _, index := range append(slices.Collect(maps.Keys(listed)), l.Removed...) {
+			if d, ok := ns.DeviceByIndex(index); ok {
+				old = append(old, d)
+			}
+		}
+	}
+	for _, d := range old {
+		if o, ok := listed[d.Index()]; !ok || !o.represents(d) {
 			ns.RemoveDevice(d)
 		}
 	}
-	for _, o := range list {
+	for _, o := range l.Devices {
 		if err := o.mirror(ns); err != nil {
 			return fmt.Errorf("a device that the server sent: %w", err)
 		}
@@ -102,7 +144,7 @@ func mirror(ns *rxring.Namespace, list []device) error {
 }
 
 // mirror adds the device to ns, or changes the one that is there.
-func (o device) mirror(ns *rxring.Namespace) error {
+func (o *device) mirror(ns *rxring.Namespace) error {
 	d, ok := ns.DeviceByIndex(o.Index)
 	if !ok {
 		var err error
@@ -118,6 +160,11 @@ func (o device) mirror(ns *rxring.Namespace) error {
 }
 
 // represents reports whether d is the device o, whose settings may have changed.
-func (o device) represents(d *rxring.Device) bool {
+func (o *device) represents(d *rxring.Device) bool {
 	return o.Index == d.Index() && o.Name == d.Name() && o.Type == d.Type() && o.Addr == d.HardwareAddr() && o.Alias == d.Alias()
+}
+
+// describes reports whether d, the device that o was made of, is still like that.
+func (o *device) describes(d *rxring.Device) bool {
+	return o.MTU == d.MTU() && o.MaxLen == d.MaxLen() && o.Up == d.Up() && slices.Equal(o.Addrs, d.Prefixes())
 }

@@ -38,7 +38,7 @@ func joined(ms ...[]byte) (b []byte) {
 func FuzzPeer(f *testing.F) {
 	req := string(tpacket.Bytes(&slots))
 	size := int(slots.BlockSize * slots.BlockNr)
-	f.Add(joined(request(devices, 0, 1, 0), request(status, 0, 2, 0), request(newSocket, 0, 3, 3, tpacket.ETHPAll), request(closeSocket, 1, 4)))
+	f.Add(joined(request(devices, 0, 1, 0, 1), request(status, 0, 2, 0), request(newSocket, 0, 3, 3, tpacket.ETHPAll), request(closeSocket, 1, 4)))
 	f.Add(joined(request(newSocket, 0, 1, 2, 3), request(setsockopt, 1, 2, tpacket.SolPacket, tpacket.OptVersion, 1),
 		request(setsockopt, 1, 3, tpacket.SolPacket, tpacket.OptRxRing, req), request(mapRing, 1, 4, size, 0), request(14, 1, 5), request(15, 1, 6, 1)))
 	f.Add(joined(request(newSocket, 0, 1, 3, 3), request(bindSocket, 1, 2, string(make([]byte, 20))), request(7, 1, 3), request(getsockopt, 1, 4, 263, 6, 12),
@@ -86,13 +86,14 @@ func FuzzPeer(f *testing.F) {
 // FuzzAnswers is a server that answers anything, behind its hello: a client says
 // that the connection has ended, or believes what makes sense.
 func FuzzAnswers(f *testing.F) {
-	list := `[{"index":7,"name":"wg0","type":1,"mtu":1420,"addr":[2,0,0,0,0,1],"up":true}]`
+	list := `{"all":true,"devices":[{"index":7,"name":"wg0","type":1,"mtu":1420,"addr":[2,0,0,0,0,1],"up":true}]}`
 	start := [][]byte{request(devices, 0, 2, len(list), list), request(newSocket, 0, 3, 1)}
 	f.Add(joined(start...))
 	f.Add(joined(append(start, request(status, 0, 4, 2, "{}"), request(getsockopt, 0, 5, 7), request(receive, 0, 6, 80, string(make([]byte, 80)), "packet"),
 		request(11, 0, 7, 1, "12345678"), request(mapRing, 0, 8))...))
 	f.Add(joined(start[0], request(newSocket, 93, 3, "no")))
 	f.Add(joined(request(devices, 0, 2, 2, "{}")))
+	f.Add(joined(request(devices, 0, 2, 31, `{"removed":[7],"devices":[null]}`)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		left := messages(b)
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)

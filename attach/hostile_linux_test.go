@@ -58,7 +58,7 @@ const (
 	hello, devices, status, newSocket, closeSocket       = 1, 2, 3, 4, 5
 	bindSocket, setsockopt, getsockopt, mapRing, receive = 6, 8, 9, 13, 16
 	send, mapped                                         = 17, 22
-	theVersion                                           = 3
+	theVersion                                           = 4
 	word                                                 = "rxring\x00\x01"
 )
 
@@ -117,14 +117,14 @@ func TestVersionsThatDoNotUnderstandEachOther(t *testing.T) {
 	if errno != 0 || binary.NativeEndian.Uint32(rest) != theVersion {
 		t.Errorf("a newer client is told %d, % x; want our version", errno, rest)
 	}
-	if e := <-faults; e.Kind != attach.PeerFaulted || !strings.Contains(e.Err.Error(), "it speaks version 4 of the protocol, this server speaks version 3") {
+	if e := <-faults; e.Kind != attach.PeerFaulted || !strings.Contains(e.Err.Error(), "it speaks version 5 of the protocol, this server speaks version 4") {
 		t.Errorf("event %+v", e)
 	}
 
 	newer := fake(t, func(c *net.UnixConn, b []byte) {
 		c.Write(append(request(hello, 0, 1), theVersion+1, 0, 0, 0))
 	})
-	if _, err := attach.Dial(t.Context(), newer); !errors.Is(err, syscall.EPROTONOSUPPORT) || !strings.Contains(err.Error(), "it speaks version 4 of the protocol, this process speaks version 3: use the same rxring at both ends") {
+	if _, err := attach.Dial(t.Context(), newer); !errors.Is(err, syscall.EPROTONOSUPPORT) || !strings.Contains(err.Error(), "it speaks version 5 of the protocol, this process speaks version 4: use the same rxring at both ends") {
 		t.Errorf("a newer server: %v", err)
 	}
 }
@@ -186,7 +186,7 @@ func TestNonsenseEndsTheConnection(t *testing.T) {
 		"arguments cut short":        request(newSocket, 0, 1, 3),
 		"arguments too long":         request(newSocket, 0, 1, 3, 3, 3),
 		"a protocol of 17 bits":      request(newSocket, 0, 1, 3, 1<<16),
-		"a list from past its end":   request(devices, 0, 1, 1000),
+		"a list from past its end":   request(devices, 0, 1, 1000, 0),
 		"a status from past its end": request(status, 0, 1, -1),
 		"longer than a message":      request(newSocket, 0, 1, string(make([]byte, 200<<10))),
 	} {
@@ -304,7 +304,7 @@ func TestDescriptorsThatAPeerSendsAreClosed(t *testing.T) {
 	c, _ := greeted(t, o.Addr())
 	before := descriptors(t)
 	for i := range 50 {
-		_, _, err := c.WriteMsgUnix(request(devices, 0, uint32(2+i), 0), unix.UnixRights(0), nil)
+		_, _, err := c.WriteMsgUnix(request(devices, 0, uint32(2+i), 0, 1), unix.UnixRights(0), nil)
 		must(t, err)
 		if errno, rest, _, err := answer(t, c); errno != 0 || err != nil || !bytes.Contains(rest, []byte(`"wg0"`)) {
 			t.Fatalf("devices: %d, %s, %v", errno, rest, err)
@@ -312,7 +312,7 @@ func TestDescriptorsThatAPeerSendsAreClosed(t *testing.T) {
 	}
 	eventually(t, "they are closed", func() bool { return descriptors(t) <= before })
 	// More than one: the connection is ended.
-	_, _, err := c.WriteMsgUnix(request(devices, 0, 99, 0), unix.UnixRights(0, 1, 2, 0, 1, 2), nil)
+	_, _, err := c.WriteMsgUnix(request(devices, 0, 99, 0, 1), unix.UnixRights(0, 1, 2, 0, 1, 2), nil)
 	must(t, err)
 	if _, _, _, err := answer(t, c); err == nil {
 		t.Error("six descriptors: answered")

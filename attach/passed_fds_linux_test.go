@@ -193,11 +193,11 @@ func TestAPeersDescriptorsAreNotWaitedFor(t *testing.T) {
 		if len(left) == 0 {
 			attach.ChargeAll(o.Server, 800*time.Millisecond)
 		}
-		_, err := c.Write(request(devices, 0, 2, 0))
+		_, err := c.Write(request(devices, 0, 2, 0, 1))
 		must(t, err)
 		for i, n := range []int{3, 1, 1} {
 			fds := several(n)
-			_, _, err := c.WriteMsgUnix(request(devices, 0, uint32(3+i), 0), unix.UnixRights(fds...), nil)
+			_, _, err := c.WriteMsgUnix(request(devices, 0, uint32(3+i), 0, 1), unix.UnixRights(fds...), nil)
 			must(t, err)
 			for _, fd := range fds {
 				unix.Close(fd)

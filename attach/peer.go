@@ -38,7 +38,8 @@ type peer struct {
 	sockets      map[uint32]*peerSocket
 	lastSocket   uint32 // ID
 	revoked      error  // the error of Config.Grant that ended the peer; nil: none did
-	knownDevices uint64 // a hash of the devices that the peer was last sent; 0: none were
+	listedUntil  uint64 // the point in the server's deviceLog of the last list that was sent; 0: none was
+	grantChanged bool   // the next list has all devices: the peer sees others now
 }
 
 // hello is the first exchange.

@@ -22,7 +22,7 @@ import (
 // has read hello.
 
 // version changes when older and newer ends no longer understand each other.
-const version = 3
+const version = 4
 
 // magic starts a hello, so that no other program's first bytes pass for one.
 const magic = "rxring\x00\x01"
@@ -34,7 +34,7 @@ type op uint16
 
 const (
 	opHello      op = iota + 1 // magic, version -> version, the descriptor of events
-	opDevices                  // offset -> a chunk of a list of devices, as JSON
+	opDevices                  // offset, whether all are wanted -> a chunk of a deviceList, as JSON
 	opStatus                   // offset -> a chunk of a Status, as JSON
 	opSocket                   // type, protocol -> socket
 	opClose                    // -> counts

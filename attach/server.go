@@ -19,12 +19,15 @@ type Server struct {
 	config   Config
 	listener *net.UnixListener
 	incoming *os.File // a duplicate of the listener's descriptor, to accept from
+	devices  *deviceLog
 	path     string
 	file     *sockfile.File // the socket's file; nil: this process has not made it
 
 	ctx    context.Context // until Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the server's goroutines, and one for each connection
+
+	notifiedUntil uint64 // the point in devices of the last notifyOfDevices; poll's
 
 	mu         sync.Mutex
 	peers      map[uint64]*peer // by ID
@@ -84,6 +87,7 @@ func newServer(l *net.UnixListener, path string, c Config) *Server {
 	return &Server{
 		config:     c,
 		listener:   l,
+		devices:    newDeviceLog(c.Namespace),
 		path:       path,
 		ctx:        ctx,
 		cancel:     cancel,
@@ -125,9 +129,7 @@ func (s *Server) poll() {
 			return
 		case <-t.C:
 		}
-		for _, p := range s.listPeers() {
-			p.notifyOfDevices()
-		}
+		s.notifyOfDevices()
 		for _, e := range s.throttledUsers(time.Now()) {
 			s.config.Notify(e)
 		}

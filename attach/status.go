@@ -2,6 +2,7 @@ package attach
 
 import (
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/rxring/rxring"
@@ -72,7 +73,7 @@ func StatusOf(d *rxring.Device) DeviceStatus {
 	st := DeviceStatus{Index: d.Index(), Name: d.Name(), Type: TypeName(d.Type()), MTU: d.MTU(), Up: d.Up()}
 	if d.Type().Ethernet() {
 		addr := d.HardwareAddr()
-		st.Addr = fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", addr[0], addr[1], addr[2], addr[3], addr[4], addr[5])
+		st.Addr = net.HardwareAddr(addr[:]).String()
 	}
 	for _, a := range d.Prefixes() {
 		st.Addrs = append(st.Addrs, a.String())
