@@ -5,7 +5,7 @@ import "time"
 // reading is one of the system's clocks, and of the counter before and after that.
 type reading struct {
 	before, after uint64
-	real, mono    int64
+	wall, mono    int64
 }
 
 // gap is how many ticks the reading took.
@@ -20,11 +20,11 @@ func (m *reading) ticks() uint64 { return m.before + m.gap()/2 }
 //go:noinline
 func (r *realtime) read() int64 {
 	if r.unused.Load() {
-		real, _ := r.system()
-		return real
+		wall, _ := r.system()
+		return wall
 	}
 	m := reading{before: r.ticks()}
-	m.real, m.mono = r.system()
+	m.wall, m.mono = r.system()
 	m.after = r.ticks()
 	if r.mu.TryLock() {
 		if rate := r.rate.Load(); rate != 0 {
@@ -34,7 +34,7 @@ func (r *realtime) read() int64 {
 		}
 		r.mu.Unlock()
 	}
-	return m.real
+	return m.wall
 }
 
 // anchorLocked makes the reading the anchor, unless its thread was preempted in the middle.
@@ -43,7 +43,7 @@ func (r *realtime) anchorLocked(m *reading, rate uint64) {
 		return
 	}
 	uptime := scale(m.ticks(), rate)
-	begin, offset := uptime-window, m.real-int64(uptime)
+	begin, offset := uptime-window, m.wall-int64(uptime)
 	if old := r.begin.Load(); old != 0 {
 		r.compareLocked(int64(begin-old), offset-r.offset.Load())
 	}

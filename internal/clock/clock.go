@@ -30,7 +30,7 @@ type realtime struct {
 
 	unused atomic.Bool // each reading is one of the system's clock
 	ticks  func() uint64
-	system func() (real, mono int64)
+	system func() (wall, mono int64)
 
 	mu       sync.Mutex // guards what follows, and stores to what precedes; never waited for
 	first    reading    // of the baseline that calibrates

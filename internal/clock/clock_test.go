@@ -25,9 +25,9 @@ func (m *machine) tick() int64 { return int64(1e9/m.hz) + 1 }
 func (m *machine) busy(r *realtime, d time.Duration) (largest, backwards int64) {
 	var last int64
 	for end := m.elapsed + d; m.elapsed < end; {
-		before := m.real()
+		before := m.wall()
 		t := r.now()
-		largest = max(largest, before-t, t-m.real())
+		largest = max(largest, before-t, t-m.wall())
 		backwards = max(backwards, last-t)
 		last = t
 		m.pass(time.Duration(rand.Int64N(2000)))
@@ -90,9 +90,9 @@ func TestPreemptedReadings(t *testing.T) {
 				if rand.IntN(3) == 0 {
 					m.pause = pause
 				}
-				before := m.real()
-				if now := r.now(); now < before-100 || now > m.real()+100 {
-					t.Fatalf("reading %d, of some interrupted for %v: the time is %d to %d, not %d", i, pause, before, m.real(), now)
+				before := m.wall()
+				if now := r.now(); now < before-100 || now > m.wall()+100 {
+					t.Fatalf("reading %d, of some interrupted for %v: the time is %d to %d, not %d", i, pause, before, m.wall(), now)
 				}
 				m.pass(time.Duration(rand.Int64N(1500)))
 			}
@@ -131,9 +131,9 @@ func TestUnsynchronizedCountersAreNotUsed(t *testing.T) {
 			r.now()
 			m.pass(2 * time.Microsecond)
 		}
-		if before := m.real(); r.rate.Load() != 0 || !r.unused.Load() {
+		if before := m.wall(); r.rate.Load() != 0 || !r.unused.Load() {
 			t.Errorf("processors' counters are %v apart, and used", skew)
-		} else if now := r.now(); now < before || now > m.real() {
+		} else if now := r.now(); now < before || now > m.wall() {
 			t.Errorf("the time is %d, not %d", before, now)
 		}
 	}
@@ -155,9 +155,9 @@ func TestIdleClock(t *testing.T) {
 		for range 1000 {
 			m.slew = rand.Float64() - 0.5
 			m.pass(time.Duration(rand.Int64N(1e9)) + window)
-			before := m.real()
-			if now := r.now(); now < before || now > m.real() {
-				t.Fatalf("the time is %d to %d, not %d", before, m.real(), now)
+			before := m.wall()
+			if now := r.now(); now < before || now > m.wall() {
+				t.Fatalf("the time is %d to %d, not %d", before, m.wall(), now)
 			}
 		}
 	})

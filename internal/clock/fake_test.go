@@ -57,12 +57,12 @@ func (m *machine) ticks() uint64 {
 
 func (m *machine) mono() int64 { return int64(m.elapsed) + int64(m.slewed) }
 
-func (m *machine) real() int64 { return testEpoch + m.mono() + int64(m.stepped) }
+func (m *machine) wall() int64 { return testEpoch + m.mono() + int64(m.stepped) }
 
-func (m *machine) system() (real, mono int64) {
+func (m *machine) system() (wall, mono int64) {
 	m.pass(m.readTime / 2)
-	real, mono = m.real(), m.mono()
+	wall, mono = m.wall(), m.mono()
 	m.pass(m.readTime/2 + m.pause)
 	m.pause = 0
-	return real, mono
+	return wall, mono
 }

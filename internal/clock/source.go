@@ -33,7 +33,7 @@ func (r *realtime) init(useCounter bool) {
 var start = time.Now()
 
 // systemTime returns CLOCK_REALTIME, and a time by CLOCK_MONOTONIC, in nanoseconds.
-func systemTime() (real, mono int64) {
+func systemTime() (wall, mono int64) {
 	t := time.Now()
 	return t.UnixNano(), int64(t.Sub(start))
 }
