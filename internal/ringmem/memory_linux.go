@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -69,6 +68,7 @@ func allocate(fd, size int) error {
 	if err := unix.Ftruncate(fd, int64(size)); err != nil {
 		return fmt.Errorf("ftruncate: %w", err)
 	}
+	allocateHuge(fd, size)
 	// Allocate the pages now, as the kernel does for its own ring: too little memory
 	// is an error here, and not a fault in a writer later.
 	if err := unix.Fallocate(fd, 0, 0, int64(size)); err != nil {
@@ -131,8 +131,7 @@ func MapAll(fd int, sizes ...int) ([]*Memory, error) {
 func (m *Memory) Populate() error {
 	// Linux holds mmap_lock for the whole call: 100 ms for a large ring, in which no
 	// thread of the process could map anything.
-	const chunk = 1 << 20
-	for b := range slices.Chunk(m.b, chunk) {
+	for b := range hugePages(m.b) {
 		if err := populate(b); err != nil {
 			return fmt.Errorf("ring memory of %d bytes: populate: %w", len(m.b), err)
 		}
@@ -171,7 +170,7 @@ const privateFlags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE
 
 // mapShared maps size bytes of fd, from m.at on.
 func (m *Memory) mapShared(fd, size, flags int) error {
-	p, err := unix.MmapPtr(fd, int64(m.at), nil, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|flags)
+	p, err := mapAligned(fd, m.at, size, flags)
 	if err != nil {
 		return fmt.Errorf("mmap: %w", err)
 	}
