@@ -115,7 +115,12 @@ bench: deps ## rxring beside its peers, its budgets and the last release, in som
 .PHONY: bench-smoke
 bench-smoke: ## check that every contender of bench moves the packets it claims to
 	$(GO) test -C bench -vet=off ./...
+	$(GO) test -C bench -vet=off -tags explore ./scaling
 	$(GO) test -C fleet -vet=off -run '^$$' -bench 'Path/(fleet-auto|TCP|ssh)/64B' -benchtime 2000x
+
+.PHONY: scaling
+scaling: ## predict what up to 64 writers would do to a ring, by simulation: docs/scaling.md
+	@$(GO) run -C bench -tags explore ./cmd/scaling
 
 .PHONY: api
 api: tools ## changes of the exported API since the last tag

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rxring/rxring/internal/ownership"
@@ -25,6 +26,7 @@ const (
 	unreadTable  = "Unread"
 	filterTable  = "Filter"
 	drainTable   = "Drain"
+	coresTable   = "Cores"
 )
 
 // Rows that others are compared with.
@@ -153,7 +155,7 @@ func cells() ([]cell, error) {
 			cell{filterTable, rowXnet, p.name, func(budget time.Duration) (Sample, error) { return filter(xnetMachine, p, budget) }},
 		)
 	}
-	return append(all, drainCells()...), nil
+	return slices.Concat(all, drainCells(), coreCells()), nil
 }
 
 // bursts are the ways to fill a ring together.

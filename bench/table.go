@@ -113,7 +113,9 @@ func (r *Report) tables() (all []table) {
 	large.notes = []string{
 		"The ring is larger than the processor's caches. Columns as in the first table; ×: ratio to the bare copy into a ring of the same size.",
 	}
-	for _, t := range []table{path, large, writers, unread, filters, drain, r.floodTable(), r.budgetTable(), r.comparison()} {
+	cores := r.grid(coresTable, "What cores cost each other", rowLocked, true)
+	cores.notes = []string{"docs/scaling.md predicts from these what more cores would do."}
+	for _, t := range []table{path, large, writers, unread, filters, drain, cores, r.floodTable(), r.budgetTable(), r.comparison()} {
 		if len(t.rows) > 0 {
 			all = append(all, t)
 		}
@@ -156,7 +158,7 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 			t.head = append(t.head, c+": ns", "×", "ok", "M/s")
 		case writersTable, unreadTable:
 			t.head = append(t.head, c+": M/s", "×", "ok")
-		case filterTable, drainTable:
+		case filterTable, drainTable, coresTable:
 			t.head = append(t.head, c+": ns", "×")
 		}
 	}
@@ -190,7 +192,7 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 			}
 			line = append(line, value, ratio)
 			allocs = max(allocs, f.Allocs)
-			if name == filterTable || name == drainTable {
+			if name == filterTable || name == drainTable || name == coresTable {
 				continue
 			}
 			share := ""

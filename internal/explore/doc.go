@@ -9,4 +9,6 @@
 // [Search] is a depth-first search. It runs each schedule from the start, and
 // ends it at a state that it has seen: the same memory, and every party at the
 // same place having read the same values.
+//
+// [Simulate] runs one interleaving, in the order of simulated time.
 package explore

@@ -23,11 +23,25 @@ type party struct {
 type Step struct {
 	What    string      // a format for Args: written out in traces only
 	Args    [2]any      // the first that is nil ends them
+	Op      Op          // how it accesses memory
 	Word    *Word       // that it is about; nil: about none
+	Lock    *Lock       // that it acquires; nil: none
 	Values  [2]uint64   // of Word, for the verbs of What, if Word is not nil
 	Blocked func() bool // not nil: the step cannot be taken while it is true
 	Choices int         // 0: one way to take it
 }
+
+// Op is how a step accesses memory. [Simulate] needs it, the search does not.
+type Op uint8
+
+const (
+	Other   Op = iota
+	Load       // an acquire
+	Publish    // a store with release order
+	Store      // a store and a full barrier
+	Update     // a read-modify-write, which is a full barrier too
+	Acquire    // of a lock
+)
 
 // running is the party that has control; nil: steps are not scheduled.
 var running *party

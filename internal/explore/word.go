@@ -6,21 +6,28 @@ package explore
 // is part of the party's state.
 type Word struct{ v uint64 }
 
-func (w *Word) step(what string, values [2]uint64) { Take(Step{What: what, Word: w, Values: values}) }
+func (w *Word) step(op Op, what string, values [2]uint64) {
+	Take(Step{What: what, Op: op, Word: w, Values: values})
+}
 
 func (w *Word) Load() uint64 {
-	w.step("loads a private word", [2]uint64{})
+	w.step(Load, "loads a private word", [2]uint64{})
 	Observe(w.v)
 	return w.v
 }
 
-func (w *Word) Store(v uint64) {
-	w.step("stores %v to a private word", [2]uint64{v})
+func (w *Word) Store(v uint64) { w.store(Store, v) }
+
+// Publish is a store with release order, without the full barrier of Store.
+func (w *Word) Publish(v uint64) { w.store(Publish, v) }
+
+func (w *Word) store(op Op, v uint64) {
+	w.step(op, "stores %v to a private word", [2]uint64{v})
 	w.v = v
 }
 
 func (w *Word) CompareAndSwap(old, v uint64) bool {
-	w.step("compares a private word with %v, to swap in %v", [2]uint64{old, v})
+	w.step(Update, "compares a private word with %v, to swap in %v", [2]uint64{old, v})
 	if w.v != old {
 		Observe(0)
 		return false
@@ -31,7 +38,7 @@ func (w *Word) CompareAndSwap(old, v uint64) bool {
 }
 
 func (w *Word) Or(v uint64) (old uint64) {
-	w.step("sets %v in a private word", [2]uint64{v})
+	w.step(Update, "sets %v in a private word", [2]uint64{v})
 	old = w.v
 	Observe(old)
 	w.v |= v
@@ -39,7 +46,7 @@ func (w *Word) Or(v uint64) (old uint64) {
 }
 
 func (w *Word) And(v uint64) (old uint64) {
-	w.step("clears %v in a private word", [2]uint64{^v})
+	w.step(Update, "clears %v in a private word", [2]uint64{^v})
 	old = w.v
 	Observe(old)
 	w.v &= v
@@ -63,7 +70,7 @@ func (l *Lock) Lock() {
 	if running == nil {
 		return // the harness, between two steps
 	}
-	Take(Step{What: "takes the lock", Blocked: func() bool { return l.held }})
+	Take(Step{What: "takes the lock", Op: Acquire, Lock: l, Blocked: func() bool { return l.held }})
 	l.held = true
 }
 

@@ -7,6 +7,3 @@ import "sync/atomic"
 func storeRelease32(p *uint32, v uint32) { atomic.StoreUint32(p, v) }
 
 func storeRelease64(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
-
-// PublishWord stores v to w with release order.
-func PublishWord(w *Word, v uint64) { w.Store(v) }

@@ -107,7 +107,7 @@ func (s *Slots) SetStatus(slot, status uint32) {
 // none.
 func (s *Slots) PublishStatus(slot, status uint32) {
 	if Exploring {
-		StepStore(StatusWord, slot, status)
+		stepPublish(slot, status)
 	}
 	p := s.frame(slot)
 	if s.wide {

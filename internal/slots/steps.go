@@ -22,6 +22,7 @@ const Exploring = false
 // StepLoad and StepStore are steps on a word of a slot.
 func StepLoad(*Slots, Field, uint32)  {}
 func StepStore(Field, uint32, uint32) {}
+func stepPublish(uint32, uint32)      {}
 func stepBlockLoad(*Blocks, uint32)   {}
 func stepBlockStore(uint32, uint32)   {}
 

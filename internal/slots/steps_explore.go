@@ -24,6 +24,9 @@ const WaitBound = 1
 // LoadOwn is no step: no other party can change what it loads.
 func LoadOwn(w *Word) uint64 { return w.LoadOwn() }
 
+// PublishWord stores v to w with release order.
+func PublishWord(w *Word, v uint64) { w.Publish(v) }
+
 func Again(round int) { explore.Again(round) }
 
 // Pause is a step, so that the party waited for can run.
@@ -39,16 +42,20 @@ func StepLoad(s *Slots, f Field, slot uint32) {
 	if !explore.Running() {
 		return
 	}
-	explore.Take(explore.Step{What: "loads the %v of slot %d", Args: [2]any{f, slot}})
+	explore.Take(explore.Step{What: "loads the %v of slot %d", Op: explore.Load, Args: [2]any{f, slot}})
 	h := s.Frame(slot)
 	explore.Observe(uint64(h[0]) | uint64(h[2])<<8 | uint64(h[28])<<16) // status bits 0 to 7 and 16 to 23, mark
 }
 
-func StepStore(f Field, slot, v uint32) {
+func StepStore(f Field, slot, v uint32) { stepStore(explore.Store, f, slot, v) }
+
+func stepPublish(slot, status uint32) { stepStore(explore.Publish, StatusWord, slot, status) }
+
+func stepStore(op explore.Op, f Field, slot, v uint32) {
 	if !explore.Running() {
 		return
 	}
-	explore.Take(explore.Step{What: "stores %v to slot %d", Args: [2]any{Stored{f, v}, slot}})
+	explore.Take(explore.Step{What: "stores %v to slot %d", Op: op, Args: [2]any{Stored{f, v}, slot}})
 	if f == StatusWord && OnStore != nil {
 		OnStore(slot, v)
 	}
