@@ -1,4 +1,4 @@
-// Package clock reads CLOCK_REALTIME in a third of the time that time.Now takes: from the
+// Package clock reads CLOCK_REALTIME in a quarter of the time that time.Now takes: from the
 // processor's counter (amd64's TSC, arm64's CNTVCT_EL0), if Linux itself derives its time from it.
 //
 // The one invariant: a time is computed from an anchor, a reading of the system's clock that is at
