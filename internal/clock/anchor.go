@@ -19,10 +19,6 @@ func (m *reading) ticks() uint64 { return m.before + m.gap()/2 }
 //
 //go:noinline
 func (r *realtime) read() int64 {
-	if r.unused.Load() {
-		wall, _ := r.system()
-		return wall
-	}
 	m := reading{before: r.ticks()}
 	m.wall, m.mono = r.system()
 	m.after = r.ticks()

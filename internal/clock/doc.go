@@ -5,8 +5,8 @@
 // most 8 µs away by the counter. An error of the counter's rate therefore stays below 1 µs, even if
 // the clock is slewed by the 10 % that adjtimex allows (NTP's 500 ppm make 4 ns), and a step is
 // followed within 8 µs. A caller that finds no anchor so close reads the system's clock, and makes
-// that the next anchor. No caller waits for another, no goroutine runs while no packets arrive, and
-// a caller with few packets pays what time.Now costs.
+// that the next anchor. No caller waits for another, and no goroutine runs while no packets arrive.
+// Packets further apart than that cost a call of time.Now and two readings of the counter.
 //
 // time.Now is called for each reading on other systems and clock sources, with RXRING_CLOCK=system in
 // the environment, and after the counter has disagreed with the system's clock several times, as

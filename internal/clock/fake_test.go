@@ -41,6 +41,10 @@ func (r *realtime) now() int64 {
 			return t
 		}
 	}
+	if r.unused.Load() {
+		t, _ := r.system()
+		return t
+	}
 	return r.read()
 }
 
