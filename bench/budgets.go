@@ -66,6 +66,10 @@ func budgets() []budget {
 		ratio("reading a kernel ring, V3, against libpcap in C", drainCell(rowCapture), drainCell(rowLibpcap), 1, false),
 		cpu("tcpdump through rxring serve, against the kernel", rowServed, rowTcpdump, 2.5),
 		cpu("8 tcpdumps through rxring serve, against one", rowServed8, rowServed, 4),
+		{"a trapped poll, attached", []string{pollCell(rowPollAttached)}, 15, " µs", false, func(r *Report) (float64, bool) {
+			f, ok := r.figures[pollCell(rowPollAttached)]
+			return f.Ns / 1000, ok
+		}},
 		ratio("64 KiB, ring larger than the cache, against the bare copy into it", largeCell(rowStamped), largeCell(rowCopy), 1.3, false),
 	}
 	for _, size := range Sizes {
@@ -142,6 +146,10 @@ func drainCell(row string) string {
 
 func largeCell(row string) string {
 	return cell{table: largeTable, row: row, column: sizeName(65536)}.name()
+}
+
+func pollCell(row string) string {
+	return cell{table: pollTable, row: row, column: pollColumn}.name()
 }
 
 func filterCell(row, column string) string {

@@ -27,6 +27,7 @@ const (
 	filterTable  = "Filter"
 	drainTable   = "Drain"
 	coresTable   = "Cores"
+	pollTable    = "Poll"
 )
 
 // Rows that others are compared with.
@@ -155,7 +156,7 @@ func cells() ([]cell, error) {
 			cell{filterTable, rowXnet, p.name, func(budget time.Duration) (Sample, error) { return filter(xnetMachine, p, budget) }},
 		)
 	}
-	return slices.Concat(all, drainCells(), coreCells()), nil
+	return slices.Concat(all, drainCells(), pollCells(), coreCells()), nil
 }
 
 // bursts are the ways to fill a ring together.

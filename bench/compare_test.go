@@ -29,6 +29,7 @@ func TestFiguresAreReadAsWritten(t *testing.T) {
 		figures: map[string]Figure{someCell: {Share: 0.5}},
 		skipped: map[string]string{"Path/TAP/64 B": "no TAP"},
 		floods:  []flood{{row: "tcpdump on the kernel", cpu: 60, kept: 1}, {row: "skipped", skipped: "no root"}},
+		trials:  map[string][]trial{"tcpdump on the kernel": {{cpu: 6000, read: 100, readers: 1}}},
 	}
 	var b bytes.Buffer
 	if err := r.Figures().Write(&b); err != nil {

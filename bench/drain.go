@@ -280,11 +280,8 @@ func openLibpcap(_ *tap, n int) (drain, error) {
 
 func (l *libpcap) start(n int) (err error) {
 	program := filepath.Join(l.dir, "drain")
-	if err := os.WriteFile(program+".c", drainC, 0o600); err != nil {
+	if err := compile(program, drainC, "-lpcap"); err != nil {
 		return err
-	}
-	if out, err := exec.Command("gcc", "-O2", "-o", program, program+".c", "-lpcap").CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: no gcc with libpcap-dev: %w: %.200s", errSkip, err, out)
 	}
 	l.cmd = exec.Command(program, tapName, strconv.Itoa(n), strconv.Itoa(n*drainBlock+drainSpare), strconv.Itoa(int(drainRetire/time.Millisecond)))
 	l.cmd.Stderr = os.Stderr

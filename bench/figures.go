@@ -43,8 +43,12 @@ func (r *Report) Figures() *Figures {
 		f.Cells = append(f.Cells, cellFigures(name, costs, r.figures[name]))
 	}
 	for _, fl := range r.floods {
-		if fl.skipped == "" && fl.cpu > 0 {
-			f.Cells = append(f.Cells, cellFigures(floodName(fl.row), []float64{fl.cpu}, Figure{Share: fl.kept}))
+		var costs []float64
+		for _, t := range r.trials[fl.row] {
+			costs = append(costs, t.nsPerPacket())
+		}
+		if len(costs) > 0 {
+			f.Cells = append(f.Cells, cellFigures(floodName(fl.row), costs, Figure{Share: fl.kept}))
 		}
 	}
 	return f

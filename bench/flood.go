@@ -194,7 +194,7 @@ func (d *tcpdump) settled(n uint64) (captured uint64, err error) {
 
 // serve starts `rxring serve` on the device, for readers that attach to it.
 func serve(v *veth, dir string) (reader []string, pid int, end func() error, err error) {
-	rxring, err := buildRxring(dir)
+	rxring, err := buildRxring()
 	if err != nil {
 		return nil, 0, nil, err
 	}
@@ -219,23 +219,6 @@ func serve(v *veth, dir string) (reader []string, pid int, end func() error, err
 		return nil, 0, nil, errors.Join(fmt.Errorf("rxring serve is not there: %w", err), end())
 	}
 	return []string{rxring, "run", "-q", "--at", at, "--"}, cmd.Process.Pid, end, nil
-}
-
-// buildRxring builds the rxring of this tree in dir, unless it is there.
-func buildRxring(dir string) (path string, err error) {
-	path = filepath.Join(dir, "rxring")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	where, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/rxring/rxring").Output()
-	if err != nil {
-		return "", fmt.Errorf("%w: where rxring's source is: go list: %w", errSkip, err)
-	}
-	out, err := exec.Command("go", "build", "-C", strings.TrimSpace(string(where)), "-o", path, "./cmd/rxring").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build ./cmd/rxring: %w: %s", err, out)
-	}
-	return path, nil
 }
 
 // floodTable is the table of floods.

@@ -50,7 +50,8 @@ type Report struct {
 }
 
 // Run measures, round by round. It ends early, with ctx's error, when ctx ends.
-func Run(ctx context.Context, c Config) (*Report, error) {
+func Run(ctx context.Context, c Config) (r *Report, err error) {
+	defer func() { err = errors.Join(err, removeRxring()) }()
 	all, err := cells()
 	if err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if len(all)+len(floods) == 0 || c.Rounds < 1 || c.Budget <= 0 {
 		return nil, fmt.Errorf("%d cells, %d rounds of %v a sample: want at least one of each", len(all)+len(floods), c.Rounds, c.Budget)
 	}
-	r := &Report{Config: c, Start: time.Now(), Machine: thisMachine(), cells: all, figures: make(map[string]Figure), samples: make(map[string][]Sample), skipped: make(map[string]string), trials: make(map[string][]trial)}
+	r = &Report{Config: c, Start: time.Now(), Machine: thisMachine(), cells: all, figures: make(map[string]Figure), samples: make(map[string][]Sample), skipped: make(map[string]string), trials: make(map[string][]trial)}
 	for range c.Rounds {
 		for _, cell := range all {
 			name := cell.name()

@@ -115,7 +115,9 @@ func (r *Report) tables() (all []table) {
 	}
 	cores := r.grid(coresTable, "What cores cost each other", rowLocked, true)
 	cores.notes = []string{"docs/scaling.md predicts from these what more cores would do."}
-	for _, t := range []table{path, large, writers, unread, filters, drain, cores, r.floodTable(), r.budgetTable(), r.comparison()} {
+	polls := r.grid(pollTable, "A poll of a packet socket on which nothing arrives", rowPollKernel, true)
+	polls.notes = []string{"ns: the time of poll(2) with a timeout of 0, in an unmodified program with a V2 ring; ×: against the kernel."}
+	for _, t := range []table{path, large, writers, unread, filters, drain, polls, cores, r.floodTable(), r.budgetTable(), r.comparison()} {
 		if len(t.rows) > 0 {
 			all = append(all, t)
 		}
@@ -158,7 +160,7 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 			t.head = append(t.head, c+": ns", "×", "ok", "M/s")
 		case writersTable, unreadTable:
 			t.head = append(t.head, c+": M/s", "×", "ok")
-		case filterTable, drainTable, coresTable:
+		case filterTable, drainTable, coresTable, pollTable:
 			t.head = append(t.head, c+": ns", "×")
 		}
 	}
@@ -192,7 +194,7 @@ func (r *Report) grid(name, title, base string, ns bool) table {
 			}
 			line = append(line, value, ratio)
 			allocs = max(allocs, f.Allocs)
-			if name == filterTable || name == drainTable || name == coresTable {
+			if name == filterTable || name == drainTable || name == coresTable || name == pollTable {
 				continue
 			}
 			share := ""
