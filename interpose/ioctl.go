@@ -246,6 +246,7 @@ func (s *session) setFlags(d *rxring.Device, to uint16) error {
 		if rx != nil {
 			delete(promisc, d)
 			rx.Close()
+			s.rtnl.bus.FlagsChanged()
 		}
 		return nil
 	case rx != nil:
@@ -261,5 +262,6 @@ func (s *session) setFlags(d *rxring.Device, to uint16) error {
 		return err
 	}
 	promisc[d] = rx
+	s.rtnl.bus.FlagsChanged()
 	return nil
 }

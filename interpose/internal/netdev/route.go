@@ -29,8 +29,9 @@ type Route struct {
 // table by address, and for one address the longest prefix first.
 func Routes4(devices []*rxring.Device) (routes []Route) {
 	for _, d := range devices {
+		first := len(routes) // of the device
 		for _, r := range addrRoutes4(d) {
-			if !slices.Contains(routes, r) {
+			if !slices.Contains(routes[first:], r) {
 				routes = append(routes, r)
 			}
 		}
@@ -90,8 +91,9 @@ const metric6 = 256
 // Routes6 lists the IPv6 routes of devices in Linux's order: the main table first, and a
 // prefix after the longer ones that it contains. A device that is down has none.
 func Routes6(devices []*rxring.Device) (routes []Route) {
+	first := 0 // of the device
 	add := func(r Route) {
-		if !slices.Contains(routes, r) {
+		if !slices.Contains(routes[first:], r) {
 			routes = append(routes, r)
 		}
 	}
@@ -99,6 +101,7 @@ func Routes6(devices []*rxring.Device) (routes []Route) {
 		if !d.Up() {
 			continue
 		}
+		first = len(routes)
 		if d.Type() != rxring.Loopback {
 			add(Route{Dst: multicast6, Device: d, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_MULTICAST, Metric: metric6})
 		}

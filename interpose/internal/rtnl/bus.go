@@ -22,6 +22,8 @@ type Bus struct {
 	held    int                // bytes of memory of datagrams that wait
 
 	announced map[*rxring.Device]snapshot // the devices that members of groups know of
+	changes   uint64                      // Namespace.DeviceChanges before announced was made
+	reflagged bool                        // flags may return others for devices of announced
 }
 
 // snapshot is what members of groups know of a device.
@@ -80,7 +82,11 @@ func (b *Bus) addMember() {
 	}
 }
 
+// FlagsChanged says that the IFF_* flags of a device may have changed though the device did not.
+func (b *Bus) FlagsChanged() { b.reflagged = true }
+
 func (b *Bus) now() map[*rxring.Device]snapshot {
+	b.changes, b.reflagged = b.ns.DeviceChanges(), false
 	all := make(map[*rxring.Device]snapshot)
 	for _, d := range netdev.All(b.ns) {
 		all[d] = snapshot{b.flags(d), d.MTU(), d.MaxLen(), append(netdev.Addresses(d, true), netdev.Addresses(d, false)...)}
@@ -91,7 +97,7 @@ func (b *Bus) now() map[*rxring.Device]snapshot {
 // Announce notifies the members of groups of the devices that were added, changed or removed
 // since the last call, and of their addresses. It reports whether there were any.
 func (b *Bus) Announce() bool {
-	if !b.HasMembers() {
+	if !b.HasMembers() || b.changes == b.ns.DeviceChanges() && !b.reflagged {
 		return false
 	}
 	before, now, changed := b.announced, b.now(), false

@@ -175,6 +175,13 @@ func TestListsComeInPieces(t *testing.T) {
 
 func TestMembersOfGroupsAreNotifiedOfChanges(t *testing.T) {
 	bus, ns := newBus(t, rxring.DeviceConfig{Name: "old0"})
+	promiscuous := uint32(0)
+	bus.flags = func(d *rxring.Device) uint32 {
+		if d.Name() == "new0" {
+			return netdev.Flags(d) | promiscuous
+		}
+		return netdev.Flags(d)
+	}
 	group := func(s *Socket, n uint32) {
 		if err := s.Setsockopt(unix.NETLINK_ADD_MEMBERSHIP, binary.NativeEndian.AppendUint32(nil, n)); err != nil {
 			t.Fatal(err)
@@ -227,6 +234,8 @@ func TestMembersOfGroupsAreNotifiedOfChanges(t *testing.T) {
 	}{
 		{"down", func() { dev.SetUp(false) }, fmt.Sprintf("new flags %#x mtu 1500; ", down), "del 2001:db8::1/64; "},
 		{"up", func() { dev.SetUp(true) }, fmt.Sprintf("new flags %#x mtu 1500; ", up), "new 2001:db8::1/64; "},
+		{"promiscuous", func() { promiscuous = unix.IFF_PROMISC; bus.FlagsChanged() }, fmt.Sprintf("new flags %#x mtu 1500; ", up|unix.IFF_PROMISC), ""},
+		{"not promiscuous", func() { promiscuous = 0; bus.FlagsChanged() }, fmt.Sprintf("new flags %#x mtu 1500; ", up), ""},
 		{"another MTU", func() { dev.SetMTU(1280, 0) }, fmt.Sprintf("new flags %#x mtu 1280; ", up), ""},
 		{"the same MTU", func() { dev.SetMTU(1280, 0) }, "", ""},
 		{"an address more", func() { dev.SetPrefixes(prefixes("192.0.2.1/24", "192.0.2.2/24", "2001:db8::1/64")) }, "", "new 192.0.2.2/24 secondary; "},
