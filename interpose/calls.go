@@ -78,7 +78,7 @@ var syscalls = append([]syscallEntry{
 	{nr: unix.SYS_SENDMMSG, name: "sendmmsg", mem: []int{1}, packet: (*call).send, rtnl: (*call).sendRTNL, replay: replaySuccess},
 
 	{nr: unix.SYS_PPOLL, name: "ppoll", fd: none, other: (*call).poll},
-	{nr: unix.SYS_PSELECT6, name: "pselect6", fd: none, other: (*call).poll},
+	{nr: unix.SYS_PSELECT6, name: "pselect6", fd: none, other: (*call).selectCall},
 	{nr: unix.SYS_EPOLL_PWAIT, name: "epoll_pwait", fd: none, other: (*call).epollWait},
 	{nr: unix.SYS_EPOLL_PWAIT2, name: "epoll_pwait2", fd: none, other: (*call).epollWait},
 	// epoll_ctl refuses a descriptor that is a ring's memory: see standin_mmap.go.

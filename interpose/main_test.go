@@ -115,7 +115,7 @@ type world struct {
 	frames      atomic.Pointer[func(seq uint32) []byte]
 }
 
-func newWorld(t *testing.T, p place) *world {
+func newWorld(t testing.TB, p place) *world {
 	t.Helper()
 	w, stop, err := makeWorld(rxring.NamespaceConfig{}, p)
 	if err != nil {
@@ -252,7 +252,7 @@ func run(t *testing.T, cfg Config) output {
 }
 
 // runContext runs a program; line, if not nil, is called with each line that it writes.
-func runContext(t *testing.T, ctx context.Context, cfg Config, line func(string)) output {
+func runContext(t testing.TB, ctx context.Context, cfg Config, line func(string)) output {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -25,17 +25,23 @@ import (
 
 // read fills b from the program's memory: EFAULT if a part of it is not mapped.
 func (c *call) read(addr uint64, b []byte) error {
-	if !c.s.records.noVM {
-		n, err := unix.ProcessVMReadv(c.tid, local(b), remote(addr, b), 0)
-		if !procfs.Denied(err) {
-			return transferred(n, len(b), err)
-		}
+	if err := c.readVM(addr, b); !procfs.Denied(err) {
+		return err
 	}
 	fd, err := c.memory()
 	if err != nil {
 		return err
 	}
 	n, err := unix.Pread(fd, b, int64(addr))
+	return transferred(n, len(b), err)
+}
+
+// readVM is read by process_vm_readv alone: EPERM where that is refused.
+func (c *call) readVM(addr uint64, b []byte) error {
+	if c.s.records.noVM {
+		return unix.EPERM
+	}
+	n, err := unix.ProcessVMReadv(c.tid, local(b), remote(addr, b), 0)
 	return transferred(n, len(b), err)
 }
 

@@ -6,20 +6,116 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/interpose/internal/procfs"
 )
 
 // Calls that wait for descriptors run in the kernel, once every packet socket's stand-in
 // is as readable as its ring. So time-outs, signal masks, other descriptors in the same
 // set and the ways to be interrupted are the kernel's own. Which descriptors a call waits
-// for need not be known; of an epoll set it could not be.
+// for need not be known; of an epoll set it could not be. It is found out where a program has
+// several sockets, such as one for each of its threads: to ask an attached socket whether it is
+// readable takes a message and its answer.
 
-// poll serves poll, select and their kin.
-func (c *call) poll() reply {
-	for _, p := range c.s.sockets.open {
+// poll serves poll and ppoll.
+func (c *call) poll() reply { return c.refreshPolled(c.pollFDs) }
+
+// selectCall serves select and pselect6.
+func (c *call) selectCall() reply { return c.refreshPolled(c.selectFDs) }
+
+// How many sockets are refreshed in the time in which it is found out what is at a descriptor.
+const (
+	refreshesHere     = 12
+	refreshesAttached = 2
+)
+
+// refreshPolled refreshes the sockets at the descriptors that list returns. It refreshes all if
+// list reports false, or if that is faster.
+func (c *call) refreshPolled(list func() ([]int32, bool)) reply {
+	sockets, cost := c.s.sockets.open, refreshesHere
+	if c.s.cfg.At != nil {
+		cost = refreshesAttached
+	}
+	if len(sockets) > cost {
+		if fds, ok := list(); ok && cost*len(fds) < len(sockets) {
+			if polled, ok := c.socketsAt(fds); ok {
+				sockets = polled
+			}
+		}
+	}
+	for _, p := range sockets {
 		p.refresh()
 	}
 	return native
 }
+
+// maxPolled bounds the struct pollfds that are read of the program's memory.
+const maxPolled = maxSockets / 2
+
+// pollFDs reads the descriptors in poll's array of struct pollfd.
+func (c *call) pollFDs() (fds []int32, ok bool) {
+	const size = 8 // struct pollfd (asm-generic/poll.h)
+	n := c.Args[1]
+	if n > maxPolled {
+		return nil, false
+	}
+	b := make([]byte, n*size)
+	if n > 0 && c.readVM(c.Args[0], b) != nil {
+		return nil, false
+	}
+	for at := range n {
+		if fd := int32(native32(b[at*size:])); fd >= 0 {
+			fds = append(fds, fd)
+		}
+	}
+	return fds, true
+}
+
+// selectFDs reads the descriptors in select's three sets, which are bits in words of 64.
+func (c *call) selectFDs() (fds []int32, ok bool) {
+	const most = 1024 // FD_SETSIZE
+	n := c.int(0)
+	if n < 0 || n > most {
+		return nil, false
+	}
+	var all, set [most / 8]byte
+	for _, addr := range c.Args[1:4] {
+		b := set[:(n+63)/64*8]
+		if addr == 0 || n == 0 {
+			continue
+		}
+		if c.readVM(addr, b) != nil {
+			return nil, false
+		}
+		for i := range b {
+			all[i] |= b[i]
+		}
+	}
+	for fd := range n {
+		if all[fd/8]&(1<<(fd%8)) != 0 {
+			fds = append(fds, fd)
+		}
+	}
+	return fds, true
+}
+
+// socketsAt returns the packet sockets at descriptors of the calling thread. It reports false if
+// there may be others: behind an epoll set, or because the process may not be inspected.
+func (c *call) socketsAt(fds []int32) (found []*packetSocket, ok bool) {
+	for _, fd := range fds {
+		link, err := procfs.Link(c.tid, fd)
+		if procfs.Denied(err) || link == epollLink || link == memfdLink {
+			return nil, false
+		}
+		if inode, ok := procfs.SocketInode(link); ok && c.s.sockets.byInode[inode] != nil {
+			found = append(found, c.s.sockets.byInode[inode])
+		}
+	}
+	return found, c.valid() // if it is not, what was read may be another thread's
+}
+
+// epollLink is what /proc shows for a descriptor of an epoll set.
+const epollLink = "anon_inode:[eventpoll]"
 
 // epollWait serves the calls that wait for an epoll set. A socket that the program has
 // closed leaves its epoll sets in Linux, but its stand-in, of which we have a duplicate,
