@@ -48,8 +48,8 @@ func TestPacketLooksTheSameToEveryKindOfSocket(t *testing.T) {
 					if f.Len != c.wantLen || !bytes.Equal(f.Data, c.wantData) {
 						t.Errorf("len %d, data % x: want %d, % x", f.Len, f.Data, c.wantLen, c.wantData)
 					}
-					if f.Sec != 12 || f.Nsec/1000 != 345_678 {
-						t.Errorf("timestamp %d.%09d", f.Sec, f.Nsec)
+					if f.UnixNano()/1000 != 12_345_678 {
+						t.Errorf("timestamp %d ns", f.UnixNano())
 					}
 					want := tpacket.SockaddrLL{
 						Family: tpacket.AFPacket, Protocol: tpacket.Htons(tpacket.ETHPIP), Ifindex: int32(dev.Index()),
@@ -122,7 +122,7 @@ func TestOffloadStateShowsInTheStatus(t *testing.T) {
 		c.p.Data = rxtest.Frame(60)
 		dev.Deliver(&c.p)
 		f := rxtest.Next(t, rd)
-		if f.Status != c.want || f.VLANTCI != c.p.VLAN.TCI || f.VLANTPID != c.p.VLAN.TPID {
+		if f.Status != c.want || f.VLANTCI != uint32(c.p.VLAN.TCI) || f.VLANTPID != c.p.VLAN.TPID {
 			t.Errorf("%+v: status %#x, vlan %#x %d: want %#x", c.p, f.Status, f.VLANTPID, f.VLANTCI, c.want)
 		}
 		f.Release()

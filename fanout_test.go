@@ -180,7 +180,7 @@ func TestBatchesOfAGroupAreAsManyDeliveries(t *testing.T) {
 					}
 					for i, m := range members {
 						for f, ok := m.reader.Next(); ok; f, ok = m.reader.Next() {
-							got[batched] = append(got[batched], fmt.Appendf(nil, "member %d, packet %d: % x", i, f.Nsec, f.Data))
+							got[batched] = append(got[batched], fmt.Appendf(nil, "member %d, packet %d: % x", i, f.UnixNano(), f.Data))
 							f.Release()
 						}
 						got[batched] = append(got[batched], fmt.Appendf(nil, "member %d: %+v", i, m.Totals()))
@@ -395,8 +395,8 @@ func TestAPacketPutTogetherIsTheFirstFragmentGrown(t *testing.T) {
 			if f.Len != 14+20+36 || f.VLANTCI != 7 || f.From.Pkttype != tpacket.PacketOutgoing {
 				t.Errorf("%+v", f)
 			}
-			if marked := f.Status&tpacket.StatusTSSoftware != 0; marked != (stamped != 0) || stamped != 0 && f.Nsec != stamped || stamped == 0 && f.Sec == 0 {
-				t.Errorf("time %d.%09d, status %#x: want the last fragment's, which is %d", f.Sec, f.Nsec, f.Status, stamped)
+			if marked := f.Status&tpacket.StatusTSSoftware != 0; marked != (stamped != 0) || stamped != 0 && f.UnixNano() != stamped || stamped == 0 && f.UnixNano() == 0 {
+				t.Errorf("time %d, status %#x: want the last fragment's, which is %d", f.UnixNano(), f.Status, stamped)
 			}
 		}
 	}

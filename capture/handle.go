@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
-	"slices"
 	"sync"
 	"time"
 
@@ -54,13 +53,22 @@ func (h *Handle) Snaplen() int { return h.snaplen }
 // ctx.Err() and [os.ErrDeadlineExceeded]. The packet is in the ring's memory and valid
 // until the next call.
 func (h *Handle) Next(ctx context.Context) (*ring.Frame, error) {
-	for !h.reader.Advance(&h.frame) {
+	if h.reader.Advance(&h.frame) && h.frame.Written() {
+		return &h.frame, nil
+	}
+	return h.wait(ctx)
+}
+
+// wait is Next, once Advance has returned false or a frame that is not written.
+func (h *Handle) wait(ctx context.Context) (*ring.Frame, error) {
+	for !h.frame.Written() {
+		if h.frame.Data != nil {
+			return nil, h.memoryError()
+		}
 		if err := h.reader.Wait(ctx); err != nil {
 			return nil, err
 		}
-	}
-	if !h.frame.Written() {
-		return nil, h.memoryError()
+		h.reader.Advance(&h.frame)
 	}
 	return &h.frame, nil
 }
@@ -96,7 +104,13 @@ func (h *Handle) Packets(ctx context.Context) iter.Seq2[*ring.Frame, error] {
 				yield(nil, ctx.Err())
 				return
 			}
-			p, err := h.Next(ctx)
+			if h.reader.Advance(&h.frame) && h.frame.Written() { // as in Next: a call less
+				if !yield(&h.frame, nil) {
+					return
+				}
+				continue
+			}
+			p, err := h.wait(ctx)
 			if errors.Is(err, ErrClosed) {
 				return
 			}
@@ -108,15 +122,20 @@ func (h *Handle) Packets(ctx context.Context) iter.Seq2[*ring.Frame, error] {
 }
 
 // ReadBatch waits for a packet and stores all that are ready in frames, at most
-// len(frames). The caller must call Release for each, in any order, from any goroutine.
+// len(frames). The caller must call Release for each, in any order, from any goroutine, or
+// [ring.ReleaseBatch] for several.
 func (h *Handle) ReadBatch(ctx context.Context, frames []ring.Frame) (n int, err error) {
 	h.releaseFrame()
 	for len(frames) > 0 {
 		if n = h.reader.NextBatch(frames); n > 0 {
-			if i := slices.IndexFunc(frames[:n], notWritten); i == 0 {
-				return 0, h.memoryError()
-			} else if i > 0 {
-				n = i
+			for i := range frames[:n] {
+				if frames[i].Written() {
+					continue
+				}
+				if i == 0 {
+					return 0, h.memoryError()
+				}
+				return i, nil
 			}
 			break
 		}
@@ -126,8 +145,6 @@ func (h *Handle) ReadBatch(ctx context.Context, frames []ring.Frame) (n int, err
 	}
 	return n, nil
 }
-
-func notWritten(f ring.Frame) bool { return !f.Written() }
 
 // SetDeadline makes reads, also one in progress, return [os.ErrDeadlineExceeded] instead
 // of waiting past t. The zero time means no deadline.

@@ -13,19 +13,23 @@ import (
 // out of its block ends the block.
 type blockReader struct {
 	slots.Blocks
-	memory Memory // keeps it reachable, as long as a Frame is
-	block  uint32 // the one to read
-	at     uint32 // of its next packet, bytes
-	left   uint32 // packets of it still to read; 0: its header has not been read
-	own    uint32 // packets of it that release counted; subtracted from held once all are read
+	memory Memory  // keeps it reachable, as long as a Frame is
+	block  uint32  // the one to read
+	left   uint32  // packets of it still to read; 0: its header has not been read
+	frames uint32  // frames of it that were returned, without those that Advance released
+	at     uintptr // offset of its next packet in the ring, at most last
+	last   uintptr // the largest offset at which a packet's headers lie in the block
 
-	// By block: packets that are neither skipped nor released, or handingBack.
-	// Frames may be released by other goroutines.
+	// By block: frames that are not released, subtracted from reading while the block
+	// is being read; or handingBack. Frames may be released by other goroutines.
 	held []atomic.Uint32
 }
 
-// handingBack is the value of held while the block's status is stored.
-const handingBack = 1<<32 - 1
+// Values of held.
+const (
+	reading     = 1 << 31   // when the block's first packet is read; more than it has packets
+	handingBack = 1<<32 - 1 // while the block's status is stored
+)
 
 func newBlockReader(m Memory, g tpacket.Geometry) (*blockReader, error) {
 	b, err := slots.NewBlocks(m.Bytes(), g)
@@ -45,15 +49,26 @@ func (rd *blockReader) ready() bool {
 			return false
 		}
 		d := rd.Desc(rd.block)
-		// No block has room for more packets than this.
-		rd.left = min(d.NumPkts, rd.Geo.BlockSize/tpacket.SizeofHeader3)
-		rd.at = d.OffsetToFirstPkt
-		rd.held[rd.block].Store(rd.left)
+		start := uintptr(rd.block) * uintptr(rd.Geo.BlockSize)
+		rd.last = start + uintptr(rd.Geo.BlockSize) - unsafe.Sizeof(headers3{})
+		rd.left = d.NumPkts
+		rd.moveTo(start, d.OffsetToFirstPkt)
+		rd.held[rd.block].Store(reading)
 		if rd.left == 0 {
-			rd.skip()
+			rd.leave()
 		}
 	}
 	return rd.left > 0
+}
+
+// moveTo sets the offset of the next packet, by bytes after from. If no packet can be there,
+// the rest of the block is skipped: no lawful writer stored this.
+func (rd *blockReader) moveTo(from uintptr, by uint32) {
+	if by == 0 || by%slots.Unit != 0 || uintptr(by) > rd.last-from {
+		rd.left = 0
+		return
+	}
+	rd.at = from + uintptr(by)
 }
 
 // read reports whether the block was read a lap ago and has not been handed back.
@@ -72,79 +87,44 @@ func (rd *blockReader) read(block uint32) bool {
 	}
 }
 
-// skip hands back a block that has no packets.
-func (rd *blockReader) skip() {
-	rd.SetStatus(rd.block, tpacket.StatusKernel)
-	rd.advance()
-}
-
-func (rd *blockReader) advance() {
-	if rd.own > 0 {
-		rd.done(rd.block, rd.own)
-		rd.own = 0
-	}
+// leave moves on to the next block. The one that was read is handed back with the last of
+// its frames, or at once.
+func (rd *blockReader) leave() {
+	block, n := rd.block, reading-rd.frames
+	rd.frames = 0
 	rd.block++
 	if rd.block == rd.Geo.BlockNr {
 		rd.block = 0
 	}
-}
-
-func (rd *blockReader) next(f *Frame) bool {
-	for rd.left > 0 || rd.ready() {
-		size := rd.Geo.BlockSize
-		if rd.at%slots.Unit != 0 || rd.at > size-uint32(headers3) {
-			// No lawful writer stored this: the rest of the block is lost.
-			rd.drop(rd.left)
-			continue
-		}
-		mem := unsafe.Slice((*byte)(unsafe.Add(rd.Block(rd.block), rd.at)), size-rd.at)
-		h := (*tpacket.Header3)(unsafe.Pointer(&mem[0]))
-		next := h.NextOffset
-		mac := min(uint32(h.Mac), uint32(len(mem)))
-		snaplen := min(h.Snaplen, uint32(len(mem))-mac)
-		f.Data = mem[mac : mac+snaplen : mac+snaplen]
-		f.Len, f.Status = int(h.Len), h.Status
-		f.Sec, f.Nsec = int64(h.Sec), int64(h.Nsec)
-		f.Net = int(min(max(uint32(h.Net), mac)-mac, snaplen))
-		f.VLANTCI, f.VLANTPID, f.Hash = uint16(h.VLANTCI), h.VLANTPID, h.RxHash
-		f.From = *(*tpacket.SockaddrLL)(unsafe.Pointer(&mem[address3]))
-		f.slots, f.slot, f.blocks = nil, rd.block, rd
-		rd.left--
-		switch {
-		case rd.left == 0:
-			rd.advance()
-		case next == 0 || next > size-rd.at: // fewer packets than the header says
-			rd.drop(rd.left)
-		default:
-			rd.at += next
-		}
-		return true
-	}
-	return false
-}
-
-// address3 is where a packet in a block has its sockaddr_ll.
-var address3 = tpacket.Align(tpacket.SizeofHeader3)
-
-// headers3 is the least size of a packet in a block.
-const headers3 = tpacket.SizeofHeader3 + tpacket.SizeofSockaddrLL
-
-// drop skips the last n packets of the block being read.
-func (rd *blockReader) drop(n uint32) {
-	block := rd.block
-	rd.left = 0
-	rd.advance()
 	rd.done(block, n)
 }
 
-// release releases one packet of a block, on the reader's goroutine. Blocks are handed back
-// as a whole, so for the block that is being read it only counts.
-func (rd *blockReader) release(block uint32) {
-	if block == rd.block && rd.left > 0 {
-		rd.own++
-		return
+func (rd *blockReader) next(f *Frame) bool {
+	if rd.left == 0 && !rd.ready() {
+		return false
 	}
-	rd.done(block, 1)
+	f.slots, f.blocks, f.slot = nil, rd, rd.block
+	rd.frames++
+	rd.load(f)
+	return true
+}
+
+// load reads the next packet of the block. left must not be 0.
+func (rd *blockReader) load(f *Frame) {
+	at := rd.at
+	p := unsafe.Add(rd.Base(), at)
+	// The memory is shared. What is acted on is loaded once, here, and not again from the
+	// copy, which would wait for the copy's stores.
+	h := (*headers3)(p)
+	next, mac, net, snaplen, length := h.NextOffset, uint32(h.Mac), uint32(h.Net), h.Snaplen, h.Len
+	*f.headers() = *h
+	f.setData(p, uint32(rd.last-at)+uint32(unsafe.Sizeof(headers3{})), mac, net, snaplen)
+	f.Len = int(length)
+	rd.left--
+	rd.moveTo(at, next)
+	if rd.left == 0 {
+		rd.leave()
+	}
 }
 
 // done releases n packets of the block, and hands it back with the last of them. The

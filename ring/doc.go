@@ -7,7 +7,7 @@
 // in place of slots, with many packets in each; a block is handed back with the last
 // of them. [Reader] does both.
 //
-// The one invariant: nothing in the shared memory is trusted. Each word is loaded
+// The one invariant: nothing in the shared memory is trusted. Each word that is acted on is loaded
 // once, and each offset is bounded before it is used, so a [Frame] lies in the ring
 // whatever the writers, or other readers, store there.
 //

@@ -10,26 +10,63 @@ import (
 )
 
 // Frame is one packet in its slot or block. Its bytes are shared memory: the
-// reader's until Release, and the writers' after it.
+// reader's until Release, and the writers' after it. The other fields are copies.
 type Frame struct {
-	Data     []byte // the captured bytes, from the link-layer header (SOCK_RAW) or the network header
-	Len      int    // bytes on the wire: more than len(Data) when the packet was truncated
-	Status   uint32 // TP_STATUS_USER and others
-	Sec      int64  // with Nsec, the time of capture since 1970
-	Nsec     int64  // V1 rings keep microseconds only
-	Net      int    // offset of the network header within Data
-	VLANTCI  uint16
-	VLANTPID uint16
-	Hash     uint32 // V3 rings with TP_FT_REQ_FILL_RXHASH
-	From     tpacket.SockaddrLL
+	Data []byte // the captured bytes, from the link-layer header (SOCK_RAW) or the network header
+	Len  int    // bytes on the wire: more than len(Data) when the packet was truncated
+	Net  int    // offset of the network header within Data
 
-	slots  *slotReader // nil: it is in a block
+	// The headers of a packet in a block, which are copied at once: see headers3.
+	next      uint32
+	sec, nsec uint32
+	_         [2]uint32
+	Status    uint32 // TP_STATUS_USER and others
+	_         [2]uint16
+	Hash      uint32 // V3 rings with TP_FT_REQ_FILL_RXHASH
+	VLANTCI   uint32 // 16 bits
+	VLANTPID  uint16
+	_         [10]byte
+	From      tpacket.SockaddrLL
+
 	slot   uint32      // or block
+	slots  *slotReader // nil: it is in a block
 	blocks *blockReader
 }
 
+// headers3 is what a packet in a block begins with.
+type headers3 struct {
+	tpacket.Header3
+	from tpacket.SockaddrLL
+}
+
+// headers returns f's copy of the headers.
+func (f *Frame) headers() *headers3 { return (*headers3)(unsafe.Pointer(&f.next)) }
+
+// The compiler checks that f's fields lie as headers3 has them.
+var (
+	_ [unsafe.Offsetof(headers3{}.Sec)]byte      = [unsafe.Offsetof(Frame{}.sec) - unsafe.Offsetof(Frame{}.next)]byte{}
+	_ [unsafe.Offsetof(headers3{}.Status)]byte   = [unsafe.Offsetof(Frame{}.Status) - unsafe.Offsetof(Frame{}.next)]byte{}
+	_ [unsafe.Offsetof(headers3{}.RxHash)]byte   = [unsafe.Offsetof(Frame{}.Hash) - unsafe.Offsetof(Frame{}.next)]byte{}
+	_ [unsafe.Offsetof(headers3{}.VLANTPID)]byte = [unsafe.Offsetof(Frame{}.VLANTPID) - unsafe.Offsetof(Frame{}.next)]byte{}
+	_ [unsafe.Offsetof(headers3{}.from)]byte     = [unsafe.Offsetof(Frame{}.From) - unsafe.Offsetof(Frame{}.next)]byte{}
+)
+
+// setData sets Data and Net for a packet whose headers are at p, with room bytes from there on:
+// at least one. mac, net and snaplen are those of the headers, which are not trusted.
+func (f *Frame) setData(p unsafe.Pointer, room, mac, net, snaplen uint32) {
+	mac = min(mac, room)
+	snaplen = min(snaplen, room-mac)
+	// A pointer right behind the ring's memory would be one to other memory.
+	f.Data = unsafe.Slice((*byte)(unsafe.Add(p, min(mac, room-1))), snaplen)
+	f.Net = int(min(max(net, mac)-mac, snaplen))
+}
+
 // Time is when the packet was captured.
-func (f *Frame) Time() time.Time { return time.Unix(f.Sec, f.Nsec) }
+func (f *Frame) Time() time.Time { return time.Unix(int64(f.sec), int64(f.nsec)) }
+
+// UnixNano is when the packet was captured, in nanoseconds since 1970. V1 rings keep
+// microseconds only.
+func (f *Frame) UnixNano() int64 { return int64(f.sec)*int64(time.Second) + int64(f.nsec) }
 
 // Clone returns a copy of the packet in memory of its own, which stays as it is
 // after f's Release. Its own Release does nothing, and it is not Intact.
@@ -59,7 +96,7 @@ func (f *Frame) Intact() bool {
 
 // Release gives the packet's memory back to the writers: its slot, or its block
 // with the last packet of it. Any goroutine may call it, for one copy of the Frame.
-// It zeroes the Frame: a second Release does nothing.
+// Data is nil afterwards, and a second Release does nothing.
 func (f *Frame) Release() {
 	switch {
 	case f.slots != nil:
@@ -67,7 +104,30 @@ func (f *Frame) Release() {
 	case f.blocks != nil:
 		f.blocks.done(f.slot, 1)
 	}
-	*f = Frame{}
+	f.detach()
+}
+
+// detach makes f a frame that is in no ring.
+func (f *Frame) detach() { f.Data, f.slots, f.blocks = nil, nil, nil }
+
+// ReleaseBatch calls Release for each frame. It is cheaper where adjacent frames are
+// in the same block.
+func ReleaseBatch(frames []Frame) {
+	for len(frames) > 0 {
+		blocks, block := frames[0].blocks, frames[0].slot
+		if blocks == nil {
+			frames[0].Release()
+			frames = frames[1:]
+			continue
+		}
+		n := 0
+		for n < len(frames) && frames[n].blocks == blocks && frames[n].slot == block {
+			frames[n].detach()
+			n++
+		}
+		blocks.done(block, uint32(n))
+		frames = frames[n:]
+	}
 }
 
 // Comment returns the packet's comment (rxring.Packet.Comment), "" if it has none, or if the

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"time"
-	"unsafe"
 
 	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
@@ -83,54 +82,32 @@ func (rd *Reader) NextBatch(frames []Frame) (n int) {
 // It returns false, and f is zero, if there is none. It is cheaper than Release and
 // Next, for a caller that holds one packet at a time.
 func (rd *Reader) Advance(f *Frame) (ok bool) {
-	switch {
-	case f.slots != nil:
-		f.slots.HandBack(f.slot)
-	case f.blocks != nil:
-		rd.blocks.release(f.slot)
+	b := rd.blocks
+	if b != nil && b.left > 0 && f.slot == b.block && f.blocks == b {
+		b.load(f) // one frame more of the block that is being read, and one less: frames stays the same
+		return true
 	}
-	if ok = rd.next(f); !ok {
+	switch {
+	case b == nil:
+		if f.slots != nil {
+			f.slots.HandBack(f.slot)
+		}
+		ok = rd.slots.next(f)
+	default:
+		f.Release()
+		ok = b.next(f)
+	}
+	if !ok {
 		*f = Frame{}
 	}
 	return ok
 }
 
 func (rd *Reader) next(f *Frame) bool {
-	s := rd.slots
-	if s == nil {
+	if rd.blocks != nil {
 		return rd.blocks.next(f)
 	}
-	status := s.Status(s.slot)
-	if status == tpacket.StatusKernel {
-		return false
-	}
-	// The memory is shared: each word of it is read once, and offsets are bounded
-	// before they are used.
-	b := s.Frame(s.slot)
-	var mac, net, snaplen uint32
-	if s.Wide() {
-		h := *(*tpacket.Header1)(unsafe.Pointer(&b[0]))
-		mac, net, snaplen, f.Len = uint32(h.Mac), uint32(h.Net), h.Snaplen, int(h.Len)
-		f.Sec, f.Nsec = int64(h.Sec), int64(h.Usec)*1000
-		f.VLANTCI, f.VLANTPID = 0, 0
-	} else {
-		h := *(*tpacket.Header2)(unsafe.Pointer(&b[0]))
-		mac, net, snaplen, f.Len = uint32(h.Mac), uint32(h.Net), h.Snaplen, int(h.Len)
-		f.Sec, f.Nsec = int64(h.Sec), int64(h.Nsec)
-		f.VLANTCI, f.VLANTPID = h.VLANTCI, h.VLANTPID
-	}
-	f.Status, f.Hash = status, 0
-	f.slots, f.slot, f.blocks = s, s.slot, nil
-	f.From = *(*tpacket.SockaddrLL)(unsafe.Pointer(&b[s.address]))
-	mac = min(mac, uint32(len(b)))
-	snaplen = min(snaplen, uint32(len(b))-mac)
-	f.Data = b[mac : mac+snaplen : mac+snaplen]
-	f.Net = int(min(max(net, mac)-mac, snaplen))
-	s.slot++
-	if s.slot == s.Geo.FrameNr {
-		s.slot = 0
-	}
-	return true
+	return rd.slots.next(f)
 }
 
 // Wait sleeps until Next has a packet, ctx ends, or the ring is closed and Next

@@ -75,7 +75,7 @@ func captureInfo(f *ring.Frame) gopacket.CaptureInfo {
 		InterfaceIndex: int(f.From.Ifindex),
 	}
 	if f.Status&tpacket.StatusVLANValid != 0 {
-		tag := AncillaryVLAN{VLAN: int(f.VLANTCI & vidMask), TCI: f.VLANTCI}
+		tag := AncillaryVLAN{VLAN: int(f.VLANTCI & vidMask), TCI: uint16(f.VLANTCI)}
 		if f.Status&tpacket.StatusVLANTPID != 0 {
 			tag.TPID = f.VLANTPID
 		}

@@ -119,7 +119,17 @@ func (s *Slots) PublishStatus(slot, status uint32) {
 
 // HandBack gives slot back to the writers, after everything that the reader
 // loaded from it. They do not wait for it, so no barrier has to follow.
-func (s *Slots) HandBack(slot uint32) { s.PublishStatus(slot, tpacket.StatusKernel) }
+func (s *Slots) HandBack(slot uint32) {
+	if Exploring {
+		StepStore(StatusWord, slot, tpacket.StatusKernel)
+	}
+	p := s.frame(slot) // not PublishStatus, which is too long to be inlined
+	if s.wide {
+		storeRelease64((*uint64)(p), tpacket.StatusKernel)
+		return
+	}
+	storeRelease32((*uint32)(p), tpacket.StatusKernel)
+}
 
 // Free reports whether the slot that is ahead slots after head is the writers'
 // by its status (__tpacket_has_room). A slower writer may still own it.

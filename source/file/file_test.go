@@ -174,7 +174,7 @@ func (w *world) read() (ps []packet) {
 			return ps
 		}
 		d, _ := w.ns.DeviceByIndex(int(f.From.Ifindex))
-		ps = append(ps, packet{d.Name(), f.Sec*1e9 + f.Nsec, f.From.Pkttype, f.Len, string(f.Data)})
+		ps = append(ps, packet{d.Name(), f.UnixNano(), f.From.Pkttype, f.Len, string(f.Data)})
 		f.Release()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/ring"
 )
 
 // The kernel retires the packets of a millisecond at once, or more when the drain had to wait
@@ -140,9 +141,7 @@ func (q *queue) release(delivered uint64) {
 		if b.first+uint64(b.n) > delivered {
 			break
 		}
-		for i := range b.n {
-			b.frames[i].Release()
-		}
+		ring.ReleaseBatch(b.frames[:b.n])
 		if len(q.spare) < maxSpare {
 			q.spare = append(q.spare, b)
 		}

@@ -49,7 +49,7 @@ func (b *batch) load(i int) (cut bool) {
 	*p = rxring.Packet{
 		Data:      f.Data,
 		Len:       f.Len,
-		Timestamp: f.Sec*1e9 + f.Nsec,
+		Timestamp: f.UnixNano(),
 		Outgoing:  f.From.Pkttype == tpacket.PacketOutgoing,
 		Hash:      f.Hash,
 	}
@@ -60,7 +60,7 @@ func (b *batch) load(i int) (cut bool) {
 		p.Checksum = rxring.ChecksumValid
 	}
 	if f.Status&tpacket.StatusVLANValid != 0 {
-		p.VLAN = rxring.VLAN{TPID: tpacket.ETHP8021Q, TCI: f.VLANTCI}
+		p.VLAN = rxring.VLAN{TPID: tpacket.ETHP8021Q, TCI: uint16(f.VLANTCI)}
 		if f.Status&tpacket.StatusVLANTPID != 0 {
 			p.VLAN.TPID = f.VLANTPID
 		}

@@ -305,7 +305,7 @@ type seen struct {
 const sameStatus = ^uint32(tpacket.StatusTSSoftware | tpacket.StatusLosing)
 
 func look(f *ring.Frame) seen {
-	s := seen{string(f.Data), f.Len, f.Net, f.Status & sameStatus, f.VLANTCI, f.VLANTPID, f.From, [sizeofVnet]byte{}, f.Hash}
+	s := seen{string(f.Data), f.Len, f.Net, f.Status & sameStatus, uint16(f.VLANTCI), f.VLANTPID, f.From, [sizeofVnet]byte{}, f.Hash}
 	copy(s.vnet[:], f.Headroom(sizeofVnet))
 	s.from.Addr = [8]byte{}
 	copy(s.from.Addr[:f.From.Halen], f.From.Addr[:]) // what is behind the address is undefined

@@ -38,7 +38,7 @@ func AppendFrame(b []byte, link capfile.LinkType, cooked bool, f *ring.Frame) []
 	case link == capfile.LinkEthernet && Tagged(f):
 		b = append(b, f.Data[:macs]...)
 		b = binary.BigEndian.AppendUint16(b, TPID(f))
-		b = binary.BigEndian.AppendUint16(b, f.VLANTCI)
+		b = binary.BigEndian.AppendUint16(b, uint16(f.VLANTCI))
 		return append(b, f.Data[macs:]...)
 	}
 	return append(b, f.Data...)

@@ -187,7 +187,7 @@ func (t *Tap) Next(ctx context.Context) (p capfile.Packet, ok bool, err error) {
 		return p, false, nil
 	}
 	p.Data = t.buffer[:min(len(t.buffer), keep)]
-	p.Timestamp = max(f.Sec*1e9+f.Nsec, 0)
+	p.Timestamp = f.UnixNano()
 	p.Comment = f.Comment()
 	p.Direction = capfile.Inbound
 	if f.From.Pkttype == tpacket.PacketOutgoing {
@@ -220,7 +220,7 @@ func (t *Tap) packet(f *ring.Frame, length int) cbpf.Packet {
 	if t.socket {
 		p.Data, p.Len, p.NetOff = f.Data, uint32(f.Len), uint32(f.Net)
 		if p.VLANPresent = f.Status&tpacket.StatusVLANValid != 0; p.VLANPresent {
-			p.VLANTCI, p.VLANTPID = f.VLANTCI, linktype.TPID(f)
+			p.VLANTCI, p.VLANTPID = uint16(f.VLANTCI), linktype.TPID(f)
 		}
 	}
 	return p

@@ -115,4 +115,4 @@ func (o *orderer) insert(f ring.Frame) {
 	}
 }
 
-func earlier(a, b *ring.Frame) bool { return a.Sec < b.Sec || a.Sec == b.Sec && a.Nsec < b.Nsec }
+func earlier(a, b *ring.Frame) bool { return a.UnixNano() < b.UnixNano() }

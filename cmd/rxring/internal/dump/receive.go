@@ -48,7 +48,7 @@ func (d *dumper) receive(ctx context.Context, limit uint64) error {
 		if p.device, err = d.in.deviceOf(&f.From); err != nil {
 			return err
 		}
-		p.time, p.len, p.data = f.Sec*1e9+f.Nsec, f.Len, f.Data
+		p.time, p.len, p.data = f.UnixNano(), f.Len, f.Data
 		p.comment, p.index = f.Comment(), uint32(d.read)
 		p.outgoing = f.From.Pkttype == tpacket.PacketOutgoing
 		if p.device.reshapes() || tagged(f) || d.in.shared {

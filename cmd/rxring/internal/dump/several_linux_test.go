@@ -406,7 +406,7 @@ func TestOrder(t *testing.T) {
 	o.flush = true
 	for i := range n {
 		f, err := o.next(t.Context())
-		if err != nil || f.Sec*1e9+f.Nsec != base+int64(100*i) {
+		if err != nil || f.UnixNano() != base+int64(100*i) {
 			t.Fatalf("packet %d: %v, %v", i, f, err)
 		}
 	}
