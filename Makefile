@@ -109,14 +109,12 @@ fuzz-smoke: ## each fuzz target for FUZZTIME, 2000 inputs
 .PHONY: bench
 bench: deps ## rxring beside its peers, its budgets and the last release, in some minutes; then a fleet
 	$(GO) run -C bench ./cmd/table $(BENCHFLAGS)
-	$(GO) test -C fleet -run '^$$' -bench Path -benchtime 1000000x
 	$(GO) test -C fleet -run '^$$' -bench 'Hosts|FirstPacket' -benchtime 10x
 
 .PHONY: bench-smoke
 bench-smoke: ## check that every contender of bench moves the packets it claims to
 	$(GO) test -C bench -vet=off ./...
 	$(GO) test -C bench -vet=off -tags explore ./scaling
-	$(GO) test -C fleet -vet=off -run '^$$' -bench 'Path/(fleet-auto|TCP|ssh)/64B' -benchtime 2000x
 
 .PHONY: scaling
 scaling: ## predict what up to 64 writers would do to a ring, by simulation: docs/scaling.md

@@ -23,16 +23,16 @@ func buildRxring() (path string, err error) {
 	if built.dir != "" {
 		return filepath.Join(built.dir, "rxring"), nil
 	}
-	where, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/rxring/rxring").Output()
+	root, err := moduleRoot()
 	if err != nil {
-		return "", fmt.Errorf("%w: where rxring's source is: go list: %w", errSkip, err)
+		return "", err
 	}
 	dir, err := os.MkdirTemp("", "rxring-bench-")
 	if err != nil {
 		return "", err
 	}
 	path = filepath.Join(dir, "rxring")
-	out, err := exec.Command("go", "build", "-C", strings.TrimSpace(string(where)), "-o", path, "./cmd/rxring").CombinedOutput()
+	out, err := exec.Command("go", "build", "-C", root, "-o", path, "./cmd/rxring").CombinedOutput()
 	if err != nil {
 		return "", errors.Join(fmt.Errorf("go build ./cmd/rxring: %w: %s", err, out), os.RemoveAll(dir))
 	}
@@ -46,6 +46,15 @@ func removeRxring() error {
 	dir := built.dir
 	built.dir = ""
 	return os.RemoveAll(dir)
+}
+
+// moduleRoot is the directory of rxring: errSkip without its source.
+func moduleRoot() (dir string, err error) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/rxring/rxring").Output()
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("%w: where rxring's source is: go list", errSkip), err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // compile compiles a program in C: errSkip without a compiler.

@@ -155,13 +155,13 @@ func TestTooFewSamplesAreNoEvidence(t *testing.T) {
 
 func TestSizeOfACellIsInItsName(t *testing.T) {
 	for name, want := range map[string]string{
-		"Path/rxring/1500 B":                   "1500 B",
-		"Writers/64 KiB, ticket/2 writers":     "64 KiB",
-		"Writers/64 B, Deliver/1 writer":       "64 B",
-		"Filter/rxring/cbpf/tcp port 80":       "64 B",
-		"Drain/rxring/capture, V3/64 B":        "64 B",
-		"Flood/tcpdump through rxring/1500 B":  "1500 B",
-		"Fleet/Path/fleet-none/1500B/read-ns ": "64 B",
+		"Path/rxring/1500 B":                  "1500 B",
+		"Writers/64 KiB, ticket/2 writers":    "64 KiB",
+		"Writers/64 B, Deliver/1 writer":      "64 B",
+		"Filter/rxring/cbpf/tcp port 80":      "64 B",
+		"Drain/rxring/capture, V3/64 B":       "64 B",
+		"Flood/tcpdump through rxring/1500 B": "1500 B",
+		"Fleet/fleet-none, read-ns/1500 B":    "1500 B",
 	} {
 		if got := sizeOf(name); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)

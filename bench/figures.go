@@ -51,6 +51,7 @@ func (r *Report) Figures() *Figures {
 			f.Cells = append(f.Cells, cellFigures(floodName(fl.row), costs, Figure{Share: fl.kept}))
 		}
 	}
+	f.Cells = append(f.Cells, r.fleetFigures()...)
 	return f
 }
 

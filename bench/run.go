@@ -47,6 +47,7 @@ type Report struct {
 	skipped map[string]string   // why, by the name of the cell
 	trials  map[string][]trial  // by the row of the flood, a round each
 	floods  []flood
+	fleet   []*fleetSamples
 }
 
 // Run measures, round by round. It ends early, with ctx's error, when ctx ends.
@@ -63,7 +64,8 @@ func Run(ctx context.Context, c Config) (r *Report, err error) {
 	if c.Only != nil {
 		floods = slices.DeleteFunc(floods, func(f flooded) bool { return !c.Only.MatchString(f.name()) })
 	}
-	if len(all)+len(floods) == 0 || c.Rounds < 1 || c.Budget <= 0 {
+	fleet := c.Only == nil || c.Only.MatchString(fleetTable+"/")
+	if len(all)+len(floods) == 0 && !fleet || c.Rounds < 1 || c.Budget <= 0 {
 		return nil, fmt.Errorf("%d cells, %d rounds of %v a sample: want at least one of each", len(all)+len(floods), c.Rounds, c.Budget)
 	}
 	r = &Report{Config: c, Start: time.Now(), Machine: thisMachine(), cells: all, figures: make(map[string]Figure), samples: make(map[string][]Sample), skipped: make(map[string]string), trials: make(map[string][]trial)}
@@ -105,6 +107,16 @@ func Run(ctx context.Context, c Config) (r *Report, err error) {
 			}
 			r.trials[f.row] = append(r.trials[f.row], t)
 			c.rawFlood(name, t)
+		}
+		if fleet {
+			err := r.runFleet(ctx, c.Budget < aMeasurement)
+			switch {
+			case errors.Is(err, errSkip):
+				r.skip(fleetTable, err)
+				fleet = false
+			case err != nil:
+				return nil, err
+			}
 		}
 	}
 	for _, f := range floods {

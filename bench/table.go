@@ -117,7 +117,7 @@ func (r *Report) tables() (all []table) {
 	cores.notes = []string{"docs/scaling.md predicts from these what more cores would do."}
 	polls := r.grid(pollTable, "A poll of a packet socket on which nothing arrives", rowPollKernel, true)
 	polls.notes = []string{"ns: the time of poll(2) with a timeout of 0, in an unmodified program with a V2 ring; ×: against the kernel."}
-	for _, t := range []table{path, large, writers, unread, filters, drain, polls, cores, r.floodTable(), r.budgetTable(), r.comparison()} {
+	for _, t := range []table{path, large, writers, unread, filters, drain, polls, cores, r.floodTable(), r.fleetGrid(), r.budgetTable(), r.comparison()} {
 		if len(t.rows) > 0 {
 			all = append(all, t)
 		}
