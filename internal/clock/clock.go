@@ -44,7 +44,7 @@ type realtime struct {
 
 // Nanoseconds.
 const (
-	window = 8192
+	window = 8192 // of an anchor, before and after it
 	// maxGap is how long the reading of an anchor may take, the counter twice and the system's
 	// clock between: half of it is the anchor's error.
 	maxGap = 512
