@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -104,15 +105,19 @@ func (s *kernelSocket) setsockopt(opt int, val []byte) error {
 }
 
 func (s *kernelSocket) getsockopt(opt int, val []byte) error {
-	return s.control(func(fd int) error {
-		n := uint32(len(val))
-		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_PACKET, uintptr(opt),
-			uintptr(unsafe.Pointer(unsafe.SliceData(val))), uintptr(unsafe.Pointer(&n)), 0)
-		if errno != 0 {
-			return os.NewSyscallError("getsockopt", errno)
-		}
-		return nil
-	})
+	return s.control(func(fd int) error { return getsockopt(fd, unix.SOL_PACKET, opt, val) })
+}
+
+// getsockopt reads a socket option. The call does not wait, so Go's scheduler is not told of it:
+// that would wake its monitor thread, which costs more than the call, for every batch of packets.
+func getsockopt(fd, level, opt int, val []byte) error {
+	n := uint32(len(val))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(opt),
+		uintptr(unsafe.Pointer(unsafe.SliceData(val))), uintptr(unsafe.Pointer(&n)), 0)
+	if errno != 0 {
+		return os.NewSyscallError("getsockopt", errno)
+	}
+	return nil
 }
 
 func (s *kernelSocket) setFilter(prog []cbpf.Instruction) error {
@@ -159,13 +164,7 @@ func (s *kernelSocket) orClosed(err error) error {
 }
 
 func (s *kernelSocket) statistics() (st tpacket.Stats3, err error) {
-	err = s.control(func(fd int) error {
-		got, err := unix.GetsockoptTpacketStatsV3(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
-		if err == nil {
-			st = tpacket.Stats3{Packets: got.Packets, Drops: got.Drops, FreezeQCount: got.Freeze_q_cnt}
-		}
-		return err
-	})
+	err = s.getsockopt(unix.PACKET_STATISTICS, tpacket.Bytes(&st))
 	return st, err
 }
 
@@ -197,8 +196,9 @@ func (s *kernelSocket) Sleep(ctx context.Context, ready func() bool) error {
 // socketError reads and clears SO_ERROR, which is ENETDOWN after the socket's device went
 // down.
 func socketError(fd int) error {
-	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && errno != 0 {
+	var val [4]byte
+	err := getsockopt(fd, unix.SOL_SOCKET, unix.SO_ERROR, val[:])
+	if errno := binary.NativeEndian.Uint32(val[:]); err == nil && errno != 0 {
 		err = fmt.Errorf("packet socket: %w", syscall.Errno(errno))
 	}
 	return err

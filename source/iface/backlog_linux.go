@@ -137,7 +137,7 @@ func (d *drain) reportLost() (taken uint64) {
 
 // reportEvery is the number of batches after which losses are reported in any case, for
 // TP_STATUS_LOSING.
-const reportEvery = 8
+const reportEvery = 64
 
 // finishTime bounds the wait for a ring's last packets. A block is retired after
 // Config.Retire; on a busy machine later.
