@@ -195,6 +195,10 @@ func (s *Socket) Events() (e Events) {
 	return e
 }
 
+// HasEventBesideRing reports whether Events has, or may have, an event that the ring does not
+// show: an error, or a packet in the queue. It acquires no lock.
+func (s *Socket) HasEventBesideRing() bool { return s.err.Load() != 0 || s.queue.length.Load() > 0 }
+
 // Arm asks for one Wake when there is news for a poller, after which Events must
 // be asked again; see [notify.Notify].
 func (s *Socket) Arm(w ring.Waker) { s.notify.Arm(w) }

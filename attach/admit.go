@@ -148,7 +148,7 @@ func (p *peer) regrant() {
 		p.mu.Lock()
 		p.revoked = err
 		p.mu.Unlock()
-		p.events.send(evRevoked, 0)
+		p.events.send(evRevoked, 0, 0)
 		p.hangUp() // p's goroutine does the rest
 		return
 	}

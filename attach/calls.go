@@ -3,6 +3,7 @@ package attach
 import (
 	"errors"
 	"math"
+	"os"
 	"syscall"
 
 	"github.com/rxring/rxring"
@@ -105,11 +106,16 @@ func (p *peer) call(o op, id uint32, m *message) (err error) {
 	case opPoll:
 		if arm := m.yes(); m.end() {
 			if arm {
+				s.waker.armed.Store(true)
 				s.Arm(&s.waker) // before Events: see ring.Notify
 			}
 			a.u32(uint32(s.Events()))
 			a.flag(s.Readable())
 			a.u64(uint64(s.QueuedBytes()))
+		}
+	case opArm:
+		if m.end() {
+			return p.arm(s)
 		}
 	case opRecv, opPeek:
 		if flags, size := m.word(), m.word(); m.end() {
@@ -145,6 +151,27 @@ func (p *peer) call(o op, id uint32, m *message) (err error) {
 		return fault("operation %d with arguments of %d bytes", o, len(m.b)-headerLen)
 	}
 	return err
+}
+
+// arm serves opArm. A peer can send it without waiting, so one that changes nothing counts as
+// costly: the socket has an event, for which the wake-up is sent at once, or is armed already. Of
+// a client of ours these are few.
+func (p *peer) arm(s *peerSocket) error {
+	was := s.waker.armed.Swap(true)
+	s.Arm(&s.waker)
+	ready := s.Events() != 0
+	if ready {
+		s.Disarm(&s.waker)
+		s.waker.Wake()
+	}
+	if was || ready {
+		l := p.cpuLimit()
+		if !l.acquire(p.server.ctx, armCost, p.hasHungUp) {
+			return os.ErrClosed
+		}
+		l.release()
+	}
+	return nil
 }
 
 // recv receives a packet into the answer.

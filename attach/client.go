@@ -86,7 +86,7 @@ func (c *Client) readEvents() {
 			s := c.sockets[binary.NativeEndian.Uint32(b[4:])]
 			c.mu.Unlock()
 			if s != nil {
-				s.notify.Wake()
+				s.woken(binary.NativeEndian.Uint16(b[2:]))
 			}
 		case evDevices:
 			if err := c.followDevices(); err != nil && !errors.Is(err, errDetached) {

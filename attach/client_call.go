@@ -82,6 +82,21 @@ func (c *Client) callWithFD(fd int, o op, socket uint32, arguments, results func
 	return errDetached
 }
 
+// send sends a request that has no answer.
+func (c *Client) send(o op, socket uint32) error {
+	c.reqMu.Lock()
+	defer c.reqMu.Unlock()
+	if c.Err() != nil {
+		return errDetached
+	}
+	c.seq++
+	c.request.start(o, socket, c.seq)
+	if c.conn.blocking == nil {
+		c.conn.SetDeadline(time.Now().Add(ioTimeout))
+	}
+	return c.conn.send(&c.request, -1)
+}
+
 // maxList limits a list, in bytes. The sockets of all users are less.
 const maxList = 64 << 20
 

@@ -87,7 +87,7 @@ func (s *Server) notifyOfDevices() {
 		grant, listed := p.grant, p.listedUntil
 		p.mu.Unlock()
 		if listed != 0 && listed < until && slices.ContainsFunc(changes, func(c deviceChange) bool { return grant.sees(c.dev) }) {
-			p.events.send(evDevices, 0)
+			p.events.send(evDevices, 0, 0)
 		}
 	}
 }
@@ -109,7 +109,7 @@ func (p *peer) setGrant(g Grant) {
 	p.mu.Lock()
 	p.grantChanged = true
 	p.mu.Unlock()
-	p.events.send(evDevices, 0)
+	p.events.send(evDevices, 0, 0)
 }
 
 // show makes the devices of ns, a client's namespace, those of the list.

@@ -12,9 +12,10 @@
 // or, in Go, with [Dial] and package capture.
 //
 // A peer's packet sockets belong to the server's namespace. Their calls are requests on the
-// unix socket (protocol.go), each with one answer. A ring's memory is a memfd that the client
-// makes and the server seals (memory.go), and wake-ups use a socket pair (event_conn.go). So
-// packets cross a socket only if they are sent, or received without a ring.
+// unix socket (protocol.go), each with one answer; only a poll of an empty ring waits for none
+// (poll.go). A ring's memory is a memfd that the client makes and the server seals (memory.go),
+// and wake-ups use a socket pair (event_conn.go). So packets cross a socket only if they are
+// sent, or received without a ring.
 //
 // What the server holds for a peer is charged to its user's budget, or is small and limited
 // (request.go).

@@ -3,6 +3,9 @@ package attach
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
+
+	"github.com/rxring/rxring"
 )
 
 // Events, such as wake-ups, reach a peer on a connection of their own, a socket pair. A
@@ -15,9 +18,10 @@ type eventConn struct {
 	fd int        // -1: closed
 }
 
-func (e *eventConn) send(o op, socket uint32) {
+func (e *eventConn) send(o op, flags uint16, socket uint32) {
 	var b [eventLen]byte
 	binary.NativeEndian.PutUint16(b[:], uint16(o))
+	binary.NativeEndian.PutUint16(b[2:], flags)
 	binary.NativeEndian.PutUint32(b[4:], socket)
 	e.mu.Lock()
 	if e.fd >= 0 {
@@ -36,8 +40,17 @@ func (e *eventConn) close() {
 // waker sends a peer a wake-up for a socket.
 type waker struct {
 	events *eventConn
+	socket *rxring.Socket
 	id     uint32
+	armed  atomic.Bool // since the last Wake
 }
 
 // Wake implements ring.Waker. Writers call it.
-func (w *waker) Wake() { w.events.send(evWake, w.id) }
+func (w *waker) Wake() {
+	w.armed.Store(false) // before it is sent: the peer may arm it again at once
+	var flags uint16
+	if w.socket.HasEventBesideRing() {
+		flags = flagMore
+	}
+	w.events.send(evWake, flags, w.id)
+}

@@ -26,6 +26,7 @@ import (
 // memory is the memfd that Map returned.
 type memory struct {
 	fd     int
+	size   int  // bytes
 	sealed bool // the server has sealed it: it cannot be mapped writable any more
 }
 
@@ -72,7 +73,7 @@ func (s *Socket) Map(size int) (fd int, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.replaceMemoryLocked(&memory{fd: fd})
+	s.replaceMemoryLocked(&memory{fd: fd, size: size})
 	return fd, nil
 }
 
@@ -113,15 +114,36 @@ func (s *Socket) Mapped() error {
 	if m == nil || m.sealed {
 		return nil
 	}
+	view := s.viewRing(m)
 	err := s.call(opMapped, nil, nil)
 	if err != nil && !errors.Is(err, errDetached) {
+		view.close()
 		s.forgetMemory()
 		return err
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	m.sealed = true
-	s.mu.Unlock()
+	if s.memory == m {
+		s.poller.view.Store(view)
+	} else {
+		view.close()
+	}
 	return err
+}
+
+// viewRing maps the receive ring in m to read its status words. Without it, each poll asks the
+// server, so an error does no harm.
+func (s *Socket) viewRing(m *memory) *ringView {
+	g, ok := s.Geometry()
+	if !ok {
+		return nil
+	}
+	v, err := newRingView(m.fd, m.size, g)
+	if err != nil {
+		return nil
+	}
+	return v
 }
 
 // Memory returns the memfd that Map returned last, -1 for none. The socket owns it.
@@ -144,5 +166,6 @@ func (s *Socket) replaceMemoryLocked(m *memory) {
 	if s.memory != nil {
 		closeFD(s.memory.fd)
 	}
+	s.poller.view.Swap(nil).close()
 	s.memory = m
 }

@@ -96,6 +96,8 @@ func (p *peer) serveOne() error {
 	switch f := new(faultError); {
 	case errors.As(err, &f):
 		return err
+	case o == opArm:
+		return nil
 	case err != nil:
 		return p.fail(o, seq, err)
 	}

@@ -45,7 +45,7 @@ func (p *peer) openSocket(m *message) error {
 		return err
 	}
 	p.lastSocket++
-	s := &peerSocket{Socket: rx, id: p.lastSocket, opened: time.Now(), waker: waker{&p.events, p.lastSocket}, cost: cost}
+	s := &peerSocket{Socket: rx, id: p.lastSocket, opened: time.Now(), waker: waker{events: &p.events, socket: rx, id: p.lastSocket}, cost: cost}
 	rx.SetMapped(func(int) bool { return s.mapped })
 	rx.KeepRingsPrivate()
 	p.sockets[s.id] = s

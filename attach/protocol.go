@@ -14,12 +14,12 @@ import (
 //
 //	request:  op, socket, sequence number, arguments
 //	answer:   op, errno, the request's sequence number, results or the error's text
-//	event:    op, socket (on the second connection, see event_conn.go)
+//	event:    op, flags, socket (on the second connection, see event_conn.go)
 //
-// A client sends a request only after it has read the answer to the one before. The first
-// request is hello, which is the same in all versions; its sequence number is helloSeq. A
-// server that refuses a connection sends the answer to hello and closes, possibly before it
-// has read hello.
+// A client sends a request only after it has read the answer to the one before. opArm has no
+// answer. The first request is hello, which is the same in all versions; its sequence number is
+// helloSeq. A server that refuses a connection sends the answer to hello and closes, possibly
+// before it has read hello.
 
 // version changes when older and newer ends no longer understand each other.
 const version = 4
@@ -55,15 +55,20 @@ const (
 	opDiscard
 	opPeek   // as opRecv, but the flags are ignored
 	opMapped // the memfd of the last opMap is mapped: move the rings there
+	opArm    // as opPoll to arm, but without an answer: if there is an event already, a wake-up follows
 	opEnd    // the number after the last operation
 )
 
 // Events.
 const (
-	evWake    op = iota + 1 // an armed socket is ready
+	evWake    op = iota + 1 // an armed socket is ready; flag: see flagMore
 	evDevices               // the devices have changed: request them again
 	evRevoked               // Config.Grant has revoked everything: the connection ends
 )
+
+// flagMore is set in evWake if the socket has an event that its ring does not show: an error, or
+// a packet in the queue.
+const flagMore = 1
 
 const (
 	headerLen = 12

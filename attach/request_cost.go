@@ -10,6 +10,7 @@ import (
 // The processor time of requests, as measured.
 const (
 	callCost        = 40 * time.Microsecond // an upper bound
+	armCost         = 5 * time.Microsecond  // of opArm
 	instructionCost = 150 * time.Nanosecond // of a filter
 	slotCost        = 10 * time.Nanosecond  // of the writers' private memory
 	pageCost        = 150 * time.Nanosecond

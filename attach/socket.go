@@ -23,6 +23,7 @@ type Socket struct {
 	id     uint32
 	notify notify.Notify
 	down   atomic.Bool // the connection has ended, and ENETDOWN is pending as SO_ERROR
+	poller poller
 
 	mapMu sync.Mutex // held by Map and Mapped; locked before mu
 
@@ -174,29 +175,6 @@ func (s *Socket) rings() (g tpacket.Geometry, rx, tx bool, err error) {
 		}
 	})
 	return g, rx, tx, err
-}
-
-// Poll is [rxring.Socket.Events], Readable and QueuedBytes in one request. Unless w is nil,
-// it arms w first: see Arm.
-func (s *Socket) Poll(w ring.Waker) (e rxring.Events, readable bool, queued int) {
-	if w != nil {
-		s.notify.Arm(w)
-	}
-	err := s.call(opPoll, func(m *message) { m.flag(w != nil) }, func(m *message) {
-		e, readable, queued = rxring.Events(m.word()), m.yes(), int(m.long())
-	})
-	if s.down.Load() {
-		e |= rxring.EventErr
-		if w != nil && err != nil {
-			s.notify.Wake() // setDown may have run before Arm
-		}
-	}
-	if e&rxring.EventErr != 0 && err == nil {
-		// A program whose device is down checks at once whether the device still exists, and
-		// libpcap checks only once.
-		s.client.followDevices()
-	}
-	return e, readable, queued
 }
 
 // QueuedBytes is [rxring.Socket.QueuedBytes].

@@ -167,7 +167,7 @@ func askInVain(at string) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	hello := append([]byte{1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}, "rxring\x00\x01\x03\x00\x00\x00"...)
+	hello := append([]byte{1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}, "rxring\x00\x01\x04\x00\x00\x00"...)
 	if err = unix.Connect(fd, &unix.SockaddrUnix{Name: at}); err == nil {
 		_, err = unix.Write(fd, hello)
 	}

@@ -1,0 +1,82 @@
+package attach
+
+import (
+	"sync/atomic"
+
+	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/ring"
+)
+
+// A program polls its socket each time that it has read all packets. Then the ring, which this
+// process can read, shows that there is nothing, and the server need only be asked for a wake-up,
+// which it does not answer. A socket that is armed already need not even be asked. The server is
+// asked for its events if the ring has packets, since whether a ring is readable depends on where
+// its writers are, and if it may have an event that the ring does not show.
+
+// poller is a Socket's part for that.
+type poller struct {
+	view  atomic.Pointer[ringView] // of the mapped ring; nil: it is not mapped here, or has many slots
+	armed atomic.Bool              // the server will send a wake-up
+	more  atomic.Bool              // there may be an event that the ring does not show
+}
+
+// Poll is [rxring.Socket.Events], Readable and QueuedBytes. Unless w is nil, it arms w first: see
+// Arm.
+func (s *Socket) Poll(w ring.Waker) (e rxring.Events, readable bool, queued int) {
+	if w != nil {
+		s.notify.Arm(w)
+		if s.armEmpty() {
+			return 0, false, 0
+		}
+	}
+	return s.poll(w != nil)
+}
+
+// armEmpty has the server send a wake-up, and reports whether there is no event. If it is not
+// sure, the server must be asked.
+func (s *Socket) armEmpty() bool {
+	p := &s.poller
+	view := p.view.Load()
+	if view == nil || p.more.Load() || s.down.Load() {
+		return false
+	}
+	if !p.armed.Swap(true) && s.client.send(opArm, s.id) != nil {
+		return false
+	}
+	return view.isEmpty() // after it is armed: see package notify
+}
+
+// poll asks the server.
+func (s *Socket) poll(arm bool) (e rxring.Events, readable bool, queued int) {
+	s.poller.more.Store(false) // first: the server may send a wake-up before the answer is read
+	if arm {
+		s.poller.armed.Store(true)
+	}
+	err := s.call(opPoll, func(m *message) { m.flag(arm) }, func(m *message) {
+		e, readable, queued = rxring.Events(m.word()), m.yes(), int(m.long())
+	})
+	if err != nil || e&^rxring.EventIn != 0 || queued > 0 {
+		s.poller.more.Store(true)
+	}
+	if s.down.Load() {
+		e |= rxring.EventErr
+		if arm && err != nil {
+			s.notify.Wake() // setDown may have run before Arm
+		}
+	}
+	if e&rxring.EventErr != 0 && err == nil {
+		// A program whose device is down checks at once whether the device still exists, and
+		// libpcap checks only once.
+		s.client.followDevices()
+	}
+	return e, readable, queued
+}
+
+// woken handles a wake-up with its flags.
+func (s *Socket) woken(flags uint16) {
+	if flags&flagMore != 0 {
+		s.poller.more.Store(true)
+	}
+	s.poller.armed.Store(false)
+	s.notify.Wake() // last: see armEmpty
+}
