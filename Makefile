@@ -111,6 +111,12 @@ bench: deps ## rxring beside its peers, its budgets and the last release, in som
 	$(GO) run -C bench ./cmd/table $(BENCHFLAGS)
 	$(GO) test -C fleet -run '^$$' -bench 'Hosts|FirstPacket' -benchtime 10x
 
+# BASE is a commit or a tag, ROUNDS the number of runs of each, BENCHFLAGS the flags of bench/cmd/table.
+ROUNDS ?= 5
+.PHONY: bench-against
+bench-against: deps ## the benchmarks with the code of BASE=commit and with this tree's, in turn, compared
+	@scripts/bench-against $(BASE) $(ROUNDS) $(BENCHFLAGS)
+
 .PHONY: bench-smoke
 bench-smoke: ## check that every contender of bench moves the packets it claims to
 	$(GO) test -C bench -vet=off ./...

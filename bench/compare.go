@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -123,7 +124,7 @@ func (c *comparison) table() table {
 	if c.relative {
 		unit = "copies"
 	}
-	t := table{title: "Compared with the last release", head: []string{"", c.before.name() + ": " + unit, "now", "change", ""}}
+	t := table{title: "Compared with " + c.before.name(), head: []string{"", "before: " + unit, "now", "change", ""}}
 	all := c.changes()
 	if len(all) == 0 {
 		return t
@@ -167,11 +168,19 @@ func (c *comparison) table() table {
 	return t
 }
 
+// Compare writes what has changed between two runs.
+func Compare(w io.Writer, before, after *Figures) {
+	c := compare(before, after)
+	t := c.table()
+	t.write(w)
+}
+
 func percent(ratio float64) string { return fmt.Sprintf("%+.1f%%", 100*(ratio-1)) }
 
+// name is the version, if it is known, and the day.
 func (f *Figures) name() string {
 	if f.Version == "" {
-		return f.Date
+		return "the figures of " + f.Date
 	}
-	return f.Version
+	return f.Version + " (" + f.Date + ")"
 }

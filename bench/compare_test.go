@@ -143,6 +143,27 @@ func TestOtherMachineIsComparedInCopies(t *testing.T) {
 	}
 }
 
+func TestRunsAreMerged(t *testing.T) {
+	run := func(rate float64, cells map[string][]float64) *Figures {
+		cells[someCell] = []float64{rate}
+		return &Figures{Date: "2026-11-28", Cells: cellsOf(cells)}
+	}
+	f := Merge([]*Figures{
+		run(70, map[string][]float64{}),
+		run(90, map[string][]float64{someRate: {50}}),
+		run(71, map[string][]float64{}),
+	})
+	if c, _ := f.cell(someCell); !reflect.DeepEqual(c, CellFigures{Name: someCell, Median: 71, Samples: []float64{70, 90, 71}}) {
+		t.Errorf("%+v: want the samples of all runs", c)
+	}
+	if c, ok := f.cell(someRate); !ok || c.Median != 50 {
+		t.Errorf("%+v: want a cell that one run has", c)
+	}
+	if f.Date != "2026-11-28" || len(f.Cells) != 2 {
+		t.Errorf("%+v: want two cells", f)
+	}
+}
+
 func TestTooFewSamplesAreNoEvidence(t *testing.T) {
 	before := &Figures{Cells: cellsOf(map[string][]float64{someCell: {70}})}
 	after := &Figures{Cells: cellsOf(map[string][]float64{someCell: times(140)})}

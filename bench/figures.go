@@ -142,6 +142,28 @@ func ReadFigures(r io.Reader) (*Figures, error) {
 	return &f, nil
 }
 
+// Merge returns the figures of several runs as those of one, with the samples of all. There must be a run.
+func Merge(runs []*Figures) *Figures {
+	all := *runs[0]
+	all.Cells = nil
+	at := make(map[string]int)
+	for _, f := range runs {
+		for _, c := range f.Cells {
+			i, ok := at[c.Name]
+			if !ok {
+				i = len(all.Cells)
+				at[c.Name] = i
+				all.Cells = append(all.Cells, CellFigures{Name: c.Name, Share: c.Share, Allocs: c.Allocs})
+			}
+			all.Cells[i].Samples = append(all.Cells[i].Samples, c.Samples...)
+		}
+	}
+	for i := range all.Cells {
+		all.Cells[i].Median = significant(medianOf(all.Cells[i].Samples))
+	}
+	return &all
+}
+
 func (f *Figures) cell(name string) (c CellFigures, ok bool) {
 	for _, c := range f.Cells {
 		if c.Name == name {

@@ -23,11 +23,17 @@ type table struct {
 func (r *Report) Text(w io.Writer) {
 	fmt.Fprintf(w, "%s\n", r.where())
 	for _, t := range r.tables() {
-		fmt.Fprintf(w, "\n%s\n", t.title)
-		t.text(w)
-		for _, n := range t.notes {
-			fmt.Fprintf(w, "  %s\n", n)
-		}
+		fmt.Fprintln(w)
+		t.write(w)
+	}
+}
+
+// write writes the table with its title and notes, for a terminal.
+func (t *table) write(w io.Writer) {
+	fmt.Fprintln(w, t.title)
+	t.text(w)
+	for _, n := range t.notes {
+		fmt.Fprintf(w, "  %s\n", n)
 	}
 }
 
