@@ -186,9 +186,9 @@ func (m *meter) shareOf(ns *Namespace, of *Account, ifindex int32) *deviceShare 
 }
 
 // receiveMetered is receiveOne for a socket with an account.
-func (s *Socket) receiveMetered(rx *rxOptions, p *Packet, meta *packetMeta) {
+func (s *Socket) receiveMetered(rx *rxOptions, p *Packet, meta *packetMeta) (wake bool) {
 	if rx.ignoreOutgoing && p.Outgoing {
-		return
+		return false
 	}
 	sh := s.meter.shareOf(s.ns, rx.account, meta.from.Ifindex)
 	switch {
@@ -196,11 +196,12 @@ func (s *Socket) receiveMetered(rx *rxOptions, p *Packet, meta *packetMeta) {
 		s.throttle(rx.account)
 	case s.meter.Due():
 		watch := sh.Start()
-		s.receiveOne(rx.unrestricted, p, meta)
+		wake = s.receiveOne(rx.unrestricted, p, meta)
 		s.meter.Sample(watch)
 	default:
-		s.receiveOne(rx.unrestricted, p, meta)
+		wake = s.receiveOne(rx.unrestricted, p, meta)
 	}
+	return wake
 }
 
 // receiveBatchMetered is receiveBatch for a socket with an account whose grant hides nothing.

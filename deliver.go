@@ -48,17 +48,25 @@ func (d *Device) deliver(p *Packet, taps []tap) {
 		d.dropMalformed(taps)
 		return
 	}
-	d.traffic.count(p, meta.length)
 	if meta.extra&extraVLAN != 0 && !p.Outgoing {
+		d.traffic.of(p).add(1, uint64(meta.length))
 		d.offerTagged(p, &meta, taps)
 		return
 	}
+	var due *Socket // whose reader is woken after the count, which is the full barrier before
 	for _, t := range taps {
 		if t.group != nil {
 			t.group.deliver(p, &meta)
-		} else if t.socket.wants(p, &meta) {
-			t.socket.receive(p, &meta)
+		} else if s := t.socket; s.wants(p, &meta) && s.receiveQuietly(s.rx.Load(), p, &meta) { // pairs with the store in Socket.publishLocked
+			if due != nil {
+				due.notify.FenceAndWake()
+			}
+			due = s
 		}
+	}
+	d.traffic.of(p).add(1, uint64(meta.length))
+	if due != nil {
+		due.notify.Wake()
 	}
 }
 
@@ -102,7 +110,7 @@ func (d *Device) deliverBatch(ps []Packet, taps []tap) {
 			metas[i].length = 0 // skipped by sockets
 		} else if metas[i].extra&extraVLAN != 0 && !ps[i].Outgoing { // delivered alone, in its place among the others
 			d.offerBatch(ps[:i], metas[:i], taps)
-			d.traffic.count(&ps[i], metas[i].length)
+			d.traffic.of(&ps[i]).add(1, uint64(metas[i].length))
 			d.offerTagged(&ps[i], &metas[i], taps)
 			d.deliverBatch(ps[i+1:], taps)
 			return
@@ -150,6 +158,7 @@ type rxOptions struct {
 	reserve        uint32
 	vnetLen        uint32 // PACKET_VNET_HDR_SZ
 	copyWhole      bool   // PACKET_COPY_THRESH: what a slot cuts goes to the queue, too
+	whole          uint32 // Ethernet frames of up to so many bytes are received whole, unfiltered; 0: none
 	trailers       uint32 // a mask of packetMeta.trailer; 0: comments are not wanted
 
 	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
@@ -158,6 +167,13 @@ type rxOptions struct {
 	grant        *granted   // nil: no restriction
 	account      *Account   // nil: none, or the fanout group's
 	unrestricted *rxOptions // the same without grant and account; nil: it has neither
+}
+
+// setWhole sets whole from the other options.
+func (rx *rxOptions) setWhole() {
+	if rx.filter == nil && !rx.dgram && !rx.ignoreOutgoing && rx.vnetLen == 0 && rx.framed.Net <= maxOffset && rx.framed.Mac < rx.frameSize {
+		rx.whole = rx.frameSize - rx.framed.Mac
+	}
 }
 
 // offsets returns where the packet's headers are placed in a frame.
@@ -183,33 +199,51 @@ func (rx *rxOptions) skipLen(meta *packetMeta) uint32 {
 	return 0
 }
 
-// receive delivers a packet that wants has accepted.
+// receive delivers a packet that wants has accepted, and wakes the reader.
 func (s *Socket) receive(p *Packet, meta *packetMeta) {
-	s.receiveOne(s.rx.Load(), p, meta) // pairs with the store in Socket.publishLocked
+	if s.receiveQuietly(s.rx.Load(), p, meta) { // pairs with the store in Socket.publishLocked
+		s.notify.FenceAndWake()
+	}
+}
+
+// receiveQuietly is receive for a caller that wakes the reader of the ring, if it returns true:
+// with a full barrier before.
+func (s *Socket) receiveQuietly(rx *rxOptions, p *Packet, meta *packetMeta) (wake bool) {
+	if rx.unrestricted != nil {
+		return s.receiveGranted(rx, p, meta)
+	}
+	return s.receiveOne(rx, p, meta)
 }
 
 // receiveOne is a packet's life at one socket, in the order of tpacket_rcv
-// (net/packet/af_packet.c): filter, measure, acquire, copy, stamp, release, wake.
-func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) {
-	if rx.unrestricted != nil {
-		s.receiveGranted(rx, p, meta)
-		return
-	}
+// (net/packet/af_packet.c): filter, measure, acquire, stamp, copy, release. The caller wakes.
+func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) (wake bool) {
 	snaplen, cut, ok := s.admit(rx, p, meta)
 	if !ok {
-		return
+		return false
 	}
 	if rx.ring == nil {
 		s.receiveWithoutSlots(rx, p, meta, snaplen)
-		return
+		return false // it wakes by itself
 	}
 	if slot, verdict := rx.ring.Acquire(); verdict == ring.Acquired {
-		status := s.fill(rx, slot, p, meta, snaplen, cut)
+		status := rx.fill(rx.ring.Frame(slot), p, meta, snaplen) | s.losing()
+		if cut && s.enqueueCopy(rx, p, meta) {
+			status |= tpacket.StatusCopy
+		}
 		rx.ring.Release(slot, status)
 	} else {
 		s.counters.Drop(verdict, 1)
 	}
-	s.notify.Wake()
+	return true
+}
+
+// losing is TP_STATUS_LOSING if the socket has lost packets, else 0.
+func (s *Socket) losing() (status uint32) {
+	if s.counters.Losing() {
+		return tpacket.StatusLosing
+	}
+	return 0
 }
 
 // receiveWithoutSlots is the rest of receiveOne for a V3 ring or a queue.
@@ -273,22 +307,29 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []pa
 		for ; got > 0; got-- {
 			i, slot := admitted[done], slots[done]
 			now.stamp(&metas[i])
-			status := s.fill(rx, slot, &ps[i], &metas[i], snaplens[done], cuts&(1<<done) != 0)
-			if got > 1 {
-				rx.ring.ReleaseEarly(slot, status)
-			} else {
-				rx.ring.Release(slot, status)
+			status := rx.fill(rx.ring.Frame(slot), &ps[i], &metas[i], snaplens[done]) | s.losing()
+			if cuts&(1<<done) != 0 && s.enqueueCopy(rx, &ps[i], &metas[i]) {
+				status |= tpacket.StatusCopy
 			}
+			rx.ring.Release(slot, status)
 			done++
 		}
 	}
-	s.notify.Wake()
+	s.notify.FenceAndWake()
 }
 
 // admit runs the filter and measures: it returns how many bytes of the packet fit into a
 // frame, whether a whole copy of a packet cut there is wanted, and whether the packet is
 // accepted. Refused packets have been counted.
 func (s *Socket) admit(rx *rxOptions, p *Packet, meta *packetMeta) (snaplen uint32, cut, ok bool) {
+	if meta.maclen == etherLen && meta.capLen-1 < rx.whole {
+		return meta.capLen, false, true
+	}
+	return s.check(rx, p, meta)
+}
+
+// check is admit for a packet that need not be received whole.
+func (s *Socket) check(rx *rxOptions, p *Packet, meta *packetMeta) (snaplen uint32, cut, ok bool) {
 	if rx.ignoreOutgoing && p.Outgoing {
 		return 0, false, false
 	}

@@ -24,8 +24,9 @@
 //   - A fanout group chooses a member (fanout_demux.go); a [Grant] truncates the packet
 //     (grant.go).
 //   - Socket.receiveOne (deliver.go) is tpacket_rcv: filter, measure, acquire a slot, fill
-//     (fill.go), release, wake. V3 rings and sockets without a ring leave it after the
-//     filter, for receiveBlock (fill.go) and enqueue (queue.go).
+//     (fill.go), release. V3 rings and sockets without a ring leave it after the filter, for
+//     receiveBlock (fill.go) and enqueue (queue.go).
+//   - Device.deliver counts the packet for the device, and wakes the ring's reader.
 //   - What a socket sends (send.go, tx_ring.go) is delivered to the other sockets as
 //     outgoing, and passed to the device's transmit function (transmit.go).
 //

@@ -346,7 +346,15 @@ func (g *group) deliverTruncated(gr *granted, members []*Socket, p *Packet, meta
 	if seen == 0 || len(members) == 0 {
 		return
 	}
-	v := truncate(p, meta, seen, 0)
-	v.packet.Rest = v.rest[:v.pieces]
-	members[g.choose(members, &v.packet, &v.meta)].receive(p, meta)
+	chosen := uint32(0)
+	if seen == meta.capLen {
+		chosen = g.choose(members, p, meta)
+	} else {
+		q, m := *p, *meta
+		truncate(&q, &m, seen, 0)
+		rest := truncatePieces(p.Rest, int(seen)-len(q.Data))
+		q.Rest = rest.array[:rest.n]
+		chosen = g.choose(members, &q, &m)
+	}
+	members[chosen].receive(p, meta)
 }

@@ -6,84 +6,78 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-// fill copies and stamps the packet into its slot, and returns the status to release it with.
-func (s *Socket) fill(rx *rxOptions, slot uint32, p *Packet, meta *packetMeta, snaplen uint32, cut bool) (status uint32) {
-	frame := rx.ring.Frame(slot)
-	at, skip := rx.offsets(meta), rx.skipLen(meta)
-	if snaplen > 0 {
-		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
-	}
-	status = meta.status
-	if s.counters.Losing() {
-		status |= tpacket.StatusLosing
-	}
-	if rx.vnetLen != 0 && at.Mac <= rx.frameSize {
-		stampVnet(frame[:at.Mac], p, meta)
-	}
-	if cut && s.enqueueCopy(rx, p, meta) {
-		status |= tpacket.StatusCopy
-	}
-	now := meta.clock()
-	if rx.version == tpacket.V1 {
-		h := tpacket.Header1At(frame)
-		h.Len, h.Snaplen = meta.length-skip, snaplen
-		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
-		h.Sec, h.Usec = uint32(now/1e9), uint32(now%1e9/1e3)
-	} else {
-		h := tpacket.Header2At(frame)
-		h.Len, h.Snaplen = meta.length-skip, snaplen
-		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
-		h.Sec, h.Nsec = uint32(now/1e9), uint32(now%1e9)
-		h.VLANTCI, h.VLANTPID, h.Padding = 0, 0, [4]uint8{}
-	}
-	stampFrom(tpacket.SockaddrLLAt(frame, rx.version), &meta.from)
-	if meta.extra != 0 {
-		status |= rx.stampExtra(frame, at.Mac+snaplen, p, meta)
-	}
-	return status
-}
-
 // receiveBlock is what receiveOne does after admit for a V3 ring, whose reader is woken once
 // per block, not per packet.
 func (s *Socket) receiveBlock(rx *rxOptions, p *Packet, meta *packetMeta, snaplen uint32) {
-	at, skip := rx.offsets(meta), rx.skipLen(meta)
-	fits := at.Mac <= rx.frameSize
-	at.Mac = min(at.Mac, rx.frameSize)
-	size := min(at.Mac+snaplen+meta.trailer&rx.trailers, rx.frameSize)
-	room, verdict := rx.blocks.Acquire(size)
+	mac := min(rx.offsets(meta).Mac, rx.frameSize)
+	room, verdict := rx.blocks.Acquire(min(mac+snaplen+meta.trailer&rx.trailers, rx.frameSize))
 	if verdict != ring.Acquired {
 		s.counters.Drop(verdict, 1)
 		return
 	}
 	frame := rx.blocks.Bytes(room)
-	if snaplen > 0 {
-		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
+	status := rx.fill(frame, p, meta, snaplen)
+	tpacket.Header3At(frame).Status = status
+	rx.blocks.Release(room)
+}
+
+// fill writes the frame's header but for the status, the address and the packet, and returns the
+// status.
+func (rx *rxOptions) fill(frame []byte, p *Packet, meta *packetMeta, snaplen uint32) (status uint32) {
+	now := uint64(meta.clock())
+	sec, nsec := uint32(now/1e9), uint32(now%1e9)
+	at, skip := rx.offsets(meta), rx.skipLen(meta)
+	var from *tpacket.SockaddrLL
+	switch rx.version {
+	case tpacket.V2:
+		h := tpacket.Frame2At(frame)
+		h.Len, h.Snaplen = meta.length-skip, snaplen
+		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
+		h.Sec, h.Nsec = sec, nsec
+		h.VLANTCI, h.VLANTPID, h.Padding = 0, 0, [4]uint8{}
+		from = &h.From
+	case tpacket.V3:
+		h := tpacket.Frame3At(frame)
+		h.Header3 = tpacket.Header3{
+			NextOffset: uint32(len(frame)),
+			Sec:        sec,
+			Nsec:       nsec,
+			Snaplen:    snaplen,
+			Len:        meta.length - skip,
+			Mac:        uint16(min(at.Mac, rx.frameSize)),
+			Net:        uint16(at.Net),
+		}
+		if rx.fillHash {
+			h.RxHash = rxHash(p, meta)
+		}
+		from = &h.From
+	default:
+		h := tpacket.Frame1At(frame)
+		h.Len, h.Snaplen = meta.length-skip, snaplen
+		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
+		h.Sec, h.Usec = sec, nsec/1e3
+		from = &h.From
 	}
-	if rx.vnetLen != 0 && fits {
+	stampFrom(from, &meta.from)
+	status = meta.status
+	if meta.extra != 0 {
+		status |= rx.stampExtra(frame, at.Mac+snaplen, p, meta)
+	}
+	if rx.vnetLen != 0 && at.Mac <= rx.frameSize {
 		stampVnet(frame[:at.Mac], p, meta)
 	}
-	now := meta.clock()
-	h := tpacket.Header3At(frame)
-	*h = tpacket.Header3{
-		NextOffset: room.Size(),
-		Sec:        uint32(now / 1e9),
-		Nsec:       uint32(now % 1e9),
-		Snaplen:    snaplen,
-		Len:        meta.length - skip,
-		Status:     meta.status,
-		Mac:        uint16(at.Mac),
-		Net:        uint16(at.Net),
+	if snaplen > 0 {
+		gather(frame[at.Mac:at.Mac+snaplen], p, skip) // last: a call that leaves no value to save
 	}
-	if rx.fillHash {
-		if h.RxHash = p.Hash; h.RxHash == 0 {
-			h.RxHash = flowHash(p, meta)
-		}
+	return status
+}
+
+// rxHash is the flow hash that a V3 header shows.
+func rxHash(p *Packet, meta *packetMeta) uint32 {
+	if p.Hash != 0 {
+		return p.Hash
 	}
-	stampFrom(tpacket.SockaddrLLAt(frame, tpacket.V3), &meta.from)
-	if meta.extra != 0 {
-		h.Status |= rx.stampExtra(frame, at.Mac+snaplen, p, meta)
-	}
-	rx.blocks.Release(room)
+	return flowHash(p, meta)
 }
 
 // stampFrom writes the sender's address behind the header. Bytes of sll_addr past the address
@@ -122,6 +116,17 @@ const maxOffset = 1<<16 - 1
 
 // gather copies len(dst) bytes of the packet, from offset skip on.
 func gather(dst []byte, p *Packet, skip uint32) {
+	if len(p.Rest) == 0 {
+		copy(dst, p.Data[skip:])
+	} else {
+		gatherPieces(dst, p, skip)
+	}
+}
+
+// gatherPieces is gather for a packet in pieces.
+//
+//go:noinline
+func gatherPieces(dst []byte, p *Packet, skip uint32) {
 	n := 0
 	if int(skip) < len(p.Data) { // always, but for headers in pieces
 		n = copy(dst, p.Data[skip:])

@@ -168,61 +168,84 @@ func (g *granted) visibleBytes(p *Packet, meta *packetMeta) (seen uint32) {
 	return min(seen, meta.runFilter(g.filter, &q, 0))
 }
 
-// truncated is a packet without the bytes that a grant hides.
-type truncated struct {
-	packet Packet // without its Rest
-	meta   packetMeta
-	rest   [16][]byte // backing array of Rest, which avoids an allocation
-	pieces int
+// truncate hides all but n bytes of the packet, but no byte of its link-layer header, which has
+// skip. The metadata keeps the true length. Rest is left to truncatePieces.
+func truncate(p *Packet, meta *packetMeta, n, skip uint32) {
+	meta.capLen = max(n, skip)
+	p.Hash = 0 // it covered bytes that are no longer there
+	p.Data = p.Data[:min(int(n), len(p.Data))]
 }
 
-// truncate limits the packet to n bytes, but to no less than skip, its link-layer header. The
-// metadata keeps the true length.
-func truncate(p *Packet, meta *packetMeta, n, skip uint32) (v truncated) {
-	v.packet, v.meta = *p, *meta
-	v.packet.Rest = nil
-	if n < meta.capLen {
-		v.meta.capLen = max(n, skip)
-		v.packet.Hash = 0 // it covered bytes that are no longer there
-	}
-	v.packet.Data = p.Data[:min(int(n), len(p.Data))]
-	left := int(n) - len(v.packet.Data)
-	for i, piece := range p.Rest {
-		if left == 0 {
+// truncatedPieces are the pieces of a truncated packet after the first, in an array, which avoids
+// an allocation.
+type truncatedPieces struct {
+	array [16][]byte
+	n     int
+}
+
+// truncatePieces returns the first n bytes of pieces.
+func truncatePieces(pieces [][]byte, n int) (t truncatedPieces) {
+	for i, piece := range pieces {
+		if n == 0 {
 			break
 		}
-		if v.pieces == len(v.rest)-1 {
-			piece = concat(piece, p.Rest[i+1:])
+		if t.n == len(t.array)-1 {
+			piece = concat(piece, pieces[i+1:])
 		}
-		piece = piece[:min(left, len(piece))]
-		v.rest[v.pieces] = piece
-		v.pieces++
-		left -= len(piece)
+		piece = piece[:min(n, len(piece))]
+		t.array[t.n] = piece
+		t.n++
+		n -= len(piece)
 	}
-	return v
+	return t
 }
 
 // receiveGranted is receiveOne for a socket with a grant or an account: bytes outside the
 // grant are truncated before filters and copies run.
+func (s *Socket) receiveGranted(rx *rxOptions, p *Packet, meta *packetMeta) (wake bool) {
+	if rx.grant != nil {
+		switch seen := rx.grant.visibleBytes(p, meta); {
+		case seen == 0:
+			return false
+		case seen < meta.capLen && len(p.Rest) == 0:
+			return s.receiveTruncated(rx, p, meta, seen)
+		case seen < meta.capLen:
+			return s.receiveTruncatedPieces(rx, p, meta, seen)
+		}
+	}
+	return s.receiveVisible(rx, p, meta)
+}
+
+// receiveTruncated is receiveGranted for a packet in one piece of which seen bytes are visible.
 //
 //go:noinline
-func (s *Socket) receiveGranted(rx *rxOptions, p *Packet, meta *packetMeta) {
-	if rx.grant == nil {
-		s.receiveMetered(rx, p, meta)
-		return
+func (s *Socket) receiveTruncated(rx *rxOptions, p *Packet, meta *packetMeta, seen uint32) (wake bool) {
+	q, m := *p, *meta
+	truncate(&q, &m, seen, rx.skipLen(meta))
+	wake = s.receiveVisible(rx, &q, &m)
+	meta.timestamp = m.timestamp // one reading for all sockets
+	return wake
+}
+
+// receiveTruncatedPieces is receiveTruncated for a packet in several pieces.
+//
+//go:noinline
+func (s *Socket) receiveTruncatedPieces(rx *rxOptions, p *Packet, meta *packetMeta, seen uint32) (wake bool) {
+	q, m := *p, *meta
+	truncate(&q, &m, seen, rx.skipLen(meta))
+	rest := truncatePieces(p.Rest, int(seen)-len(q.Data))
+	q.Rest = rest.array[:rest.n]
+	wake = s.receiveVisible(rx, &q, &m)
+	meta.timestamp = m.timestamp
+	return wake
+}
+
+// receiveVisible is receiveGranted for a packet without hidden bytes.
+func (s *Socket) receiveVisible(rx *rxOptions, p *Packet, meta *packetMeta) (wake bool) {
+	if rx.account != nil {
+		return s.receiveMetered(rx, p, meta)
 	}
-	seen := rx.grant.visibleBytes(p, meta)
-	if seen == 0 {
-		return
-	}
-	v := truncate(p, meta, seen, rx.skipLen(meta))
-	v.packet.Rest = v.rest[:v.pieces]
-	if rx.account == nil {
-		s.receiveOne(rx.unrestricted, &v.packet, &v.meta)
-	} else {
-		s.receiveMetered(rx, &v.packet, &v.meta)
-	}
-	meta.timestamp = v.meta.timestamp // one reading for all sockets
+	return s.receiveOne(rx.unrestricted, p, meta)
 }
 
 // receiveBatchGranted is receiveBatch for a socket with a grant or an account. If the grant
@@ -232,10 +255,14 @@ func (s *Socket) receiveBatchGranted(rx *rxOptions, ps []Packet, metas []packetM
 		s.receiveBatchMetered(rx, ps, metas, mask)
 		return
 	}
+	wake := false
 	for i := range ps {
 		if mask&(1<<i) != 0 && metas[i].length != 0 && s.wants(&ps[i], &metas[i]) {
-			s.receiveGranted(rx, &ps[i], &metas[i])
+			wake = s.receiveGranted(rx, &ps[i], &metas[i]) || wake
 		}
+	}
+	if wake {
+		s.notify.FenceAndWake()
 	}
 }
 

@@ -37,64 +37,63 @@ const (
 // measure computes the metadata, and reports whether the packet can be delivered: whether it
 // has a whole link-layer header, or one that the device's type knows.
 func (meta *packetMeta) measure(d *Device, p *Packet) bool {
-	head := p.Data
-	n := len(head)
+	n := len(p.Data)
 	for _, b := range p.Rest {
 		n += len(b)
 	}
-	meta.length = uint32(n)
-	meta.capLen = meta.length
+	meta.length, meta.capLen = uint32(n), uint32(n)
 	if p.Len > n {
 		meta.length = uint32(min(p.Len, math.MaxInt32))
 	}
 	meta.maclen = d.maclen
-	meta.extra = 0
-	if int(p.VLAN.TPID)|len(p.Comment) != 0 { // one branch for what is rare
-		meta.measureExtra(p)
-	}
 	meta.from = d.from
-	if d.ethernet() {
-		if len(head) < etherLen {
+	meta.status, meta.extra = tpacket.StatusUser, 0
+	if p.Timestamp != 0 {
+		meta.timestamp = p.Timestamp
+		meta.status |= tpacket.StatusTSSoftware
+	}
+	if head := p.Data; !d.ethernet() {
+		if !meta.measureOther(d, p) {
 			return false
 		}
-		meta.protocol = etherType(head, p.Rest)
+	} else if len(head) < etherLen {
+		return false
+	} else {
 		meta.from.Pkttype = destination(addrWord(head), d.own, d.bcast)
 		*(*[etherAddrLen]byte)(meta.from.Addr[:]) = [etherAddrLen]byte(head[etherAddrLen:])
-		if isVLAN(meta.protocol) {
-			meta.extra |= extraVLAN
+		meta.protocol = uint16(head[12])<<8 | uint16(head[13])
+		if meta.protocol < tpacket.ETHP8023Mn {
+			meta.protocol = lengthProtocol(head, p.Rest)
+		} else if isVLAN(meta.protocol) {
+			meta.extra = extraVLAN
 			meta.readTags(p)
 		}
-	} else if d.typ != RawIP || p.Link != nil {
-		if !meta.measureLink(d, p) {
-			return false
-		}
-	} else if meta.protocol = ipVersion(head); meta.protocol == 0 {
-		return false
 	}
 	if p.Outgoing {
 		meta.from.Pkttype = tpacket.PacketOutgoing
 	}
 	meta.from.Protocol = tpacket.Htons(meta.protocol)
-	meta.offloads(p)
+	if int(p.Checksum)|int(p.GSO.Type)|int(p.VLAN.TPID)|len(p.Comment) != 0 { // one branch for what is rare
+		meta.measureRare(p)
+	}
 	return true
 }
 
-// measureExtra sets extra for what is beside the packet's bytes.
+// measureOther reads the link-layer header of a device that is not Ethernet.
 //
 //go:noinline
-func (meta *packetMeta) measureExtra(p *Packet) {
-	if p.VLAN.TPID != 0 {
-		meta.extra = extraVLAN
+func (meta *packetMeta) measureOther(d *Device, p *Packet) bool {
+	if d.typ != RawIP || p.Link != nil {
+		return meta.measureLink(d, p)
 	}
-	if p.Comment != "" {
-		meta.extra |= extraComment
-		meta.trailer = tpacket.SizeofCommentLen + uint32(min(len(p.Comment), maxComment))
-	}
+	meta.protocol = ipVersion(p.Data)
+	return meta.protocol != 0
 }
 
-// offloads sets status and timestamp.
-func (meta *packetMeta) offloads(p *Packet) {
-	meta.status = tpacket.StatusUser
+// measureRare sets what few packets have.
+//
+//go:noinline
+func (meta *packetMeta) measureRare(p *Packet) {
 	switch {
 	case p.Checksum == ChecksumPartial:
 		meta.status |= tpacket.StatusCsumNotReady
@@ -104,9 +103,12 @@ func (meta *packetMeta) offloads(p *Packet) {
 	if t := p.GSO.Type &^ GSOECN; t == GSOTCPv4 || t == GSOTCPv6 {
 		meta.status |= tpacket.StatusGSOTCP
 	}
-	if p.Timestamp != 0 {
-		meta.timestamp = p.Timestamp
-		meta.status |= tpacket.StatusTSSoftware
+	if p.VLAN.TPID != 0 {
+		meta.extra |= extraVLAN
+	}
+	if p.Comment != "" {
+		meta.extra |= extraComment
+		meta.trailer = tpacket.SizeofCommentLen + uint32(min(len(p.Comment), maxComment))
 	}
 }
 
@@ -123,12 +125,11 @@ func ipVersion(head []byte) uint16 {
 	return 0
 }
 
-// etherType is eth_type_trans's protocol: the EtherType, or one of two numbers
-// for frames that carry a length instead (net/ethernet/eth.c).
-func etherType(head []byte, rest [][]byte) uint16 {
-	if t := uint16(head[12])<<8 | uint16(head[13]); t >= tpacket.ETHP8023Mn {
-		return t
-	}
+// lengthProtocol is eth_type_trans's protocol for a frame that carries a length in place of an
+// EtherType (net/ethernet/eth.c).
+//
+//go:noinline
+func lengthProtocol(head []byte, rest [][]byte) uint16 {
 	// 0xffff where LLC would start marks Novell's raw 802.3.
 	llc := [2]byte{}
 	n := copy(llc[:], head[14:])

@@ -378,5 +378,6 @@ func (meta *packetMeta) initOutgoing(d *Device, p *Packet, protocol uint16) {
 	} else {
 		meta.from.Halen = 0 // no driver's header_ops finds an address in what a socket sends
 	}
-	meta.offloads(p)
+	meta.status = tpacket.StatusUser
+	meta.measureRare(p)
 }

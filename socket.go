@@ -142,6 +142,7 @@ func (s *Socket) publishLocked() {
 			rx.framed = rx.bare
 		}
 	}
+	rx.setWhole()
 	rx.budget = s.budgetLocked()
 	own := *rx
 	if s.grant.limitsDelivery() {

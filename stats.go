@@ -28,13 +28,12 @@ type traffic struct {
 	_   [64]byte
 }
 
-// count adds a packet of so many bytes.
-func (t *traffic) count(p *Packet, bytes uint32) {
+// of returns the counter of the packet's direction.
+func (t *traffic) of(p *Packet) *trafficCounter {
 	if p.Outgoing {
-		t.out.add(1, uint64(bytes))
-	} else {
-		t.in.add(1, uint64(bytes))
+		return &t.out
 	}
+	return &t.in
 }
 
 // countBatch adds the packets ps with the lengths in metas. A length of 0 is not counted.

@@ -122,7 +122,7 @@ func (o *outgoing) deliverOutgoing(tx *txOptions, d *Device, s *Socket) {
 	if taps == nil {
 		return
 	}
-	d.traffic.count(p, meta.length)
+	d.traffic.of(p).add(1, uint64(meta.length))
 	if tx.bypass {
 		return
 	}

@@ -189,6 +189,41 @@ func Header3At(b []byte) *Header3 {
 	return (*Header3)(unsafe.Pointer(&b[0]))
 }
 
+// Frame1, Frame2 and Frame3 are how a frame of each version begins: the header, and the address
+// behind it.
+type (
+	Frame1 struct {
+		Header1
+		From SockaddrLL
+	}
+	Frame2 struct {
+		Header2
+		From SockaddrLL
+	}
+	Frame3 struct {
+		Header3
+		From SockaddrLL
+	}
+)
+
+// Frame1At returns how the V1 frame in b begins, under the rules of [Header1At].
+func Frame1At(b []byte) *Frame1 {
+	_ = b[unsafe.Sizeof(Frame1{})-1]
+	return (*Frame1)(unsafe.Pointer(&b[0]))
+}
+
+// Frame2At returns how the V2 frame in b begins, under the rules of [Header1At].
+func Frame2At(b []byte) *Frame2 {
+	_ = b[unsafe.Sizeof(Frame2{})-1]
+	return (*Frame2)(unsafe.Pointer(&b[0]))
+}
+
+// Frame3At returns how the V3 packet in b begins, under the rules of [Header3At].
+func Frame3At(b []byte) *Frame3 {
+	_ = b[unsafe.Sizeof(Frame3{})-1]
+	return (*Frame3)(unsafe.Pointer(&b[0]))
+}
+
 // SockaddrLLAt returns the address behind the header in frame b.
 func SockaddrLLAt(b []byte, v Version) *SockaddrLL {
 	at := Align(v.HeaderSize())

@@ -3,5 +3,5 @@
 // No wake-up is lost, because each side stores first and loads second. A writer
 // stores the slot's status, then loads the flag of [Notify]. A sleeper stores
 // the flag ([Notify.Arm]), then loads the status once more before it sleeps.
-// Both stores are full barriers, so at least one side sees the other's.
+// On both sides a full barrier lies between, so at least one side sees the other's store.
 package notify

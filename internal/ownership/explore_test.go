@@ -143,11 +143,7 @@ func (w *slotWorld) write(i int) {
 		for i, slot := range run {
 			w.fill(slot, mine[i])
 			w.releasing[slot] = true
-			if i < len(run)-1 {
-				w.ring.ReleaseEarly(slot, tpacket.StatusUser)
-			} else {
-				w.ring.Release(slot, tpacket.StatusUser)
-			}
+			w.ring.Release(slot, tpacket.StatusUser)
 			w.releasing[slot] = false
 		}
 	}

@@ -24,7 +24,6 @@ type methods interface {
 	Acquire() (slot uint32, v ring.Verdict)
 	AcquireBatch(run []uint32) (n int, v ring.Verdict)
 	Release(slot, status uint32)
-	ReleaseEarly(slot, status uint32)
 	Free(ahead uint32) bool
 }
 
@@ -89,8 +88,7 @@ func (r *study) AcquireBatch(run []uint32) (n int, v ring.Verdict) {
 	return n, v
 }
 
-func (r *study) Release(slot, status uint32)      { r.release(&r.Slots, slot, status) }
-func (r *study) ReleaseEarly(slot, status uint32) { r.release(&r.Slots, slot, status) }
+func (r *study) Release(slot, status uint32) { r.release(&r.Slots, slot, status) }
 
 func (r *study) Memory() *ringmem.Memory { return r.memory }
 func (r *study) Captured() uint64        { return r.taken() }

@@ -109,8 +109,8 @@ func TestSafeDesignsKeepTheSameRules(t *testing.T) {
 				if n, v := r.AcquireBatch(slots[3:]); n != 0 || v != ring.Owned {
 					t.Fatalf("lap %d: a batch got %d slots that are owned, %v", lap, n, v)
 				}
-				r.ReleaseEarly(slots[2], tpacket.StatusUser) // out of order
-				r.ReleaseEarly(slots[0], tpacket.StatusUser)
+				r.Release(slots[2], tpacket.StatusUser) // out of order
+				r.Release(slots[0], tpacket.StatusUser)
 				r.Release(slots[1], tpacket.StatusUser)
 				acquire(t, r, ring.Full)
 				for range 3 {

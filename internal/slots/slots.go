@@ -103,8 +103,9 @@ func (s *Slots) SetStatus(slot, status uint32) {
 }
 
 // PublishStatus is SetStatus without the full barrier after the store: a
-// store-release. The caller goes on to a store that is a full barrier, or needs
-// none.
+// store-release. It is not inlined: see the writers' Release.
+//
+//go:noinline
 func (s *Slots) PublishStatus(slot, status uint32) {
 	if Exploring {
 		stepPublish(slot, status)

@@ -32,14 +32,14 @@ func (r *Ring) Move(m *ringmem.Memory) (*Ring, error) {
 		await(func() bool { return d.sequence(slot).Load() == d.nextOf(slot, head) })
 	}
 	moved := &Ring{Slots: r.In(m.Bytes()), memory: m}
-	if r.memory.IsPrivate() && head>>d.shift == 0 { // the first lap
+	if r.memory.IsPrivate() && head <= d.mask { // the first lap
 		for slot := range d.slot(head) {
 			copy(moved.Frame(slot), r.Frame(slot))
 		}
 	} else {
 		copy(m.Bytes(), r.memory.Bytes()[:r.Geo.Size()])
 	}
-	moved.ticket.seq, moved.ticket.slots, moved.ticket.shift = d.seq, d.slots, d.shift // no writer stores to r's any more
+	moved.ticket.seq, moved.ticket.slots, moved.ticket.mask = d.seq, d.slots, d.mask // no writer stores to r's any more
 	moved.ticket.next.Store(head)
 	return moved, r.Close()
 }

@@ -27,9 +27,9 @@ func (d *ticket) filled() func(slot uint32) bool {
 
 // nextOf is the ticket that names slot next, when head is the next ticket.
 func (d *ticket) nextOf(slot uint32, head uint64) uint64 {
-	next := head>>d.shift<<d.shift | uint64(slot)
+	next := head&^d.mask | uint64(slot)
 	if slot < d.slot(head) {
-		next += 1 << d.shift
+		next += d.mask + 1
 	}
 	return next
 }

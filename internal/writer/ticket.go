@@ -30,7 +30,7 @@ type ticket struct {
 	_     [64]byte
 	seq   []slots.Word // of each slot: see sequence
 	slots uint32
-	shift uint8 // a ticket is lap<<shift | slot
+	mask  uint64 // a ticket is lap*(mask+1) + slot
 }
 
 // Bits of a ticket and of a sequence word beside lap and slot.
@@ -41,7 +41,7 @@ const (
 
 func (d *ticket) init(n uint32) {
 	d.slots = n
-	d.shift = uint8(bits.Len32(n - 1))
+	d.mask = 1<<bits.Len32(n-1) - 1
 	d.seq = make([]slots.Word, (n+sequenceGroup-1)&^(sequenceGroup-1))
 	for i := range n {
 		d.sequence(i).Store(uint64(i))
@@ -58,12 +58,12 @@ func (d *ticket) sequence(slot uint32) *slots.Word {
 // sequenceGroup is the number of slots whose sequence words share four cache lines.
 const sequenceGroup = 32
 
-func (d *ticket) slot(t uint64) uint32 { return uint32(t & (1<<d.shift - 1)) }
+func (d *ticket) slot(t uint64) uint32 { return uint32(t & d.mask) }
 
 // after is the ticket that follows t.
 func (d *ticket) after(t uint64) uint64 {
 	if d.slot(t)+1 == d.slots {
-		return (t>>d.shift + 1) << d.shift
+		return (t | d.mask) + 1
 	}
 	return t + 1
 }
@@ -153,30 +153,18 @@ func (r *Ring) AcquireBatch(run []uint32) (n int, v ring.Verdict) {
 	}
 }
 
-// Release hands an acquired slot to the reader. Everything stored to the slot
-// before is visible to a reader that sees status, which must not be KERNEL.
+// Release hands an acquired slot to the reader. Everything stored to the slot before is
+// visible to a reader that sees status, which must not be KERNEL. A full barrier must follow
+// before the caller wakes a reader: see package notify.
+//
+// PublishStatus is a call, so no compiler can find the releasing bit overwritten unread and
+// leave it out.
 func (r *Ring) Release(slot, status uint32) {
 	seq := r.ticket.sequence(slot)
-	seq.Store(r.publish(seq, slot, status)) // pairs with the load in Acquire; the full barrier before notify.Notify.Wake
-}
-
-// ReleaseEarly is Release without the full barrier, for a caller that calls Release
-// for another slot soon after, before it wakes a reader.
-func (r *Ring) ReleaseEarly(slot, status uint32) {
-	seq := r.ticket.sequence(slot)
-	slots.PublishWord(seq, r.publish(seq, slot, status)) // pairs with the load in Acquire
-}
-
-// publish hands slot to the reader and returns the ticket that may have it next,
-// which seq, its sequence word, has yet to say. It is not inlined, so that no
-// compiler can find the releasing bit overwritten unread and leave it out.
-//
-//go:noinline
-func (r *Ring) publish(seq *slots.Word, slot, status uint32) (next uint64) {
 	t := slots.LoadOwn(seq)
 	slots.PublishWord(seq, t|ticketReleasing) // pairs with the load in Acquire
 	r.PublishStatus(slot, status)             // pairs with the reader's load
-	return t + 1<<r.ticket.shift
+	slots.PublishWord(seq, t+r.ticket.mask+1) // pairs with the load in Acquire
 }
 
 // previous is the slot before head.
@@ -191,7 +179,7 @@ func (d *ticket) previous() uint32 {
 // taken is how many slots were acquired so far.
 func (d *ticket) taken() uint64 {
 	t := d.next.Load() &^ ticketClosed
-	return t>>d.shift*uint64(d.slots) + uint64(d.slot(t))
+	return t/(d.mask+1)*uint64(d.slots) + uint64(d.slot(t))
 }
 
 func (d *ticket) close() { d.next.Or(ticketClosed) }
