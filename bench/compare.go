@@ -104,13 +104,13 @@ func (c *comparison) changes() (all []change) {
 		if !ok {
 			continue
 		}
-		old, new := c.samples(c.before, b), c.samples(c.after, a)
-		if len(old) == 0 || len(new) == 0 || c.relative && a.Name == copyOf(sizeOf(a.Name)) {
+		before, after := c.samples(c.before, b), c.samples(c.after, a)
+		if len(before) == 0 || len(after) == 0 || c.relative && a.Name == copyOf(sizeOf(a.Name)) {
 			continue
 		}
-		x := benchmath.NewSample(old, &benchmath.DefaultThresholds)
-		y := benchmath.NewSample(new, &benchmath.DefaultThresholds)
-		all = append(all, change{a.Name, medianOf(old), medianOf(new), benchmath.AssumeNothing.Compare(x, y)})
+		x := benchmath.NewSample(before, &benchmath.DefaultThresholds)
+		y := benchmath.NewSample(after, &benchmath.DefaultThresholds)
+		all = append(all, change{a.Name, medianOf(before), medianOf(after), benchmath.AssumeNothing.Compare(x, y)})
 	}
 	return all
 }

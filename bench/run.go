@@ -79,12 +79,10 @@ func Run(ctx context.Context, c Config) (r *Report, err error) {
 				return nil, err
 			}
 			s, err := cell.run(c.Budget)
-			switch {
-			case errors.Is(err, errSkip):
-				r.skip(name, err)
+			if skip, err := r.skipIf(name, err); err != nil {
+				return nil, err
+			} else if skip {
 				continue
-			case err != nil:
-				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 			r.samples[name] = append(r.samples[name], s)
 			c.raw(name, s)
@@ -98,25 +96,20 @@ func Run(ctx context.Context, c Config) (r *Report, err error) {
 				return nil, err
 			}
 			t, err := f.run(c.Budget < aMeasurement)
-			switch {
-			case errors.Is(err, errSkip):
-				r.skip(name, err)
+			if skip, err := r.skipIf(name, err); err != nil {
+				return nil, err
+			} else if skip {
 				continue
-			case err != nil:
-				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 			r.trials[f.row] = append(r.trials[f.row], t)
 			c.rawFlood(name, t)
 		}
 		if fleet {
-			err := r.runFleet(ctx, c.Budget < aMeasurement)
-			switch {
-			case errors.Is(err, errSkip):
-				r.skip(fleetTable, err)
-				fleet = false
-			case err != nil:
+			skip, err := r.skipIf(fleetTable, r.runFleet(ctx, c.Budget < aMeasurement))
+			if err != nil {
 				return nil, err
 			}
+			fleet = !skip
 		}
 	}
 	for _, f := range floods {
@@ -132,6 +125,18 @@ func Run(ctx context.Context, c Config) (r *Report, err error) {
 		}
 	}
 	return r, nil
+}
+
+// skipIf skips what this machine cannot run. Another error is returned with the name of what failed.
+func (r *Report) skipIf(name string, err error) (skip bool, _ error) {
+	switch {
+	case errors.Is(err, errSkip):
+		r.skip(name, err)
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("%s: %w", name, err)
+	}
+	return false, nil
 }
 
 func (r *Report) skip(name string, why error) {

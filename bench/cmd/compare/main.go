@@ -24,7 +24,7 @@ func main() {
 func run(args []string) error {
 	at := slices.Index(args, "--")
 	if at < 1 || at == len(args)-1 {
-		return errors.New("usage: compare OLD.json... -- NEW.json...")
+		return errors.New("want OLD.json... -- NEW.json..., files that table -json has written")
 	}
 	before, err := read(args[:at])
 	if err != nil {

@@ -33,7 +33,7 @@ func run() (err error) {
 	only := flag.String("only", "", "measure what matches this `regexp`, such as ^Path/rxring or /64.B$")
 	markdown := flag.Bool("markdown", false, "print markdown")
 	raw := flag.String("raw", "", "write each sample to this `file`, for benchstat")
-	figures := flag.String("json", "", "write all medians and samples to this `file`")
+	jsonPath := flag.String("json", "", "write all medians and samples to this `file`")
 	against := flag.String("against", "", "compare with the medians in this `file`, which -json wrote; none: do not compare (default the last release's)")
 	profile := flag.String("cpuprofile", "", "write a CPU profile to this `file`")
 	flag.Parse()
@@ -47,6 +47,13 @@ func run() (err error) {
 	}
 	if c.Against, err = olderFigures(*against); err != nil {
 		return err
+	}
+	var figures *os.File
+	if *jsonPath != "" { // before the run, which takes minutes
+		if figures, err = os.Create(*jsonPath); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, figures.Close()) }()
 	}
 	if *raw != "" {
 		f, err2 := os.Create(*raw)
@@ -73,8 +80,8 @@ func run() (err error) {
 	if err != nil {
 		return err
 	}
-	if *figures != "" {
-		if err := writeFigures(*figures, r.Figures()); err != nil {
+	if figures != nil {
+		if err := r.Figures().Write(figures); err != nil {
 			return err
 		}
 	}
@@ -100,12 +107,4 @@ func olderFigures(path string) (*bench.Figures, error) {
 	}
 	defer f.Close()
 	return bench.ReadFigures(f)
-}
-
-func writeFigures(path string, figures *bench.Figures) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(figures.Write(f), f.Close())
 }
