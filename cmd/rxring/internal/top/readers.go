@@ -71,6 +71,16 @@ func (s *screen) deviceWidth() int {
 	return n
 }
 
+// readerColumns are the columns of readers' first lines.
+type readerColumns struct {
+	name, device int // widths
+	rates        []column
+}
+
+func (s *screen) readerColumns() readerColumns {
+	return readerColumns{s.nameWidth(), s.deviceWidth(), s.columns()}
+}
+
 // readers returns the lines of as many readers as fit into room lines, always with the
 // selected one; room 0: of all.
 func (s *screen) readers(room int) []string {
@@ -85,43 +95,40 @@ func (s *screen) readers(room int) []string {
 		}
 		return []string{"  No readers. Try:", "  rxring run --at " + clean(s.path) + " -- tcpdump -i " + device}
 	}
-	heading := left("", markWidth) + left("READER", s.nameWidth()) + left("DEVICE", s.deviceWidth())
-	for _, c := range s.columns() {
+	cols := s.readerColumns()
+	heading := left("", markWidth) + left("READER", cols.name) + left("DEVICE", cols.device)
+	for _, c := range cols.rates {
 		heading += right(c.title, rateWidth)
 	}
 	heading = s.colors.title.Styled(heading)
 
 	selected := s.selectedIn(sockets)
-	blocks := make([][]string, len(sockets))
-	total := 1
-	for i := range sockets {
-		blocks[i] = s.reader(&sockets[i], s.live && i == selected)
-		total += len(blocks[i])
-	}
-	if room == 0 || total <= room {
-		return append([]string{heading}, slices.Concat(blocks...)...)
-	}
-
-	// The first lines of every reader, and as many of the selected one as there is room for.
-	room-- // the heading
-	first, last := 0, len(blocks)
-	spare := room - compact*len(blocks)
-	if spare < 0 {
-		room-- // for the line that counts the readers left out
-		n := max(1, room/compact)
-		first = min(max(0, selected-n/2), len(blocks)-n)
+	first, last, spare := 0, len(sockets), room-1-compact*len(sockets) // 1: the heading
+	if room > 0 && spare < 0 {
+		space := room - 2 // also for the line that counts the readers left out
+		n := max(1, space/compact)
+		first = min(max(0, selected-n/2), len(sockets)-n)
 		last = first + n
-		spare = room - compact*n
+		spare = space - compact*n
 	}
-	for i, b := range blocks {
-		n := compact
-		if i == selected {
-			n += max(0, spare)
+	blocks := make([][]string, 0, last-first)
+	total := 1
+	for i := first; i < last; i++ {
+		blocks = append(blocks, s.reader(&sockets[i], cols, s.live && i == selected))
+		total += len(blocks[i-first])
+	}
+	if room > 0 && (total > room || last-first < len(sockets)) {
+		// The first lines of every reader, and as many of the selected one as there is room for.
+		for i, b := range blocks {
+			n := compact
+			if first+i == selected {
+				n += max(0, spare)
+			}
+			blocks[i] = b[:min(n, len(b))]
 		}
-		blocks[i] = b[:min(n, len(b))]
 	}
-	lines := append([]string{heading}, slices.Concat(blocks[first:last]...)...)
-	switch above, below := first, len(blocks)-last; {
+	lines := append([]string{heading}, slices.Concat(blocks...)...)
+	switch above, below := first, len(sockets)-last; {
 	case above > 0 && below > 0:
 		lines = append(lines, fmt.Sprintf("  %d more above, %d below", above, below))
 	case above > 0:
@@ -141,17 +148,17 @@ func (s *screen) selectedIn(sockets []Socket) int {
 const compact = 2
 
 // reader returns a reader's lines: rates, ring, then the details that compact leaves out.
-func (s *screen) reader(r *Socket, selected bool) []string {
+func (s *screen) reader(r *Socket, cols readerColumns, selected bool) []string {
 	device := clean(r.Device)
 	if device == "" {
 		device = "all"
 	}
-	mark, name := "  ", left(describeReader(r), s.nameWidth()-1)
+	mark, name := "  ", left(describeReader(r), cols.name-1)
 	if selected {
 		mark, name = "> ", s.colors.selected.Styled(name)
 	}
-	first := mark + name + " " + left(device, s.deviceWidth()-1) + " "
-	for _, c := range s.columns() {
+	first := mark + name + " " + left(device, cols.device-1) + " "
+	for _, c := range cols.rates {
 		switch {
 		case r.Rates == nil:
 			first += right("-", rateWidth)

@@ -38,12 +38,12 @@ func (s *screen) lines() []string {
 	above := s.header()
 	below := s.footer()
 	if s.report != nil && !s.help {
-		devices := s.devices()
-		if s.height > 0 {
-			room := min(s.height/3, s.height-len(above)-len(below)-leastReaders)
-			devices = shorten(devices, room, "devices")
+		if s.height == 0 {
+			above = append(above, s.devices(0)...)
+		} else {
+			room := max(1, min(s.height/3, s.height-len(above)-len(below)-leastReaders))
+			above = append(above, shorten(s.devices(room), room, "devices")...)
 		}
-		above = append(above, devices...)
 	}
 	room := 0
 	if s.height > 0 {
@@ -124,7 +124,9 @@ const (
 	mtuWidth   = 7
 )
 
-func (s *screen) devices() []string {
+// devices returns the lines of all devices, or of the first if there are more than room lines;
+// room 0: of all.
+func (s *screen) devices(room int) []string {
 	name, typ := deviceName, deviceType
 	if s.width == 0 {
 		for _, d := range s.report.Devices {
@@ -133,6 +135,9 @@ func (s *screen) devices() []string {
 	}
 	lines := []string{s.colors.title.Styled("  " + left("DEVICE", name) + left("TYPE", typ) + left("STATE", stateWidth) + left("MTU", mtuWidth) + "SOURCE, ADDRESSES")}
 	for _, d := range s.report.Devices {
+		if room > 0 && len(lines) > room {
+			break
+		}
 		state := left("up", stateWidth)
 		if !d.Up {
 			state = s.colors.alarm.Styled(left("down", stateWidth))

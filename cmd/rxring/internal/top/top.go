@@ -33,6 +33,10 @@ const (
 	// LiveInterval, or they would change too fast to read.
 	rateWindow = time.Second
 
+	// restAfterStatus keeps the statuses of very many devices from taking more than a fifth of
+	// a processor.
+	restAfterStatus = 4
+
 	// retryAfter is the time between attempts to reconnect.
 	retryAfter = time.Second
 )
@@ -92,13 +96,14 @@ func live(ctx context.Context, c Config, options ...tea.ProgramOption) error {
 	requests.Go(func() {
 		wait := c.Interval
 		for sleep(ctx, wait) == nil {
+			began := time.Now()
 			r, err := s.Next(ctx)
 			if err != nil {
 				wait = max(c.Interval, retryAfter)
 				p.Send(lostMsg{err})
 				continue
 			}
-			wait = c.Interval
+			wait = max(c.Interval, restAfterStatus*time.Since(began))
 			p.Send(reportMsg{r})
 		}
 	})
