@@ -65,9 +65,28 @@ func (a *Account) shareOf(ns *Namespace, ifindex int32) *deviceShare {
 	if s, ok := a.shares.Load(ifindex); ok {
 		return s.(*deviceShare)
 	}
-	p, _ := ns.pools.LoadOrStore(ifindex, new(fairshare.Pool))
-	s, _ := a.shares.LoadOrStore(ifindex, &deviceShare{fairshare.NewShare(p.(*fairshare.Pool)), a, ifindex})
+	p, _ := ns.pools.LoadOrStore(ifindex, new(devicePool))
+	pool := p.(*devicePool)
+	pool.accounts.Store(a, struct{}{})
+	s, _ := a.shares.LoadOrStore(ifindex, &deviceShare{fairshare.NewShare(&pool.Pool), a, ifindex})
 	return s.(*deviceShare)
+}
+
+// devicePool is the time of one device's writers.
+type devicePool struct {
+	fairshare.Pool
+	accounts sync.Map // *Account -> struct{}: those with a share of it
+}
+
+// removePool removes the pool of a device that was removed, and the shares of it.
+func (ns *Namespace) removePool(ifindex int32) {
+	p, ok := ns.pools.LoadAndDelete(ifindex)
+	if !ok {
+		return
+	}
+	for a := range p.(*devicePool).accounts.Range {
+		a.(*Account).shares.Delete(ifindex)
+	}
 }
 
 // Budget limits memory that sockets share: of their rings, with the private state of each slot

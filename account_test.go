@@ -286,3 +286,25 @@ func TestAHeavyUserIsThrottled(t *testing.T) {
 		t.Errorf("the light one: %+v, want %d filtered", got, n)
 	}
 }
+
+// TestSharesOfRemovedDevicesAreGone: devices that are added and removed do not fill an account.
+func TestSharesOfRemovedDevicesAreGone(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	a := rxring.NewAccount()
+	s, err := ns.SocketFor(&rxring.Grant{Account: a}, rxring.SockRaw, tpacket.ETHPAll)
+	rxtest.Must(t, err)
+	defer s.Close()
+	stays := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	stays.Deliver(&rxring.Packet{Data: make([]byte, 60)})
+	for range 100 {
+		d := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "peer0"})
+		d.Deliver(&rxring.Packet{Data: make([]byte, 60)})
+		if n := a.Shares(); n != 2 {
+			t.Fatalf("shares of %d devices; want 2", n)
+		}
+		rxtest.Must(t, ns.RemoveDevice(d))
+	}
+	if n := a.Shares(); n != 1 {
+		t.Errorf("shares of %d devices; want that of net0", n)
+	}
+}

@@ -8,6 +8,14 @@ func (a *Account) Charge(d *Device, nanoseconds int64) {
 // Forgive cancels what the account's sockets have used on the device.
 func (a *Account) Forgive(d *Device) { a.shareOf(d.ns, int32(d.index)).Forgive() }
 
+// Shares returns of how many devices the account has a share.
+func (a *Account) Shares() (n int) {
+	for range a.shares.Range {
+		n++
+	}
+	return n
+}
+
 // Untag takes n VLAN tags out of the packet's frame.
 func Untag(p *Packet, n int) (Packet, bool) {
 	q, first, more, ok := untag(p, n, make([]byte, untagHead))

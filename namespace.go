@@ -38,7 +38,7 @@ type Namespace struct {
 	memory    atomic.Int64  // bytes held by rings and queues, past the reserves of their budgets
 	moment    atomic.Uint64 // how often a socket was bound: see Moment
 	changes   atomic.Uint64 // see DeviceChanges
-	pools     sync.Map      // device index (int32) -> *fairshare.Pool, where an Account has sockets
+	pools     sync.Map      // device index (int32) -> *devicePool, where an Account has sockets
 
 	mu         notifyMutex
 	devices    deviceTable
@@ -275,5 +275,5 @@ func (ns *Namespace) removeDeviceLocked(d *Device) {
 	if ns.lo == d {
 		ns.lo = nil
 	}
-	ns.pools.Delete(int32(d.index))
+	ns.removePool(int32(d.index))
 }

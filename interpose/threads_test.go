@@ -22,16 +22,20 @@ func TestWaitingForOneOfManySockets(t *testing.T) {
 }
 
 // BenchmarkThreads measures trapped calls of a program with many threads, and as many packet
-// sockets: poll for a packet socket, poll for another descriptor, and open.
+// sockets: poll for a packet socket, poll for another descriptor, and open, which with NoProcNet is
+// not trapped.
 func BenchmarkThreads(b *testing.B) {
 	bin := needThreads(b)
 	for _, place := range []place{here, attached} {
 		for _, threads := range []int{1, 8, 64} {
-			for _, op := range []string{"poll", "other", "open"} {
+			for _, op := range []string{"poll", "other", "open", "open-no-procnet"} {
 				b.Run(fmt.Sprintf("%s/%d/%s", place, threads, op), func(b *testing.B) {
 					w := newWorld(b, place)
 					calls := max(1, b.N/threads)
-					took := threadsTook(b, w.config(bin, strconv.Itoa(threads), strconv.Itoa(threads), strconv.Itoa(calls), op))
+					call, _, noProcNet := strings.Cut(op, "-")
+					c := w.config(bin, strconv.Itoa(threads), strconv.Itoa(threads), strconv.Itoa(calls), call)
+					c.NoProcNet = noProcNet
+					took := threadsTook(b, c)
 					b.ReportMetric(took/float64(calls*threads), "ns/call")
 					b.ReportMetric(0, "ns/op")
 				})
