@@ -107,7 +107,7 @@ func (s *Socket) resolveGrantLocked() {
 
 // resolveDevicesLocked evaluates Devices. It must be called with Namespace.mu held.
 func (g *granted) resolveDevicesLocked(devices []*Device) {
-	seen := []int32{}
+	seen := make([]int32, 0, len(devices)+len(devices)/4) // room for devices that are added
 	for _, d := range devices {
 		if g.Devices(d) {
 			seen = append(seen, int32(d.index))

@@ -77,7 +77,7 @@ func (ns *Namespace) updateTapLocked(old, t tap, linked bool) {
 		d.publishTapsLocked(lists.change(d.taps.Load(), old, t, receives))
 	}
 	if t.ifindex() == 0 {
-		ns.newTaps = lists[tapListKey{ns.newTaps, linked}]
+		ns.newTaps = lists.changed[tapListKey{ns.newTaps, linked}]
 	}
 }
 
@@ -106,7 +106,12 @@ func (d *Device) publishTapsLocked(taps *[]tap) {
 
 // tapLists has the lists that one change has made. Devices that shared a list share the new one,
 // so the change of a tap of all devices makes few.
-type tapLists map[tapListKey]*[]tap
+type tapLists struct {
+	changed map[tapListKey]*[]tap
+
+	lastKey tapListKey // most devices have the list of the device before
+	last    *[]tap
+}
 
 type tapListKey struct {
 	before   *[]tap
@@ -117,14 +122,18 @@ type tapListKey struct {
 // whether t is in it.
 func (l *tapLists) change(taps *[]tap, old, t tap, receives bool) *[]tap {
 	key := tapListKey{taps, receives}
-	changed, ok := (*l)[key]
+	if key == l.lastKey && l.changed != nil {
+		return l.last
+	}
+	changed, ok := l.changed[key]
 	if !ok {
 		changed = changedTaps(taps, old, t, receives)
-		if *l == nil {
-			*l = make(tapLists)
+		if l.changed == nil {
+			l.changed = make(map[tapListKey]*[]tap)
 		}
-		(*l)[key] = changed
+		l.changed[key] = changed
 	}
+	l.lastKey, l.last = key, changed
 	return changed
 }
 
