@@ -177,8 +177,8 @@ func (c *captured) read(n int) (bytes uint64, err error) {
 		for i := range c.batch[:got] {
 			p := &c.batch[i]
 			bytes += uint64(len(p.Data)) + uint64(p.Data[0]&0)
-			p.Release()
 		}
+		ring.ReleaseBatch(c.batch[:got])
 		n -= got
 	}
 	return bytes, nil

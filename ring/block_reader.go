@@ -99,32 +99,15 @@ func (rd *blockReader) leave() {
 	rd.done(block, n)
 }
 
-func (rd *blockReader) next(f *Frame) bool {
+// enter makes f a frame of the block with the next packet, and counts it. It returns false if
+// there is no packet.
+func (rd *blockReader) enter(f *Frame) bool {
 	if rd.left == 0 && !rd.ready() {
 		return false
 	}
 	f.slots, f.blocks, f.slot = nil, rd, rd.block
 	rd.frames++
-	rd.load(f)
 	return true
-}
-
-// load reads the next packet of the block. left must not be 0.
-func (rd *blockReader) load(f *Frame) {
-	at := rd.at
-	p := unsafe.Add(rd.Base(), at)
-	// The memory is shared. What is acted on is loaded once, here, and not again from the
-	// copy, which would wait for the copy's stores.
-	h := (*headers3)(p)
-	next, mac, net, snaplen, length := h.NextOffset, uint32(h.Mac), uint32(h.Net), h.Snaplen, h.Len
-	*f.headers() = *h
-	f.setData(p, uint32(rd.last-at)+uint32(unsafe.Sizeof(headers3{})), mac, net, snaplen)
-	f.Len = int(length)
-	rd.left--
-	rd.moveTo(at, next)
-	if rd.left == 0 {
-		rd.leave()
-	}
 }
 
 // done releases n packets of the block, and hands it back with the last of them. The

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"time"
+	"unsafe"
 
 	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/tpacket"
@@ -69,45 +70,67 @@ func (rd *Reader) Next() (f Frame, ok bool) {
 // len(frames), and at most as many as the ring has slots, each of which holds one
 // packet until its Release.
 func (rd *Reader) NextBatch(frames []Frame) (n int) {
-	if s := rd.slots; s != nil { // a slot that was read and not released looks like one with a packet
-		frames = frames[:min(uint64(len(frames)), uint64(s.Geo.FrameNr))]
+	if b := rd.blocks; b != nil {
+		for n < len(frames) && b.enter(&frames[n]) {
+			rd.Advance(&frames[n])
+			n++
+		}
+		return n
 	}
-	for n < len(frames) && rd.next(&frames[n]) {
+	// A slot that was read and not released looks like one with a packet.
+	s := rd.slots
+	frames = frames[:min(uint64(len(frames)), uint64(s.Geo.FrameNr))]
+	for n < len(frames) && s.next(&frames[n]) {
 		n++
 	}
 	return n
 }
 
+func (rd *Reader) next(f *Frame) bool {
+	if rd.blocks != nil {
+		return rd.blocks.enter(f) && rd.Advance(f)
+	}
+	return rd.slots.next(f)
+}
+
 // Advance releases the packet in f, unless f is zero, and stores the next one there.
 // It returns false, and f is zero, if there is none. It is cheaper than Release and
 // Next, for a caller that holds one packet at a time.
-func (rd *Reader) Advance(f *Frame) (ok bool) {
+func (rd *Reader) Advance(f *Frame) bool {
 	b := rd.blocks
-	if b != nil && b.left > 0 && f.slot == b.block && f.blocks == b {
-		b.load(f) // one frame more of the block that is being read, and one less: frames stays the same
-		return true
-	}
-	switch {
-	case b == nil:
+	if b == nil {
 		if f.slots != nil {
 			f.slots.HandBack(f.slot)
 		}
-		ok = rd.slots.next(f)
-	default:
+		if !rd.slots.next(f) {
+			*f = Frame{}
+			return false
+		}
+		return true
+	}
+	if b.left == 0 || f.slot != b.block || f.blocks != b {
 		f.Release()
-		ok = b.next(f)
+		if !b.enter(f) {
+			*f = Frame{}
+			return false
+		}
 	}
-	if !ok {
-		*f = Frame{}
+	// f counts as a frame of the block, and becomes the next one. The memory is shared. What
+	// is acted on is loaded once, here, and not again from the copy, which would wait for
+	// the copy's stores.
+	at := b.at
+	p := unsafe.Add(b.Base(), at)
+	h := (*headers3)(p)
+	next, mac, net, snaplen, length := h.NextOffset, uint32(h.Mac), uint32(h.Net), h.Snaplen, h.Len
+	*f.headers() = *h
+	f.setData(p, uint32(b.last-at)+uint32(unsafe.Sizeof(headers3{})), mac, net, snaplen)
+	f.Len = int(length)
+	b.left--
+	b.moveTo(at, next)
+	if b.left == 0 {
+		b.leave()
 	}
-	return ok
-}
-
-func (rd *Reader) next(f *Frame) bool {
-	if rd.blocks != nil {
-		return rd.blocks.next(f)
-	}
-	return rd.slots.next(f)
+	return true
 }
 
 // Wait sleeps until Next has a packet, ctx ends, or the ring is closed and Next
