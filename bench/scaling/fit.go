@@ -32,9 +32,9 @@ func Paths() []Path {
 	return []Path{
 		{Name: "ticket fills the ring", Design: ownership.Ticket},
 		{Name: "owner-map fills the ring", Design: ownership.OwnerMap, like: "ticket fills the ring"},
-		{Name: "Deliver fills the ring", Design: ownership.Ticket},
-		{Name: "fanout of 2, Deliver fills both rings", Design: ownership.Ticket, Rings: 2, like: "Deliver fills the ring"},
-		{Name: "DeliverBatch of 32 fills the ring", Design: ownership.Ticket, Batch: 32},
+		{Name: "Deliver fills the ring", Design: ownership.Ticket, Device: true},
+		{Name: "fanout of 2, Deliver fills both rings", Design: ownership.Ticket, Rings: 2, Device: true, like: "Deliver fills the ring"},
+		{Name: "DeliverBatch of 32 fills the ring", Design: ownership.Ticket, Batch: 32, Device: true},
 	}
 }
 

@@ -22,6 +22,7 @@ type Path struct {
 	Design ownership.Design
 	Batch  int  // slots that are acquired at once; 0: one
 	Rings  int  // of a fanout group by CPU, which writers share out; 0: one
+	Device bool // the device counts its packets, once a call
 	Work   Time // a packet's, besides what is simulated
 
 	like string // the path whose Work it has; empty: its own
@@ -104,8 +105,11 @@ type core struct {
 	backoff Time // its latest wait for this packet
 }
 
-// works is the step of a writer that fills slots, one for each packet.
-var works = explore.Step{What: "fills a slot"}
+// Steps that are not the ring's.
+var (
+	works  = explore.Step{What: "fills a slot"}                                     // one for each packet
+	counts = explore.Step{What: "counts", Op: explore.Store, Word: &explore.Word{}} // all writers' packets in one word, as type traffic does in rxring
+)
 
 // write is a writer's share of a lap.
 func (s *simulation) write(c *core, n int) {
@@ -122,13 +126,12 @@ func (s *simulation) write(c *core, n int) {
 			n-- // dropped
 			continue
 		}
-		for i, slot := range run[:got] {
+		for _, slot := range run[:got] {
 			explore.Take(works)
-			if i < got-1 {
-				c.ring.ReleaseEarly(slot, tpacket.StatusUser)
-			} else {
-				c.ring.Release(slot, tpacket.StatusUser)
-			}
+			c.ring.Release(slot, tpacket.StatusUser)
+		}
+		if s.path.Device {
+			explore.Take(counts)
 		}
 		n -= got
 	}

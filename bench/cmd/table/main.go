@@ -106,5 +106,9 @@ func olderFigures(path string) (*bench.Figures, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return bench.ReadFigures(f)
+	figures, err := bench.ReadFigures(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return figures, nil
 }
