@@ -55,12 +55,16 @@ func (d *Device) deliver(p *Packet, taps []tap) {
 	}
 	var due *Socket // whose reader is woken after the count, which is the full barrier before
 	for _, t := range taps {
+		s := t.socket
 		if t.group != nil {
-			t.group.deliver(p, &meta)
-		} else if s := t.socket; s.wants(p, &meta) && s.receiveQuietly(s.rx.Load(), p, &meta) { // pairs with the store in Socket.publishLocked
-			if due != nil {
-				due.notify.FenceAndWake()
-			}
+			s = t.group.deliver(p, &meta)
+		} else if !s.wants(p, &meta) || !s.receiveQuietly(s.rx.Load(), p, &meta) { // pairs with the store in Socket.publishLocked
+			continue
+		}
+		if due != nil && s != nil {
+			due.notify.FenceAndWake()
+		}
+		if s != nil {
 			due = s
 		}
 	}
@@ -222,9 +226,9 @@ func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) (wake bo
 	if !ok {
 		return false
 	}
-	if rx.ring == nil {
+	if rx.ring == nil { // then it wakes by itself
 		s.receiveWithoutSlots(rx, p, meta, snaplen)
-		return false // it wakes by itself
+		return false
 	}
 	if slot, verdict := rx.ring.Acquire(); verdict == ring.Acquired {
 		status := rx.fill(rx.ring.Frame(slot), p, meta, snaplen) | s.losing()

@@ -23,3 +23,12 @@ func Untag(p *Packet, n int) (Packet, bool) {
 	q.Rest = rest[:pieces]
 	return q, ok
 }
+
+// FlowHashes returns the packet's flow hash, and the hash without the short way of common packets.
+func FlowHashes(d *Device, p *Packet) (hash, walked uint32) {
+	var meta packetMeta
+	if !meta.measure(d, p) {
+		return 0, 0
+	}
+	return flowHash(p, &meta), hashWalked(p, &meta)
+}

@@ -259,24 +259,56 @@ var flowSeed = maphash.MakeSeed()
 // flowHash is the same for all packets of a flow, both ways: what Linux's
 // __skb_get_hash_symmetric is (net/core/flow_dissector.c), with other values.
 func flowHash(p *Packet, meta *packetMeta) uint32 {
+	if head := p.Data[min(int(meta.maclen), len(p.Data)):]; meta.protocol == tpacket.ETHPIP && len(head) >= ipv4Header+4 && head[0]&15 == ipv4Header/4 {
+		const fragment = 0x3fff // more fragments, or an offset
+		transport := head[9]
+		if (transport == protoTCP || transport == protoUDP) && binary.BigEndian.Uint16(head[6:])&fragment == 0 {
+			return hashIPv4(head, transport)
+		}
+	}
+	return hashWalked(p, meta)
+}
+
+// IP protocols (linux/in.h).
+const (
+	protoTCP = 6
+	protoUDP = 17
+)
+
+// hashIPv4 is hashWalked for the common case: an IPv4 header without options, and ports behind it.
+func hashIPv4(head []byte, transport uint8) uint32 {
+	src, dst := binary.BigEndian.Uint32(head[12:]), binary.BigEndian.Uint32(head[16:])
+	low, high := binary.BigEndian.Uint16(head[ipv4Header:]), binary.BigEndian.Uint16(head[ipv4Header+2:])
+	var key [16]byte
+	binary.LittleEndian.PutUint64(key[:], flowWord(low, high, tpacket.ETHPIP, transport))
+	binary.BigEndian.PutUint32(key[8:], min(src, dst))
+	binary.BigEndian.PutUint32(key[12:], max(src, dst))
+	return uint32(maphash.Bytes(flowSeed, key[:]))
+}
+
+// hashWalked is flowHash for packets of all kinds.
+//
+//go:noinline
+func hashWalked(p *Packet, meta *packetMeta) uint32 {
 	var f dissect.Flow
 	dissect.Walk(&dissect.Packet{
 		Data: p.Data, Rest: p.Rest, NetOff: int(meta.maclen), Protocol: meta.protocol, Tagged: p.VLAN.TPID != 0,
 	}, &f)
-	// Addresses and ports in an order of their own each, as Linux has it: A's
-	// port 1 to B's port 2 is the same flow as A's port 2 to B's port 1.
 	src, dst := f.Src[:f.AddrLen], f.Dst[:f.AddrLen]
 	if bytes.Compare(src, dst) > 0 {
 		src, dst = dst, src
 	}
-	low, high := f.Ports>>16, f.Ports&0xffff
-	if low > high {
-		low, high = high, low
-	}
 	var key [40]byte
-	binary.LittleEndian.PutUint64(key[:], uint64(low)|uint64(high)<<16|uint64(f.Ether)<<32|uint64(f.Transport)<<48)
+	binary.LittleEndian.PutUint64(key[:], flowWord(uint16(f.Ports>>16), uint16(f.Ports), f.Ether, f.Transport))
 	n := 8
 	n += copy(key[n:], src)
 	n += copy(key[n:], dst)
 	return uint32(maphash.Bytes(flowSeed, key[:n]))
+}
+
+// flowWord is the part of a flow's key that is not its addresses. Addresses and ports are in an
+// order of their own each, as in Linux: A's port 1 to B's port 2 is the same flow as A's port 2 to
+// B's port 1.
+func flowWord(src, dst, ether uint16, transport uint8) uint64 {
+	return uint64(min(src, dst)) | uint64(max(src, dst))<<16 | uint64(ether)<<32 | uint64(transport)<<48
 }

@@ -116,16 +116,30 @@ func (g *group) wants(p *Packet, meta *packetMeta) bool {
 	return matchesProtocol(g.protocol, p, meta) && !(p.Outgoing && g.config.Flags&FanoutFlagIgnoreOutgoing != 0)
 }
 
-// deliver delivers the packet to one member (packet_rcv_fanout).
-func (g *group) deliver(p *Packet, meta *packetMeta) {
+// deliver delivers the packet to one member (packet_rcv_fanout). It returns the member whose
+// reader the caller wakes, with a full barrier before; nil: none.
+func (g *group) deliver(p *Packet, meta *packetMeta) (due *Socket) {
 	if !g.wants(p, meta) {
-		return
+		return nil
 	}
-	if of := g.account.Load(); of != nil {
+	of := g.account.Load()
+	if of == nil && g.defrag == nil && g.grant.Load() == nil { // most groups
+		members := *g.members.Load() // pairs with the stores in linkLocked and unlinkLocked
+		if len(members) == 0 {
+			return nil
+		}
+		s := members[g.choose(members, p, meta)]
+		if s.receiveQuietly(s.rx.Load(), p, meta) { // pairs with the store in Socket.publishLocked
+			return s
+		}
+		return nil
+	}
+	if of != nil {
 		g.deliverMetered(of, p, meta)
 	} else {
 		g.deliverUnmetered(p, meta)
 	}
+	return nil
 }
 
 // deliverUnmetered is deliver for a packet that the group wants, without accounting.
@@ -163,7 +177,7 @@ func (g *group) deliverBatch(ps []Packet, metas []packetMeta) {
 	if g.usesRollover() || g.defrag != nil || g.grant.Load() != nil {
 		for i := range ps {
 			if metas[i].length > 0 {
-				g.deliver(&ps[i], &metas[i])
+				tap{group: g}.receive(&ps[i], &metas[i])
 			}
 		}
 	} else if of := g.account.Load(); of != nil {

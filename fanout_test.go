@@ -433,3 +433,45 @@ func TestFragmentsKeepWhatIsBesideTheFrame(t *testing.T) {
 		t.Errorf("%d bytes from %+v, want 52 from device 77 of type %d, address 9", m.Copied, m.From, tpacket.ARPHRDLoopback)
 	}
 }
+
+// TestFlowHashOfCommonPackets: packets of common form are hashed without a walk through their
+// headers, and must get the hash of the walk: others of their flow are walked through.
+func TestFlowHashOfCommonPackets(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	rxtest.Must(t, err)
+	random := rand.New(rand.NewPCG(1, 2))
+	hashes := map[uint32]bool{}
+	for range 20000 {
+		data := rxtest.Frame(14 + random.IntN(60))
+		for i := 14; i < len(data); i++ {
+			data[i] = byte(random.Uint32())
+		}
+		head := data[14:]
+		for i, b := range []byte{0x45 + byte(random.IntN(8)/7), 0, 0, 60, 0, 0, []byte{0, 0x40, 0x20}[random.IntN(3)], byte(random.IntN(8) / 7), 64, []byte{6, 17, 132}[random.IntN(3)]} {
+			if i < len(head) {
+				head[i] = b
+			}
+		}
+		p := rxring.Packet{Data: data}
+		if cut := 14 + random.IntN(60); cut < len(data) && random.IntN(4) == 0 {
+			p.Data, p.Rest = data[:cut], [][]byte{data[cut:]}
+		}
+		hash, walked := rxring.FlowHashes(dev, &p)
+		if hash != walked {
+			t.Fatalf("%x in %d pieces: hash %#x: want %#x, that of the walk", data, 1+len(p.Rest), hash, walked)
+		}
+		hashes[hash] = true
+		if len(head) >= 24 && head[0] == 0x45 { // the other way
+			src, dst := [4]byte(head[12:]), [4]byte(head[16:])
+			copy(head[12:], dst[:])
+			copy(head[16:], src[:])
+			if back, _ := rxring.FlowHashes(dev, &rxring.Packet{Data: data}); len(p.Rest) == 0 && back != hash {
+				t.Fatalf("%x: hash %#x, and %#x the other way", data, hash, back)
+			}
+		}
+	}
+	if len(hashes) < 10000 {
+		t.Errorf("%d different hashes of 20000 packets", len(hashes))
+	}
+}

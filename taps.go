@@ -41,10 +41,10 @@ func (t tap) allowsDeviceLocked(d *Device) bool {
 
 // receive delivers a packet for the tap's protocol.
 func (t tap) receive(p *Packet, meta *packetMeta) {
-	if t.group != nil {
-		t.group.deliver(p, meta)
-	} else {
+	if t.group == nil {
 		t.socket.receive(p, meta)
+	} else if due := t.group.deliver(p, meta); due != nil {
+		due.notify.FenceAndWake()
 	}
 }
 

@@ -130,7 +130,7 @@ func (o *outgoing) deliverOutgoing(tx *txOptions, d *Device, s *Socket) {
 		switch {
 		case t.group != nil:
 			if t.group != tx.group {
-				t.group.deliver(p, meta)
+				t.receive(p, meta)
 			}
 		case t.socket != s && t.socket.wants(p, meta):
 			t.socket.receive(p, meta)
