@@ -222,9 +222,12 @@ func (s *Socket) receiveQuietly(rx *rxOptions, p *Packet, meta *packetMeta) (wak
 // receiveOne is a packet's life at one socket, in the order of tpacket_rcv
 // (net/packet/af_packet.c): filter, measure, acquire, stamp, copy, release. The caller wakes.
 func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) (wake bool) {
-	snaplen, cut, ok := s.admit(rx, p, meta)
-	if !ok {
-		return false
+	snaplen, cut := meta.capLen, false
+	if !rx.receivesWhole(meta) {
+		var ok bool
+		if snaplen, cut, ok = s.admit(rx, p, meta); !ok {
+			return false
+		}
 	}
 	if rx.ring == nil { // then it wakes by itself
 		s.receiveWithoutSlots(rx, p, meta, snaplen)
@@ -279,17 +282,24 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []pa
 		n        int
 		now      batchClock
 	)
+	protocol := uint16(s.protocol.Load()) // pairs with the store in bindLocked
 	for i := range ps {
-		if mask&(1<<i) == 0 || metas[i].length == 0 || !s.wants(&ps[i], &metas[i]) {
+		p, meta := &ps[i], &metas[i]
+		if mask&(1<<i) == 0 || meta.length == 0 || !matchesProtocol(protocol, p, meta) {
 			continue
 		}
-		if snaplen, cut, ok := s.admit(rx, &ps[i], &metas[i]); ok {
-			admitted[n], snaplens[n] = uint8(i), snaplen
-			if cut {
-				cuts |= 1 << n
+		snaplen, cut := meta.capLen, false
+		if !rx.receivesWhole(meta) {
+			var ok bool
+			if snaplen, cut, ok = s.admit(rx, p, meta); !ok {
+				continue
 			}
-			n++
 		}
+		admitted[n], snaplens[n] = uint8(i), snaplen
+		if cut {
+			cuts |= 1 << n
+		}
+		n++
 	}
 	if n == 0 {
 		return
@@ -309,10 +319,10 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []pa
 			continue
 		}
 		for ; got > 0; got-- {
-			i, slot := admitted[done], slots[done]
-			now.stamp(&metas[i])
-			status := rx.fill(rx.ring.Frame(slot), &ps[i], &metas[i], snaplens[done]) | s.losing()
-			if cuts&(1<<done) != 0 && s.enqueueCopy(rx, &ps[i], &metas[i]) {
+			slot, p, meta := slots[done], &ps[admitted[done]], &metas[admitted[done]]
+			now.stamp(meta)
+			status := rx.fill(rx.ring.Frame(slot), p, meta, snaplens[done]) | s.losing()
+			if cuts&(1<<done) != 0 && s.enqueueCopy(rx, p, meta) {
 				status |= tpacket.StatusCopy
 			}
 			rx.ring.Release(slot, status)
@@ -322,18 +332,15 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []pa
 	s.notify.FenceAndWake()
 }
 
+// receivesWhole reports whether the socket receives all bytes of the packet, without a filter.
+func (rx *rxOptions) receivesWhole(meta *packetMeta) bool {
+	return meta.maclen == etherLen && meta.capLen-1 < rx.whole
+}
+
 // admit runs the filter and measures: it returns how many bytes of the packet fit into a
 // frame, whether a whole copy of a packet cut there is wanted, and whether the packet is
 // accepted. Refused packets have been counted.
 func (s *Socket) admit(rx *rxOptions, p *Packet, meta *packetMeta) (snaplen uint32, cut, ok bool) {
-	if meta.maclen == etherLen && meta.capLen-1 < rx.whole {
-		return meta.capLen, false, true
-	}
-	return s.check(rx, p, meta)
-}
-
-// check is admit for a packet that need not be received whole.
-func (s *Socket) check(rx *rxOptions, p *Packet, meta *packetMeta) (snaplen uint32, cut, ok bool) {
 	if rx.ignoreOutgoing && p.Outgoing {
 		return 0, false, false
 	}
