@@ -372,3 +372,23 @@ func TestTaggedFramesInPiecesAndBatches(t *testing.T) {
 		}
 	}
 }
+
+// TestLinkLayerHeaderThatAGrantCuts: a SOCK_DGRAM socket skips a header of which its grant hides
+// the end.
+func TestLinkLayerHeaderThatAGrantCuts(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
+	rxtest.Must(t, err)
+	s, err := ns.SocketFor(&rxring.Grant{Snaplen: 14}, rxring.SockDgram, tpacket.ETHPAll)
+	rxtest.Must(t, err)
+	defer s.Close()
+	rxtest.Must(t, s.AttachFilter(rxtest.Keep(1<<18)))                    // else no packet without visible bytes is received
+	data := append(rxtest.Frame(12), 0x81, 0, 0, 5, 8, 0, 0x45, 0, 0, 20) // sent with a tag: a header of 18 bytes
+	dev.Deliver(&rxring.Packet{Data: data, Outgoing: true})
+	dev.DeliverBatch([]rxring.Packet{{Data: data, Outgoing: true}})
+	for i := range 2 {
+		if m, err := s.Recv(make([]byte, 64), rxring.MsgTrunc); err != nil || m.Copied != 0 || m.Auxdata.Len != uint32(len(data)-18) {
+			t.Errorf("packet %d: %+v, %v: want no bytes of %d", i, m, err, len(data)-18)
+		}
+	}
+}

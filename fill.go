@@ -116,7 +116,7 @@ const maxOffset = 1<<16 - 1
 
 // gather copies len(dst) bytes of the packet, from offset skip on.
 func gather(dst []byte, p *Packet, skip uint32) {
-	if len(p.Rest) == 0 {
+	if len(p.Rest) == 0 && int(skip) <= len(p.Data) { // more is skipped of a truncated packet
 		copy(dst, p.Data[skip:])
 	} else {
 		gatherPieces(dst, p, skip)

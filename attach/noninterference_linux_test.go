@@ -442,6 +442,7 @@ func (w *world) do(st step) {
 		w.see("set", "filter: %v", setOwnFilter(o.Socket, st.filter))
 	case "arm":
 		o.Poll(o.bell)
+		o.Totals() // an answer: the server has armed the socket before, as it has served opArm
 	case "statistics":
 		var st tpacket.Stats3
 		_, err := o.Getsockopt(tpacket.SolPacket, tpacket.OptStatistics, tpacket.Bytes(&st))

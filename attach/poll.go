@@ -37,7 +37,7 @@ func (s *Socket) Poll(w ring.Waker) (e rxring.Events, readable bool, queued int)
 func (s *Socket) armEmpty() bool {
 	p := &s.poller
 	view := p.view.Load()
-	if view == nil || p.more.Load() || s.down.Load() {
+	if view == nil || p.more.Load() || s.down.Load() || !view.isEmpty() {
 		return false
 	}
 	if !p.armed.Swap(true) && s.client.send(opArm, s.id) != nil {
