@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,7 @@ const (
 // A server delays a publisher by 10 ms for each read of its connection (stallTotalAllowed), once
 // three quarters of a slow subscriber's max_pending are used.
 const (
-	probeDelay = 8 * time.Millisecond // beside the shortest round trip
+	probeDelay = 8 * time.Millisecond // beside the usual round trip
 	probeSlow  = 8                    // delays in a row, half of those of 16 MiB
 )
 
@@ -105,19 +106,24 @@ func (p *probe) close() {
 // dropped messages, or closed the connection because more than max_pending were kept for it, which
 // it delays before.
 func (p *probe) run(ctx context.Context) (delays bool, err error) {
-	shortest, slow, busy := probeTime, 0, false
+	var times []time.Duration // that publishing took before, sorted
+	slow, busy := 0, false
 	for range probeLimit / (probeMessage * probeCopies) {
 		took, err := p.publish(ctx)
 		if err != nil {
 			return false, err
 		}
 		dropped := len(p.none) > 0 // 503, no responders
+		shortest, usual := took, took
+		if len(times) > 0 {
+			shortest, usual = times[0], times[len(times)/2]
+		}
 		switch {
 		case dropped && (slow > 0 || busy):
 			return false, fmt.Errorf("not known: the server, the network or this machine was busy, or max_pending is small")
 		case dropped:
 			return false, nil
-		case took < shortest+probeDelay:
+		case took < usual+probeDelay:
 			slow = 0
 		case p.busy(ctx, shortest):
 			busy = true
@@ -127,7 +133,8 @@ func (p *probe) run(ctx context.Context) (delays bool, err error) {
 		if slow == probeSlow {
 			return true, nil
 		}
-		shortest = min(shortest, took)
+		at, _ := slices.BinarySearch(times, took)
+		times = slices.Insert(times, at, took)
 	}
 	return false, fmt.Errorf("not known: the server keeps more than %d MiB for a slow subscriber", probeLimit>>20)
 }
