@@ -69,7 +69,7 @@ func (ns *Namespace) setRunningLocked(s *Socket, running bool) {
 // the zero tap: none.
 func (ns *Namespace) updateTapLocked(old, t tap, linked bool) {
 	if t.ifindex() == 0 {
-		ns.anyTaps, _ = changeTap(ns.anyTaps, old, t, linked)
+		ns.anyTaps = changeAnyTaps(ns.anyTaps, old, t, linked)
 	}
 	var lists tapLists
 	for _, d := range ns.devices.matching(t.ifindex()) {
@@ -79,6 +79,34 @@ func (ns *Namespace) updateTapLocked(old, t tap, linked bool) {
 	if t.ifindex() == 0 {
 		ns.newTaps = lists.changed[tapListKey{ns.newTaps, linked}]
 	}
+}
+
+// changeAnyTaps is changeTap for a list of taps of all devices that is not published: it changes
+// the list itself. It searches from the end, where a tap that was added last is.
+func changeAnyTaps(taps []tap, old, t tap, want bool) []tap {
+	if i := lastIndex(taps, old); i >= 0 {
+		taps = slices.Delete(taps, i, i+1)
+	}
+	switch i := lastIndex(taps, t); {
+	case want && i < 0:
+		taps = append(taps, t)
+	case !want && i >= 0:
+		taps = slices.Delete(taps, i, i+1)
+	}
+	return taps
+}
+
+// lastIndex returns where t is; -1: nowhere, as the zero tap.
+func lastIndex(taps []tap, t tap) int {
+	if t == (tap{}) {
+		return -1
+	}
+	for i := len(taps) - 1; i >= 0; i-- {
+		if taps[i] == t {
+			return i
+		}
+	}
+	return -1
 }
 
 // tapsForNewLocked returns those of anyTaps that d, which has no others, receives. Devices that
@@ -92,6 +120,7 @@ func (ns *Namespace) tapsForNewLocked(d *Device) *[]tap {
 	case len(taps) == 0:
 		return nil
 	case ns.newTaps == nil || !slices.Equal(*ns.newTaps, taps):
+		taps = slices.Clone(taps) // anyTaps changes
 		ns.newTaps = &taps
 	}
 	return ns.newTaps
