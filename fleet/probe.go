@@ -34,7 +34,8 @@ const (
 // It publishes on nc to a connection of its own that does not receive. This lasts a second at
 // most, delays nc only, and sends 2 MiB at most. Meanwhile the server keeps three quarters of its
 // max_pending, 48 MiB by default, for the connection. The user of nc must be allowed to publish to
-// its own inbox. An error says why the answer is not known.
+// its own inbox. An error says why the answer is not known. A busy machine can look like a server
+// that delays: ask again before you act on it.
 func DelaysPublishers(ctx context.Context, nc *nats.Conn) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()

@@ -42,8 +42,8 @@ func TestProbeFindsServersThatDelayPublishers(t *testing.T) {
 	} {
 		nc := dial(t, c.url)
 		got, err := fleet.DelaysPublishers(t.Context(), nc)
-		for range 20 {
-			if err == nil || !busy(err) {
+		for range 20 { // a busy machine delays publishers, too
+			if err == nil && got == c.want || err != nil && !busy(err) {
 				break
 			}
 			got, err = fleet.DelaysPublishers(t.Context(), nc)
@@ -66,8 +66,15 @@ func busy(err error) bool {
 // What a probe cannot find out is an error that says why.
 func TestProbeThatFindsNothing(t *testing.T) {
 	nc := dial(t, startServer(t, server.Options{MaxPending: 1 << 30}))
-	if _, err := fleet.DelaysPublishers(t.Context(), nc); err == nil || !busy(err) && !strings.HasSuffix(err.Error(), "not known: the server keeps more than 128 MiB for a slow subscriber") {
-		t.Errorf("%v", err)
+	delays, err := fleet.DelaysPublishers(t.Context(), nc)
+	for range 20 { // a busy machine delays publishers, too
+		if !delays {
+			break
+		}
+		delays, err = fleet.DelaysPublishers(t.Context(), nc)
+	}
+	if err == nil || !busy(err) && !strings.HasSuffix(err.Error(), "not known: the server keeps more than 128 MiB for a slow subscriber") {
+		t.Errorf("%v, %v", delays, err)
 	}
 	nc = dial(t, startServer(t, server.Options{Users: []*server.User{
 		{Username: "reader", Password: "x", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{"rxring.>"}}}},
