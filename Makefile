@@ -23,17 +23,18 @@ demo: build ## capture packets longer than 60000 bytes, from streams in a Go pro
 check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, short tests
 	$(GO) test -vet=off -short -p 4 -timeout 5m $(PACKAGES)
 
-# Tests of three kinds run side by side: those with the race detector; those whose time counts,
-# without it; and, at the lowest priority, what needs processors only, which has the time that
-# the others wait. The last step prints which tests were skipped. Without DWARF, dozens of test
-# programs are linked in two thirds of the time.
+# The steps before the tests need processors only, and run side by side, with tests that do not
+# mind; the others have the machine to themselves. The last step prints which tests were skipped.
+# Without DWARF, dozens of test programs are linked in two thirds of the time.
 .PHONY: test
 test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
 test: export GOFLAGS := $(GOFLAGS) -ldflags=-w
 test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
 	@! command -v chromium npm >/dev/null || $(MAKE) --no-print-directory browser || true
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
-	@$(MAKE) --no-print-directory -k -j3 test-race test-plain test-background; status=$$?; \
+	@$(MAKE) --no-print-directory -j3 lint unraced explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short
+	CGO_ENABLED=1 $(GO) test -race -vet=off -p 3 -timeout 30m $(LONGEST) $(RACED) && \
+	CGO_ENABLED=1 $(GO) test -race -vet=off -short ./interpose; status=$$?; \
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
 # Packages whose tests take longest begin first.
@@ -41,20 +42,11 @@ LONGEST = ./cmd/rxring ./cmd/rxring/internal/hostile ./source/iface ./fleet ./cm
 # lint has vetted all packages.
 RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|conformance|interpose$$)(/|$$)')
 
-# Most of interpose's tests run programs. Those that take no time have the race detector, too.
-.PHONY: test-race test-plain test-background
-test-race: export CGO_ENABLED = 1
-test-race:
-	$(GO) test -race -vet=off -p 2 -timeout 30m $(LONGEST) $(RACED)
-	$(GO) test -race -vet=off -short ./interpose
-test-plain:
-	$(GO) test -vet=off -p 1 ./interpose ./conformance ./conformance/grants ./conformance/twin
-test-background:
-	@nice -n 19 $(MAKE) --no-print-directory -k -j2 lint explore-slots explore-blocks spec-test modules fuzz-smoke bench-smoke V=-short
-
-.PHONY: spec-test
-spec-test:
-	$(GO) test -vet=off ./spec
+# Tests that have one goroutine, or measure; and interpose, most of whose tests run programs: those
+# that take no time have the race detector, too.
+.PHONY: unraced
+unraced:
+	$(GO) test -vet=off -p 2 ./interpose ./spec ./conformance ./conformance/grants ./conformance/twin
 
 ## Build
 

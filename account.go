@@ -2,9 +2,11 @@ package rxring
 
 import (
 	"math/bits"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"weak"
 
 	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/internal/fairshare"
@@ -67,7 +69,7 @@ func (a *Account) shareOf(ns *Namespace, ifindex int32) *deviceShare {
 	}
 	p, _ := ns.pools.LoadOrStore(ifindex, new(devicePool))
 	pool := p.(*devicePool)
-	pool.accounts.Store(a, struct{}{})
+	pool.remember(a)
 	s, _ := a.shares.LoadOrStore(ifindex, &deviceShare{fairshare.NewShare(&pool.Pool), a, ifindex})
 	return s.(*deviceShare)
 }
@@ -75,7 +77,15 @@ func (a *Account) shareOf(ns *Namespace, ifindex int32) *deviceShare {
 // devicePool is the time of one device's writers.
 type devicePool struct {
 	fairshare.Pool
-	accounts sync.Map // *Account -> struct{}: those with a share of it
+	accounts sync.Map // weak.Pointer[Account] -> struct{}: those with a share of it
+}
+
+// remember notes that a has a share, until a is no longer used.
+func (p *devicePool) remember(a *Account) {
+	w := weak.Make(a)
+	if _, ok := p.accounts.LoadOrStore(w, struct{}{}); !ok {
+		runtime.AddCleanup(a, func(w weak.Pointer[Account]) { p.accounts.Delete(w) }, w)
+	}
 }
 
 // removePool removes the pool of a device that was removed, and the shares of it.
@@ -84,8 +94,10 @@ func (ns *Namespace) removePool(ifindex int32) {
 	if !ok {
 		return
 	}
-	for a := range p.(*devicePool).accounts.Range {
-		a.(*Account).shares.Delete(ifindex)
+	for w := range p.(*devicePool).accounts.Range {
+		if a := w.(weak.Pointer[Account]).Value(); a != nil {
+			a.shares.Delete(ifindex)
+		}
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -307,4 +309,28 @@ func TestSharesOfRemovedDevicesAreGone(t *testing.T) {
 	if n := a.Shares(); n != 1 {
 		t.Errorf("shares of %d devices; want that of net0", n)
 	}
+}
+
+// TestAccountsAreFreed: a device keeps no account that is no longer used.
+func TestAccountsAreFreed(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+	var freed atomic.Int32
+	for range 50 {
+		func() {
+			a := rxring.NewAccount()
+			runtime.AddCleanup(a, func(int) { freed.Add(1) }, 0)
+			s, err := ns.SocketFor(&rxring.Grant{Account: a}, rxring.SockRaw, tpacket.ETHPAll)
+			rxtest.Must(t, err)
+			dev.Deliver(&rxring.Packet{Data: rxtest.Frame(64)})
+			s.Close()
+		}()
+	}
+	for range 1000 {
+		if runtime.GC(); freed.Load() >= 45 { // the stack may hold some
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%d of 50 accounts were freed", freed.Load())
 }

@@ -392,3 +392,16 @@ func TestLinkLayerHeaderThatAGrantCuts(t *testing.T) {
 		}
 	}
 }
+
+// TestTimesBefore1970: nanoseconds are not negative, as in Linux.
+func TestTimesBefore1970(t *testing.T) {
+	dev, _, rd := benchRing(t, 256, nil)
+	for timestamp, want := range map[int64]int64{-1: 1<<32*1e9 - 1, -1e9: (1<<32 - 1) * 1e9, 1: 1, 1<<32*1e9 - 1: 1<<32*1e9 - 1} {
+		dev.Deliver(&rxring.Packet{Data: rxtest.Frame(64), Timestamp: timestamp})
+		f, ok := rd.Next()
+		if !ok || f.UnixNano() != want {
+			t.Errorf("timestamp %d: %d, %v: want %d, seconds modulo 2^32", timestamp, f.UnixNano(), ok, want)
+		}
+		f.Release()
+	}
+}

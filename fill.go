@@ -24,8 +24,7 @@ func (s *Socket) receiveBlock(rx *rxOptions, p *Packet, meta *packetMeta, snaple
 // fill writes the frame's header but for the status, the address and the packet, and returns the
 // status.
 func (rx *rxOptions) fill(frame []byte, p *Packet, meta *packetMeta, snaplen uint32) (status uint32) {
-	now := uint64(meta.clock())
-	sec, nsec := uint32(now/1e9), uint32(now%1e9)
+	sec, nsec := seconds(meta.clock())
 	at, skip := rx.offsets(meta), rx.skipLen(meta)
 	var from *tpacket.SockaddrLL
 	switch rx.version {
@@ -70,6 +69,14 @@ func (rx *rxOptions) fill(frame []byte, p *Packet, meta *packetMeta, snaplen uin
 		gather(frame[at.Mac:at.Mac+snaplen], p, skip) // last: a call that leaves no value to save
 	}
 	return status
+}
+
+// seconds divides a time as Linux does: before 1970, too, the nanoseconds are not negative.
+func seconds(t int64) (sec, nsec uint32) {
+	if t < 0 {
+		t += 1 << 32 * 1e9 // seconds are counted modulo 2^32
+	}
+	return uint32(uint64(t) / 1e9), uint32(uint64(t) % 1e9)
 }
 
 // rxHash is the flow hash that a V3 header shows.

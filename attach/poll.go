@@ -16,8 +16,10 @@ import (
 // poller is a Socket's part for that.
 type poller struct {
 	view  atomic.Pointer[ringView] // of the mapped ring; nil: it is not mapped here, or has many slots
-	armed atomic.Bool              // the server will send a wake-up
-	more  atomic.Bool              // there may be an event that the ring does not show
+	armed atomic.Bool              // the server will send a wake-up: it has been sent opArm
+	// There may be an event that the ring does not show, unless the two are equal: how often that
+	// was so, and up to which time the server's answer was that there is none.
+	mores, none atomic.Uint64
 }
 
 // Poll is [rxring.Socket.Events], Readable and QueuedBytes. Unless w is nil, it arms w first: see
@@ -37,7 +39,7 @@ func (s *Socket) Poll(w ring.Waker) (e rxring.Events, readable bool, queued int)
 func (s *Socket) armEmpty() bool {
 	p := &s.poller
 	view := p.view.Load()
-	if view == nil || p.more.Load() || s.down.Load() || !view.isEmpty() {
+	if view == nil || p.mores.Load() != p.none.Load() || s.down.Load() || !view.isEmpty() {
 		return false
 	}
 	if !p.armed.Swap(true) && s.client.send(opArm, s.id) != nil {
@@ -48,15 +50,14 @@ func (s *Socket) armEmpty() bool {
 
 // poll asks the server.
 func (s *Socket) poll(arm bool) (e rxring.Events, readable bool, queued int) {
-	s.poller.more.Store(false) // first: the server may send a wake-up before the answer is read
-	if arm {
-		s.poller.armed.Store(true)
-	}
+	mores := s.poller.mores.Load() // first: the server may send a wake-up before the answer is read
 	err := s.call(opPoll, func(m *message) { m.flag(arm) }, func(m *message) {
 		e, readable, queued = rxring.Events(m.word()), m.yes(), int(m.long())
 	})
 	if err != nil || e&^rxring.EventIn != 0 || queued > 0 {
-		s.poller.more.Store(true)
+		s.poller.mores.Add(1)
+	} else {
+		s.poller.none.Store(mores)
 	}
 	if s.down.Load() {
 		e |= rxring.EventErr
@@ -75,7 +76,7 @@ func (s *Socket) poll(arm bool) (e rxring.Events, readable bool, queued int) {
 // woken handles a wake-up with its flags.
 func (s *Socket) woken(flags uint16) {
 	if flags&flagMore != 0 {
-		s.poller.more.Store(true)
+		s.poller.mores.Add(1)
 	}
 	s.poller.armed.Store(false)
 	s.notify.Wake() // last: see armEmpty

@@ -2,6 +2,7 @@ package attach_test
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,4 +95,42 @@ func soError(t testing.TB, s *attach.Socket) uint32 {
 	_, err := s.Getsockopt(tpacket.SolSocket, tpacket.SoError, val)
 	must(t, err)
 	return uint32(val[0])
+}
+
+// TestConcurrentPollsMissNoError: one goroutine asks for the socket's events while another sleeps
+// on them.
+func TestConcurrentPollsMissNoError(t *testing.T) {
+	o := listen(t, attach.Config{})
+	s := socket(t, o.dial(t), rxring.SockRaw)
+	setRing(t, s, slots)
+	bind(t, s, 7)
+	w := make(bell, 1)
+	s.Poll(w)
+	o.dev.SetUp(false)
+	o.dev.SetUp(true)
+	for e := rxring.Events(0); e != rxring.EventErr; {
+		if e, _, _ = s.Poll(w); e == 0 {
+			w.wait(t)
+		}
+	}
+	var (
+		stop atomic.Bool
+		all  sync.WaitGroup
+	)
+	all.Go(func() {
+		for !stop.Load() {
+			s.QueuedBytes()
+		}
+	})
+	defer all.Wait()
+	defer stop.Store(true)
+	for range 2000 { // the error stays until it is read
+		select {
+		case <-w:
+		default:
+		}
+		if e, _, _ := s.Poll(w); e == 0 {
+			w.wait(t)
+		}
+	}
 }

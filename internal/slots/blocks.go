@@ -26,6 +26,9 @@ func NewBlocks(mem []byte, g tpacket.Geometry) (Blocks, error) {
 	if err := checkSize(len(mem), g, g.BlockNr); err != nil {
 		return Blocks{}, err
 	}
+	if g.BlockSize < tpacket.SizeofBlockDesc {
+		return Blocks{}, fmt.Errorf("ring: blocks of %d bytes: want room for a header of %d", g.BlockSize, tpacket.SizeofBlockDesc)
+	}
 	return Blocks{base: unsafe.Pointer(unsafe.SliceData(mem)), Geo: g}, nil
 }
 

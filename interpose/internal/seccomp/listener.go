@@ -120,11 +120,14 @@ func (l *Listener) Probe() (feature, since string, err error) {
 // at a time may call it.
 func (l *Listener) Receive() (n Notification, err error) {
 	var events [1]unix.EpollEvent
-	if _, err = l.notified.Wait(events[:]); err != nil {
-		return n, err
-	}
-	if events[0].Events&unix.EPOLLIN == 0 {
-		return n, io.EOF // EPOLLHUP
+	for events[0].Events&unix.EPOLLIN == 0 {
+		if _, err = l.notified.Wait(events[:]); err != nil {
+			return n, err
+		}
+		// EPOLLERR alone is no end: a signal ended the kernel's look (seccomp_notify_poll).
+		if events[0].Events&(unix.EPOLLIN|unix.EPOLLHUP) == unix.EPOLLHUP {
+			return n, io.EOF
+		}
 	}
 	_, err = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))
 	return n, err
