@@ -57,16 +57,16 @@ func (d *Device) deliver(p *Packet, taps []tap) {
 	for _, t := range taps {
 		s := t.socket
 		if t.group != nil {
-			s = t.group.deliver(p, &meta)
+			if s = t.group.deliver(p, &meta); s == nil {
+				continue
+			}
 		} else if !s.wants(p, &meta) || !s.receiveQuietly(s.rx.Load(), p, &meta) { // pairs with the store in Socket.publishLocked
 			continue
 		}
-		if due != nil && s != nil {
+		if due != nil {
 			due.notify.FenceAndWake()
 		}
-		if s != nil {
-			due = s
-		}
+		due = s
 	}
 	d.traffic.of(p).add(1, uint64(meta.length))
 	if due != nil {
