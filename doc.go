@@ -27,8 +27,8 @@
 //     (fill.go), release. V3 rings and sockets without a ring leave it after the filter, for
 //     receiveBlock (fill.go) and enqueue (queue.go).
 //   - Device.deliver counts the packet for the device, and wakes the ring's reader.
-//   - What a socket sends (send.go, tx_ring.go) is delivered to the other sockets as
-//     outgoing, and passed to the device's transmit function (transmit.go).
+//   - What a socket sends (send.go) is delivered to the other sockets as outgoing, and passed
+//     to the device's transmit function; transmit.go has the transmit rings, too.
 //
 // # Locks
 //

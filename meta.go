@@ -19,7 +19,7 @@ type packetMeta struct {
 	extra        extra              // rare properties
 	tags         tags               // in the frame
 	strippedVLAN VLAN               // a tag removed by deliverTagged
-	trailer      uint32             // bytes behind the packet: see comment.go
+	trailer      uint32             // bytes behind the packet: see stampComment
 	headLen      uint32             // bytes in the first piece before deliverTagged; 0: len(Data)
 	timestamp    int64              // nanoseconds since the epoch; 0: not read yet
 	from         tpacket.SockaddrLL // as the ring shows it

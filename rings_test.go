@@ -1,11 +1,14 @@
 package rxring_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -226,4 +229,75 @@ func TestMemoryOfClosedSocketsCanBeUsedAgain(t *testing.T) {
 		s, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
 		rxtest.Must(t, s.SetRxRing(tpacket.Req{}), s.SetRxRing(rxtest.SmallRing), s.Close())
 	}
+}
+
+// FuzzTransmitRing: whatever a program writes into a transmit ring, what leaves lies
+// in the frame that it asked for, and every frame has a status of Linux's after it.
+func FuzzTransmitRing(f *testing.F) {
+	good := make([]byte, 1360)
+	h := tpacket.Header2At(good)
+	h.Status, h.Len, h.Mac, h.Net = tpacket.StatusSendRequest, 60, 32, 32
+	copy(good[32:], rxtest.Frame(60))
+	f.Add(uint8(1), uint8(0), good)
+	f.Add(uint8(5), uint8(7), good)
+	h.Len, h.Mac = 1<<32-1, 65535
+	f.Add(uint8(1), uint8(2), good)
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	eth := rxtest.AddDevice(f, ns, rxring.DeviceConfig{Name: "eth0"})
+	raw := rxtest.AddDevice(f, ns, rxring.DeviceConfig{Name: "tun0", Type: rxring.RawIP})
+	receiver, rd := rxtest.Open(f, ns, rxring.SockRaw, tpacket.V2, rxtest.SmallRing)
+	rxtest.Must(f, receiver.BindDevice(eth, tpacket.ETHPAll))
+	const frameSize, frames = 1360, 3
+	f.Fuzz(func(t *testing.T, shape, options uint8, content []byte) {
+		typ, dev := rxring.SockRaw, eth
+		if shape&4 != 0 {
+			typ = rxring.SockDgram
+		}
+		if shape&8 != 0 {
+			dev = raw
+		}
+		v := tpacket.Version(shape % 3)
+		s := rxtest.OpenSender(t, ns, dev, typ)
+		rxtest.Must(t, s.SetVersion(v))
+		for i, o := range []int{tpacket.OptLoss, tpacket.OptTxHasOff, tpacket.OptQdiscBypass} {
+			rxtest.Must(t, s.Setsockopt(tpacket.SolPacket, o, rxtest.Int(int32(options>>i&1))))
+		}
+		if options&8 != 0 && typ == rxring.SockRaw {
+			rxtest.Must(t, rxtest.SetInt(s, tpacket.OptVnetHdrSz, 10+int(options>>4&1)*2))
+		}
+		rxtest.Must(t, s.SetTxRing(tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: frameSize, FrameNr: frames}))
+		mem := s.TxRing().Memory().Bytes()
+		copy(mem, content)
+		before := bytes.Clone(mem)
+		left := 0
+		dev.SetTransmit(func(p *rxring.Packet) error {
+			left++
+			data := p.Data
+			if typ == rxring.SockDgram && dev == eth {
+				data = data[14:]
+			}
+			if p.Checksum == rxring.ChecksumPartial {
+				if int(p.ChecksumStart)+int(p.ChecksumOffset)+2 > len(p.Data) {
+					t.Errorf("checksum at %d+%d of %d bytes", p.ChecksumStart, p.ChecksumOffset, len(p.Data))
+				}
+				return nil // it may have been written to
+			}
+			if !bytes.Contains(before, data) {
+				t.Errorf("% x left, which is nowhere in the ring", data)
+			}
+			return nil
+		})
+		to := &tpacket.SockaddrLL{Ifindex: int32(dev.Index()), Protocol: tpacket.Htons(0x800)}
+		n, err := s.SendTo(nil, to)
+		if err == nil && n < 0 || err != nil && n != 0 || left > frames {
+			t.Errorf("Send = %d, %v; %d frames left", n, err, left)
+		}
+		if errno := syscall.Errno(0); err != nil && !errors.As(err, &errno) {
+			t.Errorf("%v has no errno", err)
+		}
+		for f, ok := rd.Next(); ok; f, ok = rd.Next() {
+			f.Release()
+		}
+		rxtest.Must(t, s.Close())
+	})
 }
