@@ -19,7 +19,7 @@ type sourceFlags struct {
 }
 
 const fromHelp = `source of a device, as [NAME=]KIND; may be repeated:
-streams[:N], N TCP streams in an embedded stack, which also answers what programs send to 192.0.2.2;
+streams[:N][,rate=N], N TCP streams in an embedded stack, which also answers what programs send to 192.0.2.2;
 iface:NAME[,immediate][,buffer=SIZE][,snaplen=N][,fanout=N][,nosend], a live interface, with CAP_NET_RAW;
 file:PATH[,speed=N|max][,loop[=N]][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], a pcap or pcapng file;
 pcap:-|FIFO|tcp:HOST:PORT|unix:PATH[,reconnect][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], pcap or
@@ -28,7 +28,7 @@ pcapng while another program writes it; exec:COMMAND[,reconnect]..., the same fr
 nats://SERVER[/HOSTS[/DEVICES]][?class=NAME][&compress=auto|none|s2|zstd][&creds=FILE][&nkey=FILE][&ca=FILE][&fleet=NAME][&reorder=TIME],
 devices of hosts that rxring ship offers; tls:// requires TLS;
 nats://...?since=10m|TIME|start[&to=TIME][&recording=NAME], what rxring ship --keep has recorded of them.
-iface: nosend refuses what programs send (EPERM). file: speed is a multiple of the speed of the capture,
+streams: rate is how many segments of 64 KiB each sends per second at most. iface: nosend refuses what programs send (EPERM). file: speed is a multiple of the speed of the capture,
 loop repeats the file N times or for ever, now gives packets the present time, addr gives the device an
 address, for programs that need one. nats: reorder puts packets of several hosts in the order of their stamps,
 within that time. pcap: and exec: reconnect opens the stream again when it has ended.

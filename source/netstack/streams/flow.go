@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
@@ -87,10 +88,34 @@ func dial(s *stack.Stack, l *socket, addr tcpip.FullAddress) (sender, receiver *
 	}
 }
 
+// pacer limits how often a flow sends.
+type pacer struct {
+	rate int       // segments per second; 0: any number
+	next time.Time // when the next one may be sent
+}
+
+// wait waits until another segment may be sent. It returns false when stop is closed.
+func (p *pacer) wait(stop <-chan struct{}) bool {
+	if p.rate == 0 {
+		return true
+	}
+	now := time.Now()
+	if p.next.Before(now) {
+		p.next = now // time that was not used is lost
+	}
+	select {
+	case <-time.After(p.next.Sub(now)):
+	case <-stop:
+		return false
+	}
+	p.next = p.next.Add(time.Second / time.Duration(p.rate))
+	return true
+}
+
 // send writes a stream, a segment at a time, until stop is closed. It waits for the audience.
-func (s *socket) send(stream uint16, a *audience, stop <-chan struct{}) error {
+func (s *socket) send(stream uint16, a *audience, p pacer, stop <-chan struct{}) error {
 	r := &segmentReader{at: payload.Position{Stream: stream}}
-	for a.wait(stop) {
+	for a.wait(stop) && p.wait(stop) {
 		r.left = segmentSize
 		_, err := s.Write(r, tcpip.WriteOptions{})
 		switch err.(type) {

@@ -45,6 +45,10 @@ type Config struct {
 	// writes and one that reads: 1 to MaxFlows, or NoFlows; 0: 4. Flow i, counted from 0,
 	// carries stream i of package payload.
 	Flows int
+
+	// Rate is how many large segments of payload each flow sends per second at most, about
+	// 64 KiB each; 0: as many as it can. It must not be negative.
+	Rate int
 }
 
 // Source is a running set of streams.
@@ -102,6 +106,9 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	case flows < 0 || flows > MaxFlows:
 		return nil, fmt.Errorf("streams: %d flows: must be 1 to %d", flows, MaxFlows)
 	}
+	if cfg.Rate < 0 {
+		return nil, fmt.Errorf("streams: rate of %d segments per second: must not be negative", cfg.Rate)
+	}
 	if mtu := dev.MTU(); mtu < minMTU || mtu > maxMTU {
 		return nil, fmt.Errorf("streams: MTU of %d bytes: must be %d to %d", mtu, minMTU, maxMTU)
 	}
@@ -114,7 +121,7 @@ func Start(dev *rxring.Device, cfg Config) (*Source, error) {
 	}
 	for i := 0; i < flows; i++ {
 		stream, sender, receiver := uint16(i), s.sockets[2*i], s.sockets[2*i+1]
-		s.flows.Go(func() { s.fail(sender.send(stream, s.wanted, s.stop)) })
+		s.flows.Go(func() { s.fail(sender.send(stream, s.wanted, pacer{rate: cfg.Rate}, s.stop)) })
 		s.flows.Go(func() { s.fail(receiver.receive(stream, &s.received, s.stop)) })
 	}
 	s.flows.Go(func() { s.serve(s.listener) })

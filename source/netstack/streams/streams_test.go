@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -229,21 +230,22 @@ func TestEveryDeliveredSegmentIsThePieceOfItsStreamThatItsHeadersSay(t *testing.
 
 func TestSourceIsRefusedWithTheValueAndItsRange(t *testing.T) {
 	tests := []struct {
-		name  string
-		mtu   int
-		flows int
-		want  string
+		name string
+		mtu  int
+		cfg  Config
+		want string
 	}{
-		{"fewer than one flow", 1500, -2, "-2 flows: must be 1 to 256"},
-		{"more flows than streams are allowed", 1500, 257, "257 flows: must be 1 to 256"},
-		{"an MTU below what IPv4 hosts must take", 575, 1, "MTU of 575 bytes: must be 576 to 65535"},
-		{"an MTU beyond the IP length", 65536, 1, "MTU of 65536 bytes: must be 576 to 65535"},
+		{"fewer than one flow", 1500, Config{Flows: -2}, "-2 flows: must be 1 to 256"},
+		{"more flows than streams are allowed", 1500, Config{Flows: 257}, "257 flows: must be 1 to 256"},
+		{"an MTU below what IPv4 hosts must take", 575, Config{Flows: 1}, "MTU of 575 bytes: must be 576 to 65535"},
+		{"an MTU beyond the IP length", 65536, Config{Flows: 1}, "MTU of 65536 bytes: must be 576 to 65535"},
+		{"a negative rate", 1500, Config{Rate: -1}, "rate of -1 segments per second: must not be negative"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0", MTU: tt.mtu, MaxLen: MaxLen + 1})
-			_, err := Start(dev, Config{Flows: tt.flows})
+			_, err := Start(dev, tt.cfg)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q in it", err, tt.want)
 			}
@@ -309,4 +311,33 @@ func TestRawIPDeviceIsRefused(t *testing.T) {
 	if _, err := Start(dev, Config{}); err == nil || !strings.Contains(err.Error(), "tun0 has hardware type 65534") {
 		t.Errorf("error %v", err)
 	}
+}
+
+// A flow with a rate sends so many segments per second, and does not catch up after a pause.
+func TestRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stop := make(chan struct{})
+		p := pacer{rate: 100}
+		elapsed := func(n int) time.Duration {
+			begin := time.Now()
+			for range n {
+				if !p.wait(stop) {
+					t.Fatal("wait returned false, and nothing is closed")
+				}
+			}
+			return time.Since(begin)
+		}
+		if got := elapsed(101); got != time.Second {
+			t.Errorf("the first 101 segments take %v, want 1s", got)
+		}
+		time.Sleep(time.Minute)
+		if got := elapsed(101); got != time.Second {
+			t.Errorf("after a pause, 101 segments take %v, want 1s", got)
+		}
+		close(stop)
+		p.wait(stop) // either case of select
+		if p.next = time.Now().Add(time.Hour); p.wait(stop) {
+			t.Error("wait returned true after the end")
+		}
+	})
 }

@@ -17,12 +17,18 @@ import (
 // defaultName is the name of a device without another one.
 const defaultName = "net0"
 
-// streamsPlan is streams[:N].
+// streamsPlan is streams[:N][,rate=R].
 type streamsPlan struct{ cfg streams.Config }
 
-func parseStreams(s *Spec) (plan, error) {
+// maxRate is of segments per second: a clock has no finer steps.
+const maxRate = 1e9
+
+func parseStreams(s *Spec) (_ plan, err error) {
 	var p streamsPlan
-	if err := s.want(nil); err != nil {
+	if err := s.want(map[string]bool{"rate": true}); err != nil {
+		return nil, err
+	}
+	if p.cfg.Rate, err = s.number("rate", 1, maxRate); err != nil {
 		return nil, err
 	}
 	if !s.hasArg {
