@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/shortcall"
 )
 
 // blockingConn is a connection whose calls block in the kernel. An answer arrives within
@@ -44,6 +46,11 @@ func newBlockingConn(c *net.UnixConn, timeout time.Duration) (*blockingConn, err
 }
 
 func (d *blockingConn) write(b, oob []byte) error {
+	if oob == nil {
+		if err := shortcall.Send(d.fd, b); err != unix.EAGAIN { // nearly always there is room
+			return err
+		}
+	}
 	for {
 		_, err := unix.SendmsgN(d.fd, b, oob, nil, unix.MSG_NOSIGNAL)
 		if err != unix.EINTR {

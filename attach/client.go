@@ -18,13 +18,14 @@ import (
 // Client is attached to another process's namespace. Its methods may be called
 // concurrently.
 type Client struct {
-	path   string
-	name   string // in errors: the path, or a published name
-	pid    int    // of the server's process; 0: not known
-	ns     *rxring.Namespace
-	events *net.UnixConn
-	wg     sync.WaitGroup // readEvents
-	done   chan struct{}
+	path      string
+	name      string // in errors: the path, or a published name
+	pid       int    // of the server's process; 0: not known
+	ns        *rxring.Namespace
+	events    *net.UnixConn
+	rawEvents syscall.RawConn // of events
+	wg        sync.WaitGroup  // readEvents
+	done      chan struct{}
 
 	followMu sync.Mutex // held by followDevices: changes are shown in order; acquired before the others
 	follows  bool       // the last list was read; guarded by followMu
@@ -68,11 +69,20 @@ func (c *Client) followDevices() error {
 	return list.show(c.ns)
 }
 
+// readEvent waits for an event. n is 0 at the end of the connection.
+func (c *Client) readEvent(b []byte) (n int, err error) {
+	err2 := c.rawEvents.Read(func(fd uintptr) bool {
+		n, err = receiveEvent(int(fd), b)
+		return !wouldBlock(err)
+	})
+	return n, errors.Join(err, err2)
+}
+
 // readEvents handles events until the connection ends.
 func (c *Client) readEvents() {
 	var b [eventLen]byte
 	for {
-		n, err := c.events.Read(b[:])
+		n, err := c.readEvent(b[:])
 		if err != nil || n == 0 {
 			c.end(errOtherEndClosed)
 			return

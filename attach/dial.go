@@ -138,7 +138,10 @@ func (c *Client) helloLocked() error {
 	if server, err := peerCredentials(int(f.Fd())); err == nil { // of the process that made the pair, also if systemd listens
 		c.pid = server.PID
 	}
-	c.events, err = unixConn(f)
+	if c.events, err = unixConn(f); err != nil {
+		return err
+	}
+	c.rawEvents, err = c.events.SyscallConn()
 	return err
 }
 

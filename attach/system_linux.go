@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/internal/shortcall"
 )
 
 func closeFD(fd int) {
@@ -26,7 +27,7 @@ func truncated(flags int) bool { return flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) !
 // receive receives a message and its control messages, without waiting.
 func receive(fd int, b, oob []byte) (n, oobn, flags int, err error) {
 	for {
-		n, oobn, flags, _, err = unix.Recvmsg(fd, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		n, oobn, flags, err = shortcall.Recvmsg(fd, b, oob)
 		if err != unix.EINTR {
 			return n, oobn, flags, err
 		}
@@ -38,11 +39,11 @@ func wouldBlock(err error) bool { return err == unix.EAGAIN }
 // unreadBytes is how much of the send buffer holds messages that the other end has not read
 // (SIOCOUTQ), in bytes as SO_SNDBUF counts them.
 func unreadBytes(fd int) int {
-	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
-	if err != nil {
+	var n int32
+	if _, err := shortcall.Ioctl(fd, unix.SIOCOUTQ, unsafe.Pointer(&n)); err != nil {
 		return 0
 	}
-	return n
+	return int(n)
 }
 
 // eventPair makes the second connection. sendBuffer is the SO_SNDBUF of our end.
@@ -70,11 +71,11 @@ func connectionPair() (ours, theirs int, err error) {
 }
 
 // sendEvent sends an event, or drops it if the peer has not read earlier ones. It never
-// waits, so Go's scheduler is not told of the call: that would wake its monitor thread, which
-// costs more than the call.
-func sendEvent(fd int, event []byte) {
-	unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(event))), uintptr(len(event)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-}
+// waits.
+func sendEvent(fd int, event []byte) { shortcall.Send(fd, event) }
+
+// receiveEvent receives an event, without waiting. n is 0 at the end of the connection.
+func receiveEvent(fd int, b []byte) (n int, err error) { return shortcall.Recv(fd, b, 0) }
 
 // maxFiles is how many descriptors this process may have open (RLIMIT_NOFILE).
 func maxFiles() int {

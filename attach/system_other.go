@@ -34,6 +34,7 @@ func peerGroups(*net.UnixConn) ([]uint32, error)    { return nil, errSystem }
 func eventPair(int) (ours, theirs int, err error)   { return -1, -1, errSystem }
 func connectionPair() (ours, theirs int, err error) { return -1, -1, errSystem }
 func sendEvent(int, []byte)                         {}
+func receiveEvent(int, []byte) (n int, err error)   { return 0, errSystem }
 func unixConn(*os.File) (*net.UnixConn, error)      { return nil, errSystem }
 func maxFiles() int                                 { return 0 }
 func noFile(err error) error                        { return err }

@@ -10,13 +10,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/explain"
 	"github.com/rxring/rxring/internal/maxlen"
+	"github.com/rxring/rxring/internal/shortcall"
 	"github.com/rxring/rxring/internal/suggest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
@@ -108,16 +108,8 @@ func (s *kernelSocket) getsockopt(opt int, val []byte) error {
 	return s.control(func(fd int) error { return getsockopt(fd, unix.SOL_PACKET, opt, val) })
 }
 
-// getsockopt reads a socket option. The call does not wait, so Go's scheduler is not told of it:
-// that would wake its monitor thread, which costs more than the call, for every batch of packets.
 func getsockopt(fd, level, opt int, val []byte) error {
-	n := uint32(len(val))
-	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(opt),
-		uintptr(unsafe.Pointer(unsafe.SliceData(val))), uintptr(unsafe.Pointer(&n)), 0)
-	if errno != 0 {
-		return os.NewSyscallError("getsockopt", errno)
-	}
-	return nil
+	return os.NewSyscallError("getsockopt", shortcall.Getsockopt(fd, level, opt, val))
 }
 
 func (s *kernelSocket) setFilter(prog []cbpf.Instruction) error {

@@ -15,8 +15,14 @@ import (
 // pairs watches our ends of the socket pairs that stand in for sockets of the program.
 // It is an epoll set, edge-triggered: an end is writable when the program has read
 // something from its end, and readable when the program has written something there,
-// neither of which is trapped.
+// neither of which is trapped. Of a packet socket with a ring, what is read of its
+// stand-in does not matter: we read it ourselves, in most cases.
 type pairs struct{ *epoll.Set }
+
+const (
+	whatIsWritten       = unix.EPOLLIN | unix.EPOLLET
+	whatIsReadOrWritten = whatIsWritten | unix.EPOLLOUT
+)
 
 func newPairs() (pairs, error) {
 	set, err := epoll.New()
@@ -26,19 +32,15 @@ func newPairs() (pairs, error) {
 	return pairs{set}, nil
 }
 
-func (ps pairs) add(end int) error { return ps.ctl(unix.EPOLL_CTL_ADD, end) }
+func (ps pairs) add(end int, events uint32) error { return ps.Ctl(unix.EPOLL_CTL_ADD, end, events) }
 
 // rearm reports once more what is still so at an end.
-func (ps pairs) rearm(end int) { ps.ctl(unix.EPOLL_CTL_MOD, end) }
-
-func (ps pairs) ctl(op, end int) error {
-	return ps.Ctl(op, end, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLET)
-}
+func (ps pairs) rearm(end int, events uint32) { ps.Ctl(unix.EPOLL_CTL_MOD, end, events) }
 
 // remove must be called before an end is closed. While this process is starting
 // another one, that one has a copy of the end, which would stay in the set and report
 // events for whatever has the number next.
-func (ps pairs) remove(end int) { ps.ctl(unix.EPOLL_CTL_DEL, end) }
+func (ps pairs) remove(end int) { ps.Ctl(unix.EPOLL_CTL_DEL, end, 0) }
 
 // handle attends to the ends with events.
 func (ps pairs) handle(s *session) {

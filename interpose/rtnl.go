@@ -81,7 +81,7 @@ func (c *call) newRTNL(typ, flags int32) error {
 	r := &rtnlSocket{s: s, end: pair[1], held: -1, timeout: forever}
 	f, err := procfs.FileOf(pair[0])
 	if err == nil {
-		err = s.pairs.add(r.end)
+		err = s.pairs.add(r.end, whatIsReadOrWritten)
 	}
 	if err != nil {
 		unix.Close(r.end)
@@ -158,7 +158,7 @@ func (r *rtnlSocket) catchUp() {
 			r.nl.Send(nil, b)
 		}
 	}
-	r.s.pairs.rearm(r.end) // other sockets are served first
+	r.s.pairs.rearm(r.end, whatIsReadOrWritten) // other sockets are served first
 }
 
 // maxWrites bounds the messages that are read of a socket at once: the program may write

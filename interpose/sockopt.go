@@ -128,6 +128,7 @@ func (c *call) setRing(p *packetSocket, name int, val []byte) reply {
 			p.report.HadRing, p.report.Geometry = true, g
 		}
 		p.staged = false // no packet stays in the queue
+		c.s.pairs.rearm(p.waker.end, p.watched())
 	}
 	if !p.errorShown { // the stand-in's error is the program's
 		p.rx.Disarm(&p.waker)

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/shortcall"
 )
 
 // The program holds one end of a pair of datagram sockets, the stand-in of its packet
@@ -44,7 +45,7 @@ func (w *endWaker) sendLocked(b []byte) error {
 	if w.end < 0 || w.suspended {
 		return unix.EBADF
 	}
-	err := unix.Send(w.end, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	err := shortcall.Send(w.end, b)
 	if err == nil {
 		w.queued++
 	}
@@ -165,16 +166,15 @@ func (p *packetSocket) readable() bool { return p.polled()&unix.POLLIN != 0 }
 
 // polled is what poll reports for the stand-in.
 func (p *packetSocket) polled() int16 {
-	fds := []unix.PollFd{{Fd: int32(p.end), Events: unix.POLLIN}}
-	unix.Poll(fds, 0)
-	return fds[0].Revents
+	events, _ := shortcall.Poll(p.end, unix.POLLIN)
+	return events
 }
 
 // drain removes up to most datagrams from the stand-in, and returns their number.
 func (p *packetSocket) drain(most int) (n int) {
 	var b [1]byte
 	for ; n < most; n++ {
-		if _, _, err := unix.Recvfrom(p.end, b[:], unix.MSG_DONTWAIT); err != nil {
+		if _, err := shortcall.Recv(p.end, b[:], 0); err != nil {
 			break
 		}
 	}
@@ -206,7 +206,15 @@ func (p *packetSocket) seenAt(tid int, fd int32) {
 
 // watchEnd watches our end, where what the program writes arrives.
 func (p *packetSocket) watchEnd() {
-	if err := p.s.pairs.add(p.waker.end); err != nil {
+	if err := p.s.pairs.add(p.waker.end, p.watched()); err != nil {
 		p.s.warnf("packet socket: %v: frames that the program writes will not be sent", err)
 	}
+}
+
+// watched is what is watched for at our end.
+func (p *packetSocket) watched() uint32 {
+	if p.ringed {
+		return whatIsWritten
+	}
+	return whatIsReadOrWritten
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/shortcall"
 )
 
 // write is not trapped: what the program writes to the stand-in arrives at our end, and
@@ -28,7 +30,7 @@ func (p *packetSocket) sendWritten() (n int) {
 		p.held = nil
 	}
 	for n < maxWritten {
-		size, _, err := unix.Recvfrom(p.waker.end, p.s.frame, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+		size, err := shortcall.Recv(p.waker.end, p.s.frame, unix.MSG_TRUNC)
 		if err != nil {
 			return n
 		}
@@ -45,7 +47,7 @@ func (p *packetSocket) sendWritten() (n int) {
 			return n
 		}
 	}
-	p.s.pairs.rearm(p.waker.end)
+	p.s.pairs.rearm(p.waker.end, p.watched())
 	return n
 }
 

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/shortcall"
 )
 
 // Set is an epoll set. One goroutine at a time may call Wait or WaitReady, and any goroutine
@@ -55,9 +57,8 @@ func (s *Set) Wait(events []unix.EpollEvent) (n int, err error) {
 // WaitReady waits until Poll has events.
 func (s *Set) WaitReady() error {
 	return s.conn.Read(func(set uintptr) bool {
-		fds := []unix.PollFd{{Fd: int32(set), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 0)
-		return n > 0 || err != nil
+		events, err := shortcall.Poll(int(set), unix.POLLIN)
+		return events != 0 || err != nil
 	})
 }
 
@@ -69,8 +70,8 @@ func (s *Set) Poll(events []unix.EpollEvent) (n int, err error) {
 
 func poll(set uintptr, events []unix.EpollEvent) (n int, err error) {
 	for {
-		if n, err = unix.EpollWait(int(set), events, 0); err != unix.EINTR {
-			return max(n, 0), os.NewSyscallError("epoll_wait", err)
+		if n, err = shortcall.EpollWait(int(set), events); err != unix.EINTR {
+			return n, os.NewSyscallError("epoll_wait", err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring/internal/shortcall"
 	"github.com/rxring/rxring/interpose/internal/epoll"
 )
 
@@ -74,15 +75,11 @@ func (l *Listener) Close() error {
 	return unix.Close(l.fd)
 }
 
-func (l *Listener) ioctl(cmd uintptr, arg unsafe.Pointer) (int, error) {
+// ioctl makes a call that does not wait for a program.
+func (l *Listener) ioctl(cmd uintptr, arg unsafe.Pointer) (err error) {
 	for {
-		n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), cmd, uintptr(arg))
-		switch errno {
-		case 0:
-			return int(n), nil
-		case unix.EINTR:
-		default:
-			return 0, errno
+		if _, err = shortcall.Ioctl(l.fd, cmd, arg); err != unix.EINTR {
+			return err
 		}
 	}
 }
@@ -92,16 +89,16 @@ func (l *Listener) ioctl(cmd uintptr, arg unsafe.Pointer) (int, error) {
 // that has it, and the error.
 func (l *Listener) Probe() (feature, since string, err error) {
 	r := response{flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
-	if _, err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r)); !errors.Is(err, unix.ENOENT) {
+	if err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r)); !errors.Is(err, unix.ENOENT) {
 		return "continuing a system call after seccomp user notification", "5.5", err
 	}
 	// An unknown flag is refused before the descriptor is.
 	a := addfd{srcFD: ^uint32(0)}
-	if _, err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a)); !errors.Is(err, unix.EBADF) {
+	if err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a)); !errors.Is(err, unix.EBADF) {
 		return "adding descriptors by seccomp user notification", "5.9", err
 	}
 	a.flags = unix.SECCOMP_ADDFD_FLAG_SEND
-	_, err = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
+	err = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
 	l.atomic = errors.Is(err, unix.EBADF)
 	// The program and the supervisor run in turn: this lets the scheduler put them on
 	// one processor (Linux 6.6). Older kernels refuse, and nothing is lost.
@@ -129,16 +126,14 @@ func (l *Listener) Receive() (n Notification, err error) {
 			return n, io.EOF
 		}
 	}
-	_, err = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))
-	return n, err
+	return n, l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n)) // waits for nothing: there is one, or was
 }
 
 // Valid reports whether the thread still waits for the answer. If it does, the thread
 // has existed all the time since the notification, so what was read of it by its
 // number meanwhile is its.
 func (l *Listener) Valid(id uint64) bool {
-	_, err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&id))
-	return err == nil
+	return l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&id)) == nil
 }
 
 // Continue has the kernel run the call as the program made it.
@@ -155,8 +150,7 @@ func (l *Listener) Fail(id uint64, errno unix.Errno) error {
 }
 
 func (l *Listener) send(r response) error {
-	_, err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
-	return err
+	return l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
 }
 
 // ReturnFD has the call return a new descriptor for our fd, and returns its number.
@@ -196,7 +190,16 @@ func (l *Listener) addFD(a *addfd) (n int, err error) {
 		return 0, err
 	}
 	defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
-	return l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(a))
+	for { // the call waits for the program's thread
+		fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), unix.SECCOMP_IOCTL_NOTIF_ADDFD, uintptr(unsafe.Pointer(a)))
+		switch errno {
+		case 0:
+			return int(fd), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
 }
 
 // blockable is all signals but those that a thread's own faults raise.
