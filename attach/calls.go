@@ -106,7 +106,7 @@ func (p *peer) call(o op, id uint32, m *message) (err error) {
 	case opPoll:
 		if arm := m.yes(); m.end() {
 			if arm {
-				s.waker.armed.Store(true)
+				s.waker.left.CompareAndSwap(0, 1)
 				s.Arm(&s.waker) // before Events: see ring.Notify
 			}
 			a.u32(uint32(s.Events()))
@@ -114,8 +114,8 @@ func (p *peer) call(o op, id uint32, m *message) (err error) {
 			a.u64(uint64(s.QueuedBytes()))
 		}
 	case opArm:
-		if m.end() {
-			return p.arm(s)
+		if wakes := m.word(); m.end() {
+			return p.arm(s, wakes)
 		}
 	case opRecv, opPeek:
 		if flags, size := m.word(), m.word(); m.end() {
@@ -156,8 +156,11 @@ func (p *peer) call(o op, id uint32, m *message) (err error) {
 // arm serves opArm. A peer can send it without waiting, so one that changes nothing counts as
 // costly: the socket has an event, for which the wake-up is sent at once, or is armed already. Of
 // a client of ours these are few.
-func (p *peer) arm(s *peerSocket) error {
-	was := s.waker.armed.Swap(true)
+func (p *peer) arm(s *peerSocket, wakes uint32) error {
+	if wakes == 0 || wakes > maxWakes {
+		return fault("%d wake-ups: want 1 to %d", wakes, maxWakes)
+	}
+	was := s.waker.left.Swap(int32(wakes)) > 0
 	s.Arm(&s.waker)
 	ready := s.Events() != 0
 	if ready {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/explain"
+	"github.com/rxring/rxring/tpacket"
 )
 
 // Client is attached to another process's namespace. Its methods may be called
@@ -67,6 +68,17 @@ func (c *Client) followDevices() error {
 		return nil
 	}
 	return list.show(c.ns)
+}
+
+// wakesFor returns how many wake-ups the socket of a ring of g's shape asks for at once. Writers
+// wake the reader of a V1 or V2 ring for each packet: there it is one.
+func (c *Client) wakesFor(g tpacket.Geometry) int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g.Version != tpacket.V3 || len(c.sockets) > manyWakes {
+		return 1
+	}
+	return maxWakes
 }
 
 // readEvent waits for an event. n is 0 at the end of the connection.

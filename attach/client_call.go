@@ -83,7 +83,7 @@ func (c *Client) callWithFD(fd int, o op, socket uint32, arguments, results func
 }
 
 // send sends a request that has no answer.
-func (c *Client) send(o op, socket uint32) error {
+func (c *Client) send(o op, socket, argument uint32) error {
 	c.reqMu.Lock()
 	defer c.reqMu.Unlock()
 	if c.Err() != nil {
@@ -91,6 +91,7 @@ func (c *Client) send(o op, socket uint32) error {
 	}
 	c.seq++
 	c.request.start(o, socket, c.seq)
+	c.request.u32(argument)
 	if c.conn.blocking == nil {
 		c.conn.SetDeadline(time.Now().Add(ioTimeout))
 	}

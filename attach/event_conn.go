@@ -9,7 +9,7 @@ import (
 )
 
 // Events, such as wake-ups, reach a peer on a connection of their own, a socket pair. A
-// writer sends a wake-up without waiting. Each call of Arm causes at most one, so the
+// writer sends a wake-up without waiting. A peer asks for at most maxWakes of a socket, so the
 // socket buffer of a peer that reads them never fills.
 
 // eventConn is the server's end of a peer's second connection.
@@ -42,12 +42,14 @@ type waker struct {
 	events *eventConn
 	socket *rxring.Socket
 	id     uint32
-	armed  atomic.Bool // since the last Wake
+	left   atomic.Int32 // wake-ups that the peer has asked for and not been sent
 }
 
 // Wake implements ring.Waker. Writers call it.
 func (w *waker) Wake() {
-	w.armed.Store(false) // before it is sent: the peer may arm it again at once
+	if w.left.Add(-1) > 0 { // before it is sent: the peer may arm it again at once
+		w.socket.Arm(w) // and this wake-up is for all packets before
+	}
 	var flags uint16
 	if w.socket.HasEventBesideRing() {
 		flags = flagMore

@@ -58,7 +58,7 @@ const (
 	hello, devices, status, newSocket, closeSocket       = 1, 2, 3, 4, 5
 	bindSocket, setsockopt, getsockopt, mapRing, receive = 6, 8, 9, 13, 16
 	send, mapped                                         = 17, 22
-	theVersion                                           = 4
+	theVersion                                           = 5
 	word                                                 = "rxring\x00\x01"
 )
 
@@ -117,14 +117,14 @@ func TestVersionsThatDoNotUnderstandEachOther(t *testing.T) {
 	if errno != 0 || binary.NativeEndian.Uint32(rest) != theVersion {
 		t.Errorf("a newer client is told %d, % x; want our version", errno, rest)
 	}
-	if e := <-faults; e.Kind != attach.PeerFaulted || !strings.Contains(e.Err.Error(), "it speaks version 5 of the protocol, this server speaks version 4") {
+	if e := <-faults; e.Kind != attach.PeerFaulted || !strings.Contains(e.Err.Error(), "it speaks version 6 of the protocol, this server speaks version 5") {
 		t.Errorf("event %+v", e)
 	}
 
 	newer := fake(t, func(c *net.UnixConn, b []byte) {
 		c.Write(append(request(hello, 0, 1), theVersion+1, 0, 0, 0))
 	})
-	if _, err := attach.Dial(t.Context(), newer); !errors.Is(err, syscall.EPROTONOSUPPORT) || !strings.Contains(err.Error(), "it speaks version 5 of the protocol, this process speaks version 4: use the same rxring at both ends") {
+	if _, err := attach.Dial(t.Context(), newer); !errors.Is(err, syscall.EPROTONOSUPPORT) || !strings.Contains(err.Error(), "it speaks version 6 of the protocol, this process speaks version 5: use the same rxring at both ends") {
 		t.Errorf("a newer server: %v", err)
 	}
 }

@@ -143,6 +143,7 @@ func (s *Socket) viewRing(m *memory) *ringView {
 	if err != nil {
 		return nil
 	}
+	s.poller.wakes.Store(s.client.wakesFor(g))
 	return v
 }
 

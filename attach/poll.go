@@ -9,14 +9,16 @@ import (
 
 // A program polls its socket each time that it has read all packets. Then the ring, which this
 // process can read, shows that there is nothing, and the server need only be asked for a wake-up,
-// which it does not answer. A socket that is armed already need not even be asked. The server is
-// asked for its events if the ring has packets, since whether a ring is readable depends on where
-// its writers are, and if it may have an event that the ring does not show.
+// which it does not answer. A socket that is armed already need not even be asked: of a ring of
+// blocks, whose writers wake its reader for each block, several wake-ups are asked for at once. The
+// server is asked for its events if the ring has packets, since whether a ring is readable depends
+// on where its writers are, and if it may have an event that the ring does not show.
 
 // poller is a Socket's part for that.
 type poller struct {
 	view  atomic.Pointer[ringView] // of the mapped ring; nil: it is not mapped here, or has many slots
-	armed atomic.Bool              // the server will send a wake-up: it has been sent opArm
+	left  atomic.Int32             // wake-ups that opArm has asked for and that were not received
+	wakes atomic.Int32             // how many opArm asks for; set with view
 	// There may be an event that the ring does not show, unless the two are equal: how often that
 	// was so, and up to which time the server's answer was that there is none.
 	mores, none atomic.Uint64
@@ -42,7 +44,8 @@ func (s *Socket) armEmpty() bool {
 	if view == nil || p.mores.Load() != p.none.Load() || s.down.Load() || !view.isEmpty() {
 		return false
 	}
-	if !p.armed.Swap(true) && s.client.send(opArm, s.id) != nil {
+	wakes := p.wakes.Load()
+	if p.left.CompareAndSwap(0, wakes) && s.client.send(opArm, s.id, uint32(wakes)) != nil {
 		return false
 	}
 	return view.isEmpty() // after it is armed: see package notify
@@ -78,6 +81,8 @@ func (s *Socket) woken(flags uint16) {
 	if flags&flagMore != 0 {
 		s.poller.mores.Add(1)
 	}
-	s.poller.armed.Store(false)
+	for n := s.poller.left.Load(); n > 0 && !s.poller.left.CompareAndSwap(n, n-1); { // 0: opPoll asked for it
+		n = s.poller.left.Load()
+	}
 	s.notify.Wake() // last: see armEmpty
 }

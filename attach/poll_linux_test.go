@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/ring"
@@ -15,12 +17,43 @@ import (
 // A poll that finds the ring empty does not wait for the server. No packet may be missed by it,
 // neither one that arrives while it arms, nor one that arrives while it looks.
 func TestNoPacketIsMissedByAPollOfAnEmptyRing(t *testing.T) {
-	o := listen(t, attach.Config{})
-	s := socket(t, o.dial(t), rxring.SockRaw)
-	rd, _ := setRing(t, s, slots)
-	bind(t, s, 7)
-	const packets = 20000
-	got := make(chan struct{}, 64) // fewer than the ring's slots
+	for version, packets := range map[tpacket.Version]int{tpacket.V2: 20000, tpacket.V3: 20000} {
+		t.Run(version.String(), func(t *testing.T) {
+			o := listen(t, attach.Config{})
+			s := socket(t, o.dial(t), rxring.SockRaw)
+			var rd *ring.Reader
+			if version == tpacket.V3 {
+				rd = setBlocks(t, s)
+			} else {
+				rd, _ = setRing(t, s, slots)
+			}
+			bind(t, s, 7)
+			readAll(t, o, s, rd, packets)
+		})
+	}
+}
+
+// setBlocks gives s a ring of blocks, with room for a few packets in each.
+func setBlocks(t *testing.T, s *attach.Socket) *ring.Reader {
+	t.Helper()
+	r := tpacket.Req3{Req: tpacket.Req{BlockSize: 4096, BlockNr: 16, FrameSize: 2048, FrameNr: 32}, RetireBlkTov: 1}
+	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, u32(uint32(tpacket.V3))))
+	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, tpacket.Bytes(&r)))
+	g, _ := s.Geometry()
+	fd, err := s.Map(g.Size())
+	must(t, err)
+	m, err := ring.MapMemory(fd, g.Size())
+	must(t, err)
+	t.Cleanup(func() { m.Close() })
+	must(t, s.Mapped())
+	rd, err := ring.NewReader(m, g, nil)
+	must(t, err)
+	return rd
+}
+
+// readAll delivers packets, and reads them with polls of the empty ring.
+func readAll(t *testing.T, o offer, s *attach.Socket, rd *ring.Reader, packets int) {
+	got := make(chan struct{}, 64) // fewer than the ring has room for
 	var delivering sync.WaitGroup
 	delivering.Go(func() {
 		for i := range packets {
@@ -131,6 +164,44 @@ func TestConcurrentPollsMissNoError(t *testing.T) {
 		}
 		if e, _, _ := s.Poll(w); e == 0 {
 			w.wait(t)
+		}
+	}
+}
+
+// A peer is sent as many wake-ups as it has asked for, whatever it does with them.
+func TestAPeerGetsTheWakeupsThatItHasAskedFor(t *testing.T) {
+	const arm, counts = 23, 19
+	o := listen(t, attach.Config{})
+	c, events := greeted(t, o.Addr())
+	ask(t, c, request(newSocket, 0, 1, unix.SOCK_RAW, unix.ETH_P_ALL))
+	for wakes := 1; wakes <= 4; wakes++ {
+		_, err := c.Write(request(arm, 1, 2, wakes))
+		must(t, err)
+		ask(t, c, request(counts, 1, 3)) // arm was served before
+		for i := range 10 {
+			o.dev.Deliver(&rxring.Packet{Data: frame(i, 64)})
+		}
+		ask(t, c, request(closeSocket, 1, 4)) // all events were sent
+		b, got := make([]byte, 16), 0
+		for {
+			if _, _, err := unix.Recvfrom(events, b, unix.MSG_DONTWAIT); err != nil {
+				break
+			}
+			got++
+		}
+		if got != wakes {
+			t.Errorf("%d wake-ups of %d that were asked for", got, wakes)
+		}
+		c, events = greeted(t, o.Addr())
+		ask(t, c, request(newSocket, 0, 1, unix.SOCK_RAW, unix.ETH_P_ALL))
+	}
+	for _, wakes := range []int{0, 5} {
+		c, _ := greeted(t, o.Addr())
+		ask(t, c, request(newSocket, 0, 1, unix.SOCK_RAW, unix.ETH_P_ALL))
+		_, err := c.Write(request(arm, 1, 2, wakes))
+		must(t, err)
+		if _, _, _, err := answer(t, c); err == nil {
+			t.Errorf("%d wake-ups: answered", wakes)
 		}
 	}
 }

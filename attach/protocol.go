@@ -22,7 +22,7 @@ import (
 // before it has read hello.
 
 // version changes when older and newer ends no longer understand each other.
-const version = 4
+const version = 5
 
 // magic starts a hello, so that no other program's first bytes pass for one.
 const magic = "rxring\x00\x01"
@@ -55,7 +55,7 @@ const (
 	opDiscard
 	opPeek   // as opRecv, but the flags are ignored
 	opMapped // the memfd of the last opMap is mapped: move the rings there
-	opArm    // as opPoll to arm, but without an answer: if there is an event already, a wake-up follows
+	opArm    // how many wake-ups: as opPoll to arm, but without an answer: if there is an event already, a wake-up follows
 	opEnd    // the number after the last operation
 )
 
@@ -69,6 +69,13 @@ const (
 // flagMore is set in evWake if the socket has an event that its ring does not show: an error, or
 // a packet in the queue.
 const flagMore = 1
+
+const (
+	// maxWakes is the greatest number of wake-ups that opArm asks for.
+	maxWakes = 4
+	// manyWakes is how many sockets of a client ask for more than one: see eventBuffer.
+	manyWakes = 16
+)
 
 const (
 	headerLen = 12

@@ -43,7 +43,7 @@ const (
 
 // eventBuffer is the SO_SNDBUF, in bytes, for the events of a peer with n sockets. The
 // kernel doubles it, and charges 768 bytes for each event.
-func eventBuffer(n int) int { return 512 * (n + 16) }
+func eventBuffer(n int) int { return 512 * (n + (maxWakes-1)*manyWakes + 16) }
 
 // acquireBuffers waits until the user has fewer than maxRequests requests, and prepares
 // for one.
