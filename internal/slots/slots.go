@@ -11,10 +11,10 @@ import (
 // Slots is the memory of a ring of slots (TPACKET_V1 or V2). Its methods may be
 // called concurrently. The caller keeps the memory reachable.
 type Slots struct {
-	base  unsafe.Pointer // of the shared memory
-	Geo   tpacket.Geometry
-	dense bool // frames fill the blocks: offsets need no division
-	wide  bool // V1: tp_status is an unsigned long
+	base unsafe.Pointer // of the shared memory
+	Geo  tpacket.Geometry
+	gap  uintptr // bytes of each block after its last frame
+	wide bool    // V1: tp_status is an unsigned long
 }
 
 // New returns the slots of a ring of g's shape in mem, of g.Size() bytes.
@@ -29,10 +29,10 @@ func New(mem []byte, g tpacket.Geometry) (Slots, error) {
 		return Slots{}, fmt.Errorf("ring: frames of %d bytes: want room for headers of %d", g.FrameSize, g.Version.HdrLen())
 	}
 	return Slots{
-		base:  unsafe.Pointer(unsafe.SliceData(mem)),
-		Geo:   g,
-		dense: g.BlockSize%g.FrameSize == 0,
-		wide:  g.Version == tpacket.V1,
+		base: unsafe.Pointer(unsafe.SliceData(mem)),
+		Geo:  g,
+		gap:  uintptr(g.BlockSize % g.FrameSize),
+		wide: g.Version == tpacket.V1,
 	}, nil
 }
 
@@ -67,10 +67,11 @@ func (s *Slots) Frame(slot uint32) []byte {
 }
 
 func (s *Slots) frame(slot uint32) unsafe.Pointer {
-	if s.dense {
-		return unsafe.Add(s.base, uintptr(slot)*uintptr(s.Geo.FrameSize))
+	at := uintptr(slot) * uintptr(s.Geo.FrameSize) // Geometry.FrameOffset, mostly without a division
+	if s.gap > 0 {
+		at += uintptr(slot/s.Geo.FramesPerBlock) * s.gap
 	}
-	return unsafe.Add(s.base, s.Geo.FrameOffset(slot))
+	return unsafe.Add(s.base, at)
 }
 
 // Status loads slot's status word once. The load is an acquire: it pairs with
@@ -103,9 +104,7 @@ func (s *Slots) SetStatus(slot, status uint32) {
 }
 
 // PublishStatus is SetStatus without the full barrier after the store: a
-// store-release. It is not inlined: see the writers' Release.
-//
-//go:noinline
+// store-release.
 func (s *Slots) PublishStatus(slot, status uint32) {
 	if Exploring {
 		stepPublish(slot, status)
@@ -124,7 +123,7 @@ func (s *Slots) HandBack(slot uint32) {
 	if Exploring {
 		StepStore(StatusWord, slot, tpacket.StatusKernel)
 	}
-	p := s.frame(slot) // not PublishStatus, which is too long to be inlined
+	p := s.frame(slot)
 	if s.wide {
 		storeRelease64((*uint64)(p), tpacket.StatusKernel)
 		return

@@ -120,15 +120,18 @@ func (r *Ring) AcquireBatch(run []uint32) (n int, v ring.Verdict) {
 		// The run of free slots from head on.
 		var seq uint64
 		var free bool
-		end := t
+		slot, end := d.slot(t), t
 		for n = 0; n < len(run); n++ {
-			run[n] = d.slot(end)
-			seq = d.sequence(run[n]).Load()                 // pairs as in Acquire
-			free = r.Status(run[n]) == tpacket.StatusKernel // pairs as in Acquire
+			seq = d.sequence(slot).Load()                 // pairs as in Acquire
+			free = r.Status(slot) == tpacket.StatusKernel // pairs as in Acquire
 			if seq != end || !free {
 				break
 			}
-			end = d.after(end)
+			run[n] = slot
+			if slot++; slot == d.slots {
+				slot, end = 0, end|d.mask
+			}
+			end++
 		}
 		if n > 0 {
 			if d.next.CompareAndSwap(t, end) {
@@ -157,13 +160,14 @@ func (r *Ring) AcquireBatch(run []uint32) (n int, v ring.Verdict) {
 // visible to a reader that sees status, which must not be KERNEL. A full barrier must follow
 // before the caller wakes a reader: see package notify.
 //
-// PublishStatus is a call, so no compiler can find the releasing bit overwritten unread and
-// leave it out.
+// The second load of the sequence word is for the compiler: none can find the releasing bit
+// overwritten unread and leave it out.
 func (r *Ring) Release(slot, status uint32) {
 	seq := r.ticket.sequence(slot)
 	t := slots.LoadOwn(seq)
 	slots.PublishWord(seq, t|ticketReleasing) // pairs with the load in Acquire
 	r.PublishStatus(slot, status)             // pairs with the reader's load
+	_ = slots.LoadOwn(seq)
 	slots.PublishWord(seq, t+r.ticket.mask+1) // pairs with the load in Acquire
 }
 
