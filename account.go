@@ -1,7 +1,6 @@
 package rxring
 
 import (
-	"math/bits"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -236,16 +235,17 @@ func (s *Socket) receiveMetered(rx *rxOptions, p *Packet, meta *packetMeta) (wak
 }
 
 // receiveBatchMetered is receiveBatch for a socket with an account whose grant hides nothing.
-func (s *Socket) receiveBatchMetered(rx *rxOptions, ps []Packet, metas []packetMeta, mask batchMask) {
-	sh := s.meter.shareOf(s.ns, rx.account, metas[mask.first()].from.Ifindex)
+func (s *Socket) receiveBatchMetered(rx *rxOptions, b *measuredBatch, mask batchMask) {
+	sh := s.meter.shareOf(s.ns, rx.account, b.metas[mask.first()].from.Ifindex)
 	if !sh.Exceeded() {
 		watch := sh.Start()
-		s.receiveBatchUnrestricted(rx.unrestricted, ps, metas, mask)
-		s.meter.Batch(int64(bits.OnesCount32(uint32(mask))), watch)
+		s.receiveBatchUnrestricted(rx.unrestricted, b, mask)
+		s.meter.Batch(int64(mask.len()), watch)
 		return
 	}
-	for i := range ps {
-		if mask&(1<<i) != 0 && metas[i].length != 0 && s.wants(&ps[i], &metas[i]) && !(rx.ignoreOutgoing && ps[i].Outgoing) {
+	for ; mask != 0; mask = mask.rest() {
+		p, meta := &b.packets[mask.first()], &b.metas[mask.first()]
+		if meta.length != 0 && s.wants(p, meta) && !(rx.ignoreOutgoing && p.Outgoing) {
 			s.throttle(rx.account)
 		}
 	}
@@ -276,16 +276,16 @@ func (g *group) deliverMetered(of *Account, p *Packet, meta *packetMeta) {
 
 // deliverBatchMetered is deliverBatch for a group with an account whose members' grants hide
 // nothing.
-func (g *group) deliverBatchMetered(of *Account, members []*Socket, ps []Packet, metas []packetMeta) {
-	sh := g.meter.shareOf(members[0].ns, of, metas[0].from.Ifindex)
+func (g *group) deliverBatchMetered(of *Account, members []*Socket, b *measuredBatch) {
+	sh := g.meter.shareOf(members[0].ns, of, b.metas[0].from.Ifindex)
 	if !sh.Exceeded() {
 		watch := sh.Start()
-		g.deliverBatchUnmetered(members, ps, metas)
-		g.meter.Batch(int64(len(ps)), watch)
+		g.deliverBatchUnmetered(members, b)
+		g.meter.Batch(int64(len(b.packets)), watch)
 		return
 	}
-	for i := range ps {
-		if metas[i].length > 0 && g.wants(&ps[i], &metas[i]) {
+	for i := range b.packets {
+		if b.metas[i].length > 0 && g.wants(&b.packets[i], &b.metas[i]) {
 			members[0].throttle(of)
 		}
 	}

@@ -1,6 +1,7 @@
 package rxring
 
 import (
+	"math"
 	"math/bits"
 
 	"github.com/rxring/rxring/cbpf"
@@ -44,13 +45,8 @@ func (d *Device) deliverInBatches(ps []Packet, taps []tap) {
 // deliver_skb and dev_queue_xmit_nit do (net/core/dev.c).
 func (d *Device) deliver(p *Packet, taps []tap) {
 	var meta packetMeta
-	if !meta.measure(d, p) {
-		d.dropMalformed(taps)
-		return
-	}
-	if meta.extra&extraVLAN != 0 && !p.Outgoing {
-		d.traffic.of(p).add(1, uint64(meta.length))
-		d.offerTagged(p, &meta, taps)
+	if k := meta.measure(d, p); k != ordinary {
+		d.deliverUnusual(k, p, &meta, taps)
 		return
 	}
 	var due *Socket // whose reader is woken after the count, which is the full barrier before
@@ -74,8 +70,15 @@ func (d *Device) deliver(p *Packet, taps []tap) {
 	}
 }
 
-// offerTagged calls deliverTagged, and counts the packet as malformed if that fails.
-func (d *Device) offerTagged(p *Packet, meta *packetMeta, taps []tap) {
+// deliverUnusual delivers a packet that is not ordinary.
+//
+//go:noinline
+func (d *Device) deliverUnusual(k kind, p *Packet, meta *packetMeta, taps []tap) {
+	if k == malformed {
+		d.dropMalformed(taps)
+		return
+	}
+	d.traffic.of(p).add(1, uint64(meta.length))
 	if !d.deliverTagged(p, meta, taps) {
 		d.malformed.Add(1)
 	}
@@ -103,38 +106,102 @@ func (c *batchClock) read() { *c = batchClock(clock.Now()) }
 // batchMask is a set of a batch's packets, by number.
 type batchMask uint32
 
-func (m batchMask) first() int { return bits.TrailingZeros32(uint32(m)) }
+func (m batchMask) first() int { return bits.TrailingZeros32(uint32(m)) % maxBatch }
+
+func (m batchMask) rest() batchMask { return m & (m - 1) }
+
+func (m batchMask) len() int { return bits.OnesCount32(uint32(m)) }
+
+// measuredBatch is up to maxBatch packets with their metadata.
+type measuredBatch struct {
+	packets   []Packet
+	metas     []packetMeta // as many; length 0: malformed, to be skipped
+	malformed int          // packets
+	longest   uint32       // bytes of the longest packet; MaxUint32: not all are Ethernet frames
+}
+
+func (b *measuredBatch) all() batchMask { return ^batchMask(0) >> (maxBatch - len(b.packets)) }
+
+// fewPackets is how many packets need so little memory for their metadata that clearing the rest
+// would cost more than they do.
+const fewPackets = 8
 
 // deliverBatch is deliver for up to maxBatch packets.
 func (d *Device) deliverBatch(ps []Packet, taps []tap) {
-	var metas [maxBatch]packetMeta
+	if len(ps) <= fewPackets {
+		var metas [fewPackets]packetMeta
+		d.deliverMeasured(&measuredBatch{packets: ps, metas: metas[:len(ps)]}, taps)
+	} else {
+		var metas [maxBatch]packetMeta
+		d.deliverMeasured(&measuredBatch{packets: ps, metas: metas[:len(ps)]}, taps)
+	}
+}
+
+// deliverMeasured measures and delivers a batch with empty metadata.
+func (d *Device) deliverMeasured(b *measuredBatch, taps []tap) {
+	ps, metas := b.packets, b.metas[:len(b.packets)]
 	for i := range ps {
-		if !metas[i].measure(d, &ps[i]) {
-			d.dropMalformed(taps)
-			metas[i].length = 0 // skipped by sockets
-		} else if metas[i].extra&extraVLAN != 0 && !ps[i].Outgoing { // delivered alone, in its place among the others
-			d.offerBatch(ps[:i], metas[:i], taps)
-			d.traffic.of(&ps[i]).add(1, uint64(metas[i].length))
-			d.offerTagged(&ps[i], &metas[i], taps)
-			d.deliverBatch(ps[i+1:], taps)
+		if k := metas[i].measure(d, &ps[i]); k != ordinary && d.deliverSplit(b, i, k, taps) {
 			return
 		}
 	}
-	d.offerBatch(ps, metas[:len(ps)], taps)
+	d.offerBatch(b, taps)
 }
 
-func (d *Device) offerBatch(ps []Packet, metas []packetMeta, taps []tap) {
-	if len(ps) == 0 { // a tagged packet was the first, or the last
+// deliverSplit takes packet i, which is not ordinary, out of the batch. A tagged one is delivered
+// alone, in its place among the others: then all of them have been delivered, and it returns true.
+//
+//go:noinline
+func (d *Device) deliverSplit(b *measuredBatch, i int, k kind, taps []tap) (done bool) {
+	p, meta, after := &b.packets[i], &b.metas[i], b.packets[i+1:]
+	if k == malformed {
+		d.dropMalformed(taps)
+		*meta = packetMeta{}
+		b.malformed++
+		return false
+	}
+	b.packets, b.metas = b.packets[:i], b.metas[:i]
+	d.offerBatch(b, taps)
+	d.deliverUnusual(k, p, meta, taps)
+	d.deliverBatch(after, taps)
+	return true
+}
+
+func (d *Device) offerBatch(b *measuredBatch, taps []tap) {
+	if len(b.packets) == 0 { // a tagged packet was the first, or the last
 		return
 	}
-	d.traffic.countBatch(ps, metas)
+	in, out := b.sum()
+	d.traffic.add(in, out)
 	for _, t := range taps {
 		if t.group != nil {
-			t.group.deliverBatch(ps, metas)
+			t.group.deliverBatch(b)
 		} else {
-			t.socket.receiveBatch(ps, metas, ^batchMask(0))
+			t.socket.receiveBatch(b, b.all())
 		}
 	}
+}
+
+// sum computes longest, and returns what the device counts.
+func (b *measuredBatch) sum() (in, out Traffic) {
+	longest := uint32(0)
+	metas := b.metas[:len(b.packets)]
+	for i := range b.packets {
+		n := uint64(metas[i].length)
+		in.Bytes += n
+		if b.packets[i].Outgoing && n > 0 {
+			out.Packets++
+			out.Bytes += n
+		}
+		longest = max(longest, metas[i].capLen)
+		if metas[i].maclen != etherLen {
+			longest = math.MaxUint32
+		}
+	}
+	b.longest = longest
+	in.Packets = uint64(len(b.packets)-b.malformed) - out.Packets
+	in.Bytes -= out.Bytes
+	return in, out
 }
 
 // wants reports whether the socket is offered the packet: one that is bound to a single
@@ -158,14 +225,13 @@ type rxOptions struct {
 	dgram          bool
 	ignoreOutgoing bool
 	fillHash       bool   // V3: tp_rxhash is asked for
+	stampsMore     bool   // each packet needs stampMore
 	frameSize      uint32 // bytes that a packet has room in, headers included
-	reserve        uint32
+	net            uint32 // where the network header is of a packet without a link-layer header
 	vnetLen        uint32 // PACKET_VNET_HDR_SZ
 	copyWhole      bool   // PACKET_COPY_THRESH: what a slot cuts goes to the queue, too
 	whole          uint32 // Ethernet frames of up to so many bytes are received whole, unfiltered; 0: none
 	trailers       uint32 // a mask of packetMeta.trailer; 0: comments are not wanted
-
-	bare, framed tpacket.Offsets // of packets without and with an Ethernet header
 
 	budget       *Budget    // charged for queued packets
 	grant        *granted   // nil: no restriction
@@ -175,25 +241,25 @@ type rxOptions struct {
 
 // setWhole sets whole from the other options.
 func (rx *rxOptions) setWhole() {
-	if rx.filter == nil && !rx.dgram && !rx.ignoreOutgoing && rx.vnetLen == 0 && rx.framed.Net <= maxOffset && rx.framed.Mac < rx.frameSize {
-		rx.whole = rx.frameSize - rx.framed.Mac
+	if at := rx.offsets(etherLen); rx.filter == nil && !rx.dgram && !rx.ignoreOutgoing && rx.vnetLen == 0 && at.Net <= maxOffset && at.Mac < rx.frameSize {
+		rx.whole = rx.frameSize - at.Mac
 	}
 }
 
-// offsets returns where the packet's headers are placed in a frame.
-func (rx *rxOptions) offsets(meta *packetMeta) tpacket.Offsets {
-	if meta.maclen == etherLen {
-		return rx.framed
+// offsets returns where the headers of a packet are placed in a frame. The socket sees maclen
+// bytes of link-layer header.
+func (rx *rxOptions) offsets(maclen uint32) tpacket.Offsets {
+	net := rx.net
+	if maclen > nearMac {
+		net += uint32(tpacket.Align(int(maclen - nearMac)))
 	}
-	return rx.otherOffsets(meta)
+	return tpacket.Offsets{Mac: net - maclen, Net: net}
 }
 
-func (rx *rxOptions) otherOffsets(meta *packetMeta) tpacket.Offsets {
-	if meta.maclen == 0 || rx.dgram {
-		return rx.bare
-	}
-	return tpacket.RawOffsets(rx.version, meta.maclen, rx.reserve, rx.vnetLen)
-}
+// nearMac is how much link-layer header fits between a frame's header and the network header of
+// a packet without one, for which Linux leaves room for 16 bytes: TPACKET_HDRLEN is 12 less than
+// a multiple of the alignment in all versions.
+const nearMac = 16 + 12
 
 // skipLen returns how many bytes at the packet's beginning are hidden from the socket.
 func (rx *rxOptions) skipLen(meta *packetMeta) uint32 {
@@ -233,15 +299,18 @@ func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) (wake bo
 		s.receiveWithoutSlots(rx, p, meta, snaplen)
 		return false
 	}
-	if slot, verdict := rx.ring.Acquire(); verdict == ring.Acquired {
-		status := rx.fill(rx.ring.Frame(slot), p, meta, snaplen) | s.losing()
-		if cut && s.enqueueCopy(rx, p, meta) {
-			status |= tpacket.StatusCopy
-		}
-		rx.ring.Release(slot, status)
-	} else {
+	slot, verdict := rx.ring.Acquire()
+	if verdict != ring.Acquired {
 		s.counters.Drop(verdict, 1)
+		return true
 	}
+	meta.stamp()
+	status := s.losing()
+	if cut && s.enqueueCopy(rx, p, meta) {
+		status |= tpacket.StatusCopy
+	}
+	status |= rx.fill(rx.ring.Frame(slot), p, meta, snaplen)
+	rx.ring.Release(slot, status)
 	return true
 }
 
@@ -263,29 +332,78 @@ func (s *Socket) receiveWithoutSlots(rx *rxOptions, p *Packet, meta *packetMeta,
 }
 
 // receiveBatch is receive for the packets in mask. It acquires their slots together.
-func (s *Socket) receiveBatch(ps []Packet, metas []packetMeta, mask batchMask) {
+func (s *Socket) receiveBatch(b *measuredBatch, mask batchMask) {
 	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
 	if rx.unrestricted != nil {
-		s.receiveBatchGranted(rx, ps, metas, mask)
+		s.receiveBatchGranted(rx, b, mask)
 	} else {
-		s.receiveBatchUnrestricted(rx, ps, metas, mask)
+		s.receiveBatchUnrestricted(rx, b, mask)
 	}
 }
 
 // receiveBatchUnrestricted is receiveBatch for a socket without grant and account.
-func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []packetMeta, mask batchMask) {
+func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, b *measuredBatch, mask batchMask) {
 	var (
-		admitted [maxBatch]uint8 // by number
 		snaplens [maxBatch]uint32
-		cuts     batchMask // by place in the two
 		slots    [maxBatch]uint32
-		n        int
+		cuts     batchMask
 		now      batchClock
 	)
 	protocol := uint16(s.protocol.Load()) // pairs with the store in bindLocked
-	for i := range ps {
-		p, meta := &ps[i], &metas[i]
-		if mask&(1<<i) == 0 || meta.length == 0 || !matchesProtocol(protocol, p, meta) {
+	whole := protocol == tpacket.ETHPAll && rx.receivesAllWhole(b)
+	if !whole {
+		mask, cuts = s.admitBatch(rx, b, mask, protocol, &snaplens)
+	}
+	if mask == 0 {
+		return
+	}
+	if rx.ring == nil {
+		for ; mask != 0; mask = mask.rest() {
+			i := mask.first()
+			p, meta, snaplen := &b.packets[i], &b.metas[i], snaplens[i]
+			if whole {
+				snaplen = meta.capLen
+			}
+			now.stamp(meta)
+			s.receiveWithoutSlots(rx, p, meta, snaplen)
+		}
+		return
+	}
+	r, ps, metas := rx.ring, b.packets, b.metas[:len(b.packets)]
+	for mask != 0 {
+		got, verdict := r.AcquireBatch(slots[:mask.len()])
+		if verdict != ring.Acquired { // the next packet is dropped; those after it try again
+			s.counters.Drop(verdict, 1)
+			mask = mask.rest()
+			continue
+		}
+		losing := s.losing()
+		for _, slot := range slots[:got] {
+			i := mask.first()
+			p, meta := &ps[i], &metas[i]
+			now.stamp(meta)
+			status, snaplen := losing, meta.capLen
+			if !whole {
+				snaplen = snaplens[i]
+				if cuts&(1<<i) != 0 && s.enqueueCopy(rx, p, meta) {
+					status |= tpacket.StatusCopy
+				}
+			}
+			status |= rx.fill(r.Frame(slot), p, meta, snaplen)
+			r.Release(slot, status)
+			mask = mask.rest()
+		}
+	}
+	s.notify.FenceAndWake()
+}
+
+// admitBatch returns which packets in mask are for the socket, and of which a whole copy is
+// wanted, with the bytes that fit into a frame in snaplens.
+func (s *Socket) admitBatch(rx *rxOptions, b *measuredBatch, mask batchMask, protocol uint16, snaplens *[maxBatch]uint32) (admitted, cuts batchMask) {
+	for ; mask != 0; mask = mask.rest() {
+		i := mask.first()
+		p, meta := &b.packets[i], &b.metas[i]
+		if meta.length == 0 || !matchesProtocol(protocol, p, meta) {
 			continue
 		}
 		snaplen, cut := meta.capLen, false
@@ -295,47 +413,22 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, ps []Packet, metas []pa
 				continue
 			}
 		}
-		admitted[n], snaplens[n] = uint8(i), snaplen
+		snaplens[i] = snaplen
+		admitted |= 1 << i
 		if cut {
-			cuts |= 1 << n
-		}
-		n++
-	}
-	if n == 0 {
-		return
-	}
-	if rx.ring == nil {
-		for k, i := range admitted[:n] {
-			now.stamp(&metas[i])
-			s.receiveWithoutSlots(rx, &ps[i], &metas[i], snaplens[k])
-		}
-		return
-	}
-	for done := 0; done < n; {
-		got, verdict := rx.ring.AcquireBatch(slots[done:n])
-		if verdict != ring.Acquired { // the next packet is dropped; those after it try again
-			s.counters.Drop(verdict, 1)
-			done++
-			continue
-		}
-		for ; got > 0; got-- {
-			slot, p, meta := slots[done], &ps[admitted[done]], &metas[admitted[done]]
-			now.stamp(meta)
-			status := rx.fill(rx.ring.Frame(slot), p, meta, snaplens[done]) | s.losing()
-			if cuts&(1<<done) != 0 && s.enqueueCopy(rx, p, meta) {
-				status |= tpacket.StatusCopy
-			}
-			rx.ring.Release(slot, status)
-			done++
+			cuts |= 1 << i
 		}
 	}
-	s.notify.FenceAndWake()
+	return admitted, cuts
 }
 
 // receivesWhole reports whether the socket receives all bytes of the packet, without a filter.
 func (rx *rxOptions) receivesWhole(meta *packetMeta) bool {
 	return meta.maclen == etherLen && meta.capLen-1 < rx.whole
 }
+
+// receivesAllWhole is receivesWhole for all packets of the batch.
+func (rx *rxOptions) receivesAllWhole(b *measuredBatch) bool { return b.longest <= rx.whole }
 
 // admit runs the filter and measures: it returns how many bytes of the packet fit into a
 // frame, whether a whole copy of a packet cut there is wanted, and whether the packet is
@@ -355,7 +448,7 @@ func (s *Socket) admit(rx *rxOptions, p *Packet, meta *packetMeta) (snaplen uint
 		s.counters.Filtered()
 		return 0, false, false
 	}
-	at := rx.offsets(meta)
+	at := rx.offsets(meta.maclen - skip)
 	if at.Net > maxOffset || rx.vnetLen != 0 && !p.GSO.vnetKnown() {
 		s.counters.Drop(ring.NoRoom, 1)
 		return 0, false, false

@@ -173,6 +173,20 @@ func TestHeadersPastSixteenBitsAreDropped(t *testing.T) {
 	}
 }
 
+func TestLinkLayerHeadersOfAnyLengthArePlacedAsInLinux(t *testing.T) {
+	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+	v1, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V1, rxtest.BlocksRequest.Req)
+	v2, _ := rxtest.Open(t, ns, rxring.SockRaw, tpacket.V2, rxtest.BlocksRequest.Req)
+	v3, _ := rxtest.OpenV3(t, ns, rxtest.BlocksRequest)
+	for v, s := range map[tpacket.Version]*rxring.Socket{tpacket.V1: v1, tpacket.V2: v2, tpacket.V3: v3} {
+		for maclen := range uint32(300) {
+			if got, want := s.Offsets(maclen), tpacket.RawOffsets(v, maclen, 0, 0); got != want {
+				t.Errorf("V%d, a header of %d bytes: %+v, want %+v", v+1, maclen, got, want)
+			}
+		}
+	}
+}
+
 func TestSocketSeesOnlyItsDeviceAndProtocol(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	a := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "a"})

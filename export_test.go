@@ -1,5 +1,7 @@
 package rxring
 
+import "github.com/rxring/rxring/tpacket"
+
 // Charge charges the account's sockets for time of the device's writers.
 func (a *Account) Charge(d *Device, nanoseconds int64) {
 	a.shareOf(d.ns, int32(d.index)).ChargeExactly(nanoseconds)
@@ -27,8 +29,12 @@ func Untag(p *Packet, n int) (Packet, bool) {
 // FlowHashes returns the packet's flow hash, and the hash without the short way of common packets.
 func FlowHashes(d *Device, p *Packet) (hash, walked uint32) {
 	var meta packetMeta
-	if !meta.measure(d, p) {
+	if meta.measure(d, p) == malformed {
 		return 0, 0
 	}
 	return flowHash(p, &meta), hashWalked(p, &meta)
 }
+
+// Offsets returns where the socket places the headers of a packet with maclen bytes of link-layer
+// header that it sees.
+func (s *Socket) Offsets(maclen uint32) tpacket.Offsets { return s.rx.Load().offsets(maclen) }

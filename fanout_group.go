@@ -167,7 +167,7 @@ func (g *group) deliverToMember(p *Packet, meta *packetMeta) {
 }
 
 // deliverBatch is deliver for several packets.
-func (g *group) deliverBatch(ps []Packet, metas []packetMeta) {
+func (g *group) deliverBatch(b *measuredBatch) {
 	members := *g.members.Load() // pairs with the stores in linkLocked and unlinkLocked
 	if len(members) == 0 {
 		return
@@ -175,40 +175,40 @@ func (g *group) deliverBatch(ps []Packet, metas []packetMeta) {
 	// A member's room depends on the packets before; and a fragment may complete a
 	// packet that is not in the batch.
 	if g.usesRollover() || g.defrag != nil || g.grant.Load() != nil {
-		for i := range ps {
-			if metas[i].length > 0 {
-				tap{group: g}.receive(&ps[i], &metas[i])
+		for i := range b.packets {
+			if b.metas[i].length > 0 {
+				tap{group: g}.receive(&b.packets[i], &b.metas[i])
 			}
 		}
 	} else if of := g.account.Load(); of != nil {
-		g.deliverBatchMetered(of, members, ps, metas)
+		g.deliverBatchMetered(of, members, b)
 	} else {
-		g.deliverBatchUnmetered(members, ps, metas)
+		g.deliverBatchUnmetered(members, b)
 	}
 }
 
 // deliverBatchUnmetered chooses a member for each packet of a batch by itself. Those for one member take
 // their slots together.
-func (g *group) deliverBatchUnmetered(members []*Socket, ps []Packet, metas []packetMeta) {
+func (g *group) deliverBatchUnmetered(members []*Socket, b *measuredBatch) {
 	var (
 		chosen [maxBatch]*Socket
 		left   batchMask
 	)
-	for i := range ps {
-		if metas[i].length > 0 && g.wants(&ps[i], &metas[i]) {
-			chosen[i] = members[g.choose(members, &ps[i], &metas[i])]
+	for i := range b.packets {
+		if p, meta := &b.packets[i], &b.metas[i]; meta.length > 0 && g.wants(p, meta) {
+			chosen[i] = members[g.choose(members, p, meta)]
 			left |= 1 << i
 		}
 	}
 	for left != 0 {
 		s := chosen[left.first()]
 		var mine batchMask
-		for rest := left; rest != 0; rest &= rest - 1 {
+		for rest := left; rest != 0; rest = rest.rest() {
 			if i := rest.first(); chosen[i] == s {
 				mine |= 1 << i
 			}
 		}
-		s.receiveBatch(ps, metas, mine)
+		s.receiveBatch(b, mine)
 		left &^= mine
 	}
 }

@@ -12,12 +12,13 @@ import (
 // receiveBlock is what receiveOne does after admit for a V3 ring, whose reader is woken once
 // per block, not per packet.
 func (s *Socket) receiveBlock(rx *rxOptions, p *Packet, meta *packetMeta, snaplen uint32) {
-	mac := min(rx.offsets(meta).Mac, rx.frameSize)
+	mac := min(rx.offsets(meta.maclen-rx.skipLen(meta)).Mac, rx.frameSize)
 	room, verdict := rx.blocks.Acquire(min(mac+snaplen+meta.trailer&rx.trailers, rx.frameSize))
 	if verdict != ring.Acquired {
 		s.counters.Drop(verdict, 1)
 		return
 	}
+	meta.stamp()
 	frame := rx.blocks.Bytes(room)
 	status := rx.fill(frame, p, meta, snaplen)
 	tpacket.Header3At(frame).Status = status
@@ -27,8 +28,9 @@ func (s *Socket) receiveBlock(rx *rxOptions, p *Packet, meta *packetMeta, snaple
 // fill writes the frame's header but for the status, the address and the packet, and returns the
 // status.
 func (rx *rxOptions) fill(frame []byte, p *Packet, meta *packetMeta, snaplen uint32) (status uint32) {
-	sec, nsec := seconds(meta.clock())
-	at, skip := rx.offsets(meta), rx.skipLen(meta)
+	sec, nsec := seconds(meta.timestamp)
+	skip := rx.skipLen(meta)
+	at := rx.offsets(meta.maclen - skip)
 	var from *tpacket.SockaddrLL
 	switch rx.version {
 	case tpacket.V2:
@@ -36,22 +38,17 @@ func (rx *rxOptions) fill(frame []byte, p *Packet, meta *packetMeta, snaplen uin
 		h.Len, h.Snaplen = meta.length-skip, snaplen
 		h.Mac, h.Net = uint16(at.Mac), uint16(at.Net)
 		h.Sec, h.Nsec = sec, nsec
-		h.VLANTCI, h.VLANTPID, h.Padding = 0, 0, [4]uint8{}
+		h.VLANTCI, h.VLANTPID = 0, 0
+		clear(h.Padding[:])
 		from = &h.From
 	case tpacket.V3:
 		h := tpacket.Frame3At(frame)
-		h.Header3 = tpacket.Header3{
-			NextOffset: uint32(len(frame)),
-			Sec:        sec,
-			Nsec:       nsec,
-			Snaplen:    snaplen,
-			Len:        meta.length - skip,
-			Mac:        uint16(min(at.Mac, rx.frameSize)),
-			Net:        uint16(at.Net),
-		}
-		if rx.fillHash {
-			h.RxHash = rxHash(p, meta)
-		}
+		h.NextOffset = uint32(len(frame))
+		h.Sec, h.Nsec = sec, nsec
+		h.Snaplen, h.Len = snaplen, meta.length-skip
+		h.Mac, h.Net = uint16(min(at.Mac, rx.frameSize)), uint16(at.Net)
+		h.RxHash, h.VLANTCI, h.VLANTPID, h.Padding16 = 0, 0, 0, 0
+		clear(h.Padding[:])
 		from = &h.From
 	default:
 		h := tpacket.Frame1At(frame)
@@ -61,15 +58,35 @@ func (rx *rxOptions) fill(frame []byte, p *Packet, meta *packetMeta, snaplen uin
 		from = &h.From
 	}
 	stampFrom(from, &meta.from)
+	if meta.extra != 0 || rx.stampsMore {
+		return rx.stampMore(frame, at.Mac, p, meta, snaplen)
+	}
+	switch {
+	case snaplen == 0:
+	case skip == 0 && int(snaplen) == len(p.Data): // most packets
+		copy(frame[at.Mac:], p.Data)
+	default:
+		gather(frame[at.Mac:at.Mac+snaplen], p, skip)
+	}
+	return meta.status
+}
+
+// stampMore is the rest of fill for what few packets or sockets have, and for the packet.
+//
+//go:noinline
+func (rx *rxOptions) stampMore(frame []byte, mac uint32, p *Packet, meta *packetMeta, snaplen uint32) (status uint32) {
 	status = meta.status
 	if meta.extra != 0 {
-		status |= rx.stampExtra(frame, at.Mac+snaplen, p, meta)
+		status |= rx.stampExtra(frame, mac+snaplen, p, meta)
 	}
-	if rx.vnetLen != 0 && at.Mac <= rx.frameSize {
-		stampVnet(frame[:at.Mac], p, meta)
+	if rx.fillHash {
+		tpacket.Header3At(frame).RxHash = rxHash(p, meta)
+	}
+	if rx.vnetLen != 0 && mac <= rx.frameSize {
+		stampVnet(frame[:mac], p, meta)
 	}
 	if snaplen > 0 {
-		gather(frame[at.Mac:at.Mac+snaplen], p, skip) // last: a call that leaves no value to save
+		gather(frame[mac:mac+snaplen], p, rx.skipLen(meta))
 	}
 	return status
 }
@@ -102,21 +119,17 @@ func stampFrom(to, from *tpacket.SockaddrLL) {
 	}
 }
 
-// stampVnet writes the virtio_net_hdr right before the packet. It is not inlined into fill,
-// which rarely needs it.
-//
-//go:noinline
+// stampVnet writes the virtio_net_hdr right before the packet.
 func stampVnet(before []byte, p *Packet, meta *packetMeta) {
 	h := p.vnet(meta, meta.length)
 	copy(before[len(before)-sizeofVnetHeader:], h[:])
 }
 
-// clock returns the time of the packet: all sockets share one reading.
-func (meta *packetMeta) clock() int64 {
+// stamp gives the packet a time if it has none: all sockets share one reading.
+func (meta *packetMeta) stamp() {
 	if meta.timestamp == 0 {
 		meta.readClock()
 	}
-	return meta.timestamp
 }
 
 func (meta *packetMeta) readClock() { meta.timestamp = clock.Now() }
@@ -126,11 +139,11 @@ const maxOffset = 1<<16 - 1
 
 // gather copies len(dst) bytes of the packet, from offset skip on.
 func gather(dst []byte, p *Packet, skip uint32) {
-	if len(p.Rest) == 0 && int(skip) <= len(p.Data) { // more is skipped of a truncated packet
-		copy(dst, p.Data[skip:])
-	} else {
+	if len(p.Rest) > 0 || int(skip) > len(p.Data) { // as of a truncated packet
 		gatherPieces(dst, p, skip)
+		return
 	}
+	copy(dst, p.Data[skip:])
 }
 
 // gatherPieces is gather for a packet in pieces.

@@ -250,15 +250,16 @@ func (s *Socket) receiveVisible(rx *rxOptions, p *Packet, meta *packetMeta) (wak
 
 // receiveBatchGranted is receiveBatch for a socket with a grant or an account. If the grant
 // hides anything, packets are received one by one.
-func (s *Socket) receiveBatchGranted(rx *rxOptions, ps []Packet, metas []packetMeta, mask batchMask) {
+func (s *Socket) receiveBatchGranted(rx *rxOptions, b *measuredBatch, mask batchMask) {
 	if rx.grant == nil {
-		s.receiveBatchMetered(rx, ps, metas, mask)
+		s.receiveBatchMetered(rx, b, mask)
 		return
 	}
 	wake := false
-	for i := range ps {
-		if mask&(1<<i) != 0 && metas[i].length != 0 && s.wants(&ps[i], &metas[i]) {
-			wake = s.receiveGranted(rx, &ps[i], &metas[i]) || wake
+	for ; mask != 0; mask = mask.rest() {
+		p, meta := &b.packets[mask.first()], &b.metas[mask.first()]
+		if meta.length != 0 && s.wants(p, meta) {
+			wake = s.receiveGranted(rx, p, meta) || wake
 		}
 	}
 	if wake {

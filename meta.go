@@ -34,12 +34,22 @@ const (
 	extraComment                   // there is a Packet.Comment
 )
 
-// measure computes the metadata, and reports whether the packet can be delivered: whether it
-// has a whole link-layer header, or one that the device's type knows.
-func (meta *packetMeta) measure(d *Device, p *Packet) bool {
+// kind says how a packet is delivered.
+type kind uint8
+
+const (
+	ordinary  kind = iota
+	tagged         // it comes in with a VLAN tag: see deliverTagged
+	malformed      // it has no whole link-layer header, or one that the device's type does not know
+)
+
+// measure computes the metadata, which must be zero, and says how the packet is delivered.
+func (meta *packetMeta) measure(d *Device, p *Packet) kind {
 	n := len(p.Data)
-	for _, b := range p.Rest {
-		n += len(b)
+	if len(p.Rest) > 0 {
+		for _, b := range p.Rest {
+			n += len(b)
+		}
 	}
 	meta.length, meta.capLen = uint32(n), uint32(n)
 	if p.Len > n {
@@ -47,36 +57,43 @@ func (meta *packetMeta) measure(d *Device, p *Packet) bool {
 	}
 	meta.maclen = d.maclen
 	meta.from = d.from
-	meta.status, meta.extra = tpacket.StatusUser, 0
+	meta.status = tpacket.StatusUser
 	if p.Timestamp != 0 {
 		meta.timestamp = p.Timestamp
 		meta.status |= tpacket.StatusTSSoftware
 	}
+	protocol := uint16(0)
 	if head := p.Data; !d.ethernet() {
 		if !meta.measureOther(d, p) {
-			return false
+			return malformed
 		}
+		protocol = meta.protocol
 	} else if len(head) < etherLen {
-		return false
+		return malformed
 	} else {
 		meta.from.Pkttype = destination(addrWord(head), d.own, d.bcast)
 		*(*[etherAddrLen]byte)(meta.from.Addr[:]) = [etherAddrLen]byte(head[etherAddrLen:])
-		meta.protocol = uint16(head[12])<<8 | uint16(head[13])
-		if meta.protocol < tpacket.ETHP8023Mn {
-			meta.protocol = lengthProtocol(head, p.Rest)
-		} else if isVLAN(meta.protocol) {
+		protocol = uint16(head[12])<<8 | uint16(head[13])
+		meta.protocol = protocol
+		if protocol < tpacket.ETHP8023Mn {
+			protocol = lengthProtocol(head, p.Rest)
+			meta.protocol = protocol
+		} else if isVLAN(protocol) {
 			meta.extra = extraVLAN
 			meta.readTags(p)
 		}
 	}
+	meta.from.Protocol = tpacket.Htons(protocol)
 	if p.Outgoing {
 		meta.from.Pkttype = tpacket.PacketOutgoing
 	}
-	meta.from.Protocol = tpacket.Htons(meta.protocol)
 	if int(p.Checksum)|int(p.GSO.Type)|int(p.VLAN.TPID)|len(p.Comment) != 0 { // one branch for what is rare
 		meta.measureRare(p)
 	}
-	return true
+	if meta.extra&extraVLAN != 0 && !p.Outgoing {
+		return tagged
+	}
+	return ordinary
 }
 
 // measureOther reads the link-layer header of a device that is not Ethernet.

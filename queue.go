@@ -193,6 +193,7 @@ func (s *Socket) enqueueCopy(rx *rxOptions, p *Packet, meta *packetMeta) bool {
 // newQueuedPacket copies what the socket sees of a packet, at most snaplen bytes, and the
 // values of its control messages.
 func (rx *rxOptions) newQueuedPacket(p *Packet, meta *packetMeta, snaplen uint32) *queuedPacket {
+	meta.stamp()
 	skip, tag := rx.skipLen(meta), rx.vlan(p, meta)
 	m := &queuedPacket{
 		budget: rx.budget,
@@ -204,7 +205,7 @@ func (rx *rxOptions) newQueuedPacket(p *Packet, meta *packetMeta, snaplen uint32
 			VLANTCI:  tag.TCI,
 			VLANTPID: tag.TPID,
 		},
-		timestamp:  meta.clock(),
+		timestamp:  meta.timestamp,
 		mark:       p.Mark,
 		priority:   p.Priority,
 		vnet:       p.vnet(meta, snaplen),

@@ -116,7 +116,6 @@ func (s *Socket) publishLocked() {
 	rx := &rxOptions{
 		epoch:          s.queue.epoch.Load(),
 		filter:         s.filter,
-		fillHash:       s.fillHash,
 		version:        s.version,
 		dgram:          s.typ == SockDgram,
 		ignoreOutgoing: s.flags[option{tpacket.SolPacket, tpacket.OptIgnoreOutgoing}] != 0 && s.group == nil,
@@ -127,21 +126,19 @@ func (s *Socket) publishLocked() {
 		rx.copyWhole = s.flags[option{tpacket.SolPacket, tpacket.OptCopyThresh}] != 0
 	case *writer.Blocks:
 		rx.blocks, rx.frameSize = b, b.MaxFrame()
+		rx.fillHash = s.fillHash
 	default:
 		rx.frameSize = math.MaxUint32 // the queue has no frames
 	}
+	reserve := uint32(0)
 	if s.ring != nil {
-		rx.reserve, rx.vnetLen = s.reserve, s.vnetLen
+		reserve, rx.vnetLen = s.reserve, s.vnetLen
 		if s.flags[option{tpacket.SolPacket, tpacket.OptComments}] != 0 && !s.grant.limitsBytes() {
 			rx.trailers = math.MaxUint32
 		}
-		rx.bare = tpacket.RawOffsets(s.version, 0, s.reserve, s.vnetLen)
-		rx.framed = tpacket.RawOffsets(s.version, etherLen, s.reserve, s.vnetLen)
-		if rx.dgram {
-			rx.bare = tpacket.DgramOffsets(s.version, s.reserve)
-			rx.framed = rx.bare
-		}
 	}
+	rx.net = tpacket.RawOffsets(s.version, 0, reserve, rx.vnetLen).Net
+	rx.stampsMore = rx.vnetLen != 0 || rx.fillHash
 	rx.setWhole()
 	rx.budget = s.budgetLocked()
 	own := *rx

@@ -410,10 +410,10 @@ func (d *Device) DeliverLate(to Receiver, at Moment, ps []Packet) {
 	taps := [1]tap{t}
 	for i := range ps {
 		var meta packetMeta
-		switch {
-		case !meta.measure(d, &ps[i]):
+		switch meta.measure(d, &ps[i]) {
+		case malformed:
 			dropAll(taps[:], ring.Malformed, 1)
-		case meta.extra&extraVLAN != 0 && !ps[i].Outgoing:
+		case tagged:
 			d.deliverTagged(&ps[i], &meta, taps[:])
 		default:
 			if t.group != nil || t.socket.wants(&ps[i], &meta) {

@@ -36,19 +36,8 @@ func (t *traffic) of(p *Packet) *trafficCounter {
 	return &t.in
 }
 
-// countBatch adds the packets ps with the lengths in metas. A length of 0 is not counted.
-func (t *traffic) countBatch(ps []Packet, metas []packetMeta) {
-	var in, out Traffic
-	for i := range ps {
-		sum := &in
-		if ps[i].Outgoing {
-			sum = &out
-		}
-		if n := metas[i].length; n > 0 {
-			sum.Packets++
-			sum.Bytes += uint64(n)
-		}
-	}
+// add counts what a batch brings.
+func (t *traffic) add(in, out Traffic) {
 	if in.Packets > 0 {
 		t.in.add(in.Packets, in.Bytes)
 	}

@@ -241,7 +241,7 @@ func pieces(first []byte, more [][]byte) (list [maxPieces][]byte, n int) {
 func (meta *packetMeta) remeasure(d *Device, p, q *Packet, n int) bool {
 	timestamp := meta.timestamp
 	*meta = packetMeta{}
-	if !meta.measure(d, q) {
+	if meta.measure(d, q) == malformed {
 		return false
 	}
 	meta.timestamp = max(meta.timestamp, timestamp)
