@@ -24,7 +24,7 @@ func (d *Device) Deliver(p *Packet) {
 }
 
 // DeliverBatch delivers the packets in order. It costs less per packet than Deliver: a socket
-// acquires slots for up to 32 packets at once.
+// with a ring of slots (V1, V2) acquires up to 32 at once, unless its grant hides something.
 func (d *Device) DeliverBatch(ps []Packet) {
 	taps := d.taps.Load() // pairs with the store in publishTapsLocked
 	if taps == nil {
@@ -49,7 +49,7 @@ func (d *Device) deliver(p *Packet, taps []tap) {
 		d.deliverUnusual(k, p, &meta, taps)
 		return
 	}
-	var due *Socket // whose reader is woken after the count, which is the full barrier before
+	var due *Socket // the last whose reader is to be woken: after the count, whose atomic add is the full barrier
 	for _, t := range taps {
 		s := t.socket
 		if t.group != nil {
@@ -230,7 +230,7 @@ type rxOptions struct {
 	net            uint32 // where the network header is of a packet without a link-layer header
 	vnetLen        uint32 // PACKET_VNET_HDR_SZ
 	copyWhole      bool   // PACKET_COPY_THRESH: what a slot cuts goes to the queue, too
-	whole          uint32 // Ethernet frames of up to so many bytes are received whole, unfiltered; 0: none
+	whole          uint32 // Ethernet frames of up to so many bytes are received whole, without running the filter; 0: none
 	trailers       uint32 // a mask of packetMeta.trailer; 0: comments are not wanted
 
 	budget       *Budget    // charged for queued packets
@@ -239,10 +239,15 @@ type rxOptions struct {
 	unrestricted *rxOptions // the same without grant and account; nil: it has neither
 }
 
-// setWhole sets whole from the other options.
+// setWhole sets whole from the other options. libpcap attaches a filter without conditions where
+// it has none.
 func (rx *rxOptions) setWhole() {
-	if at := rx.offsets(etherLen); rx.filter == nil && !rx.dgram && !rx.ignoreOutgoing && rx.vnetLen == 0 && at.Net <= maxOffset && at.Mac < rx.frameSize {
-		rx.whole = rx.frameSize - at.Mac
+	keep, constant := uint32(math.MaxUint32), true
+	if rx.filter != nil {
+		keep, constant = rx.filter.Constant()
+	}
+	if at := rx.offsets(etherLen); constant && !rx.dgram && !rx.ignoreOutgoing && rx.vnetLen == 0 && at.Net <= maxOffset && at.Mac < rx.frameSize {
+		rx.whole = min(rx.frameSize-at.Mac, keep)
 	}
 }
 
@@ -286,16 +291,17 @@ func (s *Socket) receiveQuietly(rx *rxOptions, p *Packet, meta *packetMeta) (wak
 }
 
 // receiveOne is a packet's life at one socket, in the order of tpacket_rcv
-// (net/packet/af_packet.c): filter, measure, acquire, stamp, copy, release. The caller wakes.
+// (net/packet/af_packet.c): filter, acquire, stamp, copy, release. The caller wakes, also if
+// the packet was dropped, as there.
 func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) (wake bool) {
-	snaplen, cut := meta.capLen, false
+	snaplen, wantCopy := meta.capLen, false
 	if !rx.receivesWhole(meta) {
 		var ok bool
-		if snaplen, cut, ok = s.admit(rx, p, meta); !ok {
+		if snaplen, wantCopy, ok = s.admit(rx, p, meta); !ok {
 			return false
 		}
 	}
-	if rx.ring == nil { // then it wakes by itself
+	if rx.ring == nil { // receiveWithoutSlots wakes
 		s.receiveWithoutSlots(rx, p, meta, snaplen)
 		return false
 	}
@@ -306,7 +312,7 @@ func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) (wake bo
 	}
 	meta.stamp()
 	status := s.losing()
-	if cut && s.enqueueCopy(rx, p, meta) {
+	if wantCopy && s.enqueueCopy(rx, p, meta) {
 		status |= tpacket.StatusCopy
 	}
 	status |= rx.fill(rx.ring.Frame(slot), p, meta, snaplen)
@@ -344,15 +350,15 @@ func (s *Socket) receiveBatch(b *measuredBatch, mask batchMask) {
 // receiveBatchUnrestricted is receiveBatch for a socket without grant and account.
 func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, b *measuredBatch, mask batchMask) {
 	var (
-		snaplens [maxBatch]uint32
-		slots    [maxBatch]uint32
-		cuts     batchMask
-		now      batchClock
+		snaplens   [maxBatch]uint32
+		slots      [maxBatch]uint32
+		wantCopies batchMask
+		now        batchClock
 	)
 	protocol := uint16(s.protocol.Load()) // pairs with the store in bindLocked
 	whole := protocol == tpacket.ETHPAll && rx.receivesAllWhole(b)
 	if !whole {
-		mask, cuts = s.admitBatch(rx, b, mask, protocol, &snaplens)
+		mask, wantCopies = s.admitBatch(rx, b, mask, protocol, &snaplens)
 	}
 	if mask == 0 {
 		return
@@ -385,7 +391,7 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, b *measuredBatch, mask 
 			status, snaplen := losing, meta.capLen
 			if !whole {
 				snaplen = snaplens[i]
-				if cuts&(1<<i) != 0 && s.enqueueCopy(rx, p, meta) {
+				if wantCopies&(1<<i) != 0 && s.enqueueCopy(rx, p, meta) {
 					status |= tpacket.StatusCopy
 				}
 			}
@@ -399,30 +405,30 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, b *measuredBatch, mask 
 
 // admitBatch returns which packets in mask are for the socket, and of which a whole copy is
 // wanted, with the bytes that fit into a frame in snaplens.
-func (s *Socket) admitBatch(rx *rxOptions, b *measuredBatch, mask batchMask, protocol uint16, snaplens *[maxBatch]uint32) (admitted, cuts batchMask) {
+func (s *Socket) admitBatch(rx *rxOptions, b *measuredBatch, mask batchMask, protocol uint16, snaplens *[maxBatch]uint32) (admitted, wantCopies batchMask) {
 	for ; mask != 0; mask = mask.rest() {
 		i := mask.first()
 		p, meta := &b.packets[i], &b.metas[i]
 		if meta.length == 0 || !matchesProtocol(protocol, p, meta) {
 			continue
 		}
-		snaplen, cut := meta.capLen, false
+		snaplen, wantCopy := meta.capLen, false
 		if !rx.receivesWhole(meta) {
 			var ok bool
-			if snaplen, cut, ok = s.admit(rx, p, meta); !ok {
+			if snaplen, wantCopy, ok = s.admit(rx, p, meta); !ok {
 				continue
 			}
 		}
 		snaplens[i] = snaplen
 		admitted |= 1 << i
-		if cut {
-			cuts |= 1 << i
+		if wantCopy {
+			wantCopies |= 1 << i
 		}
 	}
-	return admitted, cuts
+	return admitted, wantCopies
 }
 
-// receivesWhole reports whether the socket receives all bytes of the packet, without a filter.
+// receivesWhole reports whether the socket receives all bytes of the packet, whatever is in them.
 func (rx *rxOptions) receivesWhole(meta *packetMeta) bool {
 	return meta.maclen == etherLen && meta.capLen-1 < rx.whole
 }
@@ -430,21 +436,21 @@ func (rx *rxOptions) receivesWhole(meta *packetMeta) bool {
 // receivesAllWhole is receivesWhole for all packets of the batch.
 func (rx *rxOptions) receivesAllWhole(b *measuredBatch) bool { return b.longest <= rx.whole }
 
-// admit runs the filter and measures: it returns how many bytes of the packet fit into a
-// frame, whether a whole copy of a packet cut there is wanted, and whether the packet is
-// accepted. Refused packets have been counted.
-func (s *Socket) admit(rx *rxOptions, p *Packet, meta *packetMeta) (snaplen uint32, cut, ok bool) {
+// admit runs the filter and returns how many bytes of the packet the frame gets, whether a whole
+// copy is wanted of one that the frame cuts, and whether it is accepted. A refused packet has
+// been counted, unless the socket ignores outgoing ones.
+func (s *Socket) admit(rx *rxOptions, p *Packet, meta *packetMeta) (snaplen uint32, wantCopy, ok bool) {
 	if rx.ignoreOutgoing && p.Outgoing {
 		return 0, false, false
 	}
 	skip := rx.skipLen(meta)
 	snaplen = meta.capLen - skip
-	verdict := snaplen // in Linux, too, an empty packet is refused unless a filter wants it
+	keep := snaplen // in Linux, too, an empty packet is refused unless a filter wants it
 	if rx.filter != nil {
-		verdict = meta.runFilter(rx.filter, p, skip)
-		snaplen = min(snaplen, verdict)
+		keep = meta.runFilter(rx.filter, p, skip)
+		snaplen = min(snaplen, keep)
 	}
-	if verdict == 0 {
+	if keep == 0 {
 		s.counters.Filtered()
 		return 0, false, false
 	}

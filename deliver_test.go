@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/rxring/rxring"
@@ -417,5 +418,55 @@ func TestTimesBefore1970(t *testing.T) {
 			t.Errorf("timestamp %d: %d, %v: want %d, seconds modulo 2^32", timestamp, f.UnixNano(), ok, want)
 		}
 		f.Release()
+	}
+}
+
+// A filter of one `ret #n` is not run: its sockets receive and count what those of the same
+// filter in two instructions do.
+func TestConstantFilters(t *testing.T) {
+	const small = 128 // bytes of a slot: it cuts packets, too
+	for _, keep := range []uint32{0, 1, 13, 14, 15, 60, 64, 65, 1 << 18, 1<<32 - 1} {
+		for _, v := range []tpacket.Version{tpacket.V1, tpacket.V2, tpacket.V3} {
+			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
+			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
+			var sockets [2]*rxring.Socket
+			var readers [2]*ring.Reader
+			for i, prog := range [][]cbpf.Instruction{
+				rxtest.Keep(keep),
+				{{Op: cbpf.OpLdImm, K: 7}, {Op: cbpf.OpRetK, K: keep}},
+			} {
+				if v == tpacket.V3 {
+					sockets[i], readers[i] = rxtest.OpenV3(t, ns, rxtest.BlocksRequest)
+				} else {
+					sockets[i], readers[i] = rxtest.Open(t, ns, rxring.SockRaw, v, tpacket.Req{BlockSize: 4096, BlockNr: 1, FrameSize: small, FrameNr: 32})
+				}
+				rxtest.Must(t, sockets[i].AttachFilter(prog))
+			}
+			var ps []rxring.Packet
+			for _, n := range []int{14, 15, 60, 64, 65, 200} {
+				ps = append(ps, rxring.Packet{Data: rxtest.Frame(n), Timestamp: int64(n)},
+					rxring.Packet{Data: rxtest.Frame(14), Rest: [][]byte{make([]byte, n-14)}, Timestamp: int64(n), Outgoing: true})
+			}
+			for i := range ps {
+				dev.Deliver(&ps[i])
+			}
+			dev.DeliverBatch(ps)
+			var got [2][]string
+			for i, rd := range readers {
+				if v == tpacket.V3 {
+					rxtest.Expire(sockets[i])
+				}
+				for f, ok := rd.Next(); ok; f, ok = rd.Next() {
+					got[i] = append(got[i], fmt.Sprintf("%d of %d bytes, status %#x, % x", len(f.Data), f.Len, f.Status, f.Data))
+					f.Release()
+				}
+				if n := len(got[i]); keep > 0 && n != 2*len(ps) || keep == 0 && n != 0 {
+					t.Errorf("%v, ret #%d, socket %d: %d packets of %d", v, keep, i, n, 2*len(ps))
+				}
+			}
+			if !slices.Equal(got[0], got[1]) || sockets[0].Totals() != sockets[1].Totals() {
+				t.Errorf("%v, ret #%d: %+v\n%q\nwant %+v\n%q", v, keep, sockets[0].Totals(), got[0], sockets[1].Totals(), got[1])
+			}
+		}
 	}
 }

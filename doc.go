@@ -23,10 +23,12 @@
 //     lengths, protocol, packet type, address. A VLAN tag moves beside the frame (vlan.go).
 //   - A fanout group chooses a member (fanout_demux.go); a [Grant] truncates the packet
 //     (grant.go).
-//   - Socket.receiveOne (deliver.go) is tpacket_rcv: filter, measure, acquire a slot, fill
-//     (fill.go), release. V3 rings and sockets without a ring leave it after the filter, for
-//     receiveBlock (fill.go) and enqueue (queue.go).
-//   - Device.deliver counts the packet for the device, and wakes the ring's reader.
+//   - Socket.receiveOne (deliver.go) is tpacket_rcv: filter, acquire a slot, fill (fill.go),
+//     release. V3 rings and sockets without a ring leave it after the filter, for receiveBlock
+//     (fill.go) and enqueue (queue.go).
+//   - Device.deliver counts the packet for the device, and wakes the reader of a ring of slots.
+//     The reader of blocks is woken when one is released, or by its timer (BlocksConfig.Wake).
+//   - DeliverBatch has the same steps for up to 32 packets, in offerBatch and receiveBatch.
 //   - What a socket sends (send.go) is delivered to the other sockets as outgoing, and passed
 //     to the device's transmit function; transmit.go has the transmit rings, too.
 //

@@ -81,7 +81,7 @@ func (g *group) checkJoinLocked(s *Socket, c FanoutConfig) error {
 func (ns *Namespace) linkLocked(g *group, s *Socket, old tap) {
 	members := append(*g.members.Load(), s) // appends past the published slice, which does not change
 	g.countGrantLocked(s.grant, 1)
-	g.members.Store(&members) // pairs with the loads in deliverToMember and deliverBatch
+	g.members.Store(&members) // pairs with the writers' loads of group.members
 	g.publishGrantLocked()
 	ns.updateTapLocked(old, tap{group: g}, true)
 }

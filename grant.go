@@ -168,8 +168,9 @@ func (g *granted) visibleBytes(p *Packet, meta *packetMeta) (seen uint32) {
 	return min(seen, meta.runFilter(g.filter, &q, 0))
 }
 
-// truncate hides all but n bytes of the packet, but no byte of its link-layer header, which has
-// skip. The metadata keeps the true length. Rest is left to truncatePieces.
+// truncate hides all but the first n bytes of the packet. The socket skips its first skip bytes,
+// so the metadata counts at least those. It keeps the true length. Rest is left to
+// truncatePieces.
 func truncate(p *Packet, meta *packetMeta, n, skip uint32) {
 	meta.capLen = max(n, skip)
 	p.Hash = 0 // it covered bytes that are no longer there

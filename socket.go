@@ -149,7 +149,7 @@ func (s *Socket) publishLocked() {
 		rx.account, rx.unrestricted = s.grant.account(), &own
 	}
 	s.meter.Reset()
-	s.rx.Store(rx) // pairs with the load in receive
+	s.rx.Store(rx) // pairs with the writers' loads of Socket.rx
 	s.publishTxLocked()
 }
 

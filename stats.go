@@ -89,7 +89,7 @@ func (c *trafficCounter) total() Traffic {
 // Lost may be called concurrently with all other methods. With n 0, or without sockets on the
 // device, it does nothing.
 func (d *Device) Lost(n uint64) {
-	if taps := d.taps.Load(); taps != nil && n > 0 {
+	if taps := d.taps.Load(); taps != nil && n > 0 { // pairs with the store in publishTapsLocked
 		dropAll(*taps, ring.Lost, n)
 	}
 }
@@ -122,7 +122,7 @@ func dropAll(taps []tap, why ring.Verdict, n uint64) {
 // drop counts n packets that did not get as far as the socket's ring or queue.
 func (s *Socket) drop(why ring.Verdict, n uint64) {
 	s.counters.Drop(why, n)
-	if rx := s.rx.Load(); rx.ring == nil && rx.blocks == nil {
+	if rx := s.rx.Load(); rx.ring == nil && rx.blocks == nil { // pairs with the store in publishLocked
 		s.queue.dropped.Add(uint32(n)) // sk_drops, which only queues report
 	}
 }

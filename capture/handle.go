@@ -86,9 +86,6 @@ func (h *Handle) memoryError() error {
 // Ready reports whether Next has a packet without waiting.
 func (h *Handle) Ready() bool { return h.reader.Ready() }
 
-// releaseFrame releases the packet that Next returned last.
-func (h *Handle) releaseFrame() { h.frame.Release() }
-
 // ctxCheckInterval is the number of packets after which a loop checks its context even
 // though more packets are ready.
 const ctxCheckInterval = 64
@@ -98,7 +95,7 @@ const ctxCheckInterval = 64
 // valid until the next iteration.
 func (h *Handle) Packets(ctx context.Context) iter.Seq2[*ring.Frame, error] {
 	return func(yield func(*ring.Frame, error) bool) {
-		defer h.releaseFrame()
+		defer h.frame.Release()
 		for n := 1; ; n++ {
 			if n%ctxCheckInterval == 0 && ctx.Err() != nil {
 				yield(nil, ctx.Err())
@@ -125,7 +122,7 @@ func (h *Handle) Packets(ctx context.Context) iter.Seq2[*ring.Frame, error] {
 // len(frames). The caller must call Release for each, in any order, from any goroutine, or
 // [ring.ReleaseBatch] for several.
 func (h *Handle) ReadBatch(ctx context.Context, frames []ring.Frame) (n int, err error) {
-	h.releaseFrame()
+	h.frame.Release()
 	for len(frames) > 0 {
 		if n = h.reader.NextBatch(frames); n > 0 {
 			for i := range frames[:n] {

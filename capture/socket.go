@@ -56,7 +56,7 @@ func (h *Handle) setUp(ifindex int, c *Config) (err error) {
 	if err != nil {
 		return err
 	}
-	filter := cbpf.Truncated(c.Filter, c.Snaplen)
+	filter := cbpf.Truncated(c.Filter, c.Snaplen) // a filter truncates packets, too
 	if c.Fanout != nil {
 		filter = cbpf.Truncated(nil, 0) // a socket that is not yet a member gets packets that the group gets, too: drop them
 	}

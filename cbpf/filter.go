@@ -26,5 +26,14 @@ func Compile(prog []Instruction) (*Filter, error) {
 	return &Filter{prog: slices.Clone(prog), first: lower(prog), attrs: math.MaxInt}, nil
 }
 
+// Constant returns the number of bytes that f accepts of every packet, if it is a program of one
+// instruction that returns it (OpRetK).
+func (f *Filter) Constant() (n uint32, ok bool) {
+	if len(f.prog) == 1 && f.prog[0].Op == OpRetK {
+		return f.prog[0].K, true
+	}
+	return 0, false
+}
+
 // Program returns the program that f was compiled from. The caller must not change it.
 func (f *Filter) Program() []Instruction { return f.prog }

@@ -20,8 +20,9 @@ type blockReader struct {
 	at     uintptr // offset of its next packet in the ring, at most last
 	last   uintptr // the largest offset at which a packet's headers lie in the block
 
-	// By block: frames that are not released, subtracted from reading while the block
-	// is being read; or handingBack. Frames may be released by other goroutines.
+	// By block: while it is being read, reading less the frames that have been released; then
+	// the frames still to be released; handingBack for a moment; 0 otherwise. Any goroutine may
+	// release a frame.
 	held []atomic.Uint32
 }
 
@@ -39,7 +40,7 @@ func newBlockReader(m Memory, g tpacket.Geometry) (*blockReader, error) {
 	return &blockReader{Blocks: b, memory: m, held: make([]atomic.Uint32, g.BlockNr)}, nil
 }
 
-// ready reports whether next has a packet. It hands back blocks without any.
+// ready reports whether there is a packet to read. It hands back blocks without any.
 func (rd *blockReader) ready() bool {
 	for range rd.Geo.BlockNr {
 		if rd.left > 0 {

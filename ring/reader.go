@@ -36,9 +36,9 @@ type Sleeper interface {
 	SetDeadline(t time.Time) error
 }
 
-// Waker is a sleeper that is notified when a ring may have packets. Writers call
-// Wake, at most once for each time that the Waker was armed: it must not block, and
-// must not allocate if the writers are not to.
+// Waker is what writers wake when a ring may have packets. They call Wake at most once for
+// each time that the Waker was armed: it must not block, and must not allocate if the writers
+// are not to.
 type Waker interface{ Wake() }
 
 // NewReader returns the reader of a ring of g's shape in m, which must hold

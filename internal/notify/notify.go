@@ -8,23 +8,23 @@ import (
 	"github.com/rxring/rxring/ring"
 )
 
-// Notify is a list of sleepers and a flag that is up only while it has any: a
+// Notify is a list of wakers and a flag that is up only while it has any: a
 // writer loads the flag after each packet.
 //
 // The zero value is ready; all methods may be called concurrently.
 type Notify struct {
 	armed atomic.Bool
 
-	mu      sync.Mutex
-	sleeper []ring.Waker
+	mu     sync.Mutex
+	wakers []ring.Waker
 }
 
 // Arm subscribes w to the next Wake of n. The caller must then check the ring
 // once more, and sleep only if there is still nothing to read.
 func (n *Notify) Arm(w ring.Waker) {
 	n.mu.Lock()
-	if !slices.Contains(n.sleeper, w) {
-		n.sleeper = append(n.sleeper, w)
+	if !slices.Contains(n.wakers, w) {
+		n.wakers = append(n.wakers, w)
 	}
 	n.armed.Store(true) // a full barrier; pairs with the load in Wake
 	n.mu.Unlock()
@@ -33,10 +33,10 @@ func (n *Notify) Arm(w ring.Waker) {
 // Disarm cancels an Arm. A Wake already under way may still arrive.
 func (n *Notify) Disarm(w ring.Waker) {
 	n.mu.Lock()
-	if i := slices.Index(n.sleeper, w); i >= 0 {
-		n.sleeper = slices.Delete(n.sleeper, i, i+1)
+	if i := slices.Index(n.wakers, w); i >= 0 {
+		n.wakers = slices.Delete(n.wakers, i, i+1)
 	}
-	n.armed.Store(len(n.sleeper) > 0)
+	n.armed.Store(len(n.wakers) > 0)
 	n.mu.Unlock()
 }
 
@@ -58,9 +58,9 @@ func (n *Notify) FenceAndWake() {
 func (n *Notify) wake() {
 	var few [4]ring.Waker
 	n.mu.Lock()
-	due := append(few[:0], n.sleeper...)
-	clear(n.sleeper)
-	n.sleeper = n.sleeper[:0]
+	due := append(few[:0], n.wakers...)
+	clear(n.wakers)
+	n.wakers = n.wakers[:0]
 	n.armed.Store(false)
 	n.mu.Unlock()
 	for _, w := range due { // outside the lock: Wake may take locks that Arm's callers hold
