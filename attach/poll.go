@@ -11,8 +11,8 @@ import (
 // process can read, shows that there is nothing, and the server need only be asked for a wake-up,
 // which it does not answer. A socket that is armed already need not even be asked: of a ring of
 // blocks, whose writers wake its reader for each block, several wake-ups are asked for at once. The
-// server is asked for its events if the ring has packets, since whether a ring is readable depends
-// on where its writers are, and if it may have an event that the ring does not show.
+// server is asked for its events if it may have one that the ring does not show, and if the ring
+// has packets: whether it is readable depends on where its writers are, which only blocks show.
 
 // poller is a Socket's part for that.
 type poller struct {
@@ -29,8 +29,11 @@ type poller struct {
 func (s *Socket) Poll(w ring.Waker) (e rxring.Events, readable bool, queued int) {
 	if w != nil {
 		s.notify.Arm(w)
-		if s.armEmpty() {
+		switch {
+		case s.armEmpty():
 			return 0, false, 0
+		case s.isArmedAndReadable():
+			return rxring.EventIn, true, 0
 		}
 	}
 	return s.poll(w != nil)
@@ -49,6 +52,14 @@ func (s *Socket) armEmpty() bool {
 		return false
 	}
 	return view.isEmpty() // after it is armed: see package notify
+}
+
+// isArmedAndReadable reports whether the server has been asked for a wake-up, and need not be asked
+// for its events: the ring is readable.
+func (s *Socket) isArmedAndReadable() bool {
+	p := &s.poller
+	view := p.view.Load()
+	return view != nil && p.left.Load() > 0 && p.mores.Load() == p.none.Load() && !s.down.Load() && view.isReadable()
 }
 
 // poll asks the server.

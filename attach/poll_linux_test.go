@@ -205,3 +205,34 @@ func TestAPeerGetsTheWakeupsThatItHasAskedFor(t *testing.T) {
 		}
 	}
 }
+
+// Whether a ring of blocks is readable is known here, and what the server would answer.
+func TestAPollOfARingOfBlocksAnswersAsTheServerDoes(t *testing.T) {
+	o := listen(t, attach.Config{})
+	s := socket(t, o.dial(t), rxring.SockRaw)
+	rd := setBlocks(t, s)
+	bind(t, s, 7)
+	w := make(bell, 1)
+	var f ring.Frame
+	for i := range 200 { // laps of the ring
+		if e, readable, _ := s.Poll(w); e != 0 || readable {
+			t.Fatalf("%d: events %#x, readable %v of an empty ring", i, e, readable)
+		}
+		for range 1 + i%70 {
+			o.dev.Deliver(&rxring.Packet{Data: frame(i, 64)})
+		}
+		w.wait(t)
+		for n := 0; n < 1+i%70; {
+			e, readable, _ := s.Poll(w)
+			if want := s.Events(); e == rxring.EventIn && (want != e || !readable) {
+				t.Fatalf("%d: events %#x, readable %v: the server says %#x", i, e, readable, want)
+			}
+			if e == 0 {
+				w.wait(t)
+			}
+			for rd.Advance(&f) {
+				n++
+			}
+		}
+	}
+}

@@ -11,6 +11,7 @@ type ringView struct {
 	memory ring.Memory
 	n      uint32
 	status func(i uint32) uint32
+	blocks *slots.Blocks // nil: it has slots
 }
 
 // maxView is the largest number of slots, or blocks, whose status words are read to find that a
@@ -34,7 +35,7 @@ func newRingView(fd, size int, g tpacket.Geometry) (*ringView, error) {
 	if g.Version == tpacket.V3 {
 		var b slots.Blocks
 		b, err = slots.NewBlocks(v.memory.Bytes(), g)
-		v.status = b.Status
+		v.status, v.blocks = b.Status, &b
 	} else {
 		var s slots.Slots
 		s, err = slots.New(v.memory.Bytes(), g)
@@ -62,4 +63,20 @@ func (v *ringView) isEmpty() bool {
 		}
 	}
 	return true
+}
+
+// isReadable reports whether a ring of blocks is readable, by packet_poll's rule: the block before
+// the open one is the reader's. The open block is the newest, unless the reader has not handed
+// back the one that is to follow. Of a ring of slots it is not known.
+func (v *ringView) isReadable() bool {
+	if v.blocks == nil {
+		return false
+	}
+	newest, seq := uint32(0), uint64(0)
+	for i := range v.n {
+		if s := v.blocks.Desc(i).SeqNum; s > seq {
+			newest, seq = i, s
+		}
+	}
+	return v.status(newest) != tpacket.StatusKernel || v.status((newest+v.n-1)%v.n) != tpacket.StatusKernel
 }

@@ -15,4 +15,6 @@ func newRingView(int, int, tpacket.Geometry) (*ringView, error) { return nil, er
 
 func (*ringView) isEmpty() bool { return false }
 
+func (*ringView) isReadable() bool { return false }
+
 func (*ringView) close() {}
