@@ -217,7 +217,7 @@ func matchesProtocol(protocol uint16, p *Packet, meta *packetMeta) bool {
 // rxOptions holds a socket's options as the receive path needs them. It is immutable: a
 // changed option publishes a new one.
 type rxOptions struct {
-	ring           *writer.Ring   // V1 and V2; nil: none
+	slots          *writer.Ring   // V1 and V2; nil: none
 	blocks         *writer.Blocks // V3; nil: none
 	epoch          uint32         // of the queue
 	filter         *cbpf.Filter
@@ -301,11 +301,11 @@ func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) (wake bo
 			return false
 		}
 	}
-	if rx.ring == nil { // receiveWithoutSlots wakes
+	if rx.slots == nil { // receiveWithoutSlots wakes
 		s.receiveWithoutSlots(rx, p, meta, snaplen)
 		return false
 	}
-	slot, verdict := rx.ring.Acquire()
+	slot, verdict := rx.slots.Acquire()
 	if verdict != ring.Acquired {
 		s.counters.Drop(verdict, 1)
 		return true
@@ -315,8 +315,8 @@ func (s *Socket) receiveOne(rx *rxOptions, p *Packet, meta *packetMeta) (wake bo
 	if wantCopy && s.enqueueCopy(rx, p, meta) {
 		status |= tpacket.StatusCopy
 	}
-	status |= rx.fill(rx.ring.Frame(slot), p, meta, snaplen)
-	rx.ring.Release(slot, status)
+	status |= rx.fill(rx.slots.Frame(slot), p, meta, snaplen)
+	rx.slots.Release(slot, status)
 	return true
 }
 
@@ -363,7 +363,7 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, b *measuredBatch, mask 
 	if mask == 0 {
 		return
 	}
-	if rx.ring == nil {
+	if rx.slots == nil {
 		for ; mask != 0; mask = mask.rest() {
 			i := mask.first()
 			p, meta, snaplen := &b.packets[i], &b.metas[i], snaplens[i]
@@ -375,7 +375,7 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, b *measuredBatch, mask 
 		}
 		return
 	}
-	r, ps, metas := rx.ring, b.packets, b.metas[:len(b.packets)]
+	r, ps, metas := rx.slots, b.packets, b.metas[:len(b.packets)]
 	for mask != 0 {
 		got, verdict := r.AcquireBatch(slots[:mask.len()])
 		if verdict != ring.Acquired { // the next packet is dropped; those after it try again

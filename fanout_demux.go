@@ -148,10 +148,10 @@ func (s *Socket) headroom(truesize int64) headroom {
 	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
 	var free, ahead bool
 	switch {
-	case rx.ring != nil:
-		g := rx.ring.Geometry()
-		if ahead = rx.ring.Free(g.FrameNr / 4); !ahead {
-			free = rx.ring.Free(0)
+	case rx.slots != nil:
+		g := rx.slots.Geometry()
+		if ahead = rx.slots.Free(g.FrameNr / 4); !ahead {
+			free = rx.slots.Free(0)
 		}
 	case rx.blocks != nil:
 		g := rx.blocks.Geometry()

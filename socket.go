@@ -122,7 +122,7 @@ func (s *Socket) publishLocked() {
 	}
 	switch b := s.ring.(type) {
 	case *writer.Ring:
-		rx.ring, rx.frameSize = b, b.Geometry().FrameSize
+		rx.slots, rx.frameSize = b, b.Geometry().FrameSize
 		rx.copyWhole = s.flags[option{tpacket.SolPacket, tpacket.OptCopyThresh}] != 0
 	case *writer.Blocks:
 		rx.blocks, rx.frameSize = b, b.MaxFrame()

@@ -100,8 +100,8 @@ func (d *Device) attached(yield func(*Socket) bool) {
 func (s *Socket) HasRead() bool {
 	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
 	switch {
-	case rx.ring != nil:
-		return rx.ring.HandedBack()
+	case rx.slots != nil:
+		return rx.slots.HandedBack()
 	case rx.blocks != nil:
 		return rx.blocks.HandedBack()
 	}
@@ -115,8 +115,8 @@ func (s *Socket) HasRead() bool {
 func (s *Socket) RoomFor(n int) int {
 	rx := s.rx.Load() // pairs with the store in Socket.publishLocked
 	switch {
-	case rx.ring != nil:
-		for n = min(n, int(rx.ring.Geometry().FrameNr)); n > 0 && !rx.ring.Free(uint32(n-1)); {
+	case rx.slots != nil:
+		for n = min(n, int(rx.slots.Geometry().FrameNr)); n > 0 && !rx.slots.Free(uint32(n-1)); {
 			n /= 2
 		}
 		return n
@@ -145,7 +145,7 @@ func (s *Socket) HasRoom(n int) bool {
 		g := rx.blocks.Geometry()
 		return rx.blocks.Free(min(max(g.BlockNr/4, 1), g.BlockNr-1))
 	}
-	if rx.ring != nil {
+	if rx.slots != nil {
 		return s.RoomFor(n) == n
 	}
 	return s.queue.held.Load() <= s.queue.limit.Load()/4

@@ -122,7 +122,7 @@ func dropAll(taps []tap, why ring.Verdict, n uint64) {
 // drop counts n packets that did not get as far as the socket's ring or queue.
 func (s *Socket) drop(why ring.Verdict, n uint64) {
 	s.counters.Drop(why, n)
-	if rx := s.rx.Load(); rx.ring == nil && rx.blocks == nil { // pairs with the store in publishLocked
+	if rx := s.rx.Load(); rx.slots == nil && rx.blocks == nil { // pairs with the store in publishLocked
 		s.queue.dropped.Add(uint32(n)) // sk_drops, which only queues report
 	}
 }

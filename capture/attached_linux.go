@@ -115,7 +115,7 @@ func (a *attachedSocket) reader(g tpacket.Geometry) (*ring.Reader, error) {
 	if err := a.s.Mapped(); err != nil {
 		return nil, err
 	}
-	a.Sleeper = notify.NewSleeper(a, a.endError)
+	a.Sleeper = notify.NewSleeper(a, a.interrupted)
 	return ring.NewReader(a.memory, g, a)
 }
 
@@ -125,8 +125,9 @@ func (a *attachedSocket) Arm(w ring.Waker) { a.events, _, _ = a.s.Poll(w) }
 // Disarm implements [notify.Armer].
 func (a *attachedSocket) Disarm(w ring.Waker) { a.s.Disarm(w) }
 
-// endError returns why no packet will follow, according to what Arm has found.
-func (a *attachedSocket) endError() error {
+// interrupted returns why Sleep is to end without a packet, according to what Arm has found; nil
+// if it is to wait.
+func (a *attachedSocket) interrupted() error {
 	if a.closed.Load() {
 		return ErrClosed
 	}

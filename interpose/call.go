@@ -24,9 +24,9 @@ type call struct {
 
 	mem int // a descriptor of the process's memory, -1: not opened
 
-	// woken is set when we have changed the thread's descriptors since it made the call:
+	// wokenByUs is set when we have changed the thread's descriptors since it made the call:
 	// see signalPending.
-	woken bool
+	wokenByUs bool
 
 	hidden   bool  // we were not allowed to inspect a descriptor
 	hiddenFD int32 // which one; -1: it was the memory
@@ -44,13 +44,13 @@ type replyKind uint8
 const (
 	runNatively replyKind = iota // the kernel runs the call as the program made it
 	returnValue                  // the call returns val, or err if that is not 0
-	noAnswer                     // the call has its answer, or waits for one
+	sendNothing                  // nothing is to be sent: the call has its answer, or waits
 )
 
 var (
 	native   = reply{kind: runNatively}
-	answered = reply{kind: noAnswer}
-	waits    = reply{kind: noAnswer}
+	answered = reply{kind: sendNothing}
+	waits    = reply{kind: sendNothing}
 )
 
 func value(n int64) reply         { return reply{kind: returnValue, val: n} }
@@ -80,16 +80,16 @@ func errnoOf(err error) syscall.Errno {
 func (s *session) handle(n seccomp.Notification) {
 	c := &call{Notification: n, s: s, entry: syscallByNumber[n.NR], tid: int(n.TID), mem: -1}
 	defer c.release()
-	r, ok := c.before()
-	if !ok {
+	r, done := c.before()
+	if !done {
 		r = c.serve()
 	}
 	c.after(r)
 }
 
-// before does what is due before any call of the program is served. ok means that r
+// before does what is due before any call of the program is served. done means that r
 // is the answer already.
-func (c *call) before() (r reply, ok bool) {
+func (c *call) before() (r reply, done bool) {
 	if c.entry == nil { // not in the table: the filter does not trap it
 		return native, true
 	}
@@ -101,7 +101,7 @@ func (c *call) before() (r reply, ok bool) {
 	if p := c.packet; p != nil {
 		p.sendWritten() // frames that were written before this call
 		if p.errorShown {
-			p.showError(p.rx.Events()) // read or write may have returned it
+			p.showError(p.backend.Events()) // read or write may have returned it
 		}
 	}
 	return reply{}, false
@@ -145,7 +145,7 @@ func (c *call) after(r reply) {
 	r = c.unlessHidden(r)
 	var err error
 	switch {
-	case r.kind == noAnswer:
+	case r.kind == sendNothing:
 		return
 	case r.kind == runNatively:
 		err = c.s.l.Continue(c.ID)

@@ -64,11 +64,11 @@ func TestACallThatHasEndedChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, p := sessionWithoutProgram(t, ns)
-	rx := p.rx
+	rx := p.backend
 	dev.Deliver(&rxring.Packet{Data: make([]byte, 60)})
 	p.refresh()
-	p.rx = untouched{rx, t}
-	defer func() { p.rx = rx }()
+	p.backend = untouched{rx, t}
+	defer func() { p.backend = rx }()
 
 	memory := make([]byte, 4096)
 	addr := uint64(uintptr(unsafe.Pointer(&memory[0])))
@@ -107,14 +107,14 @@ func TestACallThatHasEndedChangesNothing(t *testing.T) {
 		for i, v := range c.args {
 			n.Args[i] = v
 		}
-		n.Args[entry.fd] = uint64(p.end)
+		n.Args[entry.fd] = uint64(p.standIn)
 		before := string(memory)
 		p.seenTID = 0
 		if c.nr == unix.SYS_EPOLL_CTL {
-			p.rx = rx // refresh asks it
+			p.backend = rx // refresh asks it
 		}
 		s.handle(n)
-		p.rx = untouched{rx, t}
+		p.backend = untouched{rx, t}
 		if p.seenTID != os.Getpid() {
 			t.Errorf("%s: the socket was not found", c.behaviour)
 		}

@@ -19,7 +19,7 @@ import (
 // descriptor is what is at a descriptor number.
 type descriptor struct {
 	inode   uint64        // of a socket; 0: it is none
-	memory  *packetSocket // the packet socket whose ring's memory it is; nil: none
+	ringOf  *packetSocket // the packet socket whose ring's memory it is; nil: none
 	cloexec bool          // set in records only
 }
 
@@ -45,7 +45,7 @@ func inspect(tid int, fd int32, memfds map[procfs.File]*packetSocket) (descripto
 		return descriptor{}, nil
 	}
 	f, err := procfs.FileAt(tid, fd)
-	return descriptor{memory: memfds[f]}, err
+	return descriptor{ringOf: memfds[f]}, err
 }
 
 // inspectAll does so for all descriptors of a thread. It lists those that may be ours:
@@ -134,8 +134,8 @@ func (s *session) flagsOf(tid int, fd int32) int {
 		if d.cloexec {
 			flags |= unix.O_CLOEXEC
 		}
-		if d.memory != nil {
-			flags |= nonblocking(d.memory.memory)
+		if d.ringOf != nil {
+			flags |= nonblocking(d.ringOf.memfd)
 		}
 		return flags
 	}

@@ -125,7 +125,7 @@ func aboutDevices(cmd uint32) bool {
 // isSocket reports whether a descriptor is a socket, as far as we may know.
 func (c *call) isSocket(fd int32) bool {
 	d, err := c.descriptor(fd)
-	return err == nil && (d.inode != 0 || d.memory != nil) || err == errNotOurs
+	return err == nil && (d.inode != 0 || d.ringOf != nil) || err == errNotOurs
 }
 
 // isInternet reports whether a socket is one on which IPv4's requests can be made.
@@ -146,7 +146,7 @@ func (c *call) isInternet(fd int32) bool {
 // time stamp of the packet that was received last (sock_gettstamp).
 func (c *call) queueIoctl(p *packetSocket, cmd uint32) error {
 	if cmd == siocinq {
-		return c.write(c.Args[2], bytes32(uint32(p.rx.QueuedBytes())))
+		return c.write(c.Args[2], bytes32(uint32(p.backend.QueuedBytes())))
 	}
 	if p.stamp == 0 {
 		return unix.ENOENT

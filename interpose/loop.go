@@ -15,19 +15,21 @@ import (
 // system call keeps one of Go's processors for up to 10 ms, and Go's monitor thread then wakes
 // up every 20 microseconds, which costs more than what a program's calls do.
 //
-// receive serves trapped calls. A signal ends a call that has not been received, and
-// WAIT_KILLABLE_RECV keeps it from doing so afterwards, so receive does nothing else. watchPairs
-// serves what the program does with stand-ins without a trapped call. serve does the rest: it
-// wakes up when packets arrive, and by the clock.
+// serveCalls serves trapped calls. A signal ends a call that has not been received (after that,
+// WAIT_KILLABLE_RECV prevents it), so this goroutine does nothing else. watchPairs serves what the
+// program does with stand-ins without a trapped call. serveWaiting does the rest: when packets
+// arrive it retries calls that wait and stages packets, and it does what is due by the clock.
 
 // loop is what the three have between them.
 type loop struct {
-	stop       chan struct{} // closed to end serve
-	wakeup     wakeup        // wakes serve: a packet arrived for a call that waits, or for a socket without a ring
-	interrupts wakeup        // a value of Config.Interrupt arrived
+	stop chan struct{} // closed to end serveWaiting
+	// wakeup wakes serveWaiting: a packet arrived for a call that waits, or for a socket
+	// without a ring, or something is due sooner than it sleeps (wakeIfDueLocked).
+	wakeup     wakeup
+	interrupts wakeup // a value of Config.Interrupt arrived
 
-	sleep   int // serve sleeps for so many milliseconds; below 0: until something happens
-	waiters int // calls that waited when serve began to sleep
+	sleep   int // serveWaiting sleeps for so many milliseconds; below 0: until something happens
+	waiters int // calls that waited when serveWaiting began to sleep
 }
 
 func newLoop() loop {
@@ -46,15 +48,15 @@ func (w wakeup) Wake() {
 	}
 }
 
-// receive serves trapped calls until the last process under the filter has ended.
-func (s *session) receive() {
+// serveCalls serves trapped calls until the last process under the filter has ended.
+func (s *session) serveCalls() {
 	for {
 		n, err := s.l.Receive()
 		switch {
 		case err == nil:
 			s.mu.Lock()
 			s.handle(n)
-			s.wakeServeLocked()
+			s.wakeIfDueLocked()
 			s.mu.Unlock()
 		case errors.Is(err, io.EOF):
 			return
@@ -71,20 +73,22 @@ func (s *session) watchPairs() {
 	for s.pairs.WaitReady() == nil {
 		s.mu.Lock()
 		s.pairs.handle(s)
-		s.wakeServeLocked()
+		s.wakeIfDueLocked()
 		s.mu.Unlock()
 	}
 }
 
-// serve does what there is to do besides, until stop. It returns once all goroutines have.
-func (s *session) serve() {
+// serveWaiting retries calls that wait, stages packets that arrive, interrupts the program when
+// Config.Interrupt asks for it, and does what is due by the clock, until stop. It returns once all
+// goroutines have.
+func (s *session) serveWaiting() {
 	var others sync.WaitGroup
 	defer func() {
 		s.pairs.Close()
 		others.Wait()
-		s.sweeper.running.Wait() // receive may have begun one
+		s.sweeper.running.Wait() // serveCalls may have begun one
 	}()
-	others.Go(s.receive)
+	others.Go(s.serveCalls)
 	others.Go(s.watchPairs)
 	timer := time.NewTimer(0)
 	for {
@@ -113,14 +117,14 @@ func (s *session) serve() {
 	}
 }
 
-// wakeServeLocked wakes serve if something is due before it wakes up.
-func (s *session) wakeServeLocked() {
+// wakeIfDueLocked wakes serveWaiting if something is due before it wakes up.
+func (s *session) wakeIfDueLocked() {
 	if s.sleepsTooLong() {
 		s.wakeup.Wake()
 	}
 }
 
-// sleepsTooLong reports whether something is due before serve wakes up.
+// sleepsTooLong reports whether something is due before serveWaiting wakes up.
 func (s *session) sleepsTooLong() bool {
 	if s.sleep < 0 {
 		return !s.idle()

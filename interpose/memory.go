@@ -28,7 +28,7 @@ func (c *call) read(addr uint64, b []byte) error {
 	if err := c.readVM(addr, b); !procfs.Denied(err) {
 		return err
 	}
-	fd, err := c.memory()
+	fd, err := c.openMemory()
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ type memoryWriter struct{ fd int }
 // writer opens the program's memory and then checks the notification: EINTR if the
 // call has ended.
 func (c *call) writer() (memoryWriter, error) {
-	fd, err := c.memory()
+	fd, err := c.openMemory()
 	if !c.valid() { // after the file was opened: it is the caller's
 		return memoryWriter{-1}, unix.EINTR
 	}
@@ -123,9 +123,9 @@ func (c *call) finish(results ...piece) reply {
 	return result(err)
 }
 
-// memory returns a descriptor of the memory of the calling thread's process: the
+// openMemory returns a descriptor of the memory of the calling thread's process: the
 // call's, or that of the process's record. ENETDOWN: we may not have one.
-func (c *call) memory() (int, error) {
+func (c *call) openMemory() (int, error) {
 	if c.mem >= 0 {
 		return c.mem, nil
 	}

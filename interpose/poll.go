@@ -151,7 +151,7 @@ func (c *call) epollCtl(p *packetSocket) reply {
 // isHeld reports whether any process holds the socket. tid, the calling thread, is
 // looked at before all others.
 func (s *session) isHeld(p *packetSocket, tid int) bool {
-	if d, err := s.descriptorOf(p.seenTID, p.seenFD); err == nil && d.inode == p.inode && d.memory == nil {
+	if d, err := s.descriptorOf(p.seenTID, p.seenFD); err == nil && d.inode == p.inode && d.ringOf == nil {
 		return true
 	}
 	if p.disarmed {

@@ -184,8 +184,8 @@ func (s *session) recordProcess(tgid int) *record {
 	table, _ := inspectAll(tgid, s.sockets.byMemfd)
 	for fd, d := range table {
 		switch {
-		case d.memory != nil:
-			d.inode = d.memory.inode
+		case d.ringOf != nil:
+			d.inode = d.ringOf.inode
 		case s.sockets.byInode[d.inode] == nil && s.rtnl.open[d.inode] == nil:
 			continue
 		}

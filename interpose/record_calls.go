@@ -150,7 +150,7 @@ func (c *call) replaceAt(to int32, end int, d descriptor) reply {
 // endOf is our duplicate of the program's end of a socket.
 func (s *session) endOf(d descriptor) (int, bool) {
 	if p := s.sockets.byInode[d.inode]; p != nil {
-		return p.end, true
+		return p.standIn, true
 	}
 	if r := s.rtnl.open[d.inode]; r != nil && r.held >= 0 {
 		return r.held, true
@@ -167,9 +167,9 @@ func (c *call) recordSocket(fd int, inode uint64, cloexec bool) {
 }
 
 // recordSwap records that the ring's memory is in the place of socket p at fd, or, if
-// memory is -1, that the socket is back. The socket keeps a duplicate of the memory, to
+// memfd is -1, that the socket is back. The socket keeps a duplicate of the memory, to
 // read its O_NONBLOCK, which the program may change meanwhile.
-func (c *call) recordSwap(fd int32, p *packetSocket, memory int) {
+func (c *call) recordSwap(fd int32, p *packetSocket, memfd int) {
 	r := c.s.records.of(c.tid)
 	if r == nil {
 		return
@@ -178,19 +178,19 @@ func (c *call) recordSwap(fd int32, p *packetSocket, memory int) {
 	if !ok {
 		return
 	}
-	p.closeMemory()
-	if d.memory = nil; memory >= 0 {
-		d.memory = p
-		if dup, err := unix.FcntlInt(uintptr(memory), unix.F_DUPFD_CLOEXEC, 0); err == nil {
-			p.memory = dup
+	p.closeMemfd()
+	if d.ringOf = nil; memfd >= 0 {
+		d.ringOf = p
+		if dup, err := unix.FcntlInt(uintptr(memfd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			p.memfd = dup
 		}
 	}
 	r.fds[fd] = d
 }
 
-func (p *packetSocket) closeMemory() {
-	if p.memory >= 0 {
-		unix.Close(p.memory)
-		p.memory = -1
+func (p *packetSocket) closeMemfd() {
+	if p.memfd >= 0 {
+		unix.Close(p.memfd)
+		p.memfd = -1
 	}
 }

@@ -173,9 +173,9 @@ func (p *packetSocket) receive(r *receiving, m message) (int64, error) {
 		flags &^= unix.MSG_WAITFORONE
 	}
 	p.unstage()
-	info, b, err := r.s.peek(func(b []byte) (rxring.Message, error) { return p.rx.Recv(b, flags|rxring.MsgPeek|rxring.MsgTrunc) }, m.room())
+	info, b, err := r.s.peek(func(b []byte) (rxring.Message, error) { return p.backend.Recv(b, flags|rxring.MsgPeek|rxring.MsgTrunc) }, m.room())
 	if errors.Is(err, unix.EINVAL) {
-		_, err = p.rx.Recv(b, flags) // a packet that is refused leaves the queue
+		_, err = p.backend.Recv(b, flags) // a packet that is refused leaves the queue
 	}
 	if err != nil {
 		return 0, err
@@ -195,7 +195,7 @@ func (p *packetSocket) receive(r *receiving, m message) (int64, error) {
 	}
 	err = r.deliver(m, g)
 	if flags&rxring.MsgPeek == 0 && !errors.Is(err, unix.EINTR) {
-		p.rx.Discard()
+		p.backend.Discard()
 		p.stamp = info.Timestamp
 	}
 	return g.n, err
@@ -214,6 +214,6 @@ func (s *session) peek(recv func([]byte) (rxring.Message, error), room uint64) (
 	}
 }
 
-func (p *packetSocket) arm(w wakeup)                  { p.rx.Arm(w) }
-func (p *packetSocket) nonblocking(int, int32) bool   { return nonblocking(p.end) != 0 }
+func (p *packetSocket) arm(w wakeup)                  { p.backend.Arm(w) }
+func (p *packetSocket) nonblocking(int, int32) bool   { return nonblocking(p.standIn) != 0 }
 func (p *packetSocket) receiveTimeout() time.Duration { return p.timeout }

@@ -67,11 +67,11 @@ const maxSampled = 256
 // longestInRing returns the length in bytes of the longest packet in the slots of a ring
 // that dropped some; 0 if there is none. The program may have written anything there.
 func (p *packetSocket) longestInRing() (longest uint32) {
-	g, ok := p.rx.Geometry()
-	if !ok || g.Version == tpacket.V3 || p.rx.Totals().Dropped() == 0 {
+	g, ok := p.backend.Geometry()
+	if !ok || g.Version == tpacket.V3 || p.backend.Totals().Dropped() == 0 {
 		return 0
 	}
-	fd, ok := p.rx.memory(g.Size())
+	fd, ok := p.backend.memory(g.Size())
 	if !ok {
 		return 0
 	}

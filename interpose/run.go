@@ -77,7 +77,7 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	}
 	served := make(chan struct{})
 	go func() {
-		s.serve()
+		s.serveWaiting()
 		close(served)
 	}()
 	var interrupting sync.WaitGroup

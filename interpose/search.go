@@ -115,7 +115,7 @@ func (f *search) inspect(tid int) error {
 	table, err := f.descriptorsOf(tid)
 	f.inspected += len(table)
 	for fd, d := range table {
-		p := d.memory
+		p := d.ringOf
 		if p == nil {
 			p = f.byInode[d.inode]
 		}

@@ -87,7 +87,7 @@ func (w *sending) try() (answer reply, ok bool) {
 
 // mayWait reports whether the call waits for room.
 func (w *sending) mayWait() bool {
-	if w.flags&unix.MSG_DONTWAIT != 0 || nonblocking(w.socket.end) != 0 {
+	if w.flags&unix.MSG_DONTWAIT != 0 || nonblocking(w.socket.standIn) != 0 {
 		return false
 	}
 	if w.deadline.IsZero() {
@@ -113,7 +113,7 @@ func (w *sending) partial() (answer reply, ok bool) {
 func (p *packetSocket) sendTimeout() time.Duration {
 	var tv [sizeofTimeval]byte
 	n := uint32(len(tv))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(p.end), unix.SOL_SOCKET, unix.SO_SNDTIMEO,
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(p.standIn), unix.SOL_SOCKET, unix.SO_SNDTIMEO,
 		uintptr(unsafe.Pointer(&tv)), uintptr(unsafe.Pointer(&n)), 0)
 	if d, ok := parseTimeval(tv[:]); ok && errno == 0 {
 		return d
@@ -194,7 +194,7 @@ func (w *sending) sendFrame(m message, to *tpacket.SockaddrLL) (int, error) {
 	if !w.valid() {
 		return 0, unix.EINTR
 	}
-	n, err := p.rx.SendTo(frame, to)
+	n, err := p.backend.SendTo(frame, to)
 	if err == nil {
 		w.s.noteSent(p, to)
 	}
@@ -206,7 +206,7 @@ func (w *sending) sendFrame(m message, to *tpacket.SockaddrLL) (int, error) {
 
 // unroutable is err, unless there is no device to send through: Linux checks that first.
 func (w *sending) unroutable(to *tpacket.SockaddrLL, err error) error {
-	if _, noRoute := w.socket.rx.Route(to); noRoute != nil {
+	if _, noRoute := w.socket.backend.Route(to); noRoute != nil {
 		return noRoute
 	}
 	return err
@@ -235,7 +235,7 @@ func (s *session) noteSent(p *packetSocket, to *tpacket.SockaddrLL) {
 // hasVnetHeader reports whether frames begin with a virtio_net_hdr.
 func (p *packetSocket) hasVnetHeader() bool {
 	var size [4]byte
-	_, err := p.rx.Getsockopt(tpacket.SolPacket, tpacket.OptVnetHdrSz, size[:])
+	_, err := p.backend.Getsockopt(tpacket.SolPacket, tpacket.OptVnetHdrSz, size[:])
 	return err == nil && native32(size[:]) != 0
 }
 

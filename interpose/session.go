@@ -71,7 +71,7 @@ func (s *session) detached() bool { return s.cfg.At != nil && s.cfg.At.Err() != 
 // warnf logs what the program's user should know.
 func (s *session) warnf(format string, args ...any) { s.log.Warn(fmt.Sprintf(format, args...)) }
 
-// end closes what is left when serve has returned.
+// end closes what is left when serveWaiting has returned.
 func (s *session) end() {
 	for _, r := range s.waiting.receives {
 		s.l.Fail(r.ID, unix.EBADF)

@@ -36,8 +36,8 @@ func newSockets() sockets {
 
 // at is the packet socket that d is, or, swapped, whose ring's memory it is.
 func (ss *sockets) at(d descriptor) (p *packetSocket, swapped bool) {
-	if d.memory != nil {
-		return d.memory, true
+	if d.ringOf != nil {
+		return d.ringOf, true
 	}
 	return ss.byInode[d.inode], false
 }
@@ -45,13 +45,13 @@ func (ss *sockets) at(d descriptor) (p *packetSocket, swapped bool) {
 // packetSocket is a packet socket of the program. What the program holds is one end of
 // a socket pair, its stand-in: see standin.go.
 type packetSocket struct {
-	s     *session
-	rx    backend
-	inode uint64 // of the stand-in
-	end   int    // our duplicate of the stand-in
-	waker endWaker
+	s       *session
+	backend backend
+	inode   uint64 // of the stand-in
+	standIn int    // our duplicate of it
+	waker   endWaker
 
-	// What rx would say if it were asked.
+	// What the backend would say if it were asked.
 	ringed  bool          // it has a receive ring
 	sends   bool          // it has a transmit ring
 	timeout time.Duration // SO_RCVTIMEO: see parseTimeval
@@ -60,7 +60,7 @@ type packetSocket struct {
 	// Of the stand-in.
 	errorShown bool   // it has an error: see standin_error.go
 	edges      bool   // an epoll set waits for edges of it
-	woken      uint64 // with a ring: the waker's count when readiness was last looked at
+	wakesSeen  uint64 // with a ring: the waker's count when readiness was last looked at
 	disarmed   bool   // nothing may make it readable: no process seems to hold it
 
 	// Of the stand-in without a ring: see standin_stage.go.
@@ -75,7 +75,7 @@ type packetSocket struct {
 	// Of the ring's memory in the place of the stand-in: see standin_mmap.go.
 	memfds   []procfs.File // of its rings, while a process may hold them
 	nonblock int           // the stand-in's O_NONBLOCK at the last swap
-	memory   int           // our duplicate of the memory, in a process with a record; -1: none
+	memfd    int           // our duplicate of the memory, in a process with a record; -1: none
 
 	filter filterCounts // see sockfilter.go
 	stamp  int64        // the time stamp of the packet received last; 0: none was
@@ -91,8 +91,8 @@ type packetSocket struct {
 	seenFD   int32
 }
 
-// newPacketSocket makes the socket pair for rx.
-func newPacketSocket(rx backend, t rxring.SockType, nonblock bool) (*packetSocket, error) {
+// newPacketSocket makes the socket pair for b.
+func newPacketSocket(b backend, t rxring.SockType, nonblock bool) (*packetSocket, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func newPacketSocket(rx backend, t rxring.SockType, nonblock bool) (*packetSocke
 		return nil, err
 	}
 	return &packetSocket{
-		rx: rx, inode: f.Inode, end: pair[0], waker: endWaker{end: pair[1]}, memory: -1,
+		backend: b, inode: f.Inode, standIn: pair[0], waker: endWaker{end: pair[1]}, memfd: -1,
 		timeout: forever, born: time.Now(), report: &SocketReport{Type: t},
 	}, nil
 }
@@ -144,7 +144,7 @@ func (c *call) openPacketSocket() reply {
 	if err != nil {
 		return result(err)
 	}
-	if _, err := c.memory(); err != nil {
+	if _, err := c.openMemory(); err != nil {
 		return result(err)
 	}
 	s.makeRoom()
@@ -162,7 +162,7 @@ func (c *call) openPacketSocket() reply {
 	}
 	s.addSocket(p)
 	cloexec := flags&unix.SOCK_CLOEXEC != 0
-	fd, err := s.l.ReturnFD(c.ID, p.end, cloexec)
+	fd, err := s.l.ReturnFD(c.ID, p.standIn, cloexec)
 	if err != nil { // the program has no free number, or a signal ended the call
 		s.removeSocket(p)
 		return result(err)
@@ -176,7 +176,7 @@ func (c *call) openPacketSocket() reply {
 // addSocket makes p one of the session's sockets.
 func (s *session) addSocket(p *packetSocket) {
 	p.s, p.arrivals.wakeup = s, s.wakeup
-	p.rx.SetMapped(s.memoryMapped)
+	p.backend.SetMapped(s.memoryMapped)
 	p.watchEnd()
 	s.sockets.open = append(s.sockets.open, p)
 	s.sockets.byInode[p.inode] = p
@@ -188,7 +188,7 @@ func (s *session) closeSocket(p *packetSocket) {
 		p.report.Longest = p.longestInRing()
 	}
 	s.removeSocket(p)
-	p.report.Totals, p.report.Sent = p.rx.Totals(), p.rx.Sent()
+	p.report.Totals, p.report.Sent = p.backend.Totals(), p.backend.Sent()
 	p.report.Unknown = s.detached()
 }
 
@@ -197,10 +197,10 @@ func (s *session) removeSocket(p *packetSocket) {
 	if p.sendWritten(); p.held != nil {
 		s.warnf("write to a packet socket: frames were not sent: the device had no room for them when the socket was closed")
 	}
-	p.rx.Disarm(&p.waker)
-	p.rx.Disarm(&p.arrivals)
-	p.rx.Disarm(s.wakeup)
-	p.rx.Close()
+	p.backend.Disarm(&p.waker)
+	p.backend.Disarm(&p.arrivals)
+	p.backend.Disarm(s.wakeup)
+	p.backend.Close()
 	s.pairs.remove(p.waker.end)
 	p.waker.close()
 	delete(s.sockets.byInode, p.inode)
@@ -209,8 +209,8 @@ func (s *session) removeSocket(p *packetSocket) {
 	}
 	s.sockets.open = slices.DeleteFunc(s.sockets.open, func(o *packetSocket) bool { return o == p })
 	s.swaps.forget(p)
-	p.closeMemory()
-	unix.Close(p.end)
+	p.closeMemfd()
+	unix.Close(p.standIn)
 }
 
 // bind serves bind, with the checks of packet_bind.
@@ -226,7 +226,7 @@ func (c *call) bind(p *packetSocket) reply {
 	if !c.valid() {
 		return native
 	}
-	err = p.rx.Bind(addr)
+	err = p.backend.Bind(addr)
 	switch {
 	case err == nil:
 		p.report.Device = ""
@@ -250,7 +250,7 @@ func (c *call) connect(*packetSocket) reply {
 
 // getsockname serves getsockname.
 func (c *call) getsockname(p *packetSocket) reply {
-	addr := p.rx.Addr()
+	addr := p.backend.Addr()
 	return c.returnName(tpacket.Bytes(&addr)[:addrOffset+min(int(addr.Halen), len(addr.Addr))])
 }
 

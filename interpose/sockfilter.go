@@ -56,7 +56,7 @@ func (c *call) getFilter(p *packetSocket, room int) reply {
 	if !c.valid() {
 		return native
 	}
-	prog, n, err := p.rx.GetFilter(room)
+	prog, n, err := p.backend.GetFilter(room)
 	if err != nil {
 		return result(err)
 	}
@@ -69,7 +69,7 @@ func (c *call) setFanoutData(p *packetSocket, val []byte) reply {
 	if !c.valid() {
 		return native
 	}
-	err := p.rx.Setsockopt(tpacket.SolPacket, tpacket.OptFanoutData, val)
+	err := p.backend.Setsockopt(tpacket.SolPacket, tpacket.OptFanoutData, val)
 	if err == nil || errnoOf(err) != unix.EFAULT {
 		return result(err)
 	}
@@ -80,7 +80,7 @@ func (c *call) setFanoutData(p *packetSocket, val []byte) reply {
 	if !c.valid() {
 		return native
 	}
-	return result(p.rx.SetFanoutProgram(prog))
+	return result(p.backend.SetFanoutProgram(prog))
 }
 
 // filterCounts counts the packets that were refused by a filter that accepts nothing.
@@ -96,13 +96,13 @@ type filterCounts struct {
 func (p *packetSocket) setFilter(prog []cbpf.Instruction) error {
 	now := filterCounts{acceptsNothing: acceptsNothing(prog)}
 	if now.acceptsNothing {
-		now.before = p.rx.Totals().Filtered
+		now.before = p.backend.Totals().Filtered
 	}
-	if err := p.rx.AttachFilter(prog); err != nil {
+	if err := p.backend.AttachFilter(prog); err != nil {
 		return err
 	}
 	if p.filter.acceptsNothing {
-		p.report.Interim += p.rx.Totals().Filtered - p.filter.before
+		p.report.Interim += p.backend.Totals().Filtered - p.filter.before
 	}
 	p.filter = now
 	return nil

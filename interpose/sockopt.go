@@ -60,14 +60,14 @@ func (c *call) setsockopt(p *packetSocket) reply {
 	case level == tpacket.SolPacket && (name == tpacket.OptRxRing || name == tpacket.OptTxRing):
 		return c.setRing(p, name, val)
 	case level == tpacket.SolPacket && name == tpacket.OptFanout:
-		err := p.rx.Setsockopt(level, name, val)
+		err := p.backend.Setsockopt(level, name, val)
 		if err != nil && c.s.closeUnheld() { // closed sockets may have been the group
-			err = p.rx.Setsockopt(level, name, val)
+			err = p.backend.Setsockopt(level, name, val)
 		}
 		p.grouped = p.grouped || err == nil
 		return result(err)
 	}
-	err = p.rx.Setsockopt(level, name, val)
+	err = p.backend.Setsockopt(level, name, val)
 	switch {
 	case err != nil && errnoOf(err) == unix.ENODEV && name == unix.SO_BINDTODEVICE:
 		name, _, _ := strings.Cut(string(val), "\x00")
@@ -100,7 +100,7 @@ func (p *packetSocket) setTimeout(name int, val []byte) {
 	if d, ok := parseTimeval(val); ok {
 		p.timeout = d
 	}
-	if err := unix.SetsockoptString(p.end, unix.SOL_SOCKET, name, string(val)); err != nil {
+	if err := unix.SetsockoptString(p.standIn, unix.SOL_SOCKET, name, string(val)); err != nil {
 		p.s.warnf("packet socket: SO_RCVTIMEO: %v: read waits without a time-out", err)
 	}
 }
@@ -109,9 +109,9 @@ func (p *packetSocket) setTimeout(name int, val []byte) {
 func (c *call) setRing(p *packetSocket, name int, val []byte) reply {
 	p.unstage()
 	defer p.refresh() // from now on a packet wakes those that poll already
-	err := p.rx.Setsockopt(tpacket.SolPacket, name, val)
+	err := p.backend.Setsockopt(tpacket.SolPacket, name, val)
 	if err != nil && errnoOf(err) == unix.ENOMEM && c.s.closeUnheld() {
-		err = p.rx.Setsockopt(tpacket.SolPacket, name, val)
+		err = p.backend.Setsockopt(tpacket.SolPacket, name, val)
 	}
 	if err != nil {
 		if errnoOf(err) == unix.ENOMEM && !p.noRing {
@@ -121,17 +121,17 @@ func (c *call) setRing(p *packetSocket, name int, val []byte) reply {
 		return result(err)
 	}
 	if name == tpacket.OptTxRing {
-		p.sends = p.rx.HasTxRing()
+		p.sends = p.backend.HasTxRing()
 	} else {
 		var g tpacket.Geometry
-		if g, p.ringed = p.rx.Geometry(); p.ringed {
+		if g, p.ringed = p.backend.Geometry(); p.ringed {
 			p.report.HadRing, p.report.Geometry = true, g
 		}
 		p.staged = false // no packet stays in the queue
 		c.s.pairs.rearm(p.waker.end, p.watched())
 	}
 	if !p.errorShown { // the stand-in's error is the program's
-		p.rx.Disarm(&p.waker)
+		p.backend.Disarm(&p.waker)
 		p.drain(drainAll)
 		p.waker.takeQueued()
 	}
@@ -158,7 +158,7 @@ func (c *call) getsockopt(p *packetSocket) reply {
 	if !c.valid() {
 		return native
 	}
-	filled, err := p.rx.Getsockopt(level, name, buf)
+	filled, err := p.backend.Getsockopt(level, name, buf)
 	if level == unix.SOL_SOCKET && name == unix.SO_ERROR {
 		p.refresh() // it has none any more
 	}

@@ -119,19 +119,19 @@ func (p *packetSocket) refresh() {
 	}
 	for {
 		before := p.waker.wakeCount()
-		ev := p.rx.armedEvents(&p.waker)
+		ev := p.backend.armedEvents(&p.waker)
 		switch {
 		case p.showError(ev):
 			return
 		case ev&rxring.EventIn != 0:
-			p.signal(p.edges && before != p.woken)
-			p.woken = before // wake-ups since then, and packets after them, are the next call's
+			p.signal(p.edges && before != p.wakesSeen)
+			p.wakesSeen = before // wake-ups since then, and packets after them, are the next call's
 			return
 		}
 		p.drain(drainAll)
 		p.waker.takeQueued()
 		if p.waker.wakeCount() == before {
-			p.woken = before
+			p.wakesSeen = before
 			return
 		}
 		// A packet arrived, and its datagram may be among those drained.
@@ -166,7 +166,7 @@ func (p *packetSocket) readable() bool { return p.polled()&unix.POLLIN != 0 }
 
 // polled is what poll reports for the stand-in.
 func (p *packetSocket) polled() int16 {
-	events, _ := shortcall.Poll(p.end, unix.POLLIN)
+	events, _ := shortcall.Poll(p.standIn, unix.POLLIN)
 	return events
 }
 
@@ -174,7 +174,7 @@ func (p *packetSocket) polled() int16 {
 func (p *packetSocket) drain(most int) (n int) {
 	var b [1]byte
 	for ; n < most; n++ {
-		if _, err := shortcall.Recv(p.end, b[:], 0); err != nil {
+		if _, err := shortcall.Recv(p.standIn, b[:], 0); err != nil {
 			break
 		}
 	}
@@ -188,8 +188,8 @@ const drainAll = 1 << 20
 // descriptor may be on its way to another process: the sweep decides.
 func (p *packetSocket) disarm() {
 	p.disarmed = true
-	p.rx.Disarm(&p.waker)
-	p.rx.Disarm(&p.arrivals)
+	p.backend.Disarm(&p.waker)
+	p.backend.Disarm(&p.arrivals)
 	p.unstage()
 	p.drain(drainAll)
 	p.waker.takeQueued()

@@ -17,17 +17,17 @@ import (
 // stand-in gets a new other end at once: write, which is not trapped, returns the error
 // and clears it, as on a packet socket, and the next write arrives there.
 
-// showError has the stand-in show an error while the socket has one, which ev, its
-// events just now, says. It returns whether there is one.
+// showError makes the stand-in show an error exactly while one is pending at the socket,
+// by ev, the socket's present events. It reports whether one is.
 func (p *packetSocket) showError(ev rxring.Events) bool {
 	pending := ev&rxring.EventErr != 0
 	if pending && !p.errorShown && p.sendWritten() > 0 { // a write before this call meets it first
-		pending = p.rx.Events()&rxring.EventErr != 0
+		pending = p.backend.Events()&rxring.EventErr != 0
 	}
 	if pending && p.errorShown && p.polled()&unix.POLLERR == 0 {
 		// read or write has returned it.
 		var errno [4]byte
-		p.rx.Getsockopt(unix.SOL_SOCKET, unix.SO_ERROR, errno[:])
+		p.backend.Getsockopt(unix.SOL_SOCKET, unix.SO_ERROR, errno[:])
 		pending = false
 	}
 	switch {
@@ -38,7 +38,7 @@ func (p *packetSocket) showError(ev rxring.Events) bool {
 		p.disconnect()
 		p.connectEnds()
 	case !pending && p.errorShown:
-		unix.GetsockoptInt(p.end, unix.SOL_SOCKET, unix.SO_ERROR)
+		unix.GetsockoptInt(p.standIn, unix.SOL_SOCKET, unix.SO_ERROR)
 		p.drain(drainAll)
 		p.errorShown = false
 		p.connectEnds()
@@ -50,7 +50,7 @@ func (p *packetSocket) showError(ev rxring.Events) bool {
 // disconnect gives the stand-in its error, and closes its other end. A frame that is
 // written at that moment is lost.
 func (p *packetSocket) disconnect() {
-	unix.Send(p.end, []byte{0}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) // which stays unread
+	unix.Send(p.standIn, []byte{0}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) // which stays unread
 	p.s.pairs.remove(p.waker.end)
 	var unspec unix.RawSockaddrAny
 	unix.RawSyscall(unix.SYS_CONNECT, uintptr(p.waker.end), uintptr(unsafe.Pointer(&unspec)), unsafe.Sizeof(unspec.Addr))
@@ -64,7 +64,7 @@ func (p *packetSocket) connectEnds() {
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
-		for _, ends := range [][2]int{{p.end, fd}, {fd, p.end}} {
+		for _, ends := range [][2]int{{p.standIn, fd}, {fd, p.standIn}} {
 			if err == nil {
 				err = connectTo(ends[0], ends[1])
 			}

@@ -63,13 +63,13 @@ func (c *call) mmap(p *packetSocket) reply {
 		return native
 	}
 	// If a process has the rings mapped, Map leaves them where they are, or refuses.
-	memfd, err := p.rx.Map(int(size))
+	memfd, err := p.backend.Map(int(size))
 	if err != nil {
 		return result(err)
 	}
 	p.addMemfd(memfd)
 	// The program may change O_NONBLOCK while the memory is in place.
-	p.nonblock = nonblocking(p.end)
+	p.nonblock = nonblocking(p.standIn)
 	unix.SetNonblock(memfd, p.nonblock != 0)
 	s := c.s
 	if err := s.l.Replace(c.ID, memfd, fd, s.flagsOf(c.tid, fd)&unix.O_CLOEXEC != 0); err != nil {
@@ -109,7 +109,7 @@ func (s *session) reportMapped(c *call) {
 		case c == nil && time.Since(sw.at) < reportFor && !sw.shows():
 			return false
 		}
-		if err := sw.p.rx.Mapped(); err != nil && !s.detached() {
+		if err := sw.p.backend.Mapped(); err != nil && !s.detached() {
 			s.warnf("mmap of a packet socket: its ring gets no packets: %v", err)
 		}
 		return true
@@ -201,13 +201,13 @@ func (c *call) putBack(fd int32, p *packetSocket) bool {
 		return false
 	}
 	if now := flags & unix.O_NONBLOCK; now != p.nonblock {
-		unix.SetNonblock(p.end, now != 0)
+		unix.SetNonblock(p.standIn, now != 0)
 		p.nonblock = now
 	}
-	if c.s.l.Replace(c.ID, p.end, fd, flags&unix.O_CLOEXEC != 0) != nil {
+	if c.s.l.Replace(c.ID, p.standIn, fd, flags&unix.O_CLOEXEC != 0) != nil {
 		return false
 	}
-	c.woken = true
+	c.wokenByUs = true
 	c.recordSwap(fd, p, -1)
 	return true
 }

@@ -17,11 +17,11 @@ import (
 
 // stage makes the stand-in of a socket without a ring as readable as its queue.
 func (p *packetSocket) stage() {
-	ev := p.rx.armedEvents(&p.arrivals)
+	ev := p.backend.armedEvents(&p.arrivals)
 	if p.showError(ev) {
 		return
 	}
-	p.settle()
+	p.checkStaged()
 	if p.staged && p.missedEdge {
 		p.unstage() // staged again below: that is the edge
 	}
@@ -43,8 +43,8 @@ func (p *packetSocket) stageFirst() {
 	p.staged = true
 }
 
-// settle finds out whether the staged packet has been read.
-func (p *packetSocket) settle() {
+// checkStaged finds out whether the staged packet has been read.
+func (p *packetSocket) checkStaged() {
 	if p.staged && !p.readable() {
 		p.discardStaged()
 	}
@@ -52,7 +52,7 @@ func (p *packetSocket) settle() {
 
 // discardStaged removes the packet that was read from the queue.
 func (p *packetSocket) discardStaged() {
-	p.rx.Discard()
+	p.backend.Discard()
 	p.staged = false
 }
 
@@ -67,30 +67,30 @@ func (p *packetSocket) unstage() {
 
 // first is a copy of the first packet in the queue.
 func (p *packetSocket) first() ([]byte, bool) {
-	_, b, err := p.s.peek(p.rx.Peek, maxRW)
+	_, b, err := p.s.peek(p.backend.Peek, maxRW)
 	return b, err == nil || errnoOf(err) == unix.EINVAL
 }
 
 // arrivalWaker has the session stage a packet when it arrives. Writers call Wake, from
 // any goroutine.
 type arrivalWaker struct {
-	woken  atomic.Bool
-	wakeup wakeup
+	arrived atomic.Bool // a packet, since stageArrivals last looked
+	wakeup  wakeup
 }
 
 // Wake implements ring.Waker.
 func (w *arrivalWaker) Wake() {
-	w.woken.Store(true)
+	w.arrived.Store(true)
 	w.wakeup.Wake()
 }
 
 // stageArrivals attends to the sockets without a ring for which a packet has arrived.
 func (s *session) stageArrivals() {
 	for _, p := range s.sockets.open {
-		if !p.arrivals.woken.Swap(false) || p.ringed || p.disarmed || p.showError(p.rx.Events()) {
+		if !p.arrivals.arrived.Swap(false) || p.ringed || p.disarmed || p.showError(p.backend.Events()) {
 			continue
 		}
-		if p.settle(); p.staged && p.edges {
+		if p.checkStaged(); p.staged && p.edges {
 			// Stage it again: each packet is an edge. Between the two calls a poll that
 			// does not wait may find nothing.
 			p.unstage()

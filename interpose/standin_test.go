@@ -47,14 +47,14 @@ func TestAPacketAfterOneDuringRefreshIsAnEdge(t *testing.T) {
 	socket := &meanwhile{backend: localSocket{rx}}
 	p, err := newPacketSocket(socket, rxring.SockRaw, false)
 	must(err)
-	defer unix.Close(p.end)
+	defer unix.Close(p.standIn)
 	defer p.waker.close()
 	p.ringed, p.edges = true, true
 
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	must(err)
 	defer unix.Close(ep)
-	must(unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, p.end, &unix.EpollEvent{Events: unix.EPOLLIN | 1<<31}))
+	must(unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, p.standIn, &unix.EpollEvent{Events: unix.EPOLLIN | 1<<31}))
 	edge := func() bool {
 		n, err := unix.EpollWait(ep, make([]unix.EpollEvent, 1), 0)
 		must(err)

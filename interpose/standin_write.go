@@ -36,7 +36,7 @@ func (p *packetSocket) sendWritten() (n int) {
 		}
 		n++
 		if p.errorShown {
-			p.showError(p.rx.Events()) // the write before this one has returned it
+			p.showError(p.backend.Events()) // the write before this one has returned it
 		}
 		if size > len(p.s.frame) { // net.core.wmem_default was raised
 			p.notSent(unix.EMSGSIZE)
@@ -54,7 +54,7 @@ func (p *packetSocket) sendWritten() (n int) {
 // sendFrame sends a frame that was written; not ok means that there is no room for it
 // now.
 func (p *packetSocket) sendFrame(frame []byte) (ok bool) {
-	_, err := p.rx.Send(frame)
+	_, err := p.backend.Send(frame)
 	if errors.Is(err, unix.EAGAIN) {
 		p.s.waiting.framesHeld = true
 		return false

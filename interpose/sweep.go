@@ -185,7 +185,7 @@ func (s *session) unheld(f *search) (unheld []*packetSocket) {
 		} else {
 			p.misses = 0
 		}
-		if local, ok := p.rx.(localSocket); ok {
+		if local, ok := p.backend.(localSocket); ok {
 			local.SetHeld(!p.missing)
 		}
 	}

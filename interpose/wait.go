@@ -33,8 +33,8 @@ type waiting struct {
 }
 
 const (
-	// checkSignals is how often that is: a handler may run so much later than in the
-	// kernel.
+	// checkSignals is how often pending signals are checked for: a handler may run that
+	// much later than under the kernel.
 	checkSignals = 10 * time.Millisecond
 	// trySends is how often sends that wait are tried again.
 	trySends = time.Millisecond
@@ -161,7 +161,7 @@ func interrupted[W waiter](w W) (answer reply, ok bool) {
 // certainly for this thread. One that is pending for the process may be handled by
 // another thread, so it counts only if it is still pending at the next check.
 func (w *waitState) interruptedBySignal() (mine, ok bool) {
-	mine, shared := signalPending(w.tid, w.woken)
+	mine, shared := signalPending(w.tid, w.wokenByUs)
 	before := w.signalPending
 	w.signalPending = shared
 	return mine, mine || shared && before
@@ -177,7 +177,7 @@ func (w *waitState) interruptedBySignal() (mine, ok bool) {
 // when its container is paused or the machine suspends; the freezer waits for it. A
 // thread that we woke, by changing its descriptors, sleeps killably as well: for that
 // one only pending signals count.
-func signalPending(tid int, woken bool) (mine, shared bool) {
+func signalPending(tid int, wokenByUs bool) (mine, shared bool) {
 	s := procfs.Signals(tid)
-	return s.Killable && !woken || s.Thread || s.Process && s.Threads == 1, s.Process
+	return s.Killable && !wokenByUs || s.Thread || s.Process && s.Threads == 1, s.Process
 }

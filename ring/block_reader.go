@@ -46,7 +46,7 @@ func (rd *blockReader) ready() bool {
 		if rd.left > 0 {
 			return true
 		}
-		if rd.read(rd.block) || !rd.Full(rd.block) {
+		if rd.read(rd.block) || !rd.Reading(rd.block) {
 			return false
 		}
 		d := rd.Desc(rd.block)

@@ -17,17 +17,17 @@ type Armer interface {
 
 // notified sleeps until an Armer wakes it.
 type notified struct {
-	armer    Armer
-	over     func() error
-	wake     chan struct{}
-	deadline deadline
+	armer       Armer
+	interrupted func() error
+	wake        chan struct{}
+	deadline    deadline
 }
 
 // NewSleeper returns the Sleeper of a ring whose writers wake the sleepers of a.
-// over returns why no more packets will arrive, nil while some may. Sleep calls it
-// after Arm.
-func NewSleeper(a Armer, over func() error) ring.Sleeper {
-	return &notified{armer: a, over: over, wake: make(chan struct{}, 1)}
+// interrupted returns why Sleep is to end without a packet, nil if it is to wait. Sleep
+// calls it after Arm.
+func NewSleeper(a Armer, interrupted func() error) ring.Sleeper {
+	return &notified{armer: a, interrupted: interrupted, wake: make(chan struct{}, 1)}
 }
 
 // Wake implements [ring.Waker].
@@ -42,7 +42,7 @@ func (s *notified) Wake() {
 func (s *notified) Sleep(ctx context.Context, ready func() bool) error {
 	for !ready() {
 		s.armer.Arm(s)
-		err := s.over()
+		err := s.interrupted()
 		if ready() || err != nil { // check again: see the package's comment
 			s.armer.Disarm(s)
 			if ready() {

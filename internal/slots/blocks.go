@@ -71,5 +71,5 @@ func (b *Blocks) SetStatus(i, status uint32) {
 	atomic.StoreUint32(&b.Desc(i).Status, status)
 }
 
-// Full reports whether the reader has block i (prb_curr_blk_in_use).
-func (b *Blocks) Full(i uint32) bool { return b.Status(i)&tpacket.StatusUser != 0 }
+// Reading reports whether the reader has block i (prb_curr_blk_in_use).
+func (b *Blocks) Reading(i uint32) bool { return b.Status(i)&tpacket.StatusUser != 0 }

@@ -75,8 +75,8 @@ func (s *Slots) frame(slot uint32) unsafe.Pointer {
 }
 
 // Status loads slot's status word once. The load is an acquire: it pairs with
-// SetStatus or PublishStatus on the other side. Believe of the result only
-// whether it is KERNEL.
+// SetStatus, PublishStatus or HandBack on the other side. A writer believes of the
+// result only whether it is KERNEL.
 func (s *Slots) Status(slot uint32) uint32 {
 	if Exploring {
 		StepLoad(s, StatusWord, slot)

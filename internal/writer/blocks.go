@@ -32,7 +32,7 @@ import (
 type Blocks struct {
 	slots.Blocks
 	first  uint64 // where a block's first packet starts, in units
-	layout fillLayout
+	layout openLayout
 	config BlocksConfig
 	memory *ringmem.Memory
 	closed atomic.Bool
@@ -40,7 +40,7 @@ type Blocks struct {
 	blocks []block
 
 	_    [64]byte   // writers swap open all the time: nothing else on its line
-	open slots.Word // the open block and what is reserved of it: see fillLayout
+	open slots.Word // the open block and what is reserved of it: see openLayout
 	_    [64]byte
 
 	mu      slots.Lock // guards what follows, and the change from one block to the next
@@ -83,7 +83,7 @@ func NewBlocks(m *ringmem.Memory, g tpacket.Geometry, c BlocksConfig) (*Blocks, 
 		return nil, fmt.Errorf("ring: %d blocks of %d bytes, %d of them before the first packet, in memory of %d bytes: want at least one block, room for packets, and memory for all",
 			g.BlockNr, g.BlockSize, first, m.Size())
 	}
-	layout, ok := newFillLayout(g)
+	layout, ok := newOpenLayout(g)
 	if !ok {
 		return nil, fmt.Errorf("ring: %d blocks of %d bytes: want fewer blocks, or smaller ones", g.BlockNr, g.BlockSize)
 	}
@@ -156,7 +156,7 @@ func (b *Blocks) fits(o uint64, units uint64) bool {
 	return o&b.layout.units+units < uint64(b.Geo.BlockSize/unit) // false for the values that say that there is no open block
 }
 
-// reserved is the next units of fill o.
+// reserved is the next units of the block of open word o.
 func (b *Blocks) reserved(o, units uint64) Reservation {
 	return Reservation{block: b.layout.block(o), at: uint32(o & b.layout.units), units: uint32(units)}
 }

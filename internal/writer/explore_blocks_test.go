@@ -133,7 +133,7 @@ func newBlockWorld(s blockScope) *blockWorld {
 
 func (w *blockWorld) Name(p *slots.Word) (explore.WordInfo, bool) {
 	if p == &w.b.open {
-		return explore.WordInfo{Name: "the open word", Value: w.fill}, true
+		return explore.WordInfo{Name: "the open word", Value: w.open}, true
 	}
 	for i := range w.b.blocks {
 		switch p {
@@ -146,8 +146,8 @@ func (w *blockWorld) Name(p *slots.Word) (explore.WordInfo, bool) {
 	return explore.WordInfo{}, false
 }
 
-// fill, state and sealed say what private words hold.
-func (w *blockWorld) fill(v uint64) string {
+// open, state and sealed say what private words hold.
+func (w *blockWorld) open(v uint64) string {
 	l := &w.b.layout
 	what := fmt.Sprintf("units %d to %d taken by %d packets", w.b.first, v&l.units-1, l.packets(v))
 	switch v & l.units {
@@ -417,7 +417,7 @@ func (w *blockWorld) Finish() {
 	}
 	if w.reader == explore.Lawful {
 		w.b.Expire()
-		for block := w.blocks % uint64(len(w.handed)); w.b.Full(uint32(block)); block = w.blocks % uint64(len(w.handed)) {
+		for block := w.blocks % uint64(len(w.handed)); w.b.Reading(uint32(block)); block = w.blocks % uint64(len(w.handed)) {
 			w.compare(uint32(block), w.halves(uint32(block), blockFirstHalf), w.halves(uint32(block), blockSecondHalf))
 			w.b.SetStatus(uint32(block), tpacket.StatusKernel)
 			w.b.Expire()
@@ -449,7 +449,7 @@ func (w *blockWorld) Key() explore.Key {
 	for i := range w.handed {
 		block := uint32(i)
 		k.Put(uint64(w.b.Desc(block).Status))
-		if w.over[i] != w.b.Desc(block).SeqNum || w.b.Full(block) { // else what is in it is of no use to anybody
+		if w.over[i] != w.b.Desc(block).SeqNum || w.b.Reading(block) { // else what is in it is of no use to anybody
 			k.PutBytes(w.mem(block))
 		}
 	}

@@ -21,8 +21,8 @@ const (
 	blockLastAt    = 30
 )
 
-// nextBlock replaces the open block, for a packet that does not fit into fill o. It
-// returns false if the caller is to try again.
+// nextBlock replaces the open block, for a packet that does not fit into that of open
+// word o. It returns false if the caller is to try again.
 func (b *Blocks) nextBlock(o, units uint64) (m Reservation, v ring.Verdict, ok bool) {
 	if o&b.layout.units == b.layout.frozen() {
 		// It takes no lock to see that the ring is full. While the open word stays
@@ -70,7 +70,7 @@ func (b *Blocks) nextBlockLocked(units uint64) (m Reservation, v ring.Verdict, o
 	return b.reserved(fresh, units), ring.Acquired, true, retired
 }
 
-// unfreezeLocked opens the block that fill o waits for, if it is free.
+// unfreezeLocked opens the block that open word o waits for, if it is free.
 func (b *Blocks) unfreezeLocked(o uint64) ring.Verdict {
 	v := b.openable(b.layout.block(o))
 	if v == ring.Acquired {
@@ -81,7 +81,7 @@ func (b *Blocks) unfreezeLocked(o uint64) ring.Verdict {
 	return v
 }
 
-// advanceLocked retires the block of fill o and opens the next one, if it is free.
+// advanceLocked retires the block of open word o and opens the next one, if it is free.
 // The open word says moving: no packet can be reserved meanwhile.
 func (b *Blocks) advanceLocked(o uint64, timeout uint64) (v ring.Verdict, retired bool) {
 	l := &b.layout
@@ -106,7 +106,7 @@ func (b *Blocks) openable(i uint32) ring.Verdict {
 	for wait := 0; ; wait++ {
 		state := b.blocks[i].state.Load() // before the status: pairs with the last store of publish
 		switch {
-		case b.Full(i):
+		case b.Reading(i):
 			return ring.Full
 		case state == 0:
 			return ring.Acquired

@@ -70,7 +70,7 @@ func (b *Blocks) parkLocked() bool {
 	return o&b.layout.units == b.first && b.open.CompareAndSwap(o, o&^b.layout.units|b.layout.parked())
 }
 
-// unparkLocked starts the timer for the first packet of fill o's block.
+// unparkLocked starts the timer for the first packet in the block of open word o.
 func (b *Blocks) unparkLocked(o uint64) {
 	b.empty = 0
 	b.armLocked()

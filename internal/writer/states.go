@@ -43,7 +43,7 @@ func (b *Blocks) States(cells []slots.State) (n, head int) {
 		// one's says less than the open word, which counts packets when they begin.
 		writing := b.blocks[i].state.Load() != 0 || i == current && b.layout.packets(open) > 0
 		switch { // the status last, as for slots
-		case b.Full(i):
+		case b.Reading(i):
 			return slots.Reading
 		case writing:
 			return slots.Writing
