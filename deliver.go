@@ -364,15 +364,12 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, b *measuredBatch, mask 
 		return
 	}
 	if rx.slots == nil {
-		for ; mask != 0; mask = mask.rest() {
-			i := mask.first()
-			p, meta, snaplen := &b.packets[i], &b.metas[i], snaplens[i]
-			if whole {
-				snaplen = meta.capLen
+		if whole {
+			for i := range b.metas {
+				snaplens[i] = b.metas[i].capLen
 			}
-			now.stamp(meta)
-			s.receiveWithoutSlots(rx, p, meta, snaplen)
 		}
+		s.receiveBatchWithoutSlots(rx, b, mask, &snaplens)
 		return
 	}
 	r, ps, metas := rx.slots, b.packets, b.metas[:len(b.packets)]
@@ -401,6 +398,22 @@ func (s *Socket) receiveBatchUnrestricted(rx *rxOptions, b *measuredBatch, mask 
 		}
 	}
 	s.notify.FenceAndWake()
+}
+
+// receiveBatchWithoutSlots is receiveWithoutSlots for the packets in mask.
+func (s *Socket) receiveBatchWithoutSlots(rx *rxOptions, b *measuredBatch, mask batchMask, snaplens *[maxBatch]uint32) {
+	var now batchClock
+	for rest := mask; rest != 0; rest = rest.rest() {
+		now.stamp(&b.metas[rest.first()])
+	}
+	if rx.blocks != nil {
+		s.receiveBlocks(rx, b, mask, snaplens)
+		return
+	}
+	for ; mask != 0; mask = mask.rest() {
+		i := mask.first()
+		s.enqueue(rx, &b.packets[i], &b.metas[i], snaplens[i])
+	}
 }
 
 // admitBatch returns which packets in mask are for the socket, and of which a whole copy is

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/rxring/rxring/internal/clock"
+	"github.com/rxring/rxring/internal/writer"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -12,8 +13,7 @@ import (
 // receiveBlock is what receiveOne does after admit for a V3 ring, whose reader is woken once
 // per block, not per packet.
 func (s *Socket) receiveBlock(rx *rxOptions, p *Packet, meta *packetMeta, snaplen uint32) {
-	mac := min(rx.offsets(meta.maclen-rx.skipLen(meta)).Mac, rx.frameSize)
-	room, verdict := rx.blocks.Acquire(min(mac+snaplen+meta.trailer&rx.trailers, rx.frameSize))
+	room, verdict := rx.blocks.Acquire(rx.blockSize(meta, snaplen))
 	if verdict != ring.Acquired {
 		s.counters.Drop(verdict, 1)
 		return
@@ -23,6 +23,41 @@ func (s *Socket) receiveBlock(rx *rxOptions, p *Packet, meta *packetMeta, snaple
 	status := rx.fill(frame, p, meta, snaplen)
 	tpacket.Header3At(frame).Status = status
 	rx.blocks.Release(room)
+}
+
+// receiveBlocks is receiveBlock for the packets in mask, which have their times. It reserves the
+// bytes of several at once.
+func (s *Socket) receiveBlocks(rx *rxOptions, b *measuredBatch, mask batchMask, snaplens *[maxBatch]uint32) {
+	var sizes [maxBatch]uint32
+	n := 0
+	for rest := mask; rest != 0; rest = rest.rest() {
+		i := rest.first()
+		sizes[n%maxBatch] = rx.blockSize(&b.metas[i], snaplens[i])
+		n++
+	}
+	for left := sizes[:n]; len(left) > 0; {
+		room, got, verdict := rx.blocks.AcquireBatch(left)
+		if verdict != ring.Acquired { // the next packet is dropped; those after it try again
+			s.counters.Drop(verdict, 1)
+			left, mask = left[1:], mask.rest()
+			continue
+		}
+		frames := rx.blocks.Bytes(room)
+		for _, size := range left[:got] {
+			i, size := mask.first(), writer.AlignedSize(size)
+			status := rx.fill(frames[:size:size], &b.packets[i], &b.metas[i], snaplens[i])
+			tpacket.Header3At(frames).Status = status
+			frames, mask = frames[size:], mask.rest()
+		}
+		rx.blocks.Release(room)
+		left = left[got:]
+	}
+}
+
+// blockSize is how many bytes of a block the packet takes, its header included.
+func (rx *rxOptions) blockSize(meta *packetMeta, snaplen uint32) uint32 {
+	mac := min(rx.offsets(meta.maclen-rx.skipLen(meta)).Mac, rx.frameSize)
+	return min(mac+snaplen+meta.trailer&rx.trailers, rx.frameSize)
 }
 
 // fill writes the frame's header but for the status, the address and the packet, and returns the

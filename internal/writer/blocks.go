@@ -15,7 +15,7 @@ import (
 // Blocks is a receive ring of blocks that packets are packed into: TPACKET_V3.
 // It mirrors struct tpacket_kbdq_core (net/packet/internal.h).
 //
-// A writer reserves its packet's bytes in the open block with one
+// A writer reserves the bytes of its packet, or of several, in the open block with one
 // compare-and-swap, and copies with no lock held, in parallel with other writers.
 // A block is retired when a packet does not fit, or by the timer; the last writer
 // in it hands it to the reader. In Linux the writer that retires the block waits
@@ -109,15 +109,21 @@ func NewBlocks(m *ringmem.Memory, g tpacket.Geometry, c BlocksConfig) (*Blocks, 
 // included (max_frame_len).
 func (b *Blocks) MaxFrame() uint32 { return b.Geo.BlockSize - uint32(b.first)*unit }
 
-// Reservation is the bytes of one packet in a block, its header first.
+// Reservation is the bytes of one packet in a block, its header first, or of several in a row.
 type Reservation struct {
 	block uint32
 	at    uint32 // units
+	last  uint32 // where the last packet starts
 	units uint32
 }
 
-// Size is the length in bytes: the value for tp_next_offset.
+// Size is the length in bytes: for one packet, the value for tp_next_offset.
 func (m Reservation) Size() uint32 { return m.units * unit }
+
+// AlignedSize is the [Reservation.Size] of a packet of n bytes.
+func AlignedSize(n uint32) uint32 { return uint32(inUnits(n)) * unit }
+
+func inUnits(n uint32) uint64 { return (uint64(n) + unit - 1) / unit }
 
 // Bytes is the reserved memory. The slice stays addressable while b is reachable.
 func (b *Blocks) Bytes(m Reservation) []byte {
@@ -132,7 +138,7 @@ func (b *Blocks) Acquire(n uint32) (Reservation, ring.Verdict) {
 	if n < leastSize || n > b.MaxFrame() {
 		return Reservation{}, ring.NoRoom
 	}
-	units := (uint64(n) + unit - 1) / unit
+	units := inUnits(n)
 	lost := uint32(0)
 	for {
 		slots.Again(0)
@@ -150,6 +156,42 @@ func (b *Blocks) Acquire(n uint32) (Reservation, ring.Verdict) {
 	}
 }
 
+// AcquireBatch is Acquire for packets of these sizes in bytes, which must be as there. It
+// reserves the bytes of the first n of them in a row with one compare-and-swap: at least one on
+// [ring.Acquired], none on any other verdict. Each begins where the one before it ends, which is
+// its [AlignedSize] later. The caller fills all of them, and calls Release once.
+func (b *Blocks) AcquireBatch(sizes []uint32) (m Reservation, n int, v ring.Verdict) {
+	lost := uint32(0)
+	for {
+		slots.Again(0)
+		o := b.open.Load() // pairs with the store that opened the block
+		var units, last uint64
+		for n = 0; n < len(sizes); n++ {
+			size := inUnits(sizes[n])
+			if !b.fits(o, units+size) {
+				break
+			}
+			last = units
+			units += size
+		}
+		if n == 0 {
+			if m, v, ok := b.nextBlock(o, inUnits(sizes[0])); ok {
+				if v == ring.Acquired {
+					n = 1
+				}
+				return m, n, v
+			}
+			continue
+		}
+		if b.open.CompareAndSwap(o, o+uint64(n)*b.layout.packet+units) {
+			m = b.reserved(o, units)
+			m.last += uint32(last)
+			return m, n, ring.Acquired
+		}
+		backoff(&lost)
+	}
+}
+
 // fits reports whether units fit into the open block. Linux leaves at least one
 // byte of a block unused.
 func (b *Blocks) fits(o uint64, units uint64) bool {
@@ -158,10 +200,11 @@ func (b *Blocks) fits(o uint64, units uint64) bool {
 
 // reserved is the next units of the block of open word o.
 func (b *Blocks) reserved(o, units uint64) Reservation {
-	return Reservation{block: b.layout.block(o), at: uint32(o & b.layout.units), units: uint32(units)}
+	at := uint32(o & b.layout.units)
+	return Reservation{block: b.layout.block(o), at: at, last: at, units: uint32(units)}
 }
 
-// Release completes the packet in m. Everything stored to it before is visible to a
+// Release completes the packets in m. Everything stored to it before is visible to a
 // reader that sees the block's status: the swaps of state order the copies of all
 // writers before the status store of the last one.
 func (b *Blocks) Release(m Reservation) {
@@ -170,7 +213,7 @@ func (b *Blocks) Release(m Reservation) {
 		slots.Again(0)
 		state := p.state.Load()
 		done := state + uint64(m.units)
-		if last := uint64(m.at) << blockLastAt; last > done&blockLast {
+		if last := uint64(m.last) << blockLastAt; last > done&blockLast {
 			done = done&^blockLast | last
 		}
 		if !p.state.CompareAndSwap(state, done) {

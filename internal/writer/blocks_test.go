@@ -1,6 +1,7 @@
 package writer_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -36,9 +37,9 @@ const blockPacketHeader = 48 + 20 // struct tpacket3_hdr and sockaddr_ll
 
 // putBlockPacket writes the header of a packet whose data is all that is behind
 // the headers, and returns where that lies.
-func putBlockPacket(m writer.Reservation, frame []byte, n uint32) []byte {
+func putBlockPacket(frame []byte, n uint32) []byte {
 	h := tpacket.Header3At(frame)
-	*h = tpacket.Header3{NextOffset: m.Size(), Snaplen: n - blockPacketHeader, Len: n - blockPacketHeader, Status: tpacket.StatusUser, Mac: blockPacketHeader, Net: blockPacketHeader}
+	*h = tpacket.Header3{NextOffset: uint32(len(frame)), Snaplen: n - blockPacketHeader, Len: n - blockPacketHeader, Status: tpacket.StatusUser, Mac: blockPacketHeader, Net: blockPacketHeader}
 	return frame[blockPacketHeader:n]
 }
 
@@ -49,6 +50,88 @@ func mustRoom(t testing.TB, b *writer.Blocks, n uint32) writer.Reservation {
 		t.Fatalf("Acquire(%d) = %v, want acquired", n, v)
 	}
 	return m
+}
+
+// acquireAll reserves the bytes of as many packets as there is room for at once, and returns those
+// of each: by Acquire if there is one.
+func acquireAll(b *writer.Blocks, sizes []uint32) (m writer.Reservation, frames [][]byte) {
+	n, v := 1, ring.Acquired
+	if len(sizes) == 1 {
+		m, v = b.Acquire(sizes[0])
+	} else {
+		m, n, v = b.AcquireBatch(sizes)
+	}
+	if v != ring.Acquired {
+		return m, nil
+	}
+	rest := b.Bytes(m)
+	for _, size := range sizes[:n] {
+		size = writer.AlignedSize(size)
+		frames = append(frames, rest[:size:size])
+		rest = rest[size:]
+	}
+	return m, frames
+}
+
+// TestBatchesOfBlocks: batches leave the ring as the same packets do one by one, and are refused
+// where those are.
+func TestBatchesOfBlocks(t *testing.T) {
+	one, batch := blocksOf(t, 4, writer.BlocksConfig{}), blocksOf(t, 4, writer.BlocksConfig{})
+	rng := rand.New(rand.NewPCG(1, 2))
+	for round := range 300 {
+		sizes := make([]uint32, 2+rng.IntN(30))
+		for k := range sizes {
+			sizes[k] = blockPacketHeader + rng.Uint32N(1500)
+		}
+		if round%10 == 0 {
+			sizes[rng.IntN(len(sizes))] = batch.MaxFrame()
+		}
+		dropped := [2]int{}
+		for _, size := range sizes {
+			if m, v := one.Acquire(size); v == ring.Acquired {
+				putBlockPacket(one.Bytes(m), size)
+				one.Release(m)
+			} else {
+				dropped[0]++
+			}
+		}
+		for left := sizes; len(left) > 0; {
+			m, frames := acquireAll(batch, left)
+			if frames == nil {
+				dropped[1]++
+				left = left[1:]
+				continue
+			}
+			for k, frame := range frames {
+				putBlockPacket(frame, left[k])
+			}
+			batch.Release(m)
+			left = left[len(frames):]
+		}
+		if dropped[0] != dropped[1] || one.Captured() != batch.Captured() {
+			t.Fatalf("round %d: dropped %d, captured %d and %d", round, dropped, one.Captured(), batch.Captured())
+		}
+		for _, b := range []*writer.Blocks{one, batch} { // times differ
+			for i := range uint32(4) {
+				b.Desc(i).First, b.Desc(i).Last = tpacket.Timestamp{}, tpacket.Timestamp{}
+			}
+		}
+		if !bytes.Equal(one.Memory().Bytes(), batch.Memory().Bytes()) {
+			t.Fatalf("round %d: the rings differ", round)
+		}
+		if round%3 == 0 { // a reader hands everything back
+			for i := range uint32(4) {
+				one.SetStatus(i, tpacket.StatusKernel)
+				batch.SetStatus(i, tpacket.StatusKernel)
+			}
+		}
+	}
+	if n := one.Captured(); n < 1000 || one.FreezeCount() == 0 {
+		t.Errorf("%d packets captured: the ring was never full", n)
+	}
+	if _, n, v := batch.AcquireBatch([]uint32{batch.MaxFrame() + 1, 100}); n != 0 || v == ring.Acquired {
+		t.Errorf("a packet larger than a block: %d, %v", n, v)
+	}
 }
 
 // TestBlocksGoToTheReaderWhole: many writers, one lawful reader, every packet
@@ -65,21 +148,28 @@ func TestBlocksGoToTheReaderWhole(t *testing.T) {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(w), 1))
 			got := 0
-			for i := range each {
-				size := blockPacketHeader + 16 + rng.Uint32N(900)
-				m, v := b.Acquire(size)
-				if v != ring.Acquired {
+			for i := 0; i < each; {
+				sizes := make([]uint32, 1+w%2*rng.IntN(8)) // half of the writers have batches
+				for k := range sizes {
+					sizes[k] = blockPacketHeader + 16 + rng.Uint32N(900)
+				}
+				m, frames := acquireAll(b, sizes)
+				if frames == nil {
 					runtime.Gosched()
+					i++
 					continue
 				}
-				data := putBlockPacket(m, b.Bytes(m), size)
-				binary.NativeEndian.PutUint64(data, uint64(w))
-				binary.NativeEndian.PutUint64(data[8:], uint64(i))
-				for k := range data[16:] {
-					data[16+k] = byte(w*31 + i + k)
+				for k, frame := range frames {
+					data := putBlockPacket(frame, sizes[k])
+					binary.NativeEndian.PutUint64(data, uint64(w))
+					binary.NativeEndian.PutUint64(data[8:], uint64(i))
+					for k := range data[16:] {
+						data[16+k] = byte(w*31 + i + k)
+					}
+					i++
 				}
 				b.Release(m)
-				got++
+				got += len(frames)
 			}
 			mu.Lock()
 			accepted += got
@@ -136,12 +226,12 @@ func TestSlowWriterKeepsItsBlock(t *testing.T) {
 	n := notify.Notify{}
 	rd := writer.NewReader(b, &n)
 	slow := mustRoom(t, b, 1000)
-	putBlockPacket(slow, b.Bytes(slow), 1000)
+	putBlockPacket(b.Bytes(slow), 1000)
 	accepted := 1
 	for range 10 {
 		m, v := b.Acquire(2000)
 		if v == ring.Acquired {
-			putBlockPacket(m, b.Bytes(m), 2000)
+			putBlockPacket(b.Bytes(m), 2000)
 			b.Release(m)
 			accepted++
 			continue
@@ -207,7 +297,7 @@ func TestExpireRetiresWhatIsThere(t *testing.T) {
 		t.Fatal("an empty block was retired")
 	}
 	m := mustRoom(t, b, 100)
-	putBlockPacket(m, b.Bytes(m), 100)
+	putBlockPacket(b.Bytes(m), 100)
 	b.Expire()
 	if _, ok := rd.Next(); ok || woken != 0 {
 		t.Fatal("a block was handed over with a writer in it")
@@ -381,7 +471,7 @@ func TestBlocksOfEveryShape(t *testing.T) {
 				if v != ring.Acquired || m.Size() < n || m.Size() >= n+8 {
 					t.Fatalf("Acquire(%d) = %d bytes, %v", n, m.Size(), v)
 				}
-				binary.NativeEndian.PutUint64(putBlockPacket(m, b.Bytes(m), n), accepted)
+				binary.NativeEndian.PutUint64(putBlockPacket(b.Bytes(m), n), accepted)
 				b.Release(m)
 				accepted++
 				if rng.IntN(8) == 0 {
@@ -426,7 +516,7 @@ func TestFramesOfABlockAreReleasedAnywhere(t *testing.T) {
 				runtime.Gosched()
 				continue
 			}
-			binary.NativeEndian.PutUint64(putBlockPacket(m, b.Bytes(m), 500), uint64(i))
+			binary.NativeEndian.PutUint64(putBlockPacket(b.Bytes(m), 500), uint64(i))
 			b.Release(m)
 			i++
 		}

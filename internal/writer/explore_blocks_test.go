@@ -35,6 +35,7 @@ type blockScope struct {
 	expires int      // of the timer
 	stores  int      // a hostile reader's
 	closes  bool     // a goroutine closes the ring
+	batches bool     // the first writer offers all its packets at once
 	long    bool     // left out with -short
 }
 
@@ -45,6 +46,9 @@ func (s blockScope) String() string {
 	}
 	if s.closes {
 		text += "/closes"
+	}
+	if s.batches {
+		text += "/batches"
 	}
 	return text
 }
@@ -186,30 +190,65 @@ func (w *blockWorld) sealed(v uint64) string {
 	return fmt.Sprintf("{%d packets, end at %d}", v>>32, uint32(v))
 }
 
-// write is writer i: it delivers its packets one after the other.
+// write is writer i: it delivers its packets one after the other, or as many at once as it gets
+// room for.
 func (w *blockWorld) write(i int) {
-	for n, units := range w.sizes {
+	for n := 0; n < len(w.sizes); {
 		explore.Remember(n)
-		w.calls[i] = &blockCall{units: units}
+		sizes := w.sizes[n : n+1]
+		if w.batches && i == 0 {
+			sizes = w.sizes[n:]
+		}
+		w.calls[i] = &blockCall{units: sizes[0]}
 		w.Sample()
-		m, v := w.b.Acquire(uint32(units) * unit)
+		m, got, v := w.acquire(sizes)
 		now := w.calls[i]
 		w.calls[i] = nil
-		w.offered++
 		if v != ring.Acquired {
+			n++
+			w.offered++
 			w.checkDrop(v, now)
 			continue
 		}
-		t := w.enter(m)
+		n += got
+		w.offered += got
+		var entered []tenant
+		var frames []Reservation
+		at := m.at
+		memory := explore.Mix(uint64(n), uint64(m.block)<<32|uint64(m.at))
+		for _, units := range sizes[:got] {
+			frame := Reservation{block: m.block, at: at, units: uint32(units)}
+			at += frame.units
+			t := w.enter(frame)
+			memory = explore.Mix(memory, uint64(t.packet))
+			entered, frames = append(entered, t), append(frames, frame)
+		}
 		// What the call has read is of no use any more; what it got is.
-		explore.Remember(int(explore.Mix(uint64(n)<<32|uint64(t.packet), uint64(m.block)<<32|uint64(m.at))))
-		explore.Take(explore.Step{What: "writes the second half of packet %d", Args: [2]any{t.packet}})
-		w.b.Bytes(m)[blockSecondHalf] = byte(t.packet)
-		if t := w.tenant(m.block, t.packet); t != nil {
-			t.filling = false
+		explore.Remember(int(memory))
+		for k, t := range entered {
+			explore.Take(explore.Step{What: "writes the second half of packet %d", Args: [2]any{t.packet}})
+			w.b.Bytes(frames[k])[blockSecondHalf] = byte(t.packet)
+		}
+		for _, t := range entered {
+			if t := w.tenant(m.block, t.packet); t != nil {
+				t.filling = false
+			}
 		}
 		w.b.Release(m)
 	}
+}
+
+// acquire reserves room for the first of the packets, or for as many as AcquireBatch does.
+func (w *blockWorld) acquire(sizes []uint64) (m Reservation, n int, v ring.Verdict) {
+	if len(sizes) == 1 {
+		m, v = w.b.Acquire(uint32(sizes[0]) * unit)
+		return m, 1, v
+	}
+	bytes := make([]uint32, len(sizes))
+	for i, units := range sizes {
+		bytes[i] = uint32(units) * unit
+	}
+	return w.b.AcquireBatch(bytes)
 }
 
 func (w *blockWorld) tenant(block uint32, packet int) *tenant {
@@ -504,6 +543,10 @@ func blockScopes(reader explore.Reader) (all []blockScope) {
 			{writers: 3, blocks: 2, sizes: of(h), expires: 2, long: true},
 			{writers: 2, blocks: 1, sizes: of(w, h), closes: true},
 			{writers: 2, blocks: 2, sizes: of(h), expires: 1, closes: true},
+			{writers: 2, blocks: 1, sizes: of(h, h, h), batches: true},
+			{writers: 2, blocks: 2, sizes: of(h, h), expires: 1, batches: true},
+			{writers: 2, blocks: 2, sizes: of(h, h, w), batches: true, long: true},
+			{writers: 2, blocks: 1, sizes: of(h, h), closes: true, batches: true},
 		}
 	case explore.Hostile:
 		all = []blockScope{
@@ -514,6 +557,7 @@ func blockScopes(reader explore.Reader) (all []blockScope) {
 			{writers: 2, blocks: 2, sizes: of(w, w), stores: 2},
 			{writers: 3, blocks: 1, sizes: of(w), stores: 2},
 			{writers: 3, blocks: 2, sizes: of(w), stores: 2},
+			{writers: 2, blocks: 1, sizes: of(h, h), stores: 1, batches: true},
 		}
 	case explore.Stopped:
 		all = []blockScope{

@@ -119,7 +119,7 @@ func TestStatesFollowABlockThroughItsLife(t *testing.T) {
 	b := blocksOf(t, 3, writer.BlocksConfig{})
 	rd := writer.NewReader(b, new(notify.Notify))
 	const half = 2000
-	put := func(m writer.Reservation) { putBlockPacket(m, b.Bytes(m), half); b.Release(m) }
+	put := func(m writer.Reservation) { putBlockPacket(b.Bytes(m), half); b.Release(m) }
 
 	wantDrawn(t, b, 8, "[.]..") // open, and nothing in it
 	slow := mustRoom(t, b, half)
@@ -205,7 +205,7 @@ func TestStatesDuringWritesHaveNoRace(t *testing.T) {
 		look(t, b, func() {
 			const n = 500
 			if m, v := b.Acquire(n); v == ring.Acquired {
-				putBlockPacket(m, b.Bytes(m), n)
+				putBlockPacket(b.Bytes(m), n)
 				b.Release(m)
 			}
 		})
