@@ -25,10 +25,12 @@ check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, s
 
 # The steps before the tests need processors only, and run side by side, with tests that do not
 # mind; the others have the machine to themselves. The last step prints which tests were skipped.
-# Without DWARF, dozens of test programs are linked in two thirds of the time.
+# Without DWARF, dozens of test programs are linked in two thirds of the time; without GORACE,
+# each of them would sleep for a second when it exits.
 .PHONY: test
 test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
 test: export GOFLAGS := $(GOFLAGS) -ldflags=-w
+test: export GORACE = atexit_sleep_ms=0
 test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
 	@! command -v chromium npm >/dev/null || $(MAKE) --no-print-directory browser || true
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
