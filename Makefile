@@ -25,12 +25,12 @@ check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, s
 
 # The steps before the tests need processors only, and run side by side, with tests that do not
 # mind; the others have the machine to themselves. The last step prints which tests were skipped.
-# Without DWARF, dozens of test programs are linked in two thirds of the time; without GORACE,
-# each of them would sleep for a second when it exits.
+# Without DWARF, dozens of test programs are linked in two thirds of the time. By default each
+# program with -race sleeps for a second when it exits, for goroutines that outlive main.
 .PHONY: test
 test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
 test: export GOFLAGS := $(GOFLAGS) -ldflags=-w
-test: export GORACE = atexit_sleep_ms=0
+test: export GORACE := atexit_sleep_ms=0 $(GORACE)
 test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
 	@! command -v chromium npm >/dev/null || $(MAKE) --no-print-directory browser || true
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
@@ -67,7 +67,7 @@ packages: ## Debian packages for amd64 and arm64, in bin/packages
 ## Check more
 
 .PHONY: lint
-lint: tools ## gofmt, vet on every system that builds, staticcheck, revive, misspell, import rules, API
+lint: tools ## gofmt, vet, types on every system that builds, staticcheck, revive, misspell, import rules, API
 	@scripts/lint
 
 .PHONY: lint-quick
@@ -149,7 +149,7 @@ browser: ## playwright-core, with which TestPageInABrowser drives chromium; need
 
 .PHONY: tools
 tools: bin/imports ## the linters in tools/go.mod
-	@GOWORK=off $(GO) build -C tools -o ../bin/ tool
+	@GOWORK=off $(GO) build -C tools -o ../bin/ tool ./typecheck
 
 bin/imports: tools/go.mod tools/imports/main.go
 	@GOWORK=off $(GO) build -C tools -o ../$@ ./imports

@@ -60,8 +60,12 @@ func TestBatchesWithTaggedPackets(t *testing.T) {
 			{tagged}, {tagged, plain}, {plain, tagged}, {tagged, tagged, plain}, {malformed}, {malformed, tagged}, {malformed, plain},
 		} {
 			l := lend(t)
-			s := l.socket(t, kind, rxring.Grant{Account: rxring.NewAccount()})
+			a := rxring.NewAccount()
+			s := l.socket(t, kind, rxring.Grant{Account: a})
 			l.dev.DeliverBatch(slices.Clone(batch))
+			if n := a.Shares(); n > 1 {
+				t.Errorf("%s: a batch of %d was charged to %d devices, but is of one", kind, len(batch), n)
+			}
 			if got := s.Totals().Offered(); got != uint64(len(batch)) {
 				t.Errorf("%s: %d packets offered of a batch of %d", kind, got, len(batch))
 			}

@@ -24,7 +24,7 @@ func (d *Device) Deliver(p *Packet) {
 }
 
 // DeliverBatch delivers the packets in order. It costs less per packet than Deliver: a socket
-// with a ring of slots (V1, V2) acquires up to 32 at once, unless its grant hides something.
+// with a ring acquires room for up to 32 at once, unless its grant hides something.
 func (d *Device) DeliverBatch(ps []Packet) {
 	taps := d.taps.Load() // pairs with the store in publishTapsLocked
 	if taps == nil {
@@ -156,7 +156,7 @@ func (d *Device) deliverSplit(b *measuredBatch, i int, k kind, taps []tap) (done
 	p, meta, after := &b.packets[i], &b.metas[i], b.packets[i+1:]
 	if k == malformed {
 		d.dropMalformed(taps)
-		*meta = packetMeta{}
+		*meta = packetMeta{from: d.from} // accounts go by its interface
 		b.malformed++
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/tpacket"
@@ -153,8 +154,9 @@ func (p *peer) call(o op, id uint32, m *message) (err error) {
 	return err
 }
 
-// arm serves opArm. A peer can send it without waiting, so one that changes nothing counts as
-// costly: the socket has an event, for which the wake-up is sent at once, or is armed already. Of
+// arm serves opArm. A peer can send it without waiting, so each wake-up counts as costly if the
+// request changes nothing, because the socket has an event, for which it is sent at once, or is
+// armed already; or if there are several, and not of a ring of blocks, whose wake-ups are few. Of
 // a client of ours these are few.
 func (p *peer) arm(s *peerSocket, wakes uint32) error {
 	if wakes == 0 || wakes > maxWakes {
@@ -167,14 +169,19 @@ func (p *peer) arm(s *peerSocket, wakes uint32) error {
 		s.Disarm(&s.waker)
 		s.waker.Wake()
 	}
-	if was || ready {
+	if was || ready || wakes > 1 && !hasBlocks(s.Socket) {
 		l := p.cpuLimit()
-		if !l.acquire(p.server.ctx, armCost, p.hasHungUp) {
+		if !l.acquire(p.server.ctx, time.Duration(wakes)*armCost, p.hasHungUp) {
 			return os.ErrClosed
 		}
 		l.release()
 	}
 	return nil
+}
+
+func hasBlocks(s *rxring.Socket) bool {
+	g, ok := s.Geometry()
+	return ok && g.Version == tpacket.V3
 }
 
 // recv receives a packet into the answer.

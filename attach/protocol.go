@@ -74,7 +74,7 @@ const (
 	// maxWakes is the greatest number of wake-ups that opArm asks for.
 	maxWakes = 4
 	// manyWakes is how many sockets of a client ask for more than one: see eventBuffer.
-	manyWakes = 16
+	manyWakes = 4
 )
 
 const (

@@ -30,7 +30,7 @@ const (
 
 	// connectionCost is what a connection is charged, in bytes: a goroutine's stack,
 	// two sockets, and unread events.
-	connectionCost = 16 << 10
+	connectionCost = 16<<10 + 2*512*(maxWakes-1)*manyWakes
 
 	// socketCost is what a packet socket is charged, in bytes, beside its ring, queue
 	// and filters.

@@ -126,7 +126,9 @@ func testOrder(t *testing.T, w wire, c capture.Config) {
 // channel, and pauses now and then, so that the reader sleeps.
 func send(t testing.TB, w wire, n int) <-chan struct{} {
 	window := make(chan struct{}, 20)
-	go func() {
+	var sender sync.WaitGroup
+	t.Cleanup(sender.Wait) // before the device is closed
+	sender.Go(func() {
 		for i := range n {
 			select {
 			case window <- struct{}{}:
@@ -138,7 +140,7 @@ func send(t testing.TB, w wire, n int) <-chan struct{} {
 				time.Sleep(time.Millisecond)
 			}
 		}
-	}()
+	})
 	return window
 }
 
@@ -147,8 +149,8 @@ func testBatches(t *testing.T, w wire, c capture.Config) {
 	const n = 500
 	read := send(t, w, n)
 	frames := make([]ring.Frame, 7)
-	var wg sync.WaitGroup
-	for i := 0; i < n; {
+	before, wg := new(sync.WaitGroup), new(sync.WaitGroup)
+	for i := 0; i < n; before, wg = wg, new(sync.WaitGroup) {
 		got, err := h.ReadBatch(soon(t), frames)
 		if err != nil || got == 0 {
 			t.Fatalf("%d packets, %v", got, err)
@@ -161,8 +163,9 @@ func testBatches(t *testing.T, w wire, c capture.Config) {
 				<-read // the sender does not overrun goroutines that have not run yet
 			})
 		}
+		before.Wait() // nor does the ring come round to a block that one of them has
 	}
-	wg.Wait()
+	before.Wait()
 	if n, err := h.ReadBatch(soon(t), nil); n != 0 || err != nil {
 		t.Errorf("a batch of none: %d, %v", n, err)
 	}

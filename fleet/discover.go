@@ -160,7 +160,7 @@ func refusedSubject(nc *nats.Conn, subjects ...string) string {
 	return ""
 }
 
-// discover asks the hosts for the devices that q selects.
+// discover asks the hosts for the devices that q selects, after check.
 func discover(ctx context.Context, nc *nats.Conn, q *Query) (*discovery, error) {
 	if err := q.check(); err != nil {
 		return nil, err

@@ -40,15 +40,17 @@ func DelaysPublishers(ctx context.Context, nc *nats.Conn) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	p, err := newProbe(ctx, nc)
-	if err != nil {
-		return false, fmt.Errorf("fleet: probe: %w", err)
+	if err == nil {
+		defer p.close()
+		var delays bool
+		if delays, err = p.run(ctx); err == nil {
+			return delays, nil
+		}
 	}
-	defer p.close()
-	delays, err := p.run(ctx)
-	if err != nil {
-		return false, fmt.Errorf("fleet: probe: %w", err)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
+		err = fmt.Errorf("not known: the server did not receive enough within %v", probeTime)
 	}
-	return delays, nil
+	return false, fmt.Errorf("fleet: probe: %w", err)
 }
 
 // probe is a subscriber that does not receive.
@@ -155,9 +157,6 @@ func (p *probe) publish(ctx context.Context) (took time.Duration, err error) {
 	}
 	err = p.nc.FlushWithContext(ctx)
 	took = time.Since(begin)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return 0, fmt.Errorf("not known: the server did not receive enough within %v", probeTime)
-	}
 	if denied := p.nc.LastError(); errors.Is(denied, nats.ErrPermissionViolation) {
 		return 0, fmt.Errorf("%w: the probe publishes to the user's own inbox", denied)
 	}

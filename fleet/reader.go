@@ -264,7 +264,8 @@ func (r *Reader) failed(err error) {
 // follow adds devices that appear.
 func (r *Reader) follow() {
 	for delivery.Sleep(r.ctx, rediscover) == nil {
-		f, err := discover(r.ctx, r.nc, &r.query)
+		q := r.query // discover stores to it, and devices read it
+		f, err := discover(r.ctx, r.nc, &q)
 		if err != nil {
 			continue
 		}

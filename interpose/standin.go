@@ -170,11 +170,13 @@ func (p *packetSocket) polled() int16 {
 	return events
 }
 
-// drain removes up to most datagrams from the stand-in, and returns their number.
+// drain removes up to most datagrams from the stand-in, and returns their number. It may wait: the
+// kernel holds a lock while a read of the program, in another thread, copies to memory of its
+// choice.
 func (p *packetSocket) drain(most int) (n int) {
 	var b [1]byte
 	for ; n < most; n++ {
-		if _, err := shortcall.Recv(p.standIn, b[:], 0); err != nil {
+		if _, _, err := unix.Recvfrom(p.standIn, b[:], unix.MSG_DONTWAIT); err != nil {
 			break
 		}
 	}

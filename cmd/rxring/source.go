@@ -19,7 +19,7 @@ type sourceFlags struct {
 }
 
 const fromHelp = `source of a device, as [NAME=]KIND; may be repeated:
-streams[:N][,rate=N], N TCP streams in an embedded stack, which also answers what programs send to 192.0.2.2;
+streams[:N][,rate=R], N TCP streams in an embedded stack, which also answers what programs send to 192.0.2.2;
 iface:NAME[,immediate][,buffer=SIZE][,snaplen=N][,fanout=N][,nosend], a live interface, with CAP_NET_RAW;
 file:PATH[,speed=N|max][,loop[=N]][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], a pcap or pcapng file;
 pcap:-|FIFO|tcp:HOST:PORT|unix:PATH[,reconnect][,now][,after=TIME][,readers=N][,stay][,addr=IP/BITS], pcap or

@@ -1,6 +1,10 @@
 // Package shortcall makes system calls that do not wait, without a word to Go's scheduler. To be
 // told of a call wakes its monitor thread, if nothing else runs: a futex call, a thread's wake-up
 // and one or more naps, which cost more than the call.
+//
+// Recv and Recvmsg are for sockets that no other process reads: a read whose memory does not
+// answer (userfaultfd, FUSE) holds the socket's lock, and MSG_DONTWAIT waits for it. A call that
+// waits here stops the whole process at the next garbage collection.
 package shortcall
 
 import (

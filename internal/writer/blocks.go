@@ -156,7 +156,7 @@ func (b *Blocks) Acquire(n uint32) (Reservation, ring.Verdict) {
 	}
 }
 
-// AcquireBatch is Acquire for packets of these sizes in bytes, which must be as there. It
+// AcquireBatch is Acquire for packets of these sizes in bytes, each within the bounds there. It
 // reserves the bytes of the first n of them in a row with one compare-and-swap: at least one on
 // [ring.Acquired], none on any other verdict. Each begins where the one before it ends, which is
 // its [AlignedSize] later. The caller fills all of them, and calls Release once.
@@ -175,6 +175,9 @@ func (b *Blocks) AcquireBatch(sizes []uint32) (m Reservation, n int, v ring.Verd
 			units += size
 		}
 		if n == 0 {
+			if sizes[0] < leastSize || sizes[0] > b.MaxFrame() {
+				return Reservation{}, 0, ring.NoRoom
+			}
 			if m, v, ok := b.nextBlock(o, inUnits(sizes[0])); ok {
 				if v == ring.Acquired {
 					n = 1

@@ -129,7 +129,8 @@ func TestBatchesOfBlocks(t *testing.T) {
 	if n := one.Captured(); n < 1000 || one.FreezeCount() == 0 {
 		t.Errorf("%d packets captured: the ring was never full", n)
 	}
-	if _, n, v := batch.AcquireBatch([]uint32{batch.MaxFrame() + 1, 100}); n != 0 || v == ring.Acquired {
+	empty := blocksOf(t, 4, writer.BlocksConfig{})
+	if _, n, v := empty.AcquireBatch([]uint32{empty.MaxFrame() + 1, 100}); n != 0 || v != ring.NoRoom {
 		t.Errorf("a packet larger than a block: %d, %v", n, v)
 	}
 }
