@@ -81,7 +81,7 @@ func TestLongRequests(t *testing.T) {
 		Sessions []fleet.SessionStatus
 	}) {
 		t.Helper()
-		m, err := nc.Request("rxring.v1.default.h.ctl.all", []byte(q), 10*time.Second)
+		m, err := nc.Request("rxring.v1.default.h.ctl.all", []byte(q), time.Minute)
 		if err == nil {
 			err = json.Unmarshal(m.Data, &a)
 		}
