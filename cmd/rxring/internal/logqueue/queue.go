@@ -146,9 +146,9 @@ func (q *Queue) note(n uint64) []byte {
 }
 
 // flushTime is how long Close waits for the log's reader.
-const flushTime = 250 * time.Millisecond
+const flushTime = time.Second
 
-// Close writes the queued lines, for at most 250 ms.
+// Close writes the queued lines, for a second at most.
 func (q *Queue) Close() {
 	q.mu.Lock()
 	q.closed = true
