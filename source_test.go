@@ -57,10 +57,7 @@ func TestASourceThatAsksForRoomLosesNothingAndDrainWaitsForReaders(t *testing.T)
 	for name, tt := range rings {
 		t.Run(name, func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
-			if err != nil {
-				t.Fatal(err)
-			}
+			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 			if dev.RoomFor(1<<20) != 1<<20 {
 				t.Error("no room on a device without sockets")
 			}
@@ -132,10 +129,7 @@ func TestASourceTellsSocketsThatAreReadFromThoseThatAreNot(t *testing.T) {
 	for name, tt := range rings {
 		t.Run(name, func(t *testing.T) {
 			ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-			dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
-			if err != nil {
-				t.Fatal(err)
-			}
+			dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 			s, r := reading(t, dev, tt.v, tt.req)
 			if got := slices.Collect(dev.Sockets()); len(got) != 1 || got[0] != s || !s.HasRoom(1) || s.HasRead() {
 				t.Errorf("at first: sockets %v, room %v, read %v", got, s.HasRoom(1), s.HasRead())
@@ -215,10 +209,7 @@ func TestDrainDoesNotWaitForUnreadSocket(t *testing.T) {
 func queueing(t *testing.T) (*rxring.Device, *rxring.Socket) {
 	t.Helper()
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	s, err := ns.Socket(rxring.SockRaw, tpacket.ETHPAll)
 	if err != nil {
 		t.Fatal(err)
@@ -235,10 +226,7 @@ func stopped() context.Context {
 
 func TestAFilterThatMayNotSeeAllOfThePacketIsNotForTheSourceToRun(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	own := []cbpf.Instruction{{Op: 0x06, K: 100}} // ret #100
 	mandatory := []cbpf.Instruction{{Op: 0x06, K: 200}}
 	for _, tt := range []struct {
@@ -270,10 +258,7 @@ func TestAFilterThatMayNotSeeAllOfThePacketIsNotForTheSourceToRun(t *testing.T) 
 // once, in order, as one delivery to both would have given it, and the device counts it once.
 func TestASourceDeliversToOneReceiverLater(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	req := tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 1 << 11, FrameNr: 32}}
 	prompt, _ := reading(t, dev, tpacket.V2, req)
 	late, reader := reading(t, dev, tpacket.V2, req)
@@ -323,10 +308,7 @@ func TestASourceDeliversToOneReceiverLater(t *testing.T) {
 // waited for.
 func TestAReceiverOfSeveralSocketsHasRoom(t *testing.T) {
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
-	dev, err := ns.AddDevice(rxring.DeviceConfig{Name: "net0"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	dev := rxtest.AddDevice(t, ns, rxring.DeviceConfig{Name: "net0"})
 	req := tpacket.Req3{Req: tpacket.Req{BlockSize: 1 << 12, BlockNr: 1, FrameSize: 1 << 11, FrameNr: 2}}
 	first, _ := reading(t, dev, tpacket.V2, req)
 	if err := first.JoinFanout(rxring.FanoutConfig{}); err != nil {

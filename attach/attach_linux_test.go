@@ -135,6 +135,12 @@ func setRing(t testing.TB, s *attach.Socket, r tpacket.Req) (*ring.Reader, ring.
 	if !ok || g.FrameNr != r.FrameNr || g.FrameSize != r.FrameSize {
 		t.Fatalf("ring %+v, %v; want %+v", g, ok, r)
 	}
+	return openRing(t, s, g)
+}
+
+// openRing maps the ring of s, of g's shape, and returns who reads it.
+func openRing(t testing.TB, s *attach.Socket, g tpacket.Geometry) (*ring.Reader, ring.Memory) {
+	t.Helper()
 	fd, err := s.Map(g.Size())
 	must(t, err)
 	m, err := ring.MapMemory(fd, g.Size())

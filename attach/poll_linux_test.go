@@ -40,14 +40,7 @@ func setBlocks(t *testing.T, s *attach.Socket) *ring.Reader {
 	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptVersion, u32(uint32(tpacket.V3))))
 	must(t, s.Setsockopt(tpacket.SolPacket, tpacket.OptRxRing, tpacket.Bytes(&r)))
 	g, _ := s.Geometry()
-	fd, err := s.Map(g.Size())
-	must(t, err)
-	m, err := ring.MapMemory(fd, g.Size())
-	must(t, err)
-	t.Cleanup(func() { m.Close() })
-	must(t, s.Mapped())
-	rd, err := ring.NewReader(m, g, nil)
-	must(t, err)
+	rd, _ := openRing(t, s, g)
 	return rd
 }
 
