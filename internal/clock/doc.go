@@ -1,5 +1,6 @@
 // Package clock reads CLOCK_REALTIME in a quarter of the time that time.Now takes: from the
-// processor's counter (amd64's TSC, arm64's CNTVCT_EL0), if Linux itself derives its time from it.
+// processor's counter (amd64's TSC, arm64's CNTVCT_EL0), if Linux derives its time from it, too: if its
+// clock source is the counter, or kvm-clock with the counter available.
 //
 // The one invariant: a time is computed from an anchor, a reading of the system's clock that is at
 // most 8 µs away by the counter. An error of the counter's rate therefore stays below 1 µs, even if
@@ -8,9 +9,10 @@
 // that the next anchor. No caller waits for another, and no goroutine runs while no packets arrive.
 // Packets further apart than that cost a call of time.Now and two readings of the counter.
 //
-// time.Now is called for each reading on other systems and clock sources, with RXRING_CLOCK=system in
-// the environment, and after the counter has disagreed with the system's clock several times, as
-// counters of processors that are not synchronized do.
+// time.Now is called for each reading on other systems and clock sources, and after the counter has
+// disagreed with the system's clock several times, as counters of processors that are not synchronized
+// do. RXRING_CLOCK in the environment selects: "system" time.Now, "counter" the counter if it is
+// invariant, though Linux may have another clock source.
 //
 // Linux's vDSO has the same time without anchors. But the layout of its data is not part of the ABI,
 // and its functions need more stack than a goroutine may have: only package runtime can switch stacks

@@ -3,26 +3,44 @@ package clock
 import (
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
 
 var system realtime
 
-func init() { system.init(hasCounter() && os.Getenv(env) != "system") }
+func init() { system.init(useCounter(os.Getenv(env), sources)) }
 
-// env names the environment variable that selects time.Now with the value "system".
+// env names the environment variable that selects the counter, if it is invariant, with the value
+// "counter", and time.Now with the value "system".
 const env = "RXRING_CLOCK"
 
-// hasCounter reports whether Linux has chosen the counter as its clock source: it then has one
-// rate, and is the same on all processors.
-func hasCounter() bool {
-	if runtime.GOOS != "linux" || !invariant() {
+// useCounter decides by the environment, and without it by Linux's clock sources.
+func useCounter(env string, sources func() (current, available string)) bool {
+	switch {
+	case env == "system" || runtime.GOOS != "linux" || !invariant():
 		return false
+	case env == "counter":
+		return true
 	}
-	// Read before a program may enter a sandbox without /sys.
-	source, err := os.ReadFile("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-	return err == nil && strings.TrimSpace(string(source)) == kernelSource
+	return trusted(sources())
+}
+
+// trusted reports whether Linux takes the counter for one that has one rate and is the same on all
+// processors: it does not list one that it has found unstable. kvm-clock is computed from the TSC,
+// and many virtual machines have it as their clock source by default.
+func trusted(current, available string) bool {
+	return current == kernelSource ||
+		current == "kvm-clock" && slices.Contains(strings.Fields(available), kernelSource)
+}
+
+// sources are read before a program may enter a sandbox without /sys.
+func sources() (current, available string) {
+	const dir = "/sys/devices/system/clocksource/clocksource0/"
+	c, _ := os.ReadFile(dir + "current_clocksource")
+	a, _ := os.ReadFile(dir + "available_clocksource")
+	return strings.TrimSpace(string(c)), string(a)
 }
 
 func (r *realtime) init(useCounter bool) {

@@ -72,25 +72,39 @@ func (c *comparison) check(t *testing.T, limit int64) {
 	}
 }
 
-func TestErrorAgainstTimeNow(t *testing.T) {
-	c := compare(500*time.Millisecond, Now)
-	c.check(t, 1000)
-	if !system.unused.Load() && system.rate.Load() == 0 {
-		t.Error("the counter has not been calibrated")
-	}
-}
-
-// TestAnchorsAreNotMixed: the offset of one anchor is not used near another, which a wrong rate
-// would show.
-func TestAnchorsAreNotMixed(t *testing.T) {
-	if system.unused.Load() {
-		need.Skip(t, need.Inapplicable, "the counter is not used here")
+// counterClock has the counter of this machine, whichever clock source Linux has.
+func counterClock(t *testing.T) *realtime {
+	t.Helper()
+	if runtime.GOOS != "linux" || !invariant() {
+		need.Skip(t, need.Inapplicable, "no invariant counter")
 	}
 	var r realtime
 	r.init(true)
 	for r.rate.Load() == 0 {
 		r.read()
 	}
+	return &r
+}
+
+func TestErrorAgainstTimeNow(t *testing.T) {
+	t.Run("Now", func(t *testing.T) {
+		c := compare(500*time.Millisecond, Now)
+		c.check(t, 1000)
+	})
+	t.Run("counter", func(t *testing.T) {
+		r := counterClock(t)
+		c := compare(500*time.Millisecond, r.now)
+		c.check(t, 1000)
+		if r.rate.Load() == 0 {
+			t.Error("the counter is no longer used")
+		}
+	})
+}
+
+// TestAnchorsAreNotMixed: the offset of one anchor is not used near another, which a wrong rate
+// would show.
+func TestAnchorsAreNotMixed(t *testing.T) {
+	r := counterClock(t)
 	r.rate.Store(r.rate.Load() / 10 * 11)
 	c := compare(500*time.Millisecond, r.now)
 	c.check(t, window/10+maxGap)
@@ -101,17 +115,41 @@ func TestErrorWhileSlewed(t *testing.T) {
 	if os.Getenv("RXRING_LONG") == "" {
 		t.Skip("RXRING_LONG=1 compares for ten minutes") //need: nothing is missing
 	}
+	r := counterClock(t)
 	var all comparison
 	for i := range 60 {
 		slew(t, [...]int64{500, -500, 100, -100}[i%4])
-		all.add(compare(10*time.Second, Now))
+		all.add(compare(10*time.Second, r.now))
 	}
 	all.check(t, 1000)
+	if r.rate.Load() == 0 {
+		t.Error("the counter is no longer used")
+	}
 }
 
-// TestSelected: whether the counter is used is the environment's, and then the kernel's, choice.
+// TestSelected: the environment decides, and without it the kernel.
 func TestSelected(t *testing.T) {
-	if want := !hasCounter() || os.Getenv(env) == "system"; system.unused.Load() != want {
+	if want := !useCounter(os.Getenv(env), sources); system.unused.Load() != want {
 		t.Errorf("unused: %v, want %v", !want, want)
+	}
+	possible := runtime.GOOS == "linux" && invariant()
+	for _, c := range []struct {
+		env, current, available string
+		counter                 bool
+	}{
+		{"", kernelSource, kernelSource + " hpet acpi_pm", true},
+		{"", "hpet", "hpet acpi_pm", false},
+		{"", "hpet", kernelSource + " hpet", false}, // an operator's choice
+		{"", "kvm-clock", "kvm-clock " + kernelSource + " acpi_pm", true},
+		{"", "kvm-clock", "kvm-clock " + kernelSource + "-early", false},
+		{"", "kvm-clock", "kvm-clock", false}, // the counter is unstable
+		{"", "", "", false},
+		{"system", kernelSource, kernelSource, false},
+		{"counter", "kvm-clock", "kvm-clock", true},
+	} {
+		used := useCounter(c.env, func() (string, string) { return c.current, c.available })
+		if used != (c.counter && possible) {
+			t.Errorf("RXRING_CLOCK=%s, clock source %q of %q: the counter is used: %v", c.env, c.current, c.available, used)
+		}
 	}
 }
