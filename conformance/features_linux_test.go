@@ -41,8 +41,8 @@ func unserved(o op, kernel *party) bool {
 		if s == nil || o.flags&unix.MSG_PEEK == 0 {
 			return false
 		}
-		length, err := s.inq()
-		return err == nil && length == 0
+		now := s.state()
+		return now.InqErrno == 0 && now.Inq == 0
 	case store: // a block that the program has not been given: see differences
 		s := kernel.sockets[o.s]
 		return o.status != tpacket.StatusKernel && s != nil && s.ring != nil && s.ring.geo.Version == tpacket.V3
@@ -75,7 +75,7 @@ func uninterposed(o op, kernel *party) bool {
 			return false
 		}
 		k := s.socketSide.(*kernelSocket)
-		ready, err := s.poll()
+		ready, err := k.poll()
 		return err != nil || ready&unix.POLLERR != 0 || k.ring != nil || o.room < int(k.int(unix.PACKET_VNET_HDR_SZ))
 	}
 	return unserved(o, kernel)

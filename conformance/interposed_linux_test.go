@@ -62,6 +62,19 @@ func newInterposedSide() (rxSide, error) {
 	return &interposedSide{r, p}, nil
 }
 
+// reset brings devices up. One that was removed does not come back with the index that it had.
+func (i *interposedSide) reset() bool {
+	for name, index := range map[string]int{tap0: tapIndex, tun0: tunIndex} {
+		d, there := i.ns.DeviceByName(name)
+		if !there || d.Index() != index {
+			return false
+		}
+		d.SetUp(true)
+	}
+	i.wire()
+	return true
+}
+
 func (i *interposedSide) end() error { return i.program.end() }
 
 func (i *interposedSide) socket(typ, proto int) (socketSide, error) {
@@ -141,11 +154,6 @@ func (s *interposedSocket) bind(addr []byte) error {
 	return err
 }
 
-func (s *interposedSocket) getsockname() ([]byte, error) {
-	a, err := s.do(request{Call: "getsockname"})
-	return a.Bytes, err
-}
-
 func (s *interposedSocket) setsockopt(level, name int, val []byte) error {
 	_, err := s.do(request{Call: "setsockopt", Level: level, Name: name, Bytes: val})
 	return err
@@ -203,14 +211,12 @@ func (s *interposedSocket) munmap() error {
 	return unix.Munmap(s.mem)
 }
 
-func (s *interposedSocket) poll() (int, error) {
-	a, err := s.do(request{Call: "poll"})
-	return a.N, err
-}
-
-func (s *interposedSocket) inq() (int, error) {
-	a, err := s.do(request{Call: "inq"})
-	return a.N, err
+func (s *interposedSocket) state() state {
+	a, err := s.do(request{Call: "state"})
+	if err != nil {
+		a.State.PollErrno = errnoOf(err)
+	}
+	return a.State
 }
 
 func (s *interposedSocket) recv(room, flags, control int) (message, error) {

@@ -341,6 +341,8 @@ func (s *kernelSocket) read(room int) ([]byte, error) {
 	}
 }
 
+func (s *kernelSocket) state() state { return stateOf(s) }
+
 func (s *kernelSocket) poll() (int, error) {
 	fds := []unix.PollFd{{Fd: int32(s.FD), Events: unix.POLLIN | unix.POLLERR | unix.POLLPRI}}
 	for {

@@ -42,6 +42,7 @@ type answer struct {
 	Name, Control []byte
 	Prog          []cbpf.Instruction
 	Map           mapped
+	State         state
 }
 
 // mapped is where the program has mapped its rings.
@@ -88,8 +89,6 @@ func (r *request) do(sockets map[int]*kernelSocket) (a answer, err error) {
 		return a, errors.Join(s.close(), noticeClosed())
 	case "bind":
 		err = s.bind(r.Bytes)
-	case "getsockname":
-		a.Bytes, err = s.getsockname()
 	case "setsockopt":
 		err = s.setsockopt(r.Level, r.Name, r.Bytes)
 	case "getsockopt":
@@ -111,10 +110,8 @@ func (r *request) do(sockets map[int]*kernelSocket) (a answer, err error) {
 		}
 	case "munmap":
 		err = s.munmap()
-	case "poll":
-		a.N, err = s.poll()
-	case "inq":
-		a.N, err = s.inq()
+	case "state":
+		a.State = s.state()
 	case "recv":
 		var m message
 		m, err = s.recv(r.Room, r.Flags, r.Control)

@@ -19,7 +19,8 @@ type lab struct {
 	ns     *kring.Namespace
 	kernel *kernelSide
 	where
-	late int // scripts with timers that needed tooSlow times their time
+	rx   rxSide // from the script before; nil: there is none, or it cannot be had again
+	late int    // scripts with timers that needed tooSlow times their time
 }
 
 // where is how rxring's sockets are come by.
@@ -36,6 +37,9 @@ type where struct {
 // rxSide is rxring's side, until end.
 type rxSide interface {
 	side
+	// reset has the devices as every script finds them; false: it cannot, or a new side
+	// costs less.
+	reset() bool
 	end() error
 }
 
@@ -62,9 +66,20 @@ func newLab(w where) (*lab, error) {
 	return &lab{ns: ns, kernel: k, where: w}, nil
 }
 
-func (l *lab) close() {
+func (l *lab) close() error {
+	err := l.endRx()
 	l.kernel.close()
 	l.ns.Close()
+	return err
+}
+
+// endRx ends rxring's side, if there is one.
+func (l *lab) endRx() (err error) {
+	if l.rx != nil {
+		err = l.rx.end()
+		l.rx = nil
+	}
+	return err
 }
 
 // inLabs calls run with each of the items, side by side, each call with a lab that no
@@ -103,7 +118,11 @@ func inLabs[T any](t *testing.T, w where, items iter.Seq[T], run func(*lab, T)) 
 	for range made {
 		l := <-free
 		late += l.late
-		wg.Go(l.close)
+		wg.Go(func() {
+			if err := l.close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	wg.Wait()
 	return late
@@ -176,19 +195,22 @@ func (sc script) slower(times uint32) script {
 
 // play is run once, without the steps that skip says to leave out.
 func (l *lab) play(sc script, skip func(op, *party) bool) (err error) {
-	r, err := l.ours()
-	if err != nil {
-		return err
+	if l.rx == nil {
+		if l.rx, err = l.ours(); err != nil {
+			return err
+		}
 	}
-	kernel, ours := &party{side: l.kernel}, &party{side: r}
+	kernel, ours := &party{side: l.kernel}, &party{side: l.rx}
 	defer func() {
 		for _, p := range []*party{kernel, ours} {
 			if e := p.closeAll(); e != nil && err == nil {
 				err = fmt.Errorf("close: %w", e)
 			}
 		}
-		if e := r.end(); e != nil && err == nil {
-			err = fmt.Errorf("end: %w", e)
+		if err != nil || !l.rx.reset() {
+			if e := l.endRx(); e != nil && err == nil {
+				err = fmt.Errorf("end: %w", e)
+			}
 		}
 		if e := l.kernel.reset(); e != nil && err == nil {
 			err = fmt.Errorf("devices: %w", e)
@@ -217,23 +239,18 @@ func (w *where) compareSockets(kernel, ours *socketState) (what, a, b string) {
 	if kernel == nil {
 		return "", "", ""
 	}
-	x, err1 := kernel.poll()
-	y, err2 := ours.poll()
-	if w.errorAlone && x&unix.POLLERR != 0 {
-		x &^= unix.POLLIN
+	k, o := kernel.state(), ours.state()
+	if w.errorAlone && k.Ready&unix.POLLERR != 0 {
+		k.Ready &^= unix.POLLIN
 	}
-	if x != y || err1 != err2 {
-		return "poll", fmt.Sprintf("%#x %v", x, err1), fmt.Sprintf("%#x %v", y, err2)
+	if k.Ready != o.Ready || k.PollErrno != o.PollErrno {
+		return "poll", fmt.Sprintf("%#x %v", k.Ready, k.PollErrno), fmt.Sprintf("%#x %v", o.Ready, o.PollErrno)
 	}
-	x, err1 = kernel.inq()
-	y, err2 = ours.inq()
-	if x != y || err1 != err2 {
-		return "SIOCINQ", fmt.Sprint(x, err1), fmt.Sprint(y, err2)
+	if k.Inq != o.Inq || k.InqErrno != o.InqErrno {
+		return "SIOCINQ", fmt.Sprint(k.Inq, k.InqErrno), fmt.Sprint(o.Inq, o.InqErrno)
 	}
-	m, err1 := kernel.getsockname()
-	n, err2 := ours.getsockname()
-	if !bytes.Equal(m, n) || err1 != err2 {
-		return "getsockname", fmt.Sprintf("% x %v", m, err1), fmt.Sprintf("% x %v", n, err2)
+	if !bytes.Equal(k.Name, o.Name) || k.NameErrno != o.NameErrno {
+		return "getsockname", fmt.Sprintf("% x %v", k.Name, k.NameErrno), fmt.Sprintf("% x %v", o.Name, o.NameErrno)
 	}
 	if (kernel.ring == nil) != (ours.ring == nil) {
 		return "the ring", fmt.Sprint(kernel.ring != nil), fmt.Sprint(ours.ring != nil)

@@ -93,6 +93,8 @@ func newRxringSide() (*rxringSide, error) {
 	return r, nil
 }
 
+func (r *rxringSide) reset() bool { return false }
+
 func (r *rxringSide) end() error {
 	r.detach()
 	return nil
@@ -306,5 +308,7 @@ func (s *rxringSocket) munmap() error {
 	s.mapped = false
 	return unix.Munmap(s.mem)
 }
+
+func (s *rxringSocket) state() state { return stateOf(s) }
 
 func (s *rxringSocket) poll() (int, error) { return int(s.s.Events()), nil }

@@ -95,7 +95,6 @@ func (c change) String() string {
 type socketSide interface {
 	close() error
 	bind(addr []byte) error
-	getsockname() ([]byte, error)
 	setsockopt(level, name int, val []byte) error
 	getsockopt(level, name int, buf []byte) (int, error)
 	attach([]cbpf.Instruction) error
@@ -105,13 +104,32 @@ type socketSide interface {
 	// mmap maps the rings and says what shape they have.
 	mmap() (*mapping, error)
 	munmap() error
-	poll() (int, error)
-	// inq is SIOCINQ: the length of the first packet in the queue.
-	inq() (int, error)
+	state() state
 	recv(room, flags, control int) (message, error)
 	// read is read(2), which SO_RCVTIMEO ends.
 	read(room int) ([]byte, error)
 	sendto(frame, addr []byte) (int, error)
+}
+
+// state is what poll, SIOCINQ (the length of the first packet in the queue) and getsockname
+// say, in this order.
+type state struct {
+	Ready, Inq                     int
+	Name                           []byte
+	PollErrno, InqErrno, NameErrno unix.Errno
+}
+
+func stateOf(s interface {
+	poll() (int, error)
+	inq() (int, error)
+	getsockname() ([]byte, error)
+}) (now state) {
+	var err [3]error
+	now.Ready, err[0] = s.poll()
+	now.Inq, err[1] = s.inq()
+	now.Name, err[2] = s.getsockname()
+	now.PollErrno, now.InqErrno, now.NameErrno = errnoOf(err[0]), errnoOf(err[1]), errnoOf(err[2])
+	return now
 }
 
 // message is what recvmsg fills in.
