@@ -22,7 +22,11 @@ type buffers struct {
 	oob []byte
 }
 
-var bufferPool = sync.Pool{New: func() any { return &buffers{oob: make([]byte, oobLen)} }}
+var bufferPool = sync.Pool{New: func() any {
+	b := new(buffers) // a composite literal would clear in twice
+	b.oob = make([]byte, oobLen)
+	return b
+}}
 
 const (
 	// maxRequests limits the requests of one user that are served at a time.
