@@ -50,7 +50,7 @@ func TestEventLoopOnLibpcapSeesEveryPacket(t *testing.T) {
 				t.Run(user+"/"+how+"/"+what, func(t *testing.T) {
 					t.Parallel()
 					h := startHost(t, what, uid, append([]string{bin, "net0"}, strings.Fields(how)...)...)
-					h.await(t, "seen 2000")
+					h.await(t, "seen 500")
 					h.cmd.Process.Signal(syscall.SIGTERM)
 					out, code := h.wait()
 					missed, dropped := 1, 0

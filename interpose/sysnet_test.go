@@ -3,7 +3,6 @@
 package interpose
 
 import (
-	"fmt"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -27,7 +26,14 @@ func TestFilesOfSysClassNetAreTheKernels(t *testing.T) {
 	} {
 		t.Run(c.Name, func(t *testing.T) {
 			ours, ns := namespacesAlike(t, c)
-			script := fmt.Sprintf("for d in lo %s none0; do for f in %s; do echo $d $f $(cat /sys/class/net/$d/$f 2>&1); done; done", c.Name, strings.Join(files, " "))
+			var paths []string
+			for _, d := range []string{"lo", c.Name, "none0"} {
+				for _, f := range files {
+					paths = append(paths, "/sys/class/net/"+d+"/"+f)
+				}
+			}
+			// Each line has its file's name, and comes in turn with errors.
+			script := "{ grep --line-buffered -H '' " + strings.Join(paths, " ") + " 2>&1 || true; }"
 			kernel, err := in(ns, exec.Command("unshare", "--mount", "sh", "-c", "ip link set lo up && ip link set "+c.Name+" alias '"+c.Alias+"' && mount -t sysfs none /sys && "+script))
 			if err != nil {
 				need.Skip(t, need.Kernel, "no sysfs: %v: %s", err, kernel)

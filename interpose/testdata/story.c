@@ -232,10 +232,10 @@ static void ring(void)
 {
 	int version = arg[0] - '1'; /* TPACKET_V1 is 0 */
 	struct reader r = open_reader(version, device);
-	read_packets(&r, arg + 2, 300);
+	read_packets(&r, arg + 2, 150);
 	must(munmap(r.ring, BLOCK * BLOCKS));
 	r.ring = map(r.fd);
-	read_packets(&r, arg + 2, 600);
+	read_packets(&r, arg + 2, 300);
 }
 
 /* A reader that waits for edges and leaves a packet in the ring is woken by new ones. It
@@ -326,7 +326,7 @@ static void signal_storm(void)
 	struct itimerval it = {{0, 100}, {0, 100}};
 	handle(SIGALRM, SA_RESTART);
 	must(setitimer(ITIMER_REAL, &it, NULL));
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 40; i++) {
 		int fd = must(socket(AF_PACKET, SOCK_RAW, 0));
 		set_ring(fd, TPACKET_V2, BLOCKS);
 		must(munmap(map(fd), BLOCK * BLOCKS));
@@ -470,12 +470,12 @@ static void queue(void)
 	bind_to(fd, device);
 
 	/* Waits, in recvfrom and before it. */
-	for (int i = 0; i < 200; i++)
+	for (int i = 0; i < 100; i++)
 		check_packet(*b, must(recvfrom(fd, *b, sizeof *b, 0, (void *)a, &len)), &last);
 	want(len == sizeof *a && a->sll_family == AF_PACKET && a->sll_ifindex == index_of(device));
 	want(a->sll_pkttype == PACKET_BROADCAST && a->sll_halen == 6 && a->sll_protocol == htons(0x88b5) && a->sll_addr[0] == 2 && a->sll_addr[5] == 1);
 	for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++)
-		for (int j = 0; j < 50; j++) {
+		for (int j = 0; j < 20; j++) {
 			want(wait_by(ways[i], fd, LONG) == 1);
 			check_packet(*b, must(recv(fd, *b, sizeof *b, MSG_DONTWAIT)), &last);
 		}
@@ -587,7 +587,7 @@ static void queue_read(void)
 	int one = 1, fd = must(socket(AF_PACKET, SOCK_RAW, 0));
 	p.fd = fd;
 	bind_to(fd, device);
-	for (int i = 0; i < 200; i++)
+	for (int i = 0; i < 50; i++)
 		check_packet(b, must(read(fd, b, sizeof b)), &last);
 	for (int i = 0; i < 50; i++) {
 		long n = must(readv(fd, v, 2));
@@ -817,12 +817,13 @@ static void frozen(void)
 
 /* Threads that wait in receive calls share the packets: each packet is received by one of
  * them. */
+#define EACH 100
 static int shared_fd;
 static void *receiving_thread(void *got)
 {
 	unsigned char b[2000];
 	uint32_t *seqs = got, last = 0;
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < EACH; i++) {
 		check_packet(b, must(recv(shared_fd, b, sizeof b, 0)), &last);
 		seqs[i] = last;
 	}
@@ -837,16 +838,16 @@ static int ascending(const void *a, const void *b)
 
 static void queue_threads(void)
 {
-	static uint32_t seqs[4 * 200];
+	static uint32_t seqs[4 * EACH];
 	pthread_t t[4];
 	shared_fd = must(socket(AF_PACKET, SOCK_RAW, 0));
 	bind_to(shared_fd, device);
 	for (int i = 0; i < 4; i++)
-		want(!pthread_create(&t[i], NULL, receiving_thread, &seqs[i * 200]));
+		want(!pthread_create(&t[i], NULL, receiving_thread, &seqs[i * EACH]));
 	for (int i = 0; i < 4; i++)
 		pthread_join(t[i], NULL);
-	qsort(seqs, 800, sizeof *seqs, ascending);
-	for (int i = 1; i < 800; i++)
+	qsort(seqs, 4 * EACH, sizeof *seqs, ascending);
+	for (int i = 1; i < 4 * EACH; i++)
 		if (seqs[i] == seqs[i - 1])
 			die("packet %u came twice", seqs[i]);
 }
@@ -863,7 +864,7 @@ static void queue_signals(void)
 	handle(SIGALRM, SA_RESTART);
 	must(setitimer(ITIMER_REAL, &it, NULL));
 	bind_to(fd, device);
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 250; i++) {
 		uint32_t before = last;
 		check_packet(b, must(recv(fd, b, sizeof b, 0)), &last);
 		if (before)
@@ -878,7 +879,7 @@ static void *reading_thread(void *how)
 	struct reader r = open_reader(TPACKET_V2, device);
 	struct pollfd p = {r.fd, POLLIN, 0};
 	(void)how;
-	while (r.seen < 200) {
+	while (r.seen < 100) {
 		take(&r);
 		want(poll(&p, 1, LONG) == 1);
 	}
@@ -899,7 +900,7 @@ static void two_sockets(void)
 {
 	struct reader a = open_reader(TPACKET_V1, device), b = open_reader(TPACKET_V2, device);
 	struct pollfd p[2] = {{a.fd, POLLIN, 0}, {b.fd, POLLIN, 0}};
-	while (a.seen < 200 || b.seen < 200) {
+	while (a.seen < 100 || b.seen < 100) {
 		take(&a), take(&b);
 		want(poll(p, 2, LONG) >= 1);
 	}
@@ -979,7 +980,7 @@ static void inherited(void)
 static void again(void)
 {
 	struct tpacket_req3 none = {0};
-	for (int i = 0; i < 42; i++) {
+	for (int i = 0; i < 18; i++) {
 		struct reader r = open_reader(i % 3, device);
 		read_packets(&r, "poll", 3);
 		refused(setsockopt(r.fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none), EBUSY);
@@ -1048,7 +1049,7 @@ static void mmap_race(void)
 	pthread_t t[2];
 	for (int i = 0; i < 2; i++)
 		want(!pthread_create(&t[i], NULL, polling_thread, &stop));
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 100; i++) {
 		set_ring(fd, TPACKET_V2, BLOCKS);
 		must(munmap(map(fd), BLOCK * BLOCKS));
 		must(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none));
@@ -1728,7 +1729,7 @@ static void hostile(void)
 	int packet = fd, route = must(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
 
 	set_ring(fd, TPACKET_V2, BLOCKS);
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < 2500; i++) {
 		long a[6];
 		for (int j = 0; j < 6; j++)
 			a[j] = rand_r(&seed) % 4 ? values[rand_r(&seed) % count] : (long)page + rand_r(&seed) % 4096;
