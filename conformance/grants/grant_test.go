@@ -596,6 +596,7 @@ func TestAGrantIsReplacedAsAWhole(t *testing.T) {
 				for range 20 {
 					d.Deliver(&p)
 				}
+				runtime.Gosched() // or each change of a grant waits for every writer's time slice
 			}
 		})
 	}
@@ -623,7 +624,7 @@ func TestAGrantIsReplacedAsAWhole(t *testing.T) {
 	}
 	const most = 1 << 20 // changes
 	for i := range most {
-		if i > 500 && seen[0].Load() > 1000 && seen[1].Load() > 1000 {
+		if i > 5000 && seen[0].Load() > 10000 && seen[1].Load() > 10000 {
 			break
 		}
 		for _, s := range ss {
