@@ -107,13 +107,12 @@ func params(dirs ...string) testscript.Params {
 				if neg || len(args) != 1 {
 					ts.Fatalf("usage: build DIR")
 				}
-				// Some are modules of their own.
 				dir := filepath.Join("testdata", args[0])
-				build := exec.Command("go", "build", "-C", dir, "-o", filepath.Join(shared, filepath.Base(dir)), ".")
-				if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-					build.Env = append(os.Environ(), "GOWORK=off")
+				program := filepath.Join(shared, filepath.Base(dir))
+				once, _ := builds.LoadOrStore(program, sync.OnceValue(func() error { return buildProgram(dir, program) }))
+				if err := once.(func() error)(); err != nil {
+					ts.Fatalf("%v", err)
 				}
-				runOrFail(ts, build)
 			},
 			"static": func(ts *testscript.TestScript, neg bool, args []string) {
 				if neg || len(args) != 1 {
@@ -135,6 +134,23 @@ func params(dirs ...string) testscript.Params {
 		},
 		RequireUniqueNames: true,
 	}
+}
+
+// builds has a function for each program that scripts build, which builds it once.
+var builds sync.Map
+
+// buildProgram builds the Go program in dir, as rxring is built: without cgo, so that most of
+// what it imports is in Go's cache.
+func buildProgram(dir, program string) error {
+	build := exec.Command("go", "build", "-C", dir, "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil { // a module of its own
+		build.Env = append(build.Env, "GOWORK=off")
+	}
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", build, err, out)
+	}
+	return nil
 }
 
 func runOrFail(ts *testscript.TestScript, cmd *exec.Cmd) {
