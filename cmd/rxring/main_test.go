@@ -79,7 +79,7 @@ func TestScript(t *testing.T) {
 
 // racedScripts run rxring with the race detector, if the tests have it: in them, many
 // goroutines of a daemon or of an interposer meet.
-var racedScripts = []string{"attach", "queue", "serve", "serve_rules", "signals", "top"}
+var racedScripts = []string{"attach_readers", "queue", "serve", "serve_rules", "signals", "top"}
 
 // params puts dirs, the last of which is a sharedDir, before the others of PATH.
 func params(dirs ...string) testscript.Params {
