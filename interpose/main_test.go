@@ -66,7 +66,7 @@ var story = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(storyDir, "story")
-	out, err := exec.Command(cc, "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", bin, "testdata/story.c").CombinedOutput()
+	out, err := exec.Command(cc, "-O0", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", bin, "testdata/story.c").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, out)
 	}
