@@ -46,7 +46,7 @@ func IsOpen(tid int, fd int32) bool {
 
 // DescriptorFlags is the O_ flags of a thread's descriptor, with O_CLOEXEC.
 func DescriptorFlags(tid int, fd int32) (int, error) {
-	b, err := os.ReadFile(fdPath(tid, "fdinfo", fd))
+	b, err := readFile(fdPath(tid, "fdinfo", fd))
 	for line := range strings.Lines(string(b)) {
 		if v, ok := strings.CutPrefix(line, "flags:"); ok {
 			n, _ := strconv.ParseInt(strings.TrimSpace(v), 8, 64)
@@ -77,7 +77,7 @@ func FileAt(tid int, fd int32) (File, error) {
 // Mappings yields the files that a thread's process has mapped.
 func Mappings(tid int) iter.Seq[File] {
 	return func(yield func(File) bool) {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", tid))
+		b, _ := readFile(fmt.Sprintf("/proc/%d/maps", tid))
 		for line := range strings.Lines(string(b)) {
 			// addresses perms offset major:minor inode path
 			f := strings.Fields(line)

@@ -23,12 +23,20 @@ func Denied(err error) bool {
 // numbers lists a directory's entries that are numbers. The error is that of
 // opening it.
 func numbers(dir string) ([]int, error) {
-	f, err := os.Open(dir)
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	names, _ := f.Readdirnames(-1) // names that were read before an error count
+	defer unix.Close(fd)
+	var names []string
+	buf := make([]byte, 4096)
+	for {
+		n, _ := unix.ReadDirent(fd, buf) // names that were read before an error count
+		if n <= 0 {
+			break
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
 	ns := make([]int, 0, len(names))
 	for _, name := range names {
 		if n, err := strconv.Atoi(name); err == nil {
@@ -36,6 +44,24 @@ func numbers(dir string) ([]int, error) {
 		}
 	}
 	return ns, nil
+}
+
+// readFile is os.ReadFile for a file of /proc, which neither waits nor says how long it is.
+func readFile(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 0, 4096) // more than most of them have
+	for {
+		n, err := unix.Read(fd, b[len(b):cap(b)])
+		if n <= 0 {
+			return b, err
+		}
+		b = b[:len(b)+n]
+		b = slices.Grow(b, 1)
+	}
 }
 
 // Tasks lists the threads of a process.
@@ -55,7 +81,7 @@ func IsTask(pid, tid int) bool {
 func Children(pid int) []int {
 	var pids []int
 	for _, tid := range Tasks(pid) {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, tid))
+		b, err := readFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, tid))
 		if os.IsNotExist(err) {
 			if _, err := os.Stat("/proc/thread-self/children"); err != nil {
 				return childrenByScan(pid) // a kernel without CONFIG_PROC_CHILDREN
@@ -74,7 +100,7 @@ func childrenByScan(parent int) []int {
 	var pids []int
 	all, _ := numbers("/proc")
 	for _, pid := range all {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		b, _ := readFile(fmt.Sprintf("/proc/%d/stat", pid))
 		// pid (name) state ppid ...; the name may contain any character.
 		_, rest, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
 		if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(parent) {
@@ -113,7 +139,7 @@ func FSUID(tid int) int { return statusNumber(tid, "Uid:") }
 // statusNumber is the last number in a line of /proc/TID/status, 0 when there is
 // none.
 func statusNumber(tid int, key string) int {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	b, _ := readFile(fmt.Sprintf("/proc/%d/status", tid))
 	for line := range strings.Lines(string(b)) {
 		if v, ok := strings.CutPrefix(line, key); ok {
 			if f := strings.Fields(v); len(f) > 0 {
@@ -128,13 +154,13 @@ func statusNumber(tid int, key string) int {
 // HasMemory reports whether a process has not ended. A zombie has no memory, and may
 // not be inspected either.
 func HasMemory(pid int) bool {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	b, _ := readFile(fmt.Sprintf("/proc/%d/statm", pid))
 	return len(b) > 0 && b[0] != '0'
 }
 
 // Name is how a thread's process is called in messages: its command and number.
 func Name(tid int) string {
-	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", tid))
+	name, _ := readFile(fmt.Sprintf("/proc/%d/comm", tid))
 	return fmt.Sprintf("%q (process %d)", strings.TrimSpace(string(name)), ThreadGroup(tid))
 }
 
@@ -154,7 +180,7 @@ type SignalState struct {
 // Signals reads the SignalState of a thread from /proc/TID/status.
 func Signals(tid int) (s SignalState) {
 	masks := make(map[string]uint64)
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	b, _ := readFile(fmt.Sprintf("/proc/%d/status", tid))
 	for line := range strings.Lines(string(b)) {
 		key, v, _ := strings.Cut(line, ":")
 		switch v = strings.TrimSpace(v); key {
