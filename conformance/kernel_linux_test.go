@@ -19,6 +19,7 @@ type kernelSide struct {
 	devices map[string]*kring.Device
 	down    map[string]bool // or away
 	next    int             // index of the next device that comes back
+	frame   [1 << 17]byte   // for wire
 }
 
 func newKernelSide(ns *kring.Namespace) (*kernelSide, error) {
@@ -153,13 +154,12 @@ func (side *kernelSide) leave(dev string, p packet, times int, _ delivery) error
 
 func (side *kernelSide) wire() (all []byte) {
 	for _, name := range []string{tap0, tun0} {
-		buf := make([]byte, 1<<17)
 		for side.devices[name] != nil {
-			h, n, err := side.devices[name].ReadOffloaded(buf)
+			h, n, err := side.devices[name].ReadOffloaded(side.frame[:])
 			if err != nil {
 				break
 			}
-			all = append(all, onWire(name, h, buf[:n])...)
+			all = append(all, onWire(name, h, side.frame[:n])...)
 		}
 	}
 	return all

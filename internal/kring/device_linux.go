@@ -239,12 +239,10 @@ func (d *Device) Read(packet []byte) (int, error) {
 
 // ReadOffloaded is Read for a device that keeps offloads.
 func (d *Device) ReadOffloaded(packet []byte) (h VnetHdr, n int, err error) {
-	buf := make([]byte, len(h)+len(packet))
-	if n, err = unix.Read(d.wire, buf); err != nil {
+	if n, err = unix.Readv(d.wire, [][]byte{h[:], packet}); err != nil {
 		return h, 0, err
 	}
-	copy(h[:], buf)
-	return h, copy(packet, buf[len(h):n]), nil
+	return h, n - len(h), nil
 }
 
 // Close takes the device away.
