@@ -262,8 +262,8 @@ func whole(t testing.TB, h *capture.Handle, sent uint64) (captured uint64, drops
 
 func TestFullRingOfTheHostIsCounted(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 1}, fleet.ReaderConfig{})
-	h := s.reader.open(t, capture.Config{Buffer: 256 << 20})
-	const n = 100000
+	h := s.reader.open(t, capture.Config{Buffer: 64 << 20})
+	const n = 30000
 	send(s.far, 0, n)
 	captured, drops := whole(t, h, n)
 	lost := s.reader.Counts().Lost
@@ -285,10 +285,10 @@ func TestLossBeforeTheHostIsCounted(t *testing.T) {
 
 // A reader that does not read drops in its own ring, and delays no other.
 func TestSlowReaderHereIsCounted(t *testing.T) {
-	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 256 << 20}, fleet.ReaderConfig{})
+	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 32 << 20}, fleet.ReaderConfig{})
 	slow := s.reader.open(t, capture.Config{Buffer: 1})
-	fast := s.reader.open(t, capture.Config{Buffer: 256 << 20})
-	const n = 50000
+	fast := s.reader.open(t, capture.Config{Buffer: 32 << 20})
+	const n = 15000
 	send(s.far, 0, n)
 	if captured, drops := whole(t, slow, n); drops[ring.Full] == 0 {
 		t.Errorf("captured %d, dropped %v", captured, drops)
@@ -347,7 +347,7 @@ func TestHostDiesAndReturns(t *testing.T) {
 // Two readers that ask for the same share a session; one that changes what it wants leaves the
 // other as it was, and neither misses a packet.
 func TestReadersShareSessions(t *testing.T) {
-	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 256 << 20}, fleet.ReaderConfig{})
+	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 64 << 20}, fleet.ReaderConfig{})
 	other := read(t, dial(t, s.hub.URL()), fleet.ReaderConfig{})
 	a, b := s.reader.open(t, capture.Config{Buffer: 64 << 20}), other.open(t, capture.Config{Buffer: 64 << 20})
 	if n := sockets(s.far); n != 1 {

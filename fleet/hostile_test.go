@@ -74,7 +74,7 @@ func TestLongRequests(t *testing.T) {
 	hub := startHub(t, "127.0.0.1:0")
 	far := newDevice(t, eth0)
 	log := new(logBuffer)
-	ship(t, dial(t, hub.URL()), far, fleet.ShipConfig{Host: "h", Logger: slog.New(slog.NewTextHandler(log, nil))})
+	ship(t, dial(t, hub.URL()), far, fleet.ShipConfig{Host: "h", Buffer: 1 << 20, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	nc := dial(t, hub.URL())
 	ask := func(q string) (a struct {
 		Error    *struct{ Code string }

@@ -77,7 +77,7 @@ func shipRole() error {
 	if err != nil {
 		return err
 	}
-	if _, err := fleet.Ship(nc, ns, fleet.ShipConfig{Host: "h", Lease: leaseTime, Buffer: 256 << 20}); err != nil {
+	if _, err := fleet.Ship(nc, ns, fleet.ShipConfig{Host: "h", Lease: leaseTime, Buffer: 64 << 20}); err != nil {
 		return err
 	}
 	var mu sync.Mutex // held while it is paused
@@ -263,7 +263,7 @@ func newKillScene(t *testing.T) *killScene {
 	k.startHub()
 	k.newShip()
 	k.survivor = read(t, dial(t, "nats://"+k.address), fleet.ReaderConfig{})
-	k.handle = k.survivor.open(t, capture.Config{Buffer: 256 << 20})
+	k.handle = k.survivor.open(t, capture.Config{Buffer: 64 << 20})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for last := uint64(0); ; {

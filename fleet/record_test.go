@@ -321,8 +321,8 @@ func TestRetentionThatOvertakesTheReaderIsCounted(t *testing.T) {
 	t.Parallel()
 	h := startStore(t, "127.0.0.1:0", t.TempDir())
 	far := newDevice(t, eth0)
-	ship(t, dial(t, h.URL()), far, fleet.ShipConfig{Host: "web-1", Recordings: []fleet.Recording{{Name: "all", Size: 1 << 20}}, Buffer: 256 << 20})
-	const first, all = 800, 20000
+	ship(t, dial(t, h.URL()), far, fleet.ShipConfig{Host: "web-1", Recordings: []fleet.Recording{{Name: "all", Size: 1 << 20}}, Buffer: 64 << 20})
+	const first, all = 800, 6000
 	for n := 0; n < first; n += 20 { // more batches than are requested ahead
 		sendRandom(far, n, n+20)
 		time.Sleep(60 * time.Millisecond)
