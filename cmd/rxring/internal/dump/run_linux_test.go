@@ -319,7 +319,7 @@ func TestCapturingAPacketAllocatesNothing(t *testing.T) {
 	const n = 2000
 	for _, attached := range []bool{false, true} {
 		for _, file := range []string{"x", ""} {
-			c := capture.Config{Immediate: true, Snaplen: 128, Buffer: 64 << 20}
+			c := capture.Config{Immediate: true, Snaplen: 128, Buffer: 4 << 20}
 			s, _ := open(t, Config{Capture: c}, attached)
 			d := &dumper{Config: Config{File: file, Capture: c, Expression: "vlan or udp"}, in: s.in}
 			if d.File != "" {

@@ -107,10 +107,46 @@ func (s *session) deliver(d *rxring.Device, port, at int) {
 	d.Deliver(&p)
 }
 
-// fields returns what tshark shows of a file's packets, a line each.
-func fields(t *testing.T, path string, names ...string) []string {
+// merged are pcapng files, one behind the other in one that tshark reads at once.
+type merged struct {
+	dir   string
+	files []mergedFile
+}
+
+type mergedFile struct {
+	test    string // that wrote it
+	path    string
+	packets int
+	want    string   // of the devices' packets
+	seen    []string // what tshark shows of its packets, a line each
+}
+
+func newMerged(t *testing.T) *merged { return &merged{dir: t.TempDir()} }
+
+// add takes the file that a test wrote.
+func (m *merged) add(t *testing.T, path string, want map[string]int) {
 	t.Helper()
+	n := len((&scene{t: t, dir: filepath.Dir(path)}).packets(filepath.Base(path)))
+	to := filepath.Join(m.dir, fmt.Sprintf("%d.pcapng", len(m.files)))
+	if err := os.Rename(path, to); err != nil {
+		t.Fatal(err)
+	}
+	m.files = append(m.files, mergedFile{test: t.Name(), path: to, packets: n, want: fmt.Sprint(want)})
+}
+
+// fields returns the files with what tshark shows of these fields.
+func (m *merged) fields(t *testing.T, names ...string) []mergedFile {
+	t.Helper()
+	need.Program(t, "mergecap")
 	need.Program(t, "tshark")
+	path := filepath.Join(m.dir, "all.pcapng")
+	merge := []string{"-a", "-I", "none", "-F", "pcapng", "-w", path}
+	for _, f := range m.files {
+		merge = append(merge, f.path)
+	}
+	if out, err := exec.Command("mergecap", merge...).CombinedOutput(); err != nil {
+		t.Fatalf("mergecap: %v: %s", err, out)
+	}
 	args := []string{"-r", path, "-T", "fields"}
 	for _, name := range names {
 		args = append(args, "-e", name)
@@ -119,17 +155,26 @@ func fields(t *testing.T, path string, names ...string) []string {
 	if err != nil {
 		t.Fatalf("tshark: %v", err)
 	}
-	return strings.Split(strings.TrimSpace(string(out)), "\n")
+	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	for i := range m.files {
+		f := &m.files[i]
+		n := min(f.packets, len(lines))
+		f.seen, lines = lines[:n], lines[n:]
+	}
+	if len(lines) > 0 {
+		t.Errorf("tshark shows %d packets more", len(lines))
+	}
+	return m.files
 }
 
 func TestSeveralDevicesInOneFile(t *testing.T) {
 	t.Parallel()
-	need.Time(t, "it runs tshark several times")
+	need.Time(t, "it runs tshark")
+	all := newMerged(t)
 	for _, attached := range []bool{false, true} {
 		for _, immediate := range []bool{false, true} {
 			for _, names := range [][]string{{"tun0", "net0"}, {"any"}, {"net0", "net1", "net0"}} {
 				t.Run(fmt.Sprintf("attached=%v,immediate=%v,%v", attached, immediate, names), func(t *testing.T) {
-					t.Parallel()
 					s := newSession(t)
 					c := capture.Config{Immediate: immediate, Snaplen: 1514}
 					in := s.open(names, c, attached)
@@ -150,21 +195,24 @@ func TestSeveralDevicesInOneFile(t *testing.T) {
 							want[d.Name()] = n
 						}
 					}
-					got, last := make(map[string]int), ""
-					for _, line := range fields(t, path, "frame.time_epoch", "frame.interface_name", "udp.dstport") {
-						f := strings.Split(line, "\t")
-						if got[f[1]]++; f[0] < last {
-							t.Fatalf("time %s after %s", f[0], last)
-						}
-						if last = f[0]; f[2] == "" {
-							t.Fatalf("%s: not decoded", line)
-						}
-					}
-					if fmt.Sprint(got) != fmt.Sprint(want) {
-						t.Errorf("%v packets, want %v", got, want)
-					}
+					all.add(t, path, want)
 				})
 			}
+		}
+	}
+	for _, f := range all.fields(t, "frame.time_epoch", "frame.interface_name", "udp.dstport") {
+		got, last := make(map[string]int), ""
+		for _, line := range f.seen {
+			col := strings.Split(line, "\t")
+			if got[col[1]]++; col[0] < last {
+				t.Fatalf("%s: time %s after %s", f.test, col[0], last)
+			}
+			if last = col[0]; col[2] == "" {
+				t.Fatalf("%s: %s: not decoded", f.test, line)
+			}
+		}
+		if fmt.Sprint(got) != f.want {
+			t.Errorf("%s: %v packets, want %v", f.test, got, f.want)
 		}
 	}
 }
@@ -172,8 +220,9 @@ func TestSeveralDevicesInOneFile(t *testing.T) {
 // An expression means the same on each device as on that device alone.
 func TestExpressionsOfSeveralDevices(t *testing.T) {
 	t.Parallel()
-	need.Time(t, "it runs tshark several times")
+	need.Time(t, "it runs tshark")
 	needLibpcap(t)
+	all := newMerged(t)
 	for _, attached := range []bool{false, true} {
 		for _, c := range []struct {
 			expr  string
@@ -187,7 +236,6 @@ func TestExpressionsOfSeveralDevices(t *testing.T) {
 			{"port 53 and len < 1000", []string{"ppp0", "tun0"}, "ppp0 tun0"},
 		} {
 			t.Run(fmt.Sprintf("attached=%v,%q on %v", attached, c.expr, c.names), func(t *testing.T) {
-				t.Parallel()
 				s := newSession(t)
 				in := s.open(c.names, capture.Config{}, attached)
 				path := s.capture(in, Config{File: "x.pcapng", Expression: c.expr}, func() {
@@ -197,25 +245,28 @@ func TestExpressionsOfSeveralDevices(t *testing.T) {
 						s.deliver(d, 54, 2)
 					}
 				})
-				got := make(map[string]int)
-				for _, line := range fields(t, path, "frame.interface_name", "udp.dstport") {
-					f := strings.Fields(line)
-					if len(f) != 2 {
-						t.Errorf("%q on %v, attached %v: %q", c.expr, c.names, attached, line)
-						continue
-					}
-					if got[f[0]]++; f[1] != "53" {
-						t.Errorf("%s: port %s", c.expr, f[1])
-					}
-				}
 				want := make(map[string]int)
 				for _, name := range strings.Fields(c.want) {
 					want[name] = 1
 				}
-				if fmt.Sprint(got) != fmt.Sprint(want) {
-					t.Errorf("%q on %v: %v, want %v", c.expr, c.names, got, want)
-				}
+				all.add(t, path, want)
 			})
+		}
+	}
+	for _, f := range all.fields(t, "frame.interface_name", "udp.dstport") {
+		got := make(map[string]int)
+		for _, line := range f.seen {
+			col := strings.Fields(line)
+			if len(col) != 2 {
+				t.Errorf("%s: %q", f.test, line)
+				continue
+			}
+			if got[col[0]]++; col[1] != "53" {
+				t.Errorf("%s: port %s", f.test, col[1])
+			}
+		}
+		if fmt.Sprint(got) != f.want {
+			t.Errorf("%s: %v, want %v", f.test, got, f.want)
 		}
 	}
 }
