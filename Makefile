@@ -40,15 +40,15 @@ test: deps ## everything that must hold: lint, explorations, fuzz targets, all t
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
 # Packages whose tests take longest begin first.
-LONGEST = ./cmd/rxring ./cmd/rxring/internal/hostile ./source/iface ./fleet ./cmd/rxring/internal/dump
+LONGEST = ./cmd/rxring ./source/iface ./fleet ./cmd/rxring/internal/dump
 # lint has vetted all packages.
-RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|conformance|interpose$$)(/|$$)')
+RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|conformance|interpose$$|cmd/rxring/internal/hostile)(/|$$)')
 
 # Tests that have one goroutine, or measure; and interpose, most of whose tests run programs: those
 # that take no time have the race detector, too.
 .PHONY: unraced
 unraced:
-	$(GO) test -vet=off -p 2 ./interpose ./spec ./conformance ./conformance/grants ./conformance/twin
+	$(GO) test -vet=off -p 2 ./interpose ./spec ./cmd/rxring/internal/hostile ./conformance ./conformance/grants ./conformance/twin
 
 ## Build
 
