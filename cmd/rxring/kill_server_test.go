@@ -66,7 +66,7 @@ func runKillServer(path string) error {
 				deliver()
 			}
 			turn.Unlock()
-			time.Sleep(time.Millisecond)
+			time.Sleep(4 * time.Millisecond)
 		}
 	}()
 	fmt.Println("ready")
