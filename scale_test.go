@@ -43,6 +43,7 @@ type modelSocket struct {
 	ifindex int // 0: all devices; -1: a device that is gone
 	every   int // its grant allows devices whose index divided by every leaves a remainder; 0: no grant
 	group   int // 0: none
+	offered uint64
 }
 
 func (s *modelSocket) allows(d *rxring.Device) bool { return s.every == 0 || d.Index()%s.every != 0 }
@@ -146,15 +147,13 @@ func (m *tapModel) check() {
 		m.t.Errorf("%d devices are listed, or not by index; want %d", len(got), len(m.devices))
 	}
 	for _, d := range m.devices {
-		before := make([]uint64, len(m.sockets))
-		for i, s := range m.sockets {
-			before[i] = s.Totals().Offered()
-		}
 		d.Deliver(&rxring.Packet{Data: make([]byte, 60)})
 		want, got := make(map[int]uint64), make(map[int]uint64) // by group
 		allowed := make(map[int]bool)
 		for i, s := range m.sockets {
-			offered := s.Totals().Offered() - before[i]
+			total := s.Totals().Offered()
+			offered := total - s.offered
+			s.offered = total
 			binding := m.linked(s) && d.Up() && (s.ifindex == 0 || s.ifindex == d.Index())
 			if s.group == 0 {
 				if expected := binding && s.allows(d); offered != map[bool]uint64{true: 1}[expected] {
