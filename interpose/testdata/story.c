@@ -326,7 +326,7 @@ static void signal_storm(void)
 	struct itimerval it = {{0, 100}, {0, 100}};
 	handle(SIGALRM, SA_RESTART);
 	must(setitimer(ITIMER_REAL, &it, NULL));
-	for (int i = 0; i < 40; i++) {
+	for (int i = 0; i < 100; i++) {
 		int fd = must(socket(AF_PACKET, SOCK_RAW, 0));
 		set_ring(fd, TPACKET_V2, BLOCKS);
 		must(munmap(map(fd), BLOCK * BLOCKS));
@@ -864,7 +864,7 @@ static void queue_signals(void)
 	handle(SIGALRM, SA_RESTART);
 	must(setitimer(ITIMER_REAL, &it, NULL));
 	bind_to(fd, device);
-	for (int i = 0; i < 250; i++) {
+	for (int i = 0; i < 500; i++) {
 		uint32_t before = last;
 		check_packet(b, must(recv(fd, b, sizeof b, 0)), &last);
 		if (before)
@@ -980,7 +980,7 @@ static void inherited(void)
 static void again(void)
 {
 	struct tpacket_req3 none = {0};
-	for (int i = 0; i < 18; i++) {
+	for (int i = 0; i < 42; i++) {
 		struct reader r = open_reader(i % 3, device);
 		read_packets(&r, "poll", 3);
 		refused(setsockopt(r.fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none), EBUSY);
@@ -1049,7 +1049,7 @@ static void mmap_race(void)
 	pthread_t t[2];
 	for (int i = 0; i < 2; i++)
 		want(!pthread_create(&t[i], NULL, polling_thread, &stop));
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 200; i++) {
 		set_ring(fd, TPACKET_V2, BLOCKS);
 		must(munmap(map(fd), BLOCK * BLOCKS));
 		must(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &none, sizeof none));
