@@ -11,6 +11,6 @@ require (
 
 require (
 	github.com/google/btree v1.1.2 // indirect
-	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/sys v0.50.0 // indirect
 	golang.org/x/time v0.5.0 // indirect
 )
