@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -357,8 +358,36 @@ func TestTheInterfaceGoesAndComes(t *testing.T) {
 		if err := s.Close(); !errors.Is(err, ErrGone) {
 			t.Errorf("Close: %v", err)
 		}
-		must(t, w.dev.Namespace().RemoveDevice(w.dev))
+		if slices.Contains(w.dev.Namespace().Devices(), w.dev) {
+			t.Error("the device is still there")
+		}
 		must(t, ours.Close())
+	})
+}
+
+// libpcap checks once, when its device goes down, whether it still exists.
+func TestADeviceWhoseInterfaceIsRemovedIsNotSeenDown(t *testing.T) {
+	withWire(t, func(w *wire) {
+		s := w.start(Config{})
+		reader, err := w.dev.Namespace().Socket(rxring.SockRaw, 0)
+		must(t, err)
+		defer reader.Close()
+		must(t, reader.BindDevice(w.dev, tpacket.ETHPAll))
+		there := make(chan bool)
+		go func() {
+			for reader.Events()&rxring.EventErr == 0 {
+				time.Sleep(10 * time.Microsecond)
+			}
+			there <- slices.Contains(w.dev.Namespace().Devices(), w.dev)
+		}()
+		w.link(netlink.LinkDel)
+		if <-there {
+			t.Error("the reader has ENETDOWN, and its device is there")
+		}
+		<-s.Done()
+		if err := s.Close(); !errors.Is(err, ErrGone) {
+			t.Errorf("Close: %v", err)
+		}
 	})
 }
 

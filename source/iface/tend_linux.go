@@ -40,8 +40,10 @@ func (s *Source) tend(links subscription) {
 				s.end(ErrGone)
 				return
 			default:
-				s.updateLengths()
-				s.setUp(u.up)
+				if err := s.follow(u.up); err != nil {
+					s.end(err)
+					return
+				}
 			}
 		case <-s.kick:
 			if s.tidy() {
@@ -76,15 +78,25 @@ func (s *Source) resubscribe(links *subscription) error {
 	})
 }
 
-// updateLengths gives the device the interface's MTU and longest packet, if they have changed.
-func (s *Source) updateLengths() {
-	s.netns.do(func() error {
+// follow gives the device the interface's state and lengths; ErrGone if the interface was removed.
+// Linux removes one in two steps, and reports that it is down before it is gone. But a program that
+// is told of the first, such as libpcap, checks once whether its device still exists. So this waits
+// for the second: ethtool's requests, which setLengths makes, acquire the lock that is held for both
+// (rtnl_lock).
+func (s *Source) follow(up bool) error {
+	err := s.netns.do(func() error {
 		l, err := lookUpIndex(s.index)
-		if err == nil { // otherwise it was removed, which is another update
+		if err == nil {
 			s.setLengths(&l)
+			_, err = lookUpIndex(s.index)
 		}
-		return nil
+		return err
 	})
+	if errors.Is(err, unix.ENODEV) {
+		return ErrGone
+	}
+	s.setUp(up)
+	return nil
 }
 
 func (s *Source) setLengths(l *link) {
@@ -136,7 +148,8 @@ func (s *Source) closeTapLocked() {
 	s.open.Store(nil)
 }
 
-// end ends the Source for an error.
+// end ends the Source for an error. A device whose interface is gone is removed as well, in one step
+// for its readers.
 func (s *Source) end(why error) {
 	s.mu.Lock()
 	s.over = true
@@ -147,6 +160,10 @@ func (s *Source) end(why error) {
 	s.mu.Unlock()
 	s.dev.OnInterestChange(nil)
 	s.dev.SetBacklog(nil)
-	s.dev.SetUp(false)
+	if errors.Is(why, ErrGone) {
+		s.dev.Namespace().RemoveDevice(s.dev) // an error means that it was removed before
+	} else {
+		s.dev.SetUp(false)
+	}
 	s.out.close()
 }

@@ -207,6 +207,13 @@ func (d *dumper) receiveAll(ctx context.Context) error {
 		case !errors.Is(err, syscall.ENETDOWN), errors.Is(err, errReclaimed), d.in.client != nil && d.in.client.Err() != nil:
 			return err
 		case !d.in.present():
+			if d.in.Start != nil { // the source has removed it, and ends: its error says why
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(presentPoll):
+				}
+			}
 			return fmt.Errorf("%s: %s removed: %w", d.in.Device, d.in.were(), err)
 		}
 		if !d.Quiet {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/fleet"
@@ -193,7 +194,9 @@ func (f *Feed) Finish(ctx context.Context) error {
 func remove(devices []*rxring.Device) error {
 	var errs []error
 	for _, d := range devices {
-		errs = append(errs, d.Namespace().RemoveDevice(d))
+		if err := d.Namespace().RemoveDevice(d); !errors.Is(err, syscall.ENODEV) { // it went with its interface
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
