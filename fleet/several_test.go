@@ -148,6 +148,9 @@ func TestSilentHosts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := nc.Flush(); err != nil { // the hub knows of them now
+		t.Fatal(err)
+	}
 	missing := func(host string) string {
 		return "host " + host + ": its devices are not known, and missing: it does not answer"
 	}
