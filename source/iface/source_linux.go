@@ -171,8 +171,8 @@ func (s *Source) openTap() error {
 	})
 }
 
-// Done returns a channel that is closed once nothing is delivered any more. After Close the device
-// is down, and the caller may remove it; when the interface was removed, so was the device.
+// Done returns a channel that is closed once nothing is delivered any more: after Close, whose caller
+// may remove the device, or when the interface was removed, and the device with it.
 func (s *Source) Done() <-chan struct{} { return s.done }
 
 // Err returns the error that has ended the Source, which unwraps to ErrGone if the interface

@@ -66,30 +66,21 @@ func (s *Source) resubscribe(links *subscription) error {
 		}
 		links.end()
 		*links = fresh
-		l, err := lookUpIndex(s.index)
+		l, err := s.current()
 		if errors.Is(err, unix.ENODEV) {
 			return ErrGone
 		} else if err != nil {
 			return err
 		}
-		s.setLengths(&l)
 		s.setUp(l.up)
 		return nil
 	})
 }
 
 // follow gives the device the interface's state and lengths; ErrGone if the interface was removed.
-// Linux removes one in two steps, and reports that it is down before it is gone. But a program that
-// is told of the first, such as libpcap, checks once whether its device still exists. So this waits
-// for the second: ethtool's requests, which setLengths makes, acquire the lock that is held for both
-// (rtnl_lock).
 func (s *Source) follow(up bool) error {
 	err := s.netns.do(func() error {
-		l, err := lookUpIndex(s.index)
-		if err == nil {
-			s.setLengths(&l)
-			_, err = lookUpIndex(s.index)
-		}
+		_, err := s.current()
 		return err
 	})
 	if errors.Is(err, unix.ENODEV) {
@@ -97,6 +88,20 @@ func (s *Source) follow(up bool) error {
 	}
 	s.setUp(up)
 	return nil
+}
+
+// current looks the interface up, in the calling thread's network namespace, and gives the device its
+// lengths; ENODEV if it was removed. Linux removes an interface in two steps, and reports that it is
+// down before it is gone. But a program that is told of the first, such as libpcap, checks once whether
+// its device still exists. So this waits for the second: ethtool's requests, which setLengths makes,
+// acquire the lock that is held for both (rtnl_lock).
+func (s *Source) current() (link, error) {
+	l, err := lookUpIndex(s.index)
+	if err != nil {
+		return l, err
+	}
+	s.setLengths(&l)
+	return lookUpIndex(s.index)
 }
 
 func (s *Source) setLengths(l *link) {
@@ -148,19 +153,20 @@ func (s *Source) closeTapLocked() {
 	s.open.Store(nil)
 }
 
-// end ends the Source for an error. A device whose interface is gone is removed as well, in one step
-// for its readers.
+// end ends the Source for an error. Unless the Source is being closed, a device whose interface is gone
+// is removed as well, in one step for its readers.
 func (s *Source) end(why error) {
 	s.mu.Lock()
 	s.over = true
-	if !s.closed {
+	closed := s.closed
+	if !closed {
 		s.gone = fmt.Errorf("iface: interface %s: %w", s.cfg.Name, why)
 	}
 	s.closeTapLocked()
 	s.mu.Unlock()
 	s.dev.OnInterestChange(nil)
 	s.dev.SetBacklog(nil)
-	if errors.Is(why, ErrGone) {
+	if errors.Is(why, ErrGone) && !closed {
 		s.dev.Namespace().RemoveDevice(s.dev) // an error means that it was removed before
 	} else {
 		s.dev.SetUp(false)
