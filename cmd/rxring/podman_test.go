@@ -92,8 +92,9 @@ func pods(t *testing.T, dir string) (own, rootless func() error) {
 		})
 	}
 	home := filepath.Join(dir, "nobody")
-	nobody := set("rootless", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "env", "HOME="+home,
-		"XDG_RUNTIME_DIR="+home, "podman", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs")
+	podman := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "env", "HOME=" + home,
+		"XDG_RUNTIME_DIR=" + home, "podman", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"}
+	nobody := set("rootless", podman...)
 	return set("container", "podman"), sync.OnceValue(func() error {
 		if err := os.Mkdir(home, 0o700); err != nil {
 			return err
@@ -101,6 +102,8 @@ func pods(t *testing.T, dir string) (own, rootless func() error) {
 		if err := os.Chown(home, 65534, 65534); err != nil {
 			return err
 		}
+		// Each home has a process that holds its user namespace, which this ends.
+		t.Cleanup(func() { (&pod{podman: podman}).command(nil, "system", "migrate") })
 		return nobody()
 	})
 }
