@@ -147,15 +147,20 @@ func buildProgram(dir, program string) error {
 	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil { // a module of its own
 		build.Env = append(build.Env, "GOWORK=off")
 	}
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", build, err, out)
+	return runCommand(build)
+}
+
+// runCommand runs a command. Its error has what the command has said.
+func runCommand(cmd *exec.Cmd) error {
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", cmd, err, out)
 	}
 	return nil
 }
 
 func runOrFail(ts *testscript.TestScript, cmd *exec.Cmd) {
-	if out, err := cmd.CombinedOutput(); err != nil {
-		ts.Fatalf("%s: %v: %s", cmd, err, out)
+	if err := runCommand(cmd); err != nil {
+		ts.Fatalf("%v", err)
 	}
 }
 
@@ -284,10 +289,7 @@ var build = sync.OnceValues(func() (program string, err error) {
 	program = filepath.Join(buildDir, "rxring")
 	cmd := exec.Command("go", "build", "-o", program, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w: %s", err, out)
-	}
-	return program, nil
+	return program, runCommand(cmd)
 })
 
 // racedDir is a directory whose rxring is the test binary, which is rxring when it is

@@ -23,7 +23,7 @@
 // earlier packets. Large segments of SCTP, which a virtio_net_hdr cannot describe, are dropped
 // by the kernel and counted likewise.
 //
-// The device is up while the interface is, and follows changes of its MTU and of its offloads
+// The device is up while the interface is, is removed with it, and follows changes of its MTU and offloads
 // (rxring.Device.SetMTU). Its addresses stay as Describe found them.
 //
 // What packet sockets send through the device leaves by the interface, with its checksum and
