@@ -35,20 +35,20 @@ test: deps ## everything that must hold: lint, explorations, fuzz targets, all t
 	@! command -v chromium npm >/dev/null || $(MAKE) --no-print-directory browser || true
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
 	@$(MAKE) --no-print-directory -j3 lint unraced explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short
-	CGO_ENABLED=1 $(GO) test -race -vet=off -p 3 -timeout 30m $(LONGEST) $(RACED) && \
-	CGO_ENABLED=1 $(GO) test -race -vet=off -short ./interpose; status=$$?; \
+	@raced=$$(scripts/raced) && set -x && \
+	CGO_ENABLED=1 $(GO) test -race -vet=off -p 3 -timeout 30m $(LONGEST) $$(echo "$$raced" | grep -vE $(MEASURE)); status=$$?; \
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
 # Packages whose tests take longest begin first.
-LONGEST = ./cmd/rxring ./source/iface ./fleet ./cmd/rxring/internal/dump
-# lint has vetted all packages.
-RACED = $(shell $(GO) list $(PACKAGES) | grep -vE '/rxring/(bench|spec|conformance|interpose$$|cmd/rxring/internal/hostile)(/|$$)')
+LONGEST = ./cmd/rxring ./source/iface ./fleet ./cmd/rxring/internal/dump ./interpose
+# Packages that measure, or compare calls of one goroutine with Linux's.
+MEASURE = '/rxring/(bench|conformance|cmd/rxring/internal/hostile)(/|$$)'
 
-# Tests that have one goroutine, or measure; and interpose, most of whose tests run programs: those
-# that take no time have the race detector, too.
+# interpose is here for its tests that run programs. lint has vetted all packages.
 .PHONY: unraced
 unraced:
-	$(GO) test -vet=off -p 2 ./interpose ./spec ./cmd/rxring/internal/hostile ./conformance ./conformance/grants ./conformance/twin
+	@rest=$$(scripts/raced --not) && set -x && \
+	$(GO) test -vet=off -p 2 ./interpose ./spec ./cmd/rxring/internal/hostile ./conformance ./conformance/grants ./conformance/twin $$rest
 
 ## Build
 

@@ -36,6 +36,11 @@ func TestMain(m *testing.M) {
 		// Programs wait most of the time: for packets, signals and the clock.
 		what.Value.Set(strconv.Itoa(2 * runtime.GOMAXPROCS(0)))
 	}
+	// Most tests that take time run programs, in which the race detector sees nothing: make test
+	// runs those without it. -short=false runs them all.
+	if racetest.Enabled && !given("test.short") {
+		flag.Set("test.short", "true")
+	}
 	if what := os.Getenv("RXRING_TEST_INSTEAD"); what != "" {
 		os.Exit(instead(what, os.Args[1:]))
 	}
@@ -49,6 +54,12 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// given reports whether the command line has a flag.
+func given(name string) (found bool) {
+	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
 }
 
 var storyDir string
