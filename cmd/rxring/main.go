@@ -101,13 +101,17 @@ privileges, on receive rings that Go code writes.`,
   # let other users read an interface by rules, and print what those rules allow:
   rxring serve --config /etc/rxring.toml
   rxring serve --check --config /etc/rxring.toml`,
-		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          knownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
+	asVersion := root.Flags().BoolP("version", "v", false, "print the version")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *asVersion {
+			return printVersion(cmd)
+		}
+		return cmd.Help()
+	}
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp(root))
 	root.AddCommand(newRun(), newDump(), newServe(), newTop(), newDevices(), newHub(), newShip(), newPs(), newExtcap(), newVerify(), newRace(), newVersion())

@@ -1,17 +1,14 @@
 package page
 
 import (
-	"bytes"
 	"embed"
-	"html/template"
+	"encoding/json"
 	"io/fs"
 	"net/http"
 )
 
-//go:embed static templates
+//go:embed static documents
 var files embed.FS
-
-var templates = template.Must(template.ParseFS(files, "templates/*.html"))
 
 // staticFiles serves the files of static.
 func staticFiles() http.Handler {
@@ -22,14 +19,23 @@ func staticFiles() http.Handler {
 	return http.StripPrefix("/static/", http.FileServerFS(dir))
 }
 
-// render answers with a template.
-func (s *Server) render(w http.ResponseWriter, name string, data any) {
-	var b bytes.Buffer
-	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
-		s.config.Log.Error("page", "template", name, "err", err)
-		http.Error(w, "internal error", http.StatusInternalServerError)
-		return
+// serveDocument answers with a file of documents. What differs between pages comes as events and
+// from /commands.
+func serveDocument(name string) http.HandlerFunc {
+	document, err := files.ReadFile("documents/" + name)
+	if err != nil {
+		panic(err) // there is no such file
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Write(b.Bytes())
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Write(document)
+	}
+}
+
+var serveLogin = serveDocument("login.html")
+
+// serveCommands answers with Config.Commands.
+func (s *Server) serveCommands(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(s.config.Commands)
 }

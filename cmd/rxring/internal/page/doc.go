@@ -11,7 +11,7 @@
 //	packets.go     the live table of a device; keep.go: the packets that can be opened
 //	detail.go      a packet that was opened: its layers and bytes
 //	take.go        the next packets as a pcapng file; kept.go: those that a table has kept
-//	assets.go      templates and static files
+//	assets.go      HTML documents and static files
 //
 // The one invariant: everything that a response contains was read through the page's
 // attach.Client, so within its grant: a browser shows no more than tcpdump would.

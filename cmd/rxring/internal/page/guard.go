@@ -58,14 +58,14 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, token string) {
 	c := s.sessions.exchange(token, r.TLS != nil)
 	if c == nil {
 		if s.sessions.valid(r) { // the URL was opened again, by a browser that has the cookie
-			s.render(w, "login.html", nil)
+			serveLogin(w, r)
 			return
 		}
 		refuse(w, "the token is wrong, or was used before: open the last URL that rxring has printed")
 		return
 	}
 	http.SetCookie(w, c)
-	s.render(w, "login.html", nil)
+	serveLogin(w, r)
 }
 
 // checkOrigin returns an error for requests that another site may have caused, and for those of

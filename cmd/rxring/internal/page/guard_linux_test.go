@@ -48,7 +48,7 @@ func TestRequestsAreRefused(t *testing.T) {
 		{"another port of this host", func(r *http.Request) { r.Header.Set("Origin", "http://127.0.0.1:1") }, s.client, "another site"},
 		{"fetch of another site", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-site") }, s.client, "from another site"},
 	} {
-		for _, path := range []string{"/", "/packets", "/overview/events", "/packets/events?device=wg0", "/packets/x/0", "/packets/x/kept", "/take?device=wg0&packets=1", "/static/page.css"} {
+		for _, path := range []string{"/", "/packets", "/overview/events", "/packets/events?device=wg0", "/packets/x/0", "/packets/x/kept", "/take?device=wg0&packets=1", "/commands", "/static/page.css"} {
 			if story.want == "" && path != "/" || strings.Contains(story.name, "token") && path != "/" {
 				continue
 			}

@@ -21,6 +21,7 @@ import (
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cmd/rxring/internal/line/linetest"
+	"github.com/rxring/rxring/cmd/rxring/internal/page"
 	"github.com/rxring/rxring/cmd/rxring/internal/pcapfilter"
 	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/source/file/capfile"
@@ -305,10 +306,22 @@ func readAll(t *testing.T, r io.Reader) (all []capfile.Packet) {
 	}
 }
 
+// The page shows the commands for its own socket.
+func TestCommands(t *testing.T) {
+	s := newScene(t, attach.Grant{})
+	var c page.Commands
+	if err := json.Unmarshal([]byte(s.get("/commands")), &c); err != nil {
+		t.Fatal(err)
+	}
+	if want := s.commands; c != want {
+		t.Errorf("%+v: want %+v", c, want)
+	}
+}
+
 // TestSize limits what a browser loads: all pages together have less than 150,000 bytes, uncompressed.
 func TestSize(t *testing.T) {
 	sum := int64(0)
-	for _, pattern := range []string{"static/*", "templates/*"} {
+	for _, pattern := range []string{"static/*", "documents/*"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
 			t.Fatalf("%s: %v", pattern, err)

@@ -28,8 +28,9 @@ type scene struct {
 	base   string // the page's URL, without a path
 	client *http.Client
 
-	budget *rxring.Budget // the pages'
-	taken  rxring.Charge  // of budget
+	commands page.Commands  // the page's
+	budget   *rxring.Budget // the pages'
+	taken    rxring.Charge  // of budget
 
 	mu    sync.Mutex
 	urls  []string // that were printed
@@ -53,7 +54,7 @@ func newScene(t *testing.T, grant attach.Grant) *scene {
 func (s *scene) serve(at page.Address, grant attach.Grant) {
 	s.t.Helper()
 	path := s.t.TempDir() + "/s"
-	s.budget = rxring.NewBudget(attach.DefaultMaxMemory)
+	s.budget, s.commands = rxring.NewBudget(attach.DefaultMaxMemory), page.Commands{Option: "--at", Value: path}
 	s.setGrant(func() (attach.Grant, error) { return grant, nil })
 	var err error
 	if s.attach, err = attach.Listen(path, attach.Config{Namespace: s.ns}); err != nil {
@@ -69,7 +70,7 @@ func (s *scene) serve(at page.Address, grant attach.Grant) {
 				return s.grant()
 			})
 		},
-		Commands: page.Commands{Option: "--at", Value: path},
+		Commands: s.commands,
 		Print: func(u string) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -42,7 +42,10 @@ type Config struct {
 
 // Commands is the option of rxring run and rxring dump by which they show the same as the page,
 // such as --at /run/rxring.sock.
-type Commands struct{ Option, Value string }
+type Commands struct {
+	Option string `json:"option"`
+	Value  string `json:"value"`
+}
 
 // Server serves the page. Close ends it.
 type Server struct {
@@ -140,8 +143,9 @@ func (s *Server) url(token string) string {
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /static/", staticFiles())
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { s.render(w, "overview.html", s.config.Commands) })
-	mux.HandleFunc("GET /packets", func(w http.ResponseWriter, _ *http.Request) { s.render(w, "packets.html", s.config.Commands) })
+	mux.HandleFunc("GET /{$}", serveDocument("overview.html"))
+	mux.HandleFunc("GET /packets", serveDocument("packets.html"))
+	mux.HandleFunc("GET /commands", s.serveCommands)
 	mux.HandleFunc("GET /overview/events", s.serveOverview)
 	mux.HandleFunc("GET /packets/events", s.servePackets)
 	mux.HandleFunc("POST /packets/{stream}/pause", s.servePause)

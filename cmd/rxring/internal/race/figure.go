@@ -8,11 +8,9 @@ import (
 )
 
 // figure is the timeline of a torn packet, laid out: everything in it has its
-// place in a drawing of figureWidth units, of which the template makes SVG.
+// place in a drawing of figureWidth units, of which html.go makes SVG.
 type figure struct {
 	Design, How string
-	ID          string // of the drawing, unique in the page
-	Tear        *Tear
 
 	Width, Height int
 	Groups        []group
@@ -77,6 +75,7 @@ type mark struct {
 const (
 	figureWidth = 960
 	figureLeft  = 108 // labels
+	labelEnd    = 102
 	figureRight = 952
 	laneHeight  = 22
 	barHeight   = 14
@@ -92,7 +91,7 @@ const (
 
 func newFigure(o *Outcome) *figure {
 	t := o.Tear
-	f := &figure{Design: o.Design, How: promises[o.design].how, ID: "figure-" + o.Design, Tear: t, Width: figureWidth}
+	f := &figure{Design: o.Design, How: promises[o.design].how, Width: figureWidth}
 	f.layOut(t)
 	f.strip(t)
 	f.story(t)

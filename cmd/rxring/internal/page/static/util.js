@@ -56,4 +56,5 @@ export function events(url, handlers, status) {
 }
 
 // read is the option by which commands read what the page does.
-export const read = `${document.body.dataset.option} ${quote(document.body.dataset.value)}`;
+const commands = await (await fetch("/commands")).json();
+export const read = `${commands.option} ${quote(commands.value)}`;
