@@ -75,7 +75,7 @@ func measure(s session, lap, size int, alone bool, budget time.Duration) (sample
 	mallocs := mallocs()
 	// Off the clock there is work too: bound the whole.
 	limit := time.Now().Add(20 * budget)
-	for l.total < budget && time.Now().Before(limit) {
+	for l.n == 0 || l.total < budget && time.Now().Before(limit) {
 		start := time.Now()
 		s.send(lap)
 		l.add(time.Since(start))
