@@ -31,7 +31,7 @@ check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, s
 test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
 test: export GOFLAGS := $(GOFLAGS) -ldflags=-w
 test: export GORACE := atexit_sleep_ms=0 $(GORACE)
-test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests with -race
+test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests, with -race where goroutines are
 	@! command -v chromium npm >/dev/null || $(MAKE) --no-print-directory browser || true
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
 	@$(MAKE) --no-print-directory -j3 lint unraced explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short

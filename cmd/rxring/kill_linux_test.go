@@ -45,7 +45,7 @@ var killSeed = flag.Uint64("kills.seed", 0, "seed of TestKills; 0: the clock")
 func TestKills(t *testing.T) {
 	need.Time(t, "it kills processes for half a minute")
 	need.Program(t, "tcpdump")
-	if out, err := partyCommand("rxring", "run", "-q", "--", "true").CombinedOutput(); err != nil {
+	if out, err := partyCommand(t, "rxring", "run", "-q", "--", "true").CombinedOutput(); err != nil {
 		need.Skip(t, need.System, "rxring cannot interpose on programs: %v: %s", err, out)
 	}
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
@@ -292,16 +292,24 @@ type party struct {
 	state string
 }
 
-// partyCommand is this program, by one of the names that TestMain knows.
-func partyCommand(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", args...)
+// partyCommand is rxring as users have it, or the server, which is this program.
+func partyCommand(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	program := "/proc/self/exe"
+	if name == "rxring" {
+		var err error
+		if program, err = build(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(program, args...)
 	cmd.Args[0] = name
 	cmd.Env = append(os.Environ(), "GOTRACEBACK=all")
 	return cmd
 }
 
 func (e *era) party(name string, args ...string) *party {
-	p := &party{e: e, cmd: partyCommand(name, args...)}
+	p := &party{e: e, cmd: partyCommand(e.t, name, args...)}
 	p.cmd.Stderr = &p.err
 	p.cmd.WaitDelay = hang
 	return p

@@ -23,7 +23,7 @@ import (
 // short is hard enough to force every fault.
 func short() Config {
 	c := Default()
-	c.Duration = 500 * time.Millisecond
+	c.Duration = 400 * time.Millisecond // the least that does
 	return c
 }
 
