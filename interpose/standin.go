@@ -24,14 +24,16 @@ type endWaker struct {
 	queued    int        // datagrams sent and not taken back, about
 	wakes     uint64     // calls of Wake so far
 	suspended bool       // the stand-in shows an error, and nothing else
+	disarmed  bool       // a wake-up that was under way when it was disarmed is discarded
 }
 
 // Wake implements ring.Waker.
 func (w *endWaker) Wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.wakes++
-	w.sendLocked(nil)
+	if w.wakes++; !w.disarmed {
+		w.sendLocked(nil)
+	}
 }
 
 // send sends a datagram.
@@ -76,6 +78,12 @@ func (w *endWaker) suspend() {
 func (w *endWaker) resume() {
 	w.mu.Lock()
 	w.suspended, w.queued = false, 0
+	w.mu.Unlock()
+}
+
+func (w *endWaker) setDisarmed(disarmed bool) {
+	w.mu.Lock()
+	w.disarmed = disarmed
 	w.mu.Unlock()
 }
 
@@ -192,6 +200,7 @@ func (p *packetSocket) disarm() {
 	p.disarmed = true
 	p.backend.Disarm(&p.waker)
 	p.backend.Disarm(&p.arrivals)
+	p.waker.setDisarmed(true) // before the drain: a writer may be about to call Wake
 	p.unstage()
 	p.drain(drainAll)
 	p.waker.takeQueued()
@@ -202,6 +211,7 @@ func (p *packetSocket) seenAt(tid int, fd int32) {
 	p.seenTID, p.seenFD = tid, fd
 	if p.disarmed {
 		p.disarmed = false
+		p.waker.setDisarmed(false)
 		p.refresh()
 	}
 }

@@ -28,39 +28,49 @@ func (m *meanwhile) armedEvents(w ring.Waker) rxring.Events {
 	return ev
 }
 
+// ringed is a packet socket with a ring of slots, and a function that delivers a packet to it.
+func ringed(t *testing.T) (p *packetSocket, socket *meanwhile, deliver func()) {
+	t.Helper()
+	dev, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "net0"})
+	must(t, err)
+	rx, err := dev.Namespace().Socket(rxring.SockRaw, tpacket.ETHPAll)
+	must(t, err)
+	t.Cleanup(func() { rx.Close() })
+	must(t, rx.SetVersion(tpacket.V2))
+	must(t, rx.SetRxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 1 << 11, FrameNr: 32}))
+	socket = &meanwhile{backend: localSocket{rx}}
+	p, err = newPacketSocket(socket, rxring.SockRaw, false)
+	must(t, err)
+	t.Cleanup(func() {
+		unix.Close(p.standIn)
+		p.waker.close()
+	})
+	p.ringed = true
+	return p, socket, func() { dev.Deliver(&rxring.Packet{Data: make([]byte, 60)}) }
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A packet that arrives during refresh uses up the wake-up. One that arrives after that,
 // before the next wait, is an edge nevertheless, and nothing else is.
 func TestAPacketAfterOneDuringRefreshIsAnEdge(t *testing.T) {
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	dev, err := rxring.NewNamespace(rxring.NamespaceConfig{}).AddDevice(rxring.DeviceConfig{Name: "net0"})
-	must(err)
-	rx, err := dev.Namespace().Socket(rxring.SockRaw, tpacket.ETHPAll)
-	must(err)
-	defer rx.Close()
-	must(rx.SetVersion(tpacket.V2))
-	must(rx.SetRxRing(tpacket.Req{BlockSize: 1 << 16, BlockNr: 1, FrameSize: 1 << 11, FrameNr: 32}))
-	socket := &meanwhile{backend: localSocket{rx}}
-	p, err := newPacketSocket(socket, rxring.SockRaw, false)
-	must(err)
-	defer unix.Close(p.standIn)
-	defer p.waker.close()
-	p.ringed, p.edges = true, true
+	p, socket, deliver := ringed(t)
+	p.edges = true
 
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	must(err)
+	must(t, err)
 	defer unix.Close(ep)
-	must(unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, p.standIn, &unix.EpollEvent{Events: unix.EPOLLIN | 1<<31}))
+	must(t, unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, p.standIn, &unix.EpollEvent{Events: unix.EPOLLIN | 1<<31}))
 	edge := func() bool {
 		n, err := unix.EpollWait(ep, make([]unix.EpollEvent, 1), 0)
-		must(err)
+		must(t, err)
 		return n == 1
 	}
-	deliver := func() { dev.Deliver(&rxring.Packet{Data: make([]byte, 60)}) }
 
 	deliver()
 	p.refresh()
@@ -83,5 +93,30 @@ func TestAPacketAfterOneDuringRefreshIsAnEdge(t *testing.T) {
 				t.Error("an edge without a packet")
 			}
 		}
+	}
+}
+
+// A writer that had begun to wake the reader when the program closed the socket does not make the
+// stand-in, which stays in epoll sets, readable. A socket that is seen again is woken again.
+func TestAWakeUpThatIsLateForDisarmIsDiscarded(t *testing.T) {
+	p, _, deliver := ringed(t)
+	deliver()
+	p.refresh()
+	if !p.readable() {
+		t.Fatal("not readable with a packet in the ring")
+	}
+	p.disarm()
+	p.waker.Wake()
+	if p.readable() {
+		t.Error("readable after disarm")
+	}
+	p.seenAt(0, 0)
+	if !p.readable() {
+		t.Error("not readable when it was seen again")
+	}
+	p.drain(drainAll)
+	deliver()
+	if !p.readable() {
+		t.Error("not readable after another packet")
 	}
 }
