@@ -36,11 +36,11 @@ test: deps ## everything that must hold: lint, explorations, fuzz targets, all t
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
 	@$(MAKE) --no-print-directory -j3 lint unraced explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short
 	@raced=$$(scripts/raced) && set -x && \
-	CGO_ENABLED=1 $(GO) test -race -vet=off -p 3 -timeout 30m $(LONGEST) $$(echo "$$raced" | grep -vE $(MEASURE)); status=$$?; \
+	CGO_ENABLED=1 $(GO) test -race -vet=off -p 4 -timeout 30m $(LONGEST) $$(echo "$$raced" | grep -vE $(MEASURE)); status=$$?; \
 	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
 # Packages whose tests take longest begin first.
-LONGEST = ./cmd/rxring ./source/iface ./fleet ./cmd/rxring/internal/dump ./interpose
+LONGEST = ./cmd/rxring ./source/iface ./fleet ./cmd/rxring/internal/dump ./cmd/rxring/internal/page ./interpose
 # Packages that measure, or compare calls of one goroutine with Linux's.
 MEASURE = '/rxring/(bench|conformance|cmd/rxring/internal/hostile)(/|$$)'
 
@@ -48,7 +48,7 @@ MEASURE = '/rxring/(bench|conformance|cmd/rxring/internal/hostile)(/|$$)'
 .PHONY: unraced
 unraced:
 	@rest=$$(scripts/raced --not) && set -x && \
-	$(GO) test -vet=off -p 2 ./interpose ./spec ./cmd/rxring/internal/hostile ./conformance ./conformance/grants ./conformance/twin $$rest
+	$(GO) test -vet=off -p 2 ./interpose ./conformance ./spec ./cmd/rxring/internal/hostile ./conformance/grants ./conformance/twin $$rest
 
 ## Build
 
