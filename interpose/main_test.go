@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 	// Most tests that take time run programs, in which the race detector sees nothing: make test
 	// runs those without it. -short=false runs them all.
 	if racetest.Enabled && !given("test.short") {
+		fmt.Fprintln(os.Stderr, "with -race only short tests run: -short=false runs all")
 		flag.Set("test.short", "true")
 	}
 	if what := os.Getenv("RXRING_TEST_INSTEAD"); what != "" {

@@ -24,7 +24,7 @@ type endWaker struct {
 	queued    int        // datagrams sent and not taken back, about
 	wakes     uint64     // calls of Wake so far
 	suspended bool       // the stand-in shows an error, and nothing else
-	disarmed  bool       // a wake-up that was under way when it was disarmed is discarded
+	disarmed  bool       // a wake-up that was under way at disarm is discarded
 }
 
 // Wake implements ring.Waker.
@@ -121,6 +121,9 @@ const maxQueued = 4
 //
 // While an error is pending, the stand-in shows only that.
 func (p *packetSocket) refresh() {
+	if p.disarmed { // a poll names it, or may mean it: it is to be woken until the next disarm
+		p.waker.setDisarmed(false)
+	}
 	if !p.ringed {
 		p.stage()
 		return

@@ -97,7 +97,7 @@ func TestAPacketAfterOneDuringRefreshIsAnEdge(t *testing.T) {
 }
 
 // A writer that had begun to wake the reader when the program closed the socket does not make the
-// stand-in, which stays in epoll sets, readable. A socket that is seen again is woken again.
+// stand-in, which stays in epoll sets, readable. A socket that is polled or seen again is woken again.
 func TestAWakeUpThatIsLateForDisarmIsDiscarded(t *testing.T) {
 	p, _, deliver := ringed(t)
 	deliver()
@@ -110,6 +110,16 @@ func TestAWakeUpThatIsLateForDisarmIsDiscarded(t *testing.T) {
 	if p.readable() {
 		t.Error("readable after disarm")
 	}
+	p.refresh()
+	if !p.readable() {
+		t.Error("not readable by a poll, with a packet in the ring")
+	}
+	p.drain(drainAll)
+	deliver()
+	if !p.readable() {
+		t.Error("not readable after a packet that came during a poll")
+	}
+	p.disarm()
 	p.seenAt(0, 0)
 	if !p.readable() {
 		t.Error("not readable when it was seen again")

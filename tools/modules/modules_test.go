@@ -60,7 +60,7 @@ func TestModules(t *testing.T) {
 }
 
 // TestExamples compiles, vets and tests the examples that are modules of their own with what
-// their own go.mod requires, which is tidy. examples.txtar of cmd/rxring links and runs them.
+// their own go.mod requires, which is tidy. examples.txtar of cmd/rxring runs those without tests.
 func TestExamples(t *testing.T) {
 	mods, err := filepath.Glob(filepath.Join(root, "examples", "*", "go.mod"))
 	if err != nil || len(mods) == 0 {

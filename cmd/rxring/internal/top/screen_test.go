@@ -18,13 +18,6 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// inUTC makes times of day those of the golden files.
-func inUTC(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
-}
-
 // example is a namespace with what there can be in one.
 func example() *Report {
 	who := func(peer uint64, pid int, uid uint32) attach.Peer {
@@ -62,7 +55,6 @@ func example() *Report {
 }
 
 func TestScreens(t *testing.T) {
-	inUTC(t)
 	r := example()
 	screens := map[string]screen{
 		"once":       {width: 80},

@@ -28,7 +28,10 @@ import (
 	"github.com/rxring/rxring/tpacket"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	os.Setenv("TZ", "UTC") // the golden files have times of day
+	goleak.VerifyTestMain(m)
+}
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -56,5 +56,5 @@ export function events(url, handlers, status) {
 }
 
 // read is the option by which commands read what the page does.
-const commands = await (await fetch("/commands")).json();
+const commands = await fetch("/commands").then((r) => r.json()).catch(() => ({ option: "--at", value: "SOCKET" }));
 export const read = `${commands.option} ${quote(commands.value)}`;
