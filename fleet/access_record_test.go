@@ -19,6 +19,7 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/fleet/hub"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 )
 
@@ -93,6 +94,7 @@ func replayed(t *testing.T, nc *nats.Conn, class, recording string, n, size int)
 
 // A recording is limited by its class, and read by its class alone, by any request.
 func TestRecordingsOfClasses(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	t.Parallel()
 	h := startUsers(t, hub.Config{Store: t.TempDir()}, hub.InitConfig{Classes: []string{fleet.DefaultClass, "start"}})
 	far := newDevice(t, eth0)
@@ -153,6 +155,7 @@ func TestRecordingsOfClasses(t *testing.T) {
 // A host whose user is limited to it records in a leaf node of its own, which readers reach through
 // the hub. It cannot ship as another one.
 func TestUserOfOneHost(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	t.Parallel()
 	h := startUsers(t, hub.Config{Leaf: "127.0.0.1:0"}, hub.InitConfig{Classes: []string{fleet.DefaultClass, "start"}, Hosts: []string{"web-1"}})
 	l, err := hub.StartLeaf(hub.LeafConfig{URL: h.LeafURL(), Store: t.TempDir(), Name: fleet.Domain("web-1"), Creds: h.creds("ship-web-1")})

@@ -293,6 +293,7 @@ func (v *valve) run() {
 // A reader to which the server cannot send loses its connection and what the server had for it:
 // that is lost in transit. Another reader of the same session misses nothing.
 func TestServerDropsASlowReader(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	t.Parallel()
 	hub := startServer(t, server.Options{MaxPending: 8 << 20, NoFastProducerStall: true}) // a hub that keeps less
 	far := newDevice(t, rxring.DeviceConfig{Name: "eth0", MTU: 1500, MaxLen: 65535})

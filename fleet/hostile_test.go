@@ -70,6 +70,7 @@ func TestDevicesThatCannotBe(t *testing.T) {
 // Whatever length its readers' requests have, a host answers, what it answers fits into a message,
 // and its log stays short.
 func TestLongRequests(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	t.Parallel()
 	hub := startHub(t, "127.0.0.1:0")
 	far := newDevice(t, eth0)

@@ -15,6 +15,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/fleet"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/source/file/capfile"
 )
 
@@ -22,6 +23,7 @@ import (
 // hides. Two worlds differ only in these. A client makes the same requests in both, with filters
 // that test hidden bytes; all packets, counts and answers must be equal.
 func TestNoninterference(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	t.Parallel()
 	for _, class := range []string{"limited", "headers"} {
 		t.Run(class, func(t *testing.T) {
@@ -42,6 +44,7 @@ func TestNoninterference(t *testing.T) {
 // TestNoninterferenceLooks shows that TestNoninterference can fail: without the grant, the worlds
 // differ in packets, in counts and in devices.
 func TestNoninterferenceLooks(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	t.Parallel()
 	one, other := observe(t, fleet.DefaultClass, 1, 0), observe(t, fleet.DefaultClass, 1, 1)
 	differ := 0

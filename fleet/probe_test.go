@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rxring/rxring/fleet"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // startServer starts a NATS server that is no hub.
@@ -30,6 +31,7 @@ func startServer(t *testing.T, o server.Options) string {
 
 // A server that delays publishers for slow subscribers is recognised; the hub is none.
 func TestProbeFindsServersThatDelayPublishers(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	for _, c := range []struct {
 		name string
 		url  string

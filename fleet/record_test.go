@@ -19,6 +19,7 @@ import (
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/fleet/hub"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 )
 
@@ -272,6 +273,7 @@ func TestHostRecordsWhileTheHubIsAway(t *testing.T) {
 
 // A replay goes on after a restart of the hub.
 func TestReplayOutlivesTheHub(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	t.Parallel()
 	h, err := hub.Start(hub.Config{Listen: "127.0.0.1:0", Leaf: "127.0.0.1:0"})
 	if err != nil {
@@ -318,6 +320,7 @@ func TestReplayOutlivesTheHub(t *testing.T) {
 
 // A stream that deletes what a reader has not read yet makes a loss that is counted exactly.
 func TestRetentionThatOvertakesTheReaderIsCounted(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	t.Parallel()
 	h := startStore(t, "127.0.0.1:0", t.TempDir())
 	far := newDevice(t, eth0)
@@ -362,6 +365,7 @@ func TestRetentionThatOvertakesTheReaderIsCounted(t *testing.T) {
 
 // While JetStream is away the ring is the buffer, and what it drops is counted.
 func TestHubThatStoresIsRestarted(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	t.Parallel()
 	dir := t.TempDir()
 	h := startStore(t, "127.0.0.1:0", dir)

@@ -35,6 +35,7 @@ func twoHosts(t *testing.T, c fleet.ReaderConfig) (a, b *rxring.Device, r *readi
 // Several hosts' packets are in the order of their stamps, although the one that is read later
 // has the earlier ones.
 func TestReorder(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	t.Parallel()
 	a, b, r, h := twoHosts(t, fleet.ReaderConfig{Reorder: 3 * time.Second})
 	const n = 500

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/fleet"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // A host describes its sessions, with readers and counts, to readers of the same class alone.
@@ -71,6 +72,7 @@ func TestStatusOfAHost(t *testing.T) {
 
 // A reader reports what it has lost in transit, so that everyone sees who is too slow.
 func TestStatusHasLossesInTransit(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	s := newScene(t, eth0, fleet.ShipConfig{Lease: 3 * time.Second}, fleet.ReaderConfig{})
 	open(t, s.reader.dev, capture.Config{})
 	nc := dial(t, s.hub.URL())

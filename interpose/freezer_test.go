@@ -85,6 +85,7 @@ func (f *freezer) cycle(t *testing.T, pid string) {
 // A program that waits for a packet can be frozen: its container is paused, or the laptop
 // suspends.
 func TestProgramsThatWaitCanBeFrozen(t *testing.T) {
+	need.Time(t, "it runs programs for seconds")
 	f := newFreezer(t)
 	inEachPlace(t, func(t *testing.T, p place) {
 		w := newWorld(t, p)

@@ -17,6 +17,7 @@ import (
 // second, because its slots are no larger than the device's packets. A machine may be too
 // busy for it once, but not five times.
 func TestInteractiveTcpdumpLosesNothing(t *testing.T) {
+	need.Time(t, "it runs programs for seconds")
 	need.Program(t, "tcpdump")
 	for _, size := range []int{200, 1500} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {

@@ -34,6 +34,7 @@ var wantedIoctlDifferences = map[string]*regexp.Regexp{
 // On every kind of socket, every request about a device gets the kernel's answer for a TAP
 // or TUN device.
 func TestRequestsAboutDevicesGetTheKernelsAnswers(t *testing.T) {
+	need.Time(t, "it runs programs for seconds")
 	need.Root(t, "compare with the kernel's devices")
 	needStory(t)
 	bin := filepath.Join(storyDir, "ioctls")

@@ -200,6 +200,7 @@ func TestALogWhoseReaderHasStopped(t *testing.T) {
 }
 
 func TestALogWhoseReaderStopsForAWhile(t *testing.T) {
+	need.Time(t, "it starts rxring many times")
 	r, w := logPipe(t)
 	s := serveInto(t, w)
 	w.Close()

@@ -45,6 +45,7 @@ func TestSIGTERMWhileTheDaemonStarts(t *testing.T) {
 
 // A daemon that executes itself again has read its file anew anyway: SIGHUP does not end it.
 func TestSIGHUPWhileTheDaemonStarts(t *testing.T) {
+	need.Time(t, "it starts rxring many times")
 	for range 5 {
 		cmd, path, ended := startDaemon(t)
 		again := false

@@ -67,6 +67,7 @@ func (v pcapVariant) file(link uint32, records ...record) []byte {
 // also records whose first length is above the second, which in version 2.4 are
 // packets that are longer than they were.
 func TestPcapFilesAreReadAsTcpdumpReadsThem(t *testing.T) {
+	need.Time(t, "it runs tcpdump for each file")
 	need.Program(t, "tcpdump")
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, v := range pcapVariants() {

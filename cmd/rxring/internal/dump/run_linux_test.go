@@ -147,6 +147,7 @@ func TestTextComesWhenNothingElseDoes(t *testing.T) {
 }
 
 func TestDropsAreInTheFile(t *testing.T) {
+	need.Time(t, "it waits for losses")
 	for _, attached := range []bool{false, true} {
 		s, _ := open(t, Config{Capture: capture.Config{Buffer: 1}}, attached)
 		// The ring is full before anybody reads.

@@ -412,6 +412,7 @@ func TestFewPacketsOfSeveralDevices(t *testing.T) {
 
 // What each interface of a file received is counted; drops of all together are told.
 func TestCountsOfSeveralInterfaces(t *testing.T) {
+	need.Time(t, "it waits for losses")
 	s := newSession(t)
 	in := s.open([]string{"net0", "tun0"}, capture.Config{Buffer: 1}, false)
 	const n = 30000

@@ -8,11 +8,13 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // The history of the overview has nothing that the latest snapshot does not show: a reload of the
 // rules may hide it.
 func TestHistoryWithinTheGrantOfNow(t *testing.T) {
+	need.Time(t, "it waits for samples")
 	var state atomic.Int32 // 0: all, 1: wg0 alone, 2: refused
 	s := newScene(t, attach.Grant{})
 	s.setGrant(func() (attach.Grant, error) {

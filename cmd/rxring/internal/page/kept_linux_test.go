@@ -9,10 +9,12 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // What a table has kept can be downloaded: the last 10,000 packets, or those before a pause.
 func TestKept(t *testing.T) {
+	need.Time(t, "it waits for samples")
 	needLibpcap(t)
 	s := newScene(t, attach.Grant{})
 	e := s.stream("/packets/events?device=wg0&filter=port+53")

@@ -17,6 +17,7 @@ import (
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cmd/rxring/internal/line/linetest"
 	"github.com/rxring/rxring/cmd/rxring/internal/serve"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // worldStep are the packets that both worlds deliver at a time. A packet is absent where it is nil.
@@ -156,6 +157,7 @@ func observe(t *testing.T, grant attach.Grant, steps []worldStep, shown, world i
 // TestNoninterference: a browser learns nothing of the packets and bytes that the page's grant
 // hides.
 func TestNoninterference(t *testing.T) {
+	need.Time(t, "it waits for samples")
 	for range 3 {
 		seed := rand.Uint64()
 		steps, shown, secrets := drawSteps(t, rand.New(rand.NewPCG(seed, 0)))
