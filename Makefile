@@ -20,7 +20,7 @@ demo: build ## capture packets longer than 60000 bytes, from streams in a Go pro
 	bin/rxring run -- tcpdump -i net0 --immediate-mode -B 129 -n -c 20 greater 60000
 
 .PHONY: check
-check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, short tests
+check: lint-quick ## the inner loop, a minute or so: gofmt, vet, import rules, short tests
 	$(GO) test -vet=off -short -p 4 -timeout 5m $(PACKAGES)
 
 # The steps before the tests need processors only, and run side by side, with tests that do not
@@ -31,7 +31,7 @@ check: lint-quick ## the inner loop, under a minute: gofmt, vet, import rules, s
 test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped
 test: export GOFLAGS := $(GOFLAGS) -ldflags=-w
 test: export GORACE := atexit_sleep_ms=0 $(GORACE)
-test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests, with -race where goroutines are
+test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests, with -race where there are goroutines
 	@! command -v chromium npm >/dev/null || $(MAKE) --no-print-directory browser || true
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
 	@$(MAKE) --no-print-directory -j3 lint unraced explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short

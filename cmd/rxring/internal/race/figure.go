@@ -266,7 +266,7 @@ func (t *timeline) shared(slot int) (all []box) {
 		}
 		if e.step < 0 && holders == 1 {
 			if x, to := t.place(since), t.place(e.at); to-x > 0.5 {
-				all = append(all, box{X: x, W: to - x})
+				all = append(all, box{X: x, W: to - x, Class: "shared"})
 			}
 		}
 	}

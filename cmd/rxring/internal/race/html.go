@@ -138,13 +138,13 @@ func (f *figure) timelineSVG() string {
 	}
 	for _, g := range f.Groups {
 		for _, s := range g.Shared {
-			b.add(s.svg("shared"))
+			b.add(s.svg())
 		}
 		b.add(textElement("text", fmt.Sprint("slot ", g.Slot), "class", "slot", "x", 8, "y", g.LabelY))
 		for _, l := range g.Lanes {
 			b.add(textElement("text", l.Label, "class", "lane end", "x", labelEnd, "y", l.Y))
 			for _, box := range l.Boxes {
-				b.add(box.svg(box.Class, "rx", 2))
+				b.add(box.svg("rx", 2))
 			}
 			for _, t := range l.Texts {
 				b.add(textElement("text", t.Text, "class", t.Class, "x", t.X, "y", t.Y))
@@ -158,7 +158,7 @@ func (f *figure) stripSVG() string {
 	var b lines
 	b.add(textElement("text", "bytes", "class", "lane end", "x", labelEnd, "y", 25))
 	for _, p := range f.Strip {
-		b.add(p.svg(p.Class))
+		b.add(p.svg())
 	}
 	for _, p := range f.Strip {
 		if p.Label != "" {
@@ -175,12 +175,12 @@ func drawing(width, height int, label, content string) string {
 	return element("svg", content, "viewBox", fmt.Sprintf("0 0 %d %d", width, height), "role", "img", "aria-label", label)
 }
 
-func (b *box) svg(class string, more ...any) string {
+func (b *box) svg(more ...any) string {
 	title := ""
 	if b.Title != "" {
 		title = textElement("title", b.Title)
 	}
-	return element("rect", title, append([]any{"class", class, "x", b.X, "y", b.Y, "width", b.W, "height", b.H}, more...)...)
+	return element("rect", title, append([]any{"class", b.Class, "x", b.X, "y", b.Y, "width", b.W, "height", b.H}, more...)...)
 }
 
 var verdictClass = map[Verdict]string{OK: "ok", Failed: "fail", NotForced: "muted"}
