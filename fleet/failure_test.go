@@ -188,7 +188,7 @@ func TestClusterLosesServers(t *testing.T) {
 		return err == nil && len(hosts) == 1
 	})
 	r := read(t, here, fleet.ReaderConfig{})
-	h := r.open(t, capture.Config{Buffer: 64 << 20})
+	h := r.open(t, unread)
 	n := 0
 	passes := func(what string) {
 		t.Helper()
@@ -301,7 +301,7 @@ func TestServerDropsASlowReader(t *testing.T) {
 	v := newValve(t, strings.TrimPrefix(hub, "nats://"))
 	config := fleet.ReaderConfig{Compress: fleet.None}
 	slow, fast := read(t, dial(t, "nats://"+v.listener.Addr().String()), config), read(t, dial(t, hub), config)
-	a, b := slow.open(t, capture.Config{Buffer: 64 << 20}), fast.open(t, capture.Config{Buffer: 64 << 20})
+	a, b := slow.open(t, unread), fast.open(t, unread)
 	noise := make([]byte, 60000)
 	random := rand.NewChaCha8([32]byte{})
 	sendNoise := func(n int) {
@@ -391,7 +391,9 @@ func (l *logBuffer) has(text string) bool {
 func TestFiltersChangeWhilePacketsArrive(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 64 << 20}, fleet.ReaderConfig{})
-	stays := s.reader.open(t, capture.Config{Filter: only(500), Buffer: 64 << 20})
+	c := unread
+	c.Filter = only(500)
+	stays := s.reader.open(t, c)
 	const n = 30000
 	sent := make(chan struct{})
 	go func() {

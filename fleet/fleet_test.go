@@ -247,6 +247,9 @@ func sum(t testing.TB, h *capture.Handle) (captured uint64, drops ring.Drops) {
 	return st.Packets - st.Drops, st.Reasons
 }
 
+// unread is for sockets that are counted and not read: on a slow machine, packets that arrive one by one must not use a block each.
+var unread = capture.Config{Buffer: 64 << 20, Retire: time.Minute}
+
 // whole waits until every packet that was sent is accounted for.
 func whole(t testing.TB, h *capture.Handle, sent uint64) (captured uint64, drops ring.Drops) {
 	t.Helper()
@@ -262,7 +265,7 @@ func whole(t testing.TB, h *capture.Handle, sent uint64) (captured uint64, drops
 
 func TestFullRingOfTheHostIsCounted(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 1}, fleet.ReaderConfig{})
-	h := s.reader.open(t, capture.Config{Buffer: 64 << 20})
+	h := s.reader.open(t, unread)
 	const n = 30000
 	send(s.far, 0, n)
 	captured, drops := whole(t, h, n)
@@ -287,7 +290,7 @@ func TestLossBeforeTheHostIsCounted(t *testing.T) {
 func TestSlowReaderHereIsCounted(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 32 << 20}, fleet.ReaderConfig{})
 	slow := s.reader.open(t, capture.Config{Buffer: 1})
-	fast := s.reader.open(t, capture.Config{Buffer: 32 << 20})
+	fast := s.reader.open(t, unread)
 	const n = 15000
 	send(s.far, 0, n)
 	if captured, drops := whole(t, slow, n); drops[ring.Full] == 0 {
@@ -301,7 +304,7 @@ func TestSlowReaderHereIsCounted(t *testing.T) {
 // While the hub is away, batches are lost in transit, and counted afterwards. The session goes on.
 func TestHubRestartIsCounted(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{})
-	h := s.reader.open(t, capture.Config{Buffer: 64 << 20})
+	h := s.reader.open(t, unread)
 	send(s.far, 0, 1000)
 	whole(t, h, 1000)
 	var address string
@@ -349,7 +352,7 @@ func TestHostDiesAndReturns(t *testing.T) {
 func TestReadersShareSessions(t *testing.T) {
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 64 << 20}, fleet.ReaderConfig{})
 	other := read(t, dial(t, s.hub.URL()), fleet.ReaderConfig{})
-	a, b := s.reader.open(t, capture.Config{Buffer: 64 << 20}), other.open(t, capture.Config{Buffer: 64 << 20})
+	a, b := s.reader.open(t, unread), other.open(t, unread)
 	if n := sockets(s.far); n != 1 {
 		t.Errorf("%d taps for two readers of the same", n)
 	}

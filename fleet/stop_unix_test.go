@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/internal/need"
 )
@@ -21,7 +20,7 @@ func TestStoppedShipperKeepsItsSessions(t *testing.T) {
 	hub := startHub(t, "127.0.0.1:0")
 	host, _ := startParty(t, "ship", fmt.Sprintf("%s a %v", hub.URL(), lease))
 	r := read(t, dial(t, hub.URL()), fleet.ReaderConfig{})
-	h := r.open(t, capture.Config{Buffer: 64 << 20})
+	h := r.open(t, unread)
 	eventually(t, "the host captures", func() bool { return host.pause().Taps > 0 })
 	host.resume()
 	eventually(t, "packets", func() bool { return r.Counts().Packets > 0 })
