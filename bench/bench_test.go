@@ -14,13 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rxring/rxring/internal/need"
-	"github.com/rxring/rxring/interpose"
 )
-
-func TestMain(m *testing.M) {
-	interpose.Init() // never returns in the child that becomes tcpdump
-	os.Exit(m.Run())
-}
 
 // TestEveryCellMovesThePacketsItCounts runs all there is, shortly: a sample
 // whose counts do not add up is an error of Run.

@@ -15,7 +15,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	interpose.Init()
 	if os.Getenv(programEnv) != "" {
 		if err := obey(os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -10,8 +10,6 @@ import (
 
 // A device of a VPN, and a tcpdump on it.
 func Example() {
-	interpose.Init() // first thing in main
-
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	wg0, err := ns.AddDevice(rxring.DeviceConfig{Name: "wg0", Type: rxring.RawIP, MTU: 1420})
 	if err != nil {

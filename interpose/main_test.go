@@ -30,7 +30,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Init()
 	flag.Parse()
 	if what := flag.Lookup("test.parallel"); what.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
 		// Programs wait most of the time: for packets, signals and the clock.

@@ -3,20 +3,23 @@
 package interpose
 
 import (
+	"bytes"
 	"context"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rxring/rxring/interpose/internal/launcher"
 	"github.com/rxring/rxring/interpose/internal/seccomp"
 )
 
@@ -40,9 +43,6 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if err := cfg.check(); err != nil {
 		return Result{}, err
 	}
-	if !initCalled {
-		return Result{}, errors.New("interpose: Init was not called: main must call it first")
-	}
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
@@ -54,7 +54,7 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 		return Result{}, err
 	}
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, forwarded...)
+	signal.Notify(signals, launcher.Forwarded...)
 	defer signal.Stop(signals)
 
 	p, err := startLauncher(&cfg, path)
@@ -105,13 +105,30 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 type program struct {
 	pid   int
 	conn  *net.UnixConn
-	enc   *gob.Encoder
 	ended bool
 }
 
 // startLauncher executes this program again, with the launcher's end of a
 // socket among its descriptors.
 func startLauncher(cfg *Config, path string) (*program, error) {
+	env := cfg.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	for _, s := range slices.Concat([]string{path, cfg.Dir}, cfg.Args, env) {
+		if strings.Contains(s, "\x00") {
+			return nil, fmt.Errorf("interpose: %q: %w: want no zero byte in arguments, environment and directory", s, unix.EINVAL)
+		}
+	}
+	job := launcher.Job{Path: path, Dir: cfg.Dir, Args: cfg.Args, Env: env, Ignored: launcher.IgnoredAtStart}
+	prog, err := filter(cfg.options())
+	if err != nil {
+		return nil, fmt.Errorf("interpose: %w", err)
+	}
+	for _, in := range prog {
+		job.Filter = append(job.Filter, syscall.SockFilter(in))
+	}
+
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("interpose: socketpair: %w", err)
@@ -122,7 +139,7 @@ func startLauncher(cfg *Config, path string) (*program, error) {
 		return nil, fmt.Errorf("interpose: %w", err)
 	}
 	files := inherited(cfg)
-	argv := []string{launcherName, strconv.Itoa(len(files))}
+	argv := []string{launcher.Name, strconv.Itoa(len(files))}
 	pid, err := syscall.ForkExec("/proc/self/exe", argv, &syscall.ProcAttr{
 		Env:   os.Environ(),
 		Files: append(files, uintptr(pair[1])),
@@ -131,16 +148,23 @@ func startLauncher(cfg *Config, path string) (*program, error) {
 		conn.Close()
 		return nil, startError("launcher", errnoOf(err))
 	}
-	p := &program{pid: pid, conn: conn, enc: gob.NewEncoder(conn)}
-	env := cfg.Env
-	if env == nil {
-		env = os.Environ()
-	}
-	if err := p.enc.Encode(launch{path, cfg.Args, env, cfg.Dir, ignoredAtStart, cfg.options()}); err != nil {
+	p := &program{pid: pid, conn: conn}
+	if err := launcher.SendJob(conn, &job); err != nil {
 		p.end()
 		return nil, fmt.Errorf("interpose: launcher: %w", err)
 	}
 	return p, nil
+}
+
+// unixConn takes over a descriptor.
+func unixConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "launcher socket")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil
 }
 
 // inherited are the descriptors that the launcher, and through it the program, gets: the
@@ -165,44 +189,43 @@ func inherited(cfg *Config) []uintptr {
 
 // listener receives the seccomp listener that the launcher made.
 func (p *program) listener() (*seccomp.Listener, error) {
-	var first [1]byte
+	first := make([]byte, launcher.EventSize)
 	oob := make([]byte, unix.CmsgSpace(4))
-	n, oobn, _, _, err := p.conn.ReadMsgUnix(first[:], oob)
-	switch {
-	case err != nil || n == 0:
+	n, oobn, _, _, err := p.conn.ReadMsgUnix(first, oob)
+	if err != nil || n == 0 {
 		return nil, fmt.Errorf("interpose: the launcher ended early: %w", errors.Join(err, p.end()))
-	case first[0] == byteListener, first[0] == byteKillable:
+	}
+	var e launcher.Event
+	if err := launcher.Receive(bytes.NewReader(first[:n]), &e); err != nil {
+		return nil, fmt.Errorf("interpose: launcher: %w", err)
+	}
+	errno := syscall.Errno(e.Value)
+	switch {
+	case e.Kind == launcher.Listening:
 		msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
 		if err == nil && len(msgs) == 1 {
 			var fds []int
 			if fds, err = unix.ParseUnixRights(&msgs[0]); err == nil && len(fds) == 1 {
-				return seccomp.NewListener(fds[0], first[0] == byteKillable), nil
+				return seccomp.NewListener(fds[0], e.Value == 1), nil
 			}
 		}
 		return nil, fmt.Errorf("interpose: no listener from the launcher: %w", err)
+	case e.Step != launcher.Seccomp:
+		return nil, fmt.Errorf("interpose: launcher: %v: %w", e.Step, errno)
+	case errno == unix.EBUSY:
+		return nil, fmt.Errorf("interpose: this process is itself under seccomp user notification, and Linux allows one supervisor: %w: start it outside of that supervisor", errno)
 	}
-	var e event
-	if err := gob.NewDecoder(p.conn).Decode(&e); err != nil {
-		return nil, fmt.Errorf("interpose: launcher: %w", err)
-	}
-	if e.What != "seccomp" {
-		return nil, fmt.Errorf("interpose: launcher: %s: %w", e.What, e.Errno)
-	}
-	if e.Errno == unix.EBUSY {
-		return nil, fmt.Errorf("interpose: this process is itself under seccomp user notification, and Linux allows one supervisor: %w: start it outside of that supervisor", e.Errno)
-	}
-	return nil, &unsupportedError{"seccomp user notification", "5.0", e.Errno}
+	return nil, &unsupportedError{"seccomp user notification", "5.0", errno}
 }
 
 // run starts the program, and passes on signals until the launcher has ended.
 func (p *program) run(ctx context.Context, path string, signals <-chan os.Signal) (Result, error) {
-	events := make(chan event)
+	events := make(chan launcher.Event)
 	go func() {
 		defer close(events)
-		dec := gob.NewDecoder(p.conn)
 		for {
-			var e event
-			if dec.Decode(&e) != nil {
+			var e launcher.Event
+			if launcher.Receive(p.conn, &e) != nil {
 				return
 			}
 			events <- e
@@ -210,19 +233,19 @@ func (p *program) run(ctx context.Context, path string, signals <-chan os.Signal
 	}()
 	res := Result{ExitCode: -1}
 	failed := fmt.Errorf("interpose: the launcher ended before %s did", path)
-	p.enc.Encode(order{Op: opGo})
+	p.order(launcher.Go, 0)
 	done := ctx.Done()
 	var grace <-chan time.Time
 	for {
 		select {
 		case sig := <-signals:
-			p.enc.Encode(order{Op: opForward, Signal: sig.(syscall.Signal)})
+			p.order(launcher.Forward, sig.(syscall.Signal))
 		case <-done:
 			done = nil
-			p.enc.Encode(order{Op: opSignal, Signal: syscall.SIGTERM})
+			p.order(launcher.Signal, syscall.SIGTERM)
 			grace = time.After(killGrace)
 		case <-grace:
-			p.enc.Encode(order{Op: opKill})
+			p.order(launcher.Kill, 0)
 		case e, ok := <-events:
 			switch {
 			case !ok && failed != nil:
@@ -231,14 +254,19 @@ func (p *program) run(ctx context.Context, path string, signals <-chan os.Signal
 				return res, ctx.Err()
 			case !ok:
 				return res, nil
-			case e.Kind == evNotStarted:
-				failed = startError(path, e.Errno)
-			case e.Kind == evExited:
+			case e.Kind == launcher.NotStarted:
+				failed = startError(path, syscall.Errno(e.Value))
+			case e.Kind == launcher.Exited:
 				failed = nil
-				res.setStatus(e.Status)
+				res.setStatus(syscall.WaitStatus(e.Value))
 			}
 		}
 	}
+}
+
+// order sends an order, unless the launcher has ended.
+func (p *program) order(op launcher.Op, sig syscall.Signal) {
+	launcher.Send(p.conn, launcher.Order{Op: op, Signal: uint8(sig)})
 }
 
 func (r *Result) setStatus(w syscall.WaitStatus) {

@@ -8,9 +8,6 @@ import (
 	"runtime"
 )
 
-// Init does nothing on this system.
-func Init() {}
-
 // Run fails: only Linux on amd64 and arm64 can interpose.
 func Run(context.Context, Config) (Result, error) {
 	return Result{}, &unsupportedError{

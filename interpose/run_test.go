@@ -19,7 +19,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/need"
-	"github.com/rxring/rxring/interpose/internal/procfs"
+	"github.com/rxring/rxring/internal/proc"
 )
 
 func TestProgramEndsAsItWould(t *testing.T) {
@@ -64,6 +64,13 @@ func TestProgramThatCannotStart(t *testing.T) {
 		o := run(t, Config{Namespace: newWorld(t, here).ns, Args: []string{c.path}})
 		if !errors.Is(o.err, c.want) {
 			t.Errorf("%s: %v: want %v", c.behaviour, o.err, c.want)
+		}
+	}
+	// What execve could not pass on.
+	for _, c := range []Config{{Args: []string{"true", "a\x00b"}}, {Args: []string{"true"}, Env: []string{"A=\x00"}}, {Args: []string{"true"}, Dir: "/\x00"}} {
+		c.Namespace = newWorld(t, here).ns
+		if o := run(t, c); !errors.Is(o.err, syscall.EINVAL) || !strings.Contains(o.err.Error(), "zero byte") {
+			t.Errorf("%q: %v", c.Args, o.err)
 		}
 	}
 }
@@ -163,7 +170,7 @@ func TestNothingIsLeft(t *testing.T) {
 		if after := open(); len(after) > len(before) {
 			t.Errorf("descriptors before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
 		}
-		if left := procfs.Children(os.Getpid()); len(left) > 0 {
+		if left := proc.Children(os.Getpid()); len(left) > 0 {
 			t.Errorf("children left: %v", left)
 		}
 		if w.busy.HasListeners() {

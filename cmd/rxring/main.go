@@ -13,12 +13,10 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/reaper"
 	"github.com/rxring/rxring/cmd/rxring/internal/serve"
 	"github.com/rxring/rxring/internal/printable"
-	"github.com/rxring/rxring/interpose"
 )
 
 func main() {
-	interpose.Init() // never returns in the child that becomes the program
-	reaper.Init()    // nor in the supervisor of a command
+	reaper.Init() // never returns in the supervisor of a command
 	os.Exit(run())
 }
 

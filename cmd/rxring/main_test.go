@@ -18,11 +18,9 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/reaper"
 	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/racetest"
-	"github.com/rxring/rxring/interpose"
 )
 
 func TestMain(m *testing.M) {
-	interpose.Init()
 	reaper.Init()
 	racetest.NoExitSleep()
 	// Scripts mostly wait, so there are more than processors, unless -parallel says otherwise.

@@ -16,7 +16,6 @@ import (
 )
 
 func main() {
-	interpose.Init() // first, since interpose.Run executes this program again
 	log.SetFlags(0)
 	code, err := tap(os.Args[1:])
 	if err != nil {

@@ -16,14 +16,12 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/rxtest"
-	"github.com/rxring/rxring/interpose"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/source/conn"
 	"github.com/rxring/rxring/tpacket"
 )
 
 func TestMain(m *testing.M) {
-	interpose.Init()
 	goleak.VerifyTestMain(m)
 }
 

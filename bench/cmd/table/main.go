@@ -15,11 +15,9 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/bench"
-	"github.com/rxring/rxring/interpose"
 )
 
 func main() {
-	interpose.Init() // never returns in the child that becomes tcpdump
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "table:", err)
 		os.Exit(1)

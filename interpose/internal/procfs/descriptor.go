@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/proc"
 )
 
 // fdPath is /proc/TID/DIR/FD. It is built without fmt: every trapped call that names
@@ -21,7 +23,7 @@ func fdPath(tid int, dir string, fd int32) string {
 }
 
 // Descriptors lists the numbers of a thread's descriptors.
-func Descriptors(tid int) ([]int, error) { return numbers(fmt.Sprintf("/proc/%d/fd", tid)) }
+func Descriptors(tid int) ([]int, error) { return proc.Numbers(fmt.Sprintf("/proc/%d/fd", tid)) }
 
 // Link is what /proc shows for a thread's descriptor: a path, or the kind of the file.
 func Link(tid int, fd int32) (string, error) { return os.Readlink(fdPath(tid, "fd", fd)) }
@@ -46,7 +48,7 @@ func IsOpen(tid int, fd int32) bool {
 
 // DescriptorFlags is the O_ flags of a thread's descriptor, with O_CLOEXEC.
 func DescriptorFlags(tid int, fd int32) (int, error) {
-	b, err := readFile(fdPath(tid, "fdinfo", fd))
+	b, err := proc.ReadFile(fdPath(tid, "fdinfo", fd))
 	for line := range strings.Lines(string(b)) {
 		if v, ok := strings.CutPrefix(line, "flags:"); ok {
 			n, _ := strconv.ParseInt(strings.TrimSpace(v), 8, 64)
@@ -77,7 +79,7 @@ func FileAt(tid int, fd int32) (File, error) {
 // Mappings yields the files that a thread's process has mapped.
 func Mappings(tid int) iter.Seq[File] {
 	return func(yield func(File) bool) {
-		b, _ := readFile(fmt.Sprintf("/proc/%d/maps", tid))
+		b, _ := proc.ReadFile(fmt.Sprintf("/proc/%d/maps", tid))
 		for line := range strings.Lines(string(b)) {
 			// addresses perms offset major:minor inode path
 			f := strings.Fields(line)

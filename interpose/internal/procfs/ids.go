@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/proc"
 )
 
 // IDs are a user and a group.
@@ -24,7 +26,7 @@ func Own() IDs { return IDs{os.Getuid(), os.Getgid()} }
 
 // IDsOf reads a thread's effective ids.
 func IDsOf(tid int) (ids IDs, ok bool) {
-	b, _ := readFile(fmt.Sprintf("/proc/%d/status", tid))
+	b, _ := proc.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
 	found := 0
 	for line := range strings.Lines(string(b)) {
 		for key, id := range map[string]*int{"Uid:": &ids.UID, "Gid:": &ids.GID} {

@@ -3,7 +3,6 @@
 package procfs
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/proc"
 )
 
 // Denied reports whether err means that we may not inspect a process. Some seccomp
@@ -20,53 +21,9 @@ func Denied(err error) bool {
 	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOSYS)
 }
 
-// numbers lists a directory's entries that are numbers. The error is that of
-// opening it.
-func numbers(dir string) ([]int, error) {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	var names []string
-	buf := make([]byte, 4096)
-	for {
-		n, _ := unix.ReadDirent(fd, buf) // names that were read before an error count
-		if n <= 0 {
-			break
-		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
-	}
-	ns := make([]int, 0, len(names))
-	for _, name := range names {
-		if n, err := strconv.Atoi(name); err == nil {
-			ns = append(ns, n)
-		}
-	}
-	return ns, nil
-}
-
-// readFile is os.ReadFile for a file of /proc, which neither waits nor says how long it is.
-func readFile(path string) ([]byte, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	b := make([]byte, 0, 4096) // more than most of them have
-	for {
-		n, err := unix.Read(fd, b[len(b):cap(b)])
-		if n <= 0 {
-			return b, err
-		}
-		b = b[:len(b)+n]
-		b = slices.Grow(b, 1)
-	}
-}
-
 // Tasks lists the threads of a process.
 func Tasks(pid int) []int {
-	tids, _ := numbers(fmt.Sprintf("/proc/%d/task", pid))
+	tids, _ := proc.Numbers(fmt.Sprintf("/proc/%d/task", pid))
 	return tids
 }
 
@@ -76,45 +33,11 @@ func IsTask(pid, tid int) bool {
 	return err == nil
 }
 
-// Children lists the processes whose parent is pid: those that it started and those
-// that it adopted.
-func Children(pid int) []int {
-	var pids []int
-	for _, tid := range Tasks(pid) {
-		b, err := readFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, tid))
-		if os.IsNotExist(err) {
-			if _, err := os.Stat("/proc/thread-self/children"); err != nil {
-				return childrenByScan(pid) // a kernel without CONFIG_PROC_CHILDREN
-			}
-		}
-		for field := range strings.FieldsSeq(string(b)) {
-			if n, err := strconv.Atoi(field); err == nil {
-				pids = append(pids, n)
-			}
-		}
-	}
-	return pids
-}
-
-func childrenByScan(parent int) []int {
-	var pids []int
-	all, _ := numbers("/proc")
-	for _, pid := range all {
-		b, _ := readFile(fmt.Sprintf("/proc/%d/stat", pid))
-		// pid (name) state ppid ...; the name may contain any character.
-		_, rest, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
-		if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(parent) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
 // Descendants lists the processes below pid, without pid itself.
 func Descendants(pid int) []int {
-	all := Children(pid)
+	all := proc.Children(pid)
 	for i := 0; i < len(all); i++ {
-		for _, c := range Children(all[i]) {
+		for _, c := range proc.Children(all[i]) {
 			if !slices.Contains(all, c) {
 				all = append(all, c)
 			}
@@ -139,7 +62,7 @@ func FSUID(tid int) int { return statusNumber(tid, "Uid:") }
 // statusNumber is the last number in a line of /proc/TID/status, 0 when there is
 // none.
 func statusNumber(tid int, key string) int {
-	b, _ := readFile(fmt.Sprintf("/proc/%d/status", tid))
+	b, _ := proc.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
 	for line := range strings.Lines(string(b)) {
 		if v, ok := strings.CutPrefix(line, key); ok {
 			if f := strings.Fields(v); len(f) > 0 {
@@ -154,13 +77,13 @@ func statusNumber(tid int, key string) int {
 // HasMemory reports whether a process has not ended. A zombie has no memory, and may
 // not be inspected either.
 func HasMemory(pid int) bool {
-	b, _ := readFile(fmt.Sprintf("/proc/%d/statm", pid))
+	b, _ := proc.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	return len(b) > 0 && b[0] != '0'
 }
 
 // Name is how a thread's process is called in messages: its command and number.
 func Name(tid int) string {
-	name, _ := readFile(fmt.Sprintf("/proc/%d/comm", tid))
+	name, _ := proc.ReadFile(fmt.Sprintf("/proc/%d/comm", tid))
 	return fmt.Sprintf("%q (process %d)", strings.TrimSpace(string(name)), ThreadGroup(tid))
 }
 
@@ -180,7 +103,7 @@ type SignalState struct {
 // Signals reads the SignalState of a thread from /proc/TID/status.
 func Signals(tid int) (s SignalState) {
 	masks := make(map[string]uint64)
-	b, _ := readFile(fmt.Sprintf("/proc/%d/status", tid))
+	b, _ := proc.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
 	for line := range strings.Lines(string(b)) {
 		key, v, _ := strings.Cut(line, ":")
 		switch v = strings.TrimSpace(v); key {

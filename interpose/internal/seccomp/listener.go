@@ -60,7 +60,7 @@ type Listener struct {
 	notified *epoll.Set // of fd; nil before Probe
 }
 
-// NewListener takes over a descriptor from [Install]. Probe must be called before Receive.
+// NewListener takes over the descriptor of a filter's listener. Probe must be called before Receive.
 func NewListener(fd int, killable bool) *Listener { return &Listener{fd: fd, killable: killable} }
 
 // Killable reports whether only a fatal signal interrupts a call that was received

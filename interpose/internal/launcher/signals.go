@@ -1,6 +1,6 @@
 //go:build linux && (amd64 || arm64)
 
-package interpose
+package launcher
 
 import (
 	"os"
@@ -8,22 +8,22 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rxring/rxring/interpose/internal/procfs"
+	"github.com/rxring/rxring/internal/proc"
 )
 
-// forwarded are the signals to this process that are passed on to the program. Those that
+// Forwarded are the signals to the process that calls Run that are passed on to the program. Those that
 // stop and continue are not: from a terminal they go to every process of the group.
-var forwarded = []os.Signal{
+var Forwarded = []os.Signal{
 	syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
 }
 
-// ignoredSignals lists those of them that were ignored when this process started, as
+// ignoredSignals lists those of them that are ignored when this process starts, as
 // under nohup or in the background of a shell script. They are ignored when the program
 // starts, too, but many programs handle them nevertheless: so they are forwarded all the
 // same.
 func ignoredSignals() []syscall.Signal {
 	var ignored []syscall.Signal
-	for _, sig := range forwarded {
+	for _, sig := range Forwarded {
 		if signal.Ignored(sig) {
 			ignored = append(ignored, sig.(syscall.Signal))
 		}
@@ -31,22 +31,22 @@ func ignoredSignals() []syscall.Signal {
 	return ignored
 }
 
-// groupPatience is how long the launcher waits to see whether a signal to this process
+// groupPatience is how long the launcher waits to see whether a signal to the parent
 // went to the whole process group.
 const groupPatience = 50 * time.Millisecond
 
-// obey carries out orders until this process has closed the connection or has died. Then
+// obey carries out orders until the parent has closed the connection or has died. Then
 // it kills the program and all that it started.
 //
 // The launcher itself gets a signal exactly when it was sent to the process group, as
 // Ctrl-C is. Then the program has got it as well, and must not get it twice.
 func (l *launcher) obey(start chan<- struct{}) {
-	orders := make(chan order)
+	orders := make(chan Order)
 	go func() {
 		defer close(orders)
 		for {
-			var o order
-			if l.dec.Decode(&o) != nil {
+			var o Order
+			if Receive(l.conn, &o) != nil {
 				return
 			}
 			orders <- o
@@ -70,23 +70,24 @@ func (l *launcher) obey(start chan<- struct{}) {
 				l.signal(sig)
 			}
 		case o, ok := <-orders:
+			sig := syscall.Signal(o.Signal)
 			switch {
-			case !ok, o.Op == opKill:
+			case !ok, o.Op == Kill:
 				if !started {
 					os.Exit(0)
 				}
 				l.killAll()
-			case o.Op == opGo:
+			case o.Op == Go:
 				started = true
 				close(start)
 				<-l.launched // signals after this are the program's
-			case o.Op == opSignal, l.leftGroup():
-				l.signal(o.Signal)
-			case time.Since(got[o.Signal]) < time.Second:
-				delete(got, o.Signal)
+			case o.Op == Signal, l.leftGroup():
+				l.signal(sig)
+			case time.Since(got[sig]) < time.Second:
+				delete(got, sig)
 			default:
-				due[o.Signal]++
-				time.AfterFunc(groupPatience, func() { expired <- o.Signal })
+				due[sig]++
+				time.AfterFunc(groupPatience, func() { expired <- sig })
 			}
 		}
 	}
@@ -111,7 +112,7 @@ func (l *launcher) signal(sig syscall.Signal) {
 		syscall.Kill(l.main, sig)
 		return
 	}
-	for _, pid := range procfs.Children(os.Getpid()) {
+	for _, pid := range proc.Children(os.Getpid()) {
 		syscall.Kill(pid, sig)
 	}
 }
@@ -121,7 +122,7 @@ func (l *launcher) signal(sig syscall.Signal) {
 func (l *launcher) killAll() {
 	for {
 		l.mu.Lock()
-		for _, pid := range procfs.Children(os.Getpid()) {
+		for _, pid := range proc.Children(os.Getpid()) {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
 		l.mu.Unlock()
