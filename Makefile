@@ -20,7 +20,7 @@ demo: build ## capture packets longer than 60000 bytes, from streams in a Go pro
 	bin/rxring run -- tcpdump -i net0 --immediate-mode -B 129 -n -c 20 greater 60000
 
 .PHONY: check
-check: lint-quick ## the inner loop, a minute or so: gofmt, vet, import rules, short tests
+check: lint-quick ## the inner loop, within a minute: gofmt, vet, import rules, short tests
 	$(GO) test -vet=off -short -p 4 -timeout 5m $(PACKAGES)
 
 # The steps before the tests need processors only, and run side by side, with tests that do not

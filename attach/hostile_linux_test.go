@@ -23,6 +23,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/tpacket"
 )
 
@@ -244,6 +245,7 @@ func TestNonsenseEndsTheConnection(t *testing.T) {
 
 // What a peer does with what it was given: nothing of it reaches others.
 func TestDescriptorsThatAPeerHolds(t *testing.T) {
+	need.Time(t, "it opens as many as a process may")
 	o := listen(t, attach.Config{})
 	lawful := o.dial(t)
 	other := socket(t, lawful, rxring.SockRaw)

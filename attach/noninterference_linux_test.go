@@ -15,6 +15,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -28,6 +29,7 @@ import (
 //
 // A long run: go test ./attach -run Noninterference -rapid.checks 100000
 func TestNoninterference(t *testing.T) {
+	need.Time(t, "it compares many runs")
 	looked := make(map[string]int)
 	rapid.Check(t, func(rt *rapid.T) {
 		s := drawStory(rt)
@@ -48,6 +50,7 @@ func TestNoninterference(t *testing.T) {
 // TestNoninterferenceLooks shows that the property can fail: without the grant, the
 // worlds differ in all that a peer looks at.
 func TestNoninterferenceLooks(t *testing.T) {
+	need.Time(t, "it compares many runs")
 	missing := []string{"ring", "poll", "woken", "recv", "counts", "statistics", "status"}
 	stories := rapid.Custom(drawStory)
 	for seed := range 200 {

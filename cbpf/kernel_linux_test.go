@@ -124,6 +124,7 @@ func usesHeaders(prog []Instruction) bool {
 }
 
 func TestTheKernelRefusesTheSamePrograms(t *testing.T) {
+	need.Time(t, "it asks the kernel thousands of times")
 	k := newKernelFilter(t)
 	var accepted, refused int
 	compare := func(prog []Instruction) {
@@ -411,6 +412,7 @@ func (c chooser) headers() []byte {
 }
 
 func TestTheKernelFindsTheSameNetlinkAttributes(t *testing.T) {
+	need.Time(t, "it asks the kernel thousands of times")
 	k := newKernelFilter(t)
 	var found int
 	for seed := range uint64(5000) {

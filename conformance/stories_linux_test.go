@@ -774,6 +774,7 @@ func sendLargeSegments(dev string, index int, kind uint8) script {
 
 // What no memory is had for is refused before anything leaves.
 func TestLongestSegment(t *testing.T) {
+	need.Time(t, "it sends in the kernel for a second")
 	kringtest.Run(t, func(*kring.Namespace) {
 		kringtest.NeedDevices(t)
 		for _, w := range []where{here, interposed} {

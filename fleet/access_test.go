@@ -16,6 +16,7 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/fleet/hub"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // dialAs connects with an access.
@@ -34,6 +35,7 @@ func dialAs(t *testing.T, url string, a fleet.Access) (*nats.Conn, error) {
 
 // A user of a class reads through it and no other; without credentials there is no connection.
 func TestUsersOfAHub(t *testing.T) {
+	need.Time(t, "it runs a fleet for a second")
 	dir := t.TempDir()
 	made, err := hub.Init(dir, hub.InitConfig{Classes: []string{fleet.DefaultClass, "start"}})
 	if err != nil || len(made) != 9 {

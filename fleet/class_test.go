@@ -11,6 +11,7 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/fleet"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // short accepts packets of at most n bytes.
@@ -21,6 +22,7 @@ func short(n uint32) []cbpf.Instruction {
 // A class's readers receive the packets and bytes of its grant, whatever they request; another
 // class of the same host is not limited by it.
 func TestClassesLimitTheirReaders(t *testing.T) {
+	need.Time(t, "it runs a fleet for a second")
 	classes := []fleet.Class{{}, {Name: "start", Grant: rxring.Grant{Filter: short(500), Snaplen: 20}}}
 	s := newScene(t, eth0, fleet.ShipConfig{Classes: classes}, fleet.ReaderConfig{})
 	limited := read(t, dial(t, s.hub.URL()), fleet.ReaderConfig{Query: fleet.Query{Class: "start"}})

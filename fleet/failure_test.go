@@ -169,6 +169,7 @@ func cluster(t *testing.T) (servers []*server.Server) {
 // Of a cluster of three servers the host's is killed, then the reader's: the session goes on, and
 // what was lost meanwhile is counted.
 func TestClusterLosesServers(t *testing.T) {
+	need.Time(t, "it runs servers for seconds")
 	t.Parallel()
 	servers := cluster(t)
 	order := func(i ...int) string {
@@ -389,6 +390,7 @@ func (l *logBuffer) has(text string) bool {
 // A socket that stays captures every packet once, while others with other filters and snapshot lengths
 // are opened and closed.
 func TestFiltersChangeWhilePacketsArrive(t *testing.T) {
+	need.Time(t, "packets arrive for a second")
 	t.Parallel()
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 64 << 20}, fleet.ReaderConfig{})
 	c := unread

@@ -17,6 +17,7 @@ import (
 	"github.com/rxring/rxring/capture"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/fleet/hub"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 )
 
@@ -303,6 +304,7 @@ func TestSlowReaderHereIsCounted(t *testing.T) {
 
 // While the hub is away, batches are lost in transit, and counted afterwards. The session goes on.
 func TestHubRestartIsCounted(t *testing.T) {
+	need.Time(t, "it runs a fleet for a second")
 	s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{})
 	h := s.reader.open(t, unread)
 	send(s.far, 0, 1000)
@@ -335,6 +337,7 @@ func TestHubRestartIsCounted(t *testing.T) {
 
 // After two leases of silence the device is down; it is up again when the host is back.
 func TestHostDiesAndReturns(t *testing.T) {
+	need.Time(t, "it runs a fleet for a second")
 	s := newScene(t, eth0, fleet.ShipConfig{}, fleet.ReaderConfig{})
 	h := s.reader.open(t, capture.Config{})
 	send(s.far, 0, 10)
@@ -350,6 +353,7 @@ func TestHostDiesAndReturns(t *testing.T) {
 // Two readers that ask for the same share a session; one that changes what it wants leaves the
 // other as it was, and neither misses a packet.
 func TestReadersShareSessions(t *testing.T) {
+	need.Time(t, "it runs a fleet for a second")
 	s := newScene(t, eth0, fleet.ShipConfig{Buffer: 64 << 20}, fleet.ReaderConfig{})
 	other := read(t, dial(t, s.hub.URL()), fleet.ReaderConfig{})
 	a, b := s.reader.open(t, unread), other.open(t, unread)

@@ -4,10 +4,12 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring/fleet"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // A device's name here follows from the query, not from how many hosts ship at the moment.
 func TestNamesFollowFromTheQuery(t *testing.T) {
+	need.Time(t, "it runs a fleet for a second")
 	url := startHub(t, "127.0.0.1:0").URL()
 	ship(t, dial(t, url), newDevice(t, eth0), fleet.ShipConfig{Host: "web-1"})
 	for hosts, want := range map[string]string{"": "web-1.eth0", "*": "web-1.eth0", "web-[1-3]": "web-1.eth0", "web-1": "eth0"} {

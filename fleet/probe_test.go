@@ -70,6 +70,7 @@ func busy(err error) bool {
 
 // What a probe cannot find out is an error that says why.
 func TestProbeThatFindsNothing(t *testing.T) {
+	need.Time(t, "it waits for answers")
 	nc := dial(t, startServer(t, server.Options{MaxPending: 1 << 30}))
 	delays, err := fleet.DelaysPublishers(t.Context(), nc)
 	for begin := time.Now(); time.Since(begin) < patience; { // a busy machine delays publishers, too

@@ -211,6 +211,7 @@ func stored(t testing.TB, nc *nats.Conn, domain string, packets uint64) {
 }
 
 func TestRecordingIsReplayedUnchanged(t *testing.T) {
+	need.Time(t, "it runs a fleet for a second")
 	t.Parallel()
 	h := startStore(t, "127.0.0.1:0", t.TempDir())
 	far := newDevice(t, eth0)
@@ -238,6 +239,7 @@ func TestRecordingIsReplayedUnchanged(t *testing.T) {
 
 // A leaf node records without the hub, and what it has recorded is read through the hub.
 func TestHostRecordsWhileTheHubIsAway(t *testing.T) {
+	need.Time(t, "it runs a fleet for a second")
 	t.Parallel()
 	const listen = "127.0.0.1:0"
 	h, err := hub.Start(hub.Config{Listen: listen, Leaf: "127.0.0.1:0"})

@@ -11,6 +11,7 @@ import (
 
 // A host describes its sessions, with readers and counts, to readers of the same class alone.
 func TestStatusOfAHost(t *testing.T) {
+	need.Time(t, "it runs a fleet for a second")
 	s := newScene(t, eth0, fleet.ShipConfig{Classes: []fleet.Class{{}, {Name: "other"}}}, fleet.ReaderConfig{})
 	nc := dial(t, s.hub.URL())
 	ask := func(class string) fleet.HostStatus {

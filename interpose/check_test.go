@@ -36,6 +36,7 @@ func TestErrorsNameWhatTheSystemLacks(t *testing.T) {
 }
 
 func TestProcMustBeOurOwn(t *testing.T) {
+	need.Time(t, "it starts containers")
 	need.Root(t, "mount")
 	need.Program(t, "unshare", "mount")
 	needStory(t)

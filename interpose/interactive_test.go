@@ -76,6 +76,7 @@ func interactive(t *testing.T, size int) output {
 // libpcap sizes slots by the MTU on Ethernet without segmentation offloads, and by the
 // snaplen alone on other links.
 func TestSlotsOfLibpcap(t *testing.T) {
+	need.Time(t, "it runs tcpdump often")
 	need.Program(t, "tcpdump")
 	for what, c := range map[string]struct {
 		device rxring.DeviceConfig
@@ -117,6 +118,7 @@ func TestSlotsOfLibpcap(t *testing.T) {
 // If slots are far larger than packets, and some were dropped, the report says how long
 // packets were.
 func TestTheReportSaysHowLongPacketsWere(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	need.Program(t, "tcpdump")
 	inBothPlaces(t, func(t *testing.T, p place) {
 		w := newWorld(t, p)

@@ -19,6 +19,7 @@ import (
 
 // The files are the kernel's for such devices, to the byte, except for counters.
 func TestFilesOfProcNetAreTheKernels(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	need.Root(t, "compare with the kernel's devices")
 	ours := rxring.NewNamespace(rxring.NamespaceConfig{})
 	d, err := ours.AddDevice(rxring.DeviceConfig{Name: "tap2", Prefixes: []netip.Prefix{

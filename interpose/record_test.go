@@ -46,6 +46,7 @@ func TestProgramsGiveUpRootInContainers(t *testing.T) {
 
 // A child of such a program cannot be served: its calls fail, and a message says why.
 func TestChildrenOfProgramsThatGaveUpRootFail(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	needContainerRoot(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, story := range []string{"inherit net0", "send wire0"} {
@@ -86,6 +87,7 @@ func TestProgramThatSpawnsAsAnotherUserInContainers(t *testing.T) {
 
 // With KeepUser programs stay root.
 func TestKeepUser(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	needContainerRoot(t)
 	for _, story := range []string{"inherit net0", "send wire0", "bystanders quiet0", "netlink quiet0", "closed net0"} {
 		t.Run(story, func(t *testing.T) {

@@ -180,6 +180,7 @@ func TestNothingIsLeft(t *testing.T) {
 }
 
 func TestReportsSayWhatSocketsDid(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	inBothPlaces(t, func(t *testing.T, p place) {
 		o := newWorld(t, p).tell(t, "ring", "net0", "1/poll").ok(t)
 		if len(o.Sockets) != 1 {
@@ -208,6 +209,7 @@ func TestWhatWriteCannotSendIsSaidOnce(t *testing.T) {
 }
 
 func TestReportsNameMissingDevices(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	inBothPlaces(t, func(t *testing.T, p place) {
 		o := newWorld(t, p).tell(t, "errnos", "quiet0").ok(t)
 		if want := []string{"index 9999", "nosuch0"}; !slices.Equal(o.Missing, want) {

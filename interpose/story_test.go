@@ -54,6 +54,7 @@ func TestProgramsSeePacketSockets(t *testing.T) {
 }
 
 func TestErrnosAreTheKernels(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	inBothPlaces(t, func(t *testing.T, p place) {
 		ours := newWorld(t, p).tell(t, "errnos", "quiet0").ok(t).stdout
 		need.Root(t, "compare with the kernel's packet socket")
@@ -139,6 +140,7 @@ func TestDevicesGoAway(t *testing.T) {
 
 // The same with the kernel's sockets.
 func TestDevicesGoDownInTheKernel(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	need.Root(t, "open the kernel's packet sockets")
 	bin := needStory(t)
 	for _, story := range []string{"down", "send-down"} {

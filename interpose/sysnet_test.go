@@ -15,6 +15,7 @@ import (
 
 // A device's files are the kernel's for such devices and for lo.
 func TestFilesOfSysClassNetAreTheKernels(t *testing.T) {
+	need.Time(t, "it runs many programs")
 	need.Root(t, "compare with the kernel's devices")
 	files := []string{"addr_len", "address", "broadcast", "carrier", "flags", "ifalias", "ifindex", "iflink", "link_mode", "mtu", "operstate", "tx_queue_len", "type", "wireless", "nosuch", "statistics/nosuch"}
 	for _, s := range netdev.Statistics {

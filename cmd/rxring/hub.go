@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/rxring/rxring/cmd/rxring/internal/metrics"
 	"github.com/rxring/rxring/fleet/hub"
 )
 
@@ -67,7 +66,7 @@ alone. --auth accepts these users, and no others. It needs the files *.jwt only:
 				return &exitError{exitFailure, err}
 			}
 			defer h.Close()
-			stop, err := export.serve("hub", metrics.Hub(h))
+			stop, err := export.serve("hub", hubMetrics(h))
 			if err != nil {
 				return err
 			}

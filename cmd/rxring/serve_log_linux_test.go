@@ -181,6 +181,7 @@ func logPipe(t *testing.T) (r, w *os.File) {
 }
 
 func TestALogWhoseReaderHasEnded(t *testing.T) {
+	need.Time(t, "it builds rxring")
 	r, w := logPipe(t)
 	s := serveInto(t, w)
 	w.Close()
@@ -226,6 +227,7 @@ func TestALogWhoseReaderStopsForAWhile(t *testing.T) {
 }
 
 func TestALogOnAFullDisk(t *testing.T) {
+	need.Time(t, "it builds rxring")
 	need.Root(t, "mount a file system")
 	dir := t.TempDir()
 	if err := unix.Mount("none", dir, "tmpfs", 0, "size=16k"); err != nil {

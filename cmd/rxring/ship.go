@@ -17,7 +17,6 @@ import (
 	"github.com/rxring/rxring/cmd/rxring/internal/dialer"
 	"github.com/rxring/rxring/cmd/rxring/internal/feed"
 	"github.com/rxring/rxring/cmd/rxring/internal/logqueue"
-	"github.com/rxring/rxring/cmd/rxring/internal/metrics"
 	"github.com/rxring/rxring/cmd/rxring/internal/serve"
 	"github.com/rxring/rxring/fleet"
 	"github.com/rxring/rxring/internal/printable"
@@ -152,7 +151,7 @@ func (f *shipFlags) run(ctx context.Context) error {
 	if err != nil {
 		return &exitError{exitFailure, errors.Join(err, devices.Close())}
 	}
-	stop, err := f.export.serve("ship", metrics.Ship(s, nc))
+	stop, err := f.export.serve("ship", shipMetrics(s, nc))
 	if err != nil {
 		return errors.Join(err, s.Close(), devices.Close())
 	}

@@ -9,11 +9,13 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 )
 
 // TestTopOfAServer runs the program; what it says of packets is cmd/rxring/internal/top's to
 // test.
 func TestTopOfAServer(t *testing.T) {
+	need.Time(t, "it builds rxring")
 	ns := rxring.NewNamespace(rxring.NamespaceConfig{})
 	if _, err := ns.AddDevice(rxring.DeviceConfig{Name: "wg0", Type: rxring.RawIP, MTU: 1420}); err != nil {
 		t.Fatal(err)

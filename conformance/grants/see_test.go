@@ -301,6 +301,7 @@ func TestSnaplenCountsFromTheLinkLayerHeader(t *testing.T) {
 // TestOfRefusedPacketsThereIsNoTrace: packets that the grant's filter refuses
 // change nothing that the socket gets to know, whatever is between them.
 func TestOfRefusedPacketsThereIsNoTrace(t *testing.T) {
+	need.Time(t, "it compares many runs")
 	// VLAN 5, UDP, and fragments are refused.
 	mandatory := []cbpf.Instruction{
 		{Op: 0x20, K: cbpf.AdOff + 44},      // ld vlan_tci

@@ -107,6 +107,7 @@ func (r *roller) poll(t *testing.T) {
 // TestLongStoriesOfRollingOver has members of all kinds read and poll at random,
 // and packets of all sizes arrive.
 func TestLongStoriesOfRollingOver(t *testing.T) {
+	need.Time(t, "the stories are long")
 	withTwins(t, func(w *twins) {
 		for _, mode := range []struct {
 			name string

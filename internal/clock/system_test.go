@@ -87,6 +87,7 @@ func counterClock(t *testing.T) *realtime {
 }
 
 func TestErrorAgainstTimeNow(t *testing.T) {
+	need.Time(t, "it measures for a second")
 	t.Run("Now", func(t *testing.T) {
 		c := compare(500*time.Millisecond, Now)
 		c.check(t, 1000)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/notify"
 	"github.com/rxring/rxring/internal/ringmem"
 	"github.com/rxring/rxring/internal/writer"
@@ -96,6 +97,7 @@ func newMemory(t *testing.T, size int) *ringmem.Memory {
 // TestMovedRingKeepsItsPackets moves a ring again and again under its writers:
 // every packet that got room is read at the end, once, whole and in order.
 func TestMovedRingKeepsItsPackets(t *testing.T) {
+	need.Time(t, "it runs for seconds")
 	const block = 1 << 16
 	slots := tpacket.Geometry{Version: tpacket.V2, BlockSize: block, BlockNr: 16, FrameSize: 256, FrameNr: 16 * block / 256, FramesPerBlock: block / 256}
 	blocks := tpacket.Geometry{Version: tpacket.V3, BlockSize: block, BlockNr: 16, FrameSize: block, FrameNr: 16, FramesPerBlock: 1}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rxring/rxring"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/rxtest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/source/conn"
@@ -88,6 +89,7 @@ func expectNone(t *testing.T, rd *ring.Reader) {
 }
 
 func TestFramesAreFoundHoweverTheirBytesPass(t *testing.T) {
+	need.Time(t, "it sends for a while")
 	for _, tt := range framings {
 		t.Run(tt.name, func(t *testing.T) {
 			for seed := range uint64(30) {

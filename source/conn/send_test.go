@@ -91,6 +91,7 @@ func writeAll(t *testing.T, w io.Writer, b []byte, piece func(left int) int) {
 // arrives once, whole and in order, however the user divides its Writes and however short
 // those of the connection are.
 func TestSentFramesAreWrittenBetweenThoseOfTheUser(t *testing.T) {
+	need.Time(t, "it sends for a second")
 	all := append(framings[:len(framings):len(framings)], framings[0])
 	all[len(framings)].name, all[len(framings)].framing = "Datagram", conn.Datagram
 	for _, tt := range all {

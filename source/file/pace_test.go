@@ -153,6 +153,7 @@ func TestCloseEndsASleep(t *testing.T) {
 }
 
 func TestWaitBeginsWithAWatcherThatHasSettled(t *testing.T) {
+	need.Time(t, "it waits for half a second")
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, frames(t, 100, 1))
 		s := w.start(t, Config{Wait: true})

@@ -30,6 +30,7 @@ func (w *wire) bound(protocol uint16, slots uint32) *rxring.Socket {
 // A flood, with a kernel ring as small as can be and readers' rings that are smaller:
 // what each socket, and each group, was offered is what was sent.
 func TestEveryPacketIsCapturedOrDropped(t *testing.T) {
+	need.Time(t, "it captures for a second")
 	for _, c := range []Config{
 		{Buffer: 1},
 		{Buffer: 1, Immediate: true},
@@ -225,6 +226,7 @@ func TestLossesAreCountedForSocketsBoundThen(t *testing.T) {
 // What came before the interface went down, or the source ended, is delivered, though
 // its block is not full.
 func TestTheLastBlockIsDelivered(t *testing.T) {
+	need.Time(t, "it captures often")
 	for name, end := range map[string]func(*wire, *Source){
 		"the interface goes down": func(w *wire, _ *Source) {
 			w.link(netlink.LinkSetDown)

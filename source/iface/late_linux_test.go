@@ -379,6 +379,7 @@ func TestAReaderThatIsLateAgainDelaysNoOther(t *testing.T) {
 // A late reader keeps half of the kernel's ring at most, however long packets are: no two
 // fit into a block that are longer than half of it.
 func TestALateReaderKeepsHalfOfTheKernelsRing(t *testing.T) {
+	need.Time(t, "it captures for a second")
 	for _, size := range []int{60, 1514, 9000, 33000, 44000, 65535} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStage(t, 2)

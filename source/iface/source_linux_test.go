@@ -305,6 +305,7 @@ func TestCloseWhileBusy(t *testing.T) {
 
 // The device goes down and up with the interface, and ends with it.
 func TestTheInterfaceGoesAndComes(t *testing.T) {
+	need.Time(t, "it captures for a while")
 	withWire(t, func(w *wire) {
 		s := w.start(Config{Retire: time.Millisecond})
 		ours := w.ours(whole)
@@ -393,6 +394,7 @@ func TestADeviceWhoseInterfaceIsRemovedIsNotSeenDown(t *testing.T) {
 
 // Too much news for a socket to hold: how the interface is, is asked then.
 func TestNewsThatIsLost(t *testing.T) {
+	need.Time(t, "it adds many interfaces")
 	withWire(t, func(w *wire) {
 		s := w.start(Config{})
 		s.mu.Lock() // which keeps tend from its news

@@ -233,6 +233,7 @@ func hasAddr(ip string) bool {
 
 // The kernel shows a packet on loopback as it leaves and as it comes, to this host.
 func TestLoopback(t *testing.T) {
+	need.Time(t, "it captures for a second")
 	withWire(t, func(w *wire) {
 		w.takeLoopback()
 		if c := w.dev; c.Type() != rxring.Loopback || c.MTU() != 65536 || c.Index() != 1 {

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 var extra = Extra{
@@ -45,6 +47,7 @@ func readExtra(t *testing.T, r io.Reader) (e Extra, packets int) {
 }
 
 func TestExtrasAreReadAsTheyAreWritten(t *testing.T) {
+	need.Time(t, "it runs tshark")
 	var file bytes.Buffer
 	w, err := NewWriter(&file, Section{Comments: extra.Comments})
 	if err != nil {
@@ -151,6 +154,7 @@ func TestANameThatDoesNotEnd(t *testing.T) {
 // What several sources have besides packets may be more than a reader accepts in a block: names are
 // divided among several, and comments that have no room are counted.
 func TestExtrasOfSeveralSources(t *testing.T) {
+	need.Time(t, "it runs tshark")
 	var e Extra
 	const names, comments = 400, 3000
 	for n := range names {

@@ -12,6 +12,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/rxring/rxring/internal/need"
 )
 
 // captured are the lengths of the five frames and when they passed.
@@ -262,6 +264,7 @@ func TestTimes(t *testing.T) {
 }
 
 func TestTimesInAFileAreTsharks(t *testing.T) {
+	need.Time(t, "it runs tshark often")
 	b := ng(binary.BigEndian)
 	offset := b.option(nil, optOffset, 0, 0, 0, 0, 0, 0, 0, 9)
 	for _, resolution := range []byte{0, 3, 6, 8, 9, 0x80 + 10, 0x80 + 20, 0x80 + 30} {

@@ -79,6 +79,7 @@ func writeSample(t *testing.T) string {
 }
 
 func TestTsharkReadsWhatIsWritten(t *testing.T) {
+	need.Time(t, "it runs tshark often")
 	path := writeSample(t)
 	out := run(t, "tshark", "-r", path, "-t", "e", "-T", "fields",
 		"-e", "frame.interface_name", "-e", "frame.time_epoch", "-e", "frame.cap_len", "-e", "frame.len", "-e", "frame.packet_flags_direction")

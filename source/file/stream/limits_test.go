@@ -13,6 +13,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/source/file/capfile"
 )
 
@@ -109,6 +110,7 @@ func TestADeviceWaitsForMemory(t *testing.T) {
 // A device that is removed and added again, up or down, has the interface that it had, whose
 // counts continue.
 func TestADeviceThatIsAddedAgain(t *testing.T) {
+	need.Time(t, "it waits for a second")
 	s := newScene(t, Config{})
 	c, err := s.request(Request{})
 	if err != nil {
@@ -205,6 +207,7 @@ func TestAsManyInterfacesAsAFileCanHave(t *testing.T) {
 
 // A client that leaves before the beginning of its stream was written holds no memory.
 func TestAClientThatLeavesAtTheBeginning(t *testing.T) {
+	need.Time(t, "it waits for a second")
 	var extras capfile.Extras
 	var source capfile.Events
 	extras.Collect(&source, func(err error) { t.Error(err) })

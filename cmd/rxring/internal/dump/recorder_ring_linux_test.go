@@ -8,6 +8,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/capture"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/internal/racetest"
 )
 
@@ -15,6 +16,7 @@ import (
 // The file has that one, and those before it. Where the writer does not wait and the ring is
 // small, packets are dropped: the file's counts include those that are missing in it.
 func TestFlightRecorderThroughARing(t *testing.T) {
+	need.Time(t, "it captures for a second")
 	const memory, size = 8 << 20, 64
 	n, match := 1_000_000, 700_000
 	if racetest.Enabled {

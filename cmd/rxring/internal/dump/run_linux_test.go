@@ -248,6 +248,7 @@ func TestServerEnds(t *testing.T) {
 }
 
 func TestDeviceGoesAway(t *testing.T) {
+	need.Time(t, "it captures for a second")
 	s, _ := start(t, Config{File: "x"}, true)
 	s.deliver(numbered(t, 1), time.Now())
 	if err := s.dev.Namespace().RemoveDevice(s.dev); err != nil {

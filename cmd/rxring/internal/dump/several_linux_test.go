@@ -280,6 +280,7 @@ func needLibpcap(t *testing.T) {
 
 // Every format has every packet, says capinfos.
 func TestFormats(t *testing.T) {
+	need.Time(t, "it writes many files")
 	for _, c := range []struct {
 		file, kind, names, link string
 	}{
@@ -367,6 +368,7 @@ func many(n int) (names string) {
 }
 
 func TestAllNamedDevicesAreRemoved(t *testing.T) {
+	need.Time(t, "it captures for a second")
 	s := newSession(t)
 	in := s.open([]string{"net0", "net1"}, capture.Config{}, true)
 	in.Start = func() (<-chan struct{}, error) {
@@ -387,6 +389,7 @@ func TestAllNamedDevicesAreRemoved(t *testing.T) {
 
 // Packets are written though no more arrive, and do not keep the ring full meanwhile.
 func TestFewPacketsOfSeveralDevices(t *testing.T) {
+	need.Time(t, "it captures for a second")
 	for _, immediate := range []bool{false, true} {
 		s := newSession(t)
 		c := capture.Config{Immediate: immediate, Buffer: 1}

@@ -105,6 +105,7 @@ func received(t *testing.T, conn io.Reader) (packets, dropped uint64) {
 // A client that does not read loses packets, which are counted in its stream to the last one;
 // another client loses none.
 func TestASlowClientLosesItsOwnPacketsOnly(t *testing.T) {
+	need.Time(t, "it captures for a second")
 	out, slow, connect := serveTCP(t)
 	fast := connect()
 	for out.clientCount() < 2 {

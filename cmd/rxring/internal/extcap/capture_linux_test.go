@@ -115,6 +115,7 @@ func readMessage(t *testing.T, r io.Reader) message {
 
 // TestToolbarShowsDrops plays Wireshark, which reads no packets for a while.
 func TestToolbarShowsDrops(t *testing.T) {
+	need.Time(t, "it captures for a while")
 	s := newSession(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -188,6 +188,7 @@ func TestNoninterference(t *testing.T) {
 // TestNoninterferenceLooks shows that the property can fail: without the grant, the worlds differ
 // in all that a browser observes.
 func TestNoninterferenceLooks(t *testing.T) {
+	need.Time(t, "it compares many runs")
 	var steps []worldStep
 	p := func(text string) []byte {
 		return linetest.Frame(t, linetest.Ether(layers.EthernetTypeIPv4), linetest.IP4(layers.IPProtocolTCP), &layers.TCP{SrcPort: 1, DstPort: 80}, gopacket.Payload(text))

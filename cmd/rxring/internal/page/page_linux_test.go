@@ -67,6 +67,7 @@ func needLibpcap(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
+	need.Time(t, "it watches for a second")
 	needLibpcap(t)
 	s := newScene(t, attach.Grant{})
 	e := s.stream("/packets/events?device=wg0&filter=udp+dst+port+53")
@@ -211,6 +212,7 @@ func TestNothingRunsWithoutPages(t *testing.T) {
 }
 
 func TestOverview(t *testing.T) {
+	need.Time(t, "it watches for a second")
 	s := newScene(t, attach.Grant{AllStatus: true})
 	c, err := attach.Dial(t.Context(), s.attach.Addr())
 	if err != nil {
@@ -260,6 +262,7 @@ func TestOverview(t *testing.T) {
 }
 
 func TestTake(t *testing.T) {
+	need.Time(t, "it captures for a second")
 	needLibpcap(t)
 	s := newScene(t, attach.Grant{})
 	go func() {

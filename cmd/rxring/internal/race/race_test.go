@@ -184,6 +184,7 @@ func TestRaceWithOneWriterNothingCanTear(t *testing.T) {
 }
 
 func TestTornPacketIsExplained(t *testing.T) {
+	need.Time(t, "it races")
 	o := run1(t, short(), Contender(ownership.Unguarded))
 	tear := o.Tear
 	if tear == nil {
@@ -279,6 +280,7 @@ func TestEndsEarlyWithWhatThereIs(t *testing.T) {
 }
 
 func TestReportsAreWellFormed(t *testing.T) {
+	need.Time(t, "it races for a second")
 	c := short()
 	c.Designs = []Contender{Contender(ownership.Ticket), Contender(ownership.Unguarded)}
 	r, err := Run(t.Context(), c)

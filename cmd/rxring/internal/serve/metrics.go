@@ -36,6 +36,9 @@ type socketKey struct {
 	id   uint32
 }
 
+// DescribeMetrics sends the descriptions of all metrics that a daemon serves.
+func DescribeMetrics(ch chan<- *prometheus.Desc) { newMeter().Describe(ch) }
+
 func newMeter() *meter {
 	return &meter{
 		sums:   make(map[string]*sums),

@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/rxring/rxring/attach"
+	"github.com/rxring/rxring/internal/need"
 	"github.com/rxring/rxring/ring"
 )
 
@@ -99,6 +100,7 @@ func compareGolden(t *testing.T, name string, s screen) {
 }
 
 func TestScreenFitsEveryTerminal(t *testing.T) {
+	need.Time(t, "it draws many screens")
 	r := example()
 	for i := range 20 {
 		s := r.Sockets[i%3]

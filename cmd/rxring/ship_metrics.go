@@ -1,4 +1,4 @@
-package metrics
+package main
 
 import (
 	"github.com/nats-io/nats.go"
@@ -13,8 +13,8 @@ type shipCollector struct {
 	nc      *nats.Conn
 }
 
-// Ship returns the metrics of a shipper, and of its connection.
-func Ship(s *fleet.Shipper, nc *nats.Conn) prometheus.Collector { return shipCollector{s, nc} }
+// shipMetrics returns the metrics of a shipper, and of its connection.
+func shipMetrics(s *fleet.Shipper, nc *nats.Conn) prometheus.Collector { return shipCollector{s, nc} }
 
 var (
 	session   = []string{"device", "class"}

@@ -1,4 +1,4 @@
-package metrics
+package main
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
@@ -9,8 +9,8 @@ import (
 // hubCollector has the metrics of a hub.
 type hubCollector struct{ hub *hub.Hub }
 
-// Hub returns the metrics of a hub.
-func Hub(h *hub.Hub) prometheus.Collector { return hubCollector{h} }
+// hubMetrics returns the metrics of a hub.
+func hubMetrics(h *hub.Hub) prometheus.Collector { return hubCollector{h} }
 
 var (
 	descHubConnections   = prometheus.NewDesc("rxring_hub_connections", "Connected hosts and readers.", nil, nil)
