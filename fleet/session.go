@@ -209,11 +209,22 @@ func (c *session) change(w what) error {
 	return nil
 }
 
-// Bounds of the wait for a session that a reader leaves for another one.
+// Bounds of the waits for a session that a reader leaves for another one.
 const (
-	drainTime = time.Second            // before the other one is delayed by it
-	leaveTime = 100 * time.Millisecond // while it is
+	drainTime   = time.Second            // before the other one is delayed by it
+	overlapTime = 50 * time.Millisecond  // while it is
+	leaveTime   = 100 * time.Millisecond // after that
 )
+
+// overlap waits until every packet whose delivery began before the call has been offered to all taps
+// that were open then: those opened since do not get it. That is so when c's tap has been offered two
+// more, if one goroutine delivers; of others it waits for overlapTime at most.
+func (c *session) overlap() {
+	from := c.tap.Stats().Offered
+	for start := time.Now(); c.tap.Stats().Offered < from+2 && time.Since(start) < overlapTime; {
+		time.Sleep(time.Millisecond)
+	}
+}
 
 // drain waits until all packets that were offered before the call are read, and returns the tap's
 // counts at the call.

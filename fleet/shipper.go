@@ -336,6 +336,7 @@ func (s *Shipper) open(q *request, class *Class, respond func(*answer)) error {
 		a.Counts = c.totalsLocked()
 	}
 	if old != nil { // what it had before this moment is the reader's, too
+		c.overlap()
 		had := old.drained()
 		a.Past = &had
 		s.leaveLocked(old, q.Reader, endLeft)

@@ -35,7 +35,7 @@ var toldToEnd = regexp.MustCompile(`told to end: ([0-9]+) missed, ([0-9]+) dropp
 
 // A program with libpcap and epoll sees every packet that had room, until it is told to end.
 func TestEventLoopOnLibpcapSeesEveryPacket(t *testing.T) {
-	need.Time(t, "it runs sixteen captures")
+	need.Time(t, "it runs eight captures")
 	needStory(t)
 	if out, err := exec.Command("sh", "-c", "echo '#include <pcap/pcap.h>' | cc -E - >/dev/null").CombinedOutput(); err != nil {
 		need.Skip(t, need.Programs, "no libpcap headers (Debian: libpcap-dev): %s", out)
@@ -44,25 +44,25 @@ func TestEventLoopOnLibpcapSeesEveryPacket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for user, uid := range users(t) {
-		for how, version := range map[string]string{"immediate level": "V2", "immediate edge": "V2", "buffered level": "V3", "buffered edge": "V3"} {
-			for _, what := range []string{here.host("run"), attached.host("run")} {
-				t.Run(user+"/"+how+"/"+what, func(t *testing.T) {
-					t.Parallel()
-					h := startHost(t, what, uid, append([]string{bin, "net0"}, strings.Fields(how)...)...)
-					h.await(t, "seen 500")
-					h.cmd.Process.Signal(syscall.SIGTERM)
-					out, code := h.wait()
-					missed, dropped := 1, 0
-					if told := toldToEnd.FindStringSubmatch(out); told != nil {
-						missed, _ = strconv.Atoi(told[1])
-						dropped, _ = strconv.Atoi(told[2])
-					}
-					if code != 0 || missed > dropped || !strings.Contains(out, "socket: net0: "+version+" ring") {
-						t.Errorf("exit code %d:\n%s", code, out)
-					}
-				})
-			}
+	for nth, c := range []struct{ how, version string }{
+		{"immediate level", "V2"}, {"immediate edge", "V2"}, {"buffered edge", "V3"}, {"buffered level", "V3"},
+	} {
+		for _, s := range situations(t, nth) {
+			t.Run(s.user+"/"+c.how+"/"+s.place.host("run"), func(t *testing.T) {
+				t.Parallel()
+				h := startHost(t, s.place.host("run"), s.uid, append([]string{bin, "net0"}, strings.Fields(c.how)...)...)
+				h.await(t, "seen 500")
+				h.cmd.Process.Signal(syscall.SIGTERM)
+				out, code := h.wait()
+				missed, dropped := 1, 0
+				if told := toldToEnd.FindStringSubmatch(out); told != nil {
+					missed, _ = strconv.Atoi(told[1])
+					dropped, _ = strconv.Atoi(told[2])
+				}
+				if code != 0 || missed > dropped || !strings.Contains(out, "socket: net0: "+c.version+" ring") {
+					t.Errorf("exit code %d:\n%s", code, out)
+				}
+			})
 		}
 	}
 }

@@ -16,53 +16,60 @@ import (
 
 const nobody = 65534
 
-// users are the users that run the tools: root, and one without any capability.
-func users(t *testing.T) map[string]uint32 {
+// situation is who runs a program, and where its devices are.
+type situation struct {
+	user  string
+	uid   uint32
+	place place
+}
+
+// situations has root and a user without any capability, and each place, once: for the nth case one
+// way round, for the next the other.
+func situations(t *testing.T, nth int) []situation {
 	if os.Getuid() != 0 {
 		t.Log("SKIPPED in part: only root can run tools as somebody else")
-		return map[string]uint32{"me": uint32(os.Getuid())}
+		me := uint32(os.Getuid())
+		return []situation{{"me", me, here}, {"me", me, attached}}
 	}
-	return map[string]uint32{"root": 0, "nobody": nobody}
+	if nth%2 == 0 {
+		return []situation{{"root", 0, here}, {"nobody", nobody, attached}}
+	}
+	return []situation{{"root", 0, attached}, {"nobody", nobody, here}}
 }
 
 // Common tools, as their distribution built them.
 func TestToolsCapture(t *testing.T) {
-	need.Time(t, "it starts tools for each kind of user")
-	for user, uid := range users(t) {
-		for _, c := range []struct {
-			args  string
-			count int    // of lines
-			with  string // each
-		}{
-			{"tcpdump -ni net0 -c 20", 20, "ethertype Unknown (0x88b5)"},
-			{"tcpdump -ni net0 -c 20 --immediate-mode", 20, "ethertype Unknown (0x88b5)"},
-			{"tcpdump -ni net0 -c 5 -s 96 ether proto 0x88b5 and greater 200", 5, "ethertype Unknown (0x88b5)"},
-			{"tcpdump -ni any -c 5", 5, "0x88b5"},
-			{"tcpdump -ni net0 -c 5 -B 64 -l", 5, "ethertype Unknown (0x88b5)"},
-			{"dumpcap -i net0 -c 10 -w /dev/null", 1, "Packets received/dropped on interface 'net0'"},
-			{"tshark -n -i net0 -c 10", 10, "0x88b5"},
-		} {
-			tool, _, _ := strings.Cut(c.args, " ")
-			for _, p := range []place{here, attached} {
-				if tool == "tshark" && user == map[place]string{here: "nobody", attached: "root"}[p] {
-					continue // it takes seconds to start, and captures with dumpcap
+	need.Time(t, "it starts every tool twice")
+	for nth, c := range []struct {
+		args  string
+		count int    // of lines
+		with  string // each
+	}{
+		{"tcpdump -ni net0 -c 20", 20, "ethertype Unknown (0x88b5)"},
+		{"tcpdump -ni net0 -c 20 --immediate-mode", 20, "ethertype Unknown (0x88b5)"},
+		{"tcpdump -ni net0 -c 5 -s 96 ether proto 0x88b5 and greater 200", 5, "ethertype Unknown (0x88b5)"},
+		{"tcpdump -ni any -c 5", 5, "0x88b5"},
+		{"tcpdump -ni net0 -c 5 -B 64 -l", 5, "ethertype Unknown (0x88b5)"},
+		{"dumpcap -i net0 -c 10 -w /dev/null", 1, "Packets received/dropped on interface 'net0'"},
+		{"tshark -n -i net0 -c 10", 10, "0x88b5"},
+	} {
+		tool, _, _ := strings.Cut(c.args, " ")
+		for _, s := range situations(t, nth) {
+			t.Run(s.user+"/"+s.place.host("run")+" "+c.args, func(t *testing.T) {
+				need.Program(t, tool)
+				t.Parallel()
+				h := startHost(t, s.place.host("run"), s.uid, strings.Fields(c.args)...)
+				out, code := h.wait()
+				if code != 0 {
+					t.Fatalf("exit code %d:\n%s", code, out)
 				}
-				t.Run(user+"/"+p.host("run")+" "+c.args, func(t *testing.T) {
-					need.Program(t, tool)
-					t.Parallel()
-					h := startHost(t, p.host("run"), uid, strings.Fields(c.args)...)
-					out, code := h.wait()
-					if code != 0 {
-						t.Fatalf("exit code %d:\n%s", code, out)
-					}
-					if n := linesWith(out, c.with); n < c.count {
-						t.Errorf("%d lines with %q: want %d:\n%s", n, c.with, c.count, out)
-					}
-					if linesWith(out, "socket: net0: V") == 0 && linesWith(out, "socket: all devices: V") == 0 {
-						t.Errorf("no ring reported:\n%s", out)
-					}
-				})
-			}
+				if n := linesWith(out, c.with); n < c.count {
+					t.Errorf("%d lines with %q: want %d:\n%s", n, c.with, c.count, out)
+				}
+				if linesWith(out, "socket: net0: V") == 0 && linesWith(out, "socket: all devices: V") == 0 {
+					t.Errorf("no ring reported:\n%s", out)
+				}
+			})
 		}
 	}
 }
@@ -70,9 +77,9 @@ func TestToolsCapture(t *testing.T) {
 // ngrep matches IP packets only.
 func TestNgrepMatches(t *testing.T) {
 	need.Program(t, "ngrep")
-	for user, uid := range users(t) {
-		t.Run(user, func(t *testing.T) {
-			h := startHost(t, "ip", uid, "ngrep", "-d", "net0", "-n", "3", "-q", "needle")
+	for _, s := range situations(t, 0) {
+		t.Run(s.user, func(t *testing.T) {
+			h := startHost(t, s.place.host("ip"), s.uid, "ngrep", "-d", "net0", "-n", "3", "-q", "needle")
 			out, code := h.wait()
 			if n := strings.Count(out, "a needle in"); code != 0 || n != 3 {
 				t.Errorf("exit code %d, %d matches:\n%s", code, n, out)
@@ -84,32 +91,30 @@ func TestNgrepMatches(t *testing.T) {
 // Ctrl-C and kill end tcpdump as they always do: with its statistics.
 func TestTcpdumpEndsWithStatistics(t *testing.T) {
 	need.Time(t, "it runs many captures")
-	inBothPlaces(t, func(t *testing.T, p place) {
-		need.Program(t, "tcpdump")
-		for user, uid := range users(t) {
-			for _, c := range []struct {
-				how, device string
-				kill        func(h *host)
-			}{
-				{"Ctrl-C while packets come", "net0", func(h *host) { syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT) }},
-				{"Ctrl-C while it waits", "quiet0", func(h *host) { syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT) }},
-				{"kill while packets come", "net0", func(h *host) { h.cmd.Process.Signal(syscall.SIGTERM) }},
-				{"kill while it waits", "quiet0", func(h *host) { h.cmd.Process.Signal(syscall.SIGTERM) }},
-				{"kill -INT while it waits", "quiet0", func(h *host) { h.cmd.Process.Signal(syscall.SIGINT) }},
-			} {
-				t.Run(user+"/"+c.how, func(t *testing.T) {
-					t.Parallel()
-					h := startHost(t, p.host("run"), uid, "tcpdump", "-ni", c.device, "-w", "/dev/null", "-U")
-					h.await(t, "listening on")
-					c.kill(h)
-					out, code := h.wait()
-					if code != 0 || linesWith(out, "received by filter") != 1 || linesWith(out, "dropped by kernel") != 1 {
-						t.Errorf("exit code %d:\n%s", code, out)
-					}
-				})
-			}
+	need.Program(t, "tcpdump")
+	for nth, c := range []struct {
+		how, device string
+		kill        func(h *host)
+	}{
+		{"Ctrl-C while packets come", "net0", func(h *host) { syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT) }},
+		{"Ctrl-C while it waits", "quiet0", func(h *host) { syscall.Kill(-h.cmd.Process.Pid, syscall.SIGINT) }},
+		{"kill while packets come", "net0", func(h *host) { h.cmd.Process.Signal(syscall.SIGTERM) }},
+		{"kill while it waits", "quiet0", func(h *host) { h.cmd.Process.Signal(syscall.SIGTERM) }},
+		{"kill -INT while it waits", "quiet0", func(h *host) { h.cmd.Process.Signal(syscall.SIGINT) }},
+	} {
+		for _, s := range situations(t, nth) {
+			t.Run(s.user+"/"+s.place.host("run")+" "+c.how, func(t *testing.T) {
+				t.Parallel()
+				h := startHost(t, s.place.host("run"), s.uid, "tcpdump", "-ni", c.device, "-w", "/dev/null", "-U")
+				h.await(t, "listening on")
+				c.kill(h)
+				out, code := h.wait()
+				if code != 0 || linesWith(out, "received by filter") != 1 || linesWith(out, "dropped by kernel") != 1 {
+					t.Errorf("exit code %d:\n%s", code, out)
+				}
+			})
 		}
-	})
+	}
 }
 
 // tcpdump ends, with libpcap's message, when its device is removed, but not when it goes down
