@@ -25,7 +25,7 @@ check: lint-quick ## the inner loop, within a minute: gofmt, vet, import rules, 
 
 # The steps before the tests need processors only, and run side by side, with tests that do not
 # mind; the others have the machine to themselves. The last step prints which tests were skipped.
-# Without symbols and DWARF, dozens of test programs are linked in two thirds of the time. By default each
+# Without symbols and DWARF, dozens of test programs are linked in less time. By default each
 # program with -race sleeps for a second when it exits, for goroutines that outlive main.
 .PHONY: test
 test: export RXRING_SKIPPED = $(CURDIR)/bin/skipped

@@ -40,7 +40,8 @@
 // answers.
 //
 // A filter that changes keeps its session if no other reader shares it: no packet is lost or
-// delivered twice. If others share it, packets between the two may be delivered, or counted, twice.
+// delivered twice. If others share it, packets between the two may be delivered, or counted, twice; one whose delivery
+// by another goroutine was interrupted for milliseconds just then is missed.
 //
 // A session's packets are in batches of at most 256 KiB and 50 ms. A batch is a section of pcapng,
 // so a session's messages in a row are a capture file. Its headers have the number of packets

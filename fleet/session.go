@@ -211,17 +211,21 @@ func (c *session) change(w what) error {
 
 // Bounds of the waits for a session that a reader leaves for another one.
 const (
-	drainTime   = time.Second            // before the other one is delayed by it
-	overlapTime = 50 * time.Millisecond  // while it is
-	leaveTime   = 100 * time.Millisecond // after that
+	drainTime  = time.Second            // before the other one is delayed by it
+	leastTime  = 5 * time.Millisecond   // while it is, for deliveries that have begun
+	mostTime   = 20 * time.Millisecond  // the same
+	leaveTime  = 100 * time.Millisecond // while it is, for what is in the ring
+	maxDeliver = 32                     // packets that one delivery offers at once, at most
 )
 
-// overlap waits until every packet whose delivery began before the call has been offered to all taps
-// that were open then: those opened since do not get it. That is so when c's tap has been offered two
-// more, if one goroutine delivers; of others it waits for overlapTime at most.
+// overlap waits for deliveries that have begun: a tap that was opened since does not get their
+// packets, and the session that the reader leaves may not have them yet. Those of one goroutine are
+// over once c's tap has been offered more packets than one delivery offers at once. Of several
+// goroutines, one that is interrupted for longer than leastTime is not waited for.
 func (c *session) overlap() {
-	from := c.tap.Stats().Offered
-	for start := time.Now(); c.tap.Stats().Offered < from+2 && time.Since(start) < overlapTime; {
+	from, start := c.tap.Stats().Offered, time.Now()
+	time.Sleep(leastTime)
+	for c.tap.Stats().Offered <= from+maxDeliver && time.Since(start) < mostTime {
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -3,6 +3,7 @@
 package interpose
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring/internal/need"
+	"github.com/rxring/rxring/interpose/internal/launcher"
 )
 
 // An error names what the system lacks, and a remedy, before the program runs.
@@ -32,6 +34,38 @@ func TestErrorsNameWhatTheSystemLacks(t *testing.T) {
 	out, code := startHost(t, "run", uint32(os.Getuid()), bin, "true").wait()
 	if code != 4 || !strings.Contains(out, "itself under seccomp user notification") || !strings.Contains(out, "start it outside") {
 		t.Errorf("one in the other: exit code %d:\n%s", code, out)
+	}
+}
+
+// A setuid program starts no program for its user, also if it is executed as a launcher.
+func TestASetuidProgramIsRefused(t *testing.T) {
+	need.Root(t, "own a program as another user")
+	needStory(t)
+	bin, err := testBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setuid := filepath.Join(storyDir, "setuid")
+	if err := errors.Join(os.WriteFile(setuid, text, 0o755), os.Chown(setuid, nobody, nobody), os.Chmod(setuid, 0o755|os.ModeSetuid)); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(setuid)
+	cmd := exec.Command(setuid, "echo", "ran")
+	cmd.Env = append(os.Environ(), "RXRING_TEST_INSTEAD=run")
+	out, _ := cmd.CombinedOutput()
+	if strings.Contains(string(out), "ran\n") && !strings.Contains(string(out), "error") {
+		need.Skip(t, need.System, "%s is mounted nosuid", storyDir)
+	}
+	if want := "has the rights of user 65534, and user 0 executed it: operation not permitted: want a program that is not setuid"; !strings.Contains(string(out), want) {
+		t.Errorf("%s\nwant %s", out, want)
+	}
+	launched := exec.Cmd{Path: setuid, Args: []string{launcher.Name, "-test.run=^$"}}
+	if out, err := launched.CombinedOutput(); err != nil || strings.Contains(string(out), launcher.Name+": ") {
+		t.Errorf("it is a launcher: %v\n%s", err, out)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +32,9 @@ var killGrace = 5 * time.Second
 // ([errors.ErrUnsupported]); or if ctx ends, which sends SIGTERM to the program and, five
 // seconds later, SIGKILL to all that is left: then it is ctx's error.
 //
+// Run executes /proc/self/exe, this program, again as its launcher, which works before main and
+// before most packages are initialized: so not from a plugin, or a C program that Go is part of.
+//
 // While the program runs, the signals SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and
 // SIGUSR2 to this process are passed on to it. It shares our process group and
 // terminal.
@@ -45,6 +47,9 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	}
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
+	}
+	if launcher.Elevated() {
+		return Result{}, fmt.Errorf("interpose: this process has the rights of user %d, and user %d executed it: %w: want a program that is not setuid or setgid", os.Geteuid(), os.Getuid(), unix.EPERM)
 	}
 	if err := checkSystem(); err != nil {
 		return Result{}, err
@@ -115,10 +120,8 @@ func startLauncher(cfg *Config, path string) (*program, error) {
 	if env == nil {
 		env = os.Environ()
 	}
-	for _, s := range slices.Concat([]string{path, cfg.Dir}, cfg.Args, env) {
-		if strings.Contains(s, "\x00") {
-			return nil, fmt.Errorf("interpose: %q: %w: want no zero byte in arguments, environment and directory", s, unix.EINVAL)
-		}
+	if err := checkStrings(cfg, env); err != nil {
+		return nil, err
 	}
 	job := launcher.Job{Path: path, Dir: cfg.Dir, Args: cfg.Args, Env: env, Ignored: launcher.IgnoredAtStart}
 	prog, err := filter(cfg.options())
@@ -154,6 +157,27 @@ func startLauncher(cfg *Config, path string) (*program, error) {
 		return nil, fmt.Errorf("interpose: launcher: %w", err)
 	}
 	return p, nil
+}
+
+// checkStrings checks that execve and chdir can have them. Values of variables may be secret.
+func checkStrings(cfg *Config, env []string) error {
+	bad := func(what string) error {
+		return fmt.Errorf("interpose: %s has a zero byte: %w: want none", what, unix.EINVAL)
+	}
+	for i, s := range cfg.Args {
+		if strings.Contains(s, "\x00") {
+			return bad(fmt.Sprintf("argument %d", i))
+		}
+	}
+	for _, s := range env {
+		if name, _, _ := strings.Cut(s, "="); strings.Contains(s, "\x00") {
+			return bad(fmt.Sprintf("environment variable %.100q", name))
+		}
+	}
+	if strings.Contains(cfg.Dir, "\x00") {
+		return bad(fmt.Sprintf("directory %.100q", cfg.Dir))
+	}
+	return nil
 }
 
 // unixConn takes over a descriptor.

@@ -69,7 +69,7 @@ func TestProgramThatCannotStart(t *testing.T) {
 	// What execve could not pass on.
 	for _, c := range []Config{{Args: []string{"true", "a\x00b"}}, {Args: []string{"true"}, Env: []string{"A=\x00"}}, {Args: []string{"true"}, Dir: "/\x00"}} {
 		c.Namespace = newWorld(t, here).ns
-		if o := run(t, c); !errors.Is(o.err, syscall.EINVAL) || !strings.Contains(o.err.Error(), "zero byte") {
+		if o := run(t, c); !errors.Is(o.err, syscall.EINVAL) || !strings.Contains(o.err.Error(), " has a zero byte") {
 			t.Errorf("%q: %v", c.Args, o.err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -205,7 +206,9 @@ func TestStoriesHoldOnTheKernel(t *testing.T) {
 		told.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 4*bound)
 			defer cancel()
-			if out, err := in(ns, exec.CommandContext(ctx, bin, strings.Fields(args)...)); err != nil {
+			cmd := exec.CommandContext(ctx, bin, strings.Fields(args)...)
+			cmd.Env = append(os.Environ(), "STORY_ON_KERNEL=1")
+			if out, err := in(ns, cmd); err != nil {
 				t.Errorf("%s: %v: %s", args, err, out)
 			}
 		})

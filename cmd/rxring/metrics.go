@@ -45,3 +45,19 @@ func (f *metricsFlag) serve(command string, c prometheus.Collector) (stop func()
 	say("%s: metrics at %s", command, s.Addr())
 	return func() { s.Close() }, nil
 }
+
+func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, n uint64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+}
+
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, n float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, labels...)
+}
+
+// number returns 1 for true, 0 for false.
+func number(ok bool) float64 {
+	if ok {
+		return 1
+	}
+	return 0
+}

@@ -17,20 +17,20 @@ type shipCollector struct {
 func shipMetrics(s *fleet.Shipper, nc *nats.Conn) prometheus.Collector { return shipCollector{s, nc} }
 
 var (
-	session   = []string{"device", "class"}
-	recording = []string{"device", "recording"}
+	sessionLabels   = []string{"device", "class"}
+	recordingLabels = []string{"device", "recording"}
 
 	descShipUp        = prometheus.NewDesc("rxring_ship_device_up", "1 if the device is up, else 0.", []string{"device"}, nil)
-	descShipSessions  = prometheus.NewDesc("rxring_ship_sessions", "Open sessions of the device.", session, nil)
-	descShipReaders   = prometheus.NewDesc("rxring_ship_readers", "Readers of the device's open sessions.", session, nil)
-	descShipOffered   = prometheus.NewDesc("rxring_ship_offered_packets_total", "Packets that the sessions' filters accepted.", session, nil)
-	descShipPublished = prometheus.NewDesc("rxring_ship_published_packets_total", "Packets published.", session, nil)
-	descShipBytes     = prometheus.NewDesc("rxring_ship_published_bytes_total", "Bytes of the batches published.", session, nil)
-	descShipBatches   = prometheus.NewDesc("rxring_ship_published_batches_total", "Batches published.", session, nil)
+	descShipSessions  = prometheus.NewDesc("rxring_ship_sessions", "Open sessions of the device.", sessionLabels, nil)
+	descShipReaders   = prometheus.NewDesc("rxring_ship_readers", "Readers of the device's open sessions.", sessionLabels, nil)
+	descShipOffered   = prometheus.NewDesc("rxring_ship_offered_packets_total", "Packets that the sessions' filters accepted.", sessionLabels, nil)
+	descShipPublished = prometheus.NewDesc("rxring_ship_published_packets_total", "Packets published.", sessionLabels, nil)
+	descShipBytes     = prometheus.NewDesc("rxring_ship_published_bytes_total", "Bytes of the batches published.", sessionLabels, nil)
+	descShipBatches   = prometheus.NewDesc("rxring_ship_published_batches_total", "Batches published.", sessionLabels, nil)
 	descShipLost      = prometheus.NewDesc("rxring_ship_lost_packets_total", "Packets lost before they were published, by place: before_device, far_ring.", []string{"device", "class", "place"}, nil)
-	descShipCut       = prometheus.NewDesc("rxring_ship_cut_packets_total", "Packets truncated.", session, nil)
-	descShipRecorded  = prometheus.NewDesc("rxring_ship_recorded_packets_total", "Packets recorded.", recording, nil)
-	descShipStored    = prometheus.NewDesc("rxring_ship_recorded_bytes_total", "Bytes of the batches recorded.", recording, nil)
+	descShipCut       = prometheus.NewDesc("rxring_ship_cut_packets_total", "Packets truncated.", sessionLabels, nil)
+	descShipRecorded  = prometheus.NewDesc("rxring_ship_recorded_packets_total", "Packets recorded.", recordingLabels, nil)
+	descShipStored    = prometheus.NewDesc("rxring_ship_recorded_bytes_total", "Bytes of the batches recorded.", recordingLabels, nil)
 	descShipUnstored  = prometheus.NewDesc("rxring_ship_recording_lost_packets_total", "Packets lost before they were recorded, by place: before_device, far_ring.", []string{"device", "recording", "place"}, nil)
 	descShipConnected = prometheus.NewDesc("rxring_ship_connected", "1 if the host is connected to the NATS server, else 0.", nil, nil)
 	descShipReconnect = prometheus.NewDesc("rxring_ship_reconnects_total", "Times that the host has connected to the NATS server again.", nil, nil)
@@ -71,20 +71,4 @@ func (c shipCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(ch, descShipConnected, number(c.nc.IsConnected()))
 	counter(ch, descShipReconnect, c.nc.Stats().Reconnects)
-}
-
-func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, n uint64, labels ...string) {
-	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
-}
-
-func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, n float64, labels ...string) {
-	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, labels...)
-}
-
-// number returns 1 for true, 0 for false.
-func number(ok bool) float64 {
-	if ok {
-		return 1
-	}
-	return 0
 }

@@ -4,6 +4,7 @@ package launcher
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"os/signal"
 	"runtime"
@@ -21,7 +22,7 @@ const Name = "rxring-launcher"
 var IgnoredAtStart = ignoredSignals()
 
 func init() {
-	if len(os.Args) != 2 || os.Args[0] != Name {
+	if len(os.Args) != 2 || os.Args[0] != Name || Elevated() {
 		return
 	}
 	// The program inherits the filter of the thread that starts it.
@@ -32,6 +33,10 @@ func init() {
 	}
 	os.Exit(0)
 }
+
+// Elevated reports whether this process has another user's or group's rights than those of who
+// executed it: then it does not run what its caller says.
+func Elevated() bool { return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() }
 
 type launcher struct {
 	conn *os.File
@@ -47,7 +52,7 @@ type launcher struct {
 func run(arg string) error {
 	fd, err := strconv.Atoi(arg)
 	if err != nil {
-		return err
+		return errors.New("descriptor " + strconv.Quote(arg) + ": want the number of a socket to the process that calls Run")
 	}
 	syscall.CloseOnExec(fd)
 	l := &launcher{conn: os.NewFile(uintptr(fd), "launcher socket"), own: make(chan os.Signal, 64), launched: make(chan struct{})}

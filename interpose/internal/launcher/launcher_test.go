@@ -4,10 +4,11 @@ package launcher
 
 import (
 	"bytes"
-	"io"
+	"encoding/binary"
 	"os"
 	"os/exec"
 	"reflect"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,7 +22,7 @@ var job = Job{
 }
 
 func TestMessages(t *testing.T) {
-	for _, sent := range []Job{job, {Path: "p", Args: []string{}, Env: []string{}, Filter: []syscall.SockFilter{}}} {
+	for _, sent := range []Job{job, {Path: "p", Args: []string{}, Env: []string{}, Filter: []syscall.SockFilter{{Code: 6}}}} {
 		var b bytes.Buffer
 		if err := SendJob(&b, &sent); err != nil {
 			t.Fatal(err)
@@ -31,17 +32,24 @@ func TestMessages(t *testing.T) {
 			t.Errorf("sent %+v, received %+v, %v", sent, got, err)
 		}
 		for n := range whole {
-			if _, err := ReceiveJob(bytes.NewReader(whole[:n])); err != io.EOF && err != io.ErrUnexpectedEOF {
+			if _, err := ReceiveJob(bytes.NewReader(whole[:n])); err == nil || !strings.HasPrefix(err.Error(), "job: ") || !strings.Contains(err.Error(), "EOF") {
 				t.Errorf("%d of %d bytes: %v", n, len(whole), err)
 			}
 		}
 	}
 	for _, count := range []uint32{0, 1, 1 << 31} {
 		var b bytes.Buffer
-		Send(&b, jobHead{Strings: 4, Args: count})
-		b.WriteString("a\x00b\x00") // the path and the directory
+		binary.Write(&b, binary.NativeEndian, jobHead{Strings: 4, Args: count, Filter: 1})
+		b.WriteString("a\x00b\x00" + "instruct") // the path and the directory, and the filter
 		if got, err := ReceiveJob(&b); (err == nil) != (count == 0) {
 			t.Errorf("%d arguments: %+v, %v", count, got, err)
+		}
+	}
+	for _, h := range []jobHead{{}, {Filter: 4097}, {Strings: 1 << 31, Filter: 1}} {
+		var b bytes.Buffer
+		binary.Write(&b, binary.NativeEndian, h)
+		if _, err := ReceiveJob(&b); err == nil || !strings.HasPrefix(err.Error(), "job: "+strconv.Itoa(int(h.Strings))+" bytes of strings and ") {
+			t.Errorf("%+v: %v", h, err)
 		}
 	}
 
@@ -62,14 +70,14 @@ func TestMessages(t *testing.T) {
 
 // A launcher that is not one's own child: it says what is missing.
 func TestWithoutItsSocket(t *testing.T) {
+	if os.Args[0] == Name {
+		t.Fatal("the launcher runs tests")
+	}
 	for _, fd := range []string{"three", "77", "0"} {
 		cmd := exec.Cmd{Path: "/proc/self/exe", Args: []string{Name, fd}}
 		out, err := cmd.CombinedOutput()
 		if text := string(out); err == nil || !strings.HasPrefix(text, Name+": ") || strings.Count(text, "\n") != 1 {
 			t.Errorf("descriptor %s: %v: %q", fd, err, text)
 		}
-	}
-	if os.Args[0] == Name {
-		t.Error("the launcher runs tests")
 	}
 }

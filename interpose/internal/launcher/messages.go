@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
 	"syscall"
 )
 
@@ -81,10 +82,14 @@ func (s Step) String() string {
 var EventSize = binary.Size(Event{})
 
 // Send sends an [Order] or an [Event] with one write.
-func Send(w io.Writer, message any) error { return binary.Write(w, binary.NativeEndian, message) }
+func Send[M Order | Event](w io.Writer, message M) error {
+	return binary.Write(w, binary.NativeEndian, message)
+}
 
-// Receive receives the *[Order] or *[Event] that was sent.
-func Receive(r io.Reader, message any) error { return binary.Read(r, binary.NativeEndian, message) }
+// Receive receives the [Order] or [Event] that was sent.
+func Receive[M Order | Event](r io.Reader, message *M) error {
+	return binary.Read(r, binary.NativeEndian, message)
+}
 
 // SendJob sends a job. Its strings must have no zero byte, as for execve.
 func SendJob(w io.Writer, j *Job) error {
@@ -103,19 +108,28 @@ func SendJob(w io.Writer, j *Job) error {
 	return err
 }
 
+// Bounds of a job: execve takes fewer bytes, and seccomp no more instructions (BPF_MAXINSNS).
+const (
+	maxStrings = 64 << 20
+	maxFilter  = 4096
+)
+
 // ReceiveJob receives a job.
 func ReceiveJob(r io.Reader) (*Job, error) {
 	var h jobHead
-	if err := Receive(r, &h); err != nil {
-		return nil, err
+	if err := binary.Read(r, binary.NativeEndian, &h); err != nil {
+		return nil, jobError(err)
+	}
+	if h.Strings > maxStrings || h.Filter == 0 || h.Filter > maxFilter {
+		return nil, errors.New("job: " + strconv.Itoa(int(h.Strings)) + " bytes of strings and " + strconv.Itoa(int(h.Filter)) + " instructions: want one of this program's")
 	}
 	text := make([]byte, h.Strings)
 	if _, err := io.ReadFull(r, text); err != nil {
-		return nil, err
+		return nil, jobError(err)
 	}
 	j := &Job{Filter: make([]syscall.SockFilter, h.Filter)}
-	if err := Receive(r, j.Filter); err != nil {
-		return nil, err
+	if err := binary.Read(r, binary.NativeEndian, j.Filter); err != nil {
+		return nil, jobError(err)
 	}
 	var all []string
 	for s := range bytes.SplitSeq(text, []byte{0}) {
@@ -123,7 +137,7 @@ func ReceiveJob(r io.Reader) (*Job, error) {
 	}
 	all = all[:len(all)-1] // what follows the last zero byte
 	if uint64(len(all)) < 2+uint64(h.Args) {
-		return nil, errors.New("the job has fewer strings than arguments")
+		return nil, errors.New("job: " + strconv.Itoa(len(all)) + " strings and " + strconv.Itoa(int(h.Args)) + " arguments: want a path and a directory, too")
 	}
 	j.Path, j.Dir, j.Args, j.Env = all[0], all[1], all[2:2+h.Args], all[2+h.Args:]
 	for sig := range syscall.Signal(32) {
@@ -133,3 +147,6 @@ func ReceiveJob(r io.Reader) (*Job, error) {
 	}
 	return j, nil
 }
+
+// jobError is an error that says what was received. Package fmt is too late to wrap it: see doc.go.
+func jobError(err error) error { return errors.New("job: " + err.Error()) }

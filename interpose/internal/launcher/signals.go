@@ -11,16 +11,16 @@ import (
 	"github.com/rxring/rxring/internal/proc"
 )
 
-// Forwarded are the signals to the process that calls Run that are passed on to the program. Those that
-// stop and continue are not: from a terminal they go to every process of the group.
+// Forwarded are the signals that are passed on to the program when the process that calls Run
+// gets them. Those that stop and continue are not: from a terminal they go to every process of
+// the group.
 var Forwarded = []os.Signal{
 	syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
 }
 
-// ignoredSignals lists those of them that are ignored when this process starts, as
-// under nohup or in the background of a shell script. They are ignored when the program
-// starts, too, but many programs handle them nevertheless: so they are forwarded all the
-// same.
+// ignoredSignals lists those of them that are ignored when this process starts, as SIGHUP is
+// under nohup and SIGINT in the background of a shell script. They are ignored when the program
+// starts, too, but many programs handle them nevertheless: so they are forwarded all the same.
 func ignoredSignals() []syscall.Signal {
 	var ignored []syscall.Signal
 	for _, sig := range Forwarded {

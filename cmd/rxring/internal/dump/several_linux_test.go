@@ -52,9 +52,13 @@ func (s *session) add(c rxring.DeviceConfig) {
 	s.devices = append(s.devices, d)
 }
 
-// open opens devices in this process or attached.
+// open opens devices in this process or attached. By default the ring has room for all that capture
+// delivers before it is read: where that takes seconds, each 64 ms use a block.
 func (s *session) open(names []string, c capture.Config, attached bool) *Input {
 	s.t.Helper()
+	if c.Buffer == 0 {
+		c.Buffer = 64 << 20
+	}
 	var in *Input
 	var err error
 	if attached {

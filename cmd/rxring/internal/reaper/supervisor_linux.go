@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rxring/rxring/internal/proc"
 )
 
 // supervisorName is the supervisor's argv[0], which ps shows before the command.
@@ -155,7 +157,7 @@ func (s *supervisor) end() int {
 // kill kills the children, whose own become children in turn. It reports whether only processes
 // are left that it may not signal. A child that has ended keeps its number until it is reaped.
 func (s *supervisor) kill() (denied bool) {
-	children := childrenOf(os.Getpid())
+	children := proc.Children(os.Getpid())
 	denied = len(children) > 0
 	for _, pid := range children {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err == nil {
