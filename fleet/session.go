@@ -213,7 +213,7 @@ func (c *session) change(w what) error {
 const (
 	drainTime  = time.Second            // before the other one is delayed by it
 	leastTime  = 5 * time.Millisecond   // while it is, for deliveries that have begun
-	mostTime   = 20 * time.Millisecond  // the same
+	mostTime   = 50 * time.Millisecond  // the same
 	leaveTime  = 100 * time.Millisecond // while it is, for what is in the ring
 	maxDeliver = 32                     // packets that one delivery offers at once, at most
 )
