@@ -14,6 +14,7 @@ const slowPages = 200
 var _ = register(attack{
 	name: "page/slow", does: fmt.Sprintf("has %d connections to the page, each sending a request byte by byte", slowPages),
 	page: true,
+	nice: 19, // it writes a byte 20000 times a second
 	run: func(ctx context.Context, at string) (string, error) {
 		return inParallel(ctx, slowPages, func(int) (t tally) {
 			t.note(trickle(ctx, pageOf(at)))
