@@ -248,7 +248,8 @@ func sum(t testing.TB, h *capture.Handle) (captured uint64, drops ring.Drops) {
 	return st.Packets - st.Drops, st.Reasons
 }
 
-// unread is for sockets that are counted and not read: on a slow machine, packets that arrive one by one must not use a block each.
+// unread is for sockets that are counted and not read: on a slow machine, packets that arrive one by
+// one must not use a block each.
 var unread = capture.Config{Buffer: 64 << 20, Retire: time.Minute}
 
 // whole waits until every packet that was sent is accounted for.

@@ -209,23 +209,27 @@ func (c *session) change(w what) error {
 	return nil
 }
 
-// Bounds of the waits for a session that a reader leaves for another one.
+// Bounds of the waits for a session that a reader leaves for another one. All but the first delay
+// the other one.
 const (
-	drainTime  = time.Second            // before the other one is delayed by it
-	leastTime  = 5 * time.Millisecond   // while it is, for deliveries that have begun
-	mostTime   = 50 * time.Millisecond  // the same
-	leaveTime  = 100 * time.Millisecond // while it is, for what is in the ring
-	maxDeliver = 32                     // packets that one delivery offers at once, at most
+	drainTime   = time.Second            // for what is in the ring, at first
+	beginTime   = 5 * time.Millisecond   // for deliveries that have begun, at least
+	overlapTime = 50 * time.Millisecond  // for deliveries that have begun, at most
+	leaveTime   = 100 * time.Millisecond // for what is in the ring, again
 )
+
+// maxDeliver is how many packets a delivery offers to a tap at once, at most: maxBatch of package
+// rxring.
+const maxDeliver = 32
 
 // overlap waits for deliveries that have begun: a tap that was opened since does not get their
 // packets, and the session that the reader leaves may not have them yet. Those of one goroutine are
 // over once c's tap has been offered more packets than one delivery offers at once. Of several
-// goroutines, one that is interrupted for longer than leastTime is not waited for.
+// goroutines, one that is interrupted for longer than beginTime is not waited for.
 func (c *session) overlap() {
 	from, start := c.tap.Stats().Offered, time.Now()
-	time.Sleep(leastTime)
-	for c.tap.Stats().Offered <= from+maxDeliver && time.Since(start) < mostTime {
+	time.Sleep(beginTime)
+	for c.tap.Stats().Offered <= from+maxDeliver && time.Since(start) < overlapTime {
 		time.Sleep(time.Millisecond)
 	}
 }
