@@ -95,6 +95,10 @@ func params(dirs ...string) testscript.Params {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TMPDIR", env.WorkDir)
 			env.Setenv("GORACE", os.Getenv("GORACE"))
+			// Without the programs that list Wireshark's other interfaces, and with huge pages for
+			// its memory, tshark starts in little more than half the time.
+			env.Setenv("WIRESHARK_EXTCAP_DIR", filepath.Join(shared, "extcap"))
+			env.Setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 			env.Setenv("RXRING_LONG", os.Getenv("RXRING_LONG")) // not empty: what takes longer, too
 			dist, err := filepath.Abs("../../dist")
 			env.Setenv("DIST", dist)
@@ -140,7 +144,7 @@ var builds sync.Map
 // buildProgram builds the Go program in dir, as rxring is built: without cgo, so that most of
 // what it imports is in Go's cache.
 func buildProgram(dir, program string) error {
-	build := exec.Command("go", "build", "-C", dir, "-o", program, ".")
+	build := exec.Command("go", "build", "-C", dir, "-buildvcs=false", "-o", program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil { // a module of its own
 		build.Env = append(build.Env, "GOWORK=off")
@@ -245,7 +249,8 @@ cat longer.err >&2
 exit $status
 `
 
-// sharedDir is a directory that every user can read, with rxring, asuser, briefly and longer.
+// sharedDir is a directory that every user can read, with rxring, asuser, briefly and longer,
+// and an empty directory extcap.
 func sharedDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "rxring-test")
 	if err != nil {
@@ -253,6 +258,9 @@ func sharedDir(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "extcap"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	asuser := "#!/bin/sh\nexec \"$@\"\n"
