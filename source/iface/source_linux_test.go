@@ -291,11 +291,16 @@ func TestCloseWhileBusy(t *testing.T) {
 				t.Errorf("%+v", st)
 			}
 			stop.Store(true)
-			for range 200 { // for who still waits
+			ended := make(chan struct{})
+			go func() { all.Wait(); close(ended) }()
+			for waits := true; waits; { // for readers that still wait for a packet
 				w.dev.Deliver(&rxring.Packet{Data: frame(1)})
-				time.Sleep(time.Millisecond)
+				select {
+				case <-ended:
+					waits = false
+				case <-time.After(time.Millisecond):
+				}
 			}
-			all.Wait()
 			must(t, last.Close())
 			if now := s.Stats(); now != st {
 				t.Errorf("%+v after Close, %+v when it returned", now, st)
