@@ -3,7 +3,6 @@ package attach_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,7 +16,6 @@ import (
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/cbpf"
 	"github.com/rxring/rxring/internal/need"
-	"github.com/rxring/rxring/internal/racetest"
 	"github.com/rxring/rxring/ring"
 	"github.com/rxring/rxring/tpacket"
 )
@@ -32,9 +30,6 @@ import (
 // A long run: go test ./attach -run Noninterference -rapid.checks 100000
 func TestNoninterference(t *testing.T) {
 	need.Time(t, "it compares many runs")
-	if checks := flag.Lookup("rapid.checks"); racetest.Enabled && checks.Value.String() == checks.DefValue {
-		must(t, checks.Value.Set("30"))
-	}
 	looked := make(map[string]int)
 	rapid.Check(t, func(rt *rapid.T) {
 		s := drawStory(rt)

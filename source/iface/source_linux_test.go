@@ -293,14 +293,15 @@ func TestCloseWhileBusy(t *testing.T) {
 			stop.Store(true)
 			ended := make(chan struct{})
 			go func() { all.Wait(); close(ended) }()
-			for waits := true; waits; { // for readers that still wait for a packet
-				w.dev.Deliver(&rxring.Packet{Data: frame(1)})
+			eventually(t, "its readers have ended", func() bool {
+				w.dev.Deliver(&rxring.Packet{Data: frame(1)}) // for those that still wait
 				select {
 				case <-ended:
-					waits = false
-				case <-time.After(time.Millisecond):
+					return true
+				default:
+					return false
 				}
-			}
+			})
 			must(t, last.Close())
 			if now := s.Stats(); now != st {
 				t.Errorf("%+v after Close, %+v when it returned", now, st)
@@ -335,8 +336,8 @@ func TestTheInterfaceGoesAndComes(t *testing.T) {
 		}))
 		eventually(t, "up", func() bool { return w.dev.Up() && s.Stats().Open })
 		w.comes(frame(5))
-		// The error comes once, before or after the packets that are already in the ring,
-		// among which may be the kernel's own, about addresses.
+		// A read that would wait returns the error, once: before frame 5, or after it if that is
+		// ready by then. Other packets are the kernel's own, about addresses.
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		for down, came := 0, false; down == 0 || !came; {
@@ -346,7 +347,7 @@ func TestTheInterfaceGoesAndComes(t *testing.T) {
 			case errors.Is(err, syscall.ENETDOWN) && down == 0:
 				down++
 			default:
-				t.Fatalf("%v after %d ENETDOWN, want one", err, down)
+				t.Fatalf("%v; ENETDOWN came %d times, frame 5 came: %v; want both, once", err, down, came)
 			}
 		}
 		select {
