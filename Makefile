@@ -85,7 +85,7 @@ explore: ## every interleaving of the ring's real code, at small scope; V=-v pri
 
 .PHONY: explore-slots explore-blocks
 explore-slots: # an exploration has one thread
-	$(GO) test -vet=off -count=1 -tags explore -run 'TestExplore$$' $(V) ./internal/ownership
+	$(GO) test -vet=off -tags explore -run 'TestExplore$$' $(V) ./internal/ownership
 explore-blocks:
 	$(GO) test -vet=off -count=1 -tags explore -run TestExploreBlocks $(V) ./internal/writer
 
