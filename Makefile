@@ -34,14 +34,13 @@ test: export GORACE := atexit_sleep_ms=0 $(GORACE)
 test: deps ## everything that must hold: lint, explorations, fuzz targets, all tests, with -race where there are goroutines
 	@! command -v chromium npm >/dev/null || $(MAKE) --no-print-directory browser || true
 	@mkdir -p bin && rm -f $(RXRING_SKIPPED)
-	@$(MAKE) --no-print-directory -j2 lint unraced explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short
-	@packages=$$(scripts/raced | grep -vE $(MEASURE)) && race='env CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 30m' && set -x && \
-	$$race -p 2 $$(echo "$$packages" | grep -E $(LONGEST)); longest=$$?; \
-	$$race -p 3 $$(echo "$$packages" | grep -vE $(LONGEST)); others=$$?; \
-	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$((longest + others))
+	@$(MAKE) --no-print-directory -j3 lint unraced explore-slots explore-blocks modules fuzz-smoke bench-smoke V=-short
+	@packages=$$(scripts/raced | grep -vE $(MEASURE)) && set -x && \
+	CGO_ENABLED=1 $(GO) test -race -vet=off -p 3 -timeout 30m $(LONGEST) $$packages; status=$$?; \
+	$(GO) test -count=1 -v -run '^TestSkipped$$' ./internal/need && exit $$status
 
-# Packages whose tests take longest, with many processes: more than two of them at once take longer.
-LONGEST = '/rxring/(cmd/rxring|source/iface|fleet)$$'
+# Packages whose tests take longest begin first.
+LONGEST = ./cmd/rxring ./source/iface ./fleet ./cmd/rxring/internal/dump ./cmd/rxring/internal/page ./interpose
 # Packages that measure, or compare calls of one goroutine with Linux's.
 MEASURE = '/rxring/(bench|conformance|cmd/rxring/internal/hostile)(/|$$)'
 
