@@ -43,13 +43,17 @@ func (c Compression) check() error {
 	return fmt.Errorf("compress %q: want %s", string(c), strings.Join(names, ", "))
 }
 
-// sampleEvery is the number of batches of which Auto compresses one to decide about the others.
-const sampleEvery = 64
+// sampleEvery is the number of batches of which Auto compresses one to decide about the others. One
+// that is shorter than sampleLen, such as a session's first packet, decides only about itself.
+const (
+	sampleEvery = 64
+	sampleLen   = 4 << 10
+)
 
 // compressor compresses a session's batches. It must not be used concurrently.
 type compressor struct {
 	is     Compression
-	n      int         // batches so far
+	n      int         // batches so far, without short ones that were compressed to decide
 	now    Compression // of Auto
 	zstd   *zstd.Encoder
 	buffer []byte
@@ -66,7 +70,9 @@ func (c *compressor) compress(b []byte) (payload []byte, encoding string, err er
 				c.now = S2
 			}
 		}
-		c.n++
+		if c.n%sampleEvery != 0 || len(b) >= sampleLen {
+			c.n++
+		}
 		use = c.now
 	}
 	switch use {
