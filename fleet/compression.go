@@ -65,9 +65,9 @@ func (c *compressor) compress(b []byte) (payload []byte, encoding string, err er
 	use := c.is
 	if use == Auto {
 		if c.n%sampleEvery == 0 {
-			c.now = None
-			if len(s2.Encode(c.grow(s2.MaxEncodedLen(len(b))), b)) <= len(b)*2/3 {
-				c.now = S2
+			c.now = S2
+			if payload = c.s2(b); len(payload) > len(b)*2/3 {
+				c.now = None
 			}
 		}
 		if c.n%sampleEvery != 0 || len(b) >= sampleLen {
@@ -76,8 +76,12 @@ func (c *compressor) compress(b []byte) (payload []byte, encoding string, err er
 		use = c.now
 	}
 	switch use {
+	case None:
+		return b, "", nil
 	case S2:
-		payload = s2.Encode(c.grow(s2.MaxEncodedLen(len(b))), b)
+		if payload == nil { // not the sample
+			payload = c.s2(b)
+		}
 	case Zstd:
 		if c.zstd == nil {
 			if c.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)); err != nil {
@@ -91,6 +95,10 @@ func (c *compressor) compress(b []byte) (payload []byte, encoding string, err er
 		return b, "", nil
 	}
 	return payload, string(use), nil
+}
+
+func (c *compressor) s2(b []byte) []byte {
+	return s2.Encode(c.grow(s2.MaxEncodedLen(len(b))), b)
 }
 
 func (c *compressor) grow(n int) []byte {
