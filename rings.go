@@ -160,7 +160,9 @@ func (s *Socket) replaceRingLocked(r writer.Buffer) error {
 		s.freezes += b.FreezeCount()
 	}
 	s.counters.Attach(r)
-	s.notify.Wake()
+	if old != nil || r == nil {
+		s.notify.Wake() // who waits for a packet: there is another ring, or none any more
+	}
 	return err
 }
 
@@ -351,7 +353,6 @@ func (s *Socket) moveRingsLocked(fresh []*ringmem.Memory) error {
 		s.ring = moved
 		s.counters.Moved(moved)
 		s.publishLocked()
-		s.notify.Wake()
 	}
 	if s.txRing != nil {
 		moved, err := s.txRing.Move(fresh[0])
