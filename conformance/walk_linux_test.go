@@ -52,7 +52,7 @@ func (o option) walk() (sc script) {
 	for _, n := range []int{4, 0, 1, 3, 5, 8, 12, 15, 16, 24, 64, 5000} {
 		read(n)
 	}
-	for seed := range 16 {
+	for seed := range 8 {
 		if o.set != nil {
 			write(o.set.Example(seed))
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/internal/need"
+	"github.com/rxring/rxring/internal/onecpu"
 )
 
 // writeSample writes a pcap file, one packet each millisecond.
@@ -76,6 +77,7 @@ func (s linkSample) device() string { return fmt.Sprintf("link%d", s.link) }
 func TestTcpdumpLiveOfEveryLinkType(t *testing.T) {
 	need.Time(t, "it starts tcpdump twice for each link type")
 	need.Program(t, "tcpdump")
+	onecpu.Programs()
 	dir := sharedDir(t)
 	rxring := filepath.Join(dir, "rxring")
 	live, devices := []string{"run", "-q"}, []string(nil)
@@ -94,6 +96,7 @@ func TestTcpdumpLiveOfEveryLinkType(t *testing.T) {
 	for _, sample := range linkSamples {
 		t.Run(fmt.Sprint(sample.link), func(t *testing.T) {
 			t.Parallel()
+			onecpu.Programs()
 			want, wantSays := tcpdumpRead(t, samplePath(dir, sample.link))
 			var got, says string
 			if args := alone[sample.link]; args != nil {
@@ -128,6 +131,7 @@ func TestTsharkLiveOfLinkTypes(t *testing.T) {
 	need.Time(t, "it starts tshark")
 	need.Program(t, "tshark")
 	need.Program(t, "mergecap")
+	onecpu.Programs()
 	dir := sharedDir(t)
 	skip := func(sample linkSample, why string) {
 		t.Run(fmt.Sprint(sample.link), func(t *testing.T) { need.Skip(t, need.Inapplicable, "%s", why) })
@@ -206,6 +210,7 @@ var cookedPrefix = regexp.MustCompile(`(?m)^\S+ +(In|Out|B|M|P) +`)
 func TestDumpOfEveryLinkType(t *testing.T) {
 	need.Time(t, "it starts tcpdump twice for each link type")
 	need.Program(t, "tcpdump")
+	onecpu.Programs()
 	dir := sharedDir(t)
 	rxring := filepath.Join(dir, "rxring")
 	all := []string{"dump", "-q", "-i", "any"}
@@ -219,6 +224,7 @@ func TestDumpOfEveryLinkType(t *testing.T) {
 	for _, sample := range linkSamples {
 		t.Run(fmt.Sprint(sample.link), func(t *testing.T) {
 			t.Parallel()
+			onecpu.Programs()
 			path := samplePath(dir, sample.link)
 			lines, linesSay, mark := lines, linesSay, " "+sample.device()+" "
 			if sample.any {

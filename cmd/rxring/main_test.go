@@ -17,6 +17,7 @@ import (
 
 	"github.com/rxring/rxring/cmd/rxring/internal/reaper"
 	"github.com/rxring/rxring/internal/need"
+	"github.com/rxring/rxring/internal/onecpu"
 	"github.com/rxring/rxring/internal/racetest"
 )
 
@@ -47,7 +48,7 @@ func (m cleanUp) Run() int {
 // [rootless] where it does so for nobody, by `rootless`. `build DIR` puts the Go program in
 // testdata/DIR, under the last element of DIR, into PATH. `static FILE` builds rxring without
 // a C library, `package DIR` the Debian package of this machine's architecture; $DIST is dist/.
-// What a program does in some time takes longer on a busy machine: see briefly and longer.
+// What a program does in some time takes longer on a busy machine: see briefly, longer and await.
 func TestScript(t *testing.T) {
 	need.Time(t, "the scripts run for minutes")
 	shared, raced := sharedDir(t), racedDir(t)
@@ -62,6 +63,13 @@ func TestScript(t *testing.T) {
 		p := params(shared)
 		if slices.Contains(racedScripts, base) {
 			p = params(raced, shared)
+		}
+		if !slices.Contains(slices.Concat(racedScripts, allProcessors), base) {
+			setup := p.Setup
+			p.Setup = func(env *testscript.Env) error {
+				onecpu.Programs()
+				return setup(env)
+			}
 		}
 		p.Files = []string{script}
 		p.Condition = func(cond string) (bool, error) {
@@ -78,6 +86,10 @@ func TestScript(t *testing.T) {
 // racedScripts run rxring with the race detector, if the tests have it: in them, many
 // goroutines of a daemon or of an interposer meet.
 var racedScripts = []string{"attach_readers", "queue", "serve", "serve_rules", "signals", "top"}
+
+// allProcessors are the other scripts that need more than one processor: of writers that race, of
+// what must not be lost, and of loads. The programs of a script that is in neither list share one.
+var allProcessors = []string{"fleet_hosts", "interactive", "loss", "race", "race_kernel", "sending_live", "serve_veth"}
 
 // params puts dirs, the last of which is a sharedDir, before the others of PATH.
 func params(dirs ...string) testscript.Params {
@@ -250,8 +262,15 @@ cat longer.err >&2
 exit $status
 `
 
-// sharedDir is a directory that every user can read, with rxring, asuser, briefly and longer,
-// and an empty directory extcap.
+// awaitScript: await PROGRAM... runs the program until it succeeds, or has failed for a minute.
+const awaitScript = `#!/bin/sh
+for i in $(seq 600); do "$@" && exit 0; sleep 0.1; done
+echo "never: $*" >&2
+exit 1
+`
+
+// sharedDir is a directory that every user can read, with rxring, asuser, briefly, longer and
+// await, and an empty directory extcap.
 func sharedDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "rxring-test")
 	if err != nil {
@@ -270,7 +289,7 @@ func sharedDir(t *testing.T) string {
 exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all -- "$@"
 `
 	}
-	for name, text := range map[string]string{"asuser": asuser, "briefly": briefly, "longer": longer} {
+	for name, text := range map[string]string{"asuser": asuser, "briefly": briefly, "longer": longer, "await": awaitScript} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -314,11 +333,7 @@ func racedDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "rxring"), binary, 0o755); err != nil {
+	if err := runCommand(exec.Command("install", "-m", "0755", self, filepath.Join(dir, "rxring"))); err != nil {
 		t.Fatal(err)
 	}
 	return dir

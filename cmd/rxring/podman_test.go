@@ -2,7 +2,6 @@ package main
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -28,10 +27,10 @@ type pod struct {
 
 const podTimeout = 5 * time.Minute
 
-// newPod builds the image and finds out how containers can be run here.
-func newPod(image []byte, podman ...string) (*pod, error) {
+// newPod imports the root file system in a tar archive and finds out how containers can be run here.
+func newPod(archive string, podman ...string) (*pod, error) {
 	p := &pod{podman: podman, image: fmt.Sprintf("localhost/rxring-test-%d", os.Getpid())}
-	if out, err := p.command(bytes.NewReader(image), "import", "-", p.image); err != nil {
+	if out, err := p.command("import", archive, p.image); err != nil {
 		return nil, fmt.Errorf("podman import: %w: %s", err, out)
 	}
 	// Machines that are containers themselves cannot raise limits, and have cgroups
@@ -45,7 +44,7 @@ func newPod(image []byte, podman ...string) (*pod, error) {
 			if runtime != "" {
 				try.podman = append(slices.Clone(p.podman), "--runtime", runtime)
 			}
-			out, err := try.command(nil, append(try.runArgs(), p.image, "true")...)
+			out, err := try.command(append(try.runArgs(), p.image, "true")...)
 			if err == nil {
 				return &try, nil
 			}
@@ -60,29 +59,29 @@ func (p *pod) runArgs() []string {
 	return append([]string{"run", "--rm", "--network", "none"}, p.run...)
 }
 
-func (p *pod) command(stdin io.Reader, args ...string) (string, error) {
+func (p *pod) command(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), podTimeout)
 	defer cancel()
 	all := slices.Concat(p.podman, args)
 	cmd := exec.CommandContext(ctx, all[0], all[1:]...)
-	cmd.Stdin = stdin
 	cmd.Dir = "/"
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
-func (p *pod) remove() { p.command(nil, "rmi", "--force", p.image) }
+func (p *pod) remove() { p.command("rmi", "--force", p.image) }
 
 // pods returns functions that report why podman cannot run containers here, nil if it can: for
 // this user, and as root for nobody. The first call writes the program for scripts to dir.
 func pods(t *testing.T, dir string) (own, rootless func() error) {
-	image := sync.OnceValues(func() ([]byte, error) { return podImage(filepath.Join(dir, "rxring")) })
+	archive := filepath.Join(dir, "container.tar")
+	image := sync.OnceValue(func() error { return podImage(archive, filepath.Join(dir, "rxring")) })
 	set := func(name string, podman ...string) func() error {
 		return sync.OnceValue(func() error {
-			tar, err := image()
+			err := image()
 			var p *pod
 			if err == nil {
-				p, err = newPod(tar, podman...)
+				p, err = newPod(archive, podman...)
 			}
 			if err == nil {
 				t.Cleanup(p.remove)
@@ -103,7 +102,7 @@ func pods(t *testing.T, dir string) (own, rootless func() error) {
 			return err
 		}
 		// Each home has a process that holds its user namespace, which this ends.
-		t.Cleanup(func() { (&pod{podman: podman}).command(nil, "system", "migrate") })
+		t.Cleanup(func() { (&pod{podman: podman}).command("system", "migrate") })
 		return nobody()
 	})
 }
@@ -120,13 +119,13 @@ exec timeout 120 %s %s $opts ${IMAGE:-%s} "$@"
 	return os.WriteFile(path, []byte(text), 0o755)
 }
 
-// podImage is a root file system in a tar archive.
-func podImage(rxring string) ([]byte, error) {
+// podImage writes a root file system to a tar archive.
+func podImage(archive, rxring string) error {
 	files := map[string]string{"usr/bin/rxring": rxring, "etc/passwd": "/etc/passwd", "etc/group": "/etc/group"}
 	for _, name := range []string{"sh", "true", "cat", "id", "env", "tcpdump", "setpriv"} {
 		path, err := exec.LookPath(name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		files["usr/bin/"+name] = path
 	}
@@ -139,34 +138,49 @@ func podImage(rxring string) ([]byte, error) {
 			}
 		}
 	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
+	out, err := os.Create(archive)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	w := tar.NewWriter(out)
 	for _, dir := range []string{"proc", "sys", "dev", "run", "tmp"} {
 		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o1777}); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
 		to := "usr/" + strings.Replace(dir, "sbin", "bin", 1)
 		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: dir, Linkname: to}); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		path, err := filepath.EvalSymlinks(files[name])
 		if err != nil {
-			return nil, err
+			return err
 		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(content); err != nil {
-			return nil, err
+		if err := podFile(w, name, path); err != nil {
+			return err
 		}
 	}
-	return b.Bytes(), w.Close()
+	return w.Close()
+}
+
+// podFile adds the program or library at path to the archive.
+func podFile(w *tar.Writer, name, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: info.Size()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(w, f)
+	return err
 }

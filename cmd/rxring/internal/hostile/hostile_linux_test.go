@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	phaseTime    = flag.Duration("hostile.time", 500*time.Millisecond, "how long a phase lasts")
+	phaseTime    = flag.Duration("hostile.time", 250*time.Millisecond, "how long a phase lasts")
 	otherProgram = flag.String("hostile.rxring", "", "the rxring that serves; \"\": this tree's")
 	tryOpen      = flag.Bool("hostile.open", false, "also try attacks that succeed today")
 )
