@@ -57,6 +57,13 @@ func TestScript(t *testing.T) {
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("testdata/script/*.txtar: %d files: %v", len(scripts), err)
 	}
+	// testscript removes a script's directories only if the script is among those that are run.
+	tmp, err := os.MkdirTemp("", "rxring")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(tmp) })
+	t.Setenv("GOTMPDIR", tmp)
 	for _, script := range scripts {
 		base := strings.TrimSuffix(filepath.Base(script), ".txtar")
 		name := t.Name() + "/" + base
@@ -89,7 +96,7 @@ var racedScripts = []string{"attach_readers", "queue", "serve", "serve_rules", "
 
 // allProcessors are the other scripts that need more than one processor: of writers that race, of
 // what must not be lost, and of loads. The programs of a script that is in neither list share one.
-var allProcessors = []string{"fleet_hosts", "interactive", "loss", "race", "race_kernel", "sending_live", "serve_veth"}
+var allProcessors = []string{"fleet_hosts", "fleet_ops", "interactive", "loss", "race", "race_kernel", "sending_live", "serve_veth"}
 
 // params puts dirs, the last of which is a sharedDir, before the others of PATH.
 func params(dirs ...string) testscript.Params {
