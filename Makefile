@@ -68,7 +68,7 @@ packages: ## Debian packages for amd64 and arm64, in bin/packages
 
 # One processor each in make test: shared out, their work takes more time in all, and there is other
 # work for the other processors.
-lint modules: export GOMAXPROCS := $(if $(RXRING_SKIPPED),1,$(GOMAXPROCS))
+lint modules fuzz-smoke: export GOMAXPROCS := $(if $(RXRING_SKIPPED),1,$(GOMAXPROCS))
 
 .PHONY: lint
 lint: tools ## gofmt, vet, types on every system that builds, staticcheck, revive, misspell, import rules, API

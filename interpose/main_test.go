@@ -26,6 +26,7 @@ import (
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/attach"
 	"github.com/rxring/rxring/internal/need"
+	"github.com/rxring/rxring/internal/onecpu"
 	"github.com/rxring/rxring/internal/racetest"
 )
 
@@ -45,6 +46,9 @@ func TestMain(m *testing.M) {
 		os.Exit(instead(what, os.Args[1:]))
 	}
 	racetest.NoExitSleep()
+	if !racetest.Enabled {
+		onecpu.Process()
+	}
 	code := m.Run()
 	if storyDir != "" {
 		os.RemoveAll(storyDir)

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring/internal/need"
-	"github.com/rxring/rxring/internal/onecpu"
 )
 
 func needContainerRoot(t *testing.T) {
@@ -35,7 +34,6 @@ func TestProgramsGiveUpRootInContainers(t *testing.T) {
 			}
 			t.Run(string(p)+"/"+args, func(t *testing.T) {
 				t.Parallel()
-				onecpu.Programs() // TestProgramsSeePacketSockets has the same stories on all
 				args := append([]string{"env", "STORY_GIVES_UP_ROOT=1", needStory(t)}, strings.Fields(args)...)
 				out, code := startHost(t, "container "+p.host("run"), 0, args...).wait()
 				if code != 0 {

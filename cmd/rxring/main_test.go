@@ -92,7 +92,7 @@ func TestScript(t *testing.T) {
 
 // racedScripts run rxring with the race detector, if the tests have it: in them, many
 // goroutines of a daemon or of an interposer meet.
-var racedScripts = []string{"attach_readers", "queue", "serve", "serve_rules", "signals", "top"}
+var racedScripts = []string{"attach_readers", "serve", "serve_rules", "signals", "top"}
 
 // allProcessors are the other scripts that need more than one processor: of writers that race, of
 // what must not be lost, and of loads. The programs of a script that is in neither list share one.

@@ -1,6 +1,9 @@
 package onecpu
 
 import (
+	"os"
+	"runtime"
+	"strconv"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -8,11 +11,11 @@ import (
 
 var calls atomic.Uint32
 
-// wire leaves the thread where it is if the system does not allow another affinity.
-func wire() {
-	var may, one unix.CPUSet
+// next is the next processor that the calling thread may use. It reports false if Linux does not say.
+func next() (one unix.CPUSet, ok bool) {
+	var may unix.CPUSet
 	if unix.SchedGetaffinity(0, &may) != nil || may.Count() == 0 {
-		return
+		return one, false
 	}
 	n := int(calls.Add(1)) % may.Count()
 	for cpu := 0; ; cpu++ {
@@ -21,8 +24,60 @@ func wire() {
 		}
 		if n--; n < 0 {
 			one.Set(cpu)
-			_ = unix.SchedSetaffinity(0, &one)
-			return
+			return one, true
+		}
+	}
+}
+
+// wire leaves the thread where it is if the system does not allow another affinity.
+func wire() {
+	if one, ok := next(); ok {
+		_ = unix.SchedSetaffinity(0, &one)
+	}
+}
+
+// before is what Process has changed; zero: nothing.
+var before struct {
+	cpus  unix.CPUSet
+	procs int
+}
+
+func wireAll() {
+	// By its process ID, so that test programs side by side are on different processors.
+	calls.Add(uint32(os.Getpid()))
+	one, ok := next()
+	if !ok || unix.SchedGetaffinity(0, &before.cpus) != nil {
+		return
+	}
+	before.procs = runtime.GOMAXPROCS(1)
+	setAll(one)
+}
+
+func unwireAll() (undo func()) {
+	if before.procs == 0 {
+		return nil
+	}
+	var one unix.CPUSet
+	if unix.SchedGetaffinity(0, &one) != nil {
+		return nil
+	}
+	runtime.GOMAXPROCS(before.procs)
+	setAll(before.cpus)
+	return func() {
+		runtime.GOMAXPROCS(1)
+		setAll(one)
+	}
+}
+
+// setAll sets the affinity of all threads. A thread has that of the one which started it: those that
+// start meanwhile are seen the second time.
+func setAll(cpus unix.CPUSet) {
+	for range 2 {
+		threads, _ := os.ReadDir("/proc/self/task")
+		for _, thread := range threads {
+			if tid, err := strconv.Atoi(thread.Name()); err == nil {
+				_ = unix.SchedSetaffinity(tid, &cpus)
+			}
 		}
 	}
 }

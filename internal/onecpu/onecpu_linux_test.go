@@ -36,6 +36,26 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
+// TestAll: of a process on one processor, programs have all of them while a test asks for it.
+func TestAll(t *testing.T) {
+	all := allowed(t)
+	Process()
+	t.Cleanup(func() { unwireAll() })
+	one := allowed(t)
+	if strings.ContainsAny(one, "-,") {
+		t.Errorf("the program may use processors %s: want one", one)
+	}
+	t.Run("all", func(t *testing.T) {
+		All(t)
+		if cpus := allowed(t); cpus != all {
+			t.Errorf("the program may use processors %s: want %s", cpus, all)
+		}
+	})
+	if cpus := allowed(t); cpus != one {
+		t.Errorf("afterwards, the program may use processors %s: want %s", cpus, one)
+	}
+}
+
 // allowed returns which processors a program may use that the calling goroutine starts.
 func allowed(t *testing.T) string {
 	out, err := exec.Command("sed", "-n", "s/^Cpus_allowed_list:\t//p", "/proc/self/status").Output()

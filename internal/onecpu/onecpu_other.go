@@ -3,3 +3,7 @@
 package onecpu
 
 func wire() {}
+
+func wireAll() {}
+
+func unwireAll() func() { return nil }
