@@ -353,6 +353,9 @@ func (s *Socket) moveRingsLocked(fresh []*ringmem.Memory) error {
 		s.ring = moved
 		s.counters.Moved(moved)
 		s.publishLocked()
+		if moved.Readable() { // who polls at the time may have looked at the old memory, after it was cleared
+			s.notify.Wake()
+		}
 	}
 	if s.txRing != nil {
 		moved, err := s.txRing.Move(fresh[0])

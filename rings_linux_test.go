@@ -220,7 +220,11 @@ func TestOnlyPacketsWakeAReader(t *testing.T) {
 	w := new(countingWaker)
 	s.Arm(w)
 	rxtest.Must(t, s.SetVersion(tpacket.V2), s.SetRxRing(rxShape), s.SetTxRing(txShape))
+	before := s.Ring()
 	defer unix.Munmap(mapAll(t, s, rxSize+txSize))
+	if s.Ring() == before {
+		t.Error("the ring has not moved")
+	}
 	if w.Load() != 0 || s.Readable() {
 		t.Errorf("before a packet: woken %d times, readable %v", w.Load(), s.Readable())
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rxring/rxring"
 	"github.com/rxring/rxring/internal/need"
+	"github.com/rxring/rxring/internal/onecpu"
 )
 
 // An interactive tcpdump with libpcap's default buffer loses nothing of 20,000 packets a
@@ -19,6 +20,7 @@ import (
 func TestInteractiveTcpdumpLosesNothing(t *testing.T) {
 	need.Time(t, "it runs programs for seconds")
 	need.Program(t, "tcpdump")
+	onecpu.All(t)
 	for _, size := range []int{200, 1500} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			const attempts = 5

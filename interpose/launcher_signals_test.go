@@ -8,9 +8,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/rxring/rxring/internal/onecpu"
 )
 
 func TestSignalsReachTheProgramOnce(t *testing.T) {
+	onecpu.All(t)
 	uid := uint32(os.Getuid())
 	t.Run("sent to us", func(t *testing.T) {
 		t.Parallel()

@@ -81,6 +81,7 @@ func TestErrnosAreTheKernels(t *testing.T) {
 // A device goes down, up, and is removed, each when the story is ready for it.
 func TestDevicesGoDown(t *testing.T) {
 	need.Time(t, "it runs many programs")
+	onecpu.All(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, story := range []string{"down", "send-down"} {
 			t.Run(story, func(t *testing.T) {
@@ -108,6 +109,7 @@ func TestDevicesGoDown(t *testing.T) {
 
 // A program waits while its device is removed, or the server with all devices ends.
 func TestDevicesGoAway(t *testing.T) {
+	onecpu.All(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, how := range []string{"poll", "epoll", "recv", "read"} {
 			for what, goes := range map[string]func(*world) error{

@@ -11,10 +11,12 @@ import (
 	"testing"
 
 	"github.com/rxring/rxring/internal/need"
+	"github.com/rxring/rxring/internal/onecpu"
 )
 
 // A program waits for one of many sockets: only that one is asked whether it is readable.
 func TestWaitingForOneOfManySockets(t *testing.T) {
+	onecpu.All(t)
 	bin := needThreads(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
 		threadsTook(t, newWorld(t, p).config(bin, "ready", "30"))

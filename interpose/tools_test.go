@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rxring/rxring/internal/need"
+	"github.com/rxring/rxring/internal/onecpu"
 )
 
 const nobody = 65534
@@ -121,6 +122,7 @@ func TestTcpdumpEndsWithStatistics(t *testing.T) {
 // and up again.
 func TestTcpdumpWhenItsDeviceChanges(t *testing.T) {
 	need.Time(t, "it runs many captures")
+	onecpu.All(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
 		need.Program(t, "tcpdump")
 		for _, mode := range []string{"", "--immediate-mode"} {

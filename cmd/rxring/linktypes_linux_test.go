@@ -77,8 +77,8 @@ func (s linkSample) device() string { return fmt.Sprintf("link%d", s.link) }
 func TestTcpdumpLiveOfEveryLinkType(t *testing.T) {
 	need.Time(t, "it starts tcpdump twice for each link type")
 	need.Program(t, "tcpdump")
-	onecpu.Programs()
 	dir := sharedDir(t)
+	onecpu.Programs()
 	rxring := filepath.Join(dir, "rxring")
 	live, devices := []string{"run", "-q"}, []string(nil)
 	alone := make(map[uint16][]string) // the command for a link type
@@ -131,8 +131,8 @@ func TestTsharkLiveOfLinkTypes(t *testing.T) {
 	need.Time(t, "it starts tshark")
 	need.Program(t, "tshark")
 	need.Program(t, "mergecap")
-	onecpu.Programs()
 	dir := sharedDir(t)
+	onecpu.Programs()
 	skip := func(sample linkSample, why string) {
 		t.Run(fmt.Sprint(sample.link), func(t *testing.T) { need.Skip(t, need.Inapplicable, "%s", why) })
 	}
@@ -210,8 +210,8 @@ var cookedPrefix = regexp.MustCompile(`(?m)^\S+ +(In|Out|B|M|P) +`)
 func TestDumpOfEveryLinkType(t *testing.T) {
 	need.Time(t, "it starts tcpdump twice for each link type")
 	need.Program(t, "tcpdump")
-	onecpu.Programs()
 	dir := sharedDir(t)
+	onecpu.Programs()
 	rxring := filepath.Join(dir, "rxring")
 	all := []string{"dump", "-q", "-i", "any"}
 	for _, sample := range linkSamples {

@@ -58,11 +58,13 @@ func TestScript(t *testing.T) {
 		t.Fatalf("testdata/script/*.txtar: %d files: %v", len(scripts), err)
 	}
 	// testscript removes a script's directories only if the script is among those that are run.
-	tmp, err := os.MkdirTemp("", "rxring")
+	tmp, err := os.MkdirTemp(os.Getenv("GOTMPDIR"), "rxring")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(tmp) })
+	if keep := flag.Lookup("testwork"); keep == nil || keep.Value.String() != "true" {
+		t.Cleanup(func() { os.RemoveAll(tmp) })
+	}
 	t.Setenv("GOTMPDIR", tmp)
 	for _, script := range scripts {
 		base := strings.TrimSuffix(filepath.Base(script), ".txtar")
@@ -92,7 +94,7 @@ func TestScript(t *testing.T) {
 
 // racedScripts run rxring with the race detector, if the tests have it: in them, many
 // goroutines of a daemon or of an interposer meet.
-var racedScripts = []string{"attach_readers", "serve", "serve_rules", "signals", "top"}
+var racedScripts = []string{"attach_readers", "queue", "serve", "serve_rules", "signals", "top"}
 
 // allProcessors are the other scripts that need more than one processor: of writers that race, of
 // what must not be lost, and of loads. The programs of a script that is in neither list share one.

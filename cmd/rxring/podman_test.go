@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -143,6 +144,9 @@ func podImage(archive, rxring string) error {
 		return err
 	}
 	defer out.Close()
+	if err := out.Chmod(0o644); err != nil { // nobody's podman reads it, too
+		return err
+	}
 	w := tar.NewWriter(out)
 	for _, dir := range []string{"proc", "sys", "dev", "run", "tmp"} {
 		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o1777}); err != nil {
@@ -164,7 +168,7 @@ func podImage(archive, rxring string) error {
 			return err
 		}
 	}
-	return w.Close()
+	return errors.Join(w.Close(), out.Close())
 }
 
 // podFile adds the program or library at path to the archive.

@@ -13,7 +13,7 @@ import (
 
 // Programs has the programs that the calling goroutine starts from now on share one processor,
 // as they would on a small machine: it wires the goroutine to its thread for good, and, on Linux,
-// the thread to a processor. Each call takes the next processor that this process may use.
+// the thread to a processor. Each call takes the next of the processors that the thread may use.
 func Programs() {
 	runtime.LockOSThread()
 	wire()
