@@ -17,7 +17,7 @@ type message struct {
 
 	name    uint64 // 0: no address
 	nameLen int    // its length, or room for it; recvfrom's is at nameLenAt
-	// nameLenAt is where the length of the name is to be written; 0 if name is 0.
+	// nameLenAt is where the length of the name is to be written, unless name is 0.
 	nameLenAt uint64
 
 	control    uint64

@@ -50,7 +50,7 @@ func (n *Notify) Wake() {
 
 // FenceAndWake is Wake for a caller that has stored a status without a full barrier after it.
 func (n *Notify) FenceAndWake() {
-	var own atomic.Uint32 // on the stack: swapping it is a full barrier, and costs no other writer a line
+	var own atomic.Uint32 // on the stack: the store is a full barrier, and costs no other writer a line
 	own.Store(1)
 	n.Wake()
 }
