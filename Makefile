@@ -66,8 +66,7 @@ packages: ## Debian packages for amd64 and arm64, in bin/packages
 
 ## Check more
 
-# One processor each in make test: shared out, their work takes more time in all, and there is other
-# work for the other processors.
+# In make test, other steps keep the other processors busy: on one each, these take less CPU time.
 lint modules fuzz-smoke: export GOMAXPROCS := $(if $(RXRING_SKIPPED),1,$(GOMAXPROCS))
 
 .PHONY: lint

@@ -20,7 +20,7 @@ import (
 func TestInteractiveTcpdumpLosesNothing(t *testing.T) {
 	need.Time(t, "it runs programs for seconds")
 	need.Program(t, "tcpdump")
-	onecpu.All(t)
+	onecpu.Undo(t)
 	for _, size := range []int{200, 1500} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			const attempts = 5

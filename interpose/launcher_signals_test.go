@@ -13,7 +13,7 @@ import (
 )
 
 func TestSignalsReachTheProgramOnce(t *testing.T) {
-	onecpu.All(t)
+	onecpu.Undo(t)
 	uid := uint32(os.Getuid())
 	t.Run("sent to us", func(t *testing.T) {
 		t.Parallel()

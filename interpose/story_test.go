@@ -44,7 +44,7 @@ var hostile = map[place][]string{
 
 func TestProgramsSeePacketSockets(t *testing.T) {
 	need.Time(t, "it runs every program in several places")
-	onecpu.All(t) // some change their memory while it is read
+	onecpu.Undo(t) // some change their memory while it is read
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, args := range append(append(stories, "twice net0 "+string(p), "bounds quiet0"), hostile[p]...) {
 			t.Run(args, func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestErrnosAreTheKernels(t *testing.T) {
 // A device goes down, up, and is removed, each when the story is ready for it.
 func TestDevicesGoDown(t *testing.T) {
 	need.Time(t, "it runs many programs")
-	onecpu.All(t)
+	onecpu.Undo(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, story := range []string{"down", "send-down"} {
 			t.Run(story, func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestDevicesGoDown(t *testing.T) {
 
 // A program waits while its device is removed, or the server with all devices ends.
 func TestDevicesGoAway(t *testing.T) {
-	onecpu.All(t)
+	onecpu.Undo(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
 		for _, how := range []string{"poll", "epoll", "recv", "read"} {
 			for what, goes := range map[string]func(*world) error{

@@ -16,7 +16,7 @@ import (
 
 // A program waits for one of many sockets: only that one is asked whether it is readable.
 func TestWaitingForOneOfManySockets(t *testing.T) {
-	onecpu.All(t)
+	onecpu.Undo(t)
 	bin := needThreads(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
 		threadsTook(t, newWorld(t, p).config(bin, "ready", "30"))

@@ -122,7 +122,7 @@ func TestTcpdumpEndsWithStatistics(t *testing.T) {
 // and up again.
 func TestTcpdumpWhenItsDeviceChanges(t *testing.T) {
 	need.Time(t, "it runs many captures")
-	onecpu.All(t)
+	onecpu.Undo(t)
 	inBothPlaces(t, func(t *testing.T, p place) {
 		need.Program(t, "tcpdump")
 		for _, mode := range []string{"", "--immediate-mode"} {

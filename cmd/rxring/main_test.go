@@ -62,7 +62,7 @@ func TestScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if keep := flag.Lookup("testwork"); keep == nil || keep.Value.String() != "true" {
+	if flag.Lookup("testwork").Value.String() != "true" {
 		t.Cleanup(func() { os.RemoveAll(tmp) })
 	}
 	t.Setenv("GOTMPDIR", tmp)

@@ -16,20 +16,20 @@ import (
 // the thread to a processor. Each call takes the next of the processors that the thread may use.
 func Programs() {
 	runtime.LockOSThread()
-	wire()
+	pin()
 }
 
 // Process has this process and all programs that it starts share one processor, on Linux, unless it
 // runs benchmarks. TestMain calls it, after flag.Parse and before any test runs.
 func Process() {
 	if flag.Lookup("test.bench").Value.String() == "" {
-		wireAll()
+		pinAll()
 	}
 }
 
-// All undoes Process until the test ends. No other test may run at the time.
-func All(t *testing.T) {
-	if undo := unwireAll(); undo != nil {
+// Undo undoes Process until the test ends. No other test may run at the time.
+func Undo(t *testing.T) {
+	if undo := unpinAll(); undo != nil {
 		t.Cleanup(undo)
 	}
 }

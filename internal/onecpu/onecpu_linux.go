@@ -11,11 +11,11 @@ import (
 
 var calls atomic.Uint32
 
-// next is the next processor that the calling thread may use. It reports false if Linux does not say.
-func next() (one unix.CPUSet, ok bool) {
-	var may unix.CPUSet
+// next returns the processors that the calling thread may use, and the next one of them. It reports
+// false if Linux does not say.
+func next() (may, one unix.CPUSet, ok bool) {
 	if unix.SchedGetaffinity(0, &may) != nil || may.Count() == 0 {
-		return one, false
+		return may, one, false
 	}
 	n := int(calls.Add(1)) % may.Count()
 	for cpu := 0; ; cpu++ {
@@ -24,14 +24,14 @@ func next() (one unix.CPUSet, ok bool) {
 		}
 		if n--; n < 0 {
 			one.Set(cpu)
-			return one, true
+			return may, one, true
 		}
 	}
 }
 
-// wire leaves the thread where it is if the system does not allow another affinity.
-func wire() {
-	if one, ok := next(); ok {
+// pin leaves the thread where it is if the system does not allow another affinity.
+func pin() {
+	if _, one, ok := next(); ok {
 		_ = unix.SchedSetaffinity(0, &one)
 	}
 }
@@ -42,18 +42,16 @@ var before struct {
 	procs int
 }
 
-func wireAll() {
+func pinAll() {
 	// By its process ID, so that test programs side by side are on different processors.
 	calls.Add(uint32(os.Getpid()))
-	one, ok := next()
-	if !ok || unix.SchedGetaffinity(0, &before.cpus) != nil {
-		return
+	if may, one, ok := next(); ok {
+		before.cpus, before.procs = may, runtime.GOMAXPROCS(1)
+		setAll(one)
 	}
-	before.procs = runtime.GOMAXPROCS(1)
-	setAll(one)
 }
 
-func unwireAll() (undo func()) {
+func unpinAll() (undo func()) {
 	if before.procs == 0 {
 		return nil
 	}

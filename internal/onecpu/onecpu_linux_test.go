@@ -38,20 +38,20 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
-// TestAll: of a process on one processor, programs have all of them while a test asks for it.
-func TestAll(t *testing.T) {
+// TestUndo: of a process on one processor, programs have all of them while a test asks for it.
+func TestUndo(t *testing.T) {
 	all := allowed(t)
 	if !strings.ContainsAny(all, "-,") {
 		need.Skip(t, need.System, "there is one processor")
 	}
-	wireAll() // Process does nothing if benchmarks run
-	t.Cleanup(func() { unwireAll() })
+	pinAll() // Process does nothing if benchmarks run
+	t.Cleanup(func() { unpinAll() })
 	one := allowed(t)
 	if strings.ContainsAny(one, "-,") {
 		t.Errorf("the program may use processors %s: want one", one)
 	}
-	t.Run("all", func(t *testing.T) {
-		All(t)
+	t.Run("undone", func(t *testing.T) {
+		Undo(t)
 		if cpus := allowed(t); cpus != all {
 			t.Errorf("the program may use processors %s: want %s", cpus, all)
 		}

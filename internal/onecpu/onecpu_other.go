@@ -2,8 +2,8 @@
 
 package onecpu
 
-func wire() {}
+func pin() {}
 
-func wireAll() {}
+func pinAll() {}
 
-func unwireAll() func() { return nil }
+func unpinAll() func() { return nil }
